@@ -1,0 +1,115 @@
+"""What the user sees: results on stdout, everything else on stderr, JSON lines on request (reliability, section 2)."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SECONDS_BETWEEN_PLAIN_LINES = 30.0
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_json_lines = False
+
+
+def use_json_lines() -> None:
+    """From now on stdout carries one JSON object per line and nothing else."""
+    global _json_lines  # noqa: PLW0603 - the output form of a process is one fact, set once by the command line
+    _json_lines = True
+
+
+def clean(text: object) -> str:
+    """Foreign text with control characters taken out and Rich markup made harmless (R13)."""
+    return escape(_CONTROL.sub("", str(text)))
+
+
+def say(text: object, style: str | None = None) -> None:
+    """A line for the person watching, on stderr."""
+    stderr.print(clean(text), style=style)
+
+
+def warn(text: object, **fields: Any) -> None:  # Any: JSON values
+    """A warning on stderr, and an event in JSON mode."""
+    stderr.print(f"[yellow]Warning:[/yellow] {clean(text)}")
+    emit("warning", message=str(text), **fields)
+
+
+def result(text: object) -> None:
+    """A line of the command's result, on stdout; left out in JSON mode."""
+    if not _json_lines:
+        stdout.print(clean(text))
+
+
+def result_table(table: Table) -> None:
+    """A table of the command's result, on stdout; left out in JSON mode."""
+    if not _json_lines:
+        stdout.print(table)
+
+
+def emit(event: str, **fields: Any) -> None:  # Any: JSON values
+    """One JSON object on stdout, flushed at once; nothing outside JSON mode."""
+    if _json_lines:
+        sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+class Reporter(Protocol):
+    """What long work calls to show how far it is."""
+
+    def __call__(self, advance: float = 0, note: str = "") -> None:
+        """Moves on by `advance` units; `note` is shown beside the bar."""
+
+
+@contextmanager
+def progress(title: str, total: float) -> Iterator[Reporter]:
+    """A bar with time left on a terminal; elsewhere a plain line every 30 s."""
+    if stderr.is_terminal:
+        with _bar() as bar:
+            task = bar.add_task(clean(title), total=total, note="")
+
+            def move(advance: float = 0, note: str = "") -> None:
+                bar.advance(task, advance)
+                if note:
+                    bar.update(task, note=clean(note))
+
+            yield move
+    else:
+        yield _plain_lines(title, total)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=stderr,
+    )
+
+
+def _plain_lines(title: str, total: float) -> Reporter:
+    started = last_line = time.monotonic()
+    done = 0.0
+
+    def move(advance: float = 0, note: str = "") -> None:
+        nonlocal done, last_line
+        done += advance
+        now = time.monotonic()
+        if now - last_line >= _SECONDS_BETWEEN_PLAIN_LINES:
+            last_line = now
+            left_s = (now - started) / done * (total - done) if done else float("nan")
+            say(f"{title}: {done:g} of {total:g}, about {left_s:.0f} s left {note}".rstrip())
+
+    return move

@@ -1,0 +1,84 @@
+"""Every error a user can meet, with the exit status the command line gives it.
+
+ActlocError              three parts: what was found, what was expected, what mends it
+|- UserError             2  arguments, settings, annotations, features, refused overwrite
+|- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
+`- NotFiniteError        5  a loss, gradient or weight became inf or nan
+
+VideoError               one video could not be used; it goes to failed.jsonl and the others go on (status 3)
+Stopped                  a signal asked us to stop and everything is saved (128 + signal)
+"""
+
+from typing import Literal
+
+EXIT_SOME_INPUTS_FAILED = 3
+
+VideoReason = Literal[
+    "unreadable",
+    "no_video_stream",
+    "truncated",
+    "damaged",
+    "empty",
+    "too_short",
+    "not_a_file",
+    "unsupported",
+    "timeout",
+    "non_finite",
+    "out_of_range",
+]
+
+
+class ActlocError(Exception):
+    """Base of the errors that end a command with a message and without a traceback."""
+
+    status = 1
+
+    def __init__(self, found: str, expected: str, mend: str) -> None:
+        super().__init__(found, expected, mend)
+        self.found = found
+        self.expected = expected
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return "\n  ".join(part for part in (self.found, self.expected, self.mend) if part)
+
+
+class UserError(ActlocError):
+    """The user's mistake: arguments, settings, annotations, an unreadable or wrong file, a refused overwrite."""
+
+    status = 2
+
+
+class EnvironmentProblem(ActlocError):
+    """The machine stands in the way: disk full, read-only, no ffmpeg, locked by another run."""
+
+    status = 4
+
+
+class NotFiniteError(ActlocError):
+    """Training stopped because a loss, gradient or weight was not finite."""
+
+    status = 5
+
+
+class VideoError(Exception):
+    """One video cannot be used; `reason` comes from the closed list of `failed.jsonl`."""
+
+    def __init__(self, reason: VideoReason, detail: str, expected: str = "", found: str = "") -> None:
+        super().__init__(reason, detail, expected, found)
+        self.reason: VideoReason = reason
+        self.detail = detail
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the work was saved as asked
+    """A signal asked the command to stop; its work so far is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+        self.status = 128 + signal_number

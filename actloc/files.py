@@ -1,0 +1,229 @@
+"""All writing of files: whole or absent, never half, and safe names for foreign ids (reliability R1, R10, R11)."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from actloc.errors import EnvironmentProblem, UserError
+from actloc.faults import inject
+
+_TEMPORARY = re.compile(r"^\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.part$")
+_LONGEST_NAME = 150  # bytes; leaves room for a suffix and the temporary's host and pid below the usual 255
+_DEEPEST_JSON = 50
+_LOCK_NAME = ".lock"
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` that tells which process is writing it."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
+
+
+def make_folder(folder: Path) -> Path:
+    """Creates `folder` and its parents; returns it."""
+    if not folder.is_dir():
+        inject("mkdir")
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` so that after any crash the file is the old one or the new one, whole."""
+    make_folder(path.parent)
+    temporary = temporary_path(path)
+    try:
+        inject("open")
+        with temporary.open("wb") as stream:
+            inject("write")
+            stream.write(content)
+            stream.flush()
+            inject("fsync")
+            os.fsync(stream.fileno())
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text, written whole."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:  # Any: whatever JSON can hold
+    """Indented JSON with a final newline, written whole; refuses nan and inf."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def replace(source: Path, target: Path) -> None:
+    """Renames `source` over `target` and makes the rename durable."""
+    inject("replace")
+    source.replace(target)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds one whole line; a line torn by a crash is cut by `read_json_lines`."""
+    inject("write")
+    with path.open("ab") as stream:
+        stream.write(line.encode("utf-8") + b"\n")
+
+
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object per line, written whole."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a `.jsonl` file; a last line without its newline was torn by a crash and does not count."""
+    if not path.exists():
+        return []
+    whole, _, _torn = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines() if line]
+
+
+def read_json(path: Path) -> Any:  # Any: whatever the file holds; callers check its shape
+    """JSON from a file we do not trust: duplicate keys, NaN and absurd depth are the user's error."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.", "Expected a JSON file.", "Check the path.") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(
+            f"{path} is not valid JSON: {error}.", "Expected a JSON file.", "Mend or replace it."
+        ) from error
+    return value
+
+
+def parse_json(text: str) -> Any:  # Any: whatever the text holds
+    """The value of strict JSON `text`; raises ValueError for nan, inf, duplicate keys or more than 50 levels."""
+    value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    if _depth(value) > _DEEPEST_JSON:
+        raise ValueError(f"more than {_DEEPEST_JSON} nested levels")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return result
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number JSON allows")
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(item) for item in inside), default=0)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes temporaries of processes of this host that no longer live."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        match = _TEMPORARY.match(path.name)
+        if match and match["host"] == _host() and not _is_alive(int(match["pid"])):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file, link or folder; absent is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; a second holder gets status 4 with the first one's host and pid."""
+    make_folder(folder)
+    with (folder / _LOCK_NAME).open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise EnvironmentProblem(
+                f"{folder} is in use by {holder}.",
+                "One process at a time may write there.",
+                "Wait for it to end, stop it, or choose another folder.",
+            ) from error
+        stream.truncate(0)
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}")
+        stream.flush()
+        remove_leftovers(folder)
+        yield
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex digest of the file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_bytes(*parts: bytes) -> str:
+    """Hex digest of the parts one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def safe_name(video_id: str) -> str:
+    """A file name for any id, one-to-one: percent-encoded, and shortened with a hash when long (R11)."""
+    name = quote(video_id, safe=" ()[]{},;=@+!'~&^#").replace(".", "%2E")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 66].rstrip('%')}%~{sha256_of_bytes(video_id.encode())}"
+    return name
+
+
+def id_of_safe_name(name: str) -> str | None:
+    """The id that `safe_name` turned into `name`; None where a long id was shortened and cannot be told."""
+    return None if "%~" in name else unquote(name)
+
+
+def is_unsafe_id(video_id: str) -> bool:
+    """Whether an id is empty, holds NUL or control characters, or would leave its folder as a path."""
+    parts = re.split(r"[/\\]", video_id)
+    return (
+        not video_id.strip()
+        or any(ord(letter) < 32 for letter in video_id)
+        or any(part in ("..", ".", "") for part in parts)
+    )
