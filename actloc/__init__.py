@@ -1,3 +1,22 @@
 """actloc finds when actions happen in untrimmed video."""
 
+from __future__ import annotations  # the annotation below is for the type checker: importing it imports torch
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actloc.tasks.prediction import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(run: str | Path) -> Predictor:
+    """A trained run, ready for new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
+
+    Each found action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot
+    be used and actloc.errors.VideoError where a video cannot.
+    """
+    from actloc.tasks.prediction import load_predictor
+
+    return load_predictor(run)

@@ -1,14 +1,18 @@
 """The sections of an experiment's YAML: typed, frozen, documented; nothing below the front door edits them."""
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
     """A block of settings. Unknown keys, wrong types and values out of bounds are errors."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Part(Section):
@@ -16,3 +20,148 @@ class Part(Section):
 
     name: str
     """The file that holds the part, or the dotted name of your own module."""
+
+
+class Run(Section):
+    """What this run is called and where it is kept."""
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")]
+    """The run's folder below `folder`; without it, the settings file's own name."""
+    folder: Path = Path("ckpt")
+    """The folder that holds the runs."""
+    seed: NonNegativeInt = 0
+    """The one seed behind initial weights, order of samples, crops and dropout."""
+
+
+class Preparation(Section):
+    """What `prepare` does to the videos with ffmpeg."""
+
+    videos: Literal["keep", "reencode", "frames"] = "keep"
+    """Read the videos as they are, re-encode them at a constant rate, or store them as JPEG frames."""
+    fps: PositiveFloat = 30.0
+    """Frames per second of re-encoded videos and of stored frames."""
+    short_side: PositiveInt = 256
+    """Pixels of the short side of re-encoded videos and of stored frames."""
+    keyframe_interval: PositiveInt = 30
+    """Frames from one key frame to the next in re-encoded videos."""
+    jpeg_quality: Annotated[int, Field(ge=2, le=31)] = 2
+    """ffmpeg's scale for stored frames: 2 is the best."""
+
+
+class Optimizer(Section):
+    """How gradients move weights."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """AdamW with betas 0.9 and 0.999, or SGD with `momentum`."""
+    learning_rate: PositiveFloat = 1e-4
+    """The rate after warm-up."""
+    weight_decay: NonNegativeFloat = 0.05
+    """Decay of convolution and linear weights; biases, norms and scales have none."""
+    momentum: Fraction = 0.9
+    """Momentum of SGD."""
+    clip_norm: NonNegativeFloat = 1.0
+    """Largest L2 norm of all gradients together; 0 does not clip."""
+
+
+class Schedule(Section):
+    """How long to train, and the learning rate on the way: linear warm-up from 0, then half a cosine down to 1e-8."""
+
+    epochs: PositiveInt = 30
+    """Epochs after warm-up; `warmup_epochs` come on top."""
+    warmup_epochs: NonNegativeInt = 5
+    """Epochs of linear warm-up."""
+    stop_after_epochs: PositiveInt | None = None
+    """End early after so many epochs, warm-up included, on the same schedule."""
+
+
+class Average(Section):
+    """The exponential moving average of the weights, which evaluation and prediction use."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Share of the old average kept at each step."""
+    warm_up: bool = True
+    """decay = min(decay, (1 + step) / (10 + step)); false is ActionFormer's fixed decay, bad for short schedules."""
+
+
+class Training(Section):
+    """What one step and one epoch are."""
+
+    batch_size: PositiveInt = 2
+    """Videos whose gradient one forward and backward pass holds."""
+    accumulate: PositiveInt = 1
+    """Passes per optimizer step: 4 passes of 2 videos equal one of 8."""
+    validation_subset: str | None = None
+    """A subset scored while training to keep the best checkpoint; none keeps the last as the best."""
+    validate_every_epochs: PositiveInt = 5
+    """Epochs from one such scoring to the next."""
+    checkpoint_every_epochs: PositiveInt = 1
+    """Epochs from one checkpoint to the next."""
+
+
+class Evaluation(Section):
+    """How predictions are scored."""
+
+    tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
+    weights: Literal["averaged", "raw"] = "averaged"
+    """Score the averaged weights or the last raw ones."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
+    threshold_tiou: OpenFraction = 0.5
+    """The overlap at which `eval` looks for each class's score threshold of best F1."""
+
+
+class Prediction(Section):
+    """What `predict` shows."""
+
+    threshold: Literal["best_f1"] | Fraction = "best_f1"
+    """Segments below this score are not shown; best_f1 takes, per class, the threshold `eval` stored in the run."""
+
+
+class Machine(Section):
+    """What may change from machine to machine without changing a result: a run can go on with other values."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """cpu, cuda, cuda:1, or auto: the GPU if there is one."""
+    num_workers: NonNegativeInt = 1
+    """Threads that load features ahead of the training step."""
+    decoders: PositiveInt = 1
+    """Videos decoded at the same time, each in a process of its own."""
+    clip_batch: PositiveInt = 32
+    """Clips the encoder sees at once."""
+    reader: Literal["pyav", "ffmpeg", "decord"] = "pyav"
+    """What decodes videos; decord is kept for comparison only and needs actloc[decord]."""
+    decode_timeout_s: PositiveFloat = 30.0
+    """Seconds without a new frame after which a video is given up."""
+
+
+class Suppression(Section):
+    """How overlapping detections of one video are thinned out."""
+
+    method: Literal["soft", "none"] = "soft"
+    """Gaussian soft-NMS, or nothing at all."""
+    sigma: PositiveFloat = 0.5
+    """Width of the Gaussian that lowers overlapping scores."""
+    min_score: NonNegativeFloat = 0.001
+    """Detections whose lowered score falls below this are dropped."""
+    max_kept: PositiveInt = 200
+    """Most detections kept per video."""
+    multiclass: bool = True
+    """Suppress within each class; false suppresses across classes, and only then is there voting."""
+    voting_threshold: Fraction = 0.7
+    """Overlap from which suppressed detections move a kept one's ends; 0 does not vote."""
+
+
+class InputPath:
+    """Marks a setting that names a file or folder the user brings; `prepare` looks for it before anything runs."""
+
+    def __init__(self, kind: Literal["file", "folder"]) -> None:
+        self.kind = kind
+
+    def exists(self, path: Path) -> bool:
+        """Whether the path is there and of this kind."""
+        return path.is_file() if self.kind == "file" else path.is_dir()
+
+
+InputFile = Annotated[Path, InputPath("file")]
+InputFolder = Annotated[Path, InputPath("folder")]

@@ -1,10 +1,11 @@
 """What the user sees: results on stdout, everything else on stderr, JSON lines on request (reliability, section 2)."""
 
+import difflib
 import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -30,6 +31,15 @@ def use_json_lines() -> None:
 def clean(text: object) -> str:
     """Foreign text with control characters taken out and Rich markup made harmless (R13)."""
     return escape(_CONTROL.sub("", str(text)))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` Did you mean X?` for the closest of `names`, else the first ten of them."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f". Did you mean {close[0]}?"
+    return f". Known: {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}" if known else ""
 
 
 def say(text: object, style: str | None = None) -> None:

@@ -49,7 +49,7 @@ class UserError(ActlocError):
     status = 2
 
 
-class EnvironmentProblem(ActlocError):
+class EnvironmentProblem(ActlocError):  # noqa: N818 - EnvironmentError is a builtin name
     """The machine stands in the way: disk full, read-only, no ffmpeg, locked by another run."""
 
     status = 4

@@ -20,7 +20,7 @@ from actloc.faults import inject
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.part$")
 _LONGEST_NAME = 150  # bytes; leaves room for a suffix and the temporary's host and pid below the usual 255
 _DEEPEST_JSON = 50
-_LOCK_NAME = ".lock"
+LOCK_NAME = ".lock"
 
 
 def _host() -> str:
@@ -173,7 +173,7 @@ def _is_alive(pid: int) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process; a second holder gets status 4 with the first one's host and pid."""
     make_folder(folder)
-    with (folder / _LOCK_NAME).open("a+", encoding="utf-8") as stream:
+    with (folder / LOCK_NAME).open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,0 +1,295 @@
+"""The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when asked for."""
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actloc import __version__, console
+from actloc.errors import ActlocError, Stopped
+
+app = typer.Typer(
+    name="actloc",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: scripts/demo, or: actloc ls",
+)
+
+_ENVIRONMENT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM),
+}
+
+ConfigArgument = Annotated[str, typer.Argument(help="A settings file, or the name of one that `actloc ls` shows.")]
+ConfigOrRunArgument = Annotated[str, typer.Argument(help="A settings file, its name, or a run folder below ckpt/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY.KEY=VALUE", help="Settings that go before those of the file.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run with other settings made.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout, for programs.")]
+
+
+def _examples(*commands: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {command}" for command in commands)])
+
+
+def main() -> None:
+    """Entry of the console script and of `python -m actloc`."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `actloc ls | head -1` ends quietly
+    app()
+
+
+def _finish(work: Callable[[], int], as_json: bool = False) -> None:
+    """Runs a command and turns what it meets into the exit status that reliability section 2 promises."""
+    if as_json:
+        console.use_json_lines()
+    status = _status_of(work)
+    sys.stdout.flush()
+    raise typer.Exit(status)
+
+
+def _status_of(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except ActlocError as error:
+        return _fail(str(error), error.status)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
+        console.say(f"Stopped by {signal.Signals(number).name}; the same command goes on from what is finished.")
+        return 128 + number
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno not in _ENVIRONMENT:
+            return _bug()
+        told = str(error) or "Out of memory"
+        return _fail(f"{told}.\n  Free space or memory, or mend the permission, then run the same command again.", 4)
+    except Exception:
+        return _bug()
+
+
+def _fail(message: str, status: int) -> int:
+    console.say(message, style="red")
+    console.emit("error", message=message, status=status)
+    return status
+
+
+def _bug() -> int:
+    """Status 1: one line for the user, the traceback in a file."""
+    descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
+    with os.fdopen(descriptor, "w") as stream:
+        traceback.print_exc(file=stream)
+    last_line = traceback.format_exc().strip().rpartition("\n")[2]
+    return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with {name}", 1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"actloc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find when actions happen in untrimmed video."""
+
+
+@app.command(
+    epilog=_examples(
+        "actloc prepare sample_efficientnet_actionformer",
+        "actloc prepare sample_efficientnet_actionformer dataset.folder=data/other",
+    )
+)
+def prepare(
+    config: ConfigArgument, overrides: Overrides = None, overwrite: Overwrite = False, json: Json = False
+) -> None:
+    """Read the dataset's own form, check it, and write annotations and videos for the steps after."""
+
+    def work() -> int:
+        from actloc.commands import prepare as command
+        from actloc.experiment import load
+
+        return command.run(load(config, overrides, check_inputs=True), overwrite=overwrite)
+
+    _finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc extract-features sample_efficientnet_actionformer",
+        "actloc extract-features sample_efficientnet_actionformer machine.decoders=2",
+    )
+)
+def extract_features(
+    config: ConfigArgument, overrides: Overrides = None, overwrite: Overwrite = False, json: Json = False
+) -> None:
+    """Turn videos into features: one HDF5 file per video. Run it again to go on where it stopped."""
+
+    def work() -> int:
+        from actloc.commands import extract_features as command
+        from actloc.experiment import load
+
+        return command.run(load(config, overrides), overwrite=overwrite)
+
+    _finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc train sample_efficientnet_actionformer",
+        "actloc train sample_efficientnet_actionformer run.name=seed1 run.seed=1",
+    )
+)
+def train(
+    config: ConfigOrRunArgument,
+    overrides: Overrides = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="Go on from this checkpoint, not from the newest.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Train a detector. Run it again to go on where it stopped, bit for bit."""
+
+    def work() -> int:
+        from actloc.commands import train as command
+        from actloc.experiment import load
+
+        return command.run(load(config, overrides), resume=resume, overwrite=overwrite)
+
+    _finish(work, json)
+
+
+@app.command(
+    name="eval",
+    epilog=_examples(
+        "actloc eval sample_efficientnet_actionformer",
+        "actloc eval ckpt/sample_efficientnet_actionformer evaluation.weights=raw",
+    ),
+)
+def evaluate(config: ConfigOrRunArgument, overrides: Overrides = None, json: Json = False) -> None:
+    """Score a trained run: metrics.json and predictions.json."""
+
+    def work() -> int:
+        from actloc.commands import evaluate as command
+        from actloc.experiment import load
+
+        return command.run(load(config, overrides))
+
+    _finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc report ckpt/sample_efficientnet_actionformer",
+        "actloc report ckpt/sample_efficientnet_actionformer ckpt/seed1 --output ckpt/comparison",
+    )
+)
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders that `actloc eval` has scored.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for the report; the first run's own without it.")] = None,
+    json: Json = False,
+) -> None:
+    """Write tables and report.html, for one run or many side by side."""
+
+    def work() -> int:
+        from actloc.commands import report as command
+
+        return command.run(runs, output=output)
+
+    _finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc predict ckpt/sample_efficientnet_actionformer data/sample/juggling_ball.mp4",
+        "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found --set prediction.threshold=0.3",
+    )
+)
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run below ckpt/.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files; no annotations needed.")],
+    output: Annotated[Path, typer.Option(help="Folder for JSON, CSV, SRT and the timeline page.")] = Path(
+        "predictions"
+    ),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.KEY=VALUE", help="A setting that goes before the run's.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find actions in new videos with a trained run."""
+
+    def work() -> int:
+        from actloc.commands import predict as command
+        from actloc.experiment import load
+
+        return command.run(load(run, settings), videos, output)
+
+    _finish(work, json)
+
+
+@app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(help="configs, datasets, encoders, sources, detectors or runs; all without it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List configs, parts and runs."""
+
+    def work() -> int:
+        from actloc.commands import list_ as command
+
+        return command.run(what)
+
+    _finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc show sample_efficientnet_actionformer",
+        "actloc show sample_efficientnet_actionformer optimizer.learning_rate=3e-4",
+    )
+)
+def show(config: ConfigOrRunArgument, overrides: Overrides = None) -> None:
+    """Print the complete settings of an experiment, each with its meaning."""
+
+    def work() -> int:
+        from actloc.commands import show as command
+        from actloc.experiment import load
+
+        return command.run(load(config, overrides))
+
+    _finish(work)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc verify ckpt/sample_efficientnet_actionformer",
+        "actloc verify data/spliced_sample/features",
+    )
+)
+def verify(
+    path: Annotated[Path, typer.Argument(help="A feature store, a run folder or a checkpoint.")], json: Json = False
+) -> None:
+    """Check a store, run or checkpoint against its own checksums."""
+
+    def work() -> int:
+        from actloc.commands import verify as command
+
+        return command.run(path)
+
+    _finish(work, json)

@@ -1,0 +1,50 @@
+"""`actloc ls`: configs, parts and runs, one line each; never imports torch."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from actloc import console, experiment, files, parts
+from actloc.errors import UserError
+
+
+def run(what: str | None) -> int:
+    """Prints one kind, or all of them."""
+    kinds = ("configs", *parts.KINDS, "runs")
+    if what is not None and what not in kinds:
+        raise UserError(
+            f"{what!r} is nothing that can be listed{console.nearest(what, kinds)}",
+            f"Expected one of {', '.join(kinds)}.",
+            "Run: actloc ls",
+        )
+    for kind in [what] if what else kinds:
+        rows = _rows(kind)
+        table = Table("name", "what it is", title=f"{kind} ({len(rows)})", title_justify="left", box=None)
+        for name, meaning in rows:
+            table.add_row(console.clean(name), console.clean(meaning))
+            console.emit("item", kind=kind, name=name, meaning=meaning)
+        console.result_table(table)
+        console.result("")
+    return 0
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    if kind == "configs":
+        return [(path.stem, _first_comment(path)) for path in experiment.configs()]
+    if kind == "runs":
+        return [(str(folder), _score(folder)) for folder in experiment.runs()]
+    return list(parts.available(kind).items())
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _score(folder: Path) -> str:
+    """The average mAP of each scored subset, as the run's metrics say."""
+    scores = []
+    for metrics in sorted(folder.glob("eval/*/metrics.json")):
+        value = files.read_json(metrics).get("average_map")
+        scores.append(f"{metrics.parent.name}: average mAP {100 * value:.2f}" if value is not None else "-")
+    return ", ".join(scores) or "not scored yet"

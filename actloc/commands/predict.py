@@ -1,0 +1,76 @@
+"""`actloc predict RUN VIDEO...`: actions in new videos, on screen and as JSON, CSV, SRT and a timeline page."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from actloc import console, files
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
+from actloc.experiment import Experiment
+from actloc.reports import html, subtitles
+from actloc.reports.results import Prediction, Predictions, Video, write_predictions
+from actloc.tasks.prediction import Predictor
+
+
+def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
+    """Predicts every video that can be read; those that cannot are named, and the exit status is 3."""
+    _refuse_equal_names(videos)
+    predictor = Predictor(experiment)
+    found: Predictions = {}
+    shown: list[Video] = []
+    failed = []
+    with console.progress("predicting", len(videos)) as bar:
+        for path in videos:
+            try:
+                found[path.stem], duration_s = predictor.predict_timed(path)
+            except VideoError as error:
+                console.say(f"{path}: {error}", style="red")
+                console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
+                failed.append(path)
+            else:
+                shown.append(Video(id=path.stem, duration_s=duration_s))
+                console.emit("video_done", id=path.stem, segments=len(found[path.stem]))
+            bar(1, path.name)
+    _write(experiment, output, shown, found)
+    _show(found)
+    if failed:
+        console.say(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done.")
+        return EXIT_SOME_INPUTS_FAILED
+    return 0
+
+
+def _refuse_equal_names(videos: list[Path]) -> None:
+    stems = [path.stem for path in videos]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise UserError(
+            f"Several videos have the name {twice[0]!r}.",
+            "Expected names that differ without their suffix: they name the results.",
+            "Rename one, or predict them one after the other with another --output.",
+        )
+
+
+def _write(experiment: Experiment, output: Path, videos: list[Video], found: Predictions) -> None:
+    write_predictions(output, found)
+    files.write_text(output / "segments.csv", subtitles.as_csv(found))
+    for video in videos:
+        files.write_text(output / f"{files.safe_name(video.id)}.srt", subtitles.as_srt(found[video.id]))
+    facts = {"run": str(experiment.run_folder), "score threshold": str(experiment.prediction.threshold)}
+    files.write_text(output / "timelines.html", html.predictions_page("Found actions", videos, found, facts=facts))
+    console.say(f"Wrote {output}/predictions.json, segments.csv, timelines.html and {len(videos)} .srt")
+    console.emit("done", path=str(output), videos=len(videos))
+
+
+def _show(found: Predictions) -> None:
+    table = Table("video", "start s", "end s", "action", "score", box=None)
+    for video_id, listed in found.items():
+        for one in sorted(listed, key=_start):
+            numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
+            table.add_row(console.clean(video_id), *numbers, console.clean(one.label), f"{one.score:.3f}")
+        if not listed:
+            table.add_row(console.clean(video_id), "-", "-", "nothing found", "-")
+    console.result_table(table)
+
+
+def _start(prediction: Prediction) -> float:
+    return prediction.start_s

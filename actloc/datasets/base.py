@@ -1,0 +1,37 @@
+"""What every dataset answers: which videos there are, in which subset, with which actions."""
+
+from abc import abstractmethod
+from pathlib import Path
+
+from actloc.annotations import Annotations
+from actloc.config import Part
+
+
+class DatasetConfig(Part):
+    """Settings that every dataset has; a dataset's file adds its own and says how its raw form is read."""
+
+    folder: Path
+    """Where `prepare` writes: annotations.json, and videos where it makes any."""
+    training_subset: str = "train"
+    """The subset that `train` learns from."""
+    evaluation_subset: str = "test"
+    """The subset that `eval` scores."""
+    class_agnostic: bool = False
+    """Learn and score one class, action, in place of all."""
+
+    @property
+    def annotations_file(self) -> Path:
+        """The one annotation form that `prepare` writes and everything else reads."""
+        return self.folder / "annotations.json"
+
+    @abstractmethod
+    def collect(self) -> Annotations:
+        """Reads the raw form, makes videos where the dataset makes any, and returns all annotations, checked.
+
+        Raises UserError listing every problem of the raw files.
+        """
+
+    @classmethod
+    @abstractmethod
+    def small(cls, folder: Path) -> "DatasetConfig":
+        """Settings of a tiny dataset in `folder`; the contract tests prepare it."""

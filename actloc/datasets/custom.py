@@ -1,0 +1,213 @@
+"""Your own videos: a folder of them and a CSV `video,start,end,label[,subset]`, or an ActivityNet JSON."""
+
+import csv
+import hashlib
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from actloc import annotations as annotation_form
+from actloc import console
+from actloc.annotations import Action, AnnotatedVideo, Annotations, Problem
+from actloc.config import InputFile, InputFolder
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError, VideoError
+from actloc.video.reader import probe
+
+_VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".3gp"}
+)
+_COLUMNS = {
+    "video": ("video", "video_id", "id", "file", "filename", "name"),
+    "start": ("start", "start_s", "start_time", "begin", "t_start", "t-start"),
+    "end": ("end", "end_s", "end_time", "stop", "t_end", "t-end"),
+    "label": ("label", "class", "action", "activity"),
+    "subset": ("subset", "split"),
+}
+_EVERY_FIFTH = 5
+
+
+class Config(DatasetConfig):
+    """A folder of videos and a file that says what happens when."""
+
+    name: Literal["custom"] = "custom"
+    videos: InputFolder
+    """The folder of videos; a video's id is its file name without the suffix."""
+    annotations: InputFile
+    """A CSV `video,start,end,label[,subset]` (seconds or H:MM:SS), or a JSON in ActivityNet's form."""
+
+    def collect(self) -> Annotations:
+        """Annotations of every video in the folder and every video the file names."""
+        found = _videos_by_id(self.videos)
+        subsets = {self.training_subset, self.evaluation_subset}
+        if self.annotations.suffix.lower() == ".json":
+            named = {
+                video.id: replace(video, file=found.get(video.id, self.videos / video.id))
+                for video in annotation_form.read(self.annotations).videos.values()
+            }
+            places: dict[tuple[str, int], str] = {}
+            problems: list[Problem] = []
+        else:
+            named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
+        videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
+        videos = {video_id: _with_facts(videos[video_id]) for video_id in sorted(videos)}
+        videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
+        classes = sorted({action.label for video in videos.values() for action in video.actions})
+        result = Annotations(tuple(classes), videos)
+        problems += annotation_form.check(result, places) + _subset_problems(self.annotations, videos, subsets)
+        annotation_form.raise_problems(self.annotations, problems, self.folder)
+        _tell(videos)
+        return annotation_form.clip_past_end(result)
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """A folder that the contract test fills."""
+        return cls(folder=folder / "prepared", videos=folder / "videos", annotations=folder / "labels.csv")
+
+
+def _videos_by_id(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in _VIDEO_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise UserError(
+                f"{found[path.stem]} and {path} would both have the id {path.stem!r}.",
+                "Expected one video per file name without its suffix.",
+                "Rename one of them, also in the annotations.",
+            )
+        found[path.stem] = path
+    if not found:
+        raise UserError(
+            f"{folder} holds no video.",
+            f"Expected files ending in {', '.join(sorted(_VIDEO_SUFFIXES))}.",
+            "Set dataset.videos to the folder that holds them.",
+        )
+    return found
+
+
+def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
+    """Duration and rate from the file's header; a video that cannot be read keeps none and is named."""
+    if video.file is None:
+        return video
+    try:
+        facts = probe(video.file)
+    except VideoError as error:
+        console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        return video
+    return replace(video, duration_s=round(facts.duration_s, 6), fps=facts.fps)
+
+
+def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: str) -> dict[str, AnnotatedVideo]:
+    """Videos without a stated subset, ordered by sha256 of their id: every fifth goes to evaluation."""
+    open_ids = [video_id for video_id, video in videos.items() if not video.subset]
+    open_ids.sort(key=lambda video_id: hashlib.sha256(video_id.encode()).hexdigest())
+    chosen = {
+        video_id: evaluation if place % _EVERY_FIFTH == _EVERY_FIFTH - 1 else training
+        for place, video_id in enumerate(open_ids)
+    }
+    return {video_id: replace(video, subset=chosen.get(video_id, video.subset)) for video_id, video in videos.items()}
+
+
+def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: set[str]) -> list[Problem]:
+    problems = []
+    for subset in sorted(subsets):
+        members = [video for video in videos.values() if video.subset == subset]
+        if not members:
+            what = f"no video is in the subset {subset!r}; with fewer than 5 videos name subsets in a column `subset`"
+            problems.append(Problem(str(source), what))
+        elif not any(video.actions for video in members):
+            problems.append(Problem(str(source), f"no action is in the subset {subset!r}"))
+    return problems
+
+
+def _tell(videos: dict[str, AnnotatedVideo]) -> None:
+    negatives = [video.id for video in videos.values() if not video.actions]
+    if negatives:
+        names = ", ".join(negatives[:10]) + (", ..." if len(negatives) > 10 else "")
+        console.say(f"{len(negatives)} of {len(videos)} videos have no rows and are background only: {names}")
+
+
+def _read_csv(
+    path: Path, folder: Path, found: dict[str, Path], subsets: set[str]
+) -> tuple[dict[str, AnnotatedVideo], dict[tuple[str, int], str], list[Problem]]:
+    """Videos by id, the line of each action, and what is wrong with the rows."""
+    problems: list[Problem] = []
+    actions: dict[str, list[Action]] = {}
+    subset_of: dict[str, str] = {}
+    files_of: dict[str, Path] = {}
+    places = {}
+    for line, row in _rows(path):
+        where = f"{path}:{line}"
+        video_id = _video_id(row["video"], found)
+        action, problem = _action(row)
+        if not video_id or action is None:
+            problems.append(Problem(where, problem or "the column video is empty"))
+            continue
+        subset = row.get("subset", "")
+        if subset and subset not in subsets:
+            problems.append(Problem(where, f"unknown subset {subset!r}{console.nearest(subset, subsets)}"))
+        elif subset and subset_of.setdefault(video_id, subset) != subset:
+            problems.append(Problem(where, f"{video_id} is in {subset_of[video_id]!r} above and in {subset!r} here"))
+        files_of[video_id] = found.get(video_id, folder / row["video"])
+        places[video_id, len(actions.setdefault(video_id, []))] = where
+        actions[video_id].append(action)
+    videos = {
+        video_id: AnnotatedVideo(video_id, subset_of.get(video_id, ""), tuple(listed), file=files_of[video_id])
+        for video_id, listed in actions.items()
+    }
+    return videos, places, problems
+
+
+def _video_id(text: str, found: dict[str, Path]) -> str:
+    """The id meant by a cell: an id as it stands, else a file name with its suffix taken off."""
+    if text in found:
+        return text
+    name = Path(text)
+    return text.removesuffix(name.suffix) if name.suffix.lower() in _VIDEO_SUFFIXES else text
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows under our own column names, with their line numbers."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}.", "Expected a CSV.", "Save it as UTF-8.") from error
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    header = [cell.strip().lower() for cell in next(reader, [])]
+    column = {ours: header.index(name) for ours, names in _COLUMNS.items() for name in names if name in header}
+    missing = [name for name in ("video", "start", "end", "label") if name not in column]
+    if missing:
+        raise UserError(
+            f"{path}:1: the columns {', '.join(missing)} are missing; found {', '.join(header) or 'nothing'}.",
+            "Expected a first line video,start,end,label with an optional subset.",
+            "Name the columns in the first line.",
+        )
+    rows = []
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
+            rows.append((reader.line_num, row))
+    return rows
+
+
+def _action(row: dict[str, str]) -> tuple[Action | None, str]:
+    start_s, end_s = _seconds(row["start"]), _seconds(row["end"])
+    if start_s is None or end_s is None:
+        bad = row["start"] if start_s is None else row["end"]
+        return None, f"found {bad!r}, expected seconds or H:MM:SS"
+    if not row["label"]:
+        return None, "the column label is empty"
+    return Action(start_s, end_s, row["label"]), ""
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of `12.5`, `12,5`, `1:02.5` or `0:01:02.5`."""
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(-?\d*[.,]?\d+|\d+[.,])", text)
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds.replace(",", "."))

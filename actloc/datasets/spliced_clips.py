@@ -1,0 +1,190 @@
+"""Untrimmed videos spliced from a folder of short real clips: a data set small enough to ship.
+
+Every clip but the background ones is one action. Training videos draw from the first part of each clip's time, test
+videos from the last part, with a gap between, so no frame is shared. Scenes and people are the same in both.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from actloc import console
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.config import Fraction, InputFolder
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError
+from actloc.files import sha256_of_bytes
+from actloc.video import ffmpeg
+from actloc.video.ffmpeg import Piece
+from actloc.video.reader import probe
+
+
+class Config(DatasetConfig):
+    """How many videos to splice and what goes into each."""
+
+    name: Literal["spliced_clips"] = "spliced_clips"
+    clips: InputFolder
+    """A folder of mp4 clips; the name of a clip is its action's name."""
+    background_prefix: str = "background"
+    """Clips whose name starts so show no action."""
+    num_training_videos: PositiveInt = 20
+    """Videos of the training subset."""
+    num_evaluation_videos: PositiveInt = 8
+    """Videos of the evaluation subset."""
+    shortest_s: PositiveFloat = 20.0
+    """Shortest video."""
+    longest_s: PositiveFloat = 40.0
+    """Longest video."""
+    shortest_action_s: PositiveFloat = 1.5
+    """Shortest action."""
+    longest_action_s: PositiveFloat = 5.0
+    """Longest action, as far as a clip's part allows."""
+    shortest_background_s: PositiveFloat = 1.0
+    """Least background before, between and after actions."""
+    longest_background_s: PositiveFloat = 4.0
+    """Most background between two actions."""
+    slowest: PositiveFloat = 0.8
+    """Slowest speed at which a piece is played."""
+    fastest: PositiveFloat = 1.25
+    """Fastest speed at which a piece is played."""
+    training_part: tuple[Fraction, Fraction] = (0.0, 0.55)
+    """The part of every clip's time that training videos draw from."""
+    evaluation_part: tuple[Fraction, Fraction] = (0.6, 1.0)
+    """The part of every clip's time that test videos draw from."""
+    fps: PositiveFloat = 25.0
+    """Frames per second of the spliced videos."""
+    width: PositiveInt = 320
+    """Pixels across."""
+    height: PositiveInt = 240
+    """Pixels down; clips of another shape get black bars."""
+    seed: NonNegativeInt = 0
+    """Seed of every choice."""
+
+    @model_validator(mode="after")
+    def _parts_do_not_meet(self) -> "Config":
+        if max(self.training_part[0], self.evaluation_part[0]) < min(self.training_part[1], self.evaluation_part[1]):
+            raise ValueError("training_part and evaluation_part overlap; expected parts that share no frame")
+        return self
+
+    def collect(self) -> Annotations:
+        """Splices every video that is not there yet; the same settings give the same videos."""
+        clips = _clips(self.clips)
+        plans = [
+            _plan(self, clips, subset, number)
+            for subset, count in (
+                (self.training_subset, self.num_training_videos),
+                (self.evaluation_subset, self.num_evaluation_videos),
+            )
+            for number in range(count)
+        ]
+        with console.progress("splicing videos", len(plans)) as bar:
+            for plan in plans:
+                if not plan.video.file.is_file():
+                    ffmpeg.splice(plan.pieces, plan.video.file, fps=self.fps, width=self.width, height=self.height)
+                bar(1, plan.video.id)
+        classes = sorted(name for name in clips if not name.startswith(self.background_prefix))
+        return Annotations(tuple(classes), {plan.video.id: plan.video for plan in sorted(plans, key=_id)})
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """Two videos of each subset from a folder of clips that the contract test fills."""
+        return cls(
+            folder=folder / "prepared",
+            clips=folder / "clips",
+            num_training_videos=2,
+            num_evaluation_videos=2,
+            shortest_s=5.0,
+            longest_s=6.0,
+            shortest_action_s=0.5,
+            longest_action_s=1.0,
+        )
+
+
+@dataclass(frozen=True)
+class _Clip:
+    path: Path
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    video: AnnotatedVideo
+    pieces: list[Piece]
+
+
+def _id(plan: _Plan) -> str:
+    return plan.video.id
+
+
+def _clips(folder: Path) -> dict[str, _Clip]:
+    clips = {path.stem: _Clip(path, probe(path).duration_s) for path in sorted(folder.glob("*.mp4"))}
+    if not clips:
+        raise UserError(f"{folder} holds no mp4.", "Expected short clips.", "Set dataset.clips to their folder.")
+    return clips
+
+
+def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> _Plan:
+    """Which pieces a video is made of, and so what happens in it when; drawn from the seed and the video's number."""
+    draw = random.Random(f"{config.seed} {subset} {number}")
+    part = config.training_part if subset == config.training_subset else config.evaluation_part
+    background = [name for name in clips if name.startswith(config.background_prefix)]
+    classes = [name for name in clips if name not in background]
+    wanted_frames = draw.uniform(1.1 * config.shortest_s, 0.95 * config.longest_s) * config.fps
+    pieces: list[Piece] = []
+    actions: list[Action] = []
+    frames = 0
+
+    def add(name: str, shortest_s: float, longest_s: float) -> None:
+        nonlocal frames
+        piece, length = _piece(config, clips[name], part, draw, shortest_s, longest_s)
+        if name in classes:
+            actions.append(Action(frames / config.fps, (frames + length) / config.fps, name))
+        pieces.append(piece)
+        frames += length
+
+    add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
+    while frames < wanted_frames - (config.longest_action_s + config.longest_background_s) * config.fps / 2:
+        add(draw.choice(classes), config.shortest_action_s, config.longest_action_s)
+        add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
+    video_id = f"{subset}_{number:03d}"
+    # the plan is part of the file's name: other settings never meet an old video
+    digest = sha256_of_bytes(repr((pieces, config.fps, config.width, config.height)).encode())[:8]
+    video = AnnotatedVideo(
+        id=video_id,
+        subset=subset,
+        actions=tuple(actions),
+        duration_s=frames / config.fps,
+        fps=config.fps,
+        frames=frames,
+        file=config.folder / "videos" / f"{video_id}-{digest}.mp4",
+    )
+    return _Plan(video, pieces)
+
+
+def _piece(
+    config: Config,
+    clip: _Clip,
+    part: tuple[float, float],
+    draw: random.Random,
+    shortest_s: float,
+    longest_s: float,
+) -> tuple[Piece, int]:
+    """A stretch of the clip's part at some speed, and its length in frames of the spliced video."""
+    start_s, end_s = part[0] * clip.duration_s, part[1] * clip.duration_s
+    speed = draw.uniform(config.slowest, config.fastest)
+    most_s = min(longest_s, (end_s - start_s) / speed)
+    frames = math.floor(draw.uniform(min(shortest_s, most_s), most_s) * config.fps)
+    frames = max(frames, math.ceil(shortest_s * config.fps))
+    taken_s = frames / config.fps * speed
+    if taken_s > end_s - start_s:
+        raise UserError(
+            f"{clip.path} gives {end_s - start_s:.2f} s to this subset; a piece needs {taken_s:.2f} s.",
+            "Expected clips that are long enough for the shortest action and background.",
+            "Use longer clips, or lower dataset.shortest_action_s and dataset.shortest_background_s.",
+        )
+    begin_s = draw.uniform(start_s, end_s - taken_s)
+    return Piece(clip.path, round(begin_s, 6), round(taken_s, 6), round(speed, 6)), frames

@@ -1,0 +1,52 @@
+"""What every detector has in common: settings that build it, losses to train on, segments to find."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from torch import Tensor, nn
+
+from actloc.config import Part
+from actloc.structures import Detections, Targets
+
+
+class Detector(nn.Module, ABC):
+    """Finds actions in a padded batch of feature sequences."""
+
+    @abstractmethod
+    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
+        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps."""
+
+    @abstractmethod
+    def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression; inputs as for `losses`."""
+
+    @abstractmethod
+    def padded_steps(self, longest: int) -> int:
+        """The T to pad a batch to whose longest video has `longest` steps; training and evaluation may differ."""
+
+    def start_step(self, batches: list[tuple[list[int], list[Targets]]]) -> None:
+        """Told every batch of an optimizer step, its videos' lengths and actions, before the first is used.
+
+        What depends on the step as a whole moves here; without it, every call of `losses` counts as a step.
+        """
+
+    def training_state(self) -> dict[str, float]:
+        """Numbers outside the state dict that the next training steps depend on."""
+        return {}
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        """Go on from what `training_state` gave."""
+        assert not state, f"this detector has no training state, and was given {sorted(state)}"
+
+
+class DetectorConfig(Part, ABC):
+    """The settings of a detector; `name` is its file."""
+
+    @abstractmethod
+    def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:
+        """A new detector for features of `in_channels`, trained on at most `max_steps` steps of a video."""
+
+    @classmethod
+    @abstractmethod
+    def small(cls) -> Self:
+        """The smallest settings that still use every branch; the contract tests build these."""

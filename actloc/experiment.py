@@ -1,0 +1,289 @@
+"""Loads an experiment: a YAML file, or a run's own settings, plus overrides; all that is wrong is told at once."""
+
+from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
+
+import json
+import types
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from actloc import config, console, parts, settings_file
+from actloc.errors import UserError
+from actloc.settings_file import KeyPath, SettingProblem, SettingsDocument, dotted
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from actloc.datasets.base import DatasetConfig
+    from actloc.detectors.base import DetectorConfig
+    from actloc.encoders.base import EncoderConfig
+    from actloc.sources.base import SourceConfig
+
+_SECTIONS: dict[str, type[config.Section]] = {
+    "run": config.Run,
+    "preparation": config.Preparation,
+    "optimizer": config.Optimizer,
+    "schedule": config.Schedule,
+    "average": config.Average,
+    "training": config.Training,
+    "suppression": config.Suppression,
+    "evaluation": config.Evaluation,
+    "prediction": config.Prediction,
+    "machine": config.Machine,
+}
+_PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
+_OPTIONAL = {"encoder"}
+SHAPES_TRAINING = (
+    *("dataset", "preparation", "features", "encoder", "detector"),
+    *("optimizer", "schedule", "average", "training", "run.seed"),
+)
+"""What a run's weights depend on; a run goes on only with the same values."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything one YAML file says, complete and checked."""
+
+    file: Path
+    run: config.Run
+    dataset: DatasetConfig
+    preparation: config.Preparation
+    features: SourceConfig
+    encoder: EncoderConfig | None
+    detector: DetectorConfig
+    optimizer: config.Optimizer
+    schedule: config.Schedule
+    average: config.Average
+    training: config.Training
+    suppression: config.Suppression
+    evaluation: config.Evaluation
+    prediction: config.Prediction
+    machine: config.Machine
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's checkpoints, logs and results are kept."""
+        return self.run.folder / self.run.name
+
+    def to_data(self) -> dict[str, Any]:
+        """The complete settings as plain data, ready for YAML or JSON."""
+        sections = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "file"}
+        return {name: value.model_dump(mode="json") for name, value in sections.items() if value is not None}
+
+    def shaping_data(self) -> dict[str, Any]:
+        """The settings that the run's weights depend on, by dotted key; a checkpoint carries them."""
+        return {key: value for key, value in _flat(self.to_data()).items() if _shapes_training(key)}
+
+    def to_yaml(self) -> str:
+        """The complete settings as YAML."""
+        return yaml.safe_dump(self.to_data(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = False) -> Experiment:
+    """The experiment of a YAML path, of a config's name, or of a run folder.
+
+    Raises UserError with every problem at once. `check_inputs` also looks for the files the user brings.
+    """
+    file = find(name)
+    document = settings_file.read(file, overrides or [])
+    run = document.data.setdefault("run", {})
+    if isinstance(run, dict):
+        if is_run(file.parent):
+            run.update(name=file.parent.resolve().name, folder=str(file.parent.parent))
+        run.setdefault("name", file.stem)
+    problems = list(document.problems)
+    values = _sections(document, problems) | _part_blocks(document, problems)
+    if check_inputs:
+        problems += [problem for key, value in values.items() for problem in _missing_inputs(document, key, value)]
+    if problems:
+        raise _settings_error(file, problems)
+    return Experiment(file=file, **values)
+
+
+def find(name: str) -> Path:
+    """The YAML file meant by a path, a run folder, or the name of a config here or in the installed package."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if is_run(path):
+        return path / "config.yaml"
+    for known in configs():
+        if name in (known.stem, known.name):
+            return known
+    names = [known.stem for known in configs()] + [str(run) for run in runs()]
+    raise UserError(
+        f"{name} is neither a settings file, a run folder nor the name of a config{console.nearest(name, names)}",
+        "Expected the path of a YAML file, a folder below ckpt/, or a name that `actloc ls` shows.",
+        "See what there is: actloc ls",
+    )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `train` made this folder."""
+    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
+def configs() -> list[Path]:
+    """The YAML files in ./configs, then those shipped with the package that are not here."""
+    package = Path(__file__).parent
+    here = sorted(Path("configs").glob("*.yaml"))
+    shipped = sorted([*(package / "shipped_configs").glob("*.yaml"), *(package.parent / "configs").glob("*.yaml")])
+    names = {path.name for path in here}
+    return here + [path for path in shipped if path.name not in names]
+
+
+def runs(folder: Path = Path("ckpt")) -> list[Path]:
+    """The run folders below `folder`."""
+    return sorted(path for path in folder.glob("*") if is_run(path)) if folder.is_dir() else []
+
+
+def _sections(document: SettingsDocument, problems: list[SettingProblem]) -> dict[str, Any]:
+    known = [*_SECTIONS, *_PARTS]
+    for key in document.data:
+        if key not in known:
+            problems.append(_problem(document, (key,), f"is not a section{console.nearest(key, known)}"))
+    return {name: _validated(document, name, section, problems) for name, section in _SECTIONS.items()}
+
+
+def _part_blocks(document: SettingsDocument, problems: list[SettingProblem]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, kind in _PARTS.items():
+        block = document.data.get(key)
+        values[key] = None
+        if block is None and key in _OPTIONAL:
+            continue
+        if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+            expected = ", ".join(parts.available(kind))
+            problems.append(_problem(document, (key,), f"is missing its name; expected name: one of {expected}"))
+            continue
+        try:
+            module = parts.find(kind, block["name"])
+        except ValueError as error:
+            problems.append(_problem(document, (key, "name"), f": {error}"))
+            continue
+        values[key] = _validated(document, key, module.Config, problems)
+    return values
+
+
+def _validated(
+    document: SettingsDocument, key: str, section: type[BaseModel], problems: list[SettingProblem]
+) -> BaseModel | None:
+    data = document.data.get(key)
+    data = {} if data is None else data
+    try:
+        # strict JSON: lists may be tuples and text may be a path, but true is no number and "2" no 2
+        return TypeAdapter(section).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        told: dict[KeyPath, str] = {}
+        for details in error.errors(include_url=False):
+            path, what = _explain(section, key, data, details)
+            told[path] = f"{told[path]}, or {what.partition('expected ')[2]}" if path in told else what
+        problems += [_problem(document, path, what) for path, what in told.items()]
+    return None
+
+
+def _explain(section: type[BaseModel], key: str, data: Any, details: ErrorDetails) -> tuple[KeyPath, str]:
+    kind, location = details["type"], details["loc"]
+    if kind in ("extra_forbidden", "missing"):
+        path = (key, *location)
+        if kind == "missing":
+            return path, "is missing"
+        names = _field_names(section, location[:-1])
+        return path, f"is not a setting{console.nearest(str(location[-1]), names)}"
+    path = (key, *_real_part(data, location))
+    expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if kind == "value_error":
+        return path, expected
+    found = json.dumps(details["input"], ensure_ascii=False)
+    hint = ""
+    if kind == "literal_error" and isinstance(details["input"], str):
+        choices = [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")]
+        hint = console.nearest(details["input"], choices) if len(choices) > 1 else ""
+    return path, f": found {found}, expected {expected}{hint}"
+
+
+def _real_part(data: Any, location: KeyPath) -> KeyPath:
+    """The part of an error's location that stands in the data; the rest are names of union members."""
+    real: list[str | int] = []
+    for step in location:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            break
+        real.append(step)
+    return tuple(real)
+
+
+def _field_names(section: type[BaseModel], location: KeyPath) -> list[str]:
+    for step in location:
+        field = section.model_fields.get(str(step))
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # Any: type forms have no common type
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    return None
+
+
+def _missing_inputs(document: SettingsDocument, key: str, section: BaseModel | None) -> list[SettingProblem]:
+    if section is None:
+        return []
+    problems = []
+    for name, field in type(section).model_fields.items():
+        for marker in field.metadata:
+            path = getattr(section, name)
+            if isinstance(marker, config.InputPath) and path is not None and not marker.exists(path):
+                names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+                what = f": the {marker.kind} {path} does not exist{console.nearest(path.name, names)}"
+                problems.append(_problem(document, (key, name), what))
+    return problems
+
+
+def _problem(document: SettingsDocument, path: KeyPath, what: str) -> SettingProblem:
+    return SettingProblem(document.where(path), f"{dotted(path)} {what}".replace(" :", ":"))
+
+
+def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
+    count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+    listed = "\n  ".join(str(problem) for problem in dict.fromkeys(problems))
+    return UserError(
+        f"{count} wrong in {file}:\n  {listed}",
+        "",
+        "Every setting with its meaning: actloc show sample_efficientnet_actionformer",
+    )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`key: old value -> new value` for every setting that shapes training and differs."""
+    before, after = _flat(old), _flat(new)
+    keys = [key for key in sorted({*before, *after}) if _shapes_training(key)]
+    return [
+        f"{key}: {json.dumps(before.get(key))} in the run, {json.dumps(after.get(key))} now"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _shapes_training(key: str) -> bool:
+    return any(key == shaping or key.startswith(f"{shaping}.") for shaping in SHAPES_TRAINING)
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:  # Any: plain data
+    if not isinstance(data, dict):
+        return {prefix: data}
+    flat = {}
+    for name, inner in data.items():
+        flat.update(_flat(inner, f"{prefix}.{name}".strip(".")))
+    return flat

@@ -1,0 +1,137 @@
+"""ActionFormer's transformer block: convolutional projections and attention within a window (Zhang et al., 2022)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actloc.layers.drop_path import AffineDropPath
+from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d
+from actloc.layers.norms import ChannelNorm
+
+BLOCK_STEPS = 32  # queries that share their keys: of 32, 64 and 128 the fastest for a window of 19
+PADDED_KEY_BIAS = -1e4  # the official one: silences a key, yet stays finite where a query sees nothing but padding
+
+
+def global_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Every step attends to every real step. Tensors are (B, T, heads, dim); `mask` (B, T) is true on real steps.
+
+    Padded queries come out as finite numbers without meaning.
+    """
+    bias = _key_bias(mask, queries.dtype)[:, None, None, :]
+    return F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias
+    ).transpose(1, 2)
+
+
+def local_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, reach: int) -> Tensor:
+    """Step i attends to the real steps j with |i - j| <= `reach`; shapes as in `global_attention`, any length.
+
+    Every block of queries is compared with its own keys and `reach` more on both sides; what lies outside the band of
+    a query is cut off exactly.
+    """
+    num_steps = queries.shape[1]
+    block = BLOCK_STEPS * math.ceil(2 * reach / BLOCK_STEPS)
+    num_blocks = math.ceil(num_steps / block)
+    queries = F.pad(queries, (0, 0, 0, 0, 0, num_blocks * block - num_steps))
+    queries = queries.unflatten(1, (num_blocks, block)).flatten(0, 1)  # (B blocks, block, heads, dim)
+    keys, values, mask = (_windows(tensor, num_blocks, block, reach) for tensor in (keys, values, mask))
+    bias = _key_bias(mask, queries.dtype)[:, None, None, :].masked_fill(~_band(block, reach, mask.device), -math.inf)
+    attended = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias
+    ).transpose(1, 2)
+    return attended.unflatten(0, (-1, num_blocks)).flatten(1, 2)[:, :num_steps]
+
+
+def _windows(sequence: Tensor, num_blocks: int, block: int, reach: int) -> Tensor:
+    """(B, T, ...) to (B blocks, block + 2 reach, ...): every block with its neighbours, zeros beyond both ends."""
+    missing = (num_blocks + 1) * block - sequence.shape[1] - reach
+    padded = F.pad(sequence, (0, 0) * (sequence.dim() - 2) + (reach, missing))
+    blocks = padded.unflatten(1, (num_blocks + 1, block))
+    return torch.cat((blocks[:, :-1], blocks[:, 1:, : 2 * reach]), dim=2).flatten(0, 1)
+
+
+def _band(block: int, reach: int, device: torch.device) -> Tensor:
+    """(block, block + 2 reach): true where a key of the window is at most `reach` steps from the query."""
+    everything = torch.ones(block, block + 2 * reach, dtype=torch.bool, device=device)
+    return everything.triu().tril(2 * reach)
+
+
+def _key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of a key: 0 where `mask` is true."""
+    return (~mask).to(dtype) * PADDED_KEY_BIAS
+
+
+class ConvAttention(nn.Module):
+    """Multi-head attention whose queries, keys and values first pass a depthwise convolution and a norm.
+
+    The convolutions halve the sequence where `stride` is 2. `window` steps are seen, `window // 2` on each side of the
+    query and the query itself (so an even window sees one more); all of them where `window` is at most 1.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, window: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        kernel = stride + 1 if stride > 1 else 3
+        self.num_heads = num_heads
+        self.reach = window // 2 if window > 1 else None
+        self.query_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
+        self.query_norm = ChannelNorm(dim)
+        self.key_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
+        self.key_norm = ChannelNorm(dim)
+        self.value_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
+        self.value_norm = ChannelNorm(dim)
+        self.key = PointwiseConv1d(dim, dim)
+        self.query = PointwiseConv1d(dim, dim)
+        self.value = PointwiseConv1d(dim, dim)
+        self.proj = PointwiseConv1d(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output.
+
+        The three streams need no mask of their own: the attention ignores padded keys, the end zeroes padded queries.
+        """
+        features = features.contiguous()  # once, not inside each of three convolutions
+        queries = self._heads(self.query(self.query_norm(self.query_conv.conv(features))))
+        keys = self._heads(self.key(self.key_norm(self.key_conv.conv(features))))
+        values = self._heads(self.value(self.value_norm(self.value_conv.conv(features))))
+        if self.reach is None:
+            attended = global_attention(queries, keys, values, mask[:, 0])
+        else:
+            attended = local_attention(queries, keys, values, mask[:, 0], self.reach)
+        return self.dropout(self.proj(attended.flatten(2).transpose(1, 2))) * mask
+
+    def _heads(self, stream: Tensor) -> Tensor:
+        return stream.transpose(1, 2).unflatten(2, (self.num_heads, -1))  # (B, T, heads, dim)
+
+
+class TransformerBlock(nn.Module):
+    """A pre-norm block; where `stride` is above 1 it shortens the sequence, and max-pooling stands in for the identity.
+
+    Without `drop_path` the branches have no learnable scale either, as in the official code.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, *, window: int, stride: int = 1, dropout: float = 0.0, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.ln1 = ChannelNorm(dim)
+        self.ln2 = ChannelNorm(dim)
+        self.attn = ConvAttention(dim, num_heads, window=window, stride=stride, dropout=dropout)
+        self.skip = nn.MaxPool1d(stride + 1, stride, (stride + 1) // 2) if stride > 1 else nn.Identity()
+        self.mlp = nn.Sequential(
+            PointwiseConv1d(dim, 4 * dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            PointwiseConv1d(4 * dim, dim),
+            nn.Dropout(dropout),
+        )
+        self.drop_path_attn = AffineDropPath(dim, drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path_mlp = AffineDropPath(dim, drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output."""
+        attended = self.attn(self.ln1(features), mask)
+        features = self.skip(features) * mask + self.drop_path_attn(attended)
+        return features + self.drop_path_mlp(self.mlp(self.ln2(features)) * mask)

@@ -1,0 +1,23 @@
+"""Stochastic depth (Huang et al., 2016) with a learnable scale (CaiT: Touvron et al., 2021)."""
+
+import torch
+from torch import Tensor, nn
+
+INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts almost silent
+
+
+class AffineDropPath(nn.Module):
+    """Scales each channel of a residual branch and, in training, leaves the whole branch of a video out at `rate`."""
+
+    def __init__(self, dim: int, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.scale = nn.Parameter(torch.full((1, dim, 1), INITIAL_SCALE))
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(B, C, T) to the same shape; what is kept is divided by the chance of keeping it."""
+        if not self.training or self.rate == 0:
+            return branch * self.scale
+        keep = 1 - self.rate
+        draws = torch.rand(len(branch), 1, 1, dtype=branch.dtype, device=branch.device)
+        return branch * (self.scale * ((draws + keep).floor() / keep))

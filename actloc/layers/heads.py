@@ -1,0 +1,82 @@
+"""The heads that every level of a pyramid shares: class scores and distances to the borders of an action.
+
+A head sees all levels as one sequence with zeros between them, so each convolution runs once and not once per level.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actloc.layers.masked_conv import MaskedConv1d
+from actloc.layers.norms import ChannelNorm
+
+
+def join_levels(levels: list[Tensor], gap_steps: int) -> Tensor:
+    """Levels (B, C, T_l) to (B, C, P): one after the other, each followed by `gap_steps` zeros."""
+    return torch.cat([F.pad(level, (0, gap_steps)) for level in levels], dim=2)
+
+
+def drop_gaps(joined: Tensor, lengths_steps: list[int], gap_steps: int) -> Tensor:
+    """What `join_levels` joined, (B, C, P), without the zeros between the levels."""
+    pieces = joined.split([length + gap_steps for length in lengths_steps], dim=2)
+    return torch.cat([piece[..., :length] for piece, length in zip(pieces, lengths_steps, strict=True)], dim=2)
+
+
+class _Tower(nn.Module):
+    """Convolutions with norm and ReLU, common to both heads."""
+
+    def __init__(self, dim: int, *, num_layers: int, kernel: int) -> None:
+        super().__init__()
+        self.head = nn.ModuleList(MaskedConv1d(dim, dim, kernel, bias=False) for _ in range(num_layers - 1))
+        self.norm = nn.ModuleList(ChannelNorm(dim) for _ in range(num_layers - 1))
+
+    def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
+        for conv, norm in zip(self.head, self.norm, strict=True):
+            joined = F.relu(norm(conv(joined, mask))) * inside  # a level ends in zeros, as if it stood alone
+        return joined
+
+
+class ClassificationHead(_Tower):
+    """One logit per class and step; there is no class for background."""
+
+    def __init__(self, dim: int, num_classes: int, *, num_layers: int, kernel: int, prior_probability: float) -> None:
+        super().__init__(dim, num_layers=num_layers, kernel=kernel)
+        self.cls_head = MaskedConv1d(dim, num_classes, kernel)
+        bias = self.cls_head.conv.bias
+        assert bias is not None, "the last convolution has a bias"
+        nn.init.constant_(bias, -math.log((1 - prior_probability) / prior_probability))
+
+    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
+        """Joined levels (B, C, P) to logits (B, K, P), zero where `mask` is false.
+
+        `mask` (B, 1, P) is true on real steps, `inside` (1, 1, P) on all but the gaps between the levels.
+        """
+        return self.cls_head(self._tower(joined, mask, inside), mask)
+
+
+class LevelScale(nn.Module):
+    """A learnable factor for the distances of one level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+
+class RegressionHead(_Tower):
+    """Distances from a step to the start and to the end of its action, in strides of its level."""
+
+    def __init__(self, dim: int, num_levels: int, *, num_layers: int, kernel: int) -> None:
+        super().__init__(dim, num_layers=num_layers, kernel=kernel)
+        self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
+        self.offset_head = MaskedConv1d(dim, 2, kernel)
+
+    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int]) -> Tensor:
+        """Joined levels (B, C, P) to distances (B, 2, P), never negative; masks as in `ClassificationHead`.
+
+        `joined_lengths` are the steps of each level with its gap.
+        """
+        distances = self.offset_head(self._tower(joined, mask, inside), mask)
+        scales = [level.scale.expand(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
+        return F.relu(distances * torch.cat(scales))

@@ -1,0 +1,37 @@
+"""Convolutions over time for padded batches (ActionFormer: Zhang et al., 2022, arXiv 2202.07925)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskedConv1d(nn.Module):
+    """A convolution of odd kernel, centred on every `stride`-th step, whose output is zero on padded steps."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        assert kernel % 2 == 1, f"an even kernel has no centre: {kernel}"
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, T) to (B, C', T / stride); `mask` (B, 1, T / stride) is true on real steps of the output.
+
+        The input is not masked: padded steps next to real ones have a say, as in the official code.
+        """
+        return self.conv(features) * mask
+
+
+class PointwiseConv1d(nn.Conv1d):
+    """A convolution of kernel 1, computed as a matrix product on channel-last memory; its bias starts at zero."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        assert self.bias is not None, "Conv1d makes a bias unless told otherwise"
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, T) to (B, C', T); the result is a view of (B, T, C') memory."""
+        return F.linear(features.transpose(1, 2), self.weight.squeeze(2), self.bias).transpose(1, 2)

@@ -1,0 +1,22 @@
+"""Normalisation of feature sequences."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of every step, padded steps included: an all-zero step comes out as the bias.
+
+    The parameters are (1, C, 1), as in official ActionFormer checkpoints.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dim, 1))
+        self.bias = nn.Parameter(torch.zeros(1, dim, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, T) to the same shape; the result is a view of (B, T, C) memory."""
+        steps = features.transpose(1, 2)
+        return F.layer_norm(steps, (steps.shape[2],), self.weight.flatten(), self.bias.flatten()).transpose(1, 2)

@@ -1,0 +1,79 @@
+"""Random windows of a training video and its actions (ActionFormer, `spec/actionformer.md` section 7)."""
+
+import random
+
+import torch
+from torch import Tensor
+
+from actloc.structures import Targets
+
+_MOST_TRIES = 200
+
+
+def random_crop(
+    features: Tensor,
+    targets: Targets,
+    generator: random.Random,
+    *,
+    offset_steps: float,
+    max_steps: int,
+    crop_ratio: tuple[float, float] | None,
+    min_kept: float,
+) -> tuple[Tensor, Targets]:
+    """A window of features (C, T) that keeps at least one action, and what is left of the actions in it.
+
+    An action is kept if at least `min_kept` of its length lies in the window, which reaches `offset_steps` beyond
+    its first and last step. After 200 tries the last window is taken, with no action if none is left.
+    Draws from `generator`: the length if it is random, then one start per try.
+    """
+    num_steps = features.shape[1]
+    has_actions = len(targets.labels) > 0
+    if not has_actions and num_steps <= max_steps:
+        return features, targets
+    length = _window_length(num_steps, generator, max_steps, crop_ratio)
+    if length == num_steps:
+        return features, targets
+    start, kept = 0, Targets.none()
+    for _ in range(_MOST_TRIES):
+        start = generator.randint(0, num_steps - length)
+        kept = _inside(targets, start - offset_steps, start + length + offset_steps, min_kept)
+        if len(kept.labels) or not has_actions:
+            break
+    return features[:, start : start + length], Targets(kept.segments - start, kept.labels)
+
+
+def _window_length(
+    num_steps: int, generator: random.Random, max_steps: int, crop_ratio: tuple[float, float] | None
+) -> int:
+    if num_steps > max_steps:
+        return max_steps
+    if crop_ratio is None:
+        return num_steps
+    shortest = max(round(crop_ratio[0] * num_steps), 1)
+    longest = min(round(crop_ratio[1] * num_steps), num_steps)
+    return generator.randint(shortest, longest)
+
+
+def _inside(targets: Targets, start: float, end: float, min_kept: float) -> Targets:
+    clipped = targets.segments.clamp(min=start, max=end)
+    share = (clipped[:, 1] - clipped[:, 0]).clamp(min=0) / (targets.segments[:, 1] - targets.segments[:, 0])
+    is_kept = share >= min_kept
+    return Targets(clipped[is_kept], targets.labels[is_kept])
+
+
+def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Targets:
+    """Actions cut at `end_steps`; gone if they start there or later, or keep less than `min_kept` of their length.
+
+    ActivityNet's training rule: a video's features may end before its annotations do.
+    """
+    starts, ends = targets.segments.unbind(1)
+    share = (ends.clamp(max=end_steps) - starts) / (ends - starts)
+    is_kept = (starts < end_steps) & (share >= min_kept)
+    return Targets(targets.segments[is_kept].clamp(max=end_steps), targets.labels[is_kept])
+
+
+def resize(features: Tensor, num_steps: int) -> Tensor:
+    """Features (C, T) linearly interpolated to (C, num_steps), ends not aligned; unchanged if already that long."""
+    if features.shape[1] == num_steps:
+        return features
+    return torch.nn.functional.interpolate(features[None], size=num_steps, mode="linear", align_corners=False)[0]

@@ -1,0 +1,29 @@
+"""Losses of detectors, element by element; the caller masks, sums and normalises."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST_DENOMINATOR = 1e-8  # official DIoU: keeps empty predictions finite
+
+
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss (Lin et al., 2017, arXiv 1708.02002) of logits (...) against soft targets in [0, 1], shape (...)."""
+    probabilities = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    chance_of_target = probabilities * targets + (1 - probabilities) * (1 - targets)
+    balance = alpha * targets + (1 - alpha) * (1 - targets)
+    return balance * cross_entropy * (1 - chance_of_target) ** gamma
+
+
+def distance_iou_loss(offsets: Tensor, target_offsets: Tensor) -> Tensor:
+    """1 - IoU + squared distance of the centres (Zheng et al., 2020), for segments around the same point.
+
+    Both are (..., 2): distances to start and end, none negative. The result is (...).
+    """
+    intersection = torch.minimum(offsets, target_offsets).sum(-1)
+    union = offsets.sum(-1) + target_offsets.sum(-1) - intersection
+    hull = torch.maximum(offsets, target_offsets).sum(-1)
+    shift = 0.5 * (offsets - target_offsets).diff(dim=-1).squeeze(-1)  # from one centre to the other
+    iou = intersection / union.clamp(min=SMALLEST_DENOMINATOR)
+    return 1 - iou + (shift / hull.clamp(min=SMALLEST_DENOMINATOR)).square()

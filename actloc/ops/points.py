@@ -1,0 +1,74 @@
+"""The steps of a pyramid that predict segments, and what each of them should predict (ActionFormer, section 3.3)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from actloc.structures import Targets
+
+EQUALLY_SHORT_STEPS = 1e-3  # actions this close in length to the shortest one at a point are all its classes
+
+
+@dataclass(frozen=True)
+class Points:
+    """Every point of every level, finest level first; each tensor is (P,), in feature steps.
+
+    A point answers for actions whose farther border is at least `nearest` and at most `farthest` away.
+    """
+
+    steps: Tensor
+    strides: Tensor
+    nearest: Tensor
+    farthest: Tensor
+
+
+def level_points(
+    lengths: list[int],
+    strides: list[int],
+    ranges: Sequence[tuple[float, float]],
+    device: torch.device | None = None,
+) -> Points:
+    """The points of levels with `lengths` points each: point i of a level stands at step i * stride."""
+    steps = torch.cat([torch.arange(length) * stride for length, stride in zip(lengths, strides, strict=True)])
+    per_level = torch.tensor([(stride, *reach) for stride, reach in zip(strides, ranges, strict=True)])
+    columns = per_level.repeat_interleave(torch.tensor(lengths), dim=0).T
+    return Points(*torch.stack((steps.float(), *columns)).to(device).unbind())
+
+
+def assign_targets(
+    points: Points, targets: list[Targets], num_classes: int, center_radius: float = math.inf
+) -> tuple[Tensor, Tensor]:
+    """Classes (B, P, K), 1 where a class is to be found, and offsets (B, P, 2) to start and end, in strides.
+
+    A point is positive for actions that it lies in, no farther than `center_radius` strides from the centre, and whose
+    farther border is in its range. The shortest of them is its action; background has no class and zero offsets.
+    """
+    segments, labels = _batch(targets, points.steps.device)
+    starts, ends = segments[:, None, :, 0], segments[:, None, :, 1]  # (B, 1, N) against (P, 1)
+    steps, strides = points.steps[:, None], points.strides[:, None]
+    to_start, to_end = steps - starts, ends - steps  # (B, P, N)
+    centers = 0.5 * (starts + ends)
+    first = torch.maximum(centers - strides * center_radius, starts)
+    last = torch.minimum(centers + strides * center_radius, ends)
+    farther = torch.maximum(to_start, to_end)
+    passes = (torch.minimum(steps - first, last - steps) > 0) & (farther >= points.nearest[:, None])
+    passes = passes & (farther <= points.farthest[:, None])
+    lengths = torch.where(passes, ends - starts, math.inf)
+    shortest, chosen = lengths.min(dim=2, keepdim=True)  # the first of equally short ones
+    offsets = torch.cat((to_start.gather(2, chosen), to_end.gather(2, chosen)), dim=2) / strides
+    equally_short = passes & (lengths <= shortest + EQUALLY_SHORT_STEPS)
+    classes = (equally_short.float() @ F.one_hot(labels, num_classes).float()).clamp(max=1)
+    return classes, torch.where(shortest < math.inf, offsets, 0.0)
+
+
+def _batch(targets: list[Targets], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Segments (B, N, 2) and labels (B, N) of all videos; what fills up has no length, so no point lies in it."""
+    segments = pad_sequence([target.segments.to(device, torch.float32) for target in targets], batch_first=True)
+    labels = pad_sequence([target.labels.to(device, torch.long) for target in targets], batch_first=True)
+    lacking = 1 if segments.shape[1] == 0 else 0  # a minimum needs at least one column
+    return F.pad(segments, (0, 0, 0, lacking)), F.pad(labels, (0, lacking))

@@ -1,0 +1,103 @@
+"""Soft non-maximum suppression (Bodla et al., 2017) with Gaussian decay, and voting; float32, like the official code.
+
+Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Among
+equal scores the lowest index is picked first.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc.ops.segments import iou
+
+Float32s = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
+
+
+class _Contest:
+    """The candidates of one class, with room to compute in; `score` is the best that is left, -inf once none is."""
+
+    def __init__(self, segments: Float32s, scores: Float32s, sigma: float, min_score: float) -> None:
+        self.starts, self.ends = np.ascontiguousarray(segments.T)
+        self.lengths = self.ends - self.starts + OVERLAP_EPSILON
+        self.scores = scores.copy()
+        self.sigma = np.float32(sigma)
+        self.min_score = min_score
+        self.overlaps, self.spare = np.empty_like(scores), np.empty_like(scores)
+        self.best = int(self.scores.argmax())
+        self.score = self.scores[self.best]  # the first pick stands even below `min_score`
+
+    def pick(self) -> None:
+        """Take the best candidate out, lower the others by their overlap with it, and find the next best."""
+        best, overlaps, spare = self.best, self.overlaps, self.spare
+        np.minimum(self.ends, self.ends[best], out=overlaps)
+        np.maximum(self.starts, self.starts[best], out=spare)
+        overlaps -= spare
+        np.maximum(overlaps, 0, out=overlaps)
+        np.add(self.lengths, self.lengths[best], out=spare)
+        spare -= overlaps
+        overlaps /= spare
+        overlaps *= overlaps
+        overlaps /= -self.sigma
+        self.scores *= np.exp(overlaps, out=overlaps)
+        self.scores[best] = -np.inf
+        self.starts[best] = np.inf  # what is taken out overlaps nothing, so its -inf is never multiplied by 0
+        self.best = int(self.scores.argmax())
+        self.score = self.scores[self.best]
+        if self.score < self.min_score:
+            self.score = np.float32(-np.inf)
+
+
+def soft_suppression(
+    segments: Float32s, scores: Float32s, *, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s]:
+    """Indices (M,) of what is kept of `segments` (N, 2), best first, and their lowered scores (M,).
+
+    A kept segment multiplies every other score by exp(-overlap^2 / sigma); what falls below `min_score` is dropped.
+    """
+    return _rounds([np.arange(len(scores))], segments, scores, sigma, min_score, max_kept)
+
+
+def soft_suppression_per_class(
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s]:
+    """As `soft_suppression`, but only segments of the same label (N,) lower each other; the best of all are kept.
+
+    Of equal scores in several classes the lowest class comes first.
+    """
+    order = np.argsort(labels, kind="stable")
+    borders = np.flatnonzero(np.diff(labels[order])) + 1
+    return _rounds(np.split(order, borders), segments, scores, sigma, min_score, max_kept)
+
+
+def _rounds(
+    classes: list[Indices], segments: Float32s, scores: Float32s, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s]:
+    """Pick the best of all classes again and again: a class whose best is never the best costs nothing more."""
+    classes = [members for members in classes if len(members)]
+    contests = [_Contest(segments[members], scores[members], sigma, min_score) for members in classes]
+    best_scores = np.array([contest.score for contest in contests], dtype=np.float32)
+    indices, kept_scores = [], []
+    while len(indices) < min(max_kept, len(scores)):
+        winner = int(best_scores.argmax())
+        contest = contests[winner]
+        if contest.score == -np.inf:
+            break
+        indices.append(classes[winner][contest.best])
+        kept_scores.append(contest.score)
+        contest.pick()
+        best_scores[winner] = contest.score
+    return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=np.float32)
+
+
+def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
+    """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
+
+    Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
+    """
+    overlaps = iou(kept[:, None], segments[None])  # (M, N)
+    weights = (overlaps >= threshold) * scores * overlaps
+    with np.errstate(invalid="ignore"):
+        weights /= weights.sum(axis=1, keepdims=True)
+    return weights @ segments

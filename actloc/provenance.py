@@ -1,0 +1,65 @@
+"""Where numbers come from: code version, commit, machine, command line, data fingerprints."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import actloc
+from actloc import files
+
+_REPOSITORY = Path(__file__).parent.parent
+_RECORDED = ("torch", "numpy", "h5py", "av", "safetensors", "pydantic")
+
+
+def commit() -> str | None:
+    """The commit of the code that runs, with `-changed` if files differ from it; None outside a clone."""
+    if not (_REPOSITORY / ".git").exists():
+        return None
+    head = _git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return None
+    return f"{head}-changed" if _git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_REPOSITORY), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> str:
+    """System, processor and number of cores, and the GPU if torch sees one."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores{gpu}"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def record(annotations_file: Path) -> dict[str, Any]:
+    """What `environment.json` of a run holds."""
+    return {
+        "actloc": actloc.__version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _RECORDED},
+        "machine": machine(),
+        "command": sys.argv,
+        "annotations_sha256": files.sha256_of_file(annotations_file),
+    }

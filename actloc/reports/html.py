@@ -1,0 +1,210 @@
+"""Self-contained HTML pages: the report of one or many runs, and the timelines of videos without truth.
+
+Everything foreign passes Jinja's autoescape and `printable`; there is no script and no address, and the page's
+Content-Security-Policy forbids both (R13).
+"""
+
+import functools
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import actloc
+from actloc.reports import figures, text, timelines
+from actloc.reports.matching import MATCH_TIOU, Judged, Thresholds, worst_first
+from actloc.reports.results import Predictions, Results, Video
+from actloc.reports.runs import Evaluation
+from actloc.reports.tables import Published, Table, class_comparison, map_table, mean, run_names
+
+MOST_TIMELINES = 40
+"""Videos drawn per run, about 1.5 MB of page; the others stand in a table."""
+
+
+@dataclass(frozen=True)
+class Omission:
+    """Something that was left out or missed: how often, and the names behind it."""
+
+    what: str
+    count: int
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """A class in the table of APs."""
+
+    label: str
+    colour: int
+    num_actions: int
+    aps: list[float | None]
+    average: float | None
+    score: float | None
+    f1: float
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the template shows of one run."""
+
+    anchor: str
+    name: str
+    results: Results
+    facts: list[tuple[str, str]]
+    omissions: list[Omission]
+    classes: list[ClassLine]
+    lengths: figures.Lengths | None
+    timelines: list[timelines.Timeline]
+    undrawn: list[Judged]
+    curve: figures.Curve | None
+    commands: list[str]
+    settings: str | None
+    environment: str | None
+
+
+def report_page(evaluations: Sequence[Evaluation], published: Sequence[Published] = ()) -> str:
+    """`report.html`: several runs side by side first, then each run by itself."""
+    runs = [evaluation.results for evaluation in evaluations]
+    tables: list[Table] = []
+    if len(runs) + len(published) > 1:
+        tables.append(map_table(runs, published))
+    if len(runs) > 1:
+        tables.append(class_comparison(runs))
+    views = [
+        _view(f"run-{number}", name, evaluation)
+        for number, (name, evaluation) in enumerate(zip(run_names(runs), evaluations, strict=True), start=1)
+    ]
+    page = _environment().get_template("report.html.jinja")
+    return page.render(runs=views, tables=tables, match_tiou=MATCH_TIOU)
+
+
+def predictions_page(
+    title: str,
+    videos: Sequence[Video],
+    predictions: Predictions,
+    thresholds: Thresholds | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """The page of `actloc predict`: a timeline per video, in the order given.
+
+    With thresholds, predictions below their class's are drawn as not counting. `facts` are shown at the top, such as
+    the model's name and checkpoint.
+    """
+    labels = sorted({one.label for claimed in predictions.values() for one in claimed})
+    looks = timelines.looks_of(labels, predictions)
+    drawn = [timelines.predicted_timeline(video, predictions.get(video.id, []), thresholds, looks) for video in videos]
+    page = _environment().get_template("predictions.html.jinja")
+    return page.render(
+        title=title,
+        timelines=drawn,
+        has_thresholds=thresholds is not None,
+        facts=list((facts or {}).items()),
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "percent": text.percent,
+        "score": text.score,
+        "seconds": text.seconds,
+        "threshold": text.threshold,
+        "short": _short,
+    }
+    environment.globals |= {
+        "version": actloc.__version__,
+        "num_colours": timelines.NUM_COLOURS,
+        "room_steps_px": timelines.ROOM_STEPS_PX,
+        "most_counted": timelines.MOST_COUNTED,
+        "most_below": timelines.MOST_BELOW,
+    }
+    return environment
+
+
+def _finalize(value: object) -> object:
+    return value if isinstance(value, Markup) else text.printable(value)
+
+
+def _short(number: float) -> str:
+    """A place in a drawing: a hundredth of a percent is below a pixel."""
+    return f"{number:.2f}".rstrip("0").rstrip(".")
+
+
+def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
+    results = evaluation.results
+    judged = worst_first(results, evaluation.predictions)
+    looks = timelines.looks_of(results.classes, evaluation.predictions)
+    return RunView(
+        anchor=anchor,
+        name=name,
+        results=results,
+        facts=_facts(results),
+        omissions=_omissions(results),
+        classes=_class_lines(results, looks.colours),
+        lengths=figures.lengths(judged),
+        timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
+        undrawn=judged[MOST_TIMELINES:],
+        curve=figures.curve(evaluation.losses),
+        commands=_commands(evaluation),
+        settings=evaluation.settings,
+        environment=evaluation.environment,
+    )
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    unknown = "not recorded"
+    return [
+        ("Data", f"{results.dataset}, {results.subset}"),
+        ("Protocol", results.protocol),
+        ("Checkpoint", f"{results.checkpoint}, {results.weights} weights"),
+        ("Seed", unknown if results.seed is None else str(results.seed)),
+        ("Commit", results.commit or unknown),
+        ("Machine", results.machine),
+        ("actloc", results.version),
+        ("Evaluated", results.created),
+    ]
+
+
+def _omissions(results: Results) -> list[Omission]:
+    counts = results.counts
+    silent, unread = counts.videos_without_predictions, counts.videos_without_features
+    missed = "videos without predictions"
+    if silent:
+        missed += f"; their {counts.truths_missed_there} true actions count as missed"
+    return [
+        Omission(missed, len(silent), silent),
+        Omission("videos without features", len(unread), unread),
+        Omission("predictions of unknown videos", counts.predictions_of_unknown_videos, []),
+        Omission("predictions with unknown labels", counts.unknown_labels, []),
+        Omission("duplicates removed", counts.duplicates_removed, []),
+        *(Omission(what, count, []) for what, count in counts.dropped.items()),
+        *(Omission(what, len(names), names) for what, names in counts.names.items()),
+    ]
+
+
+def _class_lines(results: Results, colours: Mapping[str, int]) -> list[ClassLine]:
+    lines = [
+        ClassLine(label, colours[label], num_actions, aps, mean(aps), best.score, best.f1)
+        for label, num_actions, aps, best in zip(
+            results.classes, results.truth_per_class, results.class_ap, results.thresholds, strict=True
+        )
+    ]
+    return sorted(lines, key=lambda line: -1.0 if line.average is None else line.average, reverse=True)
+
+
+def _commands(evaluation: Evaluation) -> list[str]:
+    run = shlex.quote(str(evaluation.run))
+    train = evaluation.command or f"actloc train {shlex.quote(str(evaluation.run / 'config.yaml'))}"
+    return [train, f"actloc eval {run}", f"actloc report {run}"]

@@ -1,0 +1,209 @@
+"""Tables of one or many runs side by side: mAP per tIoU and AP per class, for the terminal, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from actloc import console
+from actloc.reports.results import Fraction, Record, Results
+from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
+
+Numbers = dict[float, float | None]
+"""By tIoU."""
+
+
+class Published(Record):
+    """Numbers of a paper, to stand beside ours; fractions as everywhere."""
+
+    name: str
+    tious: list[Fraction]
+    mean_ap: list[Fraction | None]
+    average_map: Fraction | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table."""
+
+    text: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names to the left, numbers to the right: the first `num_names` columns hold text."""
+
+    title: str
+    columns: list[str]
+    num_names: int
+    rows: list[list[Cell]]
+    caption: list[str]
+
+
+def map_table(runs: Sequence[Results], published: Sequence[Published] = ()) -> Table:
+    """mAP per tIoU and its average; the best of several is marked where all runs share data and protocol.
+
+    Beside published numbers, ours are marked as measured.
+    """
+    names = [[name, "measured"] for name in run_names(runs)] + [[paper.name, "published"] for paper in published]
+    num_names = 2 if published else 1
+    sources: list[Results | Published] = [*runs, *published]
+    numbers = [_by_tiou(source.tious, source.mean_ap) for source in sources]
+    averages = [source.average_map for source in sources]
+    tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
+    mark = are_comparable(runs)
+    columns = [_cells([by_tiou.get(tiou) for by_tiou in numbers], mark) for tiou in tious] + [_cells(averages, mark)]
+    return Table(
+        title="mAP in percent at temporal IoU",
+        columns=[*["run", "origin"][:num_names], *(threshold(tiou) for tiou in tious), "average"],
+        num_names=num_names,
+        rows=[
+            [*map(Cell, name[:num_names]), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)
+        ],
+        caption=[provenance(run) for run in runs] + _warning(runs),
+    )
+
+
+def class_table(run: Results) -> Table:
+    """AP of each class per tIoU and on average, best class first; classes nobody measured come last."""
+    averages = [mean(row) for row in run.class_ap]
+    order = sorted(range(len(averages)), key=lambda place: _or_last(averages[place]), reverse=True)
+    return Table(
+        title=f"AP in percent per class, {run.name}",
+        columns=["class", "actions", *(threshold(tiou) for tiou in run.tious), "average"],
+        num_names=1,
+        rows=[
+            [
+                Cell(run.classes[place]),
+                Cell(str(run.truth_per_class[place])),
+                *_cells([*run.class_ap[place], averages[place]], mark=False),
+            ]
+            for place in order
+        ],
+        caption=[],
+    )
+
+
+def class_comparison(runs: Sequence[Results]) -> Table:
+    """Average AP of each class in each run, the best marked; a dash where a run does not know the class."""
+    by_run = [dict(zip(run.classes, map(mean, run.class_ap), strict=True)) for run in runs]
+    labels = dict.fromkeys(label for averages in by_run for label in averages)
+    mark = are_comparable(runs)
+    return Table(
+        title="Average AP in percent per class",
+        columns=["class", *run_names(runs)],
+        num_names=1,
+        rows=[[Cell(label), *_cells([averages.get(label) for averages in by_run], mark)] for label in labels],
+        caption=_warning(runs),
+    )
+
+
+def are_comparable(runs: Sequence[Results]) -> bool:
+    """Whether all runs were measured on the same data under the same protocol."""
+    return len({(run.dataset, run.subset, run.protocol) for run in runs}) == 1
+
+
+def run_names(runs: Sequence[Results]) -> list[str]:
+    """The runs' names, with the subset where one run was measured on several."""
+    names = [run.name for run in runs]
+    return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
+
+
+def provenance(run: Results) -> str:
+    """Where a run's numbers come from, in one line."""
+    seed = "no seed" if run.seed is None else f"seed {run.seed}"
+    commit = "commit unknown" if run.commit is None else f"commit {run.commit[:12]}"
+    return f"{run.name}: {run.dataset} {run.subset}, {run.protocol}; {seed}, {commit}; {run.machine}"
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what was measured; None where nothing was."""
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured) if measured else None
+
+
+def _or_last(average: float | None) -> float:
+    return -1.0 if average is None else average
+
+
+def _warning(runs: Sequence[Results]) -> list[str]:
+    return [] if are_comparable(runs) else ["The runs differ in data or protocol, so no best is marked."]
+
+
+def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> Numbers:
+    # 0.1 + 0.2 of one run is the 0.3 of another
+    return {round(tiou, 4): value for tiou, value in zip(tious, values, strict=True)}
+
+
+def _cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
+    """Values to compare with each other; equal to two decimals is equally good."""
+    measured = [value for value in values if value is not None]
+    best = percent(max(measured)) if mark and len(measured) > 1 else None
+    return [Cell(percent(value), percent(value) == best) for value in values]
+
+
+def as_rich(table: Table) -> RichTable:
+    """For the terminal; foreign text is shown as it is."""
+    rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
+    for place, name in enumerate(table.columns):
+        is_text = place < table.num_names
+        rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    for row in table.rows:
+        rich.add_row(*(_shown(cell.text, "bold" if cell.is_best else "") for cell in row))
+    return rich
+
+
+def _shown(text: str, style: str = "") -> Text:
+    lines = "\n".join(one_line(line) for line in text.splitlines())
+    # emoji=False: a class named :bomb: keeps its name
+    return Text.from_markup(console.clean(lines), style=style, emoji=False)
+
+
+def as_markdown(table: Table) -> str:
+    """A Markdown table under its title, the caption below; best values are bold."""
+    rules = ["---" if place < table.num_names else "---:" for place in range(len(table.columns))]
+    rows = [
+        [f"**{markdown(cell.text)}**" if cell.is_best else markdown(cell.text) for cell in row] for row in table.rows
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in [[markdown(name) for name in table.columns], rules, *rows]]
+    caption = ["", *(f"- {markdown(line)}" for line in table.caption)] if table.caption else []
+    return "\n".join([f"**{markdown(table.title)}**", "", *lines, *caption, ""])
+
+
+def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
+    """One rectangular table of everything, in percent: for each run its mAP and each class's AP, then the papers.
+
+    A number nobody measured is an empty cell.
+    """
+    sources: list[Results | Published] = [*runs, *published]
+    tious = sorted({tiou for source in sources for tiou in _by_tiou(source.tious, source.mean_ap)})
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = ["run", "origin", "dataset", "subset", "protocol", "checkpoint", "weights", "seed", "commit", "machine"]
+    writer.writerow([*names, "measure", "class", "actions", *(threshold(tiou) for tiou in tious), "average"])
+    for run in runs:
+        for texts, numbers, average in _run_rows(run):
+            writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, average)])
+    for paper in published:
+        numbers = _by_tiou(paper.tious, paper.mean_ap)
+        texts = [paper.name, "published", *[""] * 8, "mAP", "", ""]
+        writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, paper.average_map)])
+    return stream.getvalue()
+
+
+def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]:
+    seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
+    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights]
+    source += [seed, commit, run.machine]
+    yield [*source, "mAP", "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
+    for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):
+        yield [*source, "AP", label, str(truths)], _by_tiou(run.tious, row), mean(row)
+
+
+def _csv_numbers(numbers: Numbers, tious: list[float], average: float | None) -> list[str]:
+    values = [*(numbers.get(tiou) for tiou in tious), average]
+    return ["" if value is None else percent(value) for value in values]

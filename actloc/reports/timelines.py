@@ -1,0 +1,267 @@
+"""Timelines of a video: where every bar, text and tick stands. The template only draws what is laid out here.
+
+Horizontal places are percent of the video's length, so that one drawing fits a phone, a screen and paper; vertical
+places are lanes. A class has a lane or more of truth and, right below, lanes of predictions.
+"""
+
+import bisect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from actloc.reports.matching import Judged, Judgement, Thresholds, is_counted
+from actloc.reports.results import Prediction, Predictions, Video
+from actloc.reports.text import score, seconds
+
+MOST_COUNTED = 20
+"""Predictions that count drawn per video, or as many as it has true actions where that is more."""
+MOST_BELOW = 8
+"""Predictions drawn per video although their score is too low to count."""
+NUM_COLOURS = 6
+ROOM_STEPS_PX = (180, 240, 360, 480, 640, 800)
+"""Widths of the plot from which on the style sheet shows a bar's text."""
+_PX_PER_LETTER = 7.0  # of the 11 px digits in a bar
+_MOST_TICKS = 8
+_MOST_WORDS = 12  # segments read out for a track; the table below the picture has all that are drawn
+_FAINTEST = 0.25  # opacity of score 0: still visible
+
+Kind = Literal["found", "missed", "right", "wrong", "below", "unjudged"]
+Origin = Literal["truth", "predicted"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A true action (score None) or a prediction, and what became of it."""
+
+    origin: Origin
+    label: str
+    start_s: float
+    end_s: float
+    score: float | None
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A claim's place: `left` and `width` in percent; `text` stands at `text_left` in a plot of `room_px` or more."""
+
+    claim: Claim
+    lane: int
+    left: float
+    width: float
+    opacity: float
+    text: str
+    text_left: float
+    room_px: int | None
+    """None: the text never fits."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """The bars of one class's truth or predictions, and the same in words."""
+
+    origin: Origin
+    bars: list[Bar]
+    num_lanes: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A class of a video: truth above, predictions below."""
+
+    label: str
+    colour: int
+    note: str
+    tracks: list[Track]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on the time axis; a minor one has no text where the plot is narrow."""
+
+    left: float
+    text: str
+    is_minor: bool
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What all timelines of a page share: each class's colour number and the score drawn with full colour."""
+
+    colours: Mapping[str, int]
+    full_score: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Everything to draw for one video."""
+
+    video: Video
+    judgement: Judgement | None
+    """None where there is no truth to judge by."""
+    num_counted: int
+    num_counted_shown: int
+    num_below: int
+    num_below_shown: int
+    rows: list[Row]
+    ticks: list[Tick]
+    claims: list[Claim]
+
+
+def looks_of(labels: Iterable[str], predictions: Predictions) -> Looks:
+    """Colours for the labels in their order; the best score gets full colour."""
+    colours = {label: place % NUM_COLOURS for place, label in enumerate(dict.fromkeys(labels))}
+    return Looks(colours, max((one.score for claimed in predictions.values() for one in claimed), default=1.0))
+
+
+def judged_timeline(judged: Judged, looks: Looks) -> Timeline:
+    """The timeline of a video with truth."""
+    judgement = judged.judgement
+    truth = [
+        Claim("truth", action.label, action.start_s, action.end_s, None, "found" if found else "missed")
+        for action, found in zip(judged.video.truth, judgement.found, strict=True)
+    ]
+    claimed = [
+        Claim("predicted", one.label, one.start_s, one.end_s, one.score, verdict)
+        for one, verdict in zip(judged.predictions, judgement.verdicts, strict=True)
+    ]
+    return _timeline(judged.video, truth, claimed, judgement, looks)
+
+
+def predicted_timeline(
+    video: Video, predictions: Sequence[Prediction], thresholds: Thresholds | None, looks: Looks
+) -> Timeline:
+    """The timeline of a video without truth; without thresholds every prediction counts."""
+    claimed = [
+        Claim("predicted", one.label, one.start_s, one.end_s, one.score, kind)
+        for one in predictions
+        for kind in [_kind_without_truth(one, thresholds)]
+    ]
+    return _timeline(video, [], claimed, None, looks)
+
+
+def _kind_without_truth(prediction: Prediction, thresholds: Thresholds | None) -> Kind:
+    return "unjudged" if thresholds is None or is_counted(prediction, thresholds) else "below"
+
+
+def _timeline(
+    video: Video, truth: list[Claim], claimed: list[Claim], judgement: Judgement | None, looks: Looks
+) -> Timeline:
+    shown = _choose(truth, claimed)
+    extent_s = _extent(video, truth, shown)
+    labels = dict.fromkeys(claim.label for claim in [*truth, *shown])
+    rows = []
+    for label in labels:
+        true_here = [claim for claim in truth if claim.label == label]
+        claimed_here = [claim for claim in shown if claim.label == label]
+        tracks = [_track("predicted", claimed_here, extent_s, looks.full_score)]
+        if judgement is not None:
+            tracks.insert(0, _track("truth", true_here, extent_s, looks.full_score))
+        rows.append(Row(label, looks.colours.get(label, 0), _note(true_here, claimed_here, judgement), tracks))
+    in_time = sorted([*truth, *shown], key=lambda claim: (claim.start_s, claim.end_s))
+    num_below, num_below_shown = (sum(claim.kind == "below" for claim in claims) for claims in (claimed, shown))
+    return Timeline(
+        video=video,
+        judgement=judgement,
+        num_counted=len(claimed) - num_below,
+        num_counted_shown=len(shown) - num_below_shown,
+        num_below=num_below,
+        num_below_shown=num_below_shown,
+        rows=rows,
+        ticks=_ticks(extent_s),
+        claims=in_time,
+    )
+
+
+def _choose(truth: list[Claim], claimed: list[Claim]) -> list[Claim]:
+    """The predictions to draw, best first: those that count, then some others of the classes that are drawn anyway."""
+    by_score = sorted(claimed, key=lambda claim: -(claim.score or 0.0))
+    counted = [claim for claim in by_score if claim.kind != "below"]
+    labels = {claim.label for claim in [*truth, *counted]} or {claim.label for claim in claimed}
+    below = [claim for claim in by_score if claim.kind == "below" and claim.label in labels]
+    return counted[: max(MOST_COUNTED, len(truth))] + below[:MOST_BELOW]
+
+
+def _extent(video: Video, truth: list[Claim], shown: list[Claim]) -> float:
+    """The seconds that the axis spans; truth may end after the video (THUMOS14), predictions are cut at the axis."""
+    extent_s = max([video.duration_s, *(claim.end_s for claim in truth)])
+    return extent_s if extent_s > 0 else max([claim.end_s for claim in shown if claim.end_s > 0], default=1.0)
+
+
+def _note(truth: list[Claim], claimed: list[Claim], judgement: Judgement | None) -> str:
+    if judgement is None:
+        num_counted = sum(claim.kind == "unjudged" for claim in claimed)
+        return f"{num_counted} of {len(claimed)} count" if num_counted < len(claimed) else f"{num_counted} found"
+    found = sum(claim.kind == "found" for claim in truth)
+    wrong = sum(claim.kind == "wrong" for claim in claimed)
+    parts = [f"{found} of {len(truth)} found"] if truth else ["no true action"]
+    return ", ".join([*parts, f"{wrong} wrong"] if wrong else parts)
+
+
+def _track(origin: Origin, claims: list[Claim], extent_s: float, full_score: float) -> Track:
+    lanes = _lanes(claims)
+    bars = [
+        _bar(claim, number, next_start_s, extent_s, full_score)
+        for number, lane in enumerate(lanes)
+        for claim, next_start_s in zip(lane, [*(claim.start_s for claim in lane[1:]), extent_s], strict=True)
+    ]
+    return Track(origin, bars, max(1, len(lanes)), _words(claims))
+
+
+def _lanes(claims: list[Claim]) -> list[list[Claim]]:
+    """Each claim in the first lane where nothing overlaps it, so that the first claims stand on top."""
+    lanes: list[list[Claim]] = []
+    for claim in claims:
+        for lane in lanes:
+            place = bisect.bisect(lane, claim.start_s, key=lambda other: other.start_s)
+            if (place == 0 or lane[place - 1].end_s <= claim.start_s) and (
+                place == len(lane) or claim.end_s <= lane[place].start_s
+            ):
+                lane.insert(place, claim)
+                break
+        else:
+            lanes.append([claim])
+    return lanes
+
+
+def _bar(claim: Claim, lane: int, next_start_s: float, extent_s: float, full_score: float) -> Bar:
+    left, right, free = (100 * min(max(t / extent_s, 0.0), 1.0) for t in (claim.start_s, claim.end_s, next_start_s))
+    text = "" if claim.score is None else score(claim.score)
+    opacity = 1.0 if claim.score is None else _opacity(claim.score, full_score)
+    # the text stands in the bar or in the gap after it, wherever there is more room
+    text_left, room = (left, right - left) if right - left >= free - right else (right, free - right)
+    return Bar(claim, lane, left, right - left, opacity, text, text_left, _room_px(text, room))
+
+
+def _opacity(value: float, full_score: float) -> float:
+    share = value / full_score if full_score > 0 else 1.0
+    return _FAINTEST + (1 - _FAINTEST) * min(max(share, 0.0), 1.0)
+
+
+def _room_px(text: str, room: float) -> int | None:
+    """The smallest step of plot width at which `room` percent of it hold the text."""
+    needed_px = _PX_PER_LETTER * (len(text) + 1)
+    return next((step for step in ROOM_STEPS_PX if text and step * room / 100 >= needed_px), None)
+
+
+def _words(claims: list[Claim]) -> str:
+    parts = [
+        f"{seconds(claim.start_s)} to {seconds(claim.end_s)} s"
+        + ("" if claim.score is None else f" with score {score(claim.score)}")
+        + ("" if claim.kind == "unjudged" else f", {claim.kind}")
+        for claim in claims[:_MOST_WORDS]
+    ]
+    rest = [f"{len(claims) - _MOST_WORDS} more"] if len(claims) > _MOST_WORDS else []
+    return "; ".join([*parts, *rest]) or "none"
+
+
+def _ticks(extent_s: float) -> list[Tick]:
+    """Whole steps of 1, 2 or 5 times a power of ten seconds, at most eight."""
+    power = 10.0 ** math.floor(math.log10(extent_s / _MOST_TICKS))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if extent_s / (power * factor) <= _MOST_TICKS)
+    times = [number * step for number in range(int(extent_s / step) + 1)]
+    return [
+        Tick(100 * time_s / extent_s, f"{time_s:.6g}", is_minor=number % 2 == 1) for number, time_s in enumerate(times)
+    ]

@@ -1,0 +1,181 @@
+"""Reads an experiment's YAML as plain data and remembers the line of every key.
+
+YAML as people mean it: `1e-4` is a number, `no` is text, `010` is ten, a key may stand once, and no tag builds
+an object (spec: reliability, R12 and R14).
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actloc.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+_MOST_NODES = 10_000  # stops aliases that unfold for ever
+_COMMAND_LINE = "command line"
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader with the scalars of YAML 1.2 in place of those of 1.1."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name and form
+
+
+_SCALARS = {
+    "null": re.compile(r"^(null|~|)$"),
+    "bool": re.compile(r"^(true|false)$"),
+    "int": re.compile(r"^[-+]?[0-9]+$"),
+    "float": re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+}
+for _name, _pattern in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, None)
+_CONVERT: dict[str, Any] = {
+    "tag:yaml.org,2002:null": lambda text: None,
+    "tag:yaml.org,2002:bool": lambda text: text == "true",
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": float,
+    "tag:yaml.org,2002:str": str,
+}
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+@dataclass(frozen=True)
+class SettingProblem:
+    """One thing wrong with one setting."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class SettingsDocument:
+    """The plain data of a settings file, the line of each key, and what was wrong on the way."""
+
+    file: Path
+    data: dict[str, Any] = field(default_factory=dict)  # Any: YAML values
+    lines: dict[KeyPath, int | str] = field(default_factory=dict)
+    problems: list[SettingProblem] = field(default_factory=list)
+
+    def where(self, path: KeyPath) -> str:
+        """`file:line` of a key, or of the closest key above it that is written down."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        line = self.lines.get(path, 1)
+        return f"{line}" if isinstance(line, str) else f"{self.file}:{line}"
+
+
+def read(file: Path, overrides: list[str]) -> SettingsDocument:
+    """The file's settings with `key.key=value` overrides on top."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file} cannot be read: {error}.", "Expected a YAML file.", "See: actloc ls configs"
+        ) from error
+    document = SettingsDocument(file)
+    root = _compose(text, str(file))
+    if not isinstance(root, yaml.MappingNode):
+        document.problems.append(SettingProblem(f"{file}:1", "expected settings as `key: value` lines"))
+        return document
+    builder = _Builder(document)
+    document.data = builder.value(root, ())
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, _Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        what = getattr(error, "problem", None) or error
+        raise UserError(
+            f"{where}: not valid YAML: {what}.", "Expected `key: value` lines.", "Mend that line."
+        ) from error
+
+
+class _Builder:
+    """Turns nodes into plain values, noting lines and refusing tags, doubled keys and endless aliases."""
+
+    def __init__(self, document: SettingsDocument) -> None:
+        self.document = document
+        self.num_nodes = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:  # Any: YAML values
+        self.num_nodes += 1
+        if self.num_nodes > _MOST_NODES:
+            raise UserError(
+                f"{self.document.file} unfolds to more than {_MOST_NODES} values.",
+                "Expected an experiment's settings.",
+                "Take out its aliases (*name).",
+            )
+        self.document.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _CONVERT and node.tag not in _COLLECTIONS:
+            self._problem(node, path, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not allowed")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:  # Any: YAML values
+        try:
+            return _CONVERT[node.tag](node.value)
+        except (KeyError, ValueError):
+            self._problem(node, path, f"{node.value!r} does not fit its tag")
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, path, "a key must be a plain word")
+            elif key in result:
+                first = self.document.lines[(*path, key)]
+                self._problem(key_node, (*path, key), f"stands twice, first in line {first}")
+            else:
+                self.document.lines[(*path, key)] = key_node.start_mark.line + 1
+                result[key] = self.value(value_node, (*path, key))
+        return result
+
+    def _problem(self, node: yaml.Node, path: KeyPath, what: str) -> None:
+        where = f"{self.document.file}:{node.start_mark.line + 1}"
+        self.document.problems.append(SettingProblem(where, f"{dotted(path)} {what}".strip()))
+
+
+def dotted(path: KeyPath) -> str:
+    """`optimizer.betas[0]` for the path of a key."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _override(document: SettingsDocument, override: str) -> None:
+    key, equals, text = override.partition("=")
+    path: KeyPath = tuple(key.split("."))
+    if not equals or not all(path):
+        what = f"found {override!r}, expected key.key=value"
+        document.problems.append(SettingProblem(_COMMAND_LINE, what))
+        return
+    node = _compose(text, f"{_COMMAND_LINE}, {key}") or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+    section = document.data
+    for part in path[:-1]:
+        inner = section.setdefault(str(part), {})
+        if not isinstance(inner, dict):
+            document.problems.append(SettingProblem(_COMMAND_LINE, f"{key}: {part} is not a section"))
+            return
+        section = inner
+    builder = _Builder(SettingsDocument(Path(_COMMAND_LINE), problems=document.problems))
+    section[str(path[-1])] = builder.value(node, path)
+    for known in [known for known in document.lines if known[: len(path)] == path]:
+        del document.lines[known]
+    document.lines[path] = _COMMAND_LINE

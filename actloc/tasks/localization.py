@@ -1,0 +1,175 @@
+"""Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from actloc import annotations as annotation_form
+from actloc import console
+from actloc.annotations import Annotations
+from actloc.detectors.base import Detector
+from actloc.evaluation.postprocess import postprocess
+from actloc.experiment import Experiment
+from actloc.sources.base import Batch, Sample, Source
+from actloc.structures import Detections, Targets
+from actloc.training import checkpoint as checkpoints
+
+_ANY_CLASS = "action"
+
+
+def read_annotations(experiment: Experiment) -> Annotations:
+    """The prepared annotations, with all classes merged into one where the dataset asks for it."""
+    annotations = annotation_form.read(experiment.dataset.annotations_file)
+    if not experiment.dataset.class_agnostic:
+        return annotations
+    videos = {
+        video.id: replace(video, actions=tuple(replace(action, label=_ANY_CLASS) for action in video.actions))
+        for video in annotations.videos.values()
+    }
+    return replace(annotations, classes=(_ANY_CLASS,), videos=videos)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a setting names; auto takes the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+
+
+def build_detector(experiment: Experiment, in_channels: int, num_classes: int) -> Detector:
+    """The experiment's detector with freshly drawn weights, on its device."""
+    torch.manual_seed(experiment.run.seed)
+    detector = experiment.detector.build(in_channels, num_classes, experiment.features.max_steps)
+    return detector.to(choose_device(experiment.machine.device))
+
+
+@dataclass(frozen=True)
+class VideoDetections:
+    """What a detector found in one video, in seconds."""
+
+    video_id: str
+    detections: Detections
+
+
+ScoreSubset = Callable[[Annotations, str, list[VideoDetections]], float]
+"""The average mAP of detections on a subset."""
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector with the weights of a checkpoint, and what the checkpoint says about it."""
+
+    detector: Detector
+    classes: tuple[str, ...]
+    encoder_weights_sha256: str | None
+    checkpoint: str
+
+
+def load_trained(experiment: Experiment) -> TrainedDetector:
+    """The run's detector with the weights that the settings choose; raises UserError if there are none."""
+    chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
+    stored = checkpoints.load(chosen(experiment.run_folder))
+    about = stored.numbers["about"]
+    detector = build_detector(experiment, about["in_channels"], len(about["classes"]))
+    detector.load_state_dict(stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights)
+    name = checkpoints.folder_of(experiment.run_folder, stored.step).name
+    return TrainedDetector(detector.eval(), tuple(about["classes"]), about["encoder_weights_sha256"], name)
+
+
+class LocalizationLearner:
+    """What the trainer asks: samples, features, losses and validation of a detector."""
+
+    def __init__(self, experiment: Experiment, annotations: Annotations, score: ScoreSubset) -> None:
+        self.experiment = experiment
+        self.score = score
+        self.annotations = annotations
+        self.source = _source(experiment, annotations, experiment.dataset.training_subset)
+        self.num_samples = len(self.source.videos)
+        self.detector = build_detector(experiment, self.source.in_channels, len(annotations.classes))
+        self.network = self.detector
+        self.device = choose_device(experiment.machine.device)
+
+    def load_sample(self, index: int, generator: random.Random) -> Sample:
+        """A training window of video `index`."""
+        return self.source.training_sample(index, generator)
+
+    def start_step(self, batches: Sequence[Batch]) -> None:
+        """Moves the loss normaliser by the positives of the whole step."""
+        self.detector.start_step([(batch.lengths, self._targets(batch)) for batch in batches])
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch's features, padded as the detector asks."""
+        return batch.padded(self.detector.padded_steps(max(batch.lengths)), self.device)
+
+    def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The detector's losses."""
+        return self.detector.losses(features, mask, self._targets(batch))
+
+    def _targets(self, batch: Batch) -> list[Targets]:
+        return [
+            Targets(sample.targets.segments.to(self.device), sample.targets.labels.to(self.device))
+            for sample in batch.samples
+        ]
+
+    def validate(self, averaged: dict[str, Tensor]) -> float:
+        """Average mAP of the averaged weights on the validation subset."""
+        subset = self.experiment.training.validation_subset or self.experiment.dataset.evaluation_subset
+        trained = {name: tensor.clone() for name, tensor in self.detector.state_dict().items()}
+        self.detector.load_state_dict(averaged)
+        source = _source(self.experiment, self.annotations, subset)
+        found = list(detect(self.experiment, self.detector, source))
+        self.detector.load_state_dict(trained)
+        return self.score(self.annotations, subset, found)
+
+    def about(self) -> dict[str, object]:
+        """What a checkpoint needs to stand alone: classes, channels, the encoder's weights and the settings."""
+        return {
+            "classes": list(self.annotations.classes),
+            "in_channels": self.source.in_channels,
+            "encoder_weights_sha256": self.source.encoder_weights_sha256,
+            "settings": self.experiment.shaping_data(),
+        }
+
+    def training_state(self) -> dict[str, float]:
+        """The detector's plain numbers."""
+        return self.detector.training_state()
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        """Takes them back."""
+        self.detector.load_training_state(state)
+
+
+def _source(experiment: Experiment, annotations: Annotations, subset: str) -> Source:
+    return experiment.features.build(annotations, subset, experiment.encoder)
+
+
+def evaluation_source(experiment: Experiment, annotations: Annotations) -> Source:
+    """The features of the evaluation subset."""
+    return _source(experiment, annotations, experiment.dataset.evaluation_subset)
+
+
+def detect(experiment: Experiment, detector: Detector, source: Source) -> Iterator[VideoDetections]:
+    """Detections of every video, in seconds, in id order; features load ahead in threads."""
+    detector.eval()
+    videos = source.videos
+    with (
+        console.progress("detecting", len(videos)) as bar,
+        ThreadPoolExecutor(max(1, experiment.machine.num_workers)) as pool,
+    ):
+        for video, sample in zip(videos, pool.map(source.evaluation_sample, range(len(videos))), strict=True):
+            yield VideoDetections(video.id, detect_one(experiment, detector, sample, video.duration_s))
+            bar(1)
+
+
+def detect_one(experiment: Experiment, detector: Detector, sample: Sample, duration_s: float | None) -> Detections:
+    """Detections of one video in seconds, suppressed and sorted by score."""
+    device = choose_device(experiment.machine.device)
+    batch = Batch((sample,))
+    detector.eval()
+    with torch.inference_mode():
+        features, mask = batch.padded(detector.padded_steps(batch.lengths[0]), device)
+        found = detector.detect(features, mask)[0]
+    found = Detections(found.segments.cpu(), found.scores.cpu(), found.labels.cpu())
+    return postprocess(found, sample.grid, float("inf") if duration_s is None else duration_s, experiment.suppression)

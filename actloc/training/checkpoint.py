@@ -1,0 +1,171 @@
+"""Checkpoints: safetensors and JSON in one folder that appears by one rename, proved by checksums.
+
+ckpt_000030/  weights.safetensors  averaged.safetensors  state.safetensors  state.json  manifest.json
+Two newest and the best are kept (spec: reliability, R1, R3, R5).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from actloc import console, files
+from actloc.errors import UserError
+
+_NAMES = ("weights", "averaged", "state")
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that later steps depend on, after `step` optimizer steps.
+
+    `state` holds the optimizer's and the generators' tensors, `numbers` plain JSON values.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    state: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+
+def save(run_folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes the checkpoint's folder and returns it; if it is there already, it stays."""
+    folder = folder_of(run_folder, checkpoint.step)
+    if folder.exists():
+        return folder
+    temporary = files.temporary_path(folder)
+    try:
+        files.make_folder(temporary)
+        contents = {
+            f"{name}.safetensors": safetensors.torch.save(_contiguous(getattr(checkpoint, name))) for name in _NAMES
+        }
+        for name, content in contents.items():
+            files.write_bytes(temporary / name, content)
+        files.write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.numbers})
+        names = [*contents, "state.json"]
+        files.write_json(temporary / "manifest.json", {name: files.sha256_of_file(temporary / name) for name in names})
+        files.replace(temporary, folder)
+    finally:
+        files.remove(temporary)
+    return folder
+
+
+def folder_of(run_folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps is kept."""
+    return run_folder / f"ckpt_{step:06d}"
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load(folder: Path) -> Checkpoint:
+    """Reads a checkpoint after checking it; raises UserError that names what is damaged."""
+    wrong = problems(folder)
+    if wrong:
+        raise UserError(
+            f"{folder} is damaged: {'; '.join(wrong)}.",
+            "Expected the files of its manifest with their checksums.",
+            f"Use another checkpoint of {folder.parent}: {_listed(folder.parent)}.",
+        )
+    tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _NAMES}
+    numbers = files.read_json(folder / "state.json")
+    return Checkpoint(step=numbers.pop("step"), numbers=numbers, **tensors)
+
+
+def problems(folder: Path) -> list[str]:
+    """What is missing or changed in a checkpoint; empty when it is whole."""
+    try:
+        manifest = files.read_json(folder / "manifest.json")
+    except UserError as error:
+        return [error.found]
+    if not isinstance(manifest, dict):
+        return ["manifest.json is not an object"]
+    return [
+        f"{name} is {'changed' if (folder / name).is_file() else 'missing'}"
+        for name, digest in manifest.items()
+        if not (folder / name).is_file() or files.sha256_of_file(folder / name) != digest
+    ]
+
+
+def steps(run_folder: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first."""
+    return sorted(run_folder.glob("ckpt_[0-9]*"))
+
+
+def load_newest(run_folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
+    for folder in reversed(steps(run_folder)):
+        wrong = problems(folder)
+        if not wrong:
+            return load(folder)
+        console.warn(f"{folder} is damaged ({'; '.join(wrong)}); going on from the one before")
+        _discard(folder)
+    return None
+
+
+def best(run_folder: Path) -> Path:
+    """The checkpoint with the best validation score, or the last one."""
+    link = run_folder / "best"
+    return link.resolve() if link.exists() else last(run_folder)
+
+
+def last(run_folder: Path) -> Path:
+    """The newest checkpoint; raises UserError if there is none."""
+    found = steps(run_folder)
+    if not found:
+        raise UserError(
+            f"{run_folder} holds no checkpoint.", "Expected a trained run.", f"Run: actloc train {run_folder}"
+        )
+    return found[-1]
+
+
+def named(run_folder: Path, name: str) -> Path:
+    """The checkpoint meant by a path or by its name in the run; raises UserError listing those that exist."""
+    for path in (Path(name), run_folder / name):
+        if (path / "manifest.json").is_file():
+            return path.resolve()
+    raise UserError(
+        f"{name} is no checkpoint of {run_folder}.",
+        f"There are: {_listed(run_folder)}.",
+        "Name one of these, or leave --resume out to go on from the newest.",
+    )
+
+
+def _listed(run_folder: Path) -> str:
+    return ", ".join(folder.name for folder in steps(run_folder)) or "none"
+
+
+def mark_best(run_folder: Path, folder: Path) -> None:
+    """Points `best` at a checkpoint, by one rename."""
+    temporary = files.temporary_path(run_folder / "best")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    files.replace(temporary, run_folder / "best")
+
+
+def prune(run_folder: Path) -> None:
+    """Keeps the two newest and the best."""
+    kept = {*steps(run_folder)[-_KEPT:], run_folder / best(run_folder).name}
+    for folder in steps(run_folder):
+        if folder not in kept:
+            _discard(folder)
+
+
+def forget_after(run_folder: Path, step: int) -> None:
+    """Takes away the checkpoints after `step`: the run goes on from there."""
+    for folder in steps(run_folder):
+        if folder.name > folder_of(run_folder, step).name:
+            _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Out of sight by one rename first, so that a kill leaves no half checkpoint under its name."""
+    aside = files.temporary_path(folder)
+    files.remove(aside)
+    folder.replace(aside)
+    files.remove(aside)

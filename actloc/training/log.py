@@ -1,0 +1,39 @@
+"""A run's numbers, from one call into `log.jsonl` and TensorBoard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]  # torch's stub hides its export
+
+from actloc import console, files
+
+
+class RunLog:
+    """Writes one line per event; going on from step n cuts what an interrupted run wrote after it."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._file = folder / "log.jsonl"
+        kept = [row for row in files.read_json_lines(self._file) if row["step"] <= first_step]
+        files.write_json_lines(self._file, kept)
+        self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, event: str, step: int, values: dict[str, float]) -> None:
+        """One event after `step` steps; the names of the values are the same in both places.
+
+        No clock is written: two equal runs write equal lines.
+        """
+        row: dict[str, Any] = {"event": event, "step": step, **values}
+        files.append_line(self._file, json.dumps(row, allow_nan=False))
+        console.emit(event, step=step, **values)
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,44 @@
+"""Which weights decay and how the learning rate moves (spec: actionformer, section 6)."""
+
+import math
+from typing import TypedDict
+
+from torch import nn
+
+FINAL_RATE = 1e-8  # where the official cosine ends
+_DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that share their weight decay, as torch optimizers take them."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+    """The trainable parameters, sorted by name: weights of convolutions and linear layers, then those that do not decay.
+
+    Biases, norms and scales are left to the gradient alone.
+    """
+    trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
+    decaying = {
+        f"{name}.weight".removeprefix(".") for name, module in model.named_modules() if isinstance(module, _DECAYING)
+    }
+    return [
+        {"params": [trainable[name] for name in trainable if name in decaying], "weight_decay": weight_decay},
+        {"params": [trainable[name] for name in trainable if name not in decaying], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int) -> float:
+    """The rate of step `step`, from 0: up in a line from 0 to `base`, then down half a cosine to 1e-8.
+
+    The first step of a warm-up has rate 0 and the last has `base`; a warm-up of a single step is that first one.
+    After the last epoch the rate stays where it ended.
+    """
+    warmup_steps = warmup_epochs * steps_per_epoch
+    if step < warmup_steps:
+        return base * step / max(warmup_steps - 1, 1)
+    progress = min((step - warmup_steps) / (epochs * steps_per_epoch), 1.0)
+    return FINAL_RATE + 0.5 * (base - FINAL_RATE) * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,235 @@
+"""The training loop, the same for every task and every source of features."""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from actloc import console, files
+from actloc.config import Average, Optimizer, Schedule, Training
+from actloc.errors import NotFiniteError, Stopped
+from actloc.faults import inject
+from actloc.signals import StopFlag
+from actloc.sources.base import Batch, Sample
+from actloc.training import checkpoint as checkpoints
+from actloc.training.averages import AveragedWeights
+from actloc.training.checkpoint import Checkpoint
+from actloc.training.loader import Loader, generator_state, set_generator_state
+from actloc.training.log import RunLog
+from actloc.training.optimizer import learning_rate, parameter_groups
+
+
+class Learner(Protocol):
+    """What the trainer asks of a task: its network, its samples, its features and losses, its score."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns."""
+
+    @property
+    def num_samples(self) -> int:
+        """Videos of the training subset."""
+
+    def load_sample(self, index: int, generator: random.Random) -> Sample:
+        """Sample `index` as training sees it."""
+
+    def start_step(self, batches: Sequence[Batch]) -> None:
+        """Told all batches of a step before the first is used: state that depends on the whole step moves here."""
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Padded features (B, C, T) and their mask (B, T)."""
+
+    def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Named losses; their sum over the batches of a step is what the step minimises."""
+
+    def validate(self, averaged: dict[str, Tensor]) -> float:
+        """The score of the averaged weights on the validation subset; higher is better."""
+
+    def training_state(self) -> dict[str, float]:
+        """Plain numbers that later steps depend on."""
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        """Takes `training_state` back."""
+
+
+class Trainer:
+    """Trains `learner` in `folder`, going on from its newest checkpoint if there is one."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        folder: Path,
+        *,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        average: Average,
+        training: Training,
+        seed: int,
+        num_workers: int,
+        about: dict[str, Any],  # Any: plain data that every checkpoint carries
+    ) -> None:
+        self.learner = learner
+        self.folder = folder
+        self.rates = optimizer
+        self.schedule = schedule
+        self.training = training
+        self.about = about
+        self.loader = Loader(
+            learner.load_sample, learner.num_samples, training.batch_size, training.accumulate, seed, num_workers
+        )
+        self.parameters = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
+        self.optimizer = _build_optimizer(learner.network, optimizer)
+        self.averages = AveragedWeights(learner.network, decay=average.decay, warm_up=average.warm_up)
+        self.best: tuple[int, float] | None = None
+        self.step = 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        epochs = self.schedule.epochs + self.schedule.warmup_epochs
+        return min(epochs, self.schedule.stop_after_epochs or epochs) * self.loader.steps_per_epoch
+
+    def run(self, start: Checkpoint | None, stop: StopFlag) -> None:
+        """Steps until the end or until asked to stop; raises NotFiniteError, or Stopped once all is saved."""
+        if start is not None:
+            self._restore(start)
+        with RunLog(self.folder, self.step) as log, console.progress("training", self.num_steps) as bar:
+            bar(self.step)
+            for batches in self.loader.steps(self.step, self.num_steps):
+                values = self._train_step(batches)
+                log.write("step", self.step, values)
+                bar(1, f"loss {values['train/loss/total']:.4f}")
+                self._after_step(log)
+                if stop.is_set:
+                    self._save()
+                    raise Stopped(stop.signal_number)
+
+    def _train_step(self, batches: list[Batch]) -> dict[str, float]:
+        learner, optimizer = self.learner, self.optimizer
+        spoiled = math.nan if inject("step") == "nan" else 1.0
+        learner.network.train()
+        rate = self._set_learning_rate()
+        optimizer.zero_grad(set_to_none=True)
+        learner.start_step(batches)
+        parts: dict[str, float] = {}
+        for batch in batches:
+            features, mask = learner.features(batch)
+            losses = {name: loss * spoiled for name, loss in learner.losses(features, mask, batch).items()}
+            self._check_finite("loss", batches, {name: value.item() for name, value in losses.items()})
+            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                parts[name] = parts.get(name, 0.0) + value.item()
+        norm = self._clip_gradients()
+        self._check_finite("gradient norm", batches, {**parts, "gradient norm": norm})
+        optimizer.step()
+        self._check_finite("weights", batches, {**parts, "weights": _norm(self.parameters)})
+        self.averages.update(self.step)
+        self.step += 1
+        parts_logged = {f"train/loss/{name}": value for name, value in parts.items()}
+        total = {"train/loss/total": sum(parts.values())}
+        return {**total, **parts_logged, "train/gradient_norm": norm, "train/learning_rate": rate}
+
+    def _after_step(self, log: RunLog) -> None:
+        epoch, place = divmod(self.step, self.loader.steps_per_epoch)
+        ends = self.step == self.num_steps
+        validates = place == 0 and self.training.validation_subset is not None
+        if validates and (ends or epoch % self.training.validate_every_epochs == 0):
+            self._validate(log)
+        if ends or (place == 0 and epoch % self.training.checkpoint_every_epochs == 0):
+            self._save()
+
+    def _validate(self, log: RunLog) -> None:
+        score = self.learner.validate(self.averages.state_dict())
+        log.write("validation", self.step, {"validation/average_mAP": score})
+        if self.best is None or score > self.best[1]:
+            self.best = (self.step, score)
+            checkpoints.mark_best(self.folder, self._save())
+
+    def _set_learning_rate(self) -> float:
+        rate = learning_rate(
+            self.step,
+            self.rates.learning_rate,
+            self.loader.steps_per_epoch,
+            self.schedule.epochs,
+            self.schedule.warmup_epochs,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _clip_gradients(self) -> float:
+        limit = self.rates.clip_norm or math.inf
+        return float(nn.utils.clip_grad_norm_(self.parameters, limit))
+
+    def _check_finite(self, what: str, batches: list[Batch], values: dict[str, float]) -> None:
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        videos = [video_id for batch in batches for video_id in batch.video_ids]
+        told = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        record = {"step": self.step + 1, "not_finite": bad, "values": told, "videos": videos}
+        files.write_json(self.folder / "bad_batch.json", record)
+        raise NotFiniteError(
+            f"Step {self.step + 1}: {what} not finite ({', '.join(f'{k} {v}' for k, v in told.items())}) "
+            f"on the videos {', '.join(videos)}.",
+            "Expected finite numbers; the checkpoints before this step are whole.",
+            f"Lower optimizer.learning_rate, or look at these videos' features. Saved: {self.folder}/bad_batch.json",
+        )
+
+    def _save(self) -> Path:
+        state = {f"generator/{name}": tensor for name, tensor in generator_state().items()}
+        packed = self.optimizer.state_dict()
+        for index, values in packed["state"].items():
+            for name, value in values.items():
+                if value is not None:
+                    state[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+        numbers = {
+            "best": self.best,
+            "learner": self.learner.training_state(),
+            "about": self.about,
+        }
+        weights = self.learner.network.state_dict()
+        folder = checkpoints.save(
+            self.folder, Checkpoint(self.step, weights, self.averages.state_dict(), state, numbers)
+        )
+        checkpoints.prune(self.folder)
+        console.emit("checkpoint", step=self.step, path=str(folder))
+        return folder
+
+    def _restore(self, start: Checkpoint) -> None:
+        self.step = start.step
+        if start.numbers["best"] is not None:
+            self.best = (int(start.numbers["best"][0]), float(start.numbers["best"][1]))
+            # a kill between the best checkpoint and its link left the link behind
+            checkpoints.mark_best(self.folder, checkpoints.folder_of(self.folder, self.best[0]))
+        self.learner.network.load_state_dict(start.weights)
+        self.learner.load_training_state(start.numbers["learner"])
+        self.averages.load_state_dict(start.averaged)
+        packed = self.optimizer.state_dict()
+        packed["state"] = {}
+        for key, tensor in start.state.items():
+            kind, _, rest = key.partition("/")
+            if kind == "optimizer":
+                index, _, name = rest.partition("/")
+                packed["state"].setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict(packed)
+        prefix = "generator/"
+        states = {key.removeprefix(prefix): state for key, state in start.state.items() if key.startswith(prefix)}
+        set_generator_state(states)
+
+
+def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    groups = parameter_groups(network, settings.weight_decay)
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def _norm(parameters: list[nn.Parameter]) -> float:
+    """L2 norm of all parameters together: not finite if any of them is not."""
+    with torch.no_grad():
+        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parameters))))

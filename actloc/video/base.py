@@ -1,0 +1,102 @@
+"""What all of video reading rests on: which paths are opened, which containers, and where ffmpeg is (reliability R10)."""
+
+import os
+import shutil
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import actloc
+from actloc.errors import EnvironmentProblem, VideoError
+
+FRAMES_FILE = "frames.json"
+"""Stands in a folder of extracted frames and says their rate and number."""
+
+MESSAGE = struct.Struct("<cII")
+"""How each message from the decoding process begins: its kind, a count, and the bytes that follow."""
+LARGEST_SIDE = 16384
+"""Pixels; a header that promises more is refused before memory is taken (R19)."""
+LONGEST_S = 48 * 3600
+"""Seconds; time stamps beyond are a broken clock, not a video (R19)."""
+
+# Containers that hold their own pictures or sound. Not here: lists of other files (concat, hls, dash, image2, sdp),
+# which could make a text file named x.mp4 read anything. Sound is here to tell "no video" from "unreadable".
+_CONTAINERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "flv", "asf", "ogg", "mpeg"),
+    *("mpegvideo", "h264", "hevc", "av1", "obu", "ivf", "m4v", "mxf", "dv", "gif", "nut", "rm", "wtv", "vc1"),
+    *("yuv4mpegpipe", "mp3", "wav", "aac", "flac", "ac3", "aiff", "caf"),
+)
+INPUT_OPTIONS = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file,pipe"}
+"""Options of every opened input: known containers only, nothing from the network."""
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a header says: seconds, frames per second, and the size in pixels before any rotation."""
+
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+
+
+def checked_path(path: Path) -> Path:
+    """The absolute path of a regular file or of a folder of extracted frames; raises VideoError `not_a_file`.
+
+    An address, `-`, a pipe, a device or a folder is never opened.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise VideoError("not_a_file", f"{path} is not a file: {reason}", "a regular file", "nothing") from error
+    if stat.S_ISDIR(mode) and (path / FRAMES_FILE).is_file():
+        return path.absolute()
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise VideoError("not_a_file", f"{path} is not a file", "a regular file", kind)
+    if path.stat().st_size == 0:
+        raise VideoError("unreadable", f"{path} is empty", "a video", "0 bytes")
+    return path.absolute()
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg on PATH, else the one inside imageio-ffmpeg; raises EnvironmentProblem if there is neither."""
+    on_path = shutil.which("ffmpeg")
+    if on_path:
+        return on_path
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise EnvironmentProblem(
+            "ffmpeg not found: neither on PATH nor in the Python package imageio-ffmpeg.",
+            "Expected one of the two; it makes and re-encodes videos.",
+            "Install one: pip install imageio-ffmpeg, or your system's package ffmpeg. Then check: actloc doctor",
+        ) from error
+
+
+def input_arguments(path: Path) -> list[str]:
+    """ffmpeg arguments that open `path` as the regular file it is, whatever its name looks like."""
+    options = [text for key, value in INPUT_OPTIONS.items() for text in (f"-{key}", value)]
+    return [*options, "-i", f"file:{path}"]
+
+
+def ffmpeg_command(arguments: list[str]) -> list[str]:
+    """The command that runs ffmpeg quietly, without a keyboard, and only as long as its parent lives."""
+    return python_command("lifeline", find_ffmpeg(), "-nostdin", "-hide_banner", *arguments)
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs `actloc.video.<module>` in a new interpreter; use it with `python_environment`."""
+    return [sys.executable, "-P", "-m", f"actloc.video.{module}", *arguments]
+
+
+def python_environment() -> dict[str, str]:
+    """The environment in which a new interpreter finds this very package, and never a file of the working folder."""
+    root = str(Path(actloc.__file__).parents[1])
+    others = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, others] if others else [root])}

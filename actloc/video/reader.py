@@ -1,0 +1,237 @@
+"""Frames of one video at a constant rate, decoded by a process of its own while the caller works on earlier ones."""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc import faults
+from actloc.errors import UserError, VideoError
+from actloc.video.base import MESSAGE, VideoFacts, checked_path, python_command, python_environment
+
+Reader = Literal["pyav", "ffmpeg", "decord"]
+Frame = NDArray[np.uint8]
+
+_BUFFERED_BYTES = 32 << 20  # frames decoded ahead of the consumer; a child waits when they are not taken (R19)
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a video turned out to hold once all of it was read; sizes in pixels before resizing."""
+
+    frames_decoded: int
+    corrupt_frames: int
+    """Decoded frames that the decoder had to patch up."""
+    num_frames: int
+    """Frames at the constant rate."""
+    duration_s: float
+    width: int
+    height: int
+    reader: str
+    """The reader that did it: `ffmpeg` also where `pyav` could not open the file."""
+
+
+def read_frames(
+    path: Path,
+    *,
+    fps: float,
+    short_side: int | None = None,
+    crop: int | None = None,
+    reader: Reader = "pyav",
+    timeout_s: float = 30.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> "FrameReader":
+    """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
+
+    Call it from a thread that lives as long as the reading: the decoding process ends with it.
+
+    Time zero is the first frame's time stamp; each output frame is the picture on show at that time, as with ffmpeg's
+    filter `fps`. The short side becomes `short_side` pixels (bicubic; long side to the nearest even number), then the
+    centre `crop` x `crop` is kept. `waiting` is called several times a second while there is no frame yet; what it
+    raises ends the reading. Failures raise VideoError, from here or from the iteration.
+    """
+    if reader == "decord" and importlib.util.find_spec("decord") is None:
+        raise UserError(
+            "machine.reader is decord, which is not installed.",
+            "Expected pyav, ffmpeg, or an installed decord.",
+            "pip install actloc[decord], or set machine.reader=pyav",
+        )
+    hangs = faults.inject("decode") == "hang"
+    request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
+    return FrameReader({**request, "fps": fps, "short_side": short_side, "crop": crop}, timeout_s, waiting)
+
+
+def probe(path: Path, *, reader: Reader = "pyav", timeout_s: float = 30.0) -> VideoFacts:
+    """What the header of `path` says; decodes nothing. Raises VideoError."""
+    request = {"task": "facts", "path": str(checked_path(path)), "reader": reader}
+    with FrameReader(request, timeout_s, lambda: None) as child:
+        return child.facts()
+
+
+class FrameReader:
+    """An iterator over frames; a context manager that ends the decoding process."""
+
+    def __init__(
+        self,
+        request: dict[str, Any],  # Any: JSON values
+        timeout_s: float,
+        waiting: Callable[[], None],
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._waiting = waiting
+        self._summary: Summary | None = None
+        self._shape = (0, 0, 3)
+        self._process = subprocess.Popen(
+            python_command("decode"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=python_environment(),
+            start_new_session=True,  # Ctrl-C is for the parent, which decides when to stop
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None, "both were asked for"
+        self._messages = _Messages(self._process.stdout)
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once is told by its missing answer
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def summary(self) -> Summary:
+        """What the video held; there once every frame was taken."""
+        assert self._summary is not None, "the video is not read to its end"
+        return self._summary
+
+    def __iter__(self) -> Iterator[Frame]:
+        try:
+            while True:
+                kind, count, content = self._next()
+                if kind == b"S":
+                    shape = json.loads(content)
+                    self._shape = (shape["height"], shape["width"], 3)
+                elif kind == b"F":
+                    frame = np.frombuffer(content, np.uint8).reshape(self._shape)
+                    yield from itertools.repeat(frame, count)
+                elif kind == b"E":
+                    self._summary = Summary(**json.loads(content))
+                    return
+        finally:
+            self.close()
+
+    def facts(self) -> VideoFacts:
+        """The answer to a request for a header's facts."""
+        while True:
+            kind, _, content = self._next()
+            if kind == b"V":
+                return VideoFacts(**json.loads(content))
+
+    def _next(self) -> tuple[bytes, int, bytes]:
+        deadline = time.monotonic() + self._timeout_s
+        while (message := self._messages.take(_POLL_S)) is None:
+            self._waiting()
+            if self._messages.is_over:
+                raise self._died()
+            if time.monotonic() > deadline:
+                raise VideoError("timeout", "decoding made no progress", f"a frame within {self._timeout_s:g} s", "none")
+        kind, count, content = message
+        if kind == b"X":
+            raise VideoError(**json.loads(content))
+        return kind, count, content
+
+    def _died(self) -> VideoError:
+        status = self._process.wait(self._timeout_s)
+        # Not tried again with another reader: what kills a decoder may be an attack, and is a finding either way.
+        cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+        detail = f"the decoding process ended with {cause}; machine.reader=ffmpeg may be able to read the file"
+        return VideoError("unreadable", detail, "frames", cause)
+
+    def close(self) -> None:
+        """Ends the decoding process; may be called again."""
+        self._process.kill()
+        self._messages.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Messages:
+    """A thread that takes messages out of the pipe as they come, and a bounded buffer for them."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._buffer: deque[tuple[bytes, int, bytes]] = deque()
+        self._buffered_bytes = 0
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._is_drained = False
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pipe has ended and every message is taken."""
+        with self._changed:
+            return self._is_drained and not self._buffer
+
+    def take(self, timeout_s: float) -> tuple[bytes, int, bytes] | None:
+        """The next message (kind, count, content), or None if there is none within `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._buffer or self._is_drained, timeout_s)
+            if not self._buffer:
+                return None
+            message = self._buffer.popleft()
+            self._buffered_bytes -= len(message[2])
+            self._changed.notify_all()
+            return message
+
+    def close(self) -> None:
+        """Throws away what is buffered and waits for the thread; the process must be ended before."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._buffer.clear()
+
+    def _receive(self) -> None:
+        while message := self._from_pipe():
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or self._buffered_bytes < _BUFFERED_BYTES)
+                if self._is_closed:
+                    break
+                self._buffer.append(message)
+                self._buffered_bytes += len(message[2])
+                self._changed.notify_all()
+        with self._changed:
+            self._is_drained = True
+            self._changed.notify_all()
+
+    def _from_pipe(self) -> tuple[bytes, int, bytes] | None:
+        header = self._pipe.read(MESSAGE.size)
+        if len(header) < MESSAGE.size:
+            return None
+        kind, count, size = MESSAGE.unpack(header)
+        content = self._pipe.read(size)
+        return (kind, count, content) if len(content) == size else None

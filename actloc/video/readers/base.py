@@ -1,0 +1,174 @@
+"""What every reader shares: opening a container safely, pictures with exact times, and counting what should be there.
+
+Rules for odd files, each in one place:
+start offset      time zero is the first picture's time stamp
+edit list         the decoder leaves out what the list leaves out; the sample count overstates, so the smaller
+                  of count and duration x rate is expected
+rotation          the display matrix is applied, to the nearest quarter turn
+pixel shape       sample aspect ratio is ignored: pixels are taken as square
+cover art         an attached picture is no video
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from actloc.errors import VideoError
+from actloc.video.base import INPUT_OPTIONS, LARGEST_SIDE
+
+_TOLERATED_FRAMES = 1
+_TOLERATED_SHARE = Fraction(5, 1000)
+"""A video may lack one frame or 0.5 % of them, whichever is more (R8)."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame of native size and its time since the first one, in seconds."""
+
+    time_s: Fraction
+    frame: av.VideoFrame
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a header says is inside; None where it does not say or cannot be believed."""
+
+    frames: Fraction | None = None
+    duration_s: Fraction | None = None
+    rate: Fraction | None = None
+    counts_from_zero: bool = False
+    """The duration includes the time before the first frame (Matroska, FLV)."""
+
+
+@dataclass
+class Account:
+    """What came out of a file, kept up to date while it is decoded."""
+
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    corrupt_frames: int = 0
+    """Frames the decoder had to patch up."""
+    errors: int = 0
+    """Packets the decoder refused."""
+    start_s: Fraction = Fraction(0)
+    """The first frame's time stamp."""
+    end_s: Fraction = Fraction(0)
+    """The end of the last frame, since the first one's start."""
+    others_end_s: Fraction = Fraction(0)
+    """The end of the last sound or text, since the first frame's start."""
+
+    def check(self, promise: Promise) -> None:
+        """Raises VideoError `truncated`, `damaged` or `empty` if more than the tolerated frames are lacking."""
+        duration_s = promise.duration_s
+        if duration_s is not None and promise.counts_from_zero:
+            duration_s -= self.start_s
+        rate = self.frames / self.end_s if self.end_s else promise.rate or Fraction(0)
+        expected = self._expected_frames(promise, duration_s, rate)
+        tolerated = max(Fraction(_TOLERATED_FRAMES), _TOLERATED_SHARE * expected)
+        at_end = Fraction(0) if duration_s is None else (duration_s - max(self.end_s, self.others_end_s)) * rate
+        lacking = max(expected - self.frames, at_end, Fraction(self.errors))
+        if lacking > tolerated:
+            is_cut = at_end > tolerated and self.errors <= 1  # the packet torn by the cut may raise
+            found = f"{self.frames} frames, {float(self.end_s):.2f} s"
+            wanted = f"{float(max(expected, self.frames + at_end)):.0f} frames"
+            detail = f"{float(lacking):.0f} frames are lacking, {self.errors} packets could not be decoded"
+            raise VideoError("truncated" if is_cut else "damaged", detail, wanted, found)
+        if not self.frames:
+            raise VideoError("empty", "the video stream holds no frame", "at least one frame", "0 frames")
+
+    def _expected_frames(self, promise: Promise, duration_s: Fraction | None, rate: Fraction) -> Fraction:
+        if promise.frames is not None:
+            by_time = duration_s * promise.rate if duration_s is not None and promise.rate else promise.frames
+            return min(promise.frames, by_time)
+        if not self.frames:
+            return (duration_s or Fraction(0)) * (promise.rate or rate)
+        # A variable rate looks like a hole to whoever believes the header's rate, so without a trustworthy
+        # count holes are looked for only where the decoder had trouble.
+        if (self.errors or self.corrupt_frames) and promise.rate:
+            return self.end_s * promise.rate
+        return Fraction(self.frames)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """The container of a regular file; raises VideoError `unreadable` for anything else than a known container."""
+    try:
+        container = av.open(f"file:{path}", options=INPUT_OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError("unreadable", _first_line(error), "a video container", f"{path.stat().st_size} bytes") from error
+    with container:
+        yield container
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The first stream of moving pictures; raises VideoError `no_video_stream` or `unsupported`."""
+    pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not pictures:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
+        raise VideoError("no_video_stream", "the file holds no moving pictures", "a video stream", kinds)
+    stream = pictures[0]
+    if stream.codec_context is None:
+        raise VideoError("unsupported", "no decoder for the video stream", "a known codec", "an unknown one")
+    check_size(stream.codec_context.width, stream.codec_context.height)
+    stream.codec_context.thread_count = 1  # one process per video; PyAV's own threads have deadlocked (PyAV 751, 909)
+    return stream
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises VideoError `unsupported` where a side is beyond reason."""
+    if max(width, height) > LARGEST_SIDE:
+        expected = f"at most {LARGEST_SIDE} pixels a side"
+        raise VideoError("unsupported", "the frame is too large", expected, f"{width} x {height}")
+
+
+def decoded(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[Picture]:
+    """Every frame of `stream` in order of presentation; keeps `account`."""
+    usual_length_s = 1 / (stream.guessed_rate or stream.average_rate or Fraction(25))
+    is_avi = container.format.name == "avi"
+    first_s = last_s = None
+    for frame in _frames(container, stream, account):
+        check_size(frame.width, frame.height)
+        # AVI has decoding times only and counts them in ticks; frames come out in the order of those times.
+        stamp = frame.dts if is_avi else frame.pts
+        length = 0 if is_avi else frame.duration
+        stamp_s = None if stamp is None or frame.time_base is None else stamp * frame.time_base
+        if first_s is None or last_s is None:
+            first_s = last_s = account.start_s = stamp_s or Fraction(0)
+            account.width, account.height = frame.width, frame.height
+        # A raw stream has no times at all: each frame begins where the one before ended.
+        time_s = account.end_s if stamp_s is None else max(stamp_s - first_s, last_s - first_s)
+        last_s = time_s + first_s
+        account.frames += 1
+        account.corrupt_frames += frame.is_corrupt
+        account.end_s = time_s + (length * frame.time_base if length and frame.time_base else usual_length_s)
+        yield Picture(time_s, frame)
+
+
+def _frames(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[av.VideoFrame]:
+    try:
+        for packet in container.demux():
+            if packet.stream_index != stream.index:
+                if packet.pts is not None and packet.time_base:
+                    end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - account.start_s
+                    account.others_end_s = max(account.others_end_s, end_s)
+                continue
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                account.errors += 1
+                continue
+            yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
+    except av.FFmpegError:  # the container itself breaks off; the check that follows tells what is lacking
+        account.errors += 1
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,115 @@
+"""An ffmpeg process as the reader: slower to start, and never in the way of a crash; also the fallback of pyav."""
+
+import re
+import subprocess
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import av
+
+from actloc.errors import VideoError
+from actloc.video.base import VideoFacts, ffmpeg_command, input_arguments, python_environment
+from actloc.video.readers.base import Account, Picture, Promise, decoded, video_stream
+
+_PIPE_BYTES = 1 << 20
+_HEADER_TIMEOUT_S = 30
+_DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)(?:, start: (-?\d+\.\d+))?")
+_VIDEO = re.compile(r"Stream #.*Video: .*?, (\d+)x(\d+)(?!.*\(attached pic\))")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(k?) (?:fps|tbr)")
+
+
+def pictures(path: Path, account: Account) -> Iterator[Picture]:
+    """Every picture of the file's video, upright; raises VideoError, at the end if pictures are lacking."""
+    header = _header(path)
+    # Raw pictures in a NUT container keep their time stamps; 90000 counts every usual frame rate exactly.
+    raw = ["-f", "nut", "-c:v", "rawvideo", "-pix_fmt", "rgb24", "-enc_time_base", "1:90000", "pipe:1"]
+    arguments = ["-loglevel", "error", *input_arguments(path), "-map", "0:V:0", "-fps_mode", "passthrough", *raw]
+    with subprocess.Popen(
+        ffmpeg_command(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=python_environment(),
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None, "both were asked for"
+        complaints: deque[str] = deque(maxlen=3)
+        listener = Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
+        listener.start()
+        try:
+            yield from _from_pipe(process.stdout, account)
+        finally:
+            process.kill()
+            listener.join()
+    if not account.frames and complaints:
+        raise VideoError("unreadable", " ".join(complaints), "a video", "nothing")
+    account.check(_promise(header, had_trouble=bool(complaints)))
+
+
+def facts(path: Path) -> VideoFacts:
+    """The facts ffmpeg prints about the header."""
+    header = _header(path)
+    video = _VIDEO.search(header)
+    assert video, "the header was checked"
+    return VideoFacts(float(_duration(header) or 0), float(_rate(header) or 0), int(video[1]), int(video[2]))
+
+
+def _header(path: Path) -> str:
+    """What ffmpeg prints about the file; raises VideoError if it finds no video."""
+    process = subprocess.run(
+        ffmpeg_command(["-loglevel", "info", *input_arguments(path)]),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_HEADER_TIMEOUT_S,
+        env=python_environment(),
+        check=False,  # without an output ffmpeg always ends with 1
+    )
+    header = process.stderr.decode("utf-8", "replace")
+    if "Input #0" not in header:
+        raise VideoError("unreadable", header.strip().rpartition("\n")[2], "a video", "something else")
+    if not _VIDEO.search(header):
+        kind = "sound" if "Audio:" in header else "nothing"
+        raise VideoError("no_video_stream", "the file holds no moving pictures", "a video stream", kind)
+    return header
+
+
+def _duration(header: str) -> Fraction | None:
+    """Seconds from the first to the last moment of the file."""
+    found = _DURATION.search(header)
+    if not found:
+        return None
+    hours, minutes, seconds, start = found.groups()
+    counts_from_zero = re.search(r"Input #0, (matroska|flv)", header) is not None
+    start_s = Fraction(start or 0) if counts_from_zero else Fraction(0)
+    return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - start_s
+
+
+def _rate(header: str) -> Fraction | None:
+    for line in header.splitlines():
+        rate = _RATE.search(line) if _VIDEO.search(line) else None
+        if rate:
+            return Fraction(rate[1]) * (1000 if rate[2] else 1)
+    return None
+
+
+def _promise(header: str, *, had_trouble: bool) -> Promise:
+    """The header's duration, believed where ffmpeg complained or no sound could be what lasts longer."""
+    is_believable = had_trouble or "Audio:" not in header
+    return Promise(None, _duration(header) if is_believable else None, _rate(header))
+
+
+def _from_pipe(pipe: IO[bytes], account: Account) -> Iterator[Picture]:
+    try:
+        container = av.open(pipe, "r", format="nut", buffer_size=_PIPE_BYTES)
+    except (av.FFmpegError, OSError):
+        return  # ffmpeg ended before the first picture; its own words say why
+    with container:
+        yield from decoded(container, video_stream(container), account)
+
+
+def _collect(pipe: IO[bytes], lines: deque[str]) -> None:
+    for line in pipe:
+        lines.append(line.decode("utf-8", "replace").strip())

@@ -1,0 +1,95 @@
+"""PyAV, the default reader: FFmpeg's libraries inside a wheel, one pass in decode order."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from actloc.video.base import VideoFacts
+from actloc.video.readers.base import Account, Picture, Promise, decoded, opened, video_stream
+
+_MICROSECOND = Fraction(1, 1_000_000)
+
+
+def pictures(path: Path, account: Account) -> Iterator[Picture]:
+    """Every picture of the file's video; raises VideoError, at the end if pictures are lacking."""
+    with opened(path) as container:
+        stream = video_stream(container)
+        promise = _promise(container, stream)
+        yield from decoded(container, stream, account)
+    account.check(promise)
+
+
+def facts(path: Path) -> VideoFacts:
+    """The header's facts; a duration it does not tell is found by reading the packets, without decoding them."""
+    with opened(path) as container:
+        stream = video_stream(container)
+        context = stream.codec_context
+        duration_s = _header_duration(container, stream)
+        if duration_s is None:
+            duration_s = _last_packet_end(container, stream)
+        elif _counts_from_zero(container):
+            duration_s -= _start(stream)
+        # Outside mp4 the average is guessed from the first packets, or from AVI's ticks.
+        rate = stream.average_rate if _is_mp4(container) else stream.guessed_rate
+        return VideoFacts(float(duration_s), float(rate or 0), context.width, context.height)
+
+
+def _promise(container: InputContainer, stream: VideoStream) -> Promise:
+    rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    rate = min(rates) if rates else None
+    # Formats without a header duration (mpegts, mpeg, raw streams) get one estimated from the file that is there,
+    # sometimes wildly: no promise.
+    duration_s = _header_duration(container, stream)
+    if _is_mp4(container) and stream.frames:
+        return Promise(Fraction(stream.frames), duration_s, rate)
+    return Promise(None, duration_s, rate, _counts_from_zero(container))
+
+
+def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    name = container.format.name
+    time_base = stream.time_base
+    if name == "avi" and stream.frames and time_base:
+        return stream.frames * time_base  # its duration is cut down to what a truncated file holds
+    if "matroska" in name and "DURATION" in stream.metadata:
+        return _clock(stream.metadata["DURATION"])
+    if (_is_mp4(container) or name in ("asf", "ivf", "mxf")) and stream.duration and time_base:
+        return stream.duration * time_base
+    if ("matroska" in name or name in ("flv", "asf")) and container.duration:
+        return container.duration * _MICROSECOND
+    return None
+
+
+def _is_mp4(container: InputContainer) -> bool:
+    return "mp4" in container.format.name
+
+
+def _counts_from_zero(container: InputContainer) -> bool:
+    return "matroska" in container.format.name or container.format.name == "flv"
+
+
+def _start(stream: VideoStream) -> Fraction:
+    return (stream.start_time or 0) * (stream.time_base or Fraction(0))
+
+
+def _clock(text: str) -> Fraction | None:
+    """Seconds of `00:00:04.023000000`."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
+
+
+def _last_packet_end(container: InputContainer, stream: VideoStream) -> Fraction:
+    count, stamps, last = 0, [], 0
+    for packet in container.demux(stream):
+        count += packet.size > 0
+        if packet.pts is not None:
+            stamps = [min([*stamps, packet.pts])]
+            last = max(last, packet.pts + (packet.duration or 0))
+    if not stamps or stream.time_base is None:  # a raw stream
+        return count / (stream.guessed_rate or Fraction(25))
+    return (last - stamps[0]) * stream.time_base

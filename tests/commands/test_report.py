@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from actloc.commands import report
+from actloc.errors import UserError
+from actloc.reports.results import (
+    Counts,
+    Prediction,
+    Results,
+    Threshold,
+    TrueAction,
+    Video,
+    write_predictions,
+    write_results,
+)
+
+
+def make_run(folder: Path, average_map: float = 0.5, subset: str = "test", name: str = "") -> Path:
+    label = "<img src=x onerror=alert(1)> [/b]"
+    video = Video(id="v", duration_s=9.0, truth=[TrueAction(label=label, start_s=1.0, end_s=4.0)])
+    results = Results(
+        name=name or folder.name,
+        dataset="toy",
+        subset=subset,
+        protocol="actionformer",
+        seed=0,
+        checkpoint="ckpt_000001",
+        weights="raw",
+        commit=None,
+        machine="here",
+        version="0.1.0",
+        created="2026-01-01",
+        tious=[0.5],
+        mean_ap=[average_map],
+        average_map=average_map,
+        classes=[label],
+        class_ap=[[average_map]],
+        truth_per_class=[1],
+        thresholds=[Threshold(score=0.3, f1=1.0)],
+        counts=Counts(videos=1, truths=1, predictions=1),
+        videos=[video],
+    )
+    write_results(folder / "eval" / subset, results)
+    write_predictions(folder / "eval" / subset, {"v": [Prediction(label, 0.8, 1.0, 4.0)]})
+    (folder / "config.yaml").write_text("run: {seed: 0}\n")
+    (folder / "environment.json").write_text(json.dumps({"command": ["/home/me/bin/actloc", "train", "a b.yaml"]}))
+    (folder / "log.jsonl").write_text('{"event": "step", "step": 1, "train/loss/total": 2.0}\n{"torn": ')
+    return folder
+
+
+def test_a_report_has_a_page_and_tables_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "a")
+    assert report.run([run]) == 0
+    assert {"report.html", "tables.md", "tables.csv"} <= {path.name for path in run.iterdir()}
+    out, err = capsys.readouterr()
+    assert "50.00" in out
+    assert "report.html" in err.replace("\n", "")
+
+
+def test_the_command_can_be_typed_again_and_names_no_home(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    report.run([run])
+    page = (run / "report.html").read_text()
+    assert "actloc train &#39;a b.yaml&#39;" in page
+    assert "/home/me" not in page
+
+
+def test_many_runs_go_side_by_side_into_the_output(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.6)]
+    report.run(runs, output=tmp_path / "both")
+    assert "**60.00**" in (tmp_path / "both" / "tables.md").read_text()
+    assert not (runs[0] / "report.html").exists()
+    again = {path.name: path.read_bytes() for path in (tmp_path / "both").iterdir()}
+    report.run(runs, output=tmp_path / "both")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "both").iterdir()} == again
+
+
+def test_every_subset_of_a_run_is_reported(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    make_run(run, 0.7, subset="validation")
+    report.run([run])
+    assert "a, validation" in (run / "tables.md").read_text()
+
+
+def test_a_run_without_an_evaluation_names_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        report.run([tmp_path])
+    assert caught.value.mend == f"Evaluate first: actloc eval {tmp_path}"
+
+
+def test_predictions_that_are_gone_are_an_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    (run / "eval" / "test" / "predictions.json").unlink()
+    with pytest.raises(UserError, match=r"predictions\.json does not exist"):
+        report.run([run])
+
+
+def test_a_missing_run_gets_the_nearest_name(tmp_path: Path) -> None:
+    make_run(tmp_path / "thumos14_i3d")
+    with pytest.raises(UserError) as caught:
+        report.run([tmp_path / "thumos14_i3b"])
+    assert "Did you mean thumos14_i3d?" in caught.value.found
+
+
+def test_an_output_that_is_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError):
+        report.run([make_run(tmp_path / "a")], output=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("log", ["not json\n", "\xff\n"])
+def test_a_damaged_log_is_named(tmp_path: Path, log: str) -> None:
+    run = make_run(tmp_path / "a")
+    (run / "log.jsonl").write_bytes(log.encode("latin-1"))
+    with pytest.raises(UserError, match=r"log\.jsonl is not JSON lines"):
+        report.run([run])

@@ -1,0 +1,47 @@
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from actloc.ops.crops import clip_past_end, random_crop, resize
+from actloc.structures import Targets
+
+
+def test_a_crop_is_the_same_for_the_same_generator() -> None:
+    features = torch.arange(100.0)[None]
+    targets = Targets(torch.tensor([[10.0, 20.0], [60.0, 90.0]]), torch.tensor([0, 1]))
+    first, second = (
+        random_crop(
+            features, targets, random.Random(5), offset_steps=1.0, max_steps=40, crop_ratio=(0.9, 1.0), min_kept=0.5
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(first[0], second[0])
+    assert first[0].shape == (1, 40)
+    assert len(first[1].labels) > 0
+
+
+def test_a_video_without_actions_is_cut_only_if_it_is_too_long() -> None:
+    settings: dict[str, Any] = {"offset_steps": 1.0, "max_steps": 40, "crop_ratio": (0.5, 0.6), "min_kept": 0.5}
+    short, _ = random_crop(torch.zeros(2, 30), Targets.none(), random.Random(0), **settings)
+    long, _ = random_crop(torch.zeros(2, 90), Targets.none(), random.Random(0), **settings)
+    assert short.shape == (2, 30)
+    assert long.shape == (2, 40)
+
+
+def test_actions_past_the_last_feature_are_clipped_or_dropped() -> None:
+    targets = Targets(torch.tensor([[0.0, 5.0], [8.0, 12.0], [9.5, 20.0], [11.0, 12.0]]), torch.arange(4))
+    kept = clip_past_end(targets, 10.0, 0.5)
+    assert kept.segments.tolist() == [[0.0, 5.0], [8.0, 10.0]]
+    assert kept.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("num_steps", [10, 25, 40])
+def test_resizing_interpolates_without_aligning_ends(num_steps: int) -> None:
+    features = torch.arange(25.0)[None]
+    resized = resize(features, num_steps)
+    assert resized.shape == (1, num_steps)
+    wanted = np.clip((np.arange(num_steps) + 0.5) * 25 / num_steps - 0.5, 0, 24)
+    np.testing.assert_allclose(resized[0].numpy(), wanted, atol=1e-5)

@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from actloc.reports.html import MOST_TIMELINES, predictions_page, report_page
+from actloc.reports.results import Prediction, Predictions, Results, Video
+from actloc.reports.runs import Evaluation
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+MAY_HOLD_ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "xmlns", "style")
+
+
+class Page(HTMLParser):
+    """Elements, ids and texts of a page; raises on a tag that closes nothing."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
+
+
+@pytest.fixture
+def evaluation(results: Results, predictions: Predictions) -> Evaluation:
+    losses = [(step, 2.0 / step) for step in range(1, 50)]
+    settings = "detector: {name: actionformer}  # </pre><script>alert(3)</script>\n"
+    return Evaluation(Path("ckpt/run a"), results, predictions, settings, None, "actloc train x.yaml", losses)
+
+
+def with_results(evaluation: Evaluation, results: Results) -> Evaluation:
+    return Evaluation(evaluation.run, results, evaluation.predictions, None, None, None, [])
+
+
+def assert_harmless(page: Page) -> None:
+    assert not page.elements & {"img", "script", "iframe", "object", "embed", "link", "base", "form", "image", "use"}
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    for name, value in page.attributes:
+        if name in MAY_HOLD_ADDRESSES:
+            assert "://" not in value
+            assert "javascript:" not in value.lower()
+    assert all(target.startswith("#") for target in page.values("href"))
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {target[1:] for target in page.values("href")} <= set(ids)
+    assert {name for value in page.values("aria-labelledby") for name in value.split()} <= set(ids)
+    assert "default-src 'none'; style-src 'unsafe-inline'" in page.values("content")
+
+
+def test_a_hostile_run_becomes_text(evaluation: Evaluation) -> None:
+    text = report_page([evaluation])
+    page = Page(text)
+    assert_harmless(page)
+    assert "<img src=x onerror=alert(1)>" in page.text
+    assert "clap [/b] [hands] :bomb:" in page.text
+    assert 'v"><script>alert(2)</script>[31m \U0001f600 {{ 7 * 7 }}' in page.text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_the_page_has_the_number_its_source_and_what_was_left_out(evaluation: Evaluation) -> None:
+    page = Page(report_page([evaluation]))
+    shown = " ".join(page.text.split())
+    for words in (
+        "60.00%",
+        "thumos14, test",
+        "ckpt_000030, averaged weights",
+        "0123456789abcdef",
+        "2 cores, no GPU",
+        "videos without predictions; their 2 true actions count as missed",
+        "4 predictions of zero length",
+        "None: videos without features; predictions with unknown labels; duplicates removed",
+        "actloc train x.yaml actloc eval 'ckpt/run a' actloc report 'ckpt/run a'",
+        "environment.json): no such file",
+    ):
+        assert words in shown
+
+
+def test_pictures_have_words_and_tables(evaluation: Evaluation) -> None:
+    page = Page(report_page([evaluation]))
+    assert "silent" in page.text
+    assert any("truth: 0.0 to 4.0 s" in label for label in page.values("aria-label"))
+    assert any(label.startswith("Training loss from step 1 to 49: highest 2.00") for label in page.values("aria-label"))
+    assert "As a table: all true actions, 20 of " in page.text
+
+
+def test_numbers_nobody_measured_are_dashes(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+    bare = make_results(
+        seed=None, commit=None, average_map=None, mean_ap=[None, None], class_ap=[[None, None]] * 4, videos=[]
+    )
+    page = Page(report_page([with_results(evaluation, bare)]))
+    assert_harmless(page)
+    assert "not recorded" in page.text
+    assert "No true actions." in page.text
+    assert "None" not in page.text.replace("None: ", "")
+
+
+def test_several_runs_stand_side_by_side_first(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+    other = with_results(evaluation, make_results(name="run_b", mean_ap=[0.7, 0.1], average_map=0.4))
+    page = Page(report_page([evaluation, other]))
+    assert_harmless(page)
+    assert page.text.index("2 runs side by side") < page.text.index("Run 1 of 2") < page.text.index("Run 2 of 2")
+
+
+def test_videos_without_a_picture_are_listed(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+    videos = [Video(id=f"video {number}", duration_s=10.0) for number in range(MOST_TIMELINES + 3)]
+    page = Page(report_page([with_results(evaluation, make_results(videos=videos))]))
+    assert "3 more videos, without pictures" in page.text
+    assert all(video.id in page.text for video in videos)
+
+
+def test_a_class_is_not_mixed_up_when_the_truth_has_a_label_of_its_own(
+    evaluation: Evaluation, make_results: Callable[..., Results]
+) -> None:
+    videos = [Video(id="v", duration_s=9.0, truth=[{"label": "unlisted", "start_s": 1.0, "end_s": 2.0}])]  # type: ignore[list-item]
+    assert "unlisted" in Page(report_page([with_results(evaluation, make_results(videos=videos))])).text
+
+
+def test_predictions_of_new_videos_are_drawn_without_truth(predictions: Predictions) -> None:
+    videos = [Video(id=name, duration_s=60.0) for name in predictions]
+    page = Page(predictions_page("<b>title</b>", videos, predictions, facts={"Model": "<i>"}))
+    assert_harmless(page)
+    assert "No action was found." in page.text
+    assert "20 of 500 predictions" in page.text
+    assert not any(label.endswith("truth: none") for label in page.values("aria-label"))
+
+
+def test_predictions_below_a_threshold_are_said_not_to_count() -> None:
+    claims = {"v": [Prediction("a", 0.9, 0, 1), Prediction("a", 0.2, 2, 3)]}
+    page = Page(predictions_page("t", [Video(id="v", duration_s=5.0)], claims, {"a": 0.5}))
+    assert "1 of 1 predictions that count, 1 of 1 that do not" in page.text

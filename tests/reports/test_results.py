@@ -1,0 +1,66 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from actloc.errors import UserError
+from actloc.reports.results import (
+    Predictions,
+    Results,
+    read_predictions,
+    read_results,
+    write_predictions,
+    write_results,
+)
+
+
+def test_results_come_back_as_they_were_written(tmp_path: Path, results: Results) -> None:
+    write_results(tmp_path, results)
+    assert read_results(tmp_path) == results
+
+
+def test_predictions_come_back_as_they_were_written(tmp_path: Path, predictions: Predictions) -> None:
+    path = write_predictions(tmp_path, predictions)
+    assert read_predictions(tmp_path) == predictions
+    assert set(json.loads(path.read_text())) == {"version", "results", "external_data"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "7"),
+        ("weights", "best"),
+        ("mean_ap", [0.5]),
+        ("class_ap", [[0.5, 0.5]]),
+        ("average_map", 1.5),
+        ("surprise", 1),
+        ("videos", [{"id": "a", "duration_s": 1.0, "truth": [{"label": "x", "start_s": "0", "end_s": 1.0}]}]),
+    ],
+)
+def test_a_file_of_another_form_names_the_place_and_the_cure(
+    tmp_path: Path, results: Results, key: str, value: object
+) -> None:
+    folder = tmp_path / "run" / "eval" / "test"
+    path = write_results(folder, results)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError) as caught:
+        read_results(folder)
+    assert "metrics.json" in caught.value.found
+    assert caught.value.mend == f"Evaluate again: actloc eval {tmp_path / 'run'}"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_score_that_is_not_finite_is_refused(tmp_path: Path, number: str) -> None:
+    claim = f'{{"label": "a", "score": {number}, "segment": [0, 1]}}'
+    (tmp_path / "predictions.json").write_text(
+        f'{{"version": "1", "results": {{"v": [{claim}]}}, "external_data": {{}}}}'
+    )
+    with pytest.raises(UserError):
+        read_predictions(tmp_path)
+
+
+def test_results_are_frozen(make_results: Callable[..., Results]) -> None:
+    with pytest.raises(ValidationError):
+        make_results().name = "other"  # type: ignore[misc]

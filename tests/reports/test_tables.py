@@ -1,0 +1,99 @@
+import csv
+import io
+from collections.abc import Callable
+
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from actloc.reports import tables
+from actloc.reports.results import Results
+from actloc.reports.tables import Published
+
+
+def terminal(table: tables.Table) -> str:
+    console = Console(width=200, file=io.StringIO(), force_terminal=False)
+    console.print(tables.as_rich(table))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_one_run_has_its_numbers_a_dash_and_its_origin(results: Results) -> None:
+    table = tables.map_table([results])
+    assert [cell.text for cell in table.rows[0]] == ["run_a", "60.00", "\u2013", "60.00"]
+    assert not any(cell.is_best for cell in table.rows[0])
+    (caption,) = table.caption
+    assert caption == "run_a: thumos14 test, actionformer; seed 7, commit 0123456789ab; 2 cores, no GPU"
+
+
+def test_the_best_of_several_runs_is_marked_and_equal_is_equally_best(make_results: Callable[..., Results]) -> None:
+    first = make_results(mean_ap=[0.60001, 0.2], average_map=0.4)
+    second = make_results(name="run_b", mean_ap=[0.60002, 0.3], average_map=0.45)
+    rows = tables.map_table([first, second]).rows
+    assert [[cell.is_best for cell in row] for row in rows] == [[False, True, False, False], [False, True, True, True]]
+
+
+def test_no_best_is_marked_between_different_data_or_protocols(make_results: Callable[..., Results]) -> None:
+    table = tables.map_table([make_results(), make_results(name="b", protocol="thumos toolkit")])
+    assert not any(cell.is_best for row in table.rows for cell in row)
+    assert "differ in data or protocol" in table.caption[-1]
+
+
+def test_runs_with_other_thresholds_stand_in_one_table(make_results: Callable[..., Results]) -> None:
+    other = make_results(name="b", tious=[0.1 + 0.2, 0.7], mean_ap=[0.5, 0.1])
+    table = tables.map_table([make_results(), other])
+    assert table.columns == ["run", "0.30", "0.50", "0.70", "average"]
+    assert [cell.text for cell in table.rows[1]] == ["b", "50.00", "\u2013", "10.00", "60.00"]
+
+
+def test_published_numbers_are_told_from_measured_ones(results: Results) -> None:
+    paper = Published(name="Zhang 2022", tious=[0.3, 0.5], mean_ap=[0.7, 0.6], average_map=0.65)
+    rows = tables.map_table([results], [paper]).rows
+    assert [row[1].text for row in rows] == ["measured", "published"]
+    assert rows[1][2].is_best
+
+
+def test_subsets_of_one_run_are_told_apart(make_results: Callable[..., Results]) -> None:
+    runs = [make_results(), make_results(subset="validation"), make_results(name="b")]
+    assert tables.run_names(runs) == ["run_a, test", "run_a, validation", "b"]
+
+
+def test_classes_are_sorted_best_first_and_the_unmeasured_come_last(results: Results) -> None:
+    rows = tables.class_table(results).rows
+    assert [row[-1].text for row in rows] == ["62.50", "37.50", "0.00", "\u2013"]
+
+
+def test_classes_of_several_runs_stand_side_by_side(make_results: Callable[..., Results]) -> None:
+    small = make_results(
+        name="b", classes=["new"], class_ap=[[0.5, 0.5]], truth_per_class=[1], thresholds=[{"score": 0.1, "f1": 0.5}]
+    )
+    table = tables.class_comparison([make_results(), small])
+    assert table.columns == ["class", "run_a", "b"]
+    assert [cell.text for cell in table.rows[-1]] == ["new", "\u2013", "50.00"]
+
+
+def test_the_terminal_shows_hostile_names_as_they_are(make_results: Callable[..., Results]) -> None:
+    shown = terminal(tables.class_table(make_results(name="[red]run[/b]\x1b[31m\\")))
+    assert "clap [/b] [hands] :bomb:" in shown
+    assert "[red]run[/b][31m\\" in shown
+    assert "\x1b" not in shown
+
+
+def test_markdown_stays_a_table_of_plain_text(make_results: Callable[..., Results]) -> None:
+    run = make_results(name="a | b\n<script>")
+    text = tables.as_markdown(tables.map_table([run, run])) + tables.as_markdown(tables.class_table(run))
+    page = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    assert page.count("<table>") == 2
+    assert "<img" not in page
+    assert "<script" not in page
+    assert "<a " not in page
+    assert page.count("<th>") + page.count("<th ") == 4 + 5
+
+
+def test_csv_is_one_rectangle_without_formulas(make_results: Callable[..., Results]) -> None:
+    paper = Published(name="=paper", tious=[0.5], mean_ap=[None], average_map=None)
+    rows = list(csv.reader(io.StringIO(tables.as_csv([make_results(), make_results(name="-b")], [paper]))))
+    assert len({len(row) for row in rows}) == 1
+    assert len(rows) == 1 + 2 * 5 + 1
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    assert rows[1][:4] == ["run_a", "measured", "thumos14", "test"]
+    assert rows[1][-3:] == ["60.00", "", "60.00"]
+    assert rows[-1][:2] == ["'=paper", "published"]

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from actloc.errors import UserError
+from actloc.training import checkpoint as checkpoints
+from actloc.training.checkpoint import Checkpoint
+
+
+def make(step: int) -> Checkpoint:
+    return Checkpoint(
+        step,
+        {"w": torch.full((2, 3), float(step))},
+        {"w": torch.zeros(2, 3)},
+        {"generator/cpu": torch.arange(4)},
+        {"best": None},
+    )
+
+
+def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    loaded = checkpoints.load(checkpoints.save(tmp_path, make(3)))
+    assert loaded.step == 3
+    assert torch.equal(loaded.weights["w"], make(3).weights["w"])
+    assert torch.equal(loaded.state["generator/cpu"], torch.arange(4))
+    assert loaded.numbers == {"best": None}
+
+
+def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        folder = checkpoints.save(tmp_path, make(step))
+        if step == 2:
+            checkpoints.mark_best(tmp_path, folder)
+        checkpoints.prune(tmp_path)
+    assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000002", "ckpt_000004", "ckpt_000005"]
+    assert checkpoints.best(tmp_path).name == "ckpt_000002"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "manifest.json"])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints.save(tmp_path, make(1))
+    newest = checkpoints.save(tmp_path, make(2))
+    content = (newest / name).read_bytes()
+    (newest / name).write_bytes(content[: len(content) // 2])
+    loaded = checkpoints.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 1
+    assert "ckpt_000002 is damaged" in capsys.readouterr().err
+    assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001"]
+
+
+def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
+    folder = checkpoints.save(tmp_path, make(1))
+    content = bytearray((folder / "averaged.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "averaged.safetensors").write_bytes(content)
+    assert checkpoints.problems(folder) == ["averaged.safetensors is changed"]
+    with pytest.raises(UserError, match=r"averaged\.safetensors is changed"):
+        checkpoints.load(folder)
+
+
+def test_a_checkpoint_that_does_not_exist_is_an_error_that_lists_those_that_do(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, make(1))
+    with pytest.raises(UserError, match="ckpt_000001"):
+        checkpoints.named(tmp_path, "missing.pt")
+
+
+def test_a_failing_disk_leaves_earlier_checkpoints_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from actloc import faults
+
+    checkpoints.save(tmp_path, make(1))
+    for number in range(1, 6):
+        monkeypatch.setenv("ACTLOC_FAULT", f"write:{number}:ENOSPC")
+        faults._calls.clear()
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(tmp_path, make(2))
+        assert [path.name for path in tmp_path.iterdir()] == ["ckpt_000001"]
+        assert checkpoints.problems(tmp_path / "ckpt_000001") == []
