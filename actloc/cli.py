@@ -1,6 +1,7 @@
 """The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when asked for."""
 
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -48,6 +49,26 @@ def main() -> None:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `actloc ls | head -1` ends quietly
     app()
+
+
+def _run(
+    command: str,
+    config: str,
+    overrides: list[str] | None,
+    *,
+    check_inputs: bool = False,
+    as_json: bool = False,
+    **arguments: object,
+) -> None:
+    """Runs `actloc/commands/<command>.py` on an experiment; the settings are checked before torch is imported."""
+
+    def work() -> int:
+        from actloc.experiment import load
+
+        experiment = load(config, overrides, check_inputs=check_inputs)
+        return int(importlib.import_module(f"actloc.commands.{command}").run(experiment, **arguments))
+
+    _finish(work, as_json)
 
 
 def _finish(work: Callable[[], int], as_json: bool = False) -> None:
@@ -118,13 +139,7 @@ def prepare(
 ) -> None:
     """Read the dataset's own form, check it, and write annotations and videos for the steps after."""
 
-    def work() -> int:
-        from actloc.commands import prepare as command
-        from actloc.experiment import load
-
-        return command.run(load(config, overrides, check_inputs=True), overwrite=overwrite)
-
-    _finish(work, json)
+    _run("prepare", config, overrides, check_inputs=True, as_json=json, overwrite=overwrite)
 
 
 @app.command(
@@ -138,13 +153,7 @@ def extract_features(
 ) -> None:
     """Turn videos into features: one HDF5 file per video. Run it again to go on where it stopped."""
 
-    def work() -> int:
-        from actloc.commands import extract_features as command
-        from actloc.experiment import load
-
-        return command.run(load(config, overrides), overwrite=overwrite)
-
-    _finish(work, json)
+    _run("extract_features", config, overrides, as_json=json, overwrite=overwrite)
 
 
 @app.command(
@@ -164,13 +173,7 @@ def train(
 ) -> None:
     """Train a detector. Run it again to go on where it stopped, bit for bit."""
 
-    def work() -> int:
-        from actloc.commands import train as command
-        from actloc.experiment import load
-
-        return command.run(load(config, overrides), resume=resume, overwrite=overwrite)
-
-    _finish(work, json)
+    _run("train", config, overrides, as_json=json, resume=resume, overwrite=overwrite)
 
 
 @app.command(
@@ -183,13 +186,7 @@ def train(
 def evaluate(config: ConfigOrRunArgument, overrides: Overrides = None, json: Json = False) -> None:
     """Score a trained run: metrics.json and predictions.json."""
 
-    def work() -> int:
-        from actloc.commands import evaluate as command
-        from actloc.experiment import load
-
-        return command.run(load(config, overrides))
-
-    _finish(work, json)
+    _run("evaluate", config, overrides, as_json=json)
 
 
 @app.command(
@@ -232,13 +229,7 @@ def predict(
 ) -> None:
     """Find actions in new videos with a trained run."""
 
-    def work() -> int:
-        from actloc.commands import predict as command
-        from actloc.experiment import load
-
-        return command.run(load(run, settings), videos, output)
-
-    _finish(work, json)
+    _run("predict", run, settings, as_json=json, videos=videos, output=output)
 
 
 @app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))
@@ -267,13 +258,7 @@ def list_(
 def show(config: ConfigOrRunArgument, overrides: Overrides = None) -> None:
     """Print the complete settings of an experiment, each with its meaning."""
 
-    def work() -> int:
-        from actloc.commands import show as command
-        from actloc.experiment import load
-
-        return command.run(load(config, overrides))
-
-    _finish(work)
+    _run("show", config, overrides)
 
 
 @app.command(

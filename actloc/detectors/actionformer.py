@@ -86,7 +86,7 @@ class Config(DetectorConfig):
         if isinstance(self.windows, tuple) and len(self.windows) != num_levels:
             raise ValueError(f"windows has {len(self.windows)} numbers: one, or one for each of {num_levels} levels")
         if len(self.regression_ranges) != num_levels:
-            raise ValueError(f"regression_ranges has {len(self.regression_ranges)} pairs: there are {num_levels} levels")
+            raise ValueError(f"regression_ranges has {len(self.regression_ranges)} pairs for {num_levels} levels")
         if any(nearest > farthest for nearest, farthest in self.regression_ranges):
             raise ValueError("regression_ranges: the nearest border of a level lies beyond its farthest")
         if self.embedding_kernel % 2 == 0 or self.head_kernel % 2 == 0:
@@ -213,7 +213,7 @@ class ActionFormer(Detector):
         )
 
     def _position_embedding(self, mask: Tensor) -> Tensor | None:
-        """(1 or B, C, T): the trained table in training; else stretched over what each video is officially padded to."""
+        """(1 or B, C, T): in evaluation stretched over the steps that a video is officially padded to."""
         if self.positions is None:
             return None
         if self.training:

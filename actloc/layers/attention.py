@@ -31,24 +31,24 @@ def local_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor,
     Every block of queries is compared with its own keys and `reach` more on both sides; what lies outside the band of
     a query is cut off exactly.
     """
-    num_steps = queries.shape[1]
+    num_videos, num_steps, num_heads, head_dim = queries.shape
     block = BLOCK_STEPS * math.ceil(2 * reach / BLOCK_STEPS)
     num_blocks = math.ceil(num_steps / block)
     queries = F.pad(queries, (0, 0, 0, 0, 0, num_blocks * block - num_steps))
-    queries = queries.unflatten(1, (num_blocks, block)).flatten(0, 1)  # (B blocks, block, heads, dim)
+    queries = queries.reshape(num_videos * num_blocks, block, num_heads, head_dim)
     keys, values, mask = (_windows(tensor, num_blocks, block, reach) for tensor in (keys, values, mask))
     bias = _key_bias(mask, queries.dtype)[:, None, None, :].masked_fill(~_band(block, reach, mask.device), -math.inf)
     attended = F.scaled_dot_product_attention(
         queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias
     ).transpose(1, 2)
-    return attended.unflatten(0, (-1, num_blocks)).flatten(1, 2)[:, :num_steps]
+    return attended.reshape(num_videos, num_blocks * block, num_heads, head_dim)[:, :num_steps]
 
 
 def _windows(sequence: Tensor, num_blocks: int, block: int, reach: int) -> Tensor:
     """(B, T, ...) to (B blocks, block + 2 reach, ...): every block with its neighbours, zeros beyond both ends."""
     missing = (num_blocks + 1) * block - sequence.shape[1] - reach
     padded = F.pad(sequence, (0, 0) * (sequence.dim() - 2) + (reach, missing))
-    blocks = padded.unflatten(1, (num_blocks + 1, block))
+    blocks = padded.reshape(len(sequence), num_blocks + 1, block, *sequence.shape[2:])
     return torch.cat((blocks[:, :-1], blocks[:, 1:, : 2 * reach]), dim=2).flatten(0, 1)
 
 
@@ -103,7 +103,8 @@ class ConvAttention(nn.Module):
         return self.dropout(self.proj(attended.flatten(2).transpose(1, 2))) * mask
 
     def _heads(self, stream: Tensor) -> Tensor:
-        return stream.transpose(1, 2).unflatten(2, (self.num_heads, -1))  # (B, T, heads, dim)
+        steps = stream.transpose(1, 2)
+        return steps.reshape(*steps.shape[:2], self.num_heads, -1)  # (B, T, heads, dim)
 
 
 class TransformerBlock(nn.Module):

@@ -20,7 +20,7 @@ def join_levels(levels: list[Tensor], gap_steps: int) -> Tensor:
 
 def drop_gaps(joined: Tensor, lengths_steps: list[int], gap_steps: int) -> Tensor:
     """What `join_levels` joined, (B, C, P), without the zeros between the levels."""
-    pieces = joined.split([length + gap_steps for length in lengths_steps], dim=2)
+    pieces = torch.split(joined, [length + gap_steps for length in lengths_steps], dim=2)
     return torch.cat([piece[..., :length] for piece, length in zip(pieces, lengths_steps, strict=True)], dim=2)
 
 
@@ -63,6 +63,10 @@ class LevelScale(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.0))
 
+    def forward(self, num_steps: int) -> Tensor:
+        """The factor of every step, (T,)."""
+        return self.scale.expand(num_steps)
+
 
 class RegressionHead(_Tower):
     """Distances from a step to the start and to the end of its action, in strides of its level."""
@@ -78,5 +82,5 @@ class RegressionHead(_Tower):
         `joined_lengths` are the steps of each level with its gap.
         """
         distances = self.offset_head(self._tower(joined, mask, inside), mask)
-        scales = [level.scale.expand(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
+        scales = [level(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
         return F.relu(distances * torch.cat(scales))

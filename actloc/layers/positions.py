@@ -24,7 +24,7 @@ class PositionTable(nn.Module):
         self.register_buffer("table", sinusoid_table(max_steps, dim) / dim**0.5, persistent=False)
 
     def forward(self, lengths_steps: list[int], num_steps: int) -> Tensor:
-        """(B, C, T) for T = `num_steps`; video b's table spans `lengths_steps[b]` steps, and at least its own length."""
+        """(B, C, T) for T = `num_steps`: the table of video b spans `lengths_steps[b]` steps and is zero beyond."""
         spans = {length: self._spanning(length, num_steps) for length in set(lengths_steps)}
         return torch.cat([spans[length] for length in lengths_steps])
 

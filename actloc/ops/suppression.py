@@ -78,7 +78,8 @@ def _rounds(
     classes = [members for members in classes if len(members)]
     contests = [_Contest(segments[members], scores[members], sigma, min_score) for members in classes]
     best_scores = np.array([contest.score for contest in contests], dtype=np.float32)
-    indices, kept_scores = [], []
+    indices: list[np.int64] = []
+    kept_scores: list[np.float32] = []
     while len(indices) < min(max_kept, len(scores)):
         winner = int(best_scores.argmax())
         contest = contests[winner]
@@ -97,7 +98,7 @@ def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float)
     Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = (overlaps >= threshold) * scores * overlaps
+    weights = np.where(overlaps >= threshold, scores * overlaps, np.float32(0))
     with np.errstate(invalid="ignore"):
         weights /= weights.sum(axis=1, keepdims=True)
     return weights @ segments

@@ -18,7 +18,8 @@ METRICS_NAME = "metrics.json"
 PREDICTIONS_NAME = "predictions.json"
 
 _Form = TypeVar("_Form", bound="Record")
-Fraction = Annotated[float, Field(ge=0, le=1)]
+# a mean or an area of ones may be a rounding error above 1
+Fraction = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 
 
 class Record(BaseModel):

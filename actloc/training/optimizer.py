@@ -17,9 +17,9 @@ class ParameterGroup(TypedDict):
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
-    """The trainable parameters, sorted by name: weights of convolutions and linear layers, then those that do not decay.
+    """The trainable parameters, sorted by name: weights of convolutions and linear layers first, then the others.
 
-    Biases, norms and scales are left to the gradient alone.
+    The others (biases, norms, scales, embeddings) do not decay.
     """
     trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
     decaying = {

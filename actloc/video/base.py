@@ -1,4 +1,4 @@
-"""What all of video reading rests on: which paths are opened, which containers, and where ffmpeg is (reliability R10)."""
+"""What all of video reading rests on: which paths and containers are opened, and where ffmpeg is (R10)."""
 
 import os
 import shutil

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -113,13 +113,13 @@ def send_frames(
     channel: Channel,
 ) -> int:
     """Sends the frames at the constant rate `fps`, resized and cropped; returns their number."""
-    size = None
+    view = None
     total = 0
     for picture, count in resampled(_watched(pictures, channel), account, fps):
-        is_first = size is None
-        size = size or target_size(picture.frame.width, picture.frame.height, short_side)
-        rgb = to_rgb(picture.frame, size, crop)  # also a later frame of another size
-        if is_first:
+        if view is None:
+            view = View.of(picture.frame, short_side, crop)
+        rgb = view.apply(picture.frame)
+        if total == 0:
             channel.send_json(b"S", height=rgb.shape[0], width=rgb.shape[1])
         channel.send(b"F", memoryview(rgb).cast("B"), count)
         total += count
@@ -157,43 +157,54 @@ def _nearest(value: Fraction) -> int:
     return (2 * value.numerator + value.denominator) // (2 * value.denominator)
 
 
-def to_rgb(frame: av.VideoFrame, size: tuple[int, int], crop: int | None) -> NDArray[np.uint8]:
-    """The frame as (H, W, 3) RGB: resized to (width, height) by swscale's bicubic, upright, centre crop."""
-    width, height = size
-    # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        rgb = _upright(rgb, np.frombuffer(matrix, dtype=np.int32))
-    if crop is not None:
-        if min(rgb.shape[:2]) < crop:
+@dataclass(frozen=True)
+class View:
+    """How every frame of a video is resized, turned upright and cropped: the first one decides."""
+
+    width: int
+    height: int
+    matrix: tuple[int, ...] | None
+    """Display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
+    crop: int | None
+
+    @staticmethod
+    def of(frame: av.VideoFrame, short_side: int | None, crop: int | None) -> "View":
+        """Short side as asked, long side in proportion to the nearest even number."""
+        width, height = frame.width, frame.height
+        if short_side is not None and short_side != min(width, height):
+            long_side = 2 * _nearest(Fraction(max(width, height) * short_side, 2 * min(width, height)))
+            width, height = (short_side, long_side) if width < height else (long_side, short_side)
+        if max(width, height) > LARGEST_SIDE:
             raise VideoError(
-                "unsupported", "the frame is smaller than the crop", f"{crop} pixels", f"{min(rgb.shape[:2])}"
+                "unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", f"{width} x {height}"
             )
-        top, left = (rgb.shape[0] - crop) // 2, (rgb.shape[1] - crop) // 2
-        rgb = rgb[top : top + crop, left : left + crop]
-    return np.ascontiguousarray(rgb)
+        if crop is not None and min(width, height) < crop:
+            raise VideoError("unsupported", "the frame is smaller than the crop", f"{crop}", f"{width} x {height}")
+        # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        numbers = None if matrix is None else tuple(int(n) for n in np.frombuffer(matrix, np.int32))
+        return View(width, height, numbers, crop)
 
+    def apply(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """RGB (H, W, 3), resized by swscale's bicubic, upright, the centre cut out."""
+        # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
+        small = frame.reformat(width=self.width, height=self.height, format="rgb24", interpolation="BICUBIC", threads=1)
+        rgb = self._upright(small.to_ndarray())
+        if self.crop is not None:
+            top, left = (rgb.shape[0] - self.crop) // 2, (rgb.shape[1] - self.crop) // 2
+            rgb = rgb[top : top + self.crop, left : left + self.crop]
+        return np.ascontiguousarray(rgb)
 
-def target_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Width and height with the short side as asked and the long side in proportion, to the nearest even number."""
-    if short_side is None or short_side == min(width, height):
-        return width, height
-    long_side = 2 * _nearest(Fraction(max(width, height) * short_side, 2 * min(width, height)))
-    if long_side > LARGEST_SIDE:
-        raise VideoError("unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", f"{long_side}")
-    return (short_side, long_side) if width < height else (long_side, short_side)
-
-
-def _upright(rgb: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Turns and mirrors by the display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
-    a, b, _, c, d = (int(value) for value in matrix[:5])
-    if abs(b) > abs(a):
-        rgb = rgb.transpose(1, 0, 2)
-        flips_x, flips_y = c < 0, b < 0
-    else:
-        flips_x, flips_y = a < 0, d < 0
-    return rgb[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
+    def _upright(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.matrix is None:
+            return rgb
+        a, b, _, c, d = self.matrix[:5]
+        if abs(b) > abs(a):
+            rgb = rgb.transpose(1, 0, 2)
+            flips_x, flips_y = c < 0, b < 0
+        else:
+            flips_x, flips_y = a < 0, d < 0
+        return rgb[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
 
 
 def _end_with_parent() -> None:
@@ -216,9 +227,7 @@ def main() -> None:
     except BrokenPipeError:
         pass  # the parent has seen enough
     except VideoError as error:
-        channel.send_json(
-            b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found
-        )
+        channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
     except Exception as error:  # whatever a foreign file brings about in a decoder is that file's failure (R6)
         channel.send_json(b"X", reason="unreadable", detail=f"{type(error).__name__}: {error}", expected="", found="")
     os._exit(0)

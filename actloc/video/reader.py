@@ -145,7 +145,9 @@ class FrameReader:
             if self._messages.is_over:
                 raise self._died()
             if time.monotonic() > deadline:
-                raise VideoError("timeout", "decoding made no progress", f"a frame within {self._timeout_s:g} s", "none")
+                raise VideoError(
+                    "timeout", "decoding made no progress", f"a frame within {self._timeout_s:g} s", "none"
+                )
         kind, count, content = message
         if kind == b"X":
             raise VideoError(**json.loads(content))

@@ -103,7 +103,9 @@ def opened(path: Path) -> Iterator[InputContainer]:
     try:
         container = av.open(f"file:{path}", options=INPUT_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError("unreadable", _first_line(error), "a video container", f"{path.stat().st_size} bytes") from error
+        raise VideoError(
+            "unreadable", _first_line(error), "a video container", f"{path.stat().st_size} bytes"
+        ) from error
     with container:
         yield container
 

@@ -1,0 +1,265 @@
+"""Videos and frames made by an ffmpeg process: re-encoded, cut, spliced, taken apart (reliability R8, R10)."""
+
+import errno
+import os
+import re
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from actloc import files
+from actloc.errors import EnvironmentProblem, VideoError
+from actloc.faults import inject
+from actloc.video.base import FRAMES_FILE, checked_path, ffmpeg_command, input_arguments, python_environment
+
+_POLL_S = 0.2
+_PROGRESS = re.compile(r"^(\w+)=(.*)$")
+_COMPLAINTS_KEPT = 5
+# The same input gives the same bytes everywhere: one encoder thread, no dates, no version strings, no foreign tags.
+_REPRODUCIBLE = (
+    *("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1"),
+    *("-an", "-sn", "-dn"),
+)
+# Visually lossless; every keyframe closes its group, so that any reader can begin there.
+_H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p", "-sc_threshold", "0")
+_FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's time stamp, as in reading
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast."""
+
+    file: Path
+    start_s: float
+    duration_s: float
+    speed: float = 1.0
+
+    def num_frames(self, fps: float) -> int:
+        """Frames it gives at `fps`."""
+        return round(self.duration_s / self.speed * fps)
+
+
+def run(
+    arguments: list[str],
+    *,
+    timeout_s: float = 60.0,
+    folder: Path | None = None,
+    waiting: Callable[[], None] = lambda: None,
+) -> int:
+    """Runs ffmpeg in `folder` and returns the number of frames it wrote.
+
+    Raises VideoError `unreadable` with ffmpeg's own words, `timeout` after `timeout_s` seconds without progress, OSError
+    on a full disk, and what `waiting`, called several times a second, raises. The process never outlives this one.
+    """
+    command = ffmpeg_command(["-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y", *arguments])
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=python_environment(),
+        start_new_session=True,  # Ctrl-C is for this process, which decides when to stop
+    ) as process:
+        watched = _Watched(process)
+        try:
+            watched.wait(timeout_s, waiting)
+            process.wait(timeout_s)  # it has closed its output and is about to end
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        raise _failure(process.returncode, watched.complaints)
+    return watched.num_frames
+
+
+class _Watched:
+    """What a running ffmpeg says: how far it is, and what it complains about."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None, "it was asked for"
+        self._pipe = process.stdout.fileno()
+        self._torn = b""
+        self._state: dict[str, str] = {}
+        self.complaints: deque[str] = deque(maxlen=_COMPLAINTS_KEPT)
+
+    @property
+    def num_frames(self) -> int:
+        return int(self._state.get("frame", 0))
+
+    def wait(self, timeout_s: float, waiting: Callable[[], None]) -> None:
+        """Comes back when ffmpeg has closed its output."""
+        last_change = time.monotonic()
+        while True:
+            waiting()
+            if select.select([self._pipe], [], [], _POLL_S)[0]:
+                content = os.read(self._pipe, 1 << 16)
+                if not content:
+                    return
+                if self._take(content):
+                    last_change = time.monotonic()
+            if time.monotonic() - last_change > timeout_s:
+                raise VideoError("timeout", "ffmpeg made no progress", f"a frame within {timeout_s:g} s", "none")
+
+    def _take(self, content: bytes) -> bool:
+        """Whether what was said shows progress."""
+        *lines, self._torn = (self._torn + content).split(b"\n")
+        before = (self._state.get("frame"), self._state.get("total_size"))
+        for line in lines:
+            text = line.decode("utf-8", "replace").strip()
+            match = _PROGRESS.match(text)
+            if match:
+                self._state[match[1]] = match[2]
+            elif text:
+                self.complaints.append(re.sub(r"(not on whitelist).*", r"\1", text))
+        return before != (self._state.get("frame"), self._state.get("total_size"))
+
+
+def _failure(status: int, complaints: deque[str]) -> Exception:
+    words = " ".join(complaints) or f"ffmpeg ended with status {status}"
+    if "No space left on device" in words:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if "Unknown encoder" in words:
+        return EnvironmentProblem(
+            f"This ffmpeg cannot write H.264: {words}",
+            "Expected one with libx264.",
+            "pip install imageio-ffmpeg, and take the other ffmpeg off PATH.",
+        )
+    return VideoError("unreadable", words, "a video ffmpeg can read", f"status {status}")
+
+
+def reencode(
+    source: Path,
+    target: Path,
+    *,
+    fps: float,
+    short_side: int,
+    keyframe_interval: int,
+    start_s: float | None = None,
+    duration_s: float | None = None,
+    speed: float = 1.0,
+    timeout_s: float = 60.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> int:
+    """Writes `source`, or a part of it, as H.264 mp4 without sound at a constant rate; returns its frames.
+
+    Short side `short_side` (made even), long side in proportion; a key frame every `keyframe_interval` frames. The same
+    source gives the same bytes. `target` is replaced once it is complete; compare the number of frames with what the
+    source promises (R8): ffmpeg itself is content with a truncated one.
+    """
+    even = 2 * round(short_side / 2)
+    filters = [
+        _FROM_FIRST_FRAME,
+        *_cut(start_s or 0.0, duration_s, speed),
+        f"fps={fps}:start_time=0",
+        f"scale=w='if(lt(iw,ih),{even},-2)':h='if(lt(iw,ih),-2,{even})':flags=bicubic",
+    ]
+    arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0", "-vf", ",".join(filters)]
+    return _write_mp4(arguments, target, keyframe_interval, timeout_s, waiting)
+
+
+def splice(
+    pieces: list[Piece],
+    target: Path,
+    *,
+    fps: float,
+    width: int,
+    height: int,
+    keyframe_interval: int = 30,
+    timeout_s: float = 60.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> int:
+    """Writes the pieces one after the other as one H.264 mp4 of even `width` x `height`; returns its frames.
+
+    Piece i begins at frame `sum(piece.num_frames(fps))` of those before it, exactly: a piece that reaches beyond its
+    file stands still on the last frame. Pictures of another shape get black bars.
+    """
+    inputs = [text for piece in pieces for text in ("-threads", "1", *input_arguments(checked_path(piece.file)))]
+    size = f"{width}:{height}"
+    chains = []
+    for number, piece in enumerate(pieces):
+        filters = [
+            _FROM_FIRST_FRAME,
+            *_cut(piece.start_s, piece.duration_s, piece.speed),
+            f"fps={fps}:start_time=0",
+            f"scale={size}:force_original_aspect_ratio=decrease:flags=bicubic,pad={size}:(ow-iw)/2:(oh-ih)/2",
+            "setsar=1,format=yuv420p",
+            f"tpad=stop=-1:stop_mode=clone,trim=end_frame={piece.num_frames(fps)}",
+        ]
+        chains.append(f"[{number}:V:0]{','.join(filters)}[p{number}]")
+    labels = "".join(f"[p{number}]" for number in range(len(pieces)))
+    graph = ";".join([*chains, f"{labels}concat=n={len(pieces)}:v=1:a=0[out]"])
+    arguments = [*inputs, "-filter_complex", graph, "-map", "[out]"]
+    written = _write_mp4(arguments, target, keyframe_interval, timeout_s, waiting)
+    expected = sum(piece.num_frames(fps) for piece in pieces)
+    if written != expected:
+        target.unlink()
+        raise VideoError("too_short", "a piece begins after its file's end", f"{expected} frames", f"{written} frames")
+    return written
+
+
+def _cut(start_s: float, duration_s: float | None, speed: float) -> list[str]:
+    if start_s == 0 and duration_s is None and speed == 1:
+        return []
+    trim = f"trim=start={start_s:.6f}" + ("" if duration_s is None else f":duration={duration_s:.6f}")
+    return [trim, f"setpts=(PTS-{start_s:.6f}/TB)/{speed}"]
+
+
+def _write_mp4(
+    arguments: list[str], target: Path, keyframe_interval: int, timeout_s: float, waiting: Callable[[], None]
+) -> int:
+    group = ["-g", str(keyframe_interval), "-keyint_min", str(keyframe_interval), "-x264-params", "open-gop=0"]
+    files.make_folder(target.parent)
+    temporary = files.temporary_path(target.absolute())
+    output = [*_H264, *group, *_REPRODUCIBLE, "-fps_mode", "cfr", "-movflags", "+faststart", "-f", "mp4"]
+    try:
+        inject("write")
+        num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, waiting=waiting)
+        if not num_frames:
+            raise VideoError("empty", "nothing is left to encode", "at least one frame", "0 frames")
+        _sync(temporary)
+        files.replace(temporary, target)
+    finally:
+        files.remove(temporary)
+    return num_frames
+
+
+def extract_frames(
+    source: Path,
+    folder: Path,
+    *,
+    fps: float,
+    short_side: int,
+    quality: int = 2,
+    timeout_s: float = 60.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> int:
+    """Writes the frames as 000001.jpg ... and `frames.json`, which `read_frames` reads back; returns their number.
+
+    `quality` is ffmpeg's scale from 2, the best, to 31. `folder` appears, or is replaced, once it is complete.
+    """
+    scale = f"scale=w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})':flags=bicubic"
+    arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0"]
+    arguments += ["-vf", f"{_FROM_FIRST_FRAME},fps={fps}:start_time=0,{scale}", *_REPRODUCIBLE]
+    arguments += ["-fps_mode", "passthrough", "-q:v", str(quality), "-pix_fmt", "yuvj420p", "-f", "image2", "%06d.jpg"]
+    temporary = files.temporary_path(folder.absolute())
+    try:
+        files.make_folder(temporary)
+        inject("write")
+        # ffmpeg would expand a % in a folder's name, so the folder is where it works, not what it is told.
+        num_frames = run(arguments, timeout_s=timeout_s, folder=temporary, waiting=waiting)
+        files.write_json(temporary / FRAMES_FILE, {"fps": fps, "count": num_frames})
+        files.remove(folder)
+        files.replace(temporary, folder)
+    finally:
+        files.remove(temporary)
+    return num_frames
+
+
+def _sync(path: Path) -> None:
+    inject("fsync")
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
