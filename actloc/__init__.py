@@ -1,7 +1,5 @@
 """actloc finds when actions happen in untrimmed video."""
 
-from __future__ import annotations  # the annotation below is for the type checker: importing it imports torch
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> Predictor:
+def load(run: str | Path) -> "Predictor":
     """A trained run, ready for new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
 
     Each found action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot

@@ -8,6 +8,7 @@ Reading checks everything and reports every problem at once (spec: reliability, 
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
     """Raises one UserError for all `problems`: 20 in the message, all in a file; does nothing without any."""
     if not problems:
         return
+    problems = sorted(problems, key=_in_reading_order)
     listing = listing_folder / "annotation_problems.txt"
     files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
     shown = "\n  ".join(str(problem) for problem in problems[:_SHOWN])
@@ -80,6 +82,11 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         "Expected 0 <= start < end <= duration in seconds, known labels and subsets, and each video once.",
         f"Mend them (all are listed in {listing}) and run the command again.",
     )
+
+
+def _in_reading_order(problem: Problem) -> list[tuple[int, str]]:
+    """Line 9 before line 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", problem.where)]
 
 
 def check(annotations: Annotations, places: dict[tuple[str, int], str] | None = None) -> list[Problem]:

@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import io
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from actloc.annotations import Action, AnnotatedVideo, Annotations, Problem
 from actloc.config import InputFile, InputFolder
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError, VideoError
+from actloc.files import is_unsafe_id
 from actloc.video.reader import probe
 
 _VIDEO_SUFFIXES = frozenset(
@@ -27,6 +30,7 @@ _COLUMNS = {
     "subset": ("subset", "split"),
 }
 _EVERY_FIFTH = 5
+_PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 class Config(DatasetConfig):
@@ -52,7 +56,7 @@ class Config(DatasetConfig):
         else:
             named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
         videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
-        videos = {video_id: _with_facts(videos[video_id]) for video_id in sorted(videos)}
+        videos = _with_all_facts(videos)
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         result = Annotations(tuple(classes), videos)
@@ -86,6 +90,16 @@ def _videos_by_id(folder: Path) -> dict[str, Path]:
             "Set dataset.videos to the folder that holds them.",
         )
     return found
+
+
+def _with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
+    """The videos in id order with what their headers say; each header is read in a process of its own."""
+    with console.progress("looking at videos", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+        result = {}
+        for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
+            result[video.id] = video
+            bar(1)
+    return result
 
 
 def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
@@ -143,8 +157,10 @@ def _read_csv(
         where = f"{path}:{line}"
         video_id = _video_id(row["video"], found)
         action, problem = _action(row)
-        if not video_id or action is None:
-            problems.append(Problem(where, problem or "the column video is empty"))
+        if is_unsafe_id(video_id):
+            problem = f"the id {video_id!r} is empty or would leave its folder"
+        if problem or action is None:
+            problems.append(Problem(where, problem))
             continue
         subset = row.get("subset", "")
         if subset and subset not in subsets:

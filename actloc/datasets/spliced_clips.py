@@ -70,6 +70,19 @@ class Config(DatasetConfig):
             raise ValueError("training_part and evaluation_part overlap; expected parts that share no frame")
         return self
 
+    @model_validator(mode="after")
+    def _lengths_leave_room(self) -> "Config":
+        if self.longest_s - self.shortest_s < self.longest_addition_s:
+            raise ValueError(
+                f"longest_s must exceed shortest_s by {self.longest_addition_s:g} s, the longest action and background"
+            )
+        return self
+
+    @property
+    def longest_addition_s(self) -> float:
+        """The most that one action and the background after it add to a video."""
+        return self.longest_action_s + self.longest_background_s
+
     def collect(self) -> Annotations:
         """Splices every video that is not there yet; the same settings give the same videos."""
         clips = _clips(self.clips)
@@ -98,7 +111,7 @@ class Config(DatasetConfig):
             num_training_videos=2,
             num_evaluation_videos=2,
             shortest_s=5.0,
-            longest_s=6.0,
+            longest_s=10.5,
             shortest_action_s=0.5,
             longest_action_s=1.0,
         )
@@ -133,7 +146,8 @@ def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> 
     part = config.training_part if subset == config.training_subset else config.evaluation_part
     background = [name for name in clips if name.startswith(config.background_prefix)]
     classes = [name for name in clips if name not in background]
-    wanted_frames = draw.uniform(1.1 * config.shortest_s, 0.95 * config.longest_s) * config.fps
+    # the loop ends once another action and its background could exceed the longest video
+    enough = draw.uniform(config.shortest_s, config.longest_s - config.longest_addition_s) * config.fps
     pieces: list[Piece] = []
     actions: list[Action] = []
     frames = 0
@@ -147,7 +161,7 @@ def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> 
         frames += length
 
     add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
-    while frames < wanted_frames - (config.longest_action_s + config.longest_background_s) * config.fps / 2:
+    while frames < enough:
         add(draw.choice(classes), config.shortest_action_s, config.longest_action_s)
         add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
     video_id = f"{subset}_{number:03d}"

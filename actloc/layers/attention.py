@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actloc.layers.drop_path import AffineDropPath
-from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d
+from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d, depthwise
 from actloc.layers.norms import ChannelNorm
 
 BLOCK_STEPS = 32  # queries that share their keys: of 32, 64 and 128 the fastest for a window of 19
@@ -92,10 +92,9 @@ class ConvAttention(nn.Module):
 
         The three streams need no mask of their own: the attention ignores padded keys, the end zeroes padded queries.
         """
-        features = features.contiguous()  # once, not inside each of three convolutions
-        queries = self._heads(self.query(self.query_norm(self.query_conv.conv(features))))
-        keys = self._heads(self.key(self.key_norm(self.key_conv.conv(features))))
-        values = self._heads(self.value(self.value_norm(self.value_conv.conv(features))))
+        queries = self._heads(self.query(self.query_norm(depthwise(self.query_conv.conv, features))))
+        keys = self._heads(self.key(self.key_norm(depthwise(self.key_conv.conv, features))))
+        values = self._heads(self.value(self.value_norm(depthwise(self.value_conv.conv, features))))
         if self.reach is None:
             attended = global_attention(queries, keys, values, mask[:, 0])
         else:

@@ -15,7 +15,7 @@ from actloc.layers.norms import ChannelNorm
 
 def join_levels(levels: list[Tensor], gap_steps: int) -> Tensor:
     """Levels (B, C, T_l) to (B, C, P): one after the other, each followed by `gap_steps` zeros."""
-    return torch.cat([F.pad(level, (0, gap_steps)) for level in levels], dim=2)
+    return torch.cat([F.pad(level.transpose(1, 2), (0, 0, 0, gap_steps)) for level in levels], dim=1).transpose(1, 2)
 
 
 def drop_gaps(joined: Tensor, lengths_steps: list[int], gap_steps: int) -> Tensor:

@@ -1,7 +1,20 @@
-"""Convolutions over time for padded batches (ActionFormer: Zhang et al., 2022, arXiv 2202.07925)."""
+"""Convolutions over time for padded batches (ActionFormer: Zhang et al., 2022, arXiv 2202.07925).
 
+Sequences are (B, C, T) in shape and (B, T, C) in memory wherever a layer can choose: norms and matrix products need the
+channels of a step side by side, and convolutions are faster so, depthwise ones more than ten times on a CPU.
+"""
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def depthwise(conv: nn.Conv1d, features: Tensor) -> Tensor:
+    """What `conv` makes of (B, C, T), computed on and returned in channel-last memory."""
+    image = features.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (B, C, 1, T)
+    stride, padding = conv.stride[0], (0, conv.kernel_size[0] // 2)
+    kernel = conv.weight.unsqueeze(2)
+    return F.conv2d(image, kernel, conv.bias, (1, stride), padding, groups=conv.groups).squeeze(2)
 
 
 class MaskedConv1d(nn.Module):

@@ -124,7 +124,7 @@ def check_fit(
     ]
     if video.duration_s is not None:
         frames = round(video.duration_s * config.fps)
-        expected_steps = num_clips(frames, config.clip_frames, config.stride_frames, config.align)
+        expected_steps = num_clips(frames, config.align, config.clip_frames, config.stride_frames)
         if abs(expected_steps - info.steps) > config.tolerance_steps:
             wrong.append(
                 f"there are {info.steps} steps; {video.duration_s:g} s at {config.fps:g} frames per second, "

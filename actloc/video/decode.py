@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -121,7 +120,7 @@ def send_frames(
         rgb = view.apply(picture.frame)
         if total == 0:
             channel.send_json(b"S", height=rgb.shape[0], width=rgb.shape[1])
-        channel.send(b"F", memoryview(rgb).cast("B"), count)
+        channel.send(b"F", rgb.data.cast("B"), count)
         total += count
     return total
 
@@ -181,15 +180,16 @@ class View:
         if crop is not None and min(width, height) < crop:
             raise VideoError("unsupported", "the frame is smaller than the crop", f"{crop}", f"{width} x {height}")
         # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        numbers = None if matrix is None else tuple(int(n) for n in np.frombuffer(matrix, np.int32))
+        side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
+        matrix = side_data.get("DISPLAYMATRIX")
+        numbers = None if matrix is None else tuple(np.frombuffer(matrix, np.int32).tolist())
         return View(width, height, numbers, crop)
 
     def apply(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """RGB (H, W, 3), resized by swscale's bicubic, upright, the centre cut out."""
         # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
         small = frame.reformat(width=self.width, height=self.height, format="rgb24", interpolation="BICUBIC", threads=1)
-        rgb = self._upright(small.to_ndarray())
+        rgb = self._upright(small.to_ndarray().astype(np.uint8, copy=False))
         if self.crop is not None:
             top, left = (rgb.shape[0] - self.crop) // 2, (rgb.shape[1] - self.crop) // 2
             rgb = rgb[top : top + self.crop, left : left + self.crop]

@@ -52,8 +52,8 @@ def run(
 ) -> int:
     """Runs ffmpeg in `folder` and returns the number of frames it wrote.
 
-    Raises VideoError `unreadable` with ffmpeg's own words, `timeout` after `timeout_s` seconds without progress, OSError
-    on a full disk, and what `waiting`, called several times a second, raises. The process never outlives this one.
+    Raises VideoError `unreadable` with ffmpeg's own words, `timeout` after `timeout_s` seconds without progress,
+    OSError on a full disk, and what `waiting`, called several times a second, raises. It never outlives us.
     """
     command = ffmpeg_command(["-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y", *arguments])
     with subprocess.Popen(

@@ -103,7 +103,8 @@ class FrameReader:
             env=python_environment(),
             start_new_session=True,  # Ctrl-C is for the parent, which decides when to stop
         )
-        assert self._process.stdin is not None and self._process.stdout is not None, "both were asked for"
+        assert self._process.stdin, "it was asked for"
+        assert self._process.stdout, "it was asked for"
         self._messages = _Messages(self._process.stdout)
         with contextlib.suppress(BrokenPipeError):  # a child that died at once is told by its missing answer
             self._process.stdin.write(json.dumps(request).encode() + b"\n")

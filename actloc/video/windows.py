@@ -1,4 +1,4 @@
-"""Clips of a video out of one pass over its frames: where they start, how many there are (spec: features, section 1)."""
+"""Clips of a video out of one pass over its frames: where they start, how many there are (spec: features 1)."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""decord, kept for comparison: it repeats frames of cut files and never slows down for its consumer (spec: video_io)."""
+"""decord, kept for comparison: it repeats frames of cut files and does not wait for its consumer (spec: video_io)."""
 
 from collections.abc import Iterator
 from fractions import Fraction

@@ -35,7 +35,8 @@ def pictures(path: Path, account: Account) -> Iterator[Picture]:
         stderr=subprocess.PIPE,
         env=python_environment(),
     ) as process:
-        assert process.stdout is not None and process.stderr is not None, "both were asked for"
+        assert process.stdout, "it was asked for"
+        assert process.stderr, "it was asked for"
         complaints: deque[str] = deque(maxlen=3)
         listener = Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
         listener.start()

@@ -84,12 +84,12 @@ def _clock(text: str) -> Fraction | None:
 
 
 def _last_packet_end(container: InputContainer, stream: VideoStream) -> Fraction:
-    count, stamps, last = 0, [], 0
+    count, first, last = 0, None, 0
     for packet in container.demux(stream):
         count += packet.size > 0
         if packet.pts is not None:
-            stamps = [min([*stamps, packet.pts])]
+            first = packet.pts if first is None else min(first, packet.pts)
             last = max(last, packet.pts + (packet.duration or 0))
-    if not stamps or stream.time_base is None:  # a raw stream
+    if first is None or stream.time_base is None:  # a raw stream
         return count / (stream.guessed_rate or Fraction(25))
-    return (last - stamps[0]) * stream.time_base
+    return (last - first) * stream.time_base

@@ -1,0 +1,141 @@
+"""Every part, found by listing its folder, keeps the contract of its kind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from actloc import annotations as annotation_form
+from actloc import parts
+from actloc.structures import Targets
+from tests.toy import make_video
+
+ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
+DETECTORS = list(parts.available("detectors"))
+ENCODERS = list(parts.available("encoders"))
+DATASETS = list(parts.available("datasets"))
+SOURCES = list(parts.available("sources"))
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_a_parts_name_is_the_name_of_its_file_and_every_setting_has_a_meaning(kind: str, name: str) -> None:
+    config = parts.find(kind, name).Config
+    assert config.model_fields["name"].default == name
+    assert parts.available(kind)[name].endswith((".", ":"))
+    for setting, field in config.model_fields.items():
+        assert setting == "name" or field.description, f"{kind}/{name}: {setting} has no docstring"
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+class TestDetector:
+    CHANNELS, CLASSES, STEPS = 6, 3, 64
+
+    def build(self, name: str) -> nn.Module:
+        torch.manual_seed(0)
+        return parts.find("detectors", name).Config.small().build(self.CHANNELS, self.CLASSES, self.STEPS)
+
+    def batch(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        features = torch.zeros(2, self.CHANNELS, length)
+        mask = torch.zeros(2, length, dtype=torch.bool)
+        for row, real in enumerate((37, 21)):
+            features[row, :, :real] = torch.randn(self.CHANNELS, real, generator=generator)
+            mask[row, :real] = True
+        return features, mask
+
+    TARGETS = (
+        Targets(torch.tensor([[2.0, 5.0], [8.0, 16.0], [3.0, 34.0]]), torch.tensor([0, 1, 2])),
+        Targets.none(),
+    )
+
+    def test_losses_are_finite_and_every_weight_gets_a_gradient(self, name: str) -> None:
+        detector = self.build(name).train()
+        features, mask = self.batch(detector.padded_steps(37))
+        losses = detector.losses(features, mask, list(self.TARGETS))
+        total = torch.stack(list(losses.values())).sum()
+        assert total.isfinite()
+        total.backward()
+        without = [key for key, weight in detector.named_parameters() if weight.grad is None]
+        assert not without
+
+    def test_a_batch_without_actions_trains_as_background(self, name: str) -> None:
+        detector = self.build(name).train()
+        features, mask = self.batch(detector.padded_steps(37))
+        losses = detector.losses(features, mask, [Targets.none(), Targets.none()])
+        torch.stack(list(losses.values())).sum().backward()
+        assert all(weight.grad is None or weight.grad.isfinite().all() for weight in detector.parameters())
+
+    def test_more_padding_than_asked_for_changes_nothing(self, name: str) -> None:
+        detector = self.build(name).train()
+        for module in detector.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        detector.eval()
+        short = detector.padded_steps(37)
+        results = [detector.detect(*self.batch(length)) for length in (short, max(short, self.STEPS))]
+        for first, second in zip(*results, strict=True):
+            assert len(first) == len(second)
+            torch.testing.assert_close(first.scores, second.scores, atol=1e-5, rtol=0)
+            torch.testing.assert_close(first.segments, second.segments, atol=1e-4, rtol=0)
+
+    def test_a_video_alone_gives_what_it_gives_in_a_batch(self, name: str) -> None:
+        detector = self.build(name).eval()
+        features, mask = self.batch(detector.padded_steps(37))
+        together = detector.detect(features, mask)
+        alone = [detector.detect(features[row : row + 1], mask[row : row + 1])[0] for row in range(2)]
+        for first, second in zip(together, alone, strict=True):
+            torch.testing.assert_close(first.scores, second.scores, atol=1e-6, rtol=0)
+
+    def test_state_and_plain_numbers_make_the_round_trip(self, name: str) -> None:
+        detector, other = self.build(name), self.build(name)
+        features, mask = self.batch(detector.train().padded_steps(37))
+        detector.losses(features, mask, list(self.TARGETS))
+        other.load_state_dict(detector.state_dict())
+        other.load_training_state(detector.training_state())
+        assert other.training_state() == detector.training_state()
+
+    def test_settings_make_the_round_trip(self, name: str) -> None:
+        config = parts.find("detectors", name).Config
+        small = config.small()
+        assert config.model_validate_json(small.model_dump_json()) == small
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+class TestEncoder:
+    def clips(self, frames: int) -> torch.Tensor:
+        return torch.randint(0, 256, (5, frames, 64, 64, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+    def test_clips_become_one_vector_each_whatever_the_batch(self, name: str) -> None:
+        encoder = parts.find("encoders", name).Config.small().build().eval()
+        clips = self.clips(2 * encoder.clip_multiple)
+        with torch.inference_mode():
+            together = encoder.encode(clips)
+            alone = torch.cat([encoder.encode(clip[None]) for clip in clips])
+        assert together.shape[:2] == (5, encoder.channels)
+        assert together.dtype == torch.float32
+        scale = together.abs().max()
+        assert ((together - alone).abs().max() / scale) <= 1e-5
+
+    def test_gradients_reach_the_encoders_weights(self, name: str) -> None:
+        encoder = parts.find("encoders", name).Config.small().build().eval()
+        weights = [weight for weight in encoder.parameters() if weight.requires_grad]
+        if weights:
+            encoder.encode(self.clips(encoder.clip_multiple)).sum().backward()
+            assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_dataset_collects_checked_annotations_that_make_the_round_trip(name: str, tmp_path: Path) -> None:
+    for number in range(2):
+        make_video(tmp_path / "videos" / f"v{number}.mp4", [], 2.0)
+    (tmp_path / "labels.csv").write_text("video,start,end,label,subset\nv0,0,1,run,train\nv1,0,1,run,test\n")
+    for clip in ("background_a", "run", "jump"):
+        make_video(tmp_path / "clips" / f"{clip}.mp4", [("red", 0, 1)], 8.0)
+    config = parts.find("datasets", name).Config.small(tmp_path)
+    found = config.collect()
+    annotation_form.write(config.annotations_file, found)
+    assert annotation_form.read(config.annotations_file) == found
+    for subset in (config.training_subset, config.evaluation_subset):
+        assert any(video.actions for video in found.of_subset(subset))
+    assert config.collect() == found

@@ -1,0 +1,116 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from actloc.annotations import Action, Annotations
+from actloc.datasets.custom import Config
+from actloc.errors import UserError
+from tests.toy import make_video
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("custom") / "videos"
+    for name in ("a", "b", "c d", "é", "e", "f"):
+        make_video(folder / f"{name}.mp4", [], duration_s=2.0)
+    return folder
+
+
+def collect(videos: Path, folder: Path, text: str, name: str = "labels.csv") -> Annotations:
+    (folder / name).write_text(text, encoding="utf-8")
+    return Config(folder=folder / "prepared", videos=videos, annotations=folder / name).collect()
+
+
+def test_rows_become_actions_and_videos_without_rows_are_background(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "video,start,end,label,subset\na.mp4,0.5,1.0,run,train\nb,0:00:00.25,0:01.5,jump,test\nc d,0,1,run,train\n"
+    found = collect(videos, tmp_path, text)
+    assert found.classes == ("jump", "run")
+    assert found.videos["a"].actions == (Action(0.5, 1.0, "run"),)
+    assert found.videos["b"].actions == (Action(0.25, 1.5, "jump"),)
+    assert found.videos["b"].subset == "test"
+    assert found.videos["a"].duration_s == pytest.approx(2.0, abs=0.05)
+    assert found.videos["a"].file == videos / "a.mp4"
+    assert "3 of 6 videos have no rows" in capsys.readouterr().err
+    assert sorted(found.videos) == sorted(path.stem for path in videos.iterdir())
+
+
+def test_without_a_subset_every_fifth_by_sha256_of_its_id_goes_to_test(videos: Path, tmp_path: Path) -> None:
+    ids = sorted((path.stem for path in videos.iterdir()), key=lambda id_: hashlib.sha256(id_.encode()).hexdigest())
+    text = "video,start,end,label\n" + "".join(f"{id_},0,1,run\n" for id_ in ids)
+    found = collect(videos, tmp_path, text)
+    assert [id_ for id_ in ids if found.videos[id_].subset == "test"] == [ids[4]]
+
+
+def test_semicolons_decimal_commas_a_bom_and_synonyms_are_read(videos: Path, tmp_path: Path) -> None:
+    text = "\ufeffFilename;Begin;Stop;Class;Split\r\na.mp4;0,5;1,25;run;train\r\nb.mp4;0;1;run;test\r\n"
+    found = collect(videos, tmp_path, text)
+    assert found.videos["a"].actions == (Action(0.5, 1.25, "run"),)
+
+
+def test_every_wrong_row_is_told_with_its_line(videos: Path, tmp_path: Path) -> None:
+    text = (
+        "video,start,end,label,subset\na,1,0.5,run,train\na,0,30,run,train\nb,x,1,run,test\nb,0,1,,test\n"
+        "c d,0,1,run,tset\n,0,1,run,train\n../e,0,1,run,test\nf,nan,1,run,train\na,0,1,run,test\n"
+    )
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, text)
+    told = str(caught.value)
+    for part in (
+        "labels.csv:2: 1-0.5 s of a ends before or at its start",
+        "labels.csv:3: 0-30 s of a ends 28.00 s after the video",
+        "labels.csv:4: found 'x', expected seconds or H:MM:SS",
+        "labels.csv:5: the column label is empty",
+        "labels.csv:6: unknown subset 'tset'. Did you mean test?",
+        "labels.csv:7: the id '' is empty",
+        "labels.csv:8: the id '../e' is empty or would leave its folder",
+        "labels.csv:9: found 'nan'",
+        "labels.csv:10: a is in 'train' above and in 'test' here",
+    ):
+        assert part in told, told
+
+
+def test_an_end_a_little_past_the_video_is_clipped(videos: Path, tmp_path: Path) -> None:
+    text = "video,start,end,label,subset\na,0.5,2.3,run,train\nb,0,1,run,test\n"
+    assert collect(videos, tmp_path, text).videos["a"].actions[0].end_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_missing_and_an_unreadable_video_are_kept_and_named(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "video,start,end,label,subset\na,0,1,run,train\nb,0,1,run,test\ngone.mp4,0,1,run,train\n"
+    found = collect(videos, tmp_path, text)
+    assert found.videos["gone"].file == videos / "gone.mp4"
+    assert found.videos["gone"].duration_s is None
+    assert "gone" in capsys.readouterr().err
+
+
+def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    make_video(folder / "a.mp4", [], 1.0)
+    make_video(folder / "a.mkv", [], 1.0)
+    with pytest.raises(UserError, match="both have the id 'a'"):
+        collect(folder, tmp_path, "video,start,end,label\na,0,1,run\n")
+
+
+def test_missing_columns_are_told_with_what_was_found(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the columns start, label are missing; found video, von, end"):
+        collect(videos, tmp_path, "video,von,end\na,0,1\n")
+
+
+def test_too_few_videos_for_a_test_subset_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    make_video(folder / "a.mp4", [], 1.0)
+    with pytest.raises(UserError, match="no video is in the subset 'test'"):
+        collect(folder, tmp_path, "video,start,end,label\na,0,0.5,run\n")
+
+
+def test_activitynet_json_is_read_too(videos: Path, tmp_path: Path) -> None:
+    action = [{"segment": [0, 1], "label": "run"}]
+    database = {"a": {"subset": "train", "annotations": action}, "b": {"subset": "test", "annotations": action}}
+    found = collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
+    assert found.videos["a"].file == videos / "a.mp4"
+    assert found.videos["b"].actions == (Action(0.0, 1.0, "run"),)
