@@ -264,7 +264,7 @@ def show(config: ConfigOrRunArgument, overrides: Overrides = None) -> None:
 @app.command(
     epilog=_examples(
         "actloc verify ckpt/sample_efficientnet_actionformer",
-        "actloc verify data/spliced_sample/features",
+        "actloc verify data/spliced_sample/efficientnet_lite0",
     )
 )
 def verify(

@@ -96,8 +96,8 @@ class Config(DatasetConfig):
         ]
         with console.progress("splicing videos", len(plans)) as bar:
             for plan in plans:
-                if not plan.video.file.is_file():
-                    ffmpeg.splice(plan.pieces, plan.video.file, fps=self.fps, width=self.width, height=self.height)
+                if not plan.file.is_file():
+                    ffmpeg.splice(plan.pieces, plan.file, fps=self.fps, width=self.width, height=self.height)
                 bar(1, plan.video.id)
         classes = sorted(name for name in clips if not name.startswith(self.background_prefix))
         return Annotations(tuple(classes), {plan.video.id: plan.video for plan in sorted(plans, key=_id)})
@@ -126,6 +126,7 @@ class _Clip:
 @dataclass(frozen=True)
 class _Plan:
     video: AnnotatedVideo
+    file: Path
     pieces: list[Piece]
 
 
@@ -167,6 +168,7 @@ def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> 
     video_id = f"{subset}_{number:03d}"
     # the plan is part of the file's name: other settings never meet an old video
     digest = sha256_of_bytes(repr((pieces, config.fps, config.width, config.height)).encode())[:8]
+    file = config.folder / "videos" / f"{video_id}-{digest}.mp4"
     video = AnnotatedVideo(
         id=video_id,
         subset=subset,
@@ -174,9 +176,9 @@ def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> 
         duration_s=frames / config.fps,
         fps=config.fps,
         frames=frames,
-        file=config.folder / "videos" / f"{video_id}-{digest}.mp4",
+        file=file,
     )
-    return _Plan(video, pieces)
+    return _Plan(video, file, pieces)
 
 
 def _piece(

@@ -1,7 +1,6 @@
 """ActionFormer: every step of a transformer pyramid scores classes and regresses borders (Zhang et al., 2022)."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -15,11 +14,12 @@ from actloc.layers.heads import ClassificationHead, RegressionHead, drop_gaps, j
 from actloc.layers.positions import PositionTable
 from actloc.layers.pyramid import NormNeck, TransformerPyramid, level_masks
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
-from actloc.ops.points import Points, assign_targets, level_points
+from actloc.ops.points import Points, assign_targets, best_segments, level_points
 from actloc.structures import Detections, Targets
 
 NORMALISER_MOMENTUM = 0.9  # section 3.4 of the paper: how much of the loss normaliser stays at each training step
 SMALLEST_BALANCED_LOSS = 0.01  # official floor of the regression loss where the two losses balance themselves
+SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
 
 
 class Config(DetectorConfig):
@@ -45,9 +45,7 @@ class Config(DetectorConfig):
     """How many steps of a level become one of the next."""
     position_embedding: bool = False
     """Whether sinusoid positions are added to the embedding."""
-    regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = (
-        (0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000),
-    )  # fmt: skip
+    regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = SIX_RANGES
     """For each level, the nearest and farthest action border, in feature steps, that it learns to point at."""
     head_layers: PositiveInt = 3
     """Convolutions of each head, the last one included."""
@@ -111,9 +109,17 @@ class Config(DetectorConfig):
     def small(cls) -> Self:
         """Local and global attention, positions, dropout and three levels, 16 channels wide."""
         return cls(
-            dim=16, num_heads=2, windows=(5, 5, -1), num_embedding_convs=1, num_stem_blocks=1, num_branch_blocks=2,
-            position_embedding=True, regression_ranges=((0, 4), (4, 8), (8, 10000)), head_layers=2, dropout=0.1,
-        )  # fmt: skip
+            dim=16,
+            num_heads=2,
+            windows=(5, 5, -1),
+            num_embedding_convs=1,
+            num_stem_blocks=1,
+            num_branch_blocks=2,
+            position_embedding=True,
+            regression_ranges=((0, 4), (4, 8), (8, 10000)),
+            head_layers=2,
+            dropout=0.1,
+        )
 
 
 @dataclass(frozen=True)
@@ -216,10 +222,9 @@ class ActionFormer(Detector):
         """(1 or B, C, T): in evaluation stretched over the steps that a video is officially padded to."""
         if self.positions is None:
             return None
-        if self.training:
-            return self.positions([self.max_steps], mask.shape[1])
-        lengths = mask.sum(dim=1).tolist()
-        return self.positions([self._official_steps(length) for length in lengths], mask.shape[1])
+        lengths = [self.max_steps] if self.training else mask.sum(dim=1).tolist()
+        spans = [self._official_steps(length) if length > self.max_steps else self.max_steps for length in lengths]
+        return self.positions(spans, mask.shape[1])
 
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """Focal loss of all real points and DIoU loss of the positive ones, both divided by the loss normaliser."""
@@ -283,20 +288,17 @@ class ActionFormer(Detector):
         scores = outputs.logits.float().sigmoid() * outputs.mask[..., None]
         reaches = outputs.offsets.float() * points.strides[:, None]  # (B, P, 2) in feature steps
         segments = torch.stack((points.steps - reaches[..., 0], points.steps + reaches[..., 1]), dim=2)
-        return [
-            self._select(video_scores.split(outputs.level_lengths), video_segments.split(outputs.level_lengths))
-            for video_scores, video_segments in zip(scores, segments, strict=True)
-        ]
+        return [self._select(*of_video, outputs.level_lengths) for of_video in zip(scores, segments, strict=True)]
 
-    def _select(self, scores: Sequence[Tensor], segments: Sequence[Tensor]) -> Detections:
-        """One video's detections from its levels' scores (P_l, K) and segments (P_l, 2)."""
-        found = []
-        for level_scores, level_segments in zip(scores, segments, strict=True):
-            flat = level_scores.flatten()
-            above = (flat > self.config.score_threshold).nonzero().squeeze(1)
-            order = flat[above].argsort(descending=True, stable=True)
-            best = above[order[: self.config.kept_per_level]]
-            kept = level_segments[best // self.num_classes]
-            is_long = kept[:, 1] - kept[:, 0] > self.config.shortest_steps
-            found.append((kept[is_long], flat[best][is_long], best[is_long] % self.num_classes))
-        return Detections(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    def _select(self, scores: Tensor, segments: Tensor, level_lengths: list[int]) -> Detections:
+        """One video's detections, the best of each level, from all its scores (P, K) and segments (P, 2)."""
+        config = self.config
+        levels = [
+            best_segments(*of_level, config.score_threshold, config.kept_per_level, config.shortest_steps)
+            for of_level in zip(torch.split(scores, level_lengths), torch.split(segments, level_lengths), strict=True)
+        ]
+        return Detections(
+            torch.cat([level.segments for level in levels]),
+            torch.cat([level.scores for level in levels]),
+            torch.cat([level.labels for level in levels]),
+        )

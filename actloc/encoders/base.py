@@ -49,6 +49,16 @@ class ClipEncoder(nn.Module):
     weights_sha256: str | None = None
     """Of the weights' file; None where there are no weights."""
 
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder computes, also one without weights."""
+        return self.get_buffer("_anchor").device
+
     @abstractmethod
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, v) float32 of clips (S, F, H, W, 3) uint8 RGB: v vectors each, in order of time.
@@ -77,10 +87,4 @@ class ClipEncoder(nn.Module):
 def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:
     """What `encode` of a framewise encoder does: features (S, C, v) of clips (S, F, H, W, 3)."""
     vectors = encoder.frame_vectors(clips.flatten(0, 1))
-    return encoder.pool_frames(vectors.unflatten(0, clips.shape[:2]))
-
-
-@torch.no_grad()
-def frozen(encoder: ClipEncoder) -> ClipEncoder:
-    """The encoder in evaluation mode, no weight of it learning."""
-    return encoder.eval().requires_grad_(False)
+    return encoder.pool_frames(vectors.reshape(*clips.shape[:2], -1))

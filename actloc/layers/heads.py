@@ -34,7 +34,8 @@ class _Tower(nn.Module):
 
     def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
-            joined = F.relu(norm(conv(joined, mask))) * inside  # a level ends in zeros, as if it stood alone
+            normed = norm(conv(joined, mask)).contiguous()  # the next convolution's order: else ReLU's backward is slow
+            joined = F.relu(normed) * inside  # a level ends in zeros, as if it stood alone
         return joined
 
 

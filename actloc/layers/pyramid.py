@@ -49,7 +49,7 @@ class TransformerPyramid(nn.Module):
         `positions` (B, C', T) are added after the embedding, where given. Padded steps of the levels are zero.
         """
         for conv, norm in zip(self.embd, self.embd_norm, strict=True):
-            features = F.relu(norm(conv(features, masks[0])))
+            features = F.relu(norm(conv(features, masks[0])).contiguous())  # a convolution's order, as in the heads
         if positions is not None:
             features = features + positions * masks[0]
         for block in self.stem:

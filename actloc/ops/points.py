@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from actloc.structures import Targets
+from actloc.structures import Detections, Targets
 
 EQUALLY_SHORT_STEPS = 1e-3  # actions this close in length to the shortest one at a point are all its classes
 
@@ -64,6 +64,22 @@ def assign_targets(
     equally_short = passes & (lengths <= shortest + EQUALLY_SHORT_STEPS)
     classes = (equally_short.float() @ F.one_hot(labels, num_classes).float()).clamp(max=1)
     return classes, torch.where(shortest < math.inf, offsets, 0.0)
+
+
+def best_segments(
+    scores: Tensor, segments: Tensor, score_threshold: float, max_kept: int, shortest_steps: float
+) -> Detections:
+    """The best pairs of a point and a class, by falling score: scores are (P, K), segments (P, 2) in feature steps.
+
+    Of those above `score_threshold` the first `max_kept` are taken; among these, segments of `shortest_steps` or less
+    are dropped. Of equal scores the earlier point comes first, then the lower class.
+    """
+    flat = scores.flatten()
+    above = (flat > score_threshold).nonzero().squeeze(1)
+    best = above[flat[above].argsort(descending=True, stable=True)[:max_kept]]
+    kept = segments[best // scores.shape[1]]
+    is_long = kept[:, 1] - kept[:, 0] > shortest_steps
+    return Detections(kept[is_long], flat[best][is_long], best[is_long] % scores.shape[1])
 
 
 def _batch(targets: list[Targets], device: torch.device) -> tuple[Tensor, Tensor]:

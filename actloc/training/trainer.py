@@ -223,7 +223,7 @@ class Trainer:
 
 
 def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, settings.weight_decay)
+    groups = [dict(group) for group in parameter_groups(network, settings.weight_decay)]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.learning_rate)
@@ -231,5 +231,5 @@ def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opt
 
 def _norm(parameters: list[nn.Parameter]) -> float:
     """L2 norm of all parameters together: not finite if any of them is not."""
-    with torch.no_grad():
-        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parameters))))
+    norms = torch._foreach_norm([parameter.detach() for parameter in parameters])
+    return float(torch.linalg.vector_norm(torch.stack(norms)))

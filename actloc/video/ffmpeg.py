@@ -241,10 +241,12 @@ def extract_frames(
 
     `quality` is ffmpeg's scale from 2, the best, to 31. `folder` appears, or is replaced, once it is complete.
     """
-    scale = f"scale=w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})':flags=bicubic"
+    # JPEG knows one way from RGB to YCbCr, that of BT.601 with the full range; videos of today are BT.709.
+    jpeg = "out_color_matrix=bt601:out_range=full,format=yuvj420p"
+    scale = f"scale=w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})':flags=bicubic:{jpeg}"
     arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0"]
     arguments += ["-vf", f"{_FROM_FIRST_FRAME},fps={fps}:start_time=0,{scale}", *_REPRODUCIBLE]
-    arguments += ["-fps_mode", "passthrough", "-q:v", str(quality), "-pix_fmt", "yuvj420p", "-f", "image2", "%06d.jpg"]
+    arguments += ["-fps_mode", "passthrough", "-q:v", str(quality), "-f", "image2", "%06d.jpg"]
     temporary = files.temporary_path(folder.absolute())
     try:
         files.make_folder(temporary)

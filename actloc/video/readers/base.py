@@ -157,7 +157,7 @@ def decoded(container: InputContainer, stream: VideoStream, account: Account) ->
 def _frames(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[av.VideoFrame]:
     try:
         for packet in container.demux():
-            if packet.stream_index != stream.index:
+            if packet.stream.index != stream.index:  # not stream_index, which is 0 in the packets that flush
                 if packet.pts is not None and packet.time_base:
                     end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - account.start_s
                     account.others_end_s = max(account.others_end_s, end_s)

@@ -1,0 +1,48 @@
+"""Mean and standard deviation of red, green and blue over a clip: for the toy set, the docs and the tests."""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from actloc.encoders.base import ClipEncoder, EncoderConfig, encode_by_frame
+
+
+class Config(EncoderConfig):
+    """Settings of the encoder that needs no weights."""
+
+    name: Literal["color"] = "color"
+    short_side: PositiveInt = 64
+    """Pixels of the short side; a colour needs few."""
+
+    def build(self) -> "Color":
+        """The encoder; there is nothing to load."""
+        return Color(self).eval()
+
+    @classmethod
+    def small(cls) -> "Config":
+        """Small frames."""
+        return cls(short_side=16)
+
+
+class Color(ClipEncoder):
+    """Six numbers per clip, between 0 and 1."""
+
+    channels = 6
+    is_framewise = True
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Features (S, 6, 1) of clips (S, F, H, W, 3): means, then standard deviations, of R, G, B."""
+        return encode_by_frame(self, clips)
+
+    def frame_vectors(self, frames: Tensor) -> Tensor:
+        """Means of R, G, B and of their squares (N, 6), in float64: their difference below is small."""
+        pixels = frames.flatten(1, 2).to(torch.float64) / 255  # (N, H*W, 3)
+        return torch.cat([pixels.mean(1), pixels.square().mean(1)], dim=1)
+
+    def pool_frames(self, vectors: Tensor) -> Tensor:
+        """Features (S, 6, 1) of clips whose frames have the vectors (S, F, 6)."""
+        mean, mean_square = vectors.mean(1).chunk(2, dim=1)
+        deviation = (mean_square - mean.square()).clamp(min=0).sqrt()
+        return torch.cat([mean, deviation], dim=1).float()[:, :, None]

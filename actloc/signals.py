@@ -1,0 +1,43 @@
+"""Signals only raise a flag; the loop that sees it saves and stops (spec: reliability, R16)."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from actloc.errors import Stopped
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopFlag:
+    """While entered, SIGINT, SIGTERM and SIGUSR1 are noted and nothing else; a second SIGINT leaves at once."""
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self._before: dict[int, Any] = {}  # Any: a handler is a function, a number or None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.signal_number != 0
+
+    def raise_if_set(self) -> None:
+        """Raises Stopped once a signal has come; call it where everything is saved."""
+        if self.is_set:
+            raise Stopped(self.signal_number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number == signal.SIGINT == number:
+            os._exit(128 + number)  # the person insists; what is under its final name is whole
+        self.signal_number = self.signal_number or number
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in _STOPPING}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,278 @@
+"""The feature store: one small HDF5 file per video, each whole, sealed and provable (reliability R1, R5, R12).
+
+STORE/store.json     the settings that determine the features; a store holds features of one recipe
+STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; the id is percent-encoded
+STORE/failed.jsonl   one line per video that could not be used
+
+The first 512 bytes of a file are an HDF5 user block, which HDF5 skips: they hold the sha256 of all that follows, so
+that one flipped bit anywhere in the file is found. Any HDF5 tool opens the files.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actloc import files
+from actloc.errors import UserError, VideoError
+from actloc.structures import Grid
+
+Dtype = Literal["float32", "float16"]
+Features = NDArray[np.float32]
+
+_RECIPE_FILE, _FAILED_FILE, _SUFFIX = "store.json", "failed.jsonl", ".h5"
+_DATASET = "features"
+_CHUNK_ROWS = 256
+_BLOCK_BYTES = 512  # the smallest user block HDF5 allows
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """What is known about one video's features."""
+
+    video_id: str
+    encoder: str
+    weights_sha256: str | None
+    recipe: str
+    """The settings that determine the features, as JSON."""
+    fps: float
+    clip_frames: int
+    stride_frames: int
+    align: str
+    offset_frames: float
+    """The centre of the first clip."""
+    frame_count: int
+    """Frames of the video at `fps`."""
+    duration_s: float
+    reader: str
+    """What decoded the video."""
+    source_bytes: int
+    """Size of the video's file."""
+    code_version: str
+    steps: int = 0
+    """T; the store fills it in."""
+    channels: int = 0
+    """C; the store fills it in."""
+
+
+class FeatureStore:
+    """The features of many videos in `folder`; looking at it creates and changes nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._infos: dict[str, FeatureInfo] = {}
+
+    def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
+        """The settings all features here were made with; None for a store that is not begun."""
+        path = self.folder / _RECIPE_FILE
+        return files.read_json(path)["recipe"] if path.is_file() else None
+
+    def check_recipe(self, recipe: dict[str, Any]) -> None:
+        """Raises UserError listing each difference if the store holds features of another recipe."""
+        found = self.recipe()
+        if found is None or found == recipe:
+            return
+        here, asked = _flat(found), _flat(recipe)
+        lines = [
+            f"{key}: {here.get(key, 'absent')} in the store, {asked.get(key, 'absent')} in the settings"
+            for key in sorted({*here, *asked})
+            if here.get(key) != asked.get(key)
+        ]
+        raise UserError(
+            "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
+            "One store holds features of one recipe.",
+            "Set features.path to another folder, or replace the store: actloc extract-features CONFIG --overwrite",
+        )
+
+    def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Makes the store ready for features of `recipe`; `overwrite` throws away what it holds."""
+        if overwrite:
+            for video_id in self.ids():
+                files.remove(self._path(video_id))
+            files.remove(self.folder / _FAILED_FILE)
+        else:
+            self.check_recipe(recipe)
+        if self.recipe() != recipe:
+            files.write_json(self.folder / _RECIPE_FILE, {"version": 1, "recipe": recipe})
+
+    def ids(self) -> list[str]:
+        """The videos with features, sorted."""
+        names = [path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}")]
+        return sorted(files.id_of_safe_name(name) or self._long_id(name) for name in names if name[0] != ".")
+
+    def has(self, video_id: str) -> bool:
+        """Whether the video's features are there."""
+        return self._path(video_id).is_file()
+
+    def info(self, video_id: str) -> FeatureInfo:
+        """What is known about the video's features; raises UserError if the file is damaged.
+
+        Looks at a file once; `read` looks every time.
+        """
+        if video_id not in self._infos:
+            self._load(video_id)
+        return self._infos[video_id]
+
+    def read(self, video_id: str) -> Features:
+        """The features (T, C) as float32; raises UserError if the file is absent, damaged or holds nan or inf."""
+        features = self._load(video_id)[1]
+        # numpy converts float16 six times slower (spec: performance, finding 7)
+        converted: Features = torch.from_numpy(features).float().numpy()
+        if not np.isfinite(converted).all():
+            raise self._bad(video_id, "hold values that are not finite")
+        return converted
+
+    def write(self, video_id: str, features: Features, info: FeatureInfo, dtype: Dtype = "float32") -> None:
+        """Stores features (T, C); raises VideoError `non_finite` or `out_of_range` instead of storing nan or inf."""
+        if not np.isfinite(features).all():
+            raise VideoError("non_finite", "the encoder gave nan or inf", "finite features", "nan or inf")
+        largest = float(np.abs(features).max(initial=0))
+        with np.errstate(over="ignore"):
+            stored = features.astype(dtype)
+        if not np.isfinite(stored).all():
+            limit = float(np.finfo(dtype).max)
+            raise VideoError("out_of_range", f"a feature does not fit {dtype}", f"at most {limit:g}", f"{largest:g}")
+        info = replace(info, steps=features.shape[0], channels=features.shape[1])
+        files.write_bytes(self._path(video_id), _sealed(_to_hdf5(stored, info)))
+        self._infos.pop(video_id, None)
+
+    def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
+        """The videos that could not be used: id, path, reason, detail, expected, found."""
+        return files.read_json_lines(self.folder / _FAILED_FILE)
+
+    def write_failed(self, rows: list[dict[str, Any]]) -> None:
+        """Replaces the list of videos that could not be used."""
+        if rows or (self.folder / _FAILED_FILE).exists():
+            files.write_json_lines(self.folder / _FAILED_FILE, rows)
+
+    def verify(self) -> list[str]:
+        """Every problem found by reading everything: seals, checksums, recipes, finiteness."""
+        problems = []
+        recipe = json.dumps(self.recipe(), sort_keys=True)
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                info, features = _from_file(path.read_bytes())
+            except _DamagedError as error:
+                problems.append(f"{path.name}: {error}")
+                continue
+            if files.safe_name(info.video_id) + _SUFFIX != path.name:
+                problems.append(f"{path.name}: holds the features of {info.video_id!r}")
+            if info.recipe != recipe:
+                problems.append(f"{path.name}: was made with other settings than the store's")
+            if not np.isfinite(features).all():
+                problems.append(f"{path.name}: holds values that are not finite")
+        return problems
+
+    def _path(self, video_id: str) -> Path:
+        return self.folder / (files.safe_name(video_id) + _SUFFIX)
+
+    def _long_id(self, name: str) -> str:
+        """The id behind a name that was shortened."""
+        try:
+            return _from_file((self.folder / (name + _SUFFIX)).read_bytes())[0].video_id
+        except _DamagedError as error:
+            raise self._bad(name, f"are damaged: {error}") from error
+
+    def _load(self, video_id: str) -> tuple[FeatureInfo, NDArray[Any]]:
+        try:
+            info, features = _from_file(self._path(video_id).read_bytes())
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder} has no features of {video_id}.",
+                f"It has those of {len(self.ids())} videos.",
+                "Extract them: actloc extract-features CONFIG",
+            ) from error
+        except _DamagedError as error:
+            raise self._bad(video_id, f"are damaged: {error}") from error
+        if info.video_id != video_id:
+            raise self._bad(video_id, f"are those of {info.video_id}")
+        self._infos[video_id] = info
+        return info, features
+
+    def _bad(self, video_id: str, what: str) -> UserError:
+        return UserError(
+            f"The features of {video_id} in {self.folder} {what}.",
+            f"Expected {self._path(video_id).name} as actloc wrote it.",
+            f"See what else is wrong: actloc verify {self.folder}. Delete that file and run actloc extract-features.",
+        )
+
+
+def grid(info: FeatureInfo) -> Grid:
+    """The bridge between seconds and the rows of the video's features."""
+    return Grid(info.fps, info.stride_frames, info.offset_frames)
+
+
+class _DamagedError(Exception):
+    """A file is not what we wrote."""
+
+
+def _to_hdf5(features: NDArray[Any], info: FeatureInfo) -> bytes:
+    """The file in memory: HDF5 written to a disk that is full kills the process at its end (spec: reliability 4)."""
+    content = io.BytesIO()
+    rows = max(1, min(_CHUNK_ROWS, len(features)))
+    with h5py.File(content, "w", userblock_size=_BLOCK_BYTES) as file:
+        file.create_dataset(_DATASET, data=features, chunks=(rows, features.shape[1]), fletcher32=True)
+        for name, value in asdict(info).items():
+            file.attrs[name] = "" if value is None else value
+        file.attrs["sha256"] = fingerprint(features, info)
+    return content.getvalue()
+
+
+def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
+    """The sha256 of what the file means, whatever file it stands in: metadata as JSON, then the array's bytes."""
+    metadata = json.dumps(asdict(info), sort_keys=True).encode()
+    return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
+
+
+def _sealed(content: bytes) -> bytes:
+    return _seal(content[_BLOCK_BYTES:]) + content[_BLOCK_BYTES:]
+
+
+def _seal(body: bytes) -> bytes:
+    return f"actloc features\nsha256 {files.sha256_of_bytes(body)}\n".encode().ljust(_BLOCK_BYTES, b"\0")
+
+
+def _from_file(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
+    """Info and features (T, C) as stored; raises _DamagedError unless every byte is as it was written."""
+    if content[:_BLOCK_BYTES] != _seal(content[_BLOCK_BYTES:]):
+        raise _DamagedError("its bytes are not those that were written")
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            dataset = _own_dataset(file)
+            features = dataset[()]
+            values = {field.name: _plain(file.attrs[field.name]) for field in fields(FeatureInfo)}
+            info = FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
+            written = file.attrs["sha256"]
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        raise _DamagedError(f"it is not a feature file: {error}") from error
+    if features.ndim != 2 or features.dtype not in (np.float32, np.float16) or written != fingerprint(features, info):
+        raise _DamagedError("its checksum does not fit its features")
+    return info, features
+
+
+def _own_dataset(file: h5py.File) -> h5py.Dataset:
+    """The dataset, if its values lie in this very file: links and virtual datasets could read any other (R12)."""
+    if not isinstance(file.get(_DATASET, getlink=True), h5py.HardLink):
+        raise _DamagedError("its features are a link to elsewhere")
+    dataset = file[_DATASET]
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise _DamagedError("its features lie elsewhere")
+    return dataset
+
+
+def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys."""
+    flat = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

@@ -1,0 +1,190 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.errors import UserError
+from actloc.structures import Targets
+from tests.golden.cases import drawn, padded, weight
+
+SMALL = Config.small().model_copy(update={"dropout": 0.0})
+TARGETS = Targets(torch.tensor([[2.0, 5.0], [6.5, 14.0], [1.0, 20.0]]), torch.tensor([0, 1, 2]))
+
+
+def small_detector(**changes: Any) -> ActionFormer:
+    """A detector of 3 classes on 6 channels, at most 64 steps, with weights that make every layer matter."""
+    detector = Config.model_validate(SMALL.model_dump() | changes).build(6, 3, 64)
+    detector.load_state_dict(
+        {name: weight("gain", name, tuple(tensor.shape)) for name, tensor in detector.state_dict().items()}
+    )
+    return detector.eval()
+
+
+def real_outputs(detector: ActionFormer, videos: list[Tensor], steps: int) -> list[tuple[Tensor, Tensor]]:
+    """Logits and offsets on the real points of each video, levels in a row."""
+    with torch.no_grad():
+        outputs = detector(*padded(videos, steps))
+    return [
+        (logits[mask], offsets[mask])
+        for logits, offsets, mask in zip(outputs.logits, outputs.offsets, outputs.mask, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("windows", [(5, 5, -1), 19, 4, -1])
+@pytest.mark.parametrize("length", [1, 9, 37, 60, 63, 64, 65, 75, 100, 121])
+def test_dropping_needless_padding_gives_the_outputs_of_official_padding(windows: Any, length: int) -> None:
+    detector = small_detector(windows=windows)
+    video = drawn(length, 6, length)
+    official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
+    assert detector.padded_steps(length) <= official
+    (trimmed,), (expected,) = (real_outputs(detector, [video], n) for n in (detector.padded_steps(length), official))
+    for ours, theirs in zip(trimmed, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_a_needed_step_of_padding_matters() -> None:
+    detector = small_detector()
+    video = drawn(0, 6, 40)
+    (bare,), (margin,) = real_outputs(detector, [video], 40), real_outputs(detector, [video], 44)
+    assert (bare[0] - margin[0]).abs().max() > 1e-3
+
+
+def test_a_video_in_a_batch_gives_what_it_gives_alone() -> None:
+    detector = small_detector()
+    videos = [drawn(0, 6, 75), drawn(1, 6, 33), drawn(2, 6, 100)]  # each with positions stretched to its own length
+    together = real_outputs(detector, videos, detector.padded_steps(100))
+    for video, expected in zip(videos, together, strict=True):
+        (alone,) = real_outputs(detector, [video], detector.padded_steps(video.shape[1]))
+        torch.testing.assert_close(alone[0], expected[0], atol=1e-5, rtol=0)
+
+
+def test_training_on_trimmed_batches_gives_the_losses_and_gradients_of_official_padding() -> None:
+    results = []
+    for steps in (None, 64):
+        detector = small_detector(drop_path=1e-9).train()
+        videos = [drawn(0, 6, 21), drawn(1, 6, 37)]
+        targets = [TARGETS, Targets.none()]
+        losses = detector.losses(*padded(videos, steps or detector.padded_steps(37)), targets)
+        torch.stack(list(losses.values())).sum().backward()
+        results.append((losses, {name: parameter.grad for name, parameter in detector.named_parameters()}))
+    (losses, gradients), (official_losses, official_gradients) = results
+    torch.testing.assert_close(losses, official_losses, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradients, official_gradients, rtol=1e-4, atol=1e-6)
+
+
+def training_batch(detector: ActionFormer) -> tuple[Tensor, Tensor, list[Targets]]:
+    videos = [drawn(0, 6, 21), drawn(1, 6, 37)]
+    return *padded(videos, detector.train().padded_steps(37)), [TARGETS, Targets.none()]
+
+
+def test_the_same_step_twice_gives_the_same_bits() -> None:
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        detector = Config.small().build(6, 3, 64)
+        losses = detector.losses(*training_batch(detector))
+        torch.stack(list(losses.values())).sum().backward()
+        runs.append([parameter.grad for parameter in detector.parameters()])
+    assert all(torch.equal(first, second) for first, second in zip(*runs, strict=True))
+
+
+def test_the_normaliser_is_training_state_and_no_weight() -> None:
+    detector, other = small_detector(), small_detector()
+    detector.losses(*training_batch(detector))
+    state = detector.training_state()
+    assert state["normaliser"] < detector.config.initial_normaliser
+    assert not any("normaliser" in name for name in detector.state_dict())
+    other.load_training_state(state)
+    assert other.training_state() == state
+
+
+def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> None:
+    whole, parts = small_detector(drop_path=1e-9), small_detector(drop_path=1e-9)
+    features, mask, _ = training_batch(whole)
+    expected = whole.losses(features, mask, [TARGETS, TARGETS])
+    parts.train()
+    parts.start_step([([21], [TARGETS]), ([37], [TARGETS])])
+    assert parts.training_state() == whole.training_state()
+    losses = [parts.losses(features[row : row + 1], mask[row : row + 1], [TARGETS]) for row in range(2)]
+    assert parts.training_state() == whole.training_state()
+    for name, value in expected.items():
+        assert sum(part[name] for part in losses).item() == pytest.approx(value.item(), rel=1e-6)
+
+
+def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:
+    detector = small_detector()
+    features, mask, targets = training_batch(detector)
+    detector.eval().losses(features, mask, targets)
+    assert detector.training_state() == {"normaliser": detector.config.initial_normaliser}
+
+
+def test_new_weights_follow_the_official_rule() -> None:
+    state = Config.small().build(6, 3, 64).state_dict()
+    for name, tensor in state.items():
+        if "drop_path" in name:
+            assert (tensor == 1e-4).all(), name
+        elif name == "cls_head.cls_head.conv.bias":
+            torch.testing.assert_close(tensor, torch.full_like(tensor, -4.59512))
+        elif name.endswith("bias"):
+            assert (tensor == 0).all(), name
+        elif "norm" in name or ".ln" in name or name.endswith("scale"):
+            assert (tensor == 1).all(), name
+        else:
+            assert tensor.abs().max() <= 1 / math.sqrt(tensor[0].numel()), name
+
+
+def test_without_drop_path_the_branches_have_no_scales() -> None:
+    assert not any(
+        "drop_path" in name
+        for name in Config.small().model_copy(update={"drop_path": 0.0}).build(6, 3, 64).state_dict()
+    )
+
+
+def test_a_video_too_long_to_train_on_or_to_evaluate_is_refused() -> None:
+    detector = small_detector()
+    with pytest.raises(UserError, match="385 feature steps"):
+        detector.padded_steps(385)
+    assert detector.padded_steps(384) == 384
+    with pytest.raises(UserError, match="65 feature steps"):
+        detector.train().padded_steps(65)
+
+
+def test_steps_beyond_the_longest_training_video_need_not_divide_anything() -> None:
+    detector = Config.small().build(6, 3, 61)
+    assert detector.padded_steps(61) == 64
+    assert len(detector.detect(*padded([drawn(0, 6, 61)], 64))[0]) > 0
+
+
+def test_a_video_in_which_nothing_scores_has_no_detections() -> None:
+    detector = small_detector(score_threshold=0.999999)
+    found = detector.detect(*padded([drawn(0, 6, 20)], 24))[0]
+    assert len(found) == 0
+    assert found.segments.shape == (0, 2)
+
+
+def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> None:
+    detector = small_detector(kept_per_level=5, shortest_steps=2.0)
+    found = detector.detect(*padded([drawn(0, 6, 50)], 52))[0]
+    lengths = found.segments[:, 1] - found.segments[:, 0]
+    assert (lengths > 2).all()
+    assert len(found) <= 15
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_heads": 3}, "multiple of num_heads"),
+        ({"windows": (3, 3)}, "windows has 2 numbers"),
+        ({"regression_ranges": ((0, 4), (4, 8))}, "regression_ranges has 2 pairs"),
+        ({"regression_ranges": ((0, 4), (8, 4), (8, 100))}, "beyond its farthest"),
+        ({"head_kernel": 4}, "must be odd"),
+        ({"window": 3}, "Extra inputs"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Config.model_validate(Config.small().model_dump() | changes)

@@ -1,0 +1,85 @@
+"""The commands of the README and of every help page run as they are printed, on small videos."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from actloc import experiment
+from tests.toy import CONFIG, actloc, copy_toy, make_video
+
+NAME = "sample_efficientnet_actionformer"
+COMMANDS = ["prepare", "extract-features", "train", "eval", "report", "predict", "ls", "show", "verify"]
+
+
+def run(folder: Path, line: str) -> None:
+    program, *arguments = shlex.split(line)
+    assert program == "actloc"
+    done = actloc(folder, *arguments)
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def example_folder(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the name of the demo's config means the toy set."""
+    folder = copy_toy(toy, tmp_path_factory.mktemp("docs") / "toy")
+    text = CONFIG.replace("folder: prepared", "folder: data/spliced_sample")
+    text = text.replace("path: features", "path: data/spliced_sample/efficientnet_lite0")
+    (folder / "configs").mkdir()
+    (folder / f"configs/{NAME}.yaml").write_text(text)
+    for video in ("data/sample/juggling_ball.mp4", "my.mp4"):
+        make_video(folder / video, [("red", 1, 2)])
+    return folder
+
+
+def examples(command: str) -> list[str]:
+    page = actloc(Path.cwd(), command, "--help", COLUMNS="200").stdout
+    return [line.strip(" │") for line in page.splitlines() if line.strip(" │").startswith("actloc ")]
+
+
+def test_the_examples_of_every_help_page_run(example_folder: Path) -> None:
+    for command in COMMANDS:
+        lines = examples(command)
+        assert len(lines) >= 2, command
+        if command == "report":
+            run(example_folder, "actloc eval ckpt/seed1")
+        for line in lines:
+            run(example_folder, line)
+
+
+@pytest.mark.slow
+def test_the_readmes_five_commands_run_on_a_folder_of_videos_and_a_csv(tmp_path: Path) -> None:
+    rows = ["video,start,end,label"]
+    for number in range(10):
+        colour = ("red", "blue")[number % 2]
+        make_video(tmp_path / f"my_videos/clip {number}.mp4", [(colour, 1, 2.5)])
+        rows.append(f"clip {number}.mp4,1,2.5,{colour}")
+    (tmp_path / "my_videos/labels.csv").write_text("\n".join(rows) + "\n")
+    make_video(tmp_path / "new_video.mp4", [("red", 1, 2.5)])
+    (tmp_path / "configs").symlink_to(Path("configs").resolve())
+    readme = Path("README.md").read_text()
+    lines = re.findall(r"^actloc (?:prepare|extract|train|eval|report|predict).*$", readme, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        run(tmp_path, line)
+    assert (tmp_path / "ckpt/own_videos/report.html").exists()
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert code
+    monkey = {"__name__": "readme"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        exec(compile(code[1], "README.md", "exec"), monkey)
+
+
+@pytest.mark.parametrize("file", experiment.configs(), ids=lambda file: file.stem)
+def test_the_commands_in_a_configs_header_name_the_config_itself(file: Path) -> None:
+    lines = re.findall(r"^#\s+(actloc .*)$", file.read_text(), re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["prepare", "extract-features", "train", "eval", "report"]
+    assert all(f"configs/{file.name}" in line for line in lines[:4])
+    assert f"ckpt/{file.stem}" in lines[4]
+
+
+def test_the_readmes_file_map_names_what_exists() -> None:
+    for name in re.findall(r"`((?:actloc|configs|data|ckpt|tests|scripts)/[\w./]*)`", Path("README.md").read_text()):
+        assert Path(name).exists(), name

@@ -1,0 +1,205 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from actloc.errors import UserError
+from actloc.evaluation import detection
+from actloc.evaluation.detection import (
+    GroundTruth,
+    Predictions,
+    average_precision,
+    best_f1_thresholds,
+    recall_at,
+    remove_duplicates,
+)
+from tests.golden.cases import GOLDEN
+
+FACTS = json.loads((GOLDEN / "evaluator.json").read_text())
+
+
+def truth_of(rows: list[tuple[int, float, float, int]]) -> GroundTruth:
+    """Rows of video, start, end, label."""
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return GroundTruth(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int))
+
+
+def predictions_of(rows: list[tuple[int, float, float, int, float]]) -> Predictions:
+    """Rows of video, start, end, label, score."""
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    return Predictions(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int), table[:, 4])
+
+
+def official(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], GroundTruth, Predictions]:
+    facts = FACTS[name]
+    with np.load(GOLDEN / "evaluator.npz") as file:
+        arrays = {key.removeprefix(f"{name}_"): file[key] for key in file if key.startswith(f"{name}_")}
+    number = {video: index for index, video in enumerate(facts["database"])}
+    rows = [
+        (number[video], *annotation["segment"], annotation["label_id"])
+        for video, entry in facts["database"].items()
+        if entry["subset"].lower() == facts["split"]
+        for annotation in entry["annotations"]
+    ]
+    videos = np.array([number.get(video, -1) for video in facts["pred_videos"]])[arrays["pred_video"]]
+    predicted = (arrays[f"pred_{column}"] for column in ("t-start", "t-end", "label", "score"))
+    return facts, arrays, remove_duplicates(truth_of(rows)), Predictions(videos, *predicted)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_average_precision_is_the_official_one(name: str) -> None:
+    facts, arrays, truth, predictions = official(name)
+    ap = average_precision(truth, predictions, facts["tiou"])
+    np.testing.assert_allclose(ap, arrays["ap_stable"], atol=1e-12, rtol=0)
+    np.testing.assert_allclose(ap.mean(axis=1), facts["stable"]["mAP"], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_recall_is_the_official_one(name: str) -> None:
+    facts, arrays, truth, predictions = official(name)
+    recall = recall_at(truth, predictions, facts["tiou"], facts["top_k"])
+    np.testing.assert_allclose(recall, arrays["recall_stable"], atol=1e-12, rtol=0)
+    np.testing.assert_allclose(recall.mean(axis=2), facts["stable"]["recall"], atol=1e-12, rtol=0)
+
+
+def test_duplicates_are_the_official_ones() -> None:
+    facts = json.loads((GOLDEN / "duplicates.json").read_text())
+    rows = [(0, *row["segment"], row["label_id"]) for row in facts["annotations"]]
+    kept = remove_duplicates(truth_of(rows))
+    assert len(remove_duplicates(kept)) == len(kept)
+    np.testing.assert_array_equal(kept.starts_s, [rows[index][1] for index in facts["kept"]])
+
+
+def direct(truth: GroundTruth, predictions: Predictions, tiou: float) -> list[float]:
+    """Average precision by the definition: one prediction after the other, each row compared with each."""
+    areas = []
+    for label in truth.classes:
+        free = set(np.flatnonzero(truth.labels == label))
+        total, precisions, hits = len(free), [], []
+        rows = np.flatnonzero(predictions.labels == label)
+        for row in rows[np.argsort(predictions.scores[rows], kind="stable")[::-1]]:
+            start, end = predictions.starts_s[row], predictions.ends_s[row]
+            best, match = -1.0, None
+            for index in sorted(free, reverse=True):
+                low, high = max(truth.starts_s[index], start), min(truth.ends_s[index], end)
+                shared = max(high - low, 0.0)
+                overlap = shared / ((truth.ends_s[index] - truth.starts_s[index]) + (end - start) - shared)
+                if truth.videos[index] == predictions.videos[row] and overlap >= tiou and overlap > best:
+                    best, match = overlap, index
+            hits.append(match is not None)
+            precisions.append(sum(hits) / len(hits))
+            free.discard(match)
+        areas.append(sum(max(precisions[i:]) for i, hit in enumerate(hits) if hit) / total)
+    return areas
+
+
+TRUTH = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 20), st.integers(1, 10), st.integers(0, 2)), min_size=1, max_size=12
+).map(lambda rows: truth_of([(video, start, start + length, label) for video, start, length, label in rows]))
+PREDICTED = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(1, 10), st.integers(0, 3), st.integers(1, 1000)),
+    max_size=30,
+    unique_by=lambda row: row[4],
+).map(lambda rows: [(video, start, start + length, label, score / 1000) for video, start, length, label, score in rows])
+
+
+@settings(deadline=None)
+@given(TRUTH, PREDICTED, st.sampled_from([0.1, 0.5, 0.75]))
+def test_matching_all_at_once_equals_matching_one_by_one(truth: GroundTruth, rows: list[Any], tiou: float) -> None:
+    predictions = predictions_of(rows)
+    ap = average_precision(truth, predictions, [tiou])
+    np.testing.assert_allclose(ap[0], direct(truth, predictions, tiou), atol=1e-12, rtol=0)
+
+
+@settings(deadline=None)
+@given(TRUTH)
+def test_the_truth_itself_scores_one(truth: GroundTruth) -> None:
+    scores = np.linspace(0.1, 0.9, len(truth))
+    predictions = Predictions(truth.videos, truth.starts_s, truth.ends_s, truth.labels, scores)
+    np.testing.assert_allclose(average_precision(truth, predictions, [0.3, 0.95]), 1.0, atol=1e-12)
+    np.testing.assert_allclose(recall_at(truth, predictions, [0.3, 0.95], [1]), 1.0, atol=1e-12)
+    assert all(f1 == pytest.approx(1.0) for _, f1 in best_f1_thresholds(truth, predictions).values())
+
+
+@settings(deadline=None)
+@given(TRUTH, PREDICTED, st.randoms(use_true_random=False))
+def test_the_order_of_predictions_does_not_matter(truth: GroundTruth, rows: list[Any], random: Any) -> None:
+    shuffled = random.sample(rows, len(rows))
+    for measure in (average_precision, recall_at):
+        first, second = (measure(truth, predictions_of(order), [0.3, 0.7]) for order in (rows, shuffled))
+        np.testing.assert_array_equal(first, second)
+    assert best_f1_thresholds(truth, predictions_of(rows)) == best_f1_thresholds(truth, predictions_of(shuffled))
+
+
+def test_bounding_the_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts, _, truth, predictions = official("basic")
+    whole = average_precision(truth, predictions, facts["tiou"])
+    monkeypatch.setattr(detection, "PAIRS_AT_ONCE", 3)
+    np.testing.assert_array_equal(average_precision(truth, predictions, facts["tiou"]), whole)
+
+
+@pytest.mark.parametrize("measure", [average_precision, recall_at])
+def test_without_ground_truth_there_is_nothing_to_measure(measure: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match="no ground truth"):
+        measure(truth_of([]), predictions_of([(0, 0, 1, 0, 0.5)]), [0.5])
+
+
+def test_without_predictions_everything_is_zero() -> None:
+    truth = truth_of([(0, 0, 1, 4), (0, 2, 3, 7)])
+    assert average_precision(truth, predictions_of([]), [0.5, 0.7]).tolist() == [[0, 0], [0, 0]]
+    assert recall_at(truth, predictions_of([]), [0.5]).tolist() == [[[0, 0], [0, 0]]]
+    assert best_f1_thresholds(truth, predictions_of([])) == {}
+
+
+def test_predictions_of_unknown_videos_are_false_and_those_of_unknown_classes_are_ignored() -> None:
+    truth = truth_of([(0, 0, 10, 0)])
+    found = (0, 0, 10, 0, 0.5)
+    assert average_precision(truth, predictions_of([found, (9, 0, 10, 0, 0.9)]), [0.5]).item() == 0.5
+    assert average_precision(truth, predictions_of([found, (0, 0, 10, 3, 0.9)]), [0.5]).item() == 1.0
+
+
+def test_the_official_collision_of_unknown_labels_can_be_had() -> None:
+    truth = truth_of([(0, 0, 10, 0), (0, 20, 30, 2), (0, 40, 50, 5)])
+    predictions = predictions_of([(0, 20, 30, 1, 0.9)])  # label 1 is the column of class 2
+    assert average_precision(truth, predictions, [0.5]).tolist() == [[0, 0, 0]]
+    assert average_precision(truth, predictions, [0.5], collide_unknown_labels=True).tolist() == [[0, 1, 0]]
+
+
+def test_the_threshold_of_best_f1_takes_all_predictions_of_a_score() -> None:
+    truth = truth_of([(0, 0, 10, 3), (0, 20, 30, 3), (0, 0, 10, 4)])
+    rows = [(0, 0, 10, 3, 0.9), (0, 50, 60, 3, 0.6), (0, 20, 30, 3, 0.6), (0, 70, 80, 3, 0.2), (0, 5, 30, 4, 0.8)]
+    assert best_f1_thresholds(truth, predictions_of(rows)) == {3: (0.6, pytest.approx(0.8))}
+
+
+def test_an_overlap_equal_to_the_threshold_counts() -> None:
+    truth, predictions = truth_of([(0, 0, 10, 0)]), predictions_of([(0, 0, 5, 0, 0.5)])
+    assert average_precision(truth, predictions, [0.5, 0.5000001]).tolist() == [[1.0], [0.0]]
+
+
+def test_a_prediction_takes_the_next_best_action_when_its_favourite_is_taken() -> None:
+    truth = truth_of([(0, 0, 10, 0), (0, 1, 11, 0)])
+    predictions = predictions_of([(0, 0, 10, 0, 0.9), (0, 0, 10, 0, 0.8), (0, 0, 10, 0, 0.7)])
+    assert average_precision(truth, predictions, [0.5]).item() == 1.0
+
+
+@pytest.mark.slow
+def test_a_million_predictions_take_seconds() -> None:
+    import time
+
+    random = np.random.default_rng(0)
+    videos, per_video = 5000, 200
+    truth_videos = np.repeat(np.arange(videos), random.integers(1, 3, videos))
+    starts = random.random(len(truth_videos)) * 200
+    truth = GroundTruth(truth_videos, starts, starts + 10, random.integers(0, 200, len(truth_videos)))
+    chosen = np.searchsorted(truth_videos, np.repeat(np.arange(videos), per_video))
+    moved = truth.starts_s[chosen] + random.normal(size=len(chosen)) * 3
+    labels = np.where(random.random(len(chosen)) < 0.5, truth.labels[chosen], 0)
+    predictions = Predictions(truth_videos[chosen], moved, moved + 10, labels, random.random(len(chosen)))
+    began = time.process_time()
+    average_precision(truth, predictions, np.linspace(0.5, 0.95, 10).tolist())
+    assert time.process_time() - began < 3.0

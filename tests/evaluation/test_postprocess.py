@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from actloc.config import Suppression
+from actloc.evaluation.postprocess import postprocess
+from actloc.structures import Detections, Grid
+
+GRID = Grid(fps=30.0, stride_frames=4, offset_frames=8)
+FOUND = Detections(
+    torch.tensor([[-5.0, 10.0], [20.0, 40.0], [20.0, 39.0], [60.0, 900.0]]),
+    torch.tensor([0.2, 0.9, 0.8, 0.4]),
+    torch.tensor([1, 0, 0, 2]),
+)
+
+
+def test_detections_come_out_in_seconds_inside_the_video_and_sorted() -> None:
+    final = postprocess(FOUND, GRID, 30.0, Suppression(method="none"))
+    assert final.scores.tolist() == pytest.approx([0.9, 0.8, 0.4, 0.2])
+    assert final.labels.tolist() == [0, 0, 2, 1]
+    expected = [[88 / 30, 168 / 30], [88 / 30, 164 / 30], [248 / 30, 30.0], [0.0, 48 / 30]]
+    torch.testing.assert_close(final.segments, torch.tensor(expected))
+
+
+def test_suppression_lowers_what_overlaps_within_a_class() -> None:
+    final = postprocess(FOUND, GRID, 30.0, Suppression(max_kept=3))
+    assert final.labels.tolist() == [0, 2, 1]
+    assert final.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
+
+
+def test_suppression_across_classes_votes() -> None:
+    settings = {"multiclass": False, "max_kept": 1}
+    voted, plain = (
+        postprocess(FOUND, GRID, 30.0, Suppression(**settings, voting_threshold=threshold)) for threshold in (0.9, 0)
+    )
+    assert plain.segments[0, 1].item() == pytest.approx(168 / 30)
+    assert 164 / 30 < voted.segments[0, 1].item() < 168 / 30
+    assert voted.scores.tolist() == plain.scores.tolist()
+
+
+@pytest.mark.parametrize("method", ["soft", "none"])
+@pytest.mark.parametrize("multiclass", [True, False])
+def test_a_video_without_detections_stays_without(method: str, multiclass: bool) -> None:
+    nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    final = postprocess(nothing, GRID, 30.0, Suppression(method=method, multiclass=multiclass))
+    assert len(final) == 0
+    assert final.segments.shape == (0, 2)
+    assert final.labels.dtype == torch.long
+
+
+def test_a_single_detection_passes_unchanged() -> None:
+    one = Detections(torch.tensor([[3.0, 9.0]]), torch.tensor([0.0001]), torch.tensor([7]))
+    final = postprocess(one, GRID, float("inf"), Suppression())
+    torch.testing.assert_close(final.segments, GRID.seconds(one.segments))
+    assert final.scores.tolist() == one.scores.tolist()

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d, depthwise
+from actloc.layers.norms import ChannelNorm
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 4), (1, 1)])
+def test_a_depthwise_convolution_is_torchs_own(kernel: int, stride: int) -> None:
+    conv = nn.Conv1d(6, 6, kernel, stride, kernel // 2, groups=6)
+    features = torch.randn(2, 6, 20)
+    torch.testing.assert_close(depthwise(conv, features), conv(features), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        depthwise(conv, features.transpose(1, 2).contiguous().transpose(1, 2)), conv(features), atol=1e-6, rtol=0
+    )
+
+
+def test_a_pointwise_convolution_is_torchs_own() -> None:
+    conv = PointwiseConv1d(5, 7)
+    nn.init.normal_(conv.bias)
+    features = torch.randn(2, 5, 9)
+    torch.testing.assert_close(conv(features), nn.Conv1d.forward(conv, features), atol=1e-6, rtol=0)
+
+
+def test_a_masked_convolution_sees_padding_but_leaves_it_zero() -> None:
+    conv = MaskedConv1d(1, 1, 3, bias=False)
+    nn.init.ones_(conv.conv.weight)
+    mask = torch.tensor([[[True, True, False]]])
+    assert conv(torch.tensor([[[1.0, 2.0, 4.0]]]), mask).tolist() == [[[3.0, 7.0, 0.0]]]
+
+
+def test_an_even_kernel_is_refused() -> None:
+    with pytest.raises(AssertionError, match="no centre"):
+        MaskedConv1d(1, 1, 4)
+
+
+def test_a_channel_norm_gives_each_step_mean_zero_and_variance_one() -> None:
+    normed = ChannelNorm(16)(3 + 5 * torch.randn(2, 16, 7))
+    torch.testing.assert_close(normed.mean(dim=1), torch.zeros(2, 7), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normed.var(dim=1, correction=0), torch.ones(2, 7), atol=1e-4, rtol=0)
+
+
+def test_a_channel_norm_turns_a_step_of_zeros_into_its_bias() -> None:
+    norm = ChannelNorm(4)
+    nn.init.normal_(norm.bias)
+    torch.testing.assert_close(norm(torch.zeros(1, 4, 2)), norm.bias.expand(1, 4, 2))

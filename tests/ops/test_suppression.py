@@ -1,0 +1,140 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from actloc.ops.suppression import soft_suppression, soft_suppression_per_class, vote
+from tests.golden.cases import GOLDEN
+
+FACTS = json.loads((GOLDEN / "nms.json").read_text())
+with np.load(GOLDEN / "nms.npz") as _file:
+    ARRAYS = dict(_file)
+SOFT = [case for case in FACTS["cases"] if FACTS["params"][case["params"]]["use_soft_nms"]]
+RULE = {"sigma": 0.5, "min_score": 0.001}
+
+
+@pytest.mark.parametrize("case", SOFT, ids=lambda case: case["key"])
+def test_what_is_kept_is_what_the_official_code_keeps(case: dict[str, Any]) -> None:
+    options = FACTS["params"][case["params"]]
+    segments, scores, labels = (ARRAYS[f"{case['input']}_{part}"] for part in ("segs", "scores", "labels"))
+    rule = {"sigma": options["sigma"], "min_score": options["min_score"], "max_kept": options["max_seg_num"]}
+    if options["multiclass"]:
+        indices, lowered = soft_suppression_per_class(segments, scores, labels, **rule)
+        kept = segments[indices]
+    else:
+        indices, lowered = soft_suppression(segments, scores, **rule)
+        kept = segments[indices]
+        if options["voting_thresh"] > 0:
+            kept = vote(kept, segments, scores, options["voting_thresh"])
+    expected = {part: ARRAYS[f"{case['key']}_{part}_stable"] for part in ("segs", "scores", "labels")}
+    np.testing.assert_array_equal(labels[indices], expected["labels"])
+    np.testing.assert_allclose(lowered, expected["scores"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(kept, expected["segs"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted({case["input"] for case in FACTS["cases"]} - {"big2000x20", "empty"}))
+def test_the_picks_are_those_of_the_official_extension(name: str) -> None:
+    options = FACTS["op_params"]
+    segments, scores = ARRAYS[f"{name}_segs"], ARRAYS[f"{name}_scores"]
+    indices, lowered = soft_suppression(
+        segments, scores, sigma=options["sigma"], min_score=options["min_score"], max_kept=len(scores)
+    )
+    expected = ARRAYS[f"{name}__op_soft_gaussian_dets"]  # start, end, score
+    np.testing.assert_allclose(np.column_stack((segments[indices], lowered)), expected, atol=1e-6, rtol=0)
+
+
+def direct(segments: NDArray[Any], scores: NDArray[Any], sigma: float, min_score: float) -> list[tuple[int, float]]:
+    """The definition, one candidate at a time, in float64."""
+    left = dict(enumerate(scores.astype(float)))
+    lengths = segments[:, 1] - segments[:, 0] + 1e-6
+    kept: list[tuple[int, float]] = []
+    while left:
+        best = max(left, key=lambda index: (left[index], -index))
+        kept.append((best, left.pop(best)))
+        for index in list(left):
+            low, high = (
+                np.maximum(segments[best, 0], segments[index, 0]),
+                np.minimum(segments[best, 1], segments[index, 1]),
+            )
+            shared = max(0.0, float(high - low))
+            left[index] *= np.exp(-((shared / (lengths[best] + lengths[index] - shared)) ** 2) / sigma)
+            if left[index] < min_score:
+                del left[index]
+    return kept
+
+
+CANDIDATES = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(1, 99), st.integers(0, 2)),
+    min_size=1,
+    max_size=25,
+    unique_by=lambda row: row[2],
+)
+
+
+def arrays_of(rows: list[tuple[int, int, int, int]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    table = np.array(rows)
+    segments = np.stack((table[:, 0], table[:, 0] + table[:, 1]), axis=1).astype(np.float32)
+    return segments, (table[:, 2] / 100).astype(np.float32), table[:, 3]
+
+
+@settings(deadline=None)
+@given(CANDIDATES)
+def test_early_stopping_changes_nothing(rows: list[tuple[int, int, int, int]]) -> None:
+    segments, scores, _ = arrays_of(rows)
+    _, lowered = soft_suppression(segments, scores, **RULE, max_kept=5)
+    expected = direct(segments, scores, **RULE)[:5]
+    np.testing.assert_allclose(lowered, [score for _, score in expected], atol=1e-6)
+
+
+@settings(deadline=None)
+@given(CANDIDATES, st.randoms(use_true_random=False))
+def test_the_order_of_candidates_does_not_matter(rows: list[tuple[int, int, int, int]], random: Any) -> None:
+    results = []
+    for _ in range(2):
+        segments, scores, labels = arrays_of(rows)
+        indices, lowered = soft_suppression_per_class(segments, scores, labels, **RULE, max_kept=10)
+        results.append(sorted(zip(lowered.tolist(), segments[indices].tolist(), labels[indices].tolist(), strict=True)))
+        random.shuffle(rows)
+    assert [row[0] for row in results[0]] == pytest.approx([row[0] for row in results[1]], abs=1e-6)
+
+
+def test_of_equal_scores_the_lowest_index_and_the_lowest_class_come_first() -> None:
+    segments = np.array([[0, 1], [2, 3], [4, 5], [6, 7]], dtype=np.float32)
+    scores = np.full(4, 0.5, dtype=np.float32)
+    assert soft_suppression(segments, scores, **RULE, max_kept=3)[0].tolist() == [0, 1, 2]
+    labels = np.array([1, 0, 1, 0])
+    assert soft_suppression_per_class(segments, scores, labels, **RULE, max_kept=3)[0].tolist() == [1, 3, 0]
+
+
+def test_the_first_pick_stands_even_below_the_smallest_score() -> None:
+    segments, scores = np.array([[0, 1], [5, 6]], dtype=np.float32), np.array([0.1, 0.2], dtype=np.float32)
+    assert soft_suppression(segments, scores, sigma=0.5, min_score=0.3, max_kept=9)[0].tolist() == [1]
+
+
+def test_a_narrow_gaussian_that_lowers_scores_to_zero_picks_nothing_twice() -> None:
+    segments = np.array([[0, 10]] * 5, dtype=np.float32)
+    scores = np.linspace(0.1, 0.9, 5, dtype=np.float32)
+    indices, lowered = soft_suppression(segments, scores, sigma=1e-3, min_score=0.0, max_kept=9)
+    assert sorted(indices.tolist()) == [0, 1, 2, 3, 4]
+    assert lowered.tolist() == [pytest.approx(0.9), 0, 0, 0, 0]
+
+
+def test_nothing_to_suppress_gives_nothing() -> None:
+    segments, scores = np.zeros((0, 2), dtype=np.float32), np.zeros(0, dtype=np.float32)
+    for indices, lowered in (
+        soft_suppression(segments, scores, **RULE, max_kept=9),
+        soft_suppression_per_class(segments, scores, np.zeros(0, dtype=np.int64), **RULE, max_kept=9),
+    ):
+        assert len(indices) == len(lowered) == 0
+    assert vote(segments, segments, scores, 0.5).shape == (0, 2)
+
+
+def test_voting_moves_a_segment_to_the_mean_of_those_that_overlap_it_enough() -> None:
+    segments = np.array([[0, 10], [0, 8], [20, 30]], dtype=np.float32)
+    scores = np.array([0.5, 0.25, 1.0], dtype=np.float32)
+    np.testing.assert_allclose(vote(segments[:1], segments, scores, 0.7), [[0, (0.5 * 10 + 0.2 * 8) / 0.7]], rtol=1e-6)
+    assert np.isnan(vote(np.array([[5, 5]], dtype=np.float32), segments, scores, 0.7)).all()

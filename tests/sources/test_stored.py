@@ -1,0 +1,138 @@
+"""Features from a store as training and evaluation see them, beside the recorded official data pipeline."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.errors import UserError
+from actloc.sources.base import Sample
+from actloc.sources.stored import Config, StoredSource
+from actloc.store import FeatureInfo, FeatureStore
+
+GOLDEN = Path("tests/golden")
+RECORDED: dict[str, Any] = json.loads((GOLDEN / "data_pipeline.json").read_text())
+SAMPLES = [(name, sample) for name, case in RECORDED.items() for sample in case["samples"]]
+
+
+def info(video_id: str, steps: int, *, fps: float, stride: int, clip: int) -> FeatureInfo:
+    return FeatureInfo(
+        video_id=video_id,
+        encoder="recorded",
+        weights_sha256=None,
+        recipe="{}",
+        fps=fps,
+        clip_frames=clip,
+        stride_frames=stride,
+        align="valid",
+        offset_frames=clip / 2,
+        frame_count=(steps - 1) * stride + clip,
+        duration_s=((steps - 1) * stride + clip) / fps,
+        reader="recorded",
+        source_bytes=0,
+        code_version="0",
+    )
+
+
+def source_of(name: str, folder: Path) -> StoredSource:
+    """The recorded case's videos, features and settings as ours."""
+    case, arrays = RECORDED[name], np.load(GOLDEN / "data_pipeline.npz")
+    settings = case["dataset_args"]
+    is_activitynet = case["loader"] == "anet"
+    fps = float(settings["default_fps"] or 30.0)
+    store = FeatureStore(folder / "store")
+    videos = {}
+    for video_id, entry in case["database"].items():
+        if f"{name}_{video_id}_raw0" not in arrays:
+            continue
+        raw = arrays[f"{name}_{video_id}_raw0"]
+        store.write(
+            video_id,
+            raw,
+            info(video_id, len(raw), fps=fps, stride=settings["feat_stride"], clip=settings["num_frames"]),
+        )
+        one_class = settings["num_classes"] == 1
+        actions = tuple(Action(*item["segment"], "l0" if one_class else item["label"]) for item in entry["annotations"])
+        videos[video_id] = AnnotatedVideo(video_id, entry["subset"], actions)
+    config = Config(
+        path=folder / "store",
+        fps=fps,
+        clip_frames=settings["num_frames"],
+        stride_frames=settings["feat_stride"],
+        max_steps=settings["max_seq_len"],
+        crop_ratio=tuple(settings["crop_ratio"]),
+        min_kept=settings["trunc_thresh"],
+        resize_to=settings["max_seq_len"] if settings["force_upsampling"] else None,
+        past_end="clip" if is_activitynet else "keep",
+        drop_duplicates=is_activitynet,
+        downsample=settings["downsample_rate"],
+    )
+    annotations = Annotations(tuple(sorted(case["label_dict"])), videos, keeps_past_end=True)
+    return StoredSource(config, annotations, case["split"][0], None)
+
+
+@pytest.mark.parametrize(("name", "recorded"), SAMPLES, ids=[sample["key"] for _, sample in SAMPLES])
+def test_a_sample_equals_the_recorded_official_one(name: str, recorded: dict[str, Any], tmp_path: Path) -> None:
+    source = source_of(name, tmp_path)
+    index = [video.id for video in source.videos].index(recorded["video"])
+    sample: Sample
+    if recorded["training"]:
+        sample = source.training_sample(index, random.Random(recorded["seed"]))
+    else:
+        sample = source.evaluation_sample(index)
+    arrays, key = np.load(GOLDEN / "data_pipeline.npz"), recorded["key"]
+    np.testing.assert_allclose(sample.features.numpy(), arrays[f"{key}_feats"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(sample.targets.segments.numpy(), arrays[f"{key}_segments"], atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(sample.targets.labels.numpy(), arrays[f"{key}_labels"])
+    assert sample.grid.stride_frames == pytest.approx(recorded["feat_stride"])
+    assert sample.grid.offset_frames == pytest.approx(recorded["feat_num_frames"] / 2)
+    assert sample.grid.fps == recorded["fps"]
+
+
+def small_source(folder: Path, *, steps: int = 20, duration_s: float | None = None, **settings: Any) -> StoredSource:
+    store = FeatureStore(folder / "store")
+    store.write("v", np.zeros((steps, 3), np.float32), info("v", steps, fps=30.0, stride=4, clip=16))
+    video = AnnotatedVideo("v", "train", (Action(0.5, 1.0, "run"),), duration_s)
+    gone = AnnotatedVideo("gone", "train", (Action(0.5, 1.0, "run"),), 3.0)
+    config = Config(**{"path": folder / "store", "fps": 30.0, "clip_frames": 16, "stride_frames": 4, **settings})
+    return StoredSource(config, Annotations(("run",), {"v": video, "gone": gone}), "train", None)
+
+
+def test_missing_features_are_named_unless_the_settings_allow_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="missing: gone"):
+        small_source(tmp_path)
+    source = small_source(tmp_path, allow_missing=True)
+    assert [video.id for video in source.missing] == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"fps": 25.0}, "fps is 30.0, the settings say 25.0"),
+        ({"clip_frames": 32}, "clip_frames is 16, the settings say 32"),
+        ({"stride_frames": 8}, "stride_frames is 4, the settings say 8"),
+        ({"align": "centred"}, "align is valid, the settings say centred"),
+    ],
+)
+def test_a_grid_that_does_not_fit_the_settings_says_which_number_is_off(
+    tmp_path: Path, settings: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        small_source(tmp_path, allow_missing=True, **settings)
+
+
+def test_steps_that_do_not_fit_the_duration_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there are 20 steps; 10 s at 30 frames per second"):
+        small_source(tmp_path, allow_missing=True, duration_s=10.0)
+
+
+def test_another_encoders_features_are_refused(tmp_path: Path) -> None:
+    from actloc.encoders.color import Config as Color
+
+    source = small_source(tmp_path, allow_missing=True)
+    with pytest.raises(UserError, match="encoder is recorded, the settings say color"):
+        StoredSource(source.config, Annotations(("run",), {"v": source.videos[0]}), "train", Color.small())

@@ -1,0 +1,59 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from actloc.training.optimizer import learning_rate, parameter_groups
+from tests.golden.cases import GOLDEN, load_case
+
+FACTS = json.loads((GOLDEN / "lr.json").read_text())
+with np.load(GOLDEN / "lr.npz") as _file:
+    RATES = dict(_file)
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_every_step_has_the_official_learning_rate(name: str) -> None:
+    config, _, steps_per_epoch = name.rpartition("_n")
+    options, spacing = FACTS[config], 50 if steps_per_epoch == "100" else 1
+    found = [
+        learning_rate(
+            index * spacing,
+            options["learning_rate"],
+            int(steps_per_epoch),
+            options["epochs"],
+            options["warmup_epochs"],
+        )
+        for index in range(len(RATES[name]))
+    ]
+    np.testing.assert_allclose(found, RATES[name], atol=1e-15, rtol=0)
+
+
+def test_a_warm_up_of_one_step_rests_and_the_end_stays_at_the_end() -> None:
+    assert learning_rate(0, 0.1, 1, 4, 1) == 0
+    assert learning_rate(1, 0.1, 1, 4, 1) == 0.1
+    assert learning_rate(0, 0.1, 1, 4, 0) == 0.1
+    assert learning_rate(5, 0.1, 1, 4, 1) == learning_rate(99, 0.1, 1, 4, 1) == pytest.approx(1e-8)
+
+
+@pytest.mark.parametrize("name", ["thumos_short", "anet_tsp_full"])
+def test_the_parameters_that_decay_are_the_official_ones(name: str) -> None:
+    case = load_case(name)
+    with torch.device("meta"):
+        config, model = case.config(), case.facts["model_args"]
+        detector = config.build(model["input_dim"], model["num_classes"], model["max_seq_len"])
+    decaying, others = parameter_groups(detector, 0.05)
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    for group, official, decay in ((decaying, "decay", 0.05), (others, "no_decay", 0.0)):
+        assert group["weight_decay"] == decay
+        expected = sorted(key for key, _, of_group in case.official_keys() if of_group == official)
+        assert [names[id(parameter)] for parameter in group["params"]] == expected
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    decaying, others = parameter_groups(model, 0.1)
+    assert [len(group["params"]) for group in (decaying, others)] == [1, 3]
+    assert decaying["params"][0] is model[2].weight

@@ -1,0 +1,302 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from numpy.typing import NDArray
+
+from actloc import faults
+from actloc.errors import UserError, VideoError
+from actloc.video import decode, reader
+from actloc.video.base import MESSAGE, VideoFacts
+from actloc.video.reader import probe, read_frames
+from actloc.video.readers import pyav
+from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips
+
+
+def frames_of_ffmpeg(path: Path, fps: float) -> list[NDArray[np.uint8]]:
+    """What ffmpeg's own filter gives, upright, from the first frame on."""
+    width, height = (HEIGHT, WIDTH) if path.stem in ("turned", "mirrored") else (WIDTH, HEIGHT)
+    command = [get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-i", str(path), "-map", "0:V:0"]
+    command += ["-vf", f"setpts=PTS-STARTPTS,fps={fps}", "-fps_mode", "passthrough"]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, capture_output=True).stdout
+    return list(np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3))
+
+
+@pytest.mark.parametrize("fps", [30, 7.5, 29.97])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plain.mp4", "edit_list.mp4", "late_start.mkv", "variable.mp4", "variable.mkv", "sound.avi", "sound.ts"),
+        *("sound.flv", "raw.h264", "fragments.mp4", "turned.mp4", "mirrored.mp4", "cover.mp4"),
+    ],
+)
+def test_frames_are_bit_for_bit_those_of_ffmpegs_fps_filter(clips: Clips, name: str, fps: float) -> None:
+    ours = list(read_frames(clips[name], fps=fps))
+    theirs = frames_of_ffmpeg(clips[name], fps)
+    assert len(ours) == len(theirs)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "variable.mkv", "late_start.mkv", "turned.mp4", "cover.mp4"])
+def test_the_ffmpeg_reader_gives_the_same_frames(clips: Clips, name: str) -> None:
+    ours, piped = (list(read_frames(clips[name], fps=10, reader=which)) for which in ("pyav", "ffmpeg"))
+    assert len(ours) == len(piped)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, piped, strict=True))
+
+
+def test_the_short_side_is_resized_and_the_centre_cut_out(clips: Clips) -> None:
+    whole = next(iter(read_frames(clips["plain.mp4"], fps=1, short_side=40)))
+    assert whole.shape == (40, 60, 3)
+    centre = next(iter(read_frames(clips["plain.mp4"], fps=1, short_side=40, crop=32)))
+    assert np.array_equal(centre, whole[4:36, 14:46])
+    turned = next(iter(read_frames(clips["turned.mp4"], fps=1, short_side=40)))
+    assert np.array_equal(turned, np.rot90(whole))
+
+
+def test_the_long_side_becomes_the_nearest_even_number(clips: Clips) -> None:
+    assert next(iter(read_frames(clips["odd.mp4"], fps=1))).shape == (65, 97, 3)
+    assert next(iter(read_frames(clips["odd.mp4"], fps=1, short_side=43))).shape == (43, 64, 3)  # 64.17
+
+
+def test_the_summary_tells_what_the_video_held(clips: Clips) -> None:
+    frames = read_frames(clips["variable.mp4"], fps=15, short_side=32)
+    count = sum(1 for _ in frames)
+    summary = frames.summary
+    assert count == summary.num_frames == 30
+    assert summary.frames_decoded == 40
+    assert (summary.width, summary.height, summary.reader) == (WIDTH, HEIGHT, "pyav")
+    assert summary.duration_s == pytest.approx(SECONDS, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("only_sound.mp4", "no_video_stream"),
+        ("index_last_cut.mp4", "unreadable"),
+        ("index_first_cut.mp4", "truncated"),
+        ("sound_cut.mkv", "truncated"),
+        ("sound_cut.avi", "truncated"),
+        ("hole.mp4", "damaged"),
+    ],
+)
+def test_a_bad_video_is_named_by_its_reason(clips: Clips, name: str, reason: str) -> None:
+    with pytest.raises(VideoError) as caught:
+        list(read_frames(clips[name], fps=FPS))
+    assert caught.value.reason == reason
+    assert caught.value.expected
+    assert caught.value.found
+
+
+@pytest.mark.parametrize("name", ["only_sound.mp4", "index_last_cut.mp4", "index_first_cut.mp4"])
+def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> None:
+    reasons = []
+    for which in ("pyav", "ffmpeg"):
+        with pytest.raises(VideoError) as caught:
+            list(read_frames(clips[name], fps=FPS, reader=which))
+        reasons.append(caught.value.reason)
+    assert reasons[0] == reasons[1]
+
+
+def test_sound_that_lasts_longer_is_no_truncation(clips: Clips) -> None:
+    assert sum(1 for _ in read_frames(clips["long_sound.mkv"], fps=FPS)) == FRAMES
+
+
+def test_text_and_nothing_are_unreadable(tmp_path: Path) -> None:
+    for content in (b"", b"I am a video, believe me\n" * 100):
+        path = tmp_path / "x.mp4"
+        path.write_bytes(content)
+        with pytest.raises(VideoError) as caught:
+            list(read_frames(path, fps=FPS))
+        assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("which", ["pyav", "ffmpeg", "decord"])
+def test_a_list_of_files_named_mp4_is_not_followed(clips: Clips, tmp_path: Path, which: reader.Reader) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_text(f"ffconcat version 1.0\nfile '{clips['plain.mp4']}'\n")
+    with pytest.raises(VideoError) as caught:
+        list(read_frames(path, fps=FPS, reader=which))
+    assert caught.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1/x.mp4", "concat:a|b", "-", "pipe:0", "data:,x", "x\0y"])
+def test_what_is_not_a_file_is_never_opened(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(VideoError) as caught:
+        read_frames(Path(name), fps=FPS)
+    assert caught.value.reason == "not_a_file"
+
+
+def test_pipes_folders_and_loops_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    for name in ("pipe.mp4", "folder.mp4", "loop.mp4"):
+        with pytest.raises(VideoError) as caught:
+            read_frames(tmp_path / name, fps=FPS)
+        assert caught.value.reason == "not_a_file"
+
+
+@pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
+def test_any_name_is_only_a_name(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = (
+        "a b'\"c.mp4",
+        "x;$(touch pwned).mp4",
+        "视频.mp4",
+        "😀.mp4",
+        "-v.mp4",
+        "%03d.mp4",
+        "a:b|c.mp4",
+        "x\udcff.mp4",
+    )
+    for name in names:
+        Path(name).write_bytes(clips["plain.mp4"].read_bytes())
+        assert sum(1 for _ in read_frames(Path(name), fps=5, short_side=16, reader=which)) == 10  # type: ignore[arg-type]
+    assert not Path("pwned").exists()
+
+
+def test_a_clip_with_data_streams_is_read() -> None:
+    clip = Path("data/sample/playing_with_dog.mp4")
+    assert sum(1 for _ in read_frames(clip, fps=5, short_side=64)) == 48
+
+
+def test_a_header_is_told_without_decoding(clips: Clips) -> None:
+    assert probe(clips["plain.mp4"]) == VideoFacts(float(SECONDS), float(FPS), WIDTH, HEIGHT)
+    assert probe(clips["late_start.mkv"]).duration_s == pytest.approx(SECONDS, abs=0.001)
+    assert probe(clips["late_start.mkv"], reader="ffmpeg").duration_s == pytest.approx(SECONDS, abs=0.01)
+    assert probe(clips["raw.h264"]).duration_s == pytest.approx(SECONDS, abs=0.001)
+    with pytest.raises(VideoError, match="no_video_stream"):
+        probe(clips["only_sound.mp4"])
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next video hangs in its decoder."""
+    faults._calls.clear()
+    monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
+
+
+@pytest.mark.usefixtures("hanging")
+def test_a_decoder_that_hangs_is_given_up(clips: Clips) -> None:
+    frames = read_frames(clips["plain.mp4"], fps=FPS, timeout_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(VideoError) as caught:
+        list(frames)
+    assert caught.value.reason == "timeout"
+    assert time.monotonic() - started < 5
+    assert frames._process.poll() is not None
+    assert sum(1 for _ in read_frames(clips["plain.mp4"], fps=FPS)) == FRAMES  # the next video is read
+
+
+@pytest.mark.usefixtures("hanging")
+def test_a_decoder_that_crashes_makes_its_video_unreadable(clips: Clips) -> None:
+    frames = read_frames(clips["plain.mp4"], fps=FPS)
+    os.kill(frames._process.pid, signal.SIGSEGV)
+    with pytest.raises(VideoError) as caught:
+        list(frames)
+    assert caught.value.reason == "unreadable"
+    assert "SIGSEGV" in caught.value.detail
+
+
+@pytest.mark.usefixtures("hanging")
+def test_what_waiting_raises_ends_the_reading(clips: Clips) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    frames = read_frames(clips["plain.mp4"], fps=FPS, waiting=stop)
+    with pytest.raises(KeyboardInterrupt):
+        list(frames)
+    assert frames._process.poll() is not None
+
+
+def test_a_slow_consumer_neither_times_out_nor_fills_memory(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame_bytes = WIDTH * HEIGHT * 3
+    monkeypatch.setattr(reader, "_BUFFERED_BYTES", 4 * frame_bytes)
+    frames = read_frames(clips["plain.mp4"], fps=FPS, timeout_s=0.3)
+    count = 0
+    for _ in frames:
+        count += 1
+        if count in (1, 5):
+            time.sleep(0.6)
+            assert frames._messages._buffered_bytes <= 5 * frame_bytes
+    assert count == FRAMES
+
+
+@pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
+def test_decoders_die_with_their_parent(clips: Clips, which: str) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom actloc.video.reader import read_frames\n"
+        "frames = iter(r := read_frames(Path(sys.argv[1]), fps=30000, reader=sys.argv[2]))\n"
+        "next(frames)\nprint(r._process.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(clips["plain.mp4"]), which]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        decoder = Path("/proc") / parent.stdout.readline().strip()
+        assert decoder.exists()
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while decoder.exists() and "Z" not in (decoder / "stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "the decoder lives on"
+        time.sleep(0.05)
+
+
+def messages(stream: io.BytesIO) -> dict[bytes, bytes]:
+    """The last message of each kind."""
+    found, content = {}, stream.getvalue()
+    while content:
+        kind, _, size = MESSAGE.unpack(content[: MESSAGE.size])
+        found[kind] = content[MESSAGE.size : MESSAGE.size + size]
+        content = content[MESSAGE.size + size :]
+    return found
+
+
+def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, account: object) -> None:
+        raise VideoError("unreadable", "made up")
+
+    monkeypatch.setattr(pyav, "pictures", refuse)
+    stream = io.BytesIO()
+    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "short_side": None}
+    decode.serve({**request, "crop": None}, decode.Channel(stream))
+    summary = json.loads(messages(stream)[b"E"])
+    assert summary["reader"] == "ffmpeg"
+    assert summary["num_frames"] == 10
+
+
+def test_decord_is_an_extra(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install actloc\[decord\]"):
+        read_frames(clips["plain.mp4"], fps=FPS, reader="decord")
+
+
+def test_decord_reads_a_plain_video(clips: Clips) -> None:
+    pytest.importorskip("decord")
+    frames = list(read_frames(clips["plain.mp4"], fps=FPS, reader="decord"))
+    assert all(np.array_equal(a, b) for a, b in zip(frames, read_frames(clips["plain.mp4"], fps=FPS), strict=True))
+
+
+def test_a_time_stamp_beyond_reason_is_refused(clips: Clips, tmp_path: Path) -> None:
+    from tests.videos import ffmpeg
+
+    ffmpeg(
+        "-i",
+        clips["plain.mp4"],
+        "-c",
+        "copy",
+        "-bsf:v",
+        "setts=pts=if(gt(N\\,30)\\,PTS+1e10\\,PTS)",
+        tmp_path / "x.mkv",
+    )
+    with pytest.raises(VideoError) as caught:
+        list(read_frames(tmp_path / "x.mkv", fps=FPS))
+    assert caught.value.reason in ("unsupported", "damaged", "truncated")
