@@ -12,6 +12,8 @@ from actloc import console
 from actloc.reports.results import Fraction, Record, Results
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
+_MOST_NUMBERS = 7  # columns of numbers that fit beside a name on 80 letters
+
 Numbers = dict[float, float | None]
 """By tIoU."""
 
@@ -146,8 +148,22 @@ def _cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
     return [Cell(percent(value), percent(value) == best) for value in values]
 
 
+def turned(table: Table) -> Table:
+    """Columns of numbers as rows, and rows as columns."""
+    places = range(table.num_names, len(table.columns))
+    return Table(
+        title=table.title,
+        columns=["", *(", ".join(cell.text for cell in row[: table.num_names]) for row in table.rows)],
+        num_names=1,
+        rows=[[Cell(table.columns[place]), *(row[place] for row in table.rows)] for place in places],
+        caption=table.caption,
+    )
+
+
 def as_rich(table: Table) -> RichTable:
-    """For the terminal; foreign text is shown as it is."""
+    """For the terminal; foreign text is shown as it is, and a table too wide for 80 letters is turned."""
+    if len(table.columns) - table.num_names > _MOST_NUMBERS > len(table.rows):
+        table = turned(table)
     rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
     for place, name in enumerate(table.columns):
         is_text = place < table.num_names

@@ -1,0 +1,225 @@
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from actloc import store as module
+from actloc.errors import UserError, VideoError
+from actloc.store import FeatureInfo, FeatureStore, grid
+
+RECIPE = {"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}
+INFO = FeatureInfo(
+    video_id="v",
+    encoder="color",
+    weights_sha256=None,
+    recipe='{"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}',
+    fps=30.0,
+    clip_frames=16,
+    stride_frames=4,
+    align="valid",
+    offset_frames=8.0,
+    frame_count=96,
+    duration_s=3.2,
+    reader="pyav",
+    source_bytes=1234,
+    code_version="0",
+)
+
+
+def features(steps: int = 21, channels: int = 6) -> module.Features:
+    return np.random.default_rng(0).standard_normal((steps, channels)).astype(np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """A store with the features of v."""
+    store = FeatureStore(tmp_path / "store")
+    store.begin(RECIPE)
+    store.write("v", features(), INFO)
+    return store
+
+
+def flip(path: Path, position: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_features_and_facts_make_the_round_trip(store: FeatureStore) -> None:
+    again = FeatureStore(store.folder)
+    assert np.array_equal(again.read("v"), features())
+    assert again.info("v") == replace(INFO, steps=21, channels=6)
+    assert again.ids() == ["v"]
+    assert again.has("v")
+    assert not again.has("w")
+    assert again.verify() == []
+
+
+def test_the_file_is_plain_hdf5_with_checksums(store: FeatureStore) -> None:
+    with h5py.File(store.folder / "v.h5") as file:
+        assert np.array_equal(file["features"][()], features())
+        assert file["features"].fletcher32
+        assert file["features"].chunks[0] <= 256
+        assert file.attrs["fps"] == 30.0
+        assert len(file.attrs["sha256"]) == 64
+
+
+def test_the_same_features_give_the_same_bytes(store: FeatureStore, tmp_path: Path) -> None:
+    other = FeatureStore(tmp_path / "other")
+    other.write("v", features(), INFO)
+    assert (store.folder / "v.h5").read_bytes() == (other.folder / "v.h5").read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@given(
+    video_id=st.text(min_size=1, max_size=300).filter(lambda text: "\0" not in text and text.isprintable()),
+    array=arrays(
+        np.float32, st.tuples(st.integers(1, 600), st.integers(1, 5)), elements=st.floats(-1e4, 1e4, width=32)
+    ),
+    dtype=st.sampled_from(["float32", "float16"]),
+)
+def test_any_id_and_any_features_make_the_round_trip(
+    tmp_path: Path, video_id: str, array: module.Features, dtype: module.Dtype
+) -> None:
+    store = FeatureStore(tmp_path / "any")
+    store.write(video_id, array, replace(INFO, video_id=video_id), dtype)
+    assert np.array_equal(store.read(video_id), array.astype(dtype).astype(np.float32))
+    assert video_id in store.ids()
+    assert all(path.parent == tmp_path / "any" for path in (tmp_path / "any").rglob("*"))
+
+
+def test_any_flipped_bit_is_found_by_read_and_verify(store: FeatureStore) -> None:
+    path = store.folder / "v.h5"
+    good = path.read_bytes()
+    for position in range(0, len(good), 37):  # headers, padding, attributes, values, free space
+        flip(path, position, position % 8)
+        with pytest.raises(UserError, match=r"features of v in .* are damaged"):
+            FeatureStore(store.folder).read("v")
+        path.write_bytes(good)
+    flip(path, 5000)
+    problems = store.verify()
+    assert len(problems) == 1
+    assert problems[0].startswith("v.h5: ")
+
+
+def test_a_damaged_file_names_the_store_the_video_and_the_way_out(store: FeatureStore) -> None:
+    (store.folder / "v.h5").write_bytes((store.folder / "v.h5").read_bytes()[:-1])
+    with pytest.raises(UserError) as caught:
+        store.info("v")
+    assert str(store.folder) in caught.value.found
+    assert " v " in caught.value.found
+    assert f"actloc verify {store.folder}" in caught.value.mend
+
+
+def test_a_video_without_features_is_told(store: FeatureStore) -> None:
+    with pytest.raises(UserError, match="has no features of w"):
+        store.read("w")
+
+
+def test_a_file_under_another_videos_name_is_found(store: FeatureStore) -> None:
+    (store.folder / "v.h5").rename(store.folder / "w.h5")
+    with pytest.raises(UserError, match="are those of v"):
+        store.read("w")
+    assert store.verify() == ["w.h5: holds the features of 'v'"]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "reason"),
+    [
+        (np.nan, "float32", "non_finite"),
+        (-np.inf, "float16", "non_finite"),
+        (70000.0, "float16", "out_of_range"),
+        (-1e30, "float16", "out_of_range"),
+    ],
+)
+def test_numbers_that_would_be_lost_are_refused(tmp_path: Path, value: float, dtype: module.Dtype, reason: str) -> None:
+    bad = features()
+    bad[3, 2] = value
+    store = FeatureStore(tmp_path)
+    with pytest.raises(VideoError) as caught:
+        store.write("v", bad, INFO, dtype)
+    assert caught.value.reason == reason
+    assert not store.has("v")
+
+
+def test_what_is_not_finite_is_not_read(store: FeatureStore) -> None:
+    bad = features()
+    bad[3, 2] = np.inf
+    content = module._sealed(module._to_hdf5(bad, replace(INFO, steps=21, channels=6)))
+    (store.folder / "v.h5").write_bytes(content)
+    with pytest.raises(UserError, match="not finite"):
+        store.read("v")
+    assert store.verify() == ["v.h5: holds values that are not finite"]
+
+
+def test_a_store_holds_features_of_one_recipe(store: FeatureStore) -> None:
+    store.begin(RECIPE)
+    other = {"encoder": {"name": "color", "short_side": 32}, "features": {"fps": 25.0, "align": "valid"}}
+    with pytest.raises(UserError) as caught:
+        store.begin(other)
+    assert caught.value.found.splitlines()[1:] == [
+        "  encoder.short_side: 64 in the store, 32 in the settings",
+        "  features.align: absent in the store, valid in the settings",
+        "  features.fps: 30.0 in the store, 25.0 in the settings",
+    ]
+    assert store.ids() == ["v"]
+    store.begin(other, overwrite=True)
+    assert store.ids() == []
+    assert store.recipe() == other
+
+
+def test_failures_are_listed_and_forgotten(store: FeatureStore) -> None:
+    assert store.failed() == []
+    store.write_failed([])
+    assert not (store.folder / "failed.jsonl").exists()
+    row = {"id": "ü", "path": "a.mp4", "reason": "truncated", "detail": "d", "expected": "e", "found": "f"}
+    store.write_failed([row])
+    assert store.failed() == [row]
+    store.write_failed([])
+    assert (store.folder / "failed.jsonl").read_bytes() == b""
+
+
+def test_looking_at_a_store_that_is_not_there_makes_nothing(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "absent")
+    assert (store.ids(), store.recipe(), store.failed(), store.verify()) == ([], None, [], [])
+    assert not (tmp_path / "absent").exists()
+
+
+def test_the_grid_puts_row_zero_at_its_clips_centre() -> None:
+    import torch
+
+    assert grid(INFO).seconds(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([8 / 30, 12 / 30])
+
+
+def hostile(kind: str, secret: Path, folder: Path) -> bytes:
+    """A file with a valid seal whose features lie in another file."""
+    content = io.BytesIO(module._to_hdf5(features(), INFO))
+    with h5py.File(content, "r+") as file:
+        del file["features"]
+        if kind == "external link":
+            file["features"] = h5py.ExternalLink(str(secret), "/features")
+        elif kind == "soft link":
+            file["other"] = features()
+            file["features"] = h5py.SoftLink("/other")
+        elif kind == "external storage":
+            file.create_dataset("features", (21, 6), "f4", external=[(str(secret), 0, 21 * 6 * 4)])
+        else:
+            layout = h5py.VirtualLayout((21, 6), "f4")
+            layout[:] = h5py.VirtualSource(str(secret), "features", (21, 6))
+            file.create_virtual_dataset("features", layout)
+    return module._sealed(content.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual dataset"])
+def test_features_that_lie_elsewhere_are_not_followed(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["features"] = features()
+    (store.folder / "v.h5").write_bytes(hostile(kind, tmp_path / "secret.h5", store.folder))
+    with pytest.raises(UserError, match="elsewhere"):
+        store.read("v")
