@@ -11,11 +11,11 @@ import torch
 from actloc.config import Suppression
 from actloc.detectors.actionformer import Config
 from actloc.errors import UserError
-from actloc.evaluation.detection import GroundTruth, Predictions, average_precision, recall_at, remove_duplicates
+from actloc.evaluation.detection import GroundTruth, Predictions, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
 from actloc.structures import Detections, Grid
 from actloc.weights import read_official_checkpoint
-from tests.golden.cases import GOLDEN, padded
+from tests.golden.cases import GOLDEN, counted_rows, padded
 
 CHECKPOINT = GOLDEN / "e2e" / "tiny_epoch_140.pth.tar"
 SETTINGS = Config(
@@ -67,13 +67,7 @@ def test_an_official_checkpoint_finds_what_the_official_code_finds(
 
 def test_an_official_checkpoint_has_its_official_score(found: dict[str, Detections], database: dict[str, Any]) -> None:
     videos = {video: index for index, (video, entry) in enumerate(database.items()) if entry["subset"] == "Test"}
-    rows = np.array(
-        [
-            (videos[video], *annotation["segment"], annotation["label_id"])
-            for video in videos
-            for annotation in database[video]["annotations"]
-        ]
-    )
+    rows = np.array([(videos[video], *row) for video in videos for row in counted_rows(database[video]["annotations"])])
     truth = GroundTruth(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
     predictions = Predictions(
         np.concatenate([np.full(len(one), videos[video]) for video, one in found.items()]),
@@ -82,7 +76,6 @@ def test_an_official_checkpoint_has_its_official_score(found: dict[str, Detectio
         np.concatenate([one.scores.numpy() for one in found.values()]),
     )
     expected = json.loads((GOLDEN / "e2e" / "tiny_results.json").read_text())["eval"]
-    truth = remove_duplicates(truth)
     ap = average_precision(truth, predictions, expected["tiou"])
     np.testing.assert_allclose(ap.mean(axis=1), expected["mAP"], atol=1e-12, rtol=0)
     assert ap.mean() == pytest.approx(0.9259259259259259, abs=1e-12)

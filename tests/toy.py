@@ -99,7 +99,7 @@ def _call(folder: Path, arguments: tuple[str, ...], environment: dict[str, str])
     return {
         "args": [sys.executable, "-m", "actloc", *arguments],
         "cwd": folder,
-        "env": {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(Path.cwd()), **environment},
+        "env": {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd()), **environment},
         "capture_output": True,
         "text": True,
     }

@@ -18,7 +18,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-SAME_S = 1e-3  # annotations closer than this are one and the same; shorter ones are none
 PAIRS_AT_ONCE = 2_000_000  # IoUs computed together: bounds memory, changes nothing
 
 
@@ -39,9 +38,6 @@ class GroundTruth:
         """The labels that occur, sorted: the columns of every result."""
         return np.unique(self.labels)
 
-    def __getitem__(self, rows: Booleans | Integers) -> "GroundTruth":
-        return GroundTruth(self.videos[rows], self.starts_s[rows], self.ends_s[rows], self.labels[rows])
-
 
 @dataclass(frozen=True)
 class Predictions:
@@ -55,20 +51,6 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-def remove_duplicates(truth: GroundTruth) -> GroundTruth:
-    """Rows of at least 1 ms, without those that repeat an earlier kept row of their video and class within 1 ms."""
-    kept: list[int] = []
-    groups: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    rows = zip(*(column.tolist() for column in (truth.videos, truth.labels, truth.starts_s, truth.ends_s)), strict=True)
-    for row, (video, label, start_s, end_s) in enumerate(rows):
-        earlier = groups.setdefault((video, label), [])
-        repeats = any(abs(start_s - start) <= SAME_S and abs(end_s - end) <= SAME_S for start, end in earlier)
-        if end_s - start_s >= SAME_S and not repeats:
-            earlier.append((start_s, end_s))
-            kept.append(row)
-    return truth[np.array(kept, dtype=np.int64)]
 
 
 def average_precision(

@@ -3,7 +3,6 @@
 import statistics
 import tempfile
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -72,7 +71,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...]) -> dict[s
     """The least score shown of each class: the setting's, or those of best F1 that `eval` stored in the run."""
     setting = experiment.prediction.threshold
     if setting != "best_f1":
-        return dict.fromkeys(classes, cast(float, setting))
+        return dict.fromkeys(classes, setting)
     folder = experiment.run_folder / "eval" / experiment.dataset.evaluation_subset
     if not (folder / "metrics.json").is_file():
         raise UserError(

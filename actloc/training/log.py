@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]  # torch's stub hides its export
+from torch.utils.tensorboard import SummaryWriter
 
 from actloc import console, files
 
@@ -17,7 +17,7 @@ class RunLog:
         self._file = folder / "log.jsonl"
         kept = [row for row in files.read_json_lines(self._file) if row["step"] <= first_step]
         files.write_json_lines(self._file, kept)
-        self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
 
     def write(self, event: str, step: int, values: dict[str, float]) -> None:
         """One event after `step` steps; the names of the values are the same in both places.
@@ -28,7 +28,7 @@ class RunLog:
         files.append_line(self._file, json.dumps(row, allow_nan=False))
         console.emit(event, step=step, **values)
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(name, value, step)
 
     def __enter__(self) -> Self:
         return self
@@ -36,4 +36,4 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()

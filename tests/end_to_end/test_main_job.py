@@ -73,7 +73,7 @@ def test_predict_finds_the_colours_of_a_video_it_never_saw(learned: Path) -> Non
     best = {one["label"]: one["segment"] for one in reversed(found)}
     assert best["red"] == pytest.approx([1.0, 2.0], abs=0.5)
     assert best["blue"] == pytest.approx([2.75, 3.75], abs=0.5)
-    rows = list(csv.DictReader((learned / "found/segments.csv").open()))
+    rows = list(csv.DictReader((learned / "found/segments.csv").read_text().splitlines()))
     assert len(rows) == len(found)
     assert "-->" in (learned / "found/new video.srt").read_text()
     assert "new video" in (learned / "found/timelines.html").read_text()

@@ -16,9 +16,8 @@ from actloc.evaluation.detection import (
     average_precision,
     best_f1_thresholds,
     recall_at,
-    remove_duplicates,
 )
-from tests.golden.cases import GOLDEN
+from tests.golden.cases import GOLDEN, counted_rows
 
 FACTS = json.loads((GOLDEN / "evaluator.json").read_text())
 
@@ -41,14 +40,14 @@ def official(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], Ground
         arrays = {key.removeprefix(f"{name}_"): file[key] for key in file if key.startswith(f"{name}_")}
     number = {video: index for index, video in enumerate(facts["database"])}
     rows = [
-        (number[video], *annotation["segment"], annotation["label_id"])
+        (number[video], *row)
         for video, entry in facts["database"].items()
         if entry["subset"].lower() == facts["split"]
-        for annotation in entry["annotations"]
+        for row in counted_rows(entry["annotations"])
     ]
     videos = np.array([number.get(video, -1) for video in facts["pred_videos"]])[arrays["pred_video"]]
     predicted = (arrays[f"pred_{column}"] for column in ("t-start", "t-end", "label", "score"))
-    return facts, arrays, remove_duplicates(truth_of(rows)), Predictions(videos, *predicted)
+    return facts, arrays, truth_of(rows), Predictions(videos, *predicted)
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -65,14 +64,6 @@ def test_recall_is_the_official_one(name: str) -> None:
     recall = recall_at(truth, predictions, facts["tiou"], facts["top_k"])
     np.testing.assert_allclose(recall, arrays["recall_stable"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(recall.mean(axis=2), facts["stable"]["recall"], atol=1e-12, rtol=0)
-
-
-def test_duplicates_are_the_official_ones() -> None:
-    facts = json.loads((GOLDEN / "duplicates.json").read_text())
-    rows = [(0, *row["segment"], row["label_id"]) for row in facts["annotations"]]
-    kept = remove_duplicates(truth_of(rows))
-    assert len(remove_duplicates(kept)) == len(kept)
-    np.testing.assert_array_equal(kept.starts_s, [rows[index][1] for index in facts["kept"]])
 
 
 def direct(truth: GroundTruth, predictions: Predictions, tiou: float) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actloc.annotations import Action, without_duplicates
 from actloc.config import Suppression
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.layers.drop_path import AffineDropPath
@@ -31,6 +32,12 @@ def drawn(seed: int, channels: int, steps: int) -> Tensor:
     """The fixtures' features, (C, T)."""
     normal = np.random.RandomState(seed).standard_normal((channels, steps))
     return torch.from_numpy(np.clip(np.round(8 * normal) / 8, -4, 4).astype(np.float32))
+
+
+def counted_rows(listed: list[dict[str, Any]]) -> list[tuple[float, float, int]]:
+    """Start, end and class number of a video's annotations that count as truth."""
+    actions = tuple(Action(*item["segment"], str(item["label_id"])) for item in listed)
+    return [(action.start_s, action.end_s, int(action.label)) for action in without_duplicates(actions)]
 
 
 def padded(features: list[Tensor], steps: int) -> tuple[Tensor, Tensor]:
