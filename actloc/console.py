@@ -33,12 +33,14 @@ def clean(text: object) -> str:
     return escape(_CONTROL.sub("", str(text)))
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` Did you mean X?` for the closest of `names`, else the first ten of them."""
+def nearest(name: str, names: Iterable[str], *, lists_known: bool = True) -> str:
+    """`. Did you mean X?` for the closest of `names`, else the first ten, unless the caller has no use for them."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f". Did you mean {close[0]}?"
+    if not lists_known:
+        return "."
     return f". Known: {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}" if known else ""
 
 

@@ -14,6 +14,7 @@ from actloc.tasks.prediction import Predictor
 
 def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
     """Predicts every video that can be read; those that cannot are named, and the exit status is 3."""
+    _refuse_what_is_no_file(videos)
     _refuse_equal_names(videos)
     predictor = Predictor(experiment)
     found: Predictions = {}
@@ -37,6 +38,18 @@ def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
         console.say(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done.")
         return EXIT_SOME_INPUTS_FAILED
     return 0
+
+
+def _refuse_what_is_no_file(videos: list[Path]) -> None:
+    """Addresses, pipes and typing mistakes end the command before anything runs; they are never opened."""
+    absent = [path for path in videos if not path.is_file()]
+    if absent:
+        names = [entry.name for entry in absent[0].parent.iterdir()] if absent[0].parent.is_dir() else []
+        raise UserError(
+            f"{absent[0]} is not a file{console.nearest(absent[0].name, names, lists_known=False)}",
+            "Expected video files on this machine.",
+            "Check the path; download what lies on the network first.",
+        )
 
 
 def _refuse_equal_names(videos: list[Path]) -> None:
