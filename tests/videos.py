@@ -58,6 +58,14 @@ def _with_hole(clips: Clips, path: Path) -> None:
     path.write_bytes(content)
 
 
+def _from_midway(clips: Clips, path: Path) -> None:
+    """A broadcast recorded from somewhere on: nothing can be decoded before its second group of pictures."""
+    whole = path.with_name("groups.ts")
+    ffmpeg(*_MOVING, *_H264, "-g", "15", whole)
+    content = whole.read_bytes()
+    path.write_bytes(content[len(content) // 10 :])
+
+
 def _with_cover(clips: Clips, path: Path) -> None:
     cover = path.with_suffix(".png")
     ffmpeg("-f", "lavfi", "-i", "color=red:s=64x64", "-frames:v", "1", cover)
@@ -89,5 +97,7 @@ _RECIPES = {
     "mirrored.mp4": _from("plain.mp4", *_COPY, before=("-display_rotation", "90", "-display_vflip")),
     "cover.mp4": _with_cover,
     "odd.mp4": _made(*_MOVING, "-vf", "format=yuv444p,scale=97:65", *_H264[:-1], "yuv444p"),
+    "late_start.avi": _made(*_MOVING, *_H264, "-output_ts_offset", "1.5"),
+    "midway.ts": _from_midway,
     "long_sound.mkv": _made(*_MOVING, "-f", "lavfi", "-i", f"sine=d={SECONDS + 1}", *_H264),
 }

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 import av
@@ -63,27 +62,27 @@ def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON value
     path = Path(request["path"])
     if request.get("hangs"):
         threading.Event().wait()  # the fault of reliability G38
-    names = ["images"] if path.is_dir() else [request["reader"]]
-    if names == ["pyav"]:
-        names.append(_FALLBACK)
-    unreadable = None
-    for name in names:
-        module = importlib.import_module(f"actloc.video.readers.{name}")
-        try:
-            _answer(request, path, name, module, channel)
-            return
-        except VideoError as error:
-            # Pictures of two readers are never mixed: a failure after the first one is not `unreadable`.
-            if error.reason != "unreadable" or name == names[-1]:
-                raise unreadable or error from None
-            unreadable = error
-        except Exception as error:
-            if unreadable is None:
-                raise
-            raise unreadable from error
+    reader = "images" if path.is_dir() else request["reader"]
+    try:
+        _answer(request, path, reader, channel)
+    except VideoError as error:
+        # Said before the first picture, so pictures of two readers are never mixed.
+        if reader != "pyav" or error.reason != "unreadable":
+            raise
+        _try_fallback(request, path, error, channel)
 
 
-def _answer(request: dict[str, Any], path: Path, name: str, module: ModuleType, channel: Channel) -> None:
+def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channel: Channel) -> None:
+    try:
+        _answer(request, path, _FALLBACK, channel)
+    except VideoError as second:
+        raise (error if second.reason == "unreadable" else second) from None
+    except Exception as cause:  # such as no ffmpeg on this machine: the first reader's finding stands
+        raise error from cause
+
+
+def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) -> None:
+    module = importlib.import_module(f"actloc.video.readers.{reader}")
     if request["task"] == "facts":
         channel.send_json(b"V", **asdict(module.facts(path)))
         return
@@ -99,7 +98,7 @@ def _answer(request: dict[str, Any], path: Path, name: str, module: ModuleType, 
         duration_s=float(account.end_s),
         width=account.width,
         height=account.height,
-        reader=name,
+        reader=reader,
     )
 
 
@@ -139,17 +138,21 @@ def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> I
     """
     shown, waiting = 0, None
     for picture in pictures:
-        number = _nearest(picture.time_s * fps)
-        if number > LONGEST_S * fps:
-            expected = f"at most {LONGEST_S} s"
-            raise VideoError("unsupported", "a time stamp is beyond reason", expected, f"{float(picture.time_s):g} s")
+        number = _frame_number(picture.time_s, fps)
         if waiting is not None and number > shown:
             yield waiting, number - shown
             shown = number
         waiting = picture
-    end = _nearest(account.end_s * fps)
+    end = _frame_number(account.end_s, fps)
     if waiting is not None and end > shown:
         yield waiting, end - shown
+
+
+def _frame_number(time_s: Fraction, fps: Fraction) -> int:
+    if time_s > LONGEST_S:
+        expected = f"at most {LONGEST_S} s"
+        raise VideoError("unsupported", "a time stamp is beyond reason", expected, f"{float(time_s):g} s")
+    return _nearest(time_s * fps)
 
 
 def _nearest(value: Fraction) -> int:

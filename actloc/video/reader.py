@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from actloc import faults
 from actloc.errors import UserError, VideoError
-from actloc.video.base import MESSAGE, VideoFacts, checked_path, python_command, python_environment
+from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 
 Reader = Literal["pyav", "ffmpeg", "decord"]
 Frame = NDArray[np.uint8]
@@ -70,6 +70,8 @@ def read_frames(
             "Expected pyav, ffmpeg, or an installed decord.",
             "pip install actloc[decord], or set machine.reader=pyav",
         )
+    if reader == "ffmpeg":
+        find_ffmpeg()  # where there is none, that is the machine's fault and not the video's
     hangs = faults.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
     return FrameReader({**request, "fps": fps, "short_side": short_side, "crop": crop}, timeout_s, waiting)

@@ -173,6 +173,25 @@ def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkey
     assert not isinstance(outcomes["b"], VideoError)
 
 
+def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults._calls.clear()
+    monkeypatch.setenv("ACTLOC_FAULT", "decode:2:hang")
+    begin = EncodedVideo.__init__
+
+    def crash_the_second(self: EncodedVideo, video_id: str, *arguments: Any) -> None:
+        begin(self, video_id, *arguments)
+        if video_id == "b":
+            os.kill(self._reader._process.pid, signal.SIGSEGV)
+
+    monkeypatch.setattr(EncodedVideo, "__init__", crash_the_second)
+    outcomes = dict(encode_videos(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2)))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "b": "unreadable",
+        "c": "done",
+    }
+
+
 def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     faults._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")

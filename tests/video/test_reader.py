@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 
 from actloc import faults
-from actloc.errors import UserError, VideoError
+from actloc.errors import EnvironmentProblem, UserError, VideoError, VideoReason
 from actloc.video import decode, reader
 from actloc.video.base import MESSAGE, VideoFacts
 from actloc.video.reader import probe, read_frames
+from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers import pyav
 from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips
 
@@ -103,6 +105,12 @@ def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> No
             list(read_frames(clips[name], fps=FPS, reader=which))
         reasons.append(caught.value.reason)
     assert reasons[0] == reasons[1]
+
+
+@pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
+@pytest.mark.parametrize(("name", "frames"), [("late_start.avi", FRAMES), ("midway.ts", 45)])
+def test_what_was_never_there_is_not_lacking(clips: Clips, name: str, frames: int, which: reader.Reader) -> None:
+    assert sum(1 for _ in read_frames(clips[name], fps=FPS, reader=which)) == frames
 
 
 def test_sound_that_lasts_longer_is_no_truncation(clips: Clips) -> None:
@@ -271,6 +279,30 @@ def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch:
     summary = json.loads(messages(stream)[b"E"])
     assert summary["reader"] == "ffmpeg"
     assert summary["num_frames"] == 10
+
+
+def test_the_fallbacks_finding_counts_only_if_it_got_further(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_with(reason: VideoReason, detail: str) -> Callable[[Path, object], None]:
+        def pictures(path: Path, account: object) -> None:
+            raise VideoError(reason, detail)
+
+        return pictures
+
+    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "short_side": None}
+    for second, told in (("unreadable", "by pyav"), ("truncated", "by ffmpeg")):
+        monkeypatch.setattr(pyav, "pictures", fail_with("unreadable", "by pyav"))
+        monkeypatch.setattr(ffmpeg_reader, "pictures", fail_with(second, "by ffmpeg"))  # type: ignore[arg-type]
+        with pytest.raises(VideoError, match=told):
+            decode.serve({**request, "crop": None}, decode.Channel(io.BytesIO()))
+
+
+def test_the_ffmpeg_reader_needs_an_ffmpeg(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise EnvironmentProblem("ffmpeg not found", "one", "install it")
+
+    monkeypatch.setattr(reader, "find_ffmpeg", missing)
+    with pytest.raises(EnvironmentProblem):
+        read_frames(clips["plain.mp4"], fps=FPS, reader="ffmpeg")
 
 
 def test_decord_is_an_extra(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from av.video.stream import VideoStream
 from actloc.errors import VideoError
 from actloc.video.base import INPUT_OPTIONS, LARGEST_SIDE
 
+_JOINED_MIDWAY = ("mpegts", "mpeg")
+"""A recording of a broadcast begins anywhere: what comes before its first key frame was never there to be decoded."""
 _TOLERATED_FRAMES = 1
 _TOLERATED_SHARE = Fraction(5, 1000)
 """A video may lack one frame or 0.5 % of them, whichever is more (R8)."""
@@ -44,7 +46,7 @@ class Promise:
     duration_s: Fraction | None = None
     rate: Fraction | None = None
     counts_from_zero: bool = False
-    """The duration includes the time before the first frame (Matroska, FLV)."""
+    """The duration includes the time before the first frame (Matroska, FLV, AVI)."""
 
 
 @dataclass
@@ -103,9 +105,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
     try:
         container = av.open(f"file:{path}", options=INPUT_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            "unreadable", _first_line(error), "a video container", f"{path.stat().st_size} bytes"
-        ) from error
+        detail = getattr(error, "strerror", None) or str(error)
+        raise VideoError("unreadable", detail, "a video container", f"{path.stat().st_size} bytes") from error
     with container:
         yield container
 
@@ -144,6 +145,8 @@ def decoded(container: InputContainer, stream: VideoStream, account: Account) ->
         stamp_s = None if stamp is None or frame.time_base is None else stamp * frame.time_base
         if first_s is None or last_s is None:
             first_s = last_s = account.start_s = stamp_s or Fraction(0)
+            if container.format.name in _JOINED_MIDWAY:
+                account.errors = 0
             account.width, account.height = frame.width, frame.height
         # A raw stream has no times at all: each frame begins where the one before ended.
         time_s = account.end_s if stamp_s is None else max(stamp_s - first_s, last_s - first_s)
@@ -170,7 +173,3 @@ def _frames(container: InputContainer, stream: VideoStream, account: Account) ->
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
     except av.FFmpegError:  # the container itself breaks off; the check that follows tells what is lacking
         account.errors += 1
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -97,8 +97,12 @@ def _rate(header: str) -> Fraction | None:
 
 
 def _promise(header: str, *, had_trouble: bool) -> Promise:
-    """The header's duration, believed where ffmpeg complained or no sound could be what lasts longer."""
-    is_believable = had_trouble or "Audio:" not in header
+    """The header's duration, believed where ffmpeg complained or no sound could be what lasts longer.
+
+    Other formats' durations are ffmpeg's own estimate.
+    """
+    is_told = re.search(r"Input #0, (mov|matroska|flv|asf)", header) is not None
+    is_believable = is_told and (had_trouble or "Audio:" not in header)
     return Promise(None, _duration(header) if is_believable else None, _rate(header))
 
 

@@ -28,7 +28,7 @@ def facts(path: Path) -> VideoFacts:
         stream = video_stream(container)
         context = stream.codec_context
         duration_s = _header_duration(container, stream)
-        if duration_s is None:
+        if duration_s is None or container.format.name == "avi":  # AVI does not say when its first frame is
             duration_s = _last_packet_end(container, stream)
         elif _counts_from_zero(container):
             duration_s -= _start(stream)
@@ -67,7 +67,7 @@ def _is_mp4(container: InputContainer) -> bool:
 
 
 def _counts_from_zero(container: InputContainer) -> bool:
-    return "matroska" in container.format.name or container.format.name == "flv"
+    return "matroska" in container.format.name or container.format.name in ("flv", "avi")
 
 
 def _start(stream: VideoStream) -> Fraction:
@@ -90,6 +90,9 @@ def _last_packet_end(container: InputContainer, stream: VideoStream) -> Fraction
         if packet.pts is not None:
             first = packet.pts if first is None else min(first, packet.pts)
             last = max(last, packet.pts + (packet.duration or 0))
+    by_count = count / (stream.guessed_rate or Fraction(25))
     if first is None or stream.time_base is None:  # a raw stream
-        return count / (stream.guessed_rate or Fraction(25))
-    return (last - first) * stream.time_base
+        return by_count
+    # AVI's last packet lasts one tick, however long that is
+    by_time = (last - first) * stream.time_base
+    return max(by_time, by_count) if container.format.name == "avi" else by_time
