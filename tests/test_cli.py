@@ -76,7 +76,7 @@ def test_show_prints_settings_that_load_back(tmp_path: Path) -> None:
     shown.write_text(done.stdout)
     again = actloc("show", str(shown))
     assert again.returncode == 0, again.stderr
-    assert again.stdout.replace("shown", "sample_efficientnet_actionformer") == done.stdout
+    assert again.stdout.replace('"shown"', '"sample_efficientnet_actionformer"') == done.stdout
     assert "epochs: 3  # Epochs after warm-up" in done.stdout
 
 

@@ -98,7 +98,7 @@ def test_aliases_do_not_unfold_for_ever(tmp_path: Path) -> None:
 
 
 def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
-    assert "mine.yaml:2" in complaint(text="dataset:\n  name: [custom\nrun: {}\n", folder=tmp_path)
+    assert "mine.yaml:3: not valid YAML" in complaint(text="dataset:\n  name: [custom\nrun: {}\n", folder=tmp_path)
 
 
 def test_a_missing_input_is_told_with_line_and_nearest_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

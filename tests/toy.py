@@ -1,14 +1,18 @@
 """A toy data set in seconds: grey videos that turn red or blue, encoded by `color`, learned by a tiny ActionFormer."""
 
+import atexit
+import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
+ROOT = Path(__file__).parent.parent
 CONFIG = """\
 # toy: red and blue stretches of grey videos
 dataset:
@@ -84,22 +88,43 @@ def copy_toy(toy: Path, folder: Path) -> Path:
 
 
 def actloc(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in `folder`."""
-    return subprocess.run(**_call(folder, arguments, environment), check=False, timeout=240)
+    """Runs the command line in `folder`, in a process forked from one that has imported everything."""
+    with tempfile.TemporaryDirectory() as outputs:
+        paths = {name: str(Path(outputs) / name) for name in ("stdout", "stderr")}
+        request = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment), **paths}
+        zygote = _zygote()
+        assert zygote.stdin
+        assert zygote.stdout
+        zygote.stdin.write(json.dumps(request) + "\n")
+        zygote.stdin.flush()
+        status = int(zygote.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, *(Path(path).read_text() for path in paths.values()))
+
+
+@functools.cache
+def _zygote() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.zygote"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment({}), cwd=ROOT
+    )
+    atexit.register(process.kill)
+    return process
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Starts the command line in `folder` with pipes for its output."""
-    call = _call(folder, arguments, environment)
-    del call["capture_output"]
-    return subprocess.Popen(**call, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """Starts the command line in `folder` as a process of its own, with pipes for its output."""
+    command = [sys.executable, "-m", "actloc", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
-def _call(folder: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> dict[str, Any]:
-    return {
-        "args": [sys.executable, "-m", "actloc", *arguments],
-        "cwd": folder,
-        "env": {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd()), **environment},
-        "capture_output": True,
-        "text": True,
-    }
+def run_afresh(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a new interpreter, for what an interpreter reads at its start."""
+    with start(folder, *arguments, **environment) as process:
+        stdout, stderr = process.communicate(timeout=240)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
