@@ -212,7 +212,7 @@ def report(
 
 @app.command(
     epilog=_examples(
-        "actloc predict ckpt/sample_efficientnet_actionformer data/sample/juggling_ball.mp4",
+        "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
         "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found --set prediction.threshold=0.3",
     )
 )

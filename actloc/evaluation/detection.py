@@ -96,7 +96,9 @@ def best_f1_thresholds(
 ) -> dict[int, tuple[float, float]]:
     """By label: the score from which on predictions count to reach the best F1 at `tiou`, and that F1.
 
-    Of equally good scores the highest is given. Classes of which nothing is found have no entry.
+    It lies halfway between the last score that counts and the next one (halfway to 0 behind the last), since any
+    score between them gives the same F1 here and the middle is the safest for other videos. Of equally good places
+    the one with the highest scores is taken. Classes of which nothing is found have no entry.
     """
     table = _Table(truth, predictions, tiou, collide_unknown_labels=False)
     thresholds = {}
@@ -107,7 +109,8 @@ def best_f1_thresholds(
         f1[:-1][scores[:-1] == scores[1:]] = 0  # a threshold takes all predictions of a score or none
         if found.any():
             best = int(f1.argmax())
-            thresholds[int(truth.classes[column])] = (float(scores[best]), float(f1[best]))
+            next_score = scores[best + 1] if best + 1 < len(scores) else 0.0
+            thresholds[int(truth.classes[column])] = (float(scores[best] + next_score) / 2, float(f1[best]))
     return thresholds
 
 

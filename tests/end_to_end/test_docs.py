@@ -16,8 +16,14 @@ COMMANDS = ["prepare", "extract-features", "train", "eval", "report", "predict",
 def run(folder: Path, line: str) -> None:
     program, *arguments = shlex.split(line)
     assert program == "actloc"
+    arguments = [name for word in arguments for name in (_expanded(folder, word) if "*" in word else [word])]
     done = actloc(folder, *arguments)
     assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def _expanded(folder: Path, word: str) -> list[str]:
+    """What a shell makes of a word with a star."""
+    return sorted(str(path.relative_to(folder)) for path in folder.glob(word))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def example_folder(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = text.replace("path: features", "path: data/spliced_sample/efficientnet_lite0")
     (folder / "configs").mkdir()
     (folder / f"configs/{NAME}.yaml").write_text(text)
-    for video in ("data/sample/juggling_ball.mp4", "my.mp4"):
+    for video in ("data/spliced_sample/videos/test_000.mp4", "data/spliced_sample/videos/test_001.mp4", "my.mp4"):
         make_video(folder / video, [("red", 1, 2)])
     return folder
 

@@ -164,7 +164,7 @@ def test_the_official_collision_of_unknown_labels_can_be_had() -> None:
 def test_the_threshold_of_best_f1_takes_all_predictions_of_a_score() -> None:
     truth = truth_of([(0, 0, 10, 3), (0, 20, 30, 3), (0, 0, 10, 4)])
     rows = [(0, 0, 10, 3, 0.9), (0, 50, 60, 3, 0.6), (0, 20, 30, 3, 0.6), (0, 70, 80, 3, 0.2), (0, 5, 30, 4, 0.8)]
-    assert best_f1_thresholds(truth, predictions_of(rows)) == {3: (0.6, pytest.approx(0.8))}
+    assert best_f1_thresholds(truth, predictions_of(rows)) == {3: (pytest.approx(0.4), pytest.approx(0.8))}
 
 
 def test_an_overlap_equal_to_the_threshold_counts() -> None:
@@ -176,21 +176,3 @@ def test_a_prediction_takes_the_next_best_action_when_its_favourite_is_taken() -
     truth = truth_of([(0, 0, 10, 0), (0, 1, 11, 0)])
     predictions = predictions_of([(0, 0, 10, 0, 0.9), (0, 0, 10, 0, 0.8), (0, 0, 10, 0, 0.7)])
     assert average_precision(truth, predictions, [0.5]).item() == 1.0
-
-
-@pytest.mark.slow
-def test_a_million_predictions_take_seconds() -> None:
-    import time
-
-    random = np.random.default_rng(0)
-    videos, per_video = 5000, 200
-    truth_videos = np.repeat(np.arange(videos), random.integers(1, 3, videos))
-    starts = random.random(len(truth_videos)) * 200
-    truth = GroundTruth(truth_videos, starts, starts + 10, random.integers(0, 200, len(truth_videos)))
-    chosen = np.searchsorted(truth_videos, np.repeat(np.arange(videos), per_video))
-    moved = truth.starts_s[chosen] + random.normal(size=len(chosen)) * 3
-    labels = np.where(random.random(len(chosen)) < 0.5, truth.labels[chosen], 0)
-    predictions = Predictions(truth_videos[chosen], moved, moved + 10, labels, random.random(len(chosen)))
-    began = time.process_time()
-    average_precision(truth, predictions, np.linspace(0.5, 0.95, 10).tolist())
-    assert time.process_time() - began < 3.0
