@@ -1,5 +1,6 @@
 """`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
 def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
     folder = experiment.run_folder
     annotations = read_annotations(experiment)
-    torch.use_deterministic_algorithms(True)
+    _be_repeatable()
     learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment))
     _tell_start(experiment, learner)
     _write_record(experiment)
@@ -54,6 +55,13 @@ def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
     )
     trainer.run(_start(folder, resume), stop)
     files.write_json(folder / _FINISHED, {"step": trainer.step, "checkpoint": checkpoints.last(folder).name})
+
+
+def _be_repeatable() -> None:
+    """The same seed gives the same bytes on a CPU; a GPU kernel without a repeatable form only warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
 
 
 def _start(folder: Path, resume: str | None) -> Checkpoint | None:

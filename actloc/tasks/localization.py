@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +16,7 @@ from actloc.experiment import Experiment
 from actloc.sources.base import Batch, Sample, Source
 from actloc.structures import Detections, Targets
 from actloc.training import checkpoint as checkpoints
+from actloc.training.loader import load_ahead
 
 _ANY_CLASS = "action"
 
@@ -154,11 +154,9 @@ def detect(experiment: Experiment, detector: Detector, source: Source) -> Iterat
     """Detections of every video, in seconds, in id order; features load ahead in threads."""
     detector.eval()
     videos = source.videos
-    with (
-        console.progress("detecting", len(videos)) as bar,
-        ThreadPoolExecutor(max(1, experiment.machine.num_workers)) as pool,
-    ):
-        for video, sample in zip(videos, pool.map(source.evaluation_sample, range(len(videos))), strict=True):
+    samples = load_ahead(source.evaluation_sample, range(len(videos)), experiment.machine.num_workers)
+    with console.progress("detecting", len(videos)) as bar:
+        for video, sample in zip(videos, samples, strict=True):
             yield VideoDetections(video.id, detect_one(experiment, detector, sample, video.duration_s))
             bar(1)
 
