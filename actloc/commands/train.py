@@ -16,7 +16,7 @@ from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.trainer import Trainer
 
-_FINISHED = "finished.json"
+_FIRST, _FINISHED = "environment.json", "finished.json"
 
 
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
@@ -41,7 +41,9 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
 
 def _refuse_foreign_folder(folder: Path) -> None:
     """Nothing is written into, or emptied of, a folder that holds something else than a run."""
-    if folder.is_dir() and not is_run(folder) and any(path.name[0] != "." for path in folder.iterdir()):
+    # environment.json is written first: alone it is a run that was killed at its very beginning
+    foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name != _FIRST and path.name[0] != "."]
+    if foreign and not is_run(folder):
         raise UserError(
             f"{folder} exists and is not a run.",
             "Expected a folder that `actloc train` made, or none.",
@@ -146,7 +148,7 @@ def _names(ids: list[str]) -> str:
 
 def _write_record(experiment: Experiment) -> None:
     folder = experiment.run_folder
-    files.write_json(folder / "environment.json", provenance.record(experiment.dataset.annotations_file))
+    files.write_json(folder / _FIRST, provenance.record(experiment.dataset.annotations_file))
     header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
     files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
 
