@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+ProtocolName = Literal[
+    "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
+]
 
 
 class Section(BaseModel):
@@ -101,6 +104,9 @@ class Training(Section):
 class Evaluation(Section):
     """How predictions are scored."""
 
+    protocol: ProtocolName = "actionformer"
+    """Whose rules count: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
+    QVHighlights', or THUMOS14's with or without its Ambiguous intervals."""
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights: Literal["averaged", "raw"] = "averaged"

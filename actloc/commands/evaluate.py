@@ -24,7 +24,7 @@ def run(experiment: Experiment) -> int:
     subset = experiment.dataset.evaluation_subset
     results = scoring.score(
         experiment,
-        scoring.truth_of(annotations, subset),
+        scoring.truth_of(annotations, subset, scoring.protocol_of(experiment)),
         subset,
         found,
         checkpoint=trained.checkpoint,
@@ -48,4 +48,6 @@ def _tell(results: Results) -> None:
             f"{len(counts.videos_without_predictions)} videos have no predictions ({names}); "
             f"their {counts.truths_missed_there} actions count as missed"
         )
+    if counts.ties:
+        console.say(f"{counts.ties} predictions share a score within their class; {results.protocol} orders them.")
     console.result_table(tables.as_rich(tables.map_table([results])))

@@ -189,6 +189,7 @@ def _omissions(results: Results) -> list[Omission]:
         Omission("predictions of unknown videos", counts.predictions_of_unknown_videos, []),
         Omission("predictions with unknown labels", counts.unknown_labels, []),
         Omission("duplicates removed", counts.duplicates_removed, []),
+        Omission("predictions whose score another of their class shares", counts.ties, []),
         *(Omission(what, count, []) for what, count in counts.dropped.items()),
         *(Omission(what, len(names), names) for what, names in counts.names.items()),
     ]

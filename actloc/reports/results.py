@@ -67,6 +67,8 @@ class Counts(Record):
     predictions_of_unknown_videos: NonNegativeInt = 0
     unknown_labels: NonNegativeInt = 0
     duplicates_removed: NonNegativeInt = 0
+    ties: NonNegativeInt = 0
+    """Predictions that share their score with another of their class: the protocol chose their order."""
     dropped: dict[str, NonNegativeInt] = {}
     """Whatever else was left out, and how many: `{"predictions of zero length": 3}`."""
     names: dict[str, list[str]] = {}
