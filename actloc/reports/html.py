@@ -165,10 +165,11 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     unknown = "not recorded"
+    weights = f", {results.weights} weights" if results.weights else ""
     return [
         ("Data", f"{results.dataset}, {results.subset}"),
         ("Protocol", results.protocol),
-        ("Checkpoint", f"{results.checkpoint}, {results.weights} weights"),
+        ("Checkpoint", f"{results.checkpoint}{weights}"),
         ("Seed", unknown if results.seed is None else str(results.seed)),
         ("Commit", results.commit or unknown),
         ("Machine", results.machine),

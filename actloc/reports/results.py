@@ -85,7 +85,9 @@ class Results(Record):
     protocol: str
     seed: int | None
     checkpoint: str
-    weights: Literal["averaged", "raw"]
+    """Its name, or the file that the predictions were read from."""
+    weights: Literal["averaged", "raw"] | None
+    """None where predictions were read from a file."""
     commit: str | None
     machine: str
     version: str

@@ -213,7 +213,7 @@ def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
 
 def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
-    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights]
+    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights or ""]
     source += [seed, commit, run.machine]
     yield [*source, "mAP", "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):

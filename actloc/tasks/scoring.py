@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -54,6 +55,17 @@ class Truth:
         return {name: number for number, name in enumerate(self.classes)}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where predictions come from: a checkpoint, or a file, which has neither weights nor a seed."""
+
+    name: str
+    weights: Literal["averaged", "raw"] | None = None
+    seed: int | None = None
+    missing: tuple[str, ...] = ()
+    """Videos without features: their truth counts as missed."""
+
+
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
     """The subset's truth, without repeats and actions under 1 ms where the protocol says so."""
     videos = annotations.of_subset(subset)
@@ -64,10 +76,8 @@ def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth
     return Truth(videos, actions, annotations.classes)
 
 
-def score(
-    experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, *, checkpoint: str, missing: list[str]
-) -> Results:
-    """Everything `eval` measures. `missing` names videos without features: their truth counts as missed."""
+def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, origin: Origin) -> Results:
+    """Everything `eval` measures."""
     tious, protocol = experiment.evaluation.tious, protocol_of(experiment)
     arrays, rows = to_rows(truth, predictions, protocol)
     ap = detection.average_precision(arrays, rows, tious, protocol)
@@ -80,9 +90,9 @@ def score(
         dataset=experiment.dataset.name,
         subset=subset,
         protocol=experiment.evaluation.protocol,
-        seed=experiment.run.seed,
-        checkpoint=checkpoint,
-        weights=experiment.evaluation.weights,
+        seed=origin.seed,
+        checkpoint=origin.name,
+        weights=origin.weights,
         commit=provenance.commit(),
         machine=provenance.machine(),
         version=actloc.__version__,
@@ -102,7 +112,7 @@ def score(
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, missing, detection.count_ties(rows)),
+        counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
     )
 
@@ -163,7 +173,7 @@ def _prediction_rows(
     return PredictionRows(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
 
 
-def _counts(truth: Truth, predictions: Predictions, missing: list[str], ties: int) -> Counts:
+def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
     known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
@@ -173,7 +183,7 @@ def _counts(truth: Truth, predictions: Predictions, missing: list[str], ties: in
         predictions=sum(len(listed) for listed in predictions.values()),
         videos_without_predictions=empty,
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
-        videos_without_features=missing,
+        videos_without_features=list(missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,

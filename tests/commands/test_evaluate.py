@@ -1,0 +1,89 @@
+"""`actloc eval --predictions`: no model, no features, only annotations and a file."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actloc import annotations as form
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.commands import evaluate, report
+from actloc.errors import UserError
+from actloc.experiment import Experiment, load
+
+CONFIG = """\
+dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
+features: {name: stored, path: nowhere, fps: 4, clip_frames: 1, stride_frames: 1}
+detector: {name: actionformer}
+run: {folder: FOLDER/ckpt}
+"""
+VIDEOS = {
+    "a": AnnotatedVideo("a", "test", (Action(0, 10, "run"), Action(20, 30, "jump")), 60.0),
+    "b": AnnotatedVideo("b", "test", (Action(5, 9, "run"),), 60.0),
+    "c": AnnotatedVideo("c", "train", (Action(5, 9, "run"),), 60.0),
+}
+LINES = ["a 0 10 run 0.9", "a 20 30 jump 0.8", "a 21 40 jump 0.8", "c 5 9 run 0.95", "a 0 1 fly 0.5"]
+
+
+def experiment(folder: Path, *overrides: str) -> Experiment:
+    form.write(folder / "annotations.json", Annotations(("jump", "run"), VIDEOS))
+    (folder / "toy.yaml").write_text(CONFIG.replace("FOLDER", str(folder)))
+    return load(str(folder / "toy.yaml"), list(overrides))
+
+
+def measured(folder: Path, lines: list[str], *overrides: str) -> dict[str, Any]:
+    path = folder / "found.txt"
+    path.write_text("\n".join(lines))
+    assert evaluate.run(experiment(folder, *overrides), predictions=path) == 0
+    metrics: dict[str, Any] = json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())
+    return metrics
+
+
+def test_a_file_is_scored_without_a_model_and_says_what_it_is(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES)
+    # of jump's two equal scores the later row, 21-40 s, goes first; run is preceded by a false one of video c
+    assert [row[2] for row in metrics["class_ap"]] == [0.5, 0.25]
+    assert metrics["protocol"] == "actionformer"
+    assert metrics["checkpoint"].startswith("predictions found.txt, sha256 ")
+    assert metrics["weights"] is metrics["seed"] is None
+    counts = metrics["counts"]
+    assert counts["predictions"] == 5
+    assert counts["predictions_of_unknown_videos"] == 1
+    assert counts["unknown_labels"] == 1
+    assert counts["ties"] == 2
+    assert counts["videos_without_predictions"] == ["b"]
+
+
+def test_a_report_can_be_made_of_it(tmp_path: Path) -> None:
+    measured(tmp_path, LINES)
+    assert report.run([tmp_path / "ckpt/toy"]) == 0
+    assert "predictions found.txt" in (tmp_path / "ckpt/toy/report.html").read_text()
+
+
+def test_shuffling_the_file_changes_no_metric(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    lines = [
+        f"{draw.choice('abc')} {i % 9} {i % 9 + i % 4 + 1} {draw.choice(['run', 'jump'])} 0.{i % 5}" for i in range(90)
+    ]
+    first, second = (measured(tmp_path, order) for order in (lines, draw.sample(lines, len(lines))))
+    for key in ("class_ap", "mean_ap", "thresholds", "counts"):
+        assert first[key] == second[key]
+
+
+def test_the_protocol_of_the_settings_is_used_and_named(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES, "evaluation.protocol=thumos")
+    assert metrics["protocol"] == "thumos"
+    assert metrics["class_ap"][0][2] == 1.0
+
+
+def test_without_classes_every_prediction_counts_as_an_action(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES, "dataset.class_agnostic=true")
+    assert metrics["classes"] == ["action"]
+    assert metrics["counts"]["unknown_labels"] == 0
+
+
+def test_a_subset_without_truth_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no ground truth"):
+        measured(tmp_path, LINES, "dataset.evaluation_subset=validation")
