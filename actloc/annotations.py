@@ -19,6 +19,29 @@ from actloc.errors import UserError
 
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
+THUMOS14_CLASSES = {
+    7: "BaseballPitch",
+    9: "BasketballDunk",
+    12: "Billiards",
+    21: "CleanAndJerk",
+    22: "CliffDiving",
+    23: "CricketBowling",
+    24: "CricketShot",
+    26: "Diving",
+    31: "FrisbeeCatch",
+    33: "GolfSwing",
+    36: "HammerThrow",
+    40: "HighJump",
+    45: "JavelinThrow",
+    51: "LongJump",
+    68: "PoleVault",
+    79: "Shotput",
+    85: "SoccerPenalty",
+    92: "TennisSwing",
+    93: "ThrowDiscus",
+    97: "VolleyballSpiking",
+}
+"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
 _SAME_S = 1e-3  # two times closer than this are one
 _SHOWN = 20  # problems in one message
 

@@ -33,6 +33,7 @@ _SECTIONS: dict[str, type[config.Section]] = {
     "training": config.Training,
     "suppression": config.Suppression,
     "evaluation": config.Evaluation,
+    "fusion": config.Fusion,
     "prediction": config.Prediction,
     "machine": config.Machine,
 }
@@ -62,6 +63,7 @@ class Experiment:
     training: config.Training
     suppression: config.Suppression
     evaluation: config.Evaluation
+    fusion: config.Fusion
     prediction: config.Prediction
     machine: config.Machine
 

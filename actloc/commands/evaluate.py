@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from actloc import annotations as annotation_form
 from actloc import console, files
 from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import prediction_files, tables
 from actloc.reports.results import Predictions, Results, write_predictions, write_results
-from actloc.tasks import scoring
+from actloc.tasks import fusion, scoring
 from actloc.tasks.localization import detect, evaluation_source, load_trained, read_annotations
 from actloc.tasks.scoring import Origin
 
@@ -21,6 +22,11 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
         found, origin = _detected(experiment, annotations)
     else:
         found, origin = _read(experiment, annotations, predictions)
+    if experiment.fusion.file is not None:
+        every_class = annotation_form.read(experiment.dataset.annotations_file)
+        found, classifier = fusion.fused(experiment, experiment.fusion.file, every_class, found)
+        origin = replace(origin, classifier=classifier)
+        annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
     subset = experiment.dataset.evaluation_subset
     truth = scoring.truth_of(annotations, subset, scoring.protocol_of(experiment))
     results = scoring.score(experiment, truth, subset, found, origin)
@@ -76,3 +82,5 @@ def _tell(results: Results) -> None:
     if counts.ties:
         console.say(f"{counts.ties} predictions share a score within their class; {results.protocol} orders them.")
     console.result_table(tables.as_rich(tables.map_table([results])))
+    for table in tables.more_tables([results]):
+        console.result_table(tables.as_rich(table))

@@ -72,9 +72,10 @@ def best_f1_thresholds(
 
 def count_ties(predictions: Predictions) -> int:
     """How many predictions share their score with another of their class, so that an order had to be chosen."""
-    pairs = np.stack((predictions.labels.astype(np.float64), predictions.scores), axis=1)
-    _, counts = np.unique(pairs, axis=0, return_counts=True)
-    return int(counts[counts > 1].sum())
+    order = np.lexsort((predictions.scores, predictions.labels))
+    labels, scores = predictions.labels[order], predictions.scores[order]
+    is_same = (labels[1:] == labels[:-1]) & (scores[1:] == scores[:-1])
+    return int(np.sum(np.append(is_same, False) | np.append(False, is_same))) if len(order) else 0
 
 
 def _areas(pairing: Pairing, tiou: float) -> Floats:

@@ -7,32 +7,10 @@ from typing import Annotated
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import files
+from actloc.annotations import THUMOS14_CLASSES
 from actloc.errors import UserError
 from actloc.reports.results import Prediction, Predictions
 
-THUMOS14_CLASSES = {
-    7: "BaseballPitch",
-    9: "BasketballDunk",
-    12: "Billiards",
-    21: "CleanAndJerk",
-    22: "CliffDiving",
-    23: "CricketBowling",
-    24: "CricketShot",
-    26: "Diving",
-    31: "FrisbeeCatch",
-    33: "GolfSwing",
-    36: "HammerThrow",
-    40: "HighJump",
-    45: "JavelinThrow",
-    51: "LongJump",
-    68: "PoleVault",
-    79: "Shotput",
-    85: "SoccerPenalty",
-    92: "TennisSwing",
-    93: "ThrowDiscus",
-    97: "VolleyballSpiking",
-}
-"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
 _SHOWN = 20  # problems in one message
 _TEXT_FIELDS = 5
 

@@ -16,7 +16,16 @@ from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.rows import GroundTruth, Intervals
 from actloc.evaluation.rows import Predictions as PredictionRows
 from actloc.experiment import Experiment
-from actloc.reports.results import Counts, Prediction, Predictions, Results, Threshold, TrueAction, Video
+from actloc.reports.results import (
+    ClassifierRecord,
+    Counts,
+    Prediction,
+    Predictions,
+    Results,
+    Threshold,
+    TrueAction,
+    Video,
+)
 from actloc.tasks.localization import VideoDetections
 
 
@@ -64,6 +73,8 @@ class Origin:
     seed: int | None = None
     missing: tuple[str, ...] = ()
     """Videos without features: their truth counts as missed."""
+    classifier: ClassifierRecord | None = None
+    """What gave the predictions their classes."""
 
 
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
@@ -114,7 +125,19 @@ def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predic
         ],
         counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
+        recall_multiples=list(experiment.evaluation.recall_at),
+        recall=_recall(arrays, rows, experiment),
+        classifier=origin.classifier,
     )
+
+
+def _recall(truth: GroundTruth, predictions: PredictionRows, experiment: Experiment) -> list[list[float | None]]:
+    """Per multiple, per tIoU."""
+    multiples, tious = experiment.evaluation.recall_at, experiment.evaluation.tious
+    if not multiples:
+        return []
+    recall = detection.recall_at(truth, predictions, tious, multiples, protocol_of(experiment)).mean(axis=2)
+    return [[float(value) for value in row] for row in recall.T]
 
 
 def average_map(experiment: Experiment) -> Callable[[Annotations, str, list[VideoDetections]], float]:

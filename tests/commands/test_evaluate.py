@@ -87,3 +87,55 @@ def test_without_classes_every_prediction_counts_as_an_action(tmp_path: Path) ->
 def test_a_subset_without_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no ground truth"):
         measured(tmp_path, LINES, "dataset.evaluation_subset=validation")
+
+
+def scores_file(folder: Path, **results: list[float]) -> str:
+    path = folder / "scores.json"
+    path.write_text(json.dumps({"class": ["run", "jump"], "results": results}))
+    return f"fusion.file={path}"
+
+
+CLASSIFIED = {"a": [0.81, 0.19], "b": [0.4, 0.6], "c": [1.0, 0.0]}
+
+
+def test_fusion_gives_detections_classes_and_tells_what_the_classifier_is_worth(tmp_path: Path) -> None:
+    file = scores_file(tmp_path, **CLASSIFIED)
+    lines = ["a 0 10 action 0.9", "a 20 30 action 0.8", "b 5 9 action 0.5"]
+    metrics = measured(tmp_path, lines, "dataset.class_agnostic=true", file, "fusion.form=cuhk", "fusion.rule=product")
+    assert metrics["classes"] == ["jump", "run"]
+    assert metrics["counts"]["predictions"] == 6
+    assert metrics["classifier"]["top_1"] == 0.5
+    assert metrics["classifier"]["form"] == "cuhk"
+    # with the classes of the truth, jump finds its action second and run its two first and third
+    assert metrics["classifier"]["true_class_mean_ap"][0] == pytest.approx((1 / 2 + (1 + 2 / 3) / 2) / 2)
+    found = json.loads((tmp_path / "ckpt/toy/eval/test/predictions.json").read_text())["results"]["a"]
+    assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
+    assert found[0]["score"] == pytest.approx(0.9 * 0.81)
+    report.run([tmp_path / "ckpt/toy"])
+    assert "true classes (upper bound)" in (tmp_path / "ckpt/toy/report.html").read_text()
+    assert "mAP with true classes" in (tmp_path / "ckpt/toy/tables.csv").read_text()
+
+
+def test_without_a_rule_detections_stay_as_they_are_beside_the_upper_bound(tmp_path: Path) -> None:
+    plain = measured(tmp_path, LINES)
+    compared = measured(tmp_path, LINES, scores_file(tmp_path, **CLASSIFIED), "fusion.rule=none")
+    assert compared["class_ap"] == plain["class_ap"]
+    assert plain["classifier"] is None
+    assert compared["classifier"]["top_1"] == 0.5
+
+
+def test_fusion_names_the_videos_that_the_file_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 videos: b"):
+        measured(tmp_path, LINES, scores_file(tmp_path, a=[0.5, 0.5], c=[0.5, 0.5]))
+
+
+def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
+    lines = ["a 40 50 run 0.9", "a 0 10 run 0.8", "a 20 30 jump 0.8"]
+    metrics = measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
+    assert metrics["recall_multiples"] == [1, 5]
+    assert [row[0] for row in metrics["recall"]] == [0.5, 0.75]
+    assert measured(tmp_path, lines)["recall"] == []
+    measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
+    report.run([tmp_path / "ckpt/toy"])
+    for name in ("report.html", "tables.md", "tables.csv"):
+        assert "Recall" in (tmp_path / "ckpt/toy" / name).read_text()

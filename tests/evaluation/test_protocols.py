@@ -71,3 +71,4 @@ def test_of_equal_scores_the_first_row_goes_first_under_thumos_and_the_last_unde
     assert average_precision(truth, predictions, [0.5], THUMOS).item() == 1.0
     assert average_precision(truth, predictions, [0.5]).item() == 0.5
     assert count_ties(predictions) == 2
+    assert count_ties(predictions_of([])) == 0

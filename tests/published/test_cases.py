@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from actloc.evaluation import class_scores
 from actloc.evaluation.detection import average_precision
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.rows import Predictions
@@ -97,3 +98,16 @@ def test_the_committed_excerpt_of_scnn_is_the_published_file(scnn: tuple[Case, N
     assert scnn[0].predictions == whole.predictions
     assert scnn[0].annotations == whole.annotations
     np.testing.assert_array_equal(scnn[1], cases.scnn_class_ap())
+
+
+@needs_data
+def test_untrimmednet_knows_what_happens_in_the_test_videos_of_thumos14() -> None:
+    path = DATA / "thumos14/untrimmednet_test_scores.npy"
+    annotations = cases.thumos_truth()
+    videos = [video for video in annotations.videos.values() if video.actions]
+    scores = class_scores.read(path, "untrimmednet").aligned(path, annotations.classes, [video.id for video in videos])
+    is_right = [
+        annotations.classes[int(scores[video.id].argmax())] in {action.label for action in video.actions}
+        for video in videos
+    ]
+    assert np.mean(is_right) == pytest.approx(195 / 212)

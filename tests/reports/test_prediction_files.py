@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from actloc.annotations import THUMOS14_CLASSES
 from actloc.errors import UserError
-from actloc.reports.prediction_files import THUMOS14_CLASSES, read
+from actloc.reports.prediction_files import read
 from actloc.reports.results import Prediction
 
 
