@@ -55,7 +55,7 @@ def _detected(experiment: Experiment, annotations: Annotations) -> tuple[Predict
 
 
 def _read(experiment: Experiment, annotations: Annotations, path: Path) -> tuple[Predictions, Origin]:
-    found = prediction_files.read(path)
+    found = prediction_files.read(path, annotations.classes)
     if experiment.dataset.class_agnostic:
         only = annotations.classes[0]
         found = {video_id: [replace(one, label=only) for one in listed] for video_id, listed in found.items()}

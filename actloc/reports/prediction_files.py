@@ -1,6 +1,7 @@
 """Reads predictions that others wrote: ActivityNet's JSON, or THUMOS14's text `video start end class score`."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -30,12 +31,13 @@ class _ActivityNet(_Lenient):
     results: dict[str, list[_Claim]]
 
 
-def read(path: Path) -> Predictions:
+def read(path: Path, classes: Collection[str] = ()) -> Predictions:
     """The predictions of a file by video, each video's in the file's order; raises UserError naming what is wrong.
 
-    A file that ends in `.json` is ActivityNet's, any other is text.
+    A file that ends in `.json` is ActivityNet's, any other is text. There a number is THUMOS14's official one, unless
+    it is the name of one of the dataset's `classes`.
     """
-    return _read_json(path) if path.suffix.lower() == ".json" else _read_text(path)
+    return _read_json(path) if path.suffix.lower() == ".json" else _read_text(path, classes)
 
 
 def _read_json(path: Path) -> Predictions:
@@ -50,7 +52,7 @@ def _read_json(path: Path) -> Predictions:
     }
 
 
-def _read_text(path: Path) -> Predictions:
+def _read_text(path: Path, classes: Collection[str]) -> Predictions:
     found: Predictions = {}
     problems = []
     try:
@@ -61,7 +63,7 @@ def _read_text(path: Path) -> Predictions:
         if not line.strip():
             continue
         try:
-            video_id, prediction = _line(line)
+            video_id, prediction = _line(line, classes)
         except ValueError as error:
             problems.append(f"line {number}: {error}")
             continue
@@ -71,7 +73,7 @@ def _read_text(path: Path) -> Predictions:
     return found
 
 
-def _line(line: str) -> tuple[str, Prediction]:
+def _line(line: str, classes: Collection[str]) -> tuple[str, Prediction]:
     """One row; raises ValueError saying what is wrong with it. A class may have blanks, a video may not."""
     parts = line.split()
     if len(parts) < _TEXT_FIELDS:
@@ -79,11 +81,11 @@ def _line(line: str) -> tuple[str, Prediction]:
     start_s, end_s, score = (float(part) for part in (parts[1], parts[2], parts[-1]))
     if not all(map(math.isfinite, (start_s, end_s, score))):
         raise ValueError("a time or the score is not finite")
-    return parts[0], Prediction(_class_name(" ".join(parts[3:-1])), score, start_s, end_s)
+    return parts[0], Prediction(_class_name(" ".join(parts[3:-1]), classes), score, start_s, end_s)
 
 
-def _class_name(text: str) -> str:
-    if not text.isdigit():
+def _class_name(text: str, classes: Collection[str]) -> str:
+    if text in classes or not text.isdecimal():
         return text
     if int(text) not in THUMOS14_CLASSES:
         raise ValueError(f"{text} is no official class number of THUMOS14 (7, 9, 12, 21 ... 97); write the name")

@@ -23,6 +23,11 @@ def test_thumos_text_may_name_classes_by_official_number_or_by_words(tmp_path: P
     }
 
 
+def test_a_number_that_is_a_class_of_the_dataset_stays_a_number(tmp_path: Path) -> None:
+    path = text(tmp_path / "a.txt", "v 0 1 7 0.5", "v 0 1 9 0.5")
+    assert [one.label for one in read(path, ("7", "8"))["v"]] == ["7", "BasketballDunk"]
+
+
 def test_the_twenty_classes_of_thumos_are_in_alphabetical_order() -> None:
     assert len(THUMOS14_CLASSES) == 20
     assert list(THUMOS14_CLASSES.values()) == sorted(THUMOS14_CLASSES.values())
