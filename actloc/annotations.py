@@ -2,6 +2,7 @@
 
 {"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}} with a video being
 {"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}
+and, where there are any, "ambiguous": [[start, end]].
 
 Reading checks everything and reports every problem at once (spec: reliability, R15).
 """
@@ -18,6 +19,29 @@ from actloc.errors import UserError
 
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
+THUMOS14_CLASSES = {
+    7: "BaseballPitch",
+    9: "BasketballDunk",
+    12: "Billiards",
+    21: "CleanAndJerk",
+    22: "CliffDiving",
+    23: "CricketBowling",
+    24: "CricketShot",
+    26: "Diving",
+    31: "FrisbeeCatch",
+    33: "GolfSwing",
+    36: "HammerThrow",
+    40: "HighJump",
+    45: "JavelinThrow",
+    51: "LongJump",
+    68: "PoleVault",
+    79: "Shotput",
+    85: "SoccerPenalty",
+    92: "TennisSwing",
+    93: "ThrowDiscus",
+    97: "VolleyballSpiking",
+}
+"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
 _SAME_S = 1e-3  # two times closer than this are one
 _LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _SHOWN = 20  # problems in one message
@@ -43,6 +67,8 @@ class AnnotatedVideo:
     fps: float | None = None
     frames: int | None = None
     file: Path | None = None
+    ambiguous: tuple[tuple[float, float], ...] = ()
+    """Seconds in which nobody could tell what happens: no class, but some protocols forgive predictions there."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +204,7 @@ def write(path: Path, annotations: Annotations) -> None:
 def to_text(annotations: Annotations) -> str:
     """The one form as JSON text: the same annotations give the same bytes."""
     number = {name: index for index, name in enumerate(annotations.classes)}
-    database = {}
+    database: dict[str, dict[str, Any]] = {}
     for video in sorted(annotations.videos.values(), key=lambda video: video.id):
         database[video.id] = {
             "subset": video.subset,
@@ -191,6 +217,8 @@ def to_text(annotations: Annotations) -> str:
                 for a in video.actions
             ],
         }
+        if video.ambiguous:
+            database[video.id]["ambiguous"] = [list(interval) for interval in video.ambiguous]
     form = {
         "version": "actloc-1",
         "classes": list(annotations.classes),
@@ -238,18 +266,31 @@ def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo
         fps=_number(where, "fps", entry.get("fps"), problems),
         frames=entry.get("frames") if isinstance(entry.get("frames"), int) else None,
         file=Path(file) if isinstance(file, str) else None,
+        ambiguous=_ambiguous(where, entry.get("ambiguous") or [], problems),
     )
+
+
+def _ambiguous(where: str, listed: Any, problems: list[Problem]) -> tuple[tuple[float, float], ...]:  # Any: unchecked
+    if not isinstance(listed, list) or not all(_is_segment(interval) for interval in listed):
+        problems.append(Problem(where, f"ambiguous: found {listed!r}, expected a list of [start, end] in seconds"))
+        return ()
+    return tuple((float(start), float(end)) for start, end in listed)
+
+
+def _is_segment(value: Any) -> bool:  # Any: not yet checked
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value)
 
 
 def _action(where: str, item: Any, problems: list[Problem]) -> Action | None:  # Any: not yet checked
     segment = item.get("segment") if isinstance(item, dict) else None
-    if not isinstance(segment, list) or len(segment) != 2 or not all(_is_number(end) for end in segment):
+    if not isinstance(item, dict) or not _is_segment(segment):
         problems.append(Problem(where, f"segment: found {segment!r}, expected [start, end] in seconds"))
         return None
     if not isinstance(item.get("label"), str) or not item["label"]:
         problems.append(Problem(where, f"label: found {item.get('label')!r}, expected a name"))
         return None
-    return Action(float(segment[0]), float(segment[1]), item["label"])
+    start_s, end_s = item["segment"]
+    return Action(float(start_s), float(end_s), item["label"])
 
 
 def _number(where: str, key: str, value: Any, problems: list[Problem]) -> float | None:  # Any: not yet checked

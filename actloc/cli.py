@@ -196,12 +196,22 @@ def train(
     epilog=_examples(
         "actloc eval sample_efficientnet_actionformer",
         "actloc eval ckpt/sample_efficientnet_actionformer evaluation.weights=raw",
+        "actloc eval sample_efficientnet_actionformer --predictions "
+        "ckpt/sample_efficientnet_actionformer/eval/test/predictions.json",
     ),
 )
-def evaluate(config: ConfigOrRunArgument, overrides: Overrides = None, json: Json = False) -> None:
-    """Score a trained run: metrics.json and predictions.json."""
+def evaluate(
+    config: ConfigOrRunArgument,
+    overrides: Overrides = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score this file, without a model: ActivityNet's JSON, or `video start end class score`."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score a trained run, or a file of predictions: metrics.json and predictions.json."""
 
-    _run("evaluate", config, overrides, as_json=json)
+    _run("evaluate", config, overrides, as_json=json, predictions=predictions)
 
 
 @app.command(

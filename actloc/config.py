@@ -17,6 +17,12 @@ from pydantic import (
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+ProtocolName = Literal[
+    "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
+]
+
+ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
+FusionRule = Literal["product", "sqrt", "none"]
 
 
 class Section(BaseModel):
@@ -117,6 +123,9 @@ class Training(Section):
 class Evaluation(Section):
     """How predictions are scored."""
 
+    protocol: ProtocolName = "actionformer"
+    """Whose rules count: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
+    QVHighlights', or THUMOS14's with or without its Ambiguous intervals."""
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights: Literal["averaged", "raw"] = "averaged"
@@ -125,6 +134,9 @@ class Evaluation(Section):
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
     threshold_tiou: OpenFraction = 0.5
     """The overlap at which `eval` looks for each class's score threshold of best F1."""
+    recall_at: tuple[PositiveInt, ...] = ()
+    """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
+    n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
 
 
 class Prediction(Section):
@@ -177,6 +189,22 @@ class InputPath:
     def exists(self, path: Path) -> bool:
         """Whether the path is there and of this kind."""
         return path.is_file() if self.kind == "file" else path.is_dir()
+
+
+class Fusion(Section):
+    """Class scores of whole videos by another classifier, joined with detections when they are scored."""
+
+    file: Annotated[Path | None, InputPath("file")] = None
+    """The file of class scores; without one there is no fusion."""
+    form: ScoreForm = "plain"
+    """CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a plain JSON
+    {"classes": [...], "results": {video: [scores]}}."""
+    rule: FusionRule = "sqrt"
+    """A fused score is the product of both, its square root, or the detection's own with its own class."""
+    top_k: PositiveInt = 2
+    """Classes of a video that each of its detections gets."""
+    most_detections: PositiveInt = 200
+    """Detections of a video that are kept, best first."""
 
 
 InputFile = Annotated[Path, InputPath("file")]

@@ -33,6 +33,7 @@ _SECTIONS: dict[str, type[config.Section]] = {
     "training": config.Training,
     "suppression": config.Suppression,
     "evaluation": config.Evaluation,
+    "fusion": config.Fusion,
     "prediction": config.Prediction,
     "machine": config.Machine,
 }
@@ -65,6 +66,7 @@ class Experiment:
     training: config.Training
     suppression: config.Suppression
     evaluation: config.Evaluation
+    fusion: config.Fusion
     prediction: config.Prediction
     machine: config.Machine
     overrides: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ def entry(*actions: tuple[Any, Any, str], subset: str = "train", duration: Any =
 def test_writing_and_reading_gives_the_same_annotations(tmp_path: Path) -> None:
     videos = {
         "a": AnnotatedVideo("a", "train", (Action(0.5, 2.25, "run"),), 10.0, 30.0, 300, Path("videos/a.mp4")),
-        "b ü": AnnotatedVideo("b ü", "test"),
+        "b ü": AnnotatedVideo("b ü", "test", ambiguous=((1.0, 2.5), (3.0, 4.0))),
     }
     annotations = Annotations(("jump", "run"), videos)
     form.write(tmp_path / "a.json", annotations)

@@ -1,35 +1,35 @@
-"""`actloc eval CONFIG_OR_RUN`: scores a trained run and stores metrics.json and predictions.json."""
+"""`actloc eval CONFIG_OR_RUN`: scores a trained run, or a file of predictions, and stores metrics and predictions."""
 
-from actloc import console
+from dataclasses import replace
+from pathlib import Path
+
+from actloc import annotations as annotation_form
+from actloc import console, files
+from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
-from actloc.reports import tables
-from actloc.reports.results import Results, write_predictions, write_results
-from actloc.tasks import scoring
+from actloc.reports import prediction_files, tables
+from actloc.reports.results import Predictions, Results, write_predictions, write_results
+from actloc.tasks import fusion, scoring
 from actloc.tasks.localization import detect, evaluation_source, load_trained, read_annotations
+from actloc.tasks.scoring import Origin
 
 
-def run(experiment: Experiment) -> int:
-    """Detects, scores, writes, prints the table; raises UserError if the subset has no truth."""
+def run(experiment: Experiment, predictions: Path | None = None) -> int:
+    """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no truth."""
     annotations = read_annotations(experiment)
-    trained = load_trained(experiment)
-    if trained.classes != annotations.classes:
-        raise UserError(
-            f"The run was trained on the classes {', '.join(trained.classes)}.",
-            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
-            "Evaluate on the annotations the run was trained with, or train again.",
-        )
-    source = evaluation_source(experiment, annotations)
-    found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
+    if predictions is None:
+        found, origin = _detected(experiment, annotations)
+    else:
+        found, origin = _read(experiment, annotations, predictions)
+    if experiment.fusion.file is not None:
+        every_class = annotation_form.read(experiment.dataset.annotations_file)
+        found, classifier = fusion.fused(experiment, experiment.fusion.file, every_class, found)
+        origin = replace(origin, classifier=classifier)
+        annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
     subset = experiment.dataset.evaluation_subset
-    results = scoring.score(
-        experiment,
-        scoring.truth_of(annotations, subset),
-        subset,
-        found,
-        checkpoint=trained.checkpoint,
-        missing=[video.id for video in source.missing],
-    )
+    truth = scoring.truth_of(annotations, subset, scoring.protocol_of(experiment))
+    results = scoring.score(experiment, truth, subset, found, origin)
     folder = scoring.results_folder(experiment)
     write_predictions(folder, found)
     path = write_results(folder, results)
@@ -40,6 +40,28 @@ def run(experiment: Experiment) -> int:
     return 0
 
 
+def _detected(experiment: Experiment, annotations: Annotations) -> tuple[Predictions, Origin]:
+    trained = load_trained(experiment)
+    if trained.classes != annotations.classes:
+        raise UserError(
+            f"The run was trained on the classes {', '.join(trained.classes)}.",
+            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
+            "Evaluate on the annotations the run was trained with, or train again.",
+        )
+    source = evaluation_source(experiment, annotations)
+    found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
+    missing = tuple(video.id for video in source.missing)
+    return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
+
+
+def _read(experiment: Experiment, annotations: Annotations, path: Path) -> tuple[Predictions, Origin]:
+    found = prediction_files.read(path, annotations.classes)
+    if experiment.dataset.class_agnostic:
+        only = annotations.classes[0]
+        found = {video_id: [replace(one, label=only) for one in listed] for video_id, listed in found.items()}
+    return found, Origin(f"predictions {path.name}, sha256 {files.sha256_of_file(path)[:12]}")
+
+
 def _tell(results: Results) -> None:
     counts = results.counts
     if counts.videos_without_predictions:
@@ -48,4 +70,17 @@ def _tell(results: Results) -> None:
             f"{len(counts.videos_without_predictions)} videos have no predictions ({names}); "
             f"their {counts.truths_missed_there} actions count as missed"
         )
+    if counts.predictions_of_unknown_videos:
+        names = ", ".join(counts.names["videos of unknown predictions"][:10])
+        console.warn(
+            f"{counts.predictions_of_unknown_videos} predictions of videos outside the subset are false: {names}"
+        )
+    if counts.unknown_labels:
+        console.warn(
+            f"{counts.unknown_labels} predictions have labels that the dataset does not know; they are left out"
+        )
+    if counts.ties:
+        console.say(f"{counts.ties} predictions share a score within their class; {results.protocol} orders them.")
     console.result_table(tables.as_rich(tables.map_table([results])))
+    for table in tables.more_tables([results]):
+        console.result_table(tables.as_rich(table))

@@ -7,7 +7,7 @@ from actloc import console, files
 from actloc.errors import UserError
 from actloc.reports.html import report_page
 from actloc.reports.runs import Evaluation, read_run
-from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison, class_table, map_table
+from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison, class_table, map_table, more_tables
 
 
 def run(run_folders: list[Path], *, output: Path | None = None) -> int:
@@ -19,7 +19,9 @@ def run(run_folders: list[Path], *, output: Path | None = None) -> int:
         )
     evaluations = [evaluation for run_folder in run_folders for evaluation in read_run(run_folder)]
     written = write_report(folder, evaluations)
-    console.result_table(as_rich(map_table([evaluation.results for evaluation in evaluations])))
+    runs = [evaluation.results for evaluation in evaluations]
+    for table in [map_table(runs), *more_tables(runs)]:
+        console.result_table(as_rich(table))
     for path in written:
         console.say(f"Wrote {path}")
     console.say(f"Next: open {written[0]} in a browser; it needs no network.")
@@ -33,7 +35,7 @@ def write_report(folder: Path, evaluations: Sequence[Evaluation]) -> list[Path]:
     per_class = class_table(runs[0]) if len(runs) == 1 else class_comparison(runs)
     contents = {
         "report.html": report_page(evaluations),
-        "tables.md": f"{as_markdown(map_table(runs))}\n{as_markdown(per_class)}",
+        "tables.md": "\n".join(as_markdown(table) for table in [map_table(runs), *more_tables(runs), per_class]),
         "tables.csv": as_csv(runs),
     }
     for name, content in contents.items():

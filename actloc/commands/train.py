@@ -16,6 +16,8 @@ from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.trainer import Trainer
 
+_OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
+"""What may stand in a folder before its run begins: a kill at the very start, or predictions scored without a run."""
 _FIRST, _FINISHED = "environment.json", "finished.json"
 
 
@@ -41,8 +43,7 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
 
 def _refuse_foreign_folder(folder: Path) -> None:
     """Nothing is written into, or emptied of, a folder that holds something else than a run."""
-    # environment.json is written first: alone it is a run that was killed at its very beginning
-    foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name != _FIRST and path.name[0] != "."]
+    foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name not in _OURS and path.name[0] != "."]
     if foreign and not is_run(folder):
         raise UserError(
             f"{folder} exists and is not a run.",

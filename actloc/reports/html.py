@@ -18,7 +18,7 @@ from actloc.reports import figures, text, timelines
 from actloc.reports.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.reports.results import Predictions, Results, Video
 from actloc.reports.runs import Evaluation
-from actloc.reports.tables import Published, Table, class_comparison, map_table, mean, run_names
+from actloc.reports.tables import Published, Table, class_comparison, map_table, mean, more_tables, run_names
 
 MOST_TIMELINES = 40
 """Videos drawn per run, about 1.5 MB of page; the others stand in a table."""
@@ -55,6 +55,7 @@ class RunView:
     results: Results
     facts: list[tuple[str, str]]
     omissions: list[Omission]
+    tables: list[Table]
     classes: list[ClassLine]
     lengths: figures.Lengths | None
     timelines: list[timelines.Timeline]
@@ -72,7 +73,7 @@ def report_page(evaluations: Sequence[Evaluation], published: Sequence[Published
     if len(runs) + len(published) > 1:
         tables.append(map_table(runs, published))
     if len(runs) > 1:
-        tables.append(class_comparison(runs))
+        tables += [*more_tables(runs), class_comparison(runs)]
     views = [
         _view(f"run-{number}", name, evaluation)
         for number, (name, evaluation) in enumerate(zip(run_names(runs), evaluations, strict=True), start=1)
@@ -152,6 +153,7 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
         results=results,
         facts=_facts(results),
         omissions=_omissions(results),
+        tables=more_tables([results]),
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
         timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
@@ -165,10 +167,11 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     unknown = "not recorded"
+    weights = f", {results.weights} weights" if results.weights else ""
     return [
         ("Data", f"{results.dataset}, {results.subset}"),
         ("Protocol", results.protocol),
-        ("Checkpoint", f"{results.checkpoint}, {results.weights} weights"),
+        ("Checkpoint", f"{results.checkpoint}{weights}"),
         ("Seed", unknown if results.seed is None else str(results.seed)),
         ("Commit", results.commit or unknown),
         ("Machine", results.machine),
@@ -189,6 +192,7 @@ def _omissions(results: Results) -> list[Omission]:
         Omission("predictions of unknown videos", counts.predictions_of_unknown_videos, []),
         Omission("predictions with unknown labels", counts.unknown_labels, []),
         Omission("duplicates removed", counts.duplicates_removed, []),
+        Omission("predictions whose score another of their class shares", counts.ties, []),
         *(Omission(what, count, []) for what, count in counts.dropped.items()),
         *(Omission(what, len(names), names) for what, names in counts.names.items()),
     ]

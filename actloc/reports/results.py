@@ -67,10 +67,26 @@ class Counts(Record):
     predictions_of_unknown_videos: NonNegativeInt = 0
     unknown_labels: NonNegativeInt = 0
     duplicates_removed: NonNegativeInt = 0
+    ties: NonNegativeInt = 0
+    """Predictions that share their score with another of their class: the protocol chose their order."""
     dropped: dict[str, NonNegativeInt] = {}
     """Whatever else was left out, and how many: `{"predictions of zero length": 3}`."""
     names: dict[str, list[str]] = {}
     """The names behind a count, by a heading for people: `{"videos of unknown predictions": ["v_1"]}`."""
+
+
+class ClassifierRecord(Record):
+    """The classifier of whole videos that gave detections their classes, and what it is worth by itself."""
+
+    file: str
+    sha256: str
+    form: str
+    rule: str
+    top_k: NonNegativeInt
+    top_1: Fraction | None
+    """Share of videos whose best class is one of their true ones."""
+    true_class_mean_ap: list[Fraction | None]
+    """Per tIoU, the mAP of the same detections with the true classes of their video, as a perfect classifier would."""
 
 
 class Results(Record):
@@ -83,7 +99,9 @@ class Results(Record):
     protocol: str
     seed: int | None
     checkpoint: str
-    weights: Literal["averaged", "raw"]
+    """Its name, or the file that the predictions were read from."""
+    weights: Literal["averaged", "raw"] | None
+    """None where predictions were read from a file."""
     commit: str | None
     machine: str
     version: str
@@ -102,14 +120,26 @@ class Results(Record):
     """Per class."""
     counts: Counts
     videos: list[Video]
+    recall_multiples: list[NonNegativeInt] = []
+    """k of each Recall@kx that was measured."""
+    recall: list[list[Fraction | None]] = []
+    """Per k, per tIoU: the mean over classes."""
+    classifier: ClassifierRecord | None = None
+    """None where detections keep their own classes and nothing was compared."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:
         for name in ("class_ap", "truth_per_class", "thresholds"):
             if len(getattr(self, name)) != len(self.classes):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries for {len(self.classes)} classes")
-        if any(len(row) != len(self.tious) for row in [self.mean_ap, *self.class_ap]):
-            raise ValueError(f"mean_ap and each row of class_ap need one entry for each of {len(self.tious)} tIoUs")
+        if len(self.recall) != len(self.recall_multiples):
+            raise ValueError(f"recall has {len(self.recall)} rows for {len(self.recall_multiples)} multiples")
+        rows = [self.mean_ap, *self.class_ap, *self.recall]
+        rows += [self.classifier.true_class_mean_ap] if self.classifier else []
+        if any(len(row) != len(self.tious) for row in rows):
+            raise ValueError(
+                f"mean_ap and each row of AP and recall need one entry for each of {len(self.tious)} tIoUs"
+            )
         return self
 
     def score_thresholds(self) -> dict[str, float | None]:

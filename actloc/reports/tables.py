@@ -70,6 +70,58 @@ def map_table(runs: Sequence[Results], published: Sequence[Published] = ()) -> T
     )
 
 
+def more_tables(runs: Sequence[Results]) -> list[Table]:
+    """Tables of what only some runs measure: Recall@kx, and what their classifier of whole videos is worth."""
+    recalled = [run for run in runs if run.recall]
+    classified = [run for run in runs if run.classifier]
+    return [*([recall_table(recalled)] if recalled else []), *([classifier_table(classified)] if classified else [])]
+
+
+def recall_table(runs: Sequence[Results]) -> Table:
+    """Recall@kx per tIoU and on average, a row for each run and k."""
+    names = run_names(runs)
+    return _by_tiou_table(
+        "Recall in percent of the best k * n predictions (Recall@kx)",
+        ["run", "measure"],
+        [
+            ([name, f"Recall@{multiple}x"], run.tious, row)
+            for name, run in zip(names, runs, strict=True)
+            for multiple, row in zip(run.recall_multiples, run.recall, strict=True)
+        ],
+    )
+
+
+def classifier_table(runs: Sequence[Results]) -> Table:
+    """Fused mAP beside the mAP with true classes, and how often the classifier alone is right."""
+    rows = []
+    for name, run in zip(run_names(runs), runs, strict=True):
+        if run.classifier is not None:
+            about = run.classifier
+            text = f"{about.file}, {about.rule}, top {about.top_k}"
+            rows.append(([name, text, percent(about.top_1)], run.tious, run.mean_ap))
+            rows.append(([name, "true classes (upper bound)", percent(1.0)], run.tious, about.true_class_mean_ap))
+    return _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "video top-1"], rows)
+
+
+def _by_tiou_table(
+    title: str, names: list[str], rows: Sequence[tuple[list[str], Sequence[float], Sequence[float | None]]]
+) -> Table:
+    tious = sorted({tiou for _, measured, values in rows for tiou in _by_tiou(measured, values)})
+    return Table(
+        title=title,
+        columns=[*names, *(threshold(tiou) for tiou in tious), "average"],
+        num_names=len(names),
+        rows=[
+            [
+                *map(Cell, texts),
+                *_cells([*(_by_tiou(measured, values).get(tiou) for tiou in tious), mean(values)], mark=False),
+            ]
+            for texts, measured, values in rows
+        ],
+        caption=[],
+    )
+
+
 def class_table(run: Results) -> Table:
     """AP of each class per tIoU and on average, best class first; classes nobody measured come last."""
     averages = [mean(row) for row in run.class_ap]
@@ -213,9 +265,13 @@ def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
 
 def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
-    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights]
+    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights or ""]
     source += [seed, commit, run.machine]
     yield [*source, "mAP", "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
+    more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
+    more += [("mAP with true classes", run.classifier.true_class_mean_ap)] if run.classifier else []
+    for measure, row in more:
+        yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, row), mean(row)
     for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):
         yield [*source, "AP", label, str(truths)], _by_tiou(run.tious, row), mean(row)
 

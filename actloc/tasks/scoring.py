@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,13 +13,21 @@ from actloc import annotations as annotation_form
 from actloc import files, provenance
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import detection
-from actloc.evaluation.detection import GroundTruth
+from actloc.evaluation.protocols import PROTOCOLS, Protocol
+from actloc.evaluation.rows import GroundTruth, Intervals
+from actloc.evaluation.rows import Predictions as PredictionRows
 from actloc.experiment import Experiment
-from actloc.reports.results import Counts, Prediction, Predictions, Results, Threshold, TrueAction, Video
+from actloc.reports.results import (
+    ClassifierRecord,
+    Counts,
+    Prediction,
+    Predictions,
+    Results,
+    Threshold,
+    TrueAction,
+    Video,
+)
 from actloc.tasks.localization import VideoDetections
-
-PROTOCOL = "actionformer"
-"""Repeated truth is dropped, AP is the area under the monotone curve, of equal scores the later row goes first."""
 
 
 def results_folder(experiment: Experiment) -> Path:
@@ -59,42 +68,51 @@ class Truth:
     classes: tuple[str, ...]
 
     @property
-    def video_number(self) -> dict[str, int]:
-        """Row of each video."""
-        return {video.id: number for number, video in enumerate(self.videos)}
-
-    @property
     def class_number(self) -> dict[str, int]:
         """Number of each class."""
         return {name: number for number, name in enumerate(self.classes)}
 
 
-def truth_of(annotations: Annotations, subset: str) -> Truth:
-    """The subset's truth without repeats and actions under 1 ms."""
+@dataclass(frozen=True)
+class Origin:
+    """Where predictions come from: a checkpoint, or a file, which has neither weights nor a seed."""
+
+    name: str
+    weights: Literal["averaged", "raw"] | None = None
+    seed: int | None = None
+    missing: tuple[str, ...] = ()
+    """Videos without features: their truth counts as missed."""
+    classifier: ClassifierRecord | None = None
+    """What gave the predictions their classes."""
+
+
+def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
+    """The subset's truth, without repeats and actions under 1 ms where the protocol says so."""
     videos = annotations.of_subset(subset)
-    actions = {video.id: annotation_form.without_duplicates(video.actions) for video in videos}
+    actions = {
+        video.id: annotation_form.without_duplicates(video.actions) if protocol.drops_repeats else video.actions
+        for video in videos
+    }
     return Truth(videos, actions, annotations.classes)
 
 
-def score(
-    experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, *, checkpoint: str, missing: list[str]
-) -> Results:
-    """Everything `eval` measures. `missing` names videos without features: their truth counts as missed."""
-    tious = experiment.evaluation.tious
-    arrays, rows = _truth_arrays(truth), _prediction_rows(truth, predictions)
-    ap = detection.average_precision(arrays, rows, tious)
+def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, origin: Origin) -> Results:
+    """Everything `eval` measures."""
+    tious, protocol = experiment.evaluation.tious, protocol_of(experiment)
+    arrays, rows = to_rows(truth, predictions, protocol)
+    ap = detection.average_precision(arrays, rows, tious, protocol)
     present = {int(label): column for column, label in enumerate(arrays.classes)}
-    thresholds = detection.best_f1_thresholds(arrays, rows, experiment.evaluation.threshold_tiou)
+    thresholds = detection.best_f1_thresholds(arrays, rows, experiment.evaluation.threshold_tiou, protocol)
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
     return Results(
         name=experiment.run.name,
         dataset=experiment.dataset.name,
         subset=subset,
-        protocol=PROTOCOL,
-        seed=experiment.run.seed,
-        checkpoint=checkpoint,
-        weights=experiment.evaluation.weights,
+        protocol=experiment.evaluation.protocol,
+        seed=origin.seed,
+        checkpoint=origin.name,
+        weights=origin.weights,
         commit=provenance.commit(),
         machine=provenance.machine(),
         version=actloc.__version__,
@@ -114,50 +132,81 @@ def score(
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, missing),
+        counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
+        recall_multiples=list(experiment.evaluation.recall_at),
+        recall=_recall(arrays, rows, experiment),
+        classifier=origin.classifier,
     )
+
+
+def _recall(truth: GroundTruth, predictions: PredictionRows, experiment: Experiment) -> list[list[float | None]]:
+    """Per multiple, per tIoU."""
+    multiples, tious = experiment.evaluation.recall_at, experiment.evaluation.tious
+    if not multiples:
+        return []
+    recall = detection.recall_at(truth, predictions, tious, multiples, protocol_of(experiment)).mean(axis=2)
+    return [[float(value) for value in row] for row in recall.T]
 
 
 def average_map(experiment: Experiment) -> Callable[[Annotations, str, list[VideoDetections]], float]:
     """The average mAP of detections on a subset, for validation while training."""
 
     def measure(annotations: Annotations, subset: str, found: list[VideoDetections]) -> float:
-        truth = truth_of(annotations, subset)
-        rows = _prediction_rows(truth, to_predictions(found, annotations.classes))
-        return float(detection.average_precision(_truth_arrays(truth), rows, experiment.evaluation.tious).mean())
+        protocol = protocol_of(experiment)
+        truth = truth_of(annotations, subset, protocol)
+        arrays, rows = to_rows(truth, to_predictions(found, annotations.classes), protocol)
+        return float(detection.average_precision(arrays, rows, experiment.evaluation.tious, protocol).mean())
 
     return measure
 
 
-def _truth_arrays(truth: Truth) -> GroundTruth:
-    number, class_number = truth.video_number, truth.class_number
+def protocol_of(experiment: Experiment) -> Protocol:
+    """The rules that `evaluation.protocol` names."""
+    return PROTOCOLS[experiment.evaluation.protocol]
+
+
+def to_rows(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[GroundTruth, PredictionRows]:
+    """Both sides as numbers. Predictions of videos that are not in the subset stay: they are false."""
+    ids = sorted({*truth.actions, *predictions})
+    number = {video_id: place for place, video_id in enumerate(ids)}
+    return _truth_rows(truth, number), _prediction_rows(truth, predictions, protocol, number)
+
+
+def _truth_rows(truth: Truth, number: dict[str, int]) -> GroundTruth:
     rows = [
-        (number[video_id], action.start_s, action.end_s, class_number[action.label])
+        (number[video_id], action.start_s, action.end_s, truth.class_number[action.label])
         for video_id, actions in truth.actions.items()
         for action in actions
     ]
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return GroundTruth(columns[:, 0].astype(np.int64), columns[:, 1], columns[:, 2], columns[:, 3].astype(np.int64))
+    ambiguous = [(number[video.id], *interval) for video in truth.videos for interval in video.ambiguous]
+    videos, starts, ends, labels = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    unclear = np.array(ambiguous, dtype=np.float64).reshape(-1, 3).T
+    intervals = Intervals(unclear[0].astype(np.int64), unclear[1], unclear[2])
+    return GroundTruth(videos.astype(np.int64), starts, ends, labels.astype(np.int64), intervals)
 
 
-def _prediction_rows(truth: Truth, predictions: Predictions) -> detection.Predictions:
-    """Rows sorted by video, class, start and end, so that the order of a file changes nothing (R20)."""
-    number, class_number = truth.video_number, truth.class_number
+def _prediction_rows(
+    truth: Truth, predictions: Predictions, protocol: Protocol, number: dict[str, int]
+) -> PredictionRows:
+    """Rows in the order that decides ties: wholly sorted, so that a file's own changes nothing (R20), or only by video.
+
+    Labels that are no class of the dataset are left out.
+    """
+    class_number = truth.class_number
     rows = [
         (number[video_id], class_number[one.label], one.start_s, one.end_s, one.score)
         for video_id, listed in predictions.items()
         for one in listed
-        if video_id in number and one.label in class_number
+        if one.label in class_number
     ]
-    columns = np.array(sorted(rows), dtype=np.float64).reshape(-1, 5)
-    labels = columns[:, 1].astype(np.int64)
-    videos = columns[:, 0].astype(np.int64)
-    return detection.Predictions(videos, columns[:, 2], columns[:, 3], labels, columns[:, 4])
+    rows = sorted(rows) if protocol.ties == "last_sorted" else sorted(rows, key=lambda row: row[0])
+    videos, labels, starts, ends, scores = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    return PredictionRows(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
 
 
-def _counts(truth: Truth, predictions: Predictions, missing: list[str]) -> Counts:
-    known, classes = truth.video_number, set(truth.classes)
+def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
+    known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
     return Counts(
@@ -166,9 +215,10 @@ def _counts(truth: Truth, predictions: Predictions, missing: list[str]) -> Count
         predictions=sum(len(listed) for listed in predictions.values()),
         videos_without_predictions=empty,
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
-        videos_without_features=missing,
+        videos_without_features=list(missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
+        ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
         names={"videos of unknown predictions": unknown_videos} if unknown_videos else {},
     )

@@ -9,14 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actloc.errors import UserError
-from actloc.evaluation import detection
-from actloc.evaluation.detection import (
-    GroundTruth,
-    Predictions,
-    average_precision,
-    best_f1_thresholds,
-    recall_at,
-)
+from actloc.evaluation import pairing
+from actloc.evaluation.detection import average_precision, best_f1_thresholds, recall_at
+from actloc.evaluation.protocols import PROTOCOLS
+from actloc.evaluation.rows import GroundTruth, Predictions
 from tests.golden.cases import GOLDEN, counted_rows
 
 FACTS = json.loads((GOLDEN / "evaluator.json").read_text())
@@ -130,7 +126,7 @@ def test_the_order_of_predictions_does_not_matter(truth: GroundTruth, rows: list
 def test_bounding_the_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     facts, _, truth, predictions = official("basic")
     whole = average_precision(truth, predictions, facts["tiou"])
-    monkeypatch.setattr(detection, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(pairing, "PAIRS_AT_ONCE", 3)
     np.testing.assert_array_equal(average_precision(truth, predictions, facts["tiou"]), whole)
 
 
@@ -158,7 +154,8 @@ def test_the_official_collision_of_unknown_labels_can_be_had() -> None:
     truth = truth_of([(0, 0, 10, 0), (0, 20, 30, 2), (0, 40, 50, 5)])
     predictions = predictions_of([(0, 20, 30, 1, 0.9)])  # label 1 is the column of class 2
     assert average_precision(truth, predictions, [0.5]).tolist() == [[0, 0, 0]]
-    assert average_precision(truth, predictions, [0.5], collide_unknown_labels=True).tolist() == [[0, 1, 0]]
+    colliding = PROTOCOLS["actionformer_collisions"]
+    assert average_precision(truth, predictions, [0.5], colliding).tolist() == [[0, 1, 0]]
 
 
 def test_the_threshold_of_best_f1_takes_all_predictions_of_a_score() -> None:

@@ -1,0 +1,141 @@
+"""`actloc eval --predictions`: no model, no features, only annotations and a file."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actloc import annotations as form
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.commands import evaluate, report
+from actloc.errors import UserError
+from actloc.experiment import Experiment, load
+
+CONFIG = """\
+dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
+features: {name: stored, path: nowhere, fps: 4, clip_frames: 1, stride_frames: 1}
+detector: {name: actionformer}
+run: {folder: FOLDER/ckpt}
+"""
+VIDEOS = {
+    "a": AnnotatedVideo("a", "test", (Action(0, 10, "run"), Action(20, 30, "jump")), 60.0),
+    "b": AnnotatedVideo("b", "test", (Action(5, 9, "run"),), 60.0),
+    "c": AnnotatedVideo("c", "train", (Action(5, 9, "run"),), 60.0),
+}
+LINES = ["a 0 10 run 0.9", "a 20 30 jump 0.8", "a 21 40 jump 0.8", "c 5 9 run 0.95", "a 0 1 fly 0.5"]
+
+
+def experiment(folder: Path, *overrides: str) -> Experiment:
+    form.write(folder / "annotations.json", Annotations(("jump", "run"), VIDEOS))
+    (folder / "toy.yaml").write_text(CONFIG.replace("FOLDER", str(folder)))
+    return load(str(folder / "toy.yaml"), list(overrides))
+
+
+def measured(folder: Path, lines: list[str], *overrides: str) -> dict[str, Any]:
+    path = folder / "found.txt"
+    path.write_text("\n".join(lines))
+    assert evaluate.run(experiment(folder, *overrides), predictions=path) == 0
+    metrics: dict[str, Any] = json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())
+    return metrics
+
+
+def test_a_file_is_scored_without_a_model_and_says_what_it_is(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES)
+    # of jump's two equal scores the later row, 21-40 s, goes first; run is preceded by a false one of video c
+    assert [row[2] for row in metrics["class_ap"]] == [0.5, 0.25]
+    assert metrics["protocol"] == "actionformer"
+    assert metrics["checkpoint"].startswith("predictions found.txt, sha256 ")
+    assert metrics["weights"] is metrics["seed"] is None
+    counts = metrics["counts"]
+    assert counts["predictions"] == 5
+    assert counts["predictions_of_unknown_videos"] == 1
+    assert counts["unknown_labels"] == 1
+    assert counts["ties"] == 2
+    assert counts["videos_without_predictions"] == ["b"]
+
+
+def test_a_report_can_be_made_of_it(tmp_path: Path) -> None:
+    measured(tmp_path, LINES)
+    assert report.run([tmp_path / "ckpt/toy"]) == 0
+    assert "predictions found.txt" in (tmp_path / "ckpt/toy/report.html").read_text()
+
+
+def test_shuffling_the_file_changes_no_metric(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    lines = [
+        f"{draw.choice('abc')} {i % 9} {i % 9 + i % 4 + 1} {draw.choice(['run', 'jump'])} 0.{i % 5}" for i in range(90)
+    ]
+    first, second = (measured(tmp_path, order) for order in (lines, draw.sample(lines, len(lines))))
+    for key in ("class_ap", "mean_ap", "thresholds", "counts"):
+        assert first[key] == second[key]
+
+
+def test_the_protocol_of_the_settings_is_used_and_named(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES, "evaluation.protocol=thumos")
+    assert metrics["protocol"] == "thumos"
+    assert metrics["class_ap"][0][2] == 1.0
+
+
+def test_without_classes_every_prediction_counts_as_an_action(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES, "dataset.class_agnostic=true")
+    assert metrics["classes"] == ["action"]
+    assert metrics["counts"]["unknown_labels"] == 0
+
+
+def test_a_subset_without_truth_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no ground truth"):
+        measured(tmp_path, LINES, "dataset.evaluation_subset=validation")
+
+
+def scores_file(folder: Path, **results: list[float]) -> str:
+    path = folder / "scores.json"
+    path.write_text(json.dumps({"class": ["run", "jump"], "results": results}))
+    return f"fusion.file={path}"
+
+
+CLASSIFIED = {"a": [0.81, 0.19], "b": [0.4, 0.6], "c": [1.0, 0.0]}
+
+
+def test_fusion_gives_detections_classes_and_tells_what_the_classifier_is_worth(tmp_path: Path) -> None:
+    file = scores_file(tmp_path, **CLASSIFIED)
+    lines = ["a 0 10 action 0.9", "a 20 30 action 0.8", "b 5 9 action 0.5"]
+    metrics = measured(tmp_path, lines, "dataset.class_agnostic=true", file, "fusion.form=cuhk", "fusion.rule=product")
+    assert metrics["classes"] == ["jump", "run"]
+    assert metrics["counts"]["predictions"] == 6
+    assert metrics["classifier"]["top_1"] == 0.5
+    assert metrics["classifier"]["form"] == "cuhk"
+    # with the classes of the truth, jump finds its action second and run its two first and third
+    assert metrics["classifier"]["true_class_mean_ap"][0] == pytest.approx((1 / 2 + (1 + 2 / 3) / 2) / 2)
+    found = json.loads((tmp_path / "ckpt/toy/eval/test/predictions.json").read_text())["results"]["a"]
+    assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
+    assert found[0]["score"] == pytest.approx(0.9 * 0.81)
+    report.run([tmp_path / "ckpt/toy"])
+    assert "true classes (upper bound)" in (tmp_path / "ckpt/toy/report.html").read_text()
+    assert "mAP with true classes" in (tmp_path / "ckpt/toy/tables.csv").read_text()
+
+
+def test_without_a_rule_detections_stay_as_they_are_beside_the_upper_bound(tmp_path: Path) -> None:
+    plain = measured(tmp_path, LINES)
+    compared = measured(tmp_path, LINES, scores_file(tmp_path, **CLASSIFIED), "fusion.rule=none")
+    assert compared["class_ap"] == plain["class_ap"]
+    assert plain["classifier"] is None
+    assert compared["classifier"]["top_1"] == 0.5
+
+
+def test_fusion_names_the_videos_that_the_file_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 videos: b"):
+        measured(tmp_path, LINES, scores_file(tmp_path, a=[0.5, 0.5], c=[0.5, 0.5]))
+
+
+def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
+    lines = ["a 40 50 run 0.9", "a 0 10 run 0.8", "a 20 30 jump 0.8"]
+    metrics = measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
+    assert metrics["recall_multiples"] == [1, 5]
+    assert [row[0] for row in metrics["recall"]] == [0.5, 0.75]
+    assert measured(tmp_path, lines)["recall"] == []
+    measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
+    report.run([tmp_path / "ckpt/toy"])
+    for name in ("report.html", "tables.md", "tables.csv"):
+        assert "Recall" in (tmp_path / "ckpt/toy" / name).read_text()
