@@ -138,12 +138,14 @@ class Machine(Section):
 class Suppression(Section):
     """How overlapping detections of one video are thinned out."""
 
-    method: Literal["soft", "none"] = "soft"
-    """Gaussian soft-NMS, or nothing at all."""
+    method: Literal["soft", "hard", "none"] = "soft"
+    """soft lowers what overlaps a better detection by a Gaussian, hard drops it, none keeps all."""
+    tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Overlap with a better detection from which hard suppression drops one."""
     sigma: PositiveFloat = 0.5
     """Width of the Gaussian that lowers overlapping scores."""
     min_score: NonNegativeFloat = 0.001
-    """Detections whose lowered score falls below this are dropped."""
+    """Soft: detections whose lowered score falls below this are dropped; hard: those not above it, if it is not 0."""
     max_kept: PositiveInt = 200
     """Most detections kept per video."""
     multiclass: bool = True
