@@ -24,6 +24,9 @@ class Detector(nn.Module, ABC):
     def padded_steps(self, longest: int) -> int:
         """The T to pad a batch to whose longest video has `longest` steps; training and evaluation may differ."""
 
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Told, before training from scratch, which class numbers no annotation of the dataset has."""
+
     def start_step(self, batches: list[tuple[list[int], list[Targets]]]) -> None:
         """Told every batch of an optimizer step, its videos' lengths and actions, before the first is used.
 

@@ -88,6 +88,7 @@ class LocalizationLearner:
         self.source = _source(experiment, annotations, experiment.dataset.training_subset)
         self.num_samples = len(self.source.videos)
         self.detector = build_detector(experiment, self.source.in_channels, len(annotations.classes))
+        self.detector.expect_no_actions_of(annotations.empty_classes)
         self.network = self.detector
         self.device = choose_device(experiment.machine.device)
 
