@@ -105,6 +105,8 @@ class Evaluation(Section):
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
+    weights_file: Path | None = None
+    """Score this official ActionFormer checkpoint (.pth.tar) and no run; classes are numbered as in the annotations."""
     checkpoint: Literal["last", "best"] = "last"
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
     threshold_tiou: OpenFraction = 0.5

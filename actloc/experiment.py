@@ -3,6 +3,7 @@
 from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
 
 import json
+import re
 import types
 import typing
 from dataclasses import dataclass, fields
@@ -95,7 +96,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     if isinstance(run, dict):
         if is_run(file.parent):
             run.update(name=file.parent.resolve().name, folder=str(file.parent.parent))
-        run.setdefault("name", file.stem)
+        run.setdefault("name", _default_name(file, document.data.get("evaluation")))
     problems = list(document.problems)
     values = _sections(document, problems) | _part_blocks(document, problems)
     if check_inputs:
@@ -103,6 +104,15 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     if problems:
         raise _settings_error(file, problems)
     return Experiment(file=file, **values)
+
+
+def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not checked yet
+    """The settings file's own name; a foreign checkpoint's name behind it, so that no run's results are replaced."""
+    foreign = evaluation.get("weights_file") if isinstance(evaluation, dict) else None
+    if not isinstance(foreign, str):
+        return file.stem
+    name = Path(foreign).name.partition(".")[0]
+    return f"{file.stem}_{re.sub(r'[^a-zA-Z0-9_+-]', '_', name)}"
 
 
 def find(name: str) -> Path:

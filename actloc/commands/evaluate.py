@@ -1,25 +1,28 @@
-"""`actloc eval CONFIG_OR_RUN`: scores a trained run and stores metrics.json and predictions.json."""
+"""`actloc eval CONFIG_OR_RUN`: scores a run or an official checkpoint; stores metrics.json and predictions.json."""
 
 from actloc import console
+from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import tables
 from actloc.reports.results import Results, write_predictions, write_results
+from actloc.sources.base import Source
 from actloc.tasks import scoring
-from actloc.tasks.localization import detect, evaluation_source, load_trained, read_annotations
+from actloc.tasks.localization import (
+    TrainedDetector,
+    detect,
+    evaluation_source,
+    load_official,
+    load_trained,
+    read_annotations,
+)
 
 
 def run(experiment: Experiment) -> int:
     """Detects, scores, writes, prints the table; raises UserError if the subset has no truth."""
     annotations = read_annotations(experiment)
-    trained = load_trained(experiment)
-    if trained.classes != annotations.classes:
-        raise UserError(
-            f"The run was trained on the classes {', '.join(trained.classes)}.",
-            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
-            "Evaluate on the annotations the run was trained with, or train again.",
-        )
-    source = evaluation_source(experiment, annotations)
+    trained = _trained(experiment, annotations)
+    source = _source(experiment, annotations, trained)
     found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
     subset = experiment.dataset.evaluation_subset
     results = scoring.score(
@@ -38,6 +41,32 @@ def run(experiment: Experiment) -> int:
     console.emit("done", path=str(path), average_mAP=results.average_map)
     console.say(f"Next: actloc report {experiment.run_folder}")
     return 0
+
+
+def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetector:
+    """The detector to score; raises UserError where its classes are not those of the annotations."""
+    if experiment.evaluation.weights_file is not None:
+        return load_official(experiment, experiment.evaluation.weights_file, annotations.classes)
+    trained = load_trained(experiment)
+    if trained.classes != annotations.classes:
+        raise UserError(
+            f"The run was trained on the classes {', '.join(trained.classes)}.",
+            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
+            "Evaluate on the annotations the run was trained with, or train again.",
+        )
+    return trained
+
+
+def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
+    """The features to score on; raises UserError where the detector takes others."""
+    source = evaluation_source(experiment, annotations)
+    if source.in_channels != trained.in_channels:
+        raise UserError(
+            f"The features have {source.in_channels} channels.",
+            f"{trained.checkpoint} was trained on {trained.in_channels}.",
+            "Name the features that it was trained on in `features:`.",
+        )
+    return source
 
 
 def _tell(results: Results) -> None:

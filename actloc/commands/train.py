@@ -1,21 +1,19 @@
 """`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
 
-import sys
 from pathlib import Path
 
 import torch
 
-from actloc import console, files, provenance, settings_file
+from actloc import console, files, settings_file
 from actloc.errors import UserError
 from actloc.experiment import Experiment, differences
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
 from actloc.tasks.localization import LocalizationLearner, read_annotations
+from actloc.tasks.records import is_finished, mark_finished, write_record
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.trainer import Trainer
-
-_FINISHED = "finished.json"
 
 
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
@@ -25,7 +23,7 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
         resume = str(checkpoints.named(folder, resume))
     if not overwrite:
         _refuse_other_settings(experiment)
-        if _is_finished(folder):
+        if is_finished(folder):
             return _tell_finished(experiment)
     with files.locked(folder), StopFlag() as stop:
         if overwrite:
@@ -40,7 +38,7 @@ def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
     torch.use_deterministic_algorithms(True)
     learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment))
     _tell_start(experiment, learner)
-    _write_record(experiment)
+    write_record(experiment, folder)
     trainer = Trainer(
         learner,
         folder,
@@ -53,7 +51,7 @@ def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
         about=learner.about(),
     )
     trainer.run(_start(folder, resume), stop)
-    files.write_json(folder / _FINISHED, {"step": trainer.step, "checkpoint": checkpoints.last(folder).name})
+    mark_finished(folder, trainer.step)
 
 
 def _start(folder: Path, resume: str | None) -> Checkpoint | None:
@@ -80,10 +78,6 @@ def _refuse_other_settings(experiment: Experiment) -> None:
             "A run goes on only with its own.",
             "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / _FINISHED).is_file() and bool(checkpoints.steps(folder))
 
 
 def _tell_finished(experiment: Experiment) -> int:
@@ -113,13 +107,6 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
 
 def _names(ids: list[str]) -> str:
     return ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
-
-
-def _write_record(experiment: Experiment) -> None:
-    folder = experiment.run_folder
-    files.write_json(folder / "environment.json", provenance.record(experiment.dataset.annotations_file))
-    header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
-    files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
 
 
 def _empty(folder: Path) -> None:
