@@ -90,6 +90,8 @@ class Training(Section):
     """Videos whose gradient one forward and backward pass holds."""
     accumulate: PositiveInt = 1
     """Passes per optimizer step: 4 passes of 2 videos equal one of 8."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the detector's products and convolutions compute in, here and in detection; all else is float32."""
     validation_subset: str | None = None
     """A subset scored while training to keep the best checkpoint; none keeps the last as the best."""
     validate_every_epochs: PositiveInt = 5

@@ -13,6 +13,7 @@ from actloc.errors import UserError
 from actloc.layers.attention import TransformerBlock
 from actloc.layers.heads import ClassificationHead, RegressionHead, drop_gaps, join_levels
 from actloc.layers.positions import PositionTable
+from actloc.layers.precision import full_precision
 from actloc.layers.pyramid import ConvBlock, FeaturePyramid, NormNeck, TopDownNeck, level_masks
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
 from actloc.ops.points import Points, assign_targets, best_segments, level_points
@@ -273,7 +274,11 @@ class ActionFormer(Detector):
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """Focal loss of all real points and DIoU loss of the positive ones, both divided by the loss normaliser."""
         outputs = self(features, mask)
-        points = self._points(outputs.level_lengths, features.device)
+        with full_precision(features.device):
+            return self._losses_of(outputs, targets)
+
+    def _losses_of(self, outputs: Outputs, targets: list[Targets]) -> dict[str, Tensor]:
+        points = self._points(outputs.level_lengths, outputs.mask.device)
         classes, target_offsets = self._assign(points, targets)
         positive = (classes.sum(dim=2) > 0) & outputs.mask
         if self.training and not self.moves_by_step:

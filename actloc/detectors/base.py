@@ -14,7 +14,10 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
-        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps."""
+        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps.
+
+        They are float32, also where the network computes in bfloat16 under autocast.
+        """
 
     @abstractmethod
     def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:

@@ -16,6 +16,7 @@ from actloc.detectors.base import Detector
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.experiment import Experiment
+from actloc.layers.precision import computing_in
 from actloc.sources.base import Batch, Sample, Source
 from actloc.structures import Detections, Targets
 from actloc.training import checkpoint as checkpoints
@@ -136,7 +137,8 @@ class LocalizationLearner:
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The detector's losses."""
-        return self.detector.losses(features, mask, self._targets(batch))
+        with computing_in(self.experiment.training.precision, self.device):
+            return self.detector.losses(features, mask, self._targets(batch))
 
     def _targets(self, batch: Batch) -> list[Targets]:
         return [
@@ -199,7 +201,7 @@ def detect_one(experiment: Experiment, detector: Detector, sample: Sample, durat
     device = choose_device(experiment.machine.device)
     batch = Batch((sample,))
     detector.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(experiment.training.precision, device):
         features, mask = batch.padded(detector.padded_steps(batch.lengths[0]), device)
         found = detector.detect(features, mask)[0]
     found = Detections(found.segments.cpu(), found.scores.cpu(), found.labels.cpu())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import UserError
+from actloc.layers.precision import computing_in
 from actloc.structures import Targets
 from tests.golden.cases import drawn, padded, weight
 
@@ -122,6 +123,23 @@ def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> No
     assert parts.training_state() == whole.training_state()
     for name, value in expected.items():
         assert sum(part[name] for part in losses).item() == pytest.approx(value.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_in_bfloat16_only_the_network_rounds(changes: dict[str, Any]) -> None:
+    detector = small_detector(label_smoothing=0.1, **changes)
+    features, mask, targets = training_batch(detector)
+    detector.eval()
+    with torch.no_grad():
+        exact, exact_losses = detector(features, mask), detector.losses(features, mask, targets)
+        with computing_in("bfloat16", features.device):
+            rounded, losses = detector(features, mask), detector.losses(features, mask, targets)
+    assert (exact.logits.dtype, rounded.logits.dtype) == (torch.float32, torch.bfloat16)
+    # the losses of the rounded outputs, computed outside: targets and sums did not round
+    assert detector._losses_of(rounded, targets) == losses
+    for name, value in exact_losses.items():
+        assert losses[name].dtype == torch.float32
+        assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
 
 
 def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:

@@ -16,6 +16,7 @@ from actloc.config import Suppression
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.evaluation.detection import GroundTruth, Predictions, average_precision
 from actloc.evaluation.postprocess import postprocess
+from actloc.layers.precision import computing_in
 from actloc.structures import Detections, Grid
 from actloc.weights import check_fit, read_official_checkpoint
 from tests.golden.cases import counted_rows, padded, unmatched
@@ -69,6 +70,11 @@ def detector() -> ActionFormer:
 @pytest.fixture(scope="module")
 def found(detector: ActionFormer, database: dict[str, Any]) -> dict[str, Detections]:
     """What we find with the same weights, by recording."""
+    return detect_all(detector, database)
+
+
+@torch.inference_mode()
+def detect_all(detector: ActionFormer, database: dict[str, Any]) -> dict[str, Detections]:
     assert FOLDER
     results = {}
     with np.load(FOLDER / "features.npz") as arrays:
@@ -94,12 +100,30 @@ def test_detections_are_the_official_ones_but_for_ties_at_the_last_place(
 def test_class_scores_are_those_of_the_official_detections(
     found: dict[str, Detections], official: dict[str, Detections], database: dict[str, Any]
 ) -> None:
-    number = {name: row for row, name in enumerate(found)}
-    truth = np.array([(number[name], *row) for name in found for row in counted_rows(database[name]["annotations"])])
-    columns = GroundTruth(truth[:, 0].astype(int), truth[:, 1], truth[:, 2], truth[:, 3].astype(int))
+    number, columns = _truth(database, list(found))
     ours, theirs = (average_precision(columns, _rows(side, number), TIOUS) for side in (found, official))
     assert theirs.mean() > 0.7
     np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=0)
+
+
+def test_bfloat16_costs_no_more_than_a_point_of_map(
+    detector: ActionFormer, found: dict[str, Detections], database: dict[str, Any]
+) -> None:
+    with computing_in("bfloat16", torch.device("cpu")):
+        rounded = detect_all(detector, database)
+    number, columns = _truth(database, list(found))
+    exact, bfloat16 = (average_precision(columns, _rows(side, number), TIOUS[:5]).mean() for side in (found, rounded))
+    assert exact != bfloat16
+    assert bfloat16 == pytest.approx(exact, abs=0.01)
+
+
+def _truth(database: dict[str, Any], names: list[str]) -> tuple[dict[str, int], GroundTruth]:
+    """The row number of each recording, and their actions."""
+    rows = np.array(
+        [(row, *action) for row, name in enumerate(names) for action in counted_rows(database[name]["annotations"])]
+    )
+    number = {name: row for row, name in enumerate(names)}
+    return number, GroundTruth(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
 
 
 def _rows(found: dict[str, Detections], number: dict[str, int]) -> Predictions:
