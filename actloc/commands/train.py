@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from actloc import console, files, settings_file
+from actloc import console, files
 from actloc.errors import UserError
-from actloc.experiment import Experiment, differences
+from actloc.experiment import Experiment, differences, load
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
 from actloc.tasks.localization import LocalizationLearner, read_annotations
@@ -70,7 +70,8 @@ def _refuse_other_settings(experiment: Experiment) -> None:
     recorded = experiment.run_folder / "config.yaml"
     if not recorded.is_file():
         return
-    differing = differences(settings_file.read(recorded, []).data, experiment.to_data())
+    # loaded with today's defaults: a setting that the run did not know yet is no difference
+    differing = differences(load(str(recorded)).to_data(), experiment.to_data())
     if differing:
         listed = "\n  ".join(differing)
         raise UserError(
