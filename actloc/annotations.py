@@ -83,6 +83,12 @@ class Annotations:
         """The subset's videos in id order; subset names match without regard to case, as ActionFormer's do."""
         return [video for video in self.videos.values() if video.subset.lower() == subset.lower()]
 
+    @property
+    def empty_classes(self) -> list[int]:
+        """The numbers of the classes that no action of any subset has."""
+        seen = {action.label for video in self.videos.values() for action in video.actions}
+        return [number for number, name in enumerate(self.classes) if name not in seen]
+
 
 @dataclass(frozen=True)
 class Problem:

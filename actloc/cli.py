@@ -209,7 +209,7 @@ def evaluate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Score a trained run, or a file of predictions: metrics.json and predictions.json."""
+    """Score a run, evaluation.weights_file=epoch_035.pth.tar, or a file of predictions: metrics and predictions."""
 
     _run("evaluate", config, overrides, as_json=json, predictions=predictions)
 
@@ -259,6 +259,31 @@ def predict(
     """Find actions in new videos with a trained run."""
 
     _run("predict", run, settings, as_json=json, videos=videos, output=output)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc convert ckpt/sample_efficientnet_actionformer official.pth.tar",
+        "actloc convert official.pth.tar ckpt/converted sample_efficientnet_actionformer",
+    )
+)
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="An official ActionFormer checkpoint, or a run or checkpoint of ours.")
+    ],
+    target: Annotated[Path, typer.Argument(help="The run folder, or the official file, to make.")],
+    config: Annotated[str | None, typer.Argument(help="The settings of an official checkpoint.")] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Turn an official ActionFormer checkpoint into a run, or a run into one; weights only."""
+
+    def work() -> int:
+        from actloc.commands import convert as command
+
+        return command.run(source, target, config, overrides)
+
+    _finish(work, json)
 
 
 @app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))

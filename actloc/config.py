@@ -112,6 +112,8 @@ class Training(Section):
     """Videos whose gradient one forward and backward pass holds."""
     accumulate: PositiveInt = 1
     """Passes per optimizer step: 4 passes of 2 videos equal one of 8."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the detector's products and convolutions compute in, here and in detection; all else is float32."""
     validation_subset: str | None = None
     """A subset scored while training to keep the best checkpoint; none keeps the last as the best."""
     validate_every_epochs: PositiveInt = 5
@@ -130,6 +132,8 @@ class Evaluation(Section):
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
+    weights_file: Path | None = None
+    """Score this official ActionFormer checkpoint (.pth.tar) and no run; classes are numbered as in the annotations."""
     checkpoint: Literal["last", "best"] = "last"
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
     threshold_tiou: OpenFraction = 0.5
@@ -166,12 +170,14 @@ class Machine(Section):
 class Suppression(Section):
     """How overlapping detections of one video are thinned out."""
 
-    method: Literal["soft", "none"] = "soft"
-    """Gaussian soft-NMS, or nothing at all."""
+    method: Literal["soft", "hard", "none"] = "soft"
+    """soft lowers what overlaps a better detection by a Gaussian, hard drops it, none keeps all."""
+    tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Overlap with a better detection from which hard suppression drops one."""
     sigma: PositiveFloat = 0.5
     """Width of the Gaussian that lowers overlapping scores."""
     min_score: NonNegativeFloat = 0.001
-    """Detections whose lowered score falls below this are dropped."""
+    """Soft: detections whose lowered score falls below this are dropped; hard: those not above it, if it is not 0."""
     max_kept: PositiveInt = 200
     """Most detections kept per video."""
     multiclass: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
 
 import json
+import re
 import shlex
 import types
 import typing
@@ -109,7 +110,8 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         if is_run(file.parent):
             folder = file.parent.resolve()  # the run may have moved, and may be named by a link
             run.update(name=folder.name, folder=str(_near(folder.parent)))
-        run["name"] = str(run.get("name", file.stem))  # 2024 is a fine name
+        default = _default_name(file, document.data.get("evaluation"))
+        run["name"] = str(run.get("name", default))  # 2024 is a fine name
     problems = list(document.problems)
     values = _sections(document, problems) | _part_blocks(document, problems)
     if check_inputs:
@@ -131,6 +133,15 @@ def run_folder(name: str) -> Path:
     file = find(name)
     run = settings_file.read(file, []).data.get("run") or {}
     return Path(run.get("folder", "ckpt")) / str(run.get("name", file.stem))
+
+
+def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not checked yet
+    """The settings file's own name; a foreign checkpoint's name behind it, so that no run's results are replaced."""
+    foreign = evaluation.get("weights_file") if isinstance(evaluation, dict) else None
+    if not isinstance(foreign, str):
+        return file.stem
+    name = Path(foreign).name.partition(".")[0]
+    return f"{file.stem}_{re.sub(r'[^a-zA-Z0-9_+-]', '_', name)}"
 
 
 def find(name: str) -> Path:

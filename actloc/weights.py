@@ -1,25 +1,80 @@
-"""Reads checkpoints that other projects wrote, never running code from them."""
+"""Reads checkpoints that other projects wrote, never running code from them, and writes them back."""
 
+import io
 import pickle
 import pickletools
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actloc.errors import UserError
 
+_PREFIX = "module."  # torch's DataParallel puts it before every name; the official code trains under it
 
-def read_official_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
-    """`weights` and `averaged_weights` of an official ActionFormer `.pth.tar`, under actloc's names."""
+
+@dataclass(frozen=True)
+class OfficialCheckpoint:
+    """The weights of an official ActionFormer `.pth.tar` and their averages, under actloc's names."""
+
+    weights: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    epoch: int | None
+    """Epochs of training behind it, where the file says."""
+
+    @property
+    def in_channels(self) -> int | None:
+        """Channels of the features that the network takes; None where no weight says it."""
+        parts = [
+            tensor for name, tensor in self.weights.items() if re.fullmatch(r"backbone\.proj\.\d+\..*weight", name)
+        ]
+        embedding = self.weights.get("backbone.embd.0.conv.weight")
+        kernels = parts or ([] if embedding is None else [embedding])
+        return sum(kernel.shape[1] for kernel in kernels if kernel.dim() > 1) or None
+
+
+def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
+    """Reads `path` without running code from it; raises UserError where it is no official checkpoint."""
     checkpoint = _load(path)
-    return {
-        "weights": _weights(path, checkpoint, "state_dict"),
-        "averaged_weights": _weights(path, checkpoint, "state_dict_ema"),
+    weights, averaged = (_weights(path, checkpoint, entry) for entry in ("state_dict", "state_dict_ema"))
+    epoch = checkpoint.get("epoch")
+    return OfficialCheckpoint(weights, averaged, epoch if isinstance(epoch, int) else None)
+
+
+def official_content(checkpoint: OfficialCheckpoint) -> bytes:
+    """A `.pth.tar` that the official evaluation reads; it has no optimizer to go on training with."""
+    entries: dict[str, Any] = {  # Any: torch.save takes what it can pickle
+        "state_dict": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.weights.items()},
+        "state_dict_ema": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.averaged.items()},
     }
+    if checkpoint.epoch is not None:
+        entries["epoch"] = checkpoint.epoch
+    stream = io.BytesIO()
+    torch.save(entries, stream)
+    return stream.getvalue()
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Raises UserError that lists every weight of `source` that `network` lacks, misses or has in another shape."""
+    expected = network.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in weights]
+    wrong += [f"{name} is unexpected" for name in weights if name not in expected]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, the settings make it {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if wrong:
+        listed = "\n  ".join(wrong)
+        raise UserError(
+            f"{len(wrong)} weights of {source} do not fit the settings:\n  {listed}",
+            f"Expected the {len(expected)} weights of the network that the settings describe.",
+            "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes.",
+        )
 
 
 def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # Any: whatever the file holds
@@ -31,7 +86,15 @@ def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # A
             "Expected the weights under state_dict and their averages under state_dict_ema.",
             "Give a file that ActionFormer's train.py saved, such as epoch_035.pth.tar.",
         )
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}  # DataParallel's prefix
+    stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
+    if len(stripped) < len(weights):
+        twice = sorted(name for name in stripped if name in weights and f"{_PREFIX}{name}" in weights)
+        raise UserError(
+            f"{path} has weights with and without the prefix {_PREFIX}: {', '.join(twice)}.",
+            "Expected each weight once.",
+            "Give a file that ActionFormer's train.py saved.",
+        )
+    return stripped
 
 
 def _load(path: Path) -> Any:

@@ -100,3 +100,11 @@ def test_dropping_repeats_twice_changes_nothing(rows: list[tuple[float, float, s
     actions = tuple(Action(start, start + length, label) for start, length, label in rows)
     once = form.without_duplicates(actions)
     assert form.without_duplicates(once) == once
+
+
+def test_empty_classes_are_those_that_no_action_of_any_subset_has() -> None:
+    videos = {
+        name: AnnotatedVideo(name, subset, (Action(0, 1, label),))
+        for name, subset, label in (("a", "train", "run"), ("b", "test", "jump"))
+    }
+    assert Annotations(("fall", "jump", "run", "sit"), videos).empty_classes == [0, 3]

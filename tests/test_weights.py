@@ -14,7 +14,7 @@ from actloc.errors import UserError
 from actloc.evaluation.detection import GroundTruth, Predictions, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
 from actloc.structures import Detections, Grid
-from actloc.weights import read_official_checkpoint
+from actloc.weights import OfficialCheckpoint, check_fit, official_content, read_official_checkpoint
 from tests.golden.cases import GOLDEN, counted_rows, padded
 
 CHECKPOINT = GOLDEN / "e2e" / "tiny_epoch_140.pth.tar"
@@ -44,7 +44,7 @@ def arrays() -> dict[str, Any]:
 def found(database: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Detections]:
     """What the official checkpoint finds in each test video, in seconds, by video."""
     detector = SETTINGS.build(16, 3, 320).eval()
-    detector.load_state_dict(read_official_checkpoint(CHECKPOINT)["averaged_weights"])
+    detector.load_state_dict(read_official_checkpoint(CHECKPOINT).averaged)
     results = {}
     for video in arrays["det_video_names"].tolist():
         features = torch.from_numpy(arrays[f"feat_{video}"]).T
@@ -85,8 +85,58 @@ def test_an_official_checkpoint_has_its_official_score(found: dict[str, Detectio
 
 def test_both_sets_of_weights_fit_the_network() -> None:
     detector = SETTINGS.build(16, 3, 320)
-    for weights in read_official_checkpoint(CHECKPOINT).values():
+    official = read_official_checkpoint(CHECKPOINT)
+    assert (official.epoch, official.in_channels) == (140, 16)
+    for weights in (official.weights, official.averaged):
+        check_fit(detector, weights, CHECKPOINT)
         detector.load_state_dict(weights, strict=True)
+
+
+def test_every_weight_that_does_not_fit_is_listed() -> None:
+    weights = dict(read_official_checkpoint(CHECKPOINT).weights)
+    del weights["neck.fpn_norms.0.bias"]
+    del weights["reg_head.scale.3.scale"]
+    weights["backbone.extra.weight"] = torch.zeros(2)
+    with pytest.raises(UserError) as error:
+        check_fit(SETTINGS.build(16, 4, 320), weights, CHECKPOINT)
+    told = error.value.found.splitlines()
+    assert "5 weights of" in told[0]
+    assert [line.strip() for line in told[1:]] == [
+        "neck.fpn_norms.0.bias is missing",
+        "reg_head.scale.3.scale is missing",
+        "backbone.extra.weight is unexpected",
+        "cls_head.cls_head.conv.weight is (3, 16, 3), the settings make it (4, 16, 3)",
+        "cls_head.cls_head.conv.bias is (3,), the settings make it (4,)",
+    ]
+
+
+def test_channels_of_projected_features_add_up() -> None:
+    detector = SETTINGS.model_copy(update={"projection": ((5, 10), (4, 6))}).build(9, 3, 320)
+    assert OfficialCheckpoint(detector.state_dict(), {}, None).in_channels == 9
+    assert OfficialCheckpoint({}, {}, None).in_channels is None
+
+
+def test_writing_an_official_checkpoint_gives_the_official_names_and_the_same_weights(tmp_path: Path) -> None:
+    official, path = read_official_checkpoint(CHECKPOINT), tmp_path / "epoch_140.pth.tar"
+    path.write_bytes(official_content(official))
+    again = read_official_checkpoint(path)
+    assert again.epoch == official.epoch
+    for first, second in ((official.weights, again.weights), (official.averaged, again.averaged)):
+        assert list(first) == list(second)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    written, original = (torch.load(file, weights_only=True) for file in (path, CHECKPOINT))
+    for entry in ("state_dict", "state_dict_ema"):
+        assert list(written[entry]) == list(original[entry])
+    assert set(written) == {"epoch", "state_dict", "state_dict_ema"}
+
+
+def test_weights_without_the_prefix_are_read_and_both_forms_at_once_are_refused(tmp_path: Path) -> None:
+    path, plain = tmp_path / "epoch_001.pth.tar", {"a.weight": torch.ones(2)}
+    torch.save({"state_dict": plain, "state_dict_ema": plain}, path)
+    assert list(read_official_checkpoint(path).weights) == ["a.weight"]
+    torch.save({"state_dict": {**plain, "module.a.weight": torch.ones(2)}, "state_dict_ema": plain}, path)
+    with pytest.raises(UserError, match=r"with and without the prefix module\.: a\.weight"):
+        read_official_checkpoint(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False, None])

@@ -1,4 +1,4 @@
-"""`actloc eval CONFIG_OR_RUN`: scores a trained run, or a file of predictions, and stores metrics and predictions."""
+"""`actloc eval CONFIG_OR_RUN`: scores a run, an official checkpoint or a file of predictions; stores metrics."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,16 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import prediction_files, tables
 from actloc.reports.results import Predictions, Results, write_predictions, write_results
+from actloc.sources.base import Source
 from actloc.tasks import fusion, scoring
-from actloc.tasks.localization import detect, evaluation_source, load_trained, read_annotations
+from actloc.tasks.localization import (
+    TrainedDetector,
+    detect,
+    evaluation_source,
+    load_official,
+    load_trained,
+    read_annotations,
+)
 from actloc.tasks.scoring import Origin
 
 
@@ -41,14 +49,8 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
 
 
 def _detected(experiment: Experiment, annotations: Annotations) -> tuple[Predictions, Origin]:
-    trained = load_trained(experiment)
-    if trained.classes != annotations.classes:
-        raise UserError(
-            f"The run was trained on the classes {', '.join(trained.classes)}.",
-            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
-            "Evaluate on the annotations the run was trained with, or train again.",
-        )
-    source = evaluation_source(experiment, annotations)
+    trained = _trained(experiment, annotations)
+    source = _source(experiment, annotations, trained)
     found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
     missing = tuple(video.id for video in source.missing)
     return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
@@ -60,6 +62,32 @@ def _read(experiment: Experiment, annotations: Annotations, path: Path) -> tuple
         only = annotations.classes[0]
         found = {video_id: [replace(one, label=only) for one in listed] for video_id, listed in found.items()}
     return found, Origin(f"predictions {path.name}, sha256 {files.sha256_of_file(path)[:12]}")
+
+
+def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetector:
+    """The detector to score; raises UserError where its classes are not those of the annotations."""
+    if experiment.evaluation.weights_file is not None:
+        return load_official(experiment, experiment.evaluation.weights_file, annotations.classes)
+    trained = load_trained(experiment)
+    if trained.classes != annotations.classes:
+        raise UserError(
+            f"The run was trained on the classes {', '.join(trained.classes)}.",
+            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
+            "Evaluate on the annotations the run was trained with, or train again.",
+        )
+    return trained
+
+
+def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
+    """The features to score on; raises UserError where the detector takes others."""
+    source = evaluation_source(experiment, annotations)
+    if source.in_channels != trained.in_channels:
+        raise UserError(
+            f"The features have {source.in_channels} channels.",
+            f"{trained.checkpoint} was trained on {trained.in_channels}.",
+            "Name the features that it was trained on in `features:`.",
+        )
+    return source
 
 
 def _tell(results: Results) -> None:

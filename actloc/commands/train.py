@@ -1,24 +1,23 @@
 """`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
 
 import os
-import sys
 from pathlib import Path
 
 import torch
 
-from actloc import console, files, provenance, settings_file
+from actloc import console, files
 from actloc.errors import UserError
-from actloc.experiment import Experiment, differences, is_run
+from actloc.experiment import Experiment, differences, is_run, load
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
 from actloc.tasks.localization import LocalizationLearner, read_annotations
+from actloc.tasks.records import is_finished, mark_finished, write_record
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.trainer import Trainer
 
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 """What may stand in a folder before its run begins: a kill at the very start, or predictions scored without a run."""
-_FIRST, _FINISHED = "environment.json", "finished.json"
 
 
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
@@ -34,7 +33,7 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
         )
     if not overwrite:
         _refuse_other_settings(experiment)
-        if _is_finished(folder) and start is None:
+        if is_finished(folder) and start is None:
             return _tell_finished(experiment)
     with files.locked(folder), StopFlag() as stop:
         _train(experiment, start, overwrite, stop)
@@ -61,7 +60,7 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     about = {**learner.about(), "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file)}
     if overwrite:  # not before all that could be wrong with the new run was looked at
         _empty(folder)
-    _write_record(experiment)
+    write_record(experiment, folder)
     trainer = Trainer(
         learner,
         folder,
@@ -74,7 +73,7 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
         about=about,
     )
     trainer.run(_start(folder, resume, about), stop)
-    files.write_json(folder / _FINISHED, {"step": trainer.step, "checkpoint": checkpoints.last(folder).name})
+    mark_finished(folder, trainer.step)
 
 
 def _be_repeatable() -> None:
@@ -104,7 +103,8 @@ def _refuse_other_settings(experiment: Experiment) -> None:
     recorded = experiment.run_folder / "config.yaml"
     if not recorded.is_file():
         return
-    differing = differences(settings_file.read(recorded, []).data, experiment.to_data())
+    # loaded with today's defaults: a setting that the run did not know yet is no difference
+    differing = differences(load(str(recorded)).to_data(), experiment.to_data())
     if differing:
         listed = "\n  ".join(differing)
         raise UserError(
@@ -112,10 +112,6 @@ def _refuse_other_settings(experiment: Experiment) -> None:
             "A run goes on only with its own.",
             "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / _FINISHED).is_file() and bool(checkpoints.steps(folder))
 
 
 def _tell_finished(experiment: Experiment) -> int:
@@ -145,13 +141,6 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
 
 def _names(ids: list[str]) -> str:
     return ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
-
-
-def _write_record(experiment: Experiment) -> None:
-    folder = experiment.run_folder
-    files.write_json(folder / _FIRST, provenance.record(experiment.dataset.annotations_file))
-    header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
-    files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
 
 
 def _empty(folder: Path) -> None:

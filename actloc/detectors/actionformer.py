@@ -6,13 +6,15 @@ from typing import Literal, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from actloc.detectors.base import Detector, DetectorConfig
 from actloc.errors import UserError
+from actloc.layers.attention import TransformerBlock
 from actloc.layers.heads import ClassificationHead, RegressionHead, drop_gaps, join_levels
 from actloc.layers.positions import PositionTable
-from actloc.layers.pyramid import NormNeck, TransformerPyramid, level_masks
+from actloc.layers.precision import full_precision
+from actloc.layers.pyramid import ConvBlock, FeaturePyramid, NormNeck, TopDownNeck, level_masks
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
 from actloc.ops.points import Points, assign_targets, best_segments, level_points
 from actloc.structures import Detections, Targets
@@ -27,6 +29,12 @@ class Config(DetectorConfig):
 
     name: Literal["actionformer"] = "actionformer"
 
+    backbone: Literal["transformer", "conv"] = "transformer"
+    """What the blocks of the pyramid are: transformers, or residual convolutions without attention and positions."""
+    neck: Literal["identity", "fpn"] = "identity"
+    """From pyramid to heads: only a norm for each level, or a top-down path that adds coarse levels to fine ones."""
+    projection: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    """For features of several kinds side by side: for each its channels and the channels it is projected to."""
     dim: PositiveInt = 512
     """Channels of every level of the pyramid and of the heads."""
     num_heads: PositiveInt = 4
@@ -60,6 +68,8 @@ class Config(DetectorConfig):
     """A point learns an action at most this many strides from its centre; null: anywhere within the action."""
     prior_probability: float = Field(default=0.01, gt=0, lt=1)
     """Score of every class at the start of training."""
+    empty_class_probability: float = Field(default=1e-6, gt=0, lt=1)
+    """The same for classes that the dataset names but no annotation has."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """How much of each class target is spread over all classes and the background."""
     loss_weight: float = 1.0
@@ -87,6 +97,10 @@ class Config(DetectorConfig):
             raise ValueError(f"regression_ranges has {len(self.regression_ranges)} pairs for {num_levels} levels")
         if any(nearest > farthest for nearest, farthest in self.regression_ranges):
             raise ValueError("regression_ranges: the nearest border of a level lies beyond its farthest")
+        if self.projection and sum(projected for _, projected in self.projection) != self.dim:
+            raise ValueError(f"projection: the channels after it must add up to dim, {self.dim}")
+        if self.backbone == "conv" and self.position_embedding:
+            raise ValueError("position_embedding: the backbone conv takes none; set it to false")
         if self.embedding_kernel % 2 == 0 or self.head_kernel % 2 == 0:
             raise ValueError("embedding_kernel and head_kernel must be odd, so that they have a centre")
         return self
@@ -136,6 +150,41 @@ class Outputs:
     """Points of each level; they add up to P."""
 
 
+def _build_backbone(config: Config, in_channels: int) -> FeaturePyramid:
+    expected = sum(channels for channels, _ in config.projection)
+    if config.projection and expected != in_channels:
+        raise UserError(
+            f"The features have {in_channels} channels; the parts of detector.projection have {expected} in all.",
+            "Expected one part for each kind of feature, in the order in which they lie side by side.",
+            "Mend detector.projection, or leave it out to take all channels together.",
+        )
+
+    def transformer_block(window: int, stride: int) -> nn.Module:
+        return TransformerBlock(
+            config.dim,
+            config.num_heads,
+            window=window,
+            stride=stride,
+            dropout=config.dropout,
+            drop_path=config.drop_path,
+        )
+
+    def conv_block(window: int, stride: int) -> nn.Module:
+        return ConvBlock(config.dim, stride=stride)
+
+    return FeaturePyramid(
+        in_channels,
+        config.dim,
+        conv_block if config.backbone == "conv" else transformer_block,
+        windows=config.level_windows,
+        projection=config.projection,
+        num_embedding_convs=config.num_embedding_convs,
+        embedding_kernel=config.embedding_kernel,
+        num_stem_blocks=config.num_stem_blocks,
+        scale_factor=config.scale_factor,
+    )
+
+
 class ActionFormer(Detector):
     """Scores each step of each level and regresses its distances to the start and the end of an action."""
 
@@ -147,19 +196,13 @@ class ActionFormer(Detector):
         self.normaliser = config.initial_normaliser
         self.moves_by_step = False
         self.positions = PositionTable(max_steps, config.dim) if config.position_embedding else None
-        self.backbone = TransformerPyramid(
-            in_channels,
-            config.dim,
-            config.num_heads,
-            windows=config.level_windows,
-            num_embedding_convs=config.num_embedding_convs,
-            embedding_kernel=config.embedding_kernel,
-            num_stem_blocks=config.num_stem_blocks,
-            scale_factor=config.scale_factor,
-            dropout=config.dropout,
-            drop_path=config.drop_path,
+        self.backbone = _build_backbone(config, in_channels)
+        num_levels = len(config.strides)
+        self.neck = (
+            NormNeck(config.dim, num_levels)
+            if config.neck == "identity"
+            else TopDownNeck(config.dim, num_levels, config.scale_factor)
         )
-        self.neck = NormNeck(config.dim, len(config.strides))
         self.cls_head = ClassificationHead(
             config.dim,
             num_classes,
@@ -167,9 +210,11 @@ class ActionFormer(Detector):
             kernel=config.head_kernel,
             prior_probability=config.prior_probability,
         )
-        self.reg_head = RegressionHead(
-            config.dim, len(config.strides), num_layers=config.head_layers, kernel=config.head_kernel
-        )
+        self.reg_head = RegressionHead(config.dim, num_levels, num_layers=config.head_layers, kernel=config.head_kernel)
+
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Start these classes near zero: focal loss would take long to learn that they never come."""
+        self.cls_head.start_at(self.config.empty_class_probability, classes)
 
     def padded_steps(self, longest: int) -> int:
         """The shortest T that gives the official numbers: padding keeps the official end of every level.
@@ -204,7 +249,7 @@ class ActionFormer(Detector):
         stride = self.config.strides[-1]
         assert features.shape[2] % stride == 0, f"{features.shape[2]} steps are not a multiple of the stride {stride}"
         masks = level_masks(mask[:, None], len(self.config.strides), self.config.scale_factor)
-        levels = self.neck(self.backbone(features, masks, self._position_embedding(mask)))
+        levels = self.neck(self.backbone(features, masks, self._position_embedding(mask)), masks)
         lengths = [level.shape[2] for level in levels]
         gap = self.config.head_kernel // 2
         joined, joined_mask = join_levels(levels, gap), join_levels(masks, gap)
@@ -229,7 +274,11 @@ class ActionFormer(Detector):
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """Focal loss of all real points and DIoU loss of the positive ones, both divided by the loss normaliser."""
         outputs = self(features, mask)
-        points = self._points(outputs.level_lengths, features.device)
+        with full_precision(features.device):
+            return self._losses_of(outputs, targets)
+
+    def _losses_of(self, outputs: Outputs, targets: list[Targets]) -> dict[str, Tensor]:
+        points = self._points(outputs.level_lengths, outputs.mask.device)
         classes, target_offsets = self._assign(points, targets)
         positive = (classes.sum(dim=2) > 0) & outputs.mask
         if self.training and not self.moves_by_step:

@@ -14,7 +14,10 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
-        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps."""
+        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps.
+
+        They are float32, also where the network computes in bfloat16 under autocast.
+        """
 
     @abstractmethod
     def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:
@@ -23,6 +26,9 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def padded_steps(self, longest: int) -> int:
         """The T to pad a batch to whose longest video has `longest` steps; training and evaluation may differ."""
+
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Told, before training from scratch, which class numbers no annotation of the dataset has."""
 
     def start_step(self, batches: list[tuple[list[int], list[Targets]]]) -> None:
         """Told every batch of an optimizer step, its videos' lengths and actions, before the first is used.

@@ -1,9 +1,21 @@
 """From a detector's scored segments, in feature steps, to a video's detections in seconds."""
 
+from functools import partial
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from actloc.config import Suppression
-from actloc.ops.suppression import soft_suppression, soft_suppression_per_class, vote
+from actloc.ops.suppression import (
+    Float32s,
+    Indices,
+    hard_suppression,
+    hard_suppression_per_class,
+    soft_suppression,
+    soft_suppression_per_class,
+    vote,
+)
 from actloc.structures import Detections, Grid
 
 
@@ -24,12 +36,20 @@ def _sorted(detections: Detections) -> Detections:
 def _suppressed(detections: Detections, settings: Suppression) -> Detections:
     segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
     labels = detections.labels.cpu().numpy()
-    rule = {"sigma": settings.sigma, "min_score": settings.min_score}
-    if settings.multiclass:
-        indices, lowered = soft_suppression_per_class(segments, scores, labels, **rule, max_kept=settings.max_kept)
-    else:
-        indices, lowered = soft_suppression(segments, scores, **rule, max_kept=settings.max_kept)
+    indices, final_scores = _thinned_out(segments, scores, labels, settings)
     kept = segments[indices]
     if not settings.multiclass and settings.voting_threshold > 0:
         kept = vote(kept, segments, scores, settings.voting_threshold)
-    return Detections(torch.from_numpy(kept), torch.from_numpy(lowered), torch.from_numpy(labels[indices]))
+    return Detections(torch.from_numpy(kept), torch.from_numpy(final_scores), torch.from_numpy(labels[indices]))
+
+
+def _thinned_out(
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: Suppression
+) -> tuple[Indices, Float32s]:
+    """What stays, best first, as indices (M,) and scores (M,)."""
+    by_class = settings.multiclass
+    if settings.method == "hard":
+        hard = partial(hard_suppression_per_class, labels=labels) if by_class else hard_suppression
+        return hard(segments, scores, tiou=settings.tiou, min_score=settings.min_score, max_kept=settings.max_kept)
+    soft = partial(soft_suppression_per_class, labels=labels) if by_class else soft_suppression
+    return soft(segments, scores, sigma=settings.sigma, min_score=settings.min_score, max_kept=settings.max_kept)

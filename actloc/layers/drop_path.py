@@ -19,5 +19,5 @@ class AffineDropPath(nn.Module):
         if not self.training or self.rate == 0:
             return branch * self.scale
         keep = 1 - self.rate
-        draws = torch.rand(len(branch), 1, 1, dtype=branch.dtype, device=branch.device)
+        draws = torch.rand(len(branch), 1, 1, dtype=self.scale.dtype, device=branch.device)
         return branch * (self.scale * ((draws + keep).floor() / keep))

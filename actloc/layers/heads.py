@@ -4,6 +4,7 @@ A head sees all levels as one sequence with zeros between them, so each convolut
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,9 +46,14 @@ class ClassificationHead(_Tower):
     def __init__(self, dim: int, num_classes: int, *, num_layers: int, kernel: int, prior_probability: float) -> None:
         super().__init__(dim, num_layers=num_layers, kernel=kernel)
         self.cls_head = MaskedConv1d(dim, num_classes, kernel)
+        self.start_at(prior_probability, range(num_classes))
+
+    @torch.no_grad()
+    def start_at(self, probability: float, classes: Sequence[int]) -> None:
+        """Set the biases with which these classes score about `probability` before any training."""
         bias = self.cls_head.conv.bias
         assert bias is not None, "the last convolution has a bias"
-        nn.init.constant_(bias, -math.log((1 - prior_probability) / prior_probability))
+        bias[list(classes)] = -math.log((1 - probability) / probability)
 
     def forward(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         """Joined levels (B, C, P) to logits (B, K, P), zero where `mask` is false.

@@ -1,9 +1,11 @@
-"""ActionFormer's backbone: one sequence becomes a pyramid of sequences, each level shorter than the one before."""
+"""ActionFormer's backbone and necks: one sequence becomes a pyramid, each level shorter than the one before."""
 
+from collections.abc import Callable, Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actloc.layers.attention import TransformerBlock
 from actloc.layers.masked_conv import MaskedConv1d
 from actloc.layers.norms import ChannelNorm
 
@@ -13,41 +15,47 @@ def level_masks(mask: Tensor, num_levels: int, scale_factor: int) -> list[Tensor
     return [mask[..., :: scale_factor**level] for level in range(num_levels)]
 
 
-class TransformerPyramid(nn.Module):
-    """Convolutional embedding, transformer blocks at full length (the stem), then one shortening block per level."""
+class FeaturePyramid(nn.Module):
+    """Convolutional embedding, blocks at full length (the stem), then one shortening block per level (the branch).
+
+    `make_block` gives a block for a window and a stride. Where the features are several kinds side by side,
+    `projection` has for each its channels and those that a convolution of its own makes of them.
+    """
 
     def __init__(
         self,
         in_channels: int,
         dim: int,
-        num_heads: int,
+        make_block: Callable[[int, int], nn.Module],
         *,
         windows: list[int],
+        projection: Sequence[tuple[int, int]] = (),
         num_embedding_convs: int,
         embedding_kernel: int,
         num_stem_blocks: int,
         scale_factor: int,
-        dropout: float,
-        drop_path: float,
     ) -> None:
         super().__init__()
+        self.part_channels = [channels for channels, _ in projection]
+        self.proj = nn.ModuleList(MaskedConv1d(channels, projected, 1) for channels, projected in projection)
+        embedded = sum(projected for _, projected in projection) or in_channels
         self.embd = nn.ModuleList(
-            MaskedConv1d(in_channels if i == 0 else dim, dim, embedding_kernel, bias=False)
+            MaskedConv1d(embedded if i == 0 else dim, dim, embedding_kernel, bias=False)
             for i in range(num_embedding_convs)
         )
         self.embd_norm = nn.ModuleList(ChannelNorm(dim) for _ in range(num_embedding_convs))
-
-        def block(window: int, stride: int) -> TransformerBlock:
-            return TransformerBlock(dim, num_heads, window=window, stride=stride, dropout=dropout, drop_path=drop_path)
-
-        self.stem = nn.ModuleList(block(windows[0], 1) for _ in range(num_stem_blocks))
-        self.branch = nn.ModuleList(block(window, scale_factor) for window in windows[1:])
+        self.stem = nn.ModuleList(make_block(windows[0], 1) for _ in range(num_stem_blocks))
+        self.branch = nn.ModuleList(make_block(window, scale_factor) for window in windows[1:])
 
     def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None) -> list[Tensor]:
         """(B, C, T) features to levels (B, C', T_l), finest first; `masks` (B, 1, T_l) are true on real steps.
 
-        `positions` (B, C', T) are added after the embedding, where given. Padded steps of the levels are zero.
+        `positions` (B, C', T) are added after the embedding, where given. Padded steps of all levels are zero, but
+        for the first one's under a stem of convolutions: there the embedding passes the identity unmasked.
         """
+        if self.part_channels:
+            parts = zip(self.proj, torch.split(features, self.part_channels, dim=1), strict=True)
+            features = torch.cat([project(part, masks[0]) for project, part in parts], dim=1)
         for conv, norm in zip(self.embd, self.embd_norm, strict=True):
             features = F.relu(norm(conv(features, masks[0])).contiguous())  # a convolution's order, as in the heads
         if positions is not None:
@@ -60,6 +68,23 @@ class TransformerPyramid(nn.Module):
         return levels
 
 
+class ConvBlock(nn.Module):
+    """Two convolutions of kernel 3 with a shortcut; where `stride` is above 1 it shortens the sequence."""
+
+    EXPANSION = 2  # the first convolution's output has so many times the channels
+
+    def __init__(self, dim: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = MaskedConv1d(dim, self.EXPANSION * dim, 3, stride=stride)
+        self.conv2 = MaskedConv1d(self.EXPANSION * dim, dim, 3)
+        self.downsample = MaskedConv1d(dim, dim, 1, stride=stride) if stride > 1 else None
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output."""
+        shortcut = features if self.downsample is None else self.downsample(features, mask)
+        return F.relu(self.conv2(F.relu(self.conv1(features, mask)), mask) + shortcut)
+
+
 class NormNeck(nn.Module):
     """The plain neck: a norm for each level and nothing between them."""
 
@@ -67,6 +92,30 @@ class NormNeck(nn.Module):
         super().__init__()
         self.fpn_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(num_levels))
 
-    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Levels (B, C, T_l) to the same shapes; padded steps come out as the bias of the norm."""
         return [norm(level) for norm, level in zip(self.fpn_norms, levels, strict=True)]
+
+
+class TopDownNeck(nn.Module):
+    """A feature pyramid network (Lin et al., 2017): coarse levels are added to the finer ones, then convolved."""
+
+    def __init__(self, dim: int, num_levels: int, scale_factor: int) -> None:
+        super().__init__()
+        self.scale_factor = scale_factor
+        self.lateral_convs = nn.ModuleList(MaskedConv1d(dim, dim, 1, bias=False) for _ in range(num_levels))
+        self.fpn_convs = nn.ModuleList(MaskedConv1d(dim, dim, 3, groups=dim, bias=False) for _ in range(num_levels))
+        self.fpn_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(num_levels))
+
+    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Levels (B, C, T_l) to the same shapes; `masks` (B, 1, T_l) are true on real steps.
+
+        What a coarse step adds to the finer ones is not masked; the output is, before its norm.
+        """
+        merged = [lateral(level, mask) for lateral, level, mask in zip(self.lateral_convs, levels, masks, strict=True)]
+        for number in reversed(range(len(merged) - 1)):
+            merged[number] = merged[number] + merged[number + 1].repeat_interleave(self.scale_factor, dim=2)
+        return [
+            norm(conv(level, mask))
+            for conv, norm, level, mask in zip(self.fpn_convs, self.fpn_norms, merged, masks, strict=True)
+        ]

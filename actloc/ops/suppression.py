@@ -1,10 +1,11 @@
-"""Soft non-maximum suppression (Bodla et al., 2017) with Gaussian decay, and voting; float32, like the official code.
+"""Non-maximum suppression, soft (Bodla et al., 2017; Gaussian decay) and hard, and voting; float32 as officially.
 
 Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Among
 equal scores the lowest index is picked first.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actloc.ops.segments import iou
@@ -66,9 +67,13 @@ def soft_suppression_per_class(
 
     Of equal scores in several classes the lowest class comes first.
     """
+    return _rounds(_members(labels), segments, scores, sigma, min_score, max_kept)
+
+
+def _members(labels: NDArray[np.integer]) -> list[Indices]:
+    """The indices of every class, lowest class first, in rising order."""
     order = np.argsort(labels, kind="stable")
-    borders = np.flatnonzero(np.diff(labels[order])) + 1
-    return _rounds(np.split(order, borders), segments, scores, sigma, min_score, max_kept)
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def _rounds(
@@ -92,13 +97,59 @@ def _rounds(
     return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=np.float32)
 
 
+def hard_suppression(
+    segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s]:
+    """Indices (M,) of what is kept of `segments` (N, 2), best first, and their scores (M,).
+
+    A kept segment drops every later one that overlaps it by `tiou` or more. A `min_score` above 0 first drops all
+    scores that are not above it.
+    """
+    rest = np.argsort(-scores, kind="stable")
+    if min_score > 0:
+        rest = rest[scores[rest] > min_score]
+    kept: list[np.int64] = []
+    while len(rest) and len(kept) < max_kept:
+        best, rest = rest[0], rest[1:]
+        kept.append(best)
+        rest = rest[~(_overlaps(segments[best], segments[rest]) >= tiou)]
+    indices = np.array(kept, dtype=np.int64)
+    return indices, scores[indices]
+
+
+def hard_suppression_per_class(
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s]:
+    """As `hard_suppression`, but only segments of the same label (N,) drop each other; the best of all are kept.
+
+    Of equal scores in several classes the lowest class comes first.
+    """
+    rule = {"tiou": tiou, "min_score": min_score}
+    kept = [
+        members[hard_suppression(segments[members], scores[members], **rule, max_kept=max_kept)[0]]
+        for members in _members(labels)
+    ]
+    indices = np.concatenate(kept)
+    indices = indices[np.argsort(-scores[indices], kind="stable")[:max_kept]]
+    return indices, scores[indices]
+
+
+def _overlaps(segment: Float32s, others: Float32s) -> Float32s:
+    """The official overlap of one segment (2,) with others (N, 2)."""
+    shared = np.maximum(np.minimum(others[:, 1], segment[1]) - np.maximum(others[:, 0], segment[0]), np.float32(0))
+    lengths = others[:, 1] - others[:, 0] + OVERLAP_EPSILON
+    overlaps: Float32s = shared / (segment[1] - segment[0] + OVERLAP_EPSILON + lengths - shared)
+    return overlaps
+
+
 def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
     Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = np.where(overlaps >= threshold, scores * overlaps, np.float32(0))
-    with np.errstate(invalid="ignore"):
-        weights /= weights.sum(axis=1, keepdims=True)
-    return weights @ segments
+    weights = torch.from_numpy(np.where(overlaps >= threshold, scores * overlaps, np.float32(0)))
+    weights /= weights.sum(dim=1, keepdim=True)
+    # torch adds up in the official order; NumPy's product differs from it by some units in the last place
+    means: Float32s = (weights @ torch.from_numpy(segments)).numpy()
+    return means

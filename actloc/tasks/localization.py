@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,10 +15,13 @@ from actloc.detectors.base import Detector
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences
+from actloc.layers.precision import computing_in
 from actloc.sources.base import Batch, Sample, Source
 from actloc.structures import Detections
 from actloc.training import checkpoint as checkpoints
+from actloc.training.checkpoint import Checkpoint
 from actloc.training.loader import load_ahead
+from actloc.weights import OfficialCheckpoint, check_fit, read_official_checkpoint
 
 _ANY_CLASS = "action"
 
@@ -80,20 +84,46 @@ class TrainedDetector:
 
     detector: Detector
     classes: tuple[str, ...]
+    in_channels: int
     encoder_weights_sha256: str | None
     checkpoint: str
 
 
 def load_trained(experiment: Experiment) -> TrainedDetector:
     """The run's detector with the weights that the settings choose; raises UserError if there are none."""
+    foreign = experiment.evaluation.weights_file
+    if foreign is not None:
+        raise UserError(
+            f"evaluation.weights_file is {foreign}: it knows neither its classes nor its encoder.",
+            "Expected a run; only `eval` takes the file as it is.",
+            f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.file}",
+        )
     chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
     stored = checkpoints.load(chosen(experiment.run_folder))
     about = stored.numbers["about"]
     _refuse_other_detector(experiment, about["settings"])
-    detector = build_detector(experiment, about["in_channels"], len(about["classes"]))
-    detector.load_state_dict(stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights)
-    name = checkpoints.folder_of(experiment.run_folder, stored.step).name
-    return TrainedDetector(detector.eval(), tuple(about["classes"]), about["encoder_weights_sha256"], name)
+    folder = checkpoints.folder_of(experiment.run_folder, stored.step)
+    classes, in_channels = tuple(about["classes"]), about["in_channels"]
+    detector = _with_weights(experiment, in_channels, len(classes), stored, folder)
+    return TrainedDetector(detector, classes, in_channels, about["encoder_weights_sha256"], folder.name)
+
+
+def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
+    """The experiment's detector with the weights of an official checkpoint; raises UserError if they do not fit."""
+    stored = read_official_checkpoint(file)
+    in_channels = stored.in_channels or 1  # without an embedding nothing fits, and all is listed
+    detector = _with_weights(experiment, in_channels, len(classes), stored, file)
+    return TrainedDetector(detector, classes, in_channels, None, file.name)
+
+
+def _with_weights(
+    experiment: Experiment, in_channels: int, num_classes: int, stored: Checkpoint | OfficialCheckpoint, source: Path
+) -> Detector:
+    detector = build_detector(experiment, in_channels, num_classes)
+    weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
+    check_fit(detector, weights, source)
+    detector.load_state_dict(weights)
+    return detector.eval()
 
 
 def _refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
@@ -120,6 +150,7 @@ class LocalizationLearner:
             _source(experiment, annotations, experiment.training.validation_subset)  # what is wrong is told now
         self.num_samples = len(self.source.videos)
         self.detector = build_detector(experiment, self.source.in_channels, len(annotations.classes))
+        self.detector.expect_no_actions_of(annotations.empty_classes)
         self.network = self.detector
         self.device = choose_device(experiment.machine.device)
 
@@ -137,7 +168,8 @@ class LocalizationLearner:
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The detector's losses."""
-        return self.detector.losses(features, mask, batch.targets(self.device))
+        with computing_in(self.experiment.training.precision, self.device):
+            return self.detector.losses(features, mask, batch.targets(self.device))
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """Average mAP of the averaged weights on the validation subset."""
@@ -199,7 +231,7 @@ def detect_one(experiment: Experiment, detector: Detector, sample: Sample, durat
     device = choose_device(experiment.machine.device)
     batch = Batch((sample,))
     detector.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(experiment.training.precision, device):
         features, mask = batch.padded(_padded_steps(detector, sample), device)
         found = detector.detect(features, mask)[0]
     found = Detections(found.segments.cpu(), found.scores.cpu(), found.labels.cpu())

@@ -8,6 +8,7 @@ from torch import nn
 
 from actloc import annotations as annotation_form
 from actloc import parts
+from actloc.layers.precision import computing_in
 from actloc.structures import Targets
 from tests.toy import make_video
 
@@ -58,6 +59,23 @@ class TestDetector:
         total.backward()
         without = [key for key, weight in detector.named_parameters() if weight.grad is None]
         assert not without
+
+    def test_in_bfloat16_losses_and_gradients_are_float32_and_close(self, name: str) -> None:
+        results = []
+        for precision in ("float32", "bfloat16"):
+            torch.manual_seed(1)
+            detector = self.build(name).train()
+            features, mask = self.batch(detector.padded_steps(37))
+            with computing_in(precision, features.device):
+                losses = detector.losses(features, mask, list(self.TARGETS))
+            assert all(loss.dtype == torch.float32 for loss in losses.values())
+            torch.stack(list(losses.values())).sum().backward()
+            assert all(weight.grad.dtype == torch.float32 for weight in detector.parameters())
+            results.append(losses)
+        exact, rounded = results
+        assert exact != rounded
+        for loss, value in exact.items():
+            assert rounded[loss].item() == pytest.approx(value.item(), rel=0.05)
 
     def test_a_batch_without_actions_trains_as_background(self, name: str) -> None:
         detector = self.build(name).train()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import UserError
+from actloc.layers.precision import computing_in
 from actloc.structures import Targets
 from tests.golden.cases import drawn, padded, weight
 
@@ -34,10 +35,19 @@ def real_outputs(detector: ActionFormer, videos: list[Tensor], steps: int) -> li
     ]
 
 
-@pytest.mark.parametrize("windows", [(5, 5, -1), 19, 4, -1])
+VARIANTS = [
+    *({"windows": windows} for windows in ((5, 5, -1), 19, 4, -1)),
+    {"neck": "fpn"},
+    {"backbone": "conv", "position_embedding": False},
+    {"backbone": "conv", "position_embedding": False, "neck": "fpn", "num_stem_blocks": 2},
+    {"projection": ((4, 10), (2, 6))},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
 @pytest.mark.parametrize("length", [1, 9, 37, 60, 63, 64, 65, 75, 100, 121])
-def test_dropping_needless_padding_gives_the_outputs_of_official_padding(windows: Any, length: int) -> None:
-    detector = small_detector(windows=windows)
+def test_dropping_needless_padding_gives_the_outputs_of_official_padding(changes: Any, length: int) -> None:
+    detector = small_detector(**changes)
     video = drawn(length, 6, length)
     official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
     assert detector.padded_steps(length) <= official
@@ -115,6 +125,23 @@ def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> No
         assert sum(part[name] for part in losses).item() == pytest.approx(value.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_in_bfloat16_only_the_network_rounds(changes: dict[str, Any]) -> None:
+    detector = small_detector(label_smoothing=0.1, **changes)
+    features, mask, targets = training_batch(detector)
+    detector.eval()
+    with torch.no_grad():
+        exact, exact_losses = detector(features, mask), detector.losses(features, mask, targets)
+        with computing_in("bfloat16", features.device):
+            rounded, losses = detector(features, mask), detector.losses(features, mask, targets)
+    assert (exact.logits.dtype, rounded.logits.dtype) == (torch.float32, torch.bfloat16)
+    # the losses of the rounded outputs, computed outside: targets and sums did not round
+    assert detector._losses_of(rounded, targets) == losses
+    for name, value in exact_losses.items():
+        assert losses[name].dtype == torch.float32
+        assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
+
+
 def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:
     detector = small_detector()
     features, mask, targets = training_batch(detector)
@@ -122,8 +149,10 @@ def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:
     assert detector.training_state() == {"normaliser": detector.config.initial_normaliser}
 
 
-def test_new_weights_follow_the_official_rule() -> None:
-    state = Config.small().build(6, 3, 64).state_dict()
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_new_weights_follow_the_official_rule(changes: dict[str, Any]) -> None:
+    config = Config.model_validate(Config.small().model_dump() | changes)
+    state = config.build(6, 3, 64).state_dict()
     for name, tensor in state.items():
         if "drop_path" in name:
             assert (tensor == 1e-4).all(), name
@@ -135,6 +164,32 @@ def test_new_weights_follow_the_official_rule() -> None:
             assert (tensor == 1).all(), name
         else:
             assert tensor.abs().max() <= 1 / math.sqrt(tensor[0].numel()), name
+
+
+def test_classes_without_annotations_start_almost_silent() -> None:
+    detector = Config.small().build(6, 4, 64)
+    detector.expect_no_actions_of([])
+    detector.expect_no_actions_of([1, 3])
+    bias = detector.cls_head.cls_head.conv.bias
+    torch.testing.assert_close(bias, torch.tensor([-4.59512, -13.81551, -4.59512, -13.81551]))
+    assert bias.requires_grad
+
+
+def test_every_part_of_the_features_is_projected_by_itself() -> None:
+    detector = small_detector(projection=((4, 10), (2, 6)))
+    seen: list[Tensor] = []
+    detector.backbone.embd[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    video = drawn(0, 6, 21)
+    real_outputs(detector, [video], 24)
+    first, second = detector.backbone.proj
+    expected = torch.cat((first.conv(video[None, :4]), second.conv(video[None, 4:])), dim=1)
+    torch.testing.assert_close(seen[0][..., :21], expected)
+    assert (seen[0][..., 21:] == 0).all()
+
+
+def test_parts_that_do_not_add_up_to_the_features_are_refused() -> None:
+    with pytest.raises(UserError, match=r"have 6 channels; the parts of detector.projection have 7"):
+        small_detector(projection=((4, 10), (3, 6)))
 
 
 def test_without_drop_path_the_branches_have_no_scales() -> None:
@@ -182,6 +237,8 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
         ({"regression_ranges": ((0, 4), (4, 8))}, "regression_ranges has 2 pairs"),
         ({"regression_ranges": ((0, 4), (8, 4), (8, 100))}, "beyond its farthest"),
         ({"head_kernel": 4}, "must be odd"),
+        ({"projection": ((4, 8), (2, 4))}, "add up to dim, 16"),
+        ({"backbone": "conv"}, "the backbone conv takes none"),
         ({"window": 3}, "Extra inputs"),
     ],
 )

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from actloc.detectors.actionformer import Outputs
 from actloc.evaluation.postprocess import postprocess
-from actloc.structures import Grid
+from actloc.structures import Detections, Grid
 from actloc.training.averages import AveragedWeights
 from actloc.training.optimizer import learning_rate, parameter_groups
-from tests.golden.cases import WITHOUT_GRADIENT, Case, load_case, padded
+from tests.golden.cases import WITHOUT_GRADIENT, Case, load_case, padded, unmatched
 
 SLOW = pytest.mark.slow
-CASES = ["tiny_global", pytest.param("thumos_short", marks=SLOW), pytest.param("anet_tsp_full", marks=SLOW)]
+CASES = ["tiny_global", "tiny_fpn", pytest.param("thumos_short", marks=SLOW), pytest.param("anet_tsp_full", marks=SLOW)]
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def evaluations(names: list[str]) -> list[Any]:
     return found
 
 
-EVALUATIONS = evaluations(["tiny_global", "thumos_short", "anet_tsp_full"])
+EVALUATIONS = evaluations(
+    ["tiny_global", "tiny_fpn", "thumos_short", "anet_tsp_full", "epic_verb_short", "ego4d_s_short"]
+)
 
 
 def level_outputs(outputs: Outputs) -> list[tuple[Tensor, Tensor]]:
@@ -75,10 +77,10 @@ def test_detections_in_seconds_are_the_official_ones(name: str, rule: str, numbe
     found = detector.detect(*padded([case.features(video)], detector.padded_steps(video["T"])))[0]
     grid = Grid(video["fps"], video["feat_stride"], video["feat_num_frames"] / 2)
     final = postprocess(found, grid, video["duration"], case.suppression())
-    expected = {part: case.arrays[f"{rule}_eval{number}_det_{part}"] for part in ("segments", "scores", "labels")}
-    np.testing.assert_array_equal(final.labels.numpy(), expected["labels"])
-    np.testing.assert_allclose(final.scores.numpy(), expected["scores"], atol=1e-5, rtol=0)
-    np.testing.assert_allclose(final.segments.numpy(), expected["segments"], atol=1e-3, rtol=0)
+    recorded = [case.arrays[f"{rule}_eval{number}_det_{part}"] for part in ("segments", "scores", "labels")]
+    expected = Detections(*map(torch.from_numpy, recorded))
+    np.testing.assert_allclose(final.scores.numpy(), expected.scores.numpy(), atol=1e-5, rtol=0)
+    assert unmatched(final, expected, seconds=1e-3, score=1e-5) == ([], [])
 
 
 @pytest.mark.parametrize("case", CASES, indirect=True)
@@ -124,9 +126,13 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
-def test_eight_steps_of_training_follow_the_official_ones(two_threads: None) -> None:
-    case = load_case("anet_tsp_full")
+# the tolerances of the fixtures: rounding grows along eight steps, more so in the large network
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("tiny_fpn", 1e-5), pytest.param("anet_tsp_full", 2e-3, marks=SLOW)],
+)
+def test_eight_steps_of_training_follow_the_official_ones(name: str, tolerance: float, two_threads: None) -> None:
+    case = load_case(name)
     detector = case.build("gain")
     batch = case.training_batch(detector)
     options = case.facts["merged_config"]["opt"]
@@ -141,8 +147,8 @@ def test_eight_steps_of_training_follow_the_official_ones(two_threads: None) -> 
         loss = torch.stack(list(detector.losses(*batch).values())).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
-        assert loss.item() == pytest.approx(expected["final_loss"], rel=2e-3)
-        assert norm.item() == pytest.approx(expected["grad_norm"], rel=2e-3)
+        assert loss.item() == pytest.approx(expected["final_loss"], rel=tolerance)
+        assert norm.item() == pytest.approx(expected["grad_norm"], rel=tolerance)
         optimizer.step()
         averages.update(step)
     check_sums(detector.state_dict(), case.facts["trajectory"]["final"])

@@ -126,6 +126,18 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, reference: dict[str, str
     assert {path: path.stat().st_mtime_ns for path in (trained / "ckpt/toy").rglob("*")} == before
 
 
+def test_a_run_from_before_a_setting_existed_is_taken_up_with_its_default(trained: Path, tmp_path: Path) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    recorded = folder / "ckpt/toy/config.yaml"
+    text = recorded.read_text()
+    assert "  precision: float32\n" in text
+    recorded.write_text(text.replace("  precision: float32\n", ""))
+    done = actloc(folder, "train", "toy.yaml")
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "train", "toy.yaml", "training.precision=bfloat16")
+    assert 'training.precision: "float32" in the run, "bfloat16" now' in done.stderr
+
+
 def test_other_settings_are_refused_with_each_difference(trained: Path, reference: dict[str, str]) -> None:
     done = actloc(trained, "train", "toy.yaml", "optimizer.learning_rate=1e-3", "detector.dim=32")
     assert done.returncode == 2

@@ -37,7 +37,18 @@ def test_suppression_across_classes_votes() -> None:
     assert voted.scores.tolist() == plain.scores.tolist()
 
 
-@pytest.mark.parametrize("method", ["soft", "none"])
+def test_hard_suppression_leaves_scores_and_takes_its_own_threshold() -> None:
+    strict, mild = (postprocess(FOUND, GRID, 30.0, Suppression(method="hard", tiou=tiou)) for tiou in (0.1, 0.99))
+    assert strict.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
+    assert mild.scores.tolist() == pytest.approx([0.9, 0.8, 0.4, 0.2])
+
+
+def test_hard_suppression_across_classes_votes() -> None:
+    final = postprocess(FOUND, GRID, 30.0, Suppression(method="hard", multiclass=False, voting_threshold=0.9))
+    assert 164 / 30 < final.segments[0, 1].item() < 168 / 30
+
+
+@pytest.mark.parametrize("method", ["soft", "hard", "none"])
 @pytest.mark.parametrize("multiclass", [True, False])
 def test_a_video_without_detections_stays_without(method: str, multiclass: bool) -> None:
     nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))

@@ -14,7 +14,7 @@ from actloc.annotations import Action, without_duplicates
 from actloc.config import Suppression
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.layers.drop_path import AffineDropPath
-from actloc.structures import Targets
+from actloc.structures import Detections, Targets
 from tests.golden.fill import fill
 
 GOLDEN = Path(__file__).parent
@@ -50,6 +50,25 @@ def padded(features: list[Tensor], steps: int) -> tuple[Tensor, Tensor]:
     return batch, mask
 
 
+def unmatched(ours: Detections, theirs: Detections, *, seconds: float, score: float) -> tuple[list[int], list[int]]:
+    """Rows of ours and of theirs that have no partner of their own in the other: same label, times and score this near.
+
+    Rows need not be in the same order: scores that differ by rounding alone may swap places.
+    """
+    near = ours.labels[:, None] == theirs.labels
+    near &= (ours.scores[:, None] - theirs.scores).abs() <= score
+    distances = (ours.segments[:, None] - theirs.segments).abs().amax(dim=2)
+    near &= distances <= seconds
+    free, alone = set(range(len(theirs))), []
+    for row, candidates in enumerate(near):
+        open_rows = [other for other in candidates.nonzero().flatten().tolist() if other in free]
+        if open_rows:
+            free.remove(min(open_rows, key=lambda other: distances[row, other].item()))
+        else:
+            alone.append(row)
+    return alone, sorted(free)
+
+
 @dataclass(frozen=True)
 class Case:
     """One network with its recorded inputs and outputs."""
@@ -65,6 +84,8 @@ class Case:
         )
         num_embedding_convs, num_stem_blocks, num_branch_blocks = model["backbone_arch"]
         settings = {
+            "backbone": {"convTransformer": "transformer"}[model["backbone_type"]],
+            "neck": model["fpn_type"],
             "dim": model["embd_dim"],
             "num_heads": model["n_head"],
             "windows": model["n_mha_win_size"],

@@ -17,3 +17,13 @@ def test_a_video_keeps_its_whole_branch_or_loses_it() -> None:
 def test_evaluation_only_scales() -> None:
     layer = AffineDropPath(3, 0.25).eval()
     torch.testing.assert_close(layer(torch.ones(2, 3, 5)), torch.full((2, 3, 5), 1e-4))
+
+
+def test_the_chance_of_a_branch_does_not_round_with_its_values() -> None:
+    layer = AffineDropPath(3, 0.1)
+    torch.nn.init.ones_(layer.scale)
+    torch.manual_seed(0)
+    exact = layer(torch.ones(5000, 3, 1)) != 0
+    torch.manual_seed(0)
+    rounded = layer(torch.ones(5000, 3, 1, dtype=torch.bfloat16)) != 0
+    assert torch.equal(exact, rounded)

@@ -7,33 +7,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from actloc.ops.suppression import soft_suppression, soft_suppression_per_class, vote
+from actloc.ops.suppression import (
+    hard_suppression,
+    hard_suppression_per_class,
+    soft_suppression,
+    soft_suppression_per_class,
+    vote,
+)
 from tests.golden.cases import GOLDEN
 
 FACTS = json.loads((GOLDEN / "nms.json").read_text())
 with np.load(GOLDEN / "nms.npz") as _file:
     ARRAYS = dict(_file)
-SOFT = [case for case in FACTS["cases"] if FACTS["params"][case["params"]]["use_soft_nms"]]
 RULE = {"sigma": 0.5, "min_score": 0.001}
 
 
-@pytest.mark.parametrize("case", SOFT, ids=lambda case: case["key"])
+def suppressed(options: dict[str, Any], *candidates: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Indices and scores that the rule of a fixture keeps of segments, scores and labels."""
+    limits = {"min_score": options["min_score"], "max_kept": options["max_seg_num"]}
+    if options["use_soft_nms"]:
+        rule = {"sigma": options["sigma"], **limits}
+        return (soft_suppression_per_class if options["multiclass"] else _soft)(*candidates, **rule)
+    rule = {"tiou": options["iou_threshold"], **limits}
+    return (hard_suppression_per_class if options["multiclass"] else _hard)(*candidates, **rule)
+
+
+def _soft(segments: NDArray[Any], scores: NDArray[Any], _: NDArray[Any], **rule: Any) -> Any:
+    return soft_suppression(segments, scores, **rule)
+
+
+def _hard(segments: NDArray[Any], scores: NDArray[Any], _: NDArray[Any], **rule: Any) -> Any:
+    return hard_suppression(segments, scores, **rule)
+
+
+@pytest.mark.parametrize("case", FACTS["cases"], ids=lambda case: case["key"])
 def test_what_is_kept_is_what_the_official_code_keeps(case: dict[str, Any]) -> None:
     options = FACTS["params"][case["params"]]
     segments, scores, labels = (ARRAYS[f"{case['input']}_{part}"] for part in ("segs", "scores", "labels"))
-    rule = {"sigma": options["sigma"], "min_score": options["min_score"], "max_kept": options["max_seg_num"]}
-    if options["multiclass"]:
-        indices, lowered = soft_suppression_per_class(segments, scores, labels, **rule)
-        kept = segments[indices]
-    else:
-        indices, lowered = soft_suppression(segments, scores, **rule)
-        kept = segments[indices]
-        if options["voting_thresh"] > 0:
-            kept = vote(kept, segments, scores, options["voting_thresh"])
+    indices, final_scores = suppressed(options, segments, scores, labels)
+    kept = segments[indices]
+    if not options["multiclass"] and options["voting_thresh"] > 0:
+        kept = vote(kept, segments, scores, options["voting_thresh"])
     expected = {part: ARRAYS[f"{case['key']}_{part}_stable"] for part in ("segs", "scores", "labels")}
     np.testing.assert_array_equal(labels[indices], expected["labels"])
-    np.testing.assert_allclose(lowered, expected["scores"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(final_scores, expected["scores"], atol=1e-6, rtol=0)
     np.testing.assert_allclose(kept, expected["segs"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted({case["input"] for case in FACTS["cases"]} - {"big2000x20", "empty"}))
+def test_hard_picks_are_those_of_the_official_extension(name: str) -> None:
+    segments, scores = ARRAYS[f"{name}_segs"], ARRAYS[f"{name}_scores"]
+    indices, _ = hard_suppression(
+        segments, scores, tiou=FACTS["op_params"]["iou_threshold"], min_score=0, max_kept=len(scores)
+    )
+    np.testing.assert_array_equal(indices, ARRAYS[f"{name}__op_hard_inds_stable"])
 
 
 @pytest.mark.parametrize("name", sorted({case["input"] for case in FACTS["cases"]} - {"big2000x20", "empty"}))
@@ -123,11 +150,37 @@ def test_a_narrow_gaussian_that_lowers_scores_to_zero_picks_nothing_twice() -> N
     assert lowered.tolist() == [pytest.approx(0.9), 0, 0, 0, 0]
 
 
+def test_hard_suppression_drops_what_overlaps_a_better_segment_of_its_class_by_just_enough() -> None:
+    segments = np.array([[0, 10], [5, 15], [6, 16], [0, 10]], dtype=np.float32)
+    scores, labels = np.array([0.9, 0.8, 0.7, 0.6], dtype=np.float32), np.array([0, 0, 0, 1])
+    rule = {"tiou": 0.33, "min_score": 0.1, "max_kept": 9}
+    assert hard_suppression(segments, scores, **rule)[0].tolist() == [0, 2]
+    assert hard_suppression_per_class(segments, scores, labels, **rule)[0].tolist() == [0, 2, 3]
+
+
+@settings(deadline=None)
+@given(CANDIDATES)
+def test_hard_suppression_twice_is_hard_suppression_once(rows: list[tuple[int, int, int, int]]) -> None:
+    segments, scores, labels = arrays_of(rows)
+    rule = {"tiou": 0.3, "min_score": 0.05, "max_kept": 12}
+    once, _ = hard_suppression_per_class(segments, scores, labels, **rule)
+    twice, _ = hard_suppression_per_class(segments[once], scores[once], labels[once], **rule)
+    assert twice.tolist() == list(range(len(once)))
+
+
+def test_hard_suppression_keeps_only_scores_above_a_smallest_score_that_is_not_zero() -> None:
+    segments, scores = np.array([[0, 1], [5, 6]], dtype=np.float32), np.array([0.0, 0.25], dtype=np.float32)
+    assert hard_suppression(segments, scores, tiou=0.5, min_score=0, max_kept=9)[0].tolist() == [1, 0]
+    assert hard_suppression(segments, scores, tiou=0.5, min_score=0.25, max_kept=9)[0].tolist() == []
+
+
 def test_nothing_to_suppress_gives_nothing() -> None:
     segments, scores = np.zeros((0, 2), dtype=np.float32), np.zeros(0, dtype=np.float32)
     for indices, lowered in (
         soft_suppression(segments, scores, **RULE, max_kept=9),
         soft_suppression_per_class(segments, scores, np.zeros(0, dtype=np.int64), **RULE, max_kept=9),
+        hard_suppression(segments, scores, tiou=0.5, min_score=0.1, max_kept=9),
+        hard_suppression_per_class(segments, scores, np.zeros(0, np.int64), tiou=0.5, min_score=0.1, max_kept=9),
     ):
         assert len(indices) == len(lowered) == 0
     assert vote(segments, segments, scores, 0.5).shape == (0, 2)

@@ -1,0 +1,28 @@
+"""`actloc convert SOURCE TARGET [CONFIG]`: an official ActionFormer checkpoint becomes a run, or a run becomes one."""
+
+from pathlib import Path
+
+from actloc import console
+from actloc.errors import UserError
+from actloc.experiment import load
+from actloc.tasks import conversion
+
+
+def run(source: Path, target: Path, config: str | None, overrides: list[str] | None) -> int:
+    """Converts in the direction that the source tells: a file becomes a run, a folder a file."""
+    if source.is_dir():
+        conversion.to_official(source, target, None if config is None else load(config, overrides))
+        console.result(f"Wrote {target}")
+        console.emit("done", path=str(target))
+        return 0
+    if config is None:
+        raise UserError(
+            f"{source} needs a CONFIG to become a run.",
+            "Expected the settings it was trained with: a checkpoint knows neither its network nor its classes.",
+            f"Run: actloc convert {source} {target} CONFIG",
+        )
+    made = conversion.to_run(source, target, load(config, overrides))
+    console.result(f"Wrote {made}")
+    console.emit("done", path=str(target), checkpoint=str(made))
+    console.say(f"Next: actloc eval {target}")
+    return 0

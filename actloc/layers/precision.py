@@ -1,0 +1,16 @@
+"""Which numbers a network computes with."""
+
+import torch
+
+
+def computing_in(precision: str, device: torch.device) -> torch.autocast:
+    """A context in which matrix products and convolutions compute in `precision`; weights and gradients stay float32.
+
+    With float32 it changes nothing.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """A context in which all is float32 again, inside of `computing_in`: targets and losses are."""
+    return torch.autocast(device.type, enabled=False)

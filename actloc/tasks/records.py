@@ -1,0 +1,27 @@
+"""What stands beside a run's checkpoints: its settings, where it was made, and whether it is finished."""
+
+import sys
+from pathlib import Path
+
+from actloc import files, provenance
+from actloc.experiment import Experiment
+from actloc.training import checkpoint as checkpoints
+
+_FINISHED = "finished.json"
+
+
+def write_record(experiment: Experiment, folder: Path) -> None:
+    """The settings, complete, and the environment."""
+    files.write_json(folder / "environment.json", provenance.record(experiment.dataset.annotations_file))
+    header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
+    files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
+
+
+def mark_finished(folder: Path, step: int) -> None:
+    """From now on `train` leaves the run as it is."""
+    files.write_json(folder / _FINISHED, {"step": step, "checkpoint": checkpoints.last(folder).name})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run was trained to its end."""
+    return (folder / _FINISHED).is_file() and bool(checkpoints.steps(folder))
