@@ -24,8 +24,8 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def predictions(folder: Path, name: str) -> Any:
-    return json.loads((folder / "ckpt" / name / "eval" / "test" / "predictions.json").read_text())["results"]
+def predictions(folder: Path, name: str, subset: str) -> Any:
+    return json.loads((folder / "ckpt" / name / "eval" / subset / "predictions.json").read_text())["results"]
 
 
 @pytest.mark.parametrize("weights", ["averaged", "raw"])
@@ -36,10 +36,11 @@ def test_a_file_a_run_of_it_and_the_run_it_came_from_find_the_same(folder: Path,
     if not (folder / "ckpt/converted").exists():
         run(folder, "convert", "epoch_002.pth.tar", "ckpt/converted", "toy.yaml")
     run(folder, "eval", "ckpt/converted", setting)
-    expected = predictions(folder, "toy")
+    subset = "test-raw" if weights == "raw" else "test"
+    expected = predictions(folder, "toy", subset)
     assert any(expected.values())
-    assert predictions(folder, "toy_epoch_002") == predictions(folder, "converted") == expected
-    metrics = json.loads((folder / "ckpt/toy_epoch_002/eval/test/metrics.json").read_text())
+    assert predictions(folder, "toy_epoch_002", subset) == predictions(folder, "converted", subset) == expected
+    metrics = json.loads((folder / f"ckpt/toy_epoch_002/eval/{subset}/metrics.json").read_text())
     assert (metrics["checkpoint"], metrics["weights"]) == ("epoch_002.pth.tar", weights)
 
 
