@@ -9,7 +9,7 @@ PACKAGE = Path("actloc")
 FLOORS = [
     {"errors", "faults", "__init__"},
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
-    {"structures", "annotations"},
+    {"structures", "annotations", "raw_forms"},
     {"layers", "ops", "video", "weights", "store"},
     {"detectors", "encoders", "datasets"},
     {"sources", "training", "evaluation", "reports", "experiment"},

@@ -21,7 +21,8 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
         actions = sum(len(video.actions) for video in videos)
         console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
     console.emit("done", path=str(dataset.annotations_file), videos=len(annotations.videos))
-    console.say(f"Next: actloc extract-features {experiment.file}")
+    following = "extract-features" if experiment.encoder else "train"
+    console.say(f"Next: actloc {following} {experiment.file}")
     return 0
 
 
