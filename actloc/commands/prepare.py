@@ -35,7 +35,12 @@ def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:
     if not lacking:
         files.remove(listing)
         return
-    rule = "they are left out, and missed" if experiment.features.allow_missing else "set features.allow_missing=true"
+    if len(lacking) == len(annotations.videos):
+        rule = f"{experiment.features.path} has none: look at features.path, prefix and suffix"
+    elif experiment.features.allow_missing:
+        rule = "they are left out, and missed"
+    else:
+        rule = "`train` stops at them, unless features.allow_missing=true"
     names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
     console.say(f"{len(lacking)} of {len(annotations.videos)} videos have no features ({rule}): {names}")
     files.write_text(listing, "".join(f"{video_id}\n" for video_id in lacking))

@@ -35,6 +35,8 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
         rows = generator.normal(size=(frames // 4, 6)).astype(np.float32)
         np.savez(tmp_path / f"features/video_{name}.npz", feats=rows)
     (tmp_path / "thumos.yaml").write_text(DATASET + CONFIG[CONFIG.index("detector:") :])
+    nothing = actloc(tmp_path, "prepare", "thumos.yaml", "features.path=nowhere")
+    assert "5 of 5 videos have no features (nowhere has none" in nothing.stderr
     prepared = actloc(tmp_path, "prepare", "thumos.yaml")
     assert prepared.returncode == 0, prepared.stderr
     assert "2 of 5 videos have no features (they are left out, and missed)" in prepared.stderr
