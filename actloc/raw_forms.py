@@ -117,6 +117,18 @@ def number(text: str, where: object) -> float:
         raise UserError(f"{where}: found {text!r}.", "Expected a number.", "Download the official file.") from error
 
 
+def read_segment_lines(path: Path, label: str) -> list[tuple[str, Action]]:
+    """The video and the action of each line `video start end`, in THUMOS's text form: one file holds one class."""
+    found = []
+    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        cells, where = line.split(), f"{path}:{line_number}"
+        if cells and len(cells) != 3:
+            raise UserError(f"{where}: found {line!r}.", "Expected `video start end`.", "Download the official file.")
+        if cells:
+            found.append((cells[0], Action(number(cells[1], where), number(cells[2], where), label)))
+    return found
+
+
 def read_class_names(path: Path) -> dict[int, str]:
     """Names by number from lines like `7 BaseballPitch`, `c092 Smiling`, `000<tab>name`, or a CSV `id,key,...`."""
     if path.suffix == ".csv":

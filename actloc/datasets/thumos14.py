@@ -68,10 +68,7 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]
     subset_of, classes, ambiguous = {}, set(), []
     for path in files:
         label, _, split = path.stem.rpartition("_")
-        for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            video_id, action = _action(line, label, f"{path}:{line_number}")
+        for video_id, action in raw_forms.read_segment_lines(path, label):
             subset_of[video_id] = _SUBSETS[split]
             listed = actions.setdefault(video_id, [])
             if label == _AMBIGUOUS:
@@ -82,10 +79,3 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]
                 classes.add(label)
     videos = {key: AnnotatedVideo(key, subset_of[key], tuple(actions[key])) for key in sorted(actions)}
     return Annotations(tuple(sorted(classes)), videos, keeps_past_end=True), ambiguous
-
-
-def _action(line: str, label: str, where: str) -> tuple[str, Action]:
-    cells = line.split()
-    if len(cells) != 3:
-        raise UserError(f"{where}: found {line!r}.", "Expected `video start end`.", "Download the official file.")
-    return cells[0], Action(raw_forms.number(cells[1], where), raw_forms.number(cells[2], where), label)

@@ -165,6 +165,50 @@ def test_numbered_classes_get_names_from_the_users_list_and_reversed_actions_are
         multi.collect()
 
 
+def test_charades_official_tables_are_read(tmp_path: Path) -> None:
+    header = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length\n"
+    row = '{},HR43,Kitchen,6,7,Yes,"A person, cooking.",food,x,{},{}\n'
+    (tmp_path / "Charades_v1_train.csv").write_text(
+        header + row.format("46GP8", "c092 11.90 21.20;c147 0.00 12.60", "24.83") + row.format("N11GT", "", "18.33")
+    )
+    test = tmp_path / "Charades_v1_test.csv"
+    test.write_text(header + row.format("YSKX3", "c000 0.00 9.00", "8.5"))
+    found = charades.Config(folder=tmp_path / "prepared", annotations=tmp_path).collect()
+    assert found.videos["46GP8"].actions == (Action(11.9, 21.2, "c092"), Action(0.0, 12.6, "c147"))
+    assert (found.videos["N11GT"].actions, found.videos["N11GT"].subset) == ((), "training")
+    assert [video.id for video in found.of_subset("testing")] == ["YSKX3"]
+    test.write_text(header + row.format("YSKX3", "c157 0.00 9.00", "8.5"))
+    with pytest.raises(UserError, match="found 'c157"):
+        charades.Config(folder=tmp_path / "prepared", annotations=tmp_path).collect()
+
+
+def test_multithumos_official_text_files_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    names = [f"Class{number:02d}" for number in range(65, 0, -1)]
+    for name in names:
+        (folder / f"{name}.txt").write_text("video_validation_0000051 1.5 2.5\nvideo_test_0000004 0 1\n")
+    class_list = tmp_path / "class_list.txt"
+    class_list.write_text("".join(f"{number} {name}\n" for number, name in enumerate(names, 1)))
+    config = multithumos.Config(folder=tmp_path / "prepared", annotations=folder, class_names=class_list)
+    found = config.collect()
+    assert found.classes == tuple(names)
+    assert [(video.subset, len(video.actions)) for video in found.videos.values()] == [
+        ("testing", 65),
+        ("training", 65),
+    ]
+    (folder / "Class07.txt").unlink()
+    with pytest.raises(UserError, match=r"holds 64 text files; Class07\."):
+        config.collect()
+
+
+def test_the_names_of_ego4d_keep_the_order_and_the_quotes_of_the_label_map(tmp_path: Path) -> None:
+    names = tmp_path / "label_map.txt"
+    names.write_text('000\t"wash_(a,_b)"\n001\tuse_phone\n002\twash_hands\n')
+    found = small(ego4d_mq, tmp_path, class_names=names).collect()
+    assert found.classes == ('"wash_(a,_b)"', "use_phone", "wash_hands")
+
+
 def test_hapt_windows_are_scored_by_training_statistics_channel_after_channel(tmp_path: Path) -> None:
     config = small(hapt, tmp_path)
     found = config.collect()
