@@ -30,7 +30,7 @@ def run(experiment: Experiment) -> int:
         checkpoint=trained.checkpoint,
         missing=[video.id for video in source.missing],
     )
-    folder = experiment.run_folder / "eval" / subset
+    folder = scoring.results_folder(experiment)
     write_predictions(folder, found)
     path = write_results(folder, results)
     _tell(results)

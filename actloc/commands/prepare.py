@@ -7,13 +7,14 @@ from actloc import console, files
 from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.signals import stopping_at_once
 from actloc.tasks.preparation import convert_videos
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Writes the dataset's folder; a finished one is left as it is."""
     dataset = experiment.dataset
-    with files.locked(dataset.folder):
+    with files.locked(dataset.folder), stopping_at_once():
         annotations = dataset.collect()
         annotations = convert_videos(annotations, dataset.folder, experiment.preparation)
         _write(dataset.annotations_file, annotation_form.to_text(annotations), overwrite)
@@ -24,7 +25,7 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     _tell_missing(annotations, experiment)
     console.emit("done", path=str(dataset.annotations_file), videos=len(annotations.videos))
     following = "extract-features" if experiment.encoder else "train"
-    console.say(f"Next: actloc {following} {experiment.file}")
+    console.say(f"Next: actloc {following} {experiment.arguments}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 
 from actloc import console, files, provenance, settings_file
 from actloc.errors import UserError
-from actloc.experiment import Experiment, differences
+from actloc.experiment import Experiment, differences, is_run
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
 from actloc.tasks.localization import LocalizationLearner, read_annotations
@@ -21,25 +22,42 @@ _FINISHED = "finished.json"
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
     """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it."""
     folder = experiment.run_folder
-    if resume is not None:
-        resume = str(checkpoints.named(folder, resume))
+    _refuse_foreign_folder(folder)
+    start = None if resume is None else checkpoints.named(folder, resume)
+    if overwrite and resume:
+        raise UserError(
+            "--overwrite and --resume were both given.",
+            "Expected one: begin again, or go on from a checkpoint.",
+            "Leave one of them out.",
+        )
     if not overwrite:
         _refuse_other_settings(experiment)
-        if _is_finished(folder):
+        if _is_finished(folder) and start is None:
             return _tell_finished(experiment)
     with files.locked(folder), StopFlag() as stop:
-        if overwrite:
-            _empty(folder)
-        _train(experiment, resume, stop)
+        _train(experiment, start, overwrite, stop)
     return _tell_finished(experiment)
 
 
-def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
+def _refuse_foreign_folder(folder: Path) -> None:
+    """Nothing is written into, or emptied of, a folder that holds something else than a run."""
+    if folder.is_dir() and not is_run(folder) and any(path.name[0] != "." for path in folder.iterdir()):
+        raise UserError(
+            f"{folder} exists and is not a run.",
+            "Expected a folder that `actloc train` made, or none.",
+            "Choose another with run.name=ANOTHER",
+        )
+
+
+def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag) -> None:
     folder = experiment.run_folder
     annotations = read_annotations(experiment)
-    torch.use_deterministic_algorithms(True)
+    _be_repeatable()
     learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment))
     _tell_start(experiment, learner)
+    about = {**learner.about(), "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file)}
+    if overwrite:  # not before all that could be wrong with the new run was looked at
+        _empty(folder)
     _write_record(experiment)
     trainer = Trainer(
         learner,
@@ -50,20 +68,31 @@ def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
         training=experiment.training,
         seed=experiment.run.seed,
         num_workers=experiment.machine.num_workers,
-        about=learner.about(),
+        about=about,
     )
-    trainer.run(_start(folder, resume), stop)
+    trainer.run(_start(folder, resume, about), stop)
     files.write_json(folder / _FINISHED, {"step": trainer.step, "checkpoint": checkpoints.last(folder).name})
 
 
-def _start(folder: Path, resume: str | None) -> Checkpoint | None:
-    if resume is None:
-        start = checkpoints.load_newest(folder)
-    else:
-        start = checkpoints.load(Path(resume))
-        checkpoints.forget_after(folder, start.step)
-    if start is not None:
-        console.say(f"Going on after step {start.step}")
+def _be_repeatable() -> None:
+    """The same seed gives the same bytes on a CPU; a GPU kernel without a repeatable form only warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
+
+
+def _start(folder: Path, resume: Path | None, about: dict[str, object]) -> Checkpoint | None:
+    start = checkpoints.load_newest(folder) if resume is None else checkpoints.load(resume)
+    if start is None:
+        return None
+    if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
+        raise UserError(
+            f"The annotations have changed since {folder} began to train.",
+            "A run goes on only with the annotations it began with.",
+            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+        )
+    checkpoints.forget_after(folder, start.step)
+    console.say(f"Going on after step {start.step}")
     return start
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 import actloc
-from actloc import console, raw_forms
+from actloc import console, files, raw_forms
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.config import InputFileOrFolder
 from actloc.datasets.base import DatasetConfig
@@ -91,15 +91,15 @@ class Config(DatasetConfig):
                 f"Delete {store.folder}, or set dataset.folder to another folder.",
             )
         store.begin(recipe)
-        lacking = {name: signal for name, signal in recordings.items() if not store.has(name)}
-        for name, signal in lacking.items():
-            features = windows((signal - mean) / deviation, self.window_samples, self.stride_samples)
-            store.write(
-                name, features, self._info(name, len(signal), raw.bytes_of(name), json.dumps(recipe, sort_keys=True))
-            )
+        made_of = {name: b"".join(raw.contents(name)) for name in recordings}
+        lacking = [name for name in recordings if not _is_stored(store, name, made_of[name])]
+        for name in lacking:
+            features = windows((recordings[name] - mean) / deviation, self.window_samples, self.stride_samples)
+            text = json.dumps(recipe, sort_keys=True)
+            store.write(name, features, self._info(name, len(recordings[name]), made_of[name], text))
         console.say(f"Wrote the features of {len(lacking)} of {len(recordings)} recordings to {store.folder}")
 
-    def _info(self, name: str, num_samples: int, source_bytes: int, recipe: str) -> FeatureInfo:
+    def _info(self, name: str, num_samples: int, made_of: bytes, recipe: str) -> FeatureInfo:
         return FeatureInfo(
             video_id=name,
             encoder="hapt",
@@ -113,7 +113,8 @@ class Config(DatasetConfig):
             frame_count=num_samples,
             duration_s=num_samples / _FPS,
             reader="hapt",
-            source_bytes=source_bytes,
+            source_bytes=len(made_of),
+            source_sha256=files.sha256_of_bytes(made_of),
             code_version=actloc.__version__,
         )
 
@@ -121,6 +122,10 @@ class Config(DatasetConfig):
     def small(cls, folder: Path) -> "Config":
         """Recordings of a few seconds that the contract test writes."""
         return cls(folder=folder / "prepared", raw=folder / "hapt")
+
+
+def _is_stored(store: FeatureStore, name: str, made_of: bytes) -> bool:
+    return store.has(name) and store.info(name).source_sha256 == files.sha256_of_bytes(made_of)
 
 
 def windows(signal: NDArray[np.float64], length: int, stride: int) -> NDArray[np.float32]:
@@ -165,9 +170,9 @@ class _Raw:
             raise self._bad(f"{sensor}_{name}.txt does not have three finite numbers in every line")
         return table
 
-    def bytes_of(self, name: str) -> int:
-        """Size of a recording's files."""
-        return sum(map(len, self.signals[name].values()))
+    def contents(self, name: str) -> list[bytes]:
+        """A recording's files, in the order of the sensors."""
+        return [self.signals[name][sensor] for sensor in _SENSORS]
 
     def activities(self) -> dict[int, str]:
         """Names by number."""

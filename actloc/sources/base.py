@@ -4,10 +4,10 @@ import random
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from actloc import annotations as annotation_form
@@ -94,6 +94,14 @@ class SourceConfig(Part):
     tolerance_steps: NonNegativeFloat = 2.0
     """Features may be so many steps more or fewer than the video's duration asks for."""
 
+    @model_validator(mode="after")
+    def _crop_is_a_range(self) -> Self:
+        if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(
+                f"crop_ratio: found {list(self.crop_ratio)}, expected two shares above 0, the smaller first"
+            )
+        return self
+
     @abstractmethod
     def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":
         """The source of one subset; raises UserError where features are missing or do not fit."""
@@ -163,14 +171,21 @@ def to_grid(raw: Tensor, grid: Grid, config: SourceConfig) -> tuple[Tensor, Grid
     return resize(raw.T.contiguous(), config.resize_to), Grid(grid.fps, stride, 0.5 * stride)
 
 
-def check_present(source: Source, config: SourceConfig, subset: str, mend: str) -> None:
+def check_present(source: Source, config: SourceConfig, annotations: Annotations, subset: str, mend: str) -> None:
     """Raises UserError that names the videos without features, unless the settings allow them and some have."""
     if source.videos and (config.allow_missing or not source.missing):
         return
+    if not source.videos and not source.missing:
+        subsets = sorted({video.subset for video in annotations.videos.values()})
+        raise UserError(
+            f"No video is in the subset {subset!r}.",
+            f"The annotations have the subsets {', '.join(subsets) or 'none'}.",
+            "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
+        )
     names = ", ".join(video.id for video in source.missing[:10]) + (", ..." if len(source.missing) > 10 else "")
     raise UserError(
         f"{config.path} has features of {len(source.videos)} of {len(source.videos) + len(source.missing)} videos "
-        f"of the subset {subset!r}; missing: {names or 'all, the subset is empty'}.",
+        f"of the subset {subset!r}; missing: {names}.",
         "Expected features of every video.",
         f"{mend}; or go on without them: features.allow_missing=true",
     )

@@ -95,7 +95,7 @@ class FolderSource(Source):
         self.config = config
         self.label_number = {name: number for number, name in enumerate(annotations.classes)}
         self.videos, self.missing = config.split(annotations.of_subset(subset))
-        check_present(self, config, subset, "Look at features.path, prefix and suffix")
+        check_present(self, config, annotations, subset, "Look at features.path, prefix and suffix")
         shapes = {video.id: self._shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})

@@ -1,5 +1,6 @@
 """Features read from the store that `extract-features` made."""
 
+import json
 import random
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,7 @@ class StoredSource(Source):
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        check_present(self, config, subset, "Run: actloc extract-features CONFIG")
+        check_present(self, config, annotations, subset, "Run: actloc extract-features CONFIG")
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
             check_fit(config, encoder, video, info, self.store)
@@ -59,6 +60,13 @@ class StoredSource(Source):
         return make_sample(video, features, grid, self.config, self.label_number)
 
 
+def _encoder_settings(encoder: Part | None, info: FeatureInfo) -> list[tuple[str, object, object]]:
+    """Each setting of the encoder, as the features were made and as it stands now."""
+    made = json.loads(info.recipe).get("encoder", {}) if encoder else {}
+    now = encoder.model_dump(mode="json") if encoder else {}
+    return [(f"encoder.{name}", made[name], now.get(name)) for name in made if name != "name"]
+
+
 def check_fit(
     config: SourceConfig, encoder: Part | None, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore
 ) -> None:
@@ -67,6 +75,7 @@ def check_fit(
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
             ("encoder", info.encoder, encoder.name if encoder else info.encoder),
+            *_encoder_settings(encoder, info),
             ("fps", info.fps, config.fps),
             ("clip_frames", info.clip_frames, config.clip_frames),
             ("stride_frames", info.stride_frames, config.stride_frames),

@@ -2,15 +2,39 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from actloc.sources.base import Batch, Sample
 
+Loaded = TypeVar("Loaded")
 LoadSample = Callable[[int, random.Random], Sample]
+
+
+def load_ahead(load: Callable[[int], Loaded], numbers: Iterable[int], num_workers: int) -> Iterator[Loaded]:
+    """`load` of each number, in order; `num_workers` threads stay at most that many ahead, 0 loads when asked.
+
+    Threads and not processes: reading waits for the disk, and nothing is copied or left behind by a kill.
+    """
+    if num_workers == 0:
+        yield from map(load, numbers)
+        return
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="loader") as pool:
+        ahead: deque[Future[Loaded]] = deque()
+        try:
+            for number in numbers:
+                ahead.append(pool.submit(load, number))
+                if len(ahead) > num_workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 @dataclass(frozen=True)
@@ -31,27 +55,11 @@ class Loader:
         return max(1, self.num_samples // (self.batch_size * self.accumulate))
 
     def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """The batches of steps `first` to `last` - 1, counted over all epochs.
+        """The batches of steps `first` to `last` - 1, counted over all epochs, loaded ahead in threads.
 
-        Threads load ahead: reading waits for the disk, and a sample depends on its own generator only, so the number
-        of threads changes nothing but speed.
+        A sample depends on its own generator only, so the number of threads changes nothing but speed.
         """
-        if self.num_workers == 0:
-            for step in range(first, last):
-                yield self._load(step)
-            return
-        with ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader") as pool:
-            ahead: deque[Future[list[Batch]]] = deque()
-            try:
-                for step in range(first, last):
-                    ahead.append(pool.submit(self._load, step))
-                    if len(ahead) > self.num_workers:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        return load_ahead(self._load, range(first, last), self.num_workers)
 
     def _load(self, step: int) -> list[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)

@@ -252,6 +252,16 @@ def test_hapt_archives_are_read_without_unpacking_and_odd_members_are_passed_ove
     assert "evil.txt" not in names
 
 
+def test_a_changed_hapt_recording_gets_new_features(tmp_path: Path) -> None:
+    config = small(hapt, tmp_path)
+    config.collect()
+    before = FeatureStore(config.features_folder).read("exp02_user02")
+    signal = tmp_path / "hapt/RawData/acc_exp02_user02.txt"
+    np.savetxt(signal, np.loadtxt(signal) + 1.0)
+    config.collect()
+    assert (FeatureStore(config.features_folder).read("exp02_user02") != before).any()
+
+
 def test_hapt_says_what_is_missing_torn_or_other_than_before(tmp_path: Path) -> None:
     config = small(hapt, tmp_path)
     config.collect()
