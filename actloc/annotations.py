@@ -45,6 +45,7 @@ THUMOS14_CLASSES = {
 _SAME_S = 1e-3  # two times closer than this are one
 _LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _SHOWN = 20  # problems in one message
+_MOST_CLASSES = 100_000  # a label_id beyond this is no class number
 
 
 @dataclass(frozen=True)
@@ -236,18 +237,32 @@ def to_text(annotations: Annotations) -> str:
 
 def read(path: Path) -> Annotations:
     """Reads and checks the one form, or any ActivityNet JSON; raises one UserError that lists every problem."""
-    form = files.read_json(path)
-    problems: list[Problem] = []
-    if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
-        problems.append(Problem("top level", 'expected an object with "database"'))
-        raise_problems(path, problems, path.parent)
-    videos = {}
-    for video_id, entry in sorted(form["database"].items()):
-        videos[video_id] = _video(video_id, entry, problems)
-    classes = _classes(form, videos, problems)
-    annotations = Annotations(classes, videos, keeps_past_end=form.get("past_end") == "keep")
+    form = _form(path, path.parent)
+    annotations, problems = _parsed(form)
     raise_problems(path, problems + check(annotations), path.parent)
     return clip_past_end(annotations)
+
+
+def read_published(path: Path, listing_folder: Path) -> Annotations:
+    """A published dataset's JSON as downloaded; what lies outside its video is left to that dataset's own rule."""
+    annotations, problems = _parsed(_form(path, listing_folder))
+    raise_problems(path, problems, listing_folder)
+    return replace(annotations, keeps_past_end=True)
+
+
+def _form(path: Path, listing_folder: Path) -> dict[str, Any]:
+    form = files.read_json(path)
+    if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
+        raise_problems(path, [Problem("top level", 'expected an object with "database"')], listing_folder)
+    parsed: dict[str, Any] = form
+    return parsed
+
+
+def _parsed(form: dict[str, Any]) -> tuple[Annotations, list[Problem]]:
+    problems: list[Problem] = []
+    videos = {video_id: _video(video_id, entry, problems) for video_id, entry in sorted(form["database"].items())}
+    classes = _classes(form, videos, problems)
+    return Annotations(classes, videos, keeps_past_end=form.get("past_end") == "keep"), problems
 
 
 def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo:  # Any: not yet checked
@@ -328,11 +343,13 @@ def _classes(form: dict[str, Any], videos: dict[str, AnnotatedVideo], problems: 
 
 
 def _classes_by_number(form: dict[str, Any]) -> tuple[str, ...]:
-    """The names in the order of ActionFormer's `label_id`, where the file has them from 0 without a hole."""
+    """The names in the order of ActionFormer's `label_id`; a number that no action has keeps its place as id_007."""
     number_of: dict[str, int] = {}
     for entry in form["database"].values():
         for item in (entry.get("annotations") or []) if isinstance(entry, dict) else []:
             if isinstance(item, dict) and isinstance(item.get("label"), str) and isinstance(item.get("label_id"), int):
                 number_of[item["label"]] = item["label_id"]
-    names = sorted(number_of, key=number_of.__getitem__)
-    return tuple(names) if [number_of[name] for name in names] == list(range(len(names))) else ()
+    name_of = {number: name for name, number in number_of.items()}
+    if len(name_of) != len(number_of) or not all(0 <= number < _MOST_CLASSES for number in name_of):
+        return ()
+    return tuple(name_of.get(number, f"id_{number:03d}") for number in range(max(name_of, default=-1) + 1))

@@ -189,12 +189,12 @@ class Suppression(Section):
 class InputPath:
     """Marks a setting that names a file or folder the user brings; `prepare` looks for it before anything runs."""
 
-    def __init__(self, kind: Literal["file", "folder"]) -> None:
+    def __init__(self, kind: Literal["file", "folder", "file or folder"]) -> None:
         self.kind = kind
 
     def exists(self, path: Path) -> bool:
         """Whether the path is there and of this kind."""
-        return path.is_file() if self.kind == "file" else path.is_dir()
+        return ("file" in self.kind and path.is_file()) or ("folder" in self.kind and path.is_dir())
 
 
 class Fusion(Section):
@@ -215,3 +215,6 @@ class Fusion(Section):
 
 InputFile = Annotated[Path, InputPath("file")]
 InputFolder = Annotated[Path, InputPath("folder")]
+InputFileOrFolder = Annotated[Path, InputPath("file or folder")]
+OptionalInputFile = Annotated[Path | None, InputPath("file")]
+OptionalInputFolder = Annotated[Path | None, InputPath("folder")]

@@ -9,8 +9,8 @@ PACKAGE = Path("actloc")
 FLOORS = [
     {"errors", "faults", "__init__"},
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
-    {"structures", "annotations"},
-    {"layers", "ops", "video", "weights", "store"},
+    {"structures", "annotations", "raw_forms"},
+    {"layers", "ops", "video", "weights", "store", "feature_files"},
     {"detectors", "encoders", "datasets"},
     {"sources", "training", "evaluation", "reports", "experiment"},
     {"tasks"},

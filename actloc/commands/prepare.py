@@ -4,6 +4,7 @@ from pathlib import Path
 
 from actloc import annotations as annotation_form
 from actloc import console, files
+from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.signals import stopping_at_once
@@ -21,9 +22,29 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
         videos = annotations.of_subset(subset)
         actions = sum(len(video.actions) for video in videos)
         console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
+    _tell_missing(annotations, experiment)
     console.emit("done", path=str(dataset.annotations_file), videos=len(annotations.videos))
-    console.say(f"Next: actloc extract-features {experiment.arguments}")
+    following = "extract-features" if experiment.encoder else "train"
+    console.say(f"Next: actloc {following} {experiment.arguments}")
     return 0
+
+
+def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:
+    """Names the videos without features, where features are made elsewhere; `train` then says what it does."""
+    lacking = experiment.features.lacking(annotations)
+    listing = experiment.dataset.folder / "missing_features.txt"
+    if not lacking:
+        files.remove(listing)
+        return
+    if len(lacking) == len(annotations.videos):
+        rule = f"{experiment.features.path} has none: look at features.path, prefix and suffix"
+    elif experiment.features.allow_missing:
+        rule = "they are left out, and missed"
+    else:
+        rule = "`train` stops at them, unless features.allow_missing=true"
+    names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+    console.say(f"{len(lacking)} of {len(annotations.videos)} videos have no features ({rule}): {names}")
+    files.write_text(listing, "".join(f"{video_id}\n" for video_id in lacking))
 
 
 def _write(path: Path, text: str, overwrite: bool) -> None:

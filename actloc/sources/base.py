@@ -10,8 +10,11 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from actloc import annotations as annotation_form
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Fraction, Part
+from actloc.errors import UserError
+from actloc.ops.crops import clip_past_end, random_crop, resize
 from actloc.structures import Grid, Targets
 
 
@@ -103,6 +106,10 @@ class SourceConfig(Part):
     def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":
         """The source of one subset; raises UserError where features are missing or do not fit."""
 
+    def lacking(self, annotations: Annotations) -> list[str]:
+        """Videos without features, for `prepare` to tell; none where features are made later."""
+        return []
+
 
 class Source:
     """The features and actions of one subset's videos."""
@@ -122,3 +129,63 @@ class Source:
     @abstractmethod
     def evaluation_sample(self, index: int) -> Sample:
         """Video `index` whole."""
+
+
+def make_sample(
+    video: AnnotatedVideo, features: Tensor, grid: Grid, config: SourceConfig, label_number: dict[str, int]
+) -> Sample:
+    """The video whole, as evaluation sees it: features (C, T) on `grid`, and its actions in steps."""
+    actions = annotation_form.without_duplicates(video.actions) if config.drop_duplicates else video.actions
+    if not actions:
+        return Sample(video.id, features, Targets.none(), grid)
+    segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
+    labels = torch.tensor([label_number[action.label] for action in actions])
+    return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)
+
+
+def training_window(sample: Sample, config: SourceConfig, generator: random.Random) -> Sample:
+    """The sample cropped at random, with what is left of its actions."""
+    targets = sample.targets
+    offset = sample.grid.offset_steps
+    if config.past_end == "clip":
+        targets = clip_past_end(targets, sample.features.shape[1] + offset, config.min_kept)
+    features, targets = random_crop(
+        sample.features,
+        targets,
+        generator,
+        offset_steps=offset,
+        max_steps=config.max_steps,
+        crop_ratio=config.crop_ratio,
+        min_kept=config.min_kept,
+    )
+    return Sample(sample.video_id, features, targets, sample.grid)
+
+
+def to_grid(raw: Tensor, grid: Grid, config: SourceConfig) -> tuple[Tensor, Grid]:
+    """Features (C, T') and their time grid from (T, C) on `grid`: every so many-th, or interpolated to a fixed T'."""
+    if config.resize_to is None:
+        stride = grid.stride_frames * config.downsample
+        return raw[:: config.downsample].T.contiguous(), Grid(grid.fps, stride, grid.offset_frames)
+    # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
+    stride = ((raw.shape[0] - 1) * grid.stride_frames + config.clip_frames) / config.resize_to
+    return resize(raw.T.contiguous(), config.resize_to), Grid(grid.fps, stride, 0.5 * stride)
+
+
+def check_present(source: Source, config: SourceConfig, annotations: Annotations, subset: str, mend: str) -> None:
+    """Raises UserError that names the videos without features, unless the settings allow them and some have."""
+    if source.videos and (config.allow_missing or not source.missing):
+        return
+    if not source.videos and not source.missing:
+        subsets = sorted({video.subset for video in annotations.videos.values()})
+        raise UserError(
+            f"No video is in the subset {subset!r}.",
+            f"The annotations have the subsets {', '.join(subsets) or 'none'}.",
+            "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
+        )
+    names = ", ".join(video.id for video in source.missing[:10]) + (", ..." if len(source.missing) > 10 else "")
+    raise UserError(
+        f"{config.path} has features of {len(source.videos)} of {len(source.videos) + len(source.missing)} videos "
+        f"of the subset {subset!r}; missing: {names}.",
+        "Expected features of every video.",
+        f"{mend}; or go on without them: features.allow_missing=true",
+    )

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from actloc import annotations as annotation_form
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Part
 from actloc.errors import UserError
-from actloc.ops.crops import clip_past_end, random_crop, resize
-from actloc.sources.base import Sample, Source, SourceConfig
+from actloc.sources.base import Sample, Source, SourceConfig, check_present, make_sample, to_grid, training_window
 from actloc.store import FeatureInfo, FeatureStore
-from actloc.structures import Grid, Targets
+from actloc.store import grid as stored_grid
 from actloc.video.windows import num_clips
 
 
@@ -41,78 +38,26 @@ class StoredSource(Source):
         self.config = config
         self.store = FeatureStore(config.path)
         self.label_number = {name: number for number, name in enumerate(annotations.classes)}
-        self.subsets = sorted({video.subset for video in annotations.videos.values()})
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        self._check_present(subset)
+        check_present(self, config, annotations, subset, "Run: actloc extract-features CONFIG")
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
             check_fit(config, encoder, video, info, self.store)
         self.in_channels = infos[0].channels
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
-    def _check_present(self, subset: str) -> None:
-        if self.videos and (self.config.allow_missing or not self.missing):
-            return
-        if not self.videos and not self.missing:
-            raise UserError(
-                f"No video is in the subset {subset!r}.",
-                f"The annotations have the subsets {', '.join(self.subsets) or 'none'}.",
-                "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
-            )
-        names = ", ".join(video.id for video in self.missing[:10]) + (", ..." if len(self.missing) > 10 else "")
-        raise UserError(
-            f"{self.store.folder} has features of {len(self.videos)} of {len(self.videos) + len(self.missing)} videos "
-            f"of the subset {subset!r}; missing: {names or 'all, the subset is empty'}.",
-            "Expected features of every video.",
-            "Run: actloc extract-features CONFIG; or go on without them: features.allow_missing=true",
-        )
-
     def training_sample(self, index: int, generator: random.Random) -> Sample:
         """The video cropped at random, on a seeded generator of its own."""
-        sample = self.evaluation_sample(index)
-        targets = sample.targets
-        offset = sample.grid.offset_steps
-        if self.config.past_end == "clip":
-            targets = clip_past_end(targets, sample.features.shape[1] + offset, self.config.min_kept)
-        features, targets = random_crop(
-            sample.features,
-            targets,
-            generator,
-            offset_steps=offset,
-            max_steps=self.config.max_steps,
-            crop_ratio=self.config.crop_ratio,
-            min_kept=self.config.min_kept,
-        )
-        return Sample(sample.video_id, features, targets, sample.grid)
+        return training_window(self.evaluation_sample(index), self.config, generator)
 
     def evaluation_sample(self, index: int) -> Sample:
         """The video whole, resized where the settings ask for it."""
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
-        features, grid = to_grid(raw, self.store.info(video.id), self.config)
-        return Sample(video.id, features, self._targets(video, grid), grid)
-
-    def _targets(self, video: AnnotatedVideo, grid: Grid) -> Targets:
-        actions = video.actions
-        if self.config.drop_duplicates:
-            actions = annotation_form.without_duplicates(actions)
-        if not actions:
-            return Targets.none()
-        segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
-        labels = torch.tensor([self.label_number[action.label] for action in actions])
-        return Targets(grid.steps(segments), labels)
-
-
-def to_grid(raw: Tensor, info: FeatureInfo, config: SourceConfig) -> tuple[Tensor, Grid]:
-    """Features (C, T') and their time grid from stored ones (T, C): every so many-th, or interpolated to a fixed T'."""
-    if config.resize_to is None:
-        stride = float(info.stride_frames * config.downsample)
-        return raw[:: config.downsample].T.contiguous(), Grid(info.fps, stride, info.offset_frames)
-    # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
-    stride = ((raw.shape[0] - 1) * info.stride_frames + info.clip_frames) / config.resize_to
-    return resize(raw.T.contiguous(), config.resize_to), Grid(info.fps, stride, 0.5 * stride)
+        features, grid = to_grid(raw, stored_grid(self.store.info(video.id)), self.config)
+        return make_sample(video, features, grid, self.config, self.label_number)
 
 
 def _encoder_settings(encoder: Part | None, info: FeatureInfo) -> list[tuple[str, object, object]]:

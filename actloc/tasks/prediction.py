@@ -10,8 +10,8 @@ from actloc import console
 from actloc.errors import UserError, VideoError
 from actloc.experiment import Experiment, load
 from actloc.reports.results import Prediction, read_results
-from actloc.sources.base import Sample
-from actloc.sources.stored import to_grid
+from actloc.sources.base import Sample, to_grid
+from actloc.store import grid as stored_grid
 from actloc.structures import Targets
 from actloc.tasks import extraction, scoring
 from actloc.tasks.localization import VideoDetections, choose_device, detect_one, load_trained
@@ -60,7 +60,7 @@ class Predictor:
             array, info = extraction.encode_video(
                 source, self.encoder, self.experiment.features, self.experiment.machine
             )
-        features, grid = to_grid(torch.from_numpy(array), info, self.experiment.features)
+        features, grid = to_grid(torch.from_numpy(array), stored_grid(info), self.experiment.features)
         sample = Sample(video.stem, features, Targets.none(), grid)
         try:
             detections = detect_one(self.experiment, self.trained.detector, sample, info.duration_s)

@@ -10,7 +10,7 @@ from actloc import annotations as annotation_form
 from actloc import parts
 from actloc.layers.precision import computing_in
 from actloc.structures import Targets
-from tests.toy import make_video
+from tests.datasets.raw import RAW
 
 ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
 DETECTORS = list(parts.available("detectors"))
@@ -145,11 +145,7 @@ class TestEncoder:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_dataset_collects_checked_annotations_that_make_the_round_trip(name: str, tmp_path: Path) -> None:
-    for number in range(2):
-        make_video(tmp_path / "videos" / f"v{number}.mp4", [], 2.0)
-    (tmp_path / "labels.csv").write_text("video,start,end,label,subset\nv0,0,1,run,train\nv1,0,1,run,test\n")
-    for clip in ("background_a", "run", "jump"):
-        make_video(tmp_path / "clips" / f"{clip}.mp4", [("red", 0, 1)], 8.0)
+    RAW[name](tmp_path)
     config = parts.find("datasets", name).Config.small(tmp_path)
     found = config.collect()
     annotation_form.write(config.annotations_file, found)

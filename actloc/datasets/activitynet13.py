@@ -1,0 +1,91 @@
+"""ActivityNet-1.3: 200 activities in 10,024 + 4,926 videos, from its own JSON, ActionFormer's, or TSP's tables."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from actloc import annotations as annotation_form
+from actloc import console, files, raw_forms
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError
+
+_SUBSETS = {"train": "training", "valid": "validation", "test": "testing"}
+_COLUMNS = ("video-name", "t-start", "t-end", "action-label", "video-duration", "fps", "video-frames")
+_REGION, _IS_ACTION = "temporal-region-label", "Action"
+_RULE = raw_forms.Rule(
+    past_end="kept in the ground truth; training clips them with features.past_end=clip",
+    duplicate="kept; the actionformer protocol and features.drop_duplicates leave them out",
+)
+
+
+class Config(DatasetConfig):
+    """Where the annotations are, and which videos are blocked."""
+
+    name: Literal["activitynet13"] = "activitynet13"
+    annotations: InputFileOrFolder
+    """A JSON (ActivityNet's or ActionFormer's), or a folder of TSP's *_train_tsp_groundtruth.csv and *_valid_...csv."""
+    blocked: OptionalInputFile = None
+    """A JSON list of ids to leave out, with or without v_: ETAD's has 79 of them; none keeps every video."""
+    training_subset: str = "training"
+    """The subset that `train` learns from."""
+    evaluation_subset: str = "validation"
+    """The subset that `eval` scores."""
+
+    def collect(self) -> Annotations:
+        """Annotations of every video that is not blocked."""
+        if self.annotations.is_dir():
+            found = _read_tables(self.annotations)
+        else:
+            found = annotation_form.read_published(self.annotations, self.folder)
+        blocked = _blocked(self.blocked) if self.blocked else set()
+        videos = raw_forms.without(found.videos, blocked)
+        console.say(f"Blocked list {self.blocked or 'none'}: {len(found.videos) - len(videos)} videos left out")
+        return raw_forms.settle(replace(found, videos=videos), _RULE, self.folder)
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """TSP's tables, which the contract test writes, and a list of one blocked id."""
+        return cls(folder=folder / "prepared", annotations=folder / "tsp", blocked=folder / "blocked.json")
+
+
+def _blocked(path: Path) -> set[str]:
+    """The ids of a list, or the keys of an object as the evaluation server once gave it."""
+    listed = files.read_json(path)
+    if not isinstance(listed, list | dict) or not all(isinstance(video_id, str) for video_id in listed):
+        raise UserError(f"{path} is no JSON list of ids.", 'Expected ["F_EHrfbYsRE", ...].', "Set dataset.blocked.")
+    return {video_id.removeprefix("v_") if len(video_id) == 13 else video_id for video_id in listed}
+
+
+def _read_tables(folder: Path) -> Annotations:
+    """The rows that are actions; TSP's `No action` rows fill the gaps between them."""
+    paths = {path: path.stem.split("_")[-3] for path in sorted(folder.glob("*_tsp_groundtruth.csv"))}
+    if not paths or not set(paths.values()) <= set(_SUBSETS):
+        raise UserError(
+            f"{folder} holds no tables of TSP, or others than train, valid and test.",
+            "Expected activitynet_v1-3_train_tsp_groundtruth.csv and activitynet_v1-3_valid_tsp_groundtruth.csv.",
+            "Set dataset.annotations to their folder, or to ActivityNet's JSON.",
+        )
+    videos: dict[str, AnnotatedVideo] = {}
+    for path, split in paths.items():
+        for row in raw_forms.read_rows(path, (*_COLUMNS, _REGION)):
+            video_id = row["video-name"]
+            if video_id not in videos:
+                videos[video_id] = _video(row, _SUBSETS[split], path)
+            if row[_REGION] == _IS_ACTION:
+                start_s, end_s = raw_forms.number(row["t-start"], path), raw_forms.number(row["t-end"], path)
+                action = Action(start_s, end_s, row["action-label"])
+                videos[video_id] = replace(videos[video_id], actions=(*videos[video_id].actions, action))
+    classes = sorted({action.label for video in videos.values() for action in video.actions})
+    return Annotations(tuple(classes), dict(sorted(videos.items())), keeps_past_end=True)
+
+
+def _video(row: dict[str, str], subset: str, path: Path) -> AnnotatedVideo:
+    return AnnotatedVideo(
+        row["video-name"],
+        subset,
+        duration_s=raw_forms.number(row["video-duration"], path),
+        fps=raw_forms.number(row["fps"], path),
+        frames=int(raw_forms.number(row["video-frames"], path)),
+    )

@@ -1,0 +1,102 @@
+"""EPIC-Kitchens-100: 97 verbs or 300 nouns in 700 videos, from the official tables or ActionFormer's JSON."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from actloc import annotations as annotation_form
+from actloc import console, raw_forms
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError
+
+_NUM_CLASSES = {"verb": 97, "noun": 300}
+_TABLES = {
+    "EPIC_100_train.csv": "training",
+    "EPIC_100_validation.csv": "validation",
+    "EPIC_100_test_timestamps.csv": "test",
+}
+_INFO = "EPIC_100_video_info.csv"
+_DECIMALS = 2  # of the official timestamps
+
+
+class Config(DatasetConfig):
+    """Where the annotations are, and whether verbs or nouns are the classes."""
+
+    name: Literal["epic_kitchens100"] = "epic_kitchens100"
+    annotations: InputFileOrFolder
+    """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv."""
+    labels: Literal["verb", "noun"] = "verb"
+    """What a class is."""
+    class_names: OptionalInputFile = None
+    """EPIC_100_verb_classes.csv or EPIC_100_noun_classes.csv; without it classes are called id_000 and so on."""
+    training_subset: str = "training"
+    """The subset that `train` learns from."""
+    evaluation_subset: str = "validation"
+    """The subset that `eval` scores."""
+
+    def collect(self) -> Annotations:
+        """Annotations of every video, all classes in the order of their numbers, also those that never occur."""
+        given = raw_forms.read_class_names(self.class_names) if self.class_names else {}
+        classes = [given.get(number, f"id_{number:03d}") for number in range(_NUM_CLASSES[self.labels])]
+        if self.annotations.is_dir():
+            found = Annotations(tuple(classes), self._videos(classes), keeps_past_end=True)
+        else:
+            found = annotation_form.read_published(self.annotations, self.folder)
+            found = replace(found, classes=(*found.classes, *classes[len(found.classes) :]))
+        return raw_forms.settle(found, raw_forms.Rule(), self.folder)
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """Tables that the contract test writes."""
+        return cls(folder=folder / "prepared", annotations=folder / "epic")
+
+    def _videos(self, classes: list[str]) -> dict[str, AnnotatedVideo]:
+        """Videos of the tables that are there, with what the table of videos says about them."""
+        tables = {self.annotations / name: subset for name, subset in _TABLES.items()}
+        there = {path: subset for path, subset in tables.items() if path.is_file()}
+        if not there:
+            raise UserError(
+                f"{self.annotations} holds none of {', '.join(_TABLES)}.",
+                "Expected the official tables.",
+                "Set dataset.annotations to a clone of epic-kitchens-100-annotations.",
+            )
+        for path in tables.keys() - there.keys():
+            console.warn(f"{path} is not there; the subset {tables[path]!r} stays empty")
+        subset_of: dict[str, str] = {}
+        actions: dict[str, list[Action]] = {}
+        for path, subset in there.items():
+            columns = () if subset == "test" else (f"{self.labels}_class",)
+            for row in raw_forms.read_rows(path, ("video_id", "start_timestamp", "stop_timestamp", *columns)):
+                subset_of[row["video_id"]] = subset
+                if columns:
+                    actions.setdefault(row["video_id"], []).append(_action(row, row[columns[0]], classes, path))
+        info = raw_forms.read_rows(self.annotations / _INFO, ("video_id", "duration", "fps"))
+        facts = {row["video_id"]: (float(row["duration"]), float(row["fps"])) for row in info}
+        return {
+            video_id: AnnotatedVideo(
+                video_id, subset_of[video_id], tuple(actions.get(video_id, ())), *facts.get(video_id, (None, None))
+            )
+            for video_id in sorted(subset_of)
+        }
+
+
+def _action(row: dict[str, str], class_number: str, classes: list[str], path: Path) -> Action:
+    index = int(raw_forms.number(class_number, path))
+    if not 0 <= index < len(classes):
+        raise UserError(
+            f"{path} has the class {index}.",
+            f"Expected 0 to {len(classes) - 1}.",
+            "Set dataset.labels to verb or noun.",
+        )
+    return Action(_seconds(row["start_timestamp"], path), _seconds(row["stop_timestamp"], path), classes[index])
+
+
+def _seconds(text: str, path: Path) -> float:
+    """Seconds of `HH:MM:SS.ss`."""
+    cells = text.split(":")
+    if len(cells) != 3:
+        raise UserError(f"{path}: found {text!r}.", "Expected HH:MM:SS.ss.", "Download the official file.")
+    hours, minutes, seconds = (raw_forms.number(cell, path) for cell in cells)
+    return round(hours * 3600 + minutes * 60 + seconds, _DECIMALS)

@@ -1,0 +1,81 @@
+"""THUMOS14: 20 sports in 200 + 212 videos, from the official text files or ActionFormer's JSON."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from actloc import annotations as annotation_form
+from actloc import console, raw_forms
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.config import InputFileOrFolder, OptionalInputFolder
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError
+
+_SUBSETS = {"val": "Validation", "test": "Test"}
+_AMBIGUOUS = "Ambiguous"
+# 1292 has Ambiguous intervals only; most of 270 is annotated beyond its end; 1496 is said to be annotated wrongly
+_LEFT_OUT = {213: (), 212: ("1292",), 211: ("1292", "0270"), 210: ("1292", "0270", "1496")}
+
+
+class Config(DatasetConfig):
+    """Where the annotations are and which test set is scored; validation videos are the ones to learn from."""
+
+    name: Literal["thumos14"] = "thumos14"
+    annotations: InputFileOrFolder
+    """ActionFormer's thumos14.json, or a folder that holds the official CLASS_val.txt and CLASS_test.txt files."""
+    metadata: OptionalInputFolder = None
+    """A folder of TSP's *_metadata.csv, for the durations and rates that the text files lack."""
+    test_set: Literal[210, 211, 212, 213] = 212
+    """Test videos: 212 as ActionFormer, 211 as OpenTAD, 210 as SSN; 213 adds one without any action."""
+    training_subset: str = "Validation"
+    """The subset that `train` learns from: the videos that THUMOS calls validation."""
+    evaluation_subset: str = "Test"
+    """The subset that `eval` scores."""
+
+    def collect(self) -> Annotations:
+        """Annotations of the chosen test set's videos and all validation videos."""
+        if self.annotations.is_dir():
+            found, ambiguous = _read_text_files(self.annotations)
+        else:
+            found, ambiguous = annotation_form.read_published(self.annotations, self.folder), []
+        facts = raw_forms.read_videos_facts(self.metadata) if self.metadata else {}
+        left_out = {f"video_test_000{number}" for number in _LEFT_OUT[self.test_set]}
+        videos = raw_forms.without({key: _with_facts(video, facts) for key, video in found.videos.items()}, left_out)
+        console.say(f"Test set {self.test_set}: {', '.join(sorted(left_out)) or 'nothing'} left out")
+        return raw_forms.settle(replace(found, videos=videos), raw_forms.Rule(), self.folder, ambiguous)
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """Text files that the contract test writes."""
+        return cls(folder=folder / "prepared", annotations=folder / "txt", metadata=folder / "metadata")
+
+
+def _with_facts(video: AnnotatedVideo, facts: dict[str, AnnotatedVideo]) -> AnnotatedVideo:
+    known = facts.get(video.id)
+    return replace(video, duration_s=known.duration_s, fps=known.fps, frames=known.frames) if known else video
+
+
+def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]:
+    """All videos that a file names, and the Ambiguous intervals, which are no class and left out."""
+    files = [path for path in sorted(folder.rglob("*_*.txt")) if path.stem.rpartition("_")[2] in _SUBSETS]
+    if not files:
+        raise UserError(
+            f"{folder} holds no file like Diving_val.txt or Diving_test.txt.",
+            "Expected the unpacked TH14_Temporal_annotations_validation.zip and _test.zip.",
+            "Set dataset.annotations to their folder.",
+        )
+    actions: dict[str, list[Action]] = {}
+    subset_of, classes, ambiguous = {}, set(), []
+    for path in files:
+        label, _, split = path.stem.rpartition("_")
+        for video_id, action in raw_forms.read_segment_lines(path, label):
+            subset_of[video_id] = _SUBSETS[split]
+            listed = actions.setdefault(video_id, [])
+            if label == _AMBIGUOUS:
+                where = f"{video_id}: {action.start_s:g}-{action.end_s:g} s"
+                ambiguous.append(raw_forms.Defect("is Ambiguous, which is no class (left out)", where))
+            else:
+                listed.append(action)
+                classes.add(label)
+    videos = {key: AnnotatedVideo(key, subset_of[key], tuple(actions[key])) for key in sorted(actions)}
+    return Annotations(tuple(sorted(classes)), videos, keeps_past_end=True), ambiguous

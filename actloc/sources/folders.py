@@ -1,0 +1,212 @@
+"""Features as their authors ship them, read in place: folders of .npy, .npz or .pt, or an HDF5 file."""
+
+import functools
+import random
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from actloc import console
+from actloc.annotations import AnnotatedVideo, Annotations
+from actloc.config import Part
+from actloc.errors import UserError
+from actloc.feature_files import FeatureFile, names_in_hdf5
+from actloc.ops.crops import resize
+from actloc.sources.base import Sample, Source, SourceConfig, check_present, make_sample, to_grid, training_window
+from actloc.structures import Grid
+from actloc.video.windows import num_clips, offset_frames
+
+_RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # the usual ones first: neighbours fit short videos too
+_STRIDES = (1, 2, 4, 8, 16, 32)
+
+
+class Config(SourceConfig):
+    """Where the files are, how they are called, and how their rows lie in time."""
+
+    name: Literal["folders"] = "folders"
+    path: Path
+    """A folder with one file per video, or one HDF5 file with one dataset per video."""
+    more_paths: tuple[Path, ...] = ()
+    """More such folders; their channels follow those of the first."""
+    prefix: str = ""
+    """What stands before the id in a file's or dataset's name: v_ for ActivityNet."""
+    suffix: str = ".npy"
+    """What stands behind the id in a file's name, and says how it is read: .npy, .npz, .pt."""
+    key: str | None = None
+    """The array in a .npz or .pt; none where there is only one."""
+    channels_first: bool = False
+    """Whether files hold (channels, steps), as those of MS-TCN do."""
+    fps_from: Literal["settings", "annotations"] = "settings"
+    """annotations: frames are counted at each video's own rate, and at `fps` where none is stated."""
+    is_resized: bool = False
+    """The files were stretched to one length when they were made: their rows share the duration evenly."""
+    unequal_lengths: Literal["refuse", "interpolate"] = "refuse"
+    """Where the folders have different numbers of rows: stop, or interpolate to the longest (EgoVLP)."""
+    allow_misfits: bool = False
+    """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
+
+    def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "FolderSource":
+        """The subset's features, their number of rows checked against each video's duration."""
+        return FolderSource(self, annotations, subset)
+
+    def lacking(self, annotations: Annotations) -> list[str]:
+        """Videos without a file in every folder."""
+        names = self._names()
+        return [video_id for video_id in annotations.videos if not self._has(video_id, names)]
+
+    def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
+        """Videos with features in every folder, and those without."""
+        names = self._names()
+        having = [video for video in videos if self._has(video.id, names)]
+        return having, [video for video in videos if not self._has(video.id, names)]
+
+    def files(self, video_id: str) -> list[FeatureFile]:
+        """Where the video's features lie, one place for each folder."""
+        name = f"{self.prefix}{video_id}"
+        return [
+            FeatureFile(path, dataset=name)
+            if path.is_file()
+            else FeatureFile(path / (name + self.suffix), key=self.key)
+            for path in (self.path, *self.more_paths)
+        ]
+
+    def _names(self) -> dict[Path, frozenset[str]]:
+        return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
+
+    def _has(self, video_id: str, names: dict[Path, frozenset[str]]) -> bool:
+        return all(
+            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video_id)
+        )
+
+    @classmethod
+    def small(cls, folder: Path) -> "Config":
+        """Settings that the contract test fills a folder for."""
+        return cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=64)
+
+
+class FolderSource(Source):
+    """Videos of one subset with their features in other projects' files."""
+
+    encoder_weights_sha256 = None
+
+    def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
+        self.config = config
+        self.label_number = {name: number for number, name in enumerate(annotations.classes)}
+        self.videos, self.missing = config.split(annotations.of_subset(subset))
+        check_present(self, config, annotations, subset, "Look at features.path, prefix and suffix")
+        shapes = {video.id: self._shape(video) for video in self.videos}
+        self.in_channels = self._channels(shapes)
+        check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
+
+    def training_sample(self, index: int, generator: random.Random) -> Sample:
+        """The video cropped at random, on a seeded generator of its own."""
+        return training_window(self.evaluation_sample(index), self.config, generator)
+
+    def evaluation_sample(self, index: int) -> Sample:
+        """The video whole, resized where the settings ask for it."""
+        video = self.videos[index]
+        features, grid = on_grid(self._read(video), video, self.config)
+        return make_sample(video, features, grid, self.config, self.label_number)
+
+    def _shape(self, video: AnnotatedVideo) -> tuple[int, int]:
+        """Steps and channels of the folders together."""
+        shapes = [file.shape() for file in self.config.files(video.id)]
+        if self.config.channels_first:
+            shapes = [(steps, channels) for channels, steps in shapes]
+        lengths = [steps for steps, _ in shapes]
+        if len(set(lengths)) > 1 and self.config.unequal_lengths == "refuse":
+            raise UserError(
+                f"The features of {video.id} have {', '.join(map(str, lengths))} steps in the {len(lengths)} folders.",
+                "Expected the same number in each.",
+                "Stretch the shorter ones: features.unequal_lengths=interpolate",
+            )
+        return max(lengths), sum(channels for _, channels in shapes)
+
+    def _channels(self, shapes: dict[str, tuple[int, int]]) -> int:
+        first = self.videos[0].id
+        for video_id, (_, channels) in shapes.items():
+            if channels != shapes[first][1]:
+                raise UserError(
+                    f"The features of {video_id} have {channels} channels, those of {first} {shapes[first][1]}.",
+                    "Expected the same number for every video.",
+                    "Look at features.path and features.channels_first.",
+                )
+        return shapes[first][1]
+
+    def _read(self, video: AnnotatedVideo) -> Tensor:
+        """Features (T, C) of all folders side by side."""
+        parts = [file.read() for file in self.config.files(video.id)]
+        parts = [part.T if self.config.channels_first else part for part in parts]
+        longest = max(len(part) for part in parts)
+        parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
+        return torch.cat(parts, dim=1)
+
+
+def fps_of(video: AnnotatedVideo, config: Config) -> float:
+    """The rate at which this video's frames are counted."""
+    return video.fps if config.fps_from == "annotations" and video.fps else config.fps
+
+
+def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor, Grid]:
+    """Features (C, T') and their time grid from the files' (T, C)."""
+    fps = fps_of(video, config)
+    if not config.is_resized:
+        grid = Grid(fps, config.stride_frames, offset_frames(config.align, config.clip_frames))
+        return to_grid(raw, grid, config)
+    if video.duration_s is None:
+        raise UserError(
+            f"{video.id} has no duration, which features.is_resized needs.",
+            "Expected a duration in the annotations.",
+            "Prepare the dataset from files that state it.",
+        )
+    features = raw.T.contiguous()
+    features = features if config.resize_to is None else resize(features, config.resize_to)
+    stride = video.duration_s * fps / features.shape[1]
+    return features, Grid(fps, stride, 0.5 * stride)
+
+
+def check_grid(config: Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> None:
+    """Raises UserError with the likely cause where rows do not fit durations, unless the settings allow a few."""
+    timed = [video for video in videos if video.duration_s is not None and not config.is_resized]
+    misfits = [video for video in timed if not _fits(config, video, steps[video.id])]
+    if not misfits:
+        return
+    worst = ", ".join(f"{video.id} has {steps[video.id]} rows, not {_expected(config, video)}" for video in misfits[:3])
+    found = f"The features of {len(misfits)} of {len(timed)} videos in {config.path} do not fit: {worst}"
+    if config.allow_misfits and 2 * len(misfits) <= len(timed):
+        console.warn(f"{found}{', ...' if len(misfits) > 3 else ''}; features.allow_misfits lets them be used")
+        return
+    raise UserError(
+        f"{found}. {_likely_cause(config, misfits, timed, steps)}",
+        f"Expected clips of {config.clip_frames} frames every {config.stride_frames}, give or take "
+        f"{config.tolerance_steps:g} rows.",
+        "Mend `features:`; or, if only these few are odd: features.allow_misfits=true",
+    )
+
+
+def _expected(config: Config, video: AnnotatedVideo) -> int:
+    frames = round((video.duration_s or 0.0) * fps_of(video, config))
+    return num_clips(frames, config.align, config.clip_frames, config.stride_frames)
+
+
+def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
+    return abs(_expected(config, video) - steps) <= config.tolerance_steps
+
+
+def _likely_cause(
+    config: Config, misfits: list[AnnotatedVideo], timed: list[AnnotatedVideo], steps: dict[str, int]
+) -> str:
+    """What one other setting would make most of the odd videos fit, or that these videos differ from the features'."""
+    others: list[tuple[str, object]] = [("fps_from", value) for value in ("annotations", "settings")]
+    others += [("fps", rate) for rate in _RATES] + [("stride_frames", stride) for stride in _STRIDES]
+    others += [("align", "backpad"), ("align", "valid")]
+    for key, value in others:
+        other = config.model_copy(update={key: value, **({"fps_from": "settings"} if key == "fps" else {})})
+        fits = functools.partial(_fits, other)
+        if 2 * sum(fits(video, steps[video.id]) for video in misfits) > len(misfits):
+            return f"The likely cause: features.{key}={value} would fit most of them."
+    if 2 * len(misfits) <= len(timed):
+        return "The likely cause: these videos were cut or damaged when their features were made."
+    return "The likely cause: other features, other videos, or channels in the place of steps (channels_first)."

@@ -1,0 +1,239 @@
+"""Features in other projects' files, beside the recorded official data pipeline and time grid."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.errors import UserError
+from actloc.sources.folders import Config, FolderSource
+from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES
+
+GRIDS: list[dict[str, Any]] = json.loads((GOLDEN / "time_grid.json").read_text())
+
+
+def annotations_of(**videos: AnnotatedVideo) -> Annotations:
+    labels = sorted({action.label for video in videos.values() for action in video.actions})
+    return Annotations(tuple(labels), videos, keeps_past_end=True)
+
+
+def video(name: str = "v", duration_s: float | None = None, fps: float | None = None) -> AnnotatedVideo:
+    return AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),), duration_s, fps)
+
+
+def settings(folder: Path, **more: Any) -> Config:
+    return Config(**{"path": folder, "fps": 30.0, "clip_frames": 16, "stride_frames": 4, **more})
+
+
+def source(folder: Path, *videos: AnnotatedVideo, **more: Any) -> FolderSource:
+    return FolderSource(settings(folder, **more), annotations_of(**{v.id: v for v in videos or [video()]}), "train")
+
+
+def array(steps: int = 20, channels: int = 3) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(steps).normal(size=(steps, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "recorded"), SAMPLES, ids=[sample["key"] for _, sample in SAMPLES])
+def test_a_sample_equals_the_recorded_official_one(name: str, recorded: dict[str, Any], tmp_path: Path) -> None:
+    case, arrays = RECORDED[name], np.load(GOLDEN / "data_pipeline.npz")
+    official = case["dataset_args"]
+    is_activitynet = case["loader"] == "anet"
+    videos = {}
+    for video_id, entry in case["database"].items():
+        if f"{name}_{video_id}_raw0" in arrays:
+            np.save(tmp_path / f"v_{video_id}.npy", arrays[f"{name}_{video_id}_raw0"])
+        one_class = official["num_classes"] == 1
+        actions = tuple(Action(*item["segment"], "l0" if one_class else item["label"]) for item in entry["annotations"])
+        videos[video_id] = AnnotatedVideo(video_id, entry["subset"], actions, fps=entry.get("fps"))
+    config = Config(
+        path=tmp_path,
+        prefix="v_",
+        fps=official["default_fps"] or 30.0,
+        fps_from="settings" if official["default_fps"] else "annotations",
+        clip_frames=official["num_frames"],
+        stride_frames=official["feat_stride"],
+        max_steps=official["max_seq_len"],
+        crop_ratio=tuple(official["crop_ratio"]),
+        min_kept=official["trunc_thresh"],
+        resize_to=official["max_seq_len"] if official["force_upsampling"] else None,
+        past_end="clip" if is_activitynet else "keep",
+        drop_duplicates=is_activitynet,
+        downsample=official["downsample_rate"],
+        allow_missing=True,
+    )
+    built = FolderSource(config, Annotations(tuple(sorted(case["label_dict"])), videos, True), case["split"][0])
+    index = [video.id for video in built.videos].index(recorded["video"])
+    if recorded["training"]:
+        sample = built.training_sample(index, random.Random(recorded["seed"]))
+    else:
+        sample = built.evaluation_sample(index)
+    key = recorded["key"]
+    np.testing.assert_allclose(sample.features.numpy(), arrays[f"{key}_feats"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(sample.targets.segments.numpy(), arrays[f"{key}_segments"], atol=1e-4, rtol=0)
+    np.testing.assert_array_equal(sample.targets.labels.numpy(), arrays[f"{key}_labels"])
+    assert sample.grid.fps == recorded["fps"]
+
+
+@pytest.mark.parametrize("recorded", GRIDS, ids=lambda case: f"{case['dataset']}-{case['feats_len']}")
+def test_the_time_grid_equals_the_recorded_official_one(recorded: dict[str, Any], tmp_path: Path) -> None:
+    official = recorded["settings"]
+    np.save(tmp_path / "v.npy", np.arange(recorded["features"], dtype=np.float32)[:, None])
+    actions = tuple(Action(start, end, "run") for start, end in recorded["segments_seconds"])
+    resized = official["max_seq_len"] if official.get("force_upsampling") else None
+    built = source(
+        tmp_path,
+        AnnotatedVideo("v", "train", actions, recorded["duration"], recorded["fps_in_json"]),
+        fps=float(official["default_fps"] or 1.0),
+        fps_from="settings" if official["default_fps"] else "annotations",
+        stride_frames=official["feat_stride"],
+        clip_frames=official["num_frames"],
+        downsample=official.get("downsample_rate", 1),
+        resize_to=resized,
+        tolerance_steps=1000,
+    )
+    sample = built.evaluation_sample(0)
+    assert (sample.grid.fps, sample.grid.stride_frames) == (recorded["fps"], recorded["feat_stride"])
+    assert sample.features.shape == (1, recorded["feats_len"])
+    np.testing.assert_allclose(sample.targets.segments, recorded["segments_grid"], atol=1e-4)
+    back = sample.grid.seconds(sample.targets.segments).clamp(0, recorded["duration"])
+    np.testing.assert_allclose(back, recorded["back_to_seconds"], atol=1e-4)
+    if "feats_row0" in recorded:
+        np.testing.assert_allclose(sample.features[0], recorded["feats_row0"], atol=1e-5)
+
+
+def test_features_stretched_on_disk_share_the_duration(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", array(10))
+    sample = source(tmp_path, video(duration_s=20.0), is_resized=True).evaluation_sample(0)
+    assert (sample.grid.stride_frames, sample.grid.offset_frames) == (60.0, 30.0)
+    wider = source(tmp_path, video(duration_s=20.0), is_resized=True, resize_to=40).evaluation_sample(0)
+    assert (wider.features.shape[1], wider.grid.stride_frames) == (40, 15.0)
+    with pytest.raises(UserError, match="v has no duration"):
+        source(tmp_path, is_resized=True).evaluation_sample(0)
+
+
+def test_every_form_of_file_gives_the_same_features(tmp_path: Path) -> None:
+    features = array()
+    np.save(tmp_path / "v.npy", features)
+    np.savez_compressed(tmp_path / "v.npz", feats=features, other=features[:1])
+    torch.save(torch.from_numpy(features), tmp_path / "v.pt")
+    torch.save(
+        {"features": torch.from_numpy(features).half()}, tmp_path / "v_old.pt", _use_new_zipfile_serialization=False
+    )
+    np.save(tmp_path / "v_turned.npy", features.T)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["p_v"] = features
+    forms: list[tuple[Path, dict[str, Any]]] = [
+        (tmp_path, {}),
+        (tmp_path, {"suffix": ".npz", "key": "feats"}),
+        (tmp_path, {"suffix": ".pt"}),
+        (tmp_path, {"suffix": "_old.pt", "key": "features"}),
+        (tmp_path, {"suffix": "_turned.npy", "channels_first": True}),
+        (tmp_path / "all.h5", {"prefix": "p_"}),
+    ]
+    for path, form in forms:
+        built = source(path, **form)
+        assert built.in_channels == 3
+        found = built.evaluation_sample(0).features
+        np.testing.assert_allclose(found, features.T, atol=2e-3 if "_old" in form.get("suffix", "") else 0)
+
+
+def test_several_folders_are_put_side_by_side_and_stretched_only_where_asked(tmp_path: Path) -> None:
+    for name, steps, channels in (("a", 20, 3), ("b", 19, 2)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "v.npy", array(steps, channels))
+    more = {"more_paths": (tmp_path / "b",)}
+    with pytest.raises(UserError, match="have 20, 19 steps in the 2 folders"):
+        source(tmp_path / "a", **more)
+    built = source(tmp_path / "a", **more, unequal_lengths="interpolate")
+    assert built.in_channels == 5
+    found = built.evaluation_sample(0).features
+    assert found.shape == (5, 20)
+    np.testing.assert_array_equal(found[:3], array(20, 3).T)
+
+
+def test_videos_without_a_file_are_named_to_prepare_and_refused_unless_allowed(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", array())
+    both = annotations_of(v=video(), gone=video("gone"))
+    assert settings(tmp_path).lacking(both) == ["gone"]
+    with pytest.raises(UserError, match="missing: gone"):
+        FolderSource(settings(tmp_path), both, "train")
+    built = FolderSource(settings(tmp_path, allow_missing=True), both, "train")
+    assert [one.id for one in built.missing] == ["gone"]
+    with pytest.raises(UserError, match=r"Look at features\.path"):
+        source(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("steps", "fps_of_video", "cause"),
+    [
+        (72, 30.0, "features.fps=30"),  # the settings of this test say 15 frames per second
+        (72, 29.97, "features.fps_from=annotations"),
+        (16, None, "features.stride_frames=8"),
+        (9, None, "features.stride_frames=16"),
+        (400, None, "channels in the place of steps"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused_with_the_likely_cause(
+    steps: int, fps_of_video: float | None, cause: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "v.npy", array(steps))
+    fps_of_video = None if cause == "features.fps=30" else fps_of_video
+    with pytest.raises(UserError, match="The likely cause") as caught:
+        source(tmp_path, video(duration_s=10.0, fps=fps_of_video), fps=15.0)
+    assert cause in str(caught.value)
+
+
+def test_a_few_odd_videos_can_be_let_through_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, steps in (("a", 72), ("b", 72), ("odd", 30)):
+        np.save(tmp_path / f"{name}.npy", array(steps))
+    videos = [video(name, duration_s=10.0) for name in ("a", "b", "odd")]
+    with pytest.raises(UserError, match="these videos were cut or damaged"):
+        source(tmp_path, *videos)
+    source(tmp_path, *videos, allow_misfits=True)
+    assert "odd has 30 rows, not 72" in capsys.readouterr().err
+
+
+def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
+    wrong: dict[str, Any] = {"cube": np.zeros((2, 2, 2)), "objects": np.array([{"a": 1}], dtype=object)}
+    for name, values in wrong.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    np.savez(tmp_path / "two.npz", a=array(), b=array())
+    torch.save({"run": print}, tmp_path / "code.pt")
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
+    (tmp_path / "notes.txt").write_text("x")
+    cases = {
+        ("cube", ".npy"): "its shape is",
+        ("objects", ".npy"): "cannot be read",
+        ("two", ".npz"): "features.key is None, and it holds a, b",
+        ("code", ".pt"): "is no plain .pt file",
+        ("torn", ".npz"): "torn.npz",
+        ("notes", ".txt"): ".txt is none of",
+    }
+    for (name, suffix), told in cases.items():
+        with pytest.raises(UserError) as caught:
+            source(tmp_path, video(name), suffix=suffix)
+        assert told in str(caught.value)
+    np.save(tmp_path / "v.npy", np.full((20, 3), np.nan))
+    with pytest.raises(UserError, match="holds nan or inf"):
+        source(tmp_path).evaluation_sample(0)
+    np.save(tmp_path / "w.npy", array(20, 4))
+    with pytest.raises(UserError, match="w have 4 channels, those of v 3"):
+        source(tmp_path, video("v"), video("w"))
+
+
+def test_an_hdf5_link_to_another_file_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["v"] = array()
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["v"] = h5py.ExternalLink("other.h5", "v")
+    with pytest.raises(UserError, match="a link to elsewhere"):
+        source(tmp_path / "all.h5")
+    (tmp_path / "text.h5").write_text("x")
+    with pytest.raises(UserError, match="is no HDF5 file"):
+        source(tmp_path / "text.h5")
