@@ -19,6 +19,7 @@ OFFICIAL = {
     "ego4d_mq_egovlp_actionformer": (256, 110, 18675576),
     "ego4d_mq_slowfast_egovlp_actionformer": (2560, 110, 78933624),
     "ego4d_mq_omnivore_egovlp_actionformer": (1792, 110, 77164152),
+    "ego4d_mq_slowfast_omnivore_egovlp_actionformer": (4096, 110, 134048888),
     "hapt_imu_actionformer": (300, 12, 1772564),
 }
 

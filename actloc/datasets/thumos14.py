@@ -56,7 +56,7 @@ def _with_facts(video: AnnotatedVideo, facts: dict[str, AnnotatedVideo]) -> Anno
 
 
 def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]:
-    """All videos that a file names, and the Ambiguous intervals, which are no class and left out."""
+    """All videos that a file names, and a line for each Ambiguous interval: it is no class, but protocols may ask."""
     files = [path for path in sorted(folder.rglob("*_*.txt")) if path.stem.rpartition("_")[2] in _SUBSETS]
     if not files:
         raise UserError(
@@ -65,7 +65,8 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]
             "Set dataset.annotations to their folder.",
         )
     actions: dict[str, list[Action]] = {}
-    subset_of, classes, ambiguous = {}, set(), []
+    ambiguous: dict[str, list[tuple[float, float]]] = {}
+    subset_of, classes, defects = {}, set(), []
     for path in files:
         label, _, split = path.stem.rpartition("_")
         for video_id, action in raw_forms.read_segment_lines(path, label):
@@ -73,9 +74,13 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]
             listed = actions.setdefault(video_id, [])
             if label == _AMBIGUOUS:
                 where = f"{video_id}: {action.start_s:g}-{action.end_s:g} s"
-                ambiguous.append(raw_forms.Defect("is Ambiguous, which is no class (left out)", where))
+                defects.append(raw_forms.Defect("is Ambiguous, which is no class (kept beside the actions)", where))
+                ambiguous.setdefault(video_id, []).append((action.start_s, action.end_s))
             else:
                 listed.append(action)
                 classes.add(label)
-    videos = {key: AnnotatedVideo(key, subset_of[key], tuple(actions[key])) for key in sorted(actions)}
-    return Annotations(tuple(sorted(classes)), videos, keeps_past_end=True), ambiguous
+    videos = {
+        key: AnnotatedVideo(key, subset_of[key], tuple(actions[key]), ambiguous=tuple(ambiguous.get(key, ())))
+        for key in sorted(actions)
+    }
+    return Annotations(tuple(sorted(classes)), videos, keeps_past_end=True), defects
