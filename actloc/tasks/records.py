@@ -23,5 +23,7 @@ def mark_finished(folder: Path, step: int) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run was trained to its end."""
-    return (folder / _FINISHED).is_file() and bool(checkpoints.steps(folder))
+    """Whether the run was trained to its end, and that end is still there."""
+    if not (folder / _FINISHED).is_file():
+        return False
+    return (folder / str(files.read_json(folder / _FINISHED)["checkpoint"])).is_dir()

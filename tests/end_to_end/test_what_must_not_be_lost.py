@@ -44,6 +44,16 @@ def test_a_finished_run_goes_on_from_a_named_checkpoint_to_the_same_end(trained:
     assert end.read_bytes() == before
 
 
+def test_a_finished_run_that_goes_on_and_is_killed_is_not_finished(trained: Path, tmp_path: Path) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    killed = actloc(folder, "train", "toy.yaml", "--resume", "ckpt_000004", ACTLOC_FAULT="step:2:kill")
+    assert killed.returncode == -signal.SIGKILL
+    done = actloc(folder, "train", "toy.yaml")
+    assert done.returncode == 0
+    assert "Going on after step 4" in done.stderr
+    assert (folder / "ckpt/toy/ckpt_000008").is_dir()
+
+
 def test_a_run_is_found_through_a_link(trained: Path, tmp_path: Path) -> None:
     folder = copy_toy(trained, tmp_path / "toy")
     (folder / "latest").symlink_to("ckpt/toy")
