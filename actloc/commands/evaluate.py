@@ -6,11 +6,17 @@ from actloc.experiment import Experiment
 from actloc.reports import tables
 from actloc.reports.results import Results, write_predictions, write_results
 from actloc.tasks import scoring
-from actloc.tasks.localization import detect, evaluation_source, load_trained, read_annotations
+from actloc.tasks.localization import choose_device, detect, evaluation_source, load_trained, read_annotations
+from actloc.training.distributed import Processes, joined
 
 
 def run(experiment: Experiment) -> int:
     """Detects, scores, writes, prints the table; raises UserError if the subset has no truth."""
+    with joined(choose_device(experiment.machine.device)) as processes:
+        return _run(experiment, processes)
+
+
+def _run(experiment: Experiment, processes: Processes) -> int:
     annotations = read_annotations(experiment)
     trained = load_trained(experiment)
     if trained.classes != annotations.classes:
@@ -20,7 +26,9 @@ def run(experiment: Experiment) -> int:
             "Evaluate on the annotations the run was trained with, or train again.",
         )
     source = evaluation_source(experiment, annotations)
-    found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
+    found = scoring.to_predictions(detect(experiment, trained.detector, source, processes), annotations.classes)
+    if not processes.is_first:
+        return 0
     subset = experiment.dataset.evaluation_subset
     results = scoring.score(
         experiment,
