@@ -19,6 +19,7 @@ from actloc.errors import UserError
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
 _SAME_S = 1e-3  # two times closer than this are one
+_LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _SHOWN = 20  # problems in one message
 
 
@@ -74,13 +75,17 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         return
     problems = sorted(problems, key=_in_reading_order)
     listing = listing_folder / "annotation_problems.txt"
-    files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
+    try:
+        files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
+        where = f" (all are listed in {listing})"
+    except OSError:
+        where = ""  # a folder nobody may write into must not hide what is wrong
     shown = "\n  ".join(str(problem) for problem in problems[:_SHOWN])
     more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise UserError(
         f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n  {shown}{more}",
         "Expected 0 <= start < end <= duration in seconds, known labels and subsets, and each video once.",
-        f"Mend them (all are listed in {listing}) and run the command again.",
+        f"Mend them{where} and run the command again.",
     )
 
 
@@ -257,7 +262,9 @@ def _number(where: str, key: str, value: Any, problems: list[Problem]) -> float 
 
 
 def _is_number(value: Any) -> bool:  # Any: not yet checked
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST_NUMBER
 
 
 def _classes(form: dict[str, Any], videos: dict[str, AnnotatedVideo], problems: list[Problem]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from actloc import __version__, console
-from actloc.errors import ActlocError, Stopped
+from actloc.errors import ActlocError, Stopped, VideoError
 
 app = typer.Typer(
     name="actloc",
@@ -31,6 +32,8 @@ _ENVIRONMENT = {
     *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM),
 }
 
+_WRONG_PATHS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
 ConfigArgument = Annotated[str, typer.Argument(help="A settings file, or the name of one that `actloc ls` shows.")]
 ConfigOrRunArgument = Annotated[str, typer.Argument(help="A settings file, its name, or a run folder below ckpt/.")]
 Overrides = Annotated[
@@ -46,8 +49,9 @@ def _examples(*commands: str) -> str:
 
 def main() -> None:
     """Entry of the console script and of `python -m actloc`."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `actloc ls | head -1` ends quietly
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still shows every name
     app()
 
 
@@ -87,15 +91,26 @@ def _status_of(work: Callable[[], int]) -> int:
         return _fail(str(error), error.status)
     except (Stopped, KeyboardInterrupt) as stopped:
         number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
-        console.say(f"Stopped by {signal.Signals(number).name}; the same command goes on from what is finished.")
+        console.say(f"Stopped by {signal.Signals(number).name}; the same command goes on from what is written.")
         return 128 + number
-    except (OSError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno not in _ENVIRONMENT:
-            return _bug()
+    except VideoError as error:
+        return _fail(str(error), 2)
+    except Exception as error:
+        return _status_of_system(error)
+
+
+def _status_of_system(error: Exception) -> int:
+    """What the operating system refused, or a bug of ours."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `actloc ls | head -1` has seen enough
+        return 0
+    if number in _WRONG_PATHS:
+        return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
+    if number in _ENVIRONMENT or isinstance(error, MemoryError):
         told = str(error) or "Out of memory"
         return _fail(f"{told}.\n  Free space or memory, or mend the permission, then run the same command again.", 4)
-    except Exception:
-        return _bug()
+    return _bug()
 
 
 def _fail(message: str, status: int) -> int:
@@ -171,7 +186,10 @@ def train(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Train a detector. Run it again to go on where it stopped, bit for bit."""
+    """Train a detector. Run it again to go on where it stopped, bit for bit.
+
+    On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; the batch is shared between them.
+    """
 
     _run("train", config, overrides, as_json=json, resume=resume, overwrite=overwrite)
 
@@ -196,7 +214,10 @@ def evaluate(config: ConfigOrRunArgument, overrides: Overrides = None, json: Jso
     )
 )
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders that `actloc eval` has scored.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folders, or their configs, that `actloc eval` has scored."),
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder for the report; the first run's own without it.")] = None,
     json: Json = False,
 ) -> None:
@@ -204,8 +225,9 @@ def report(
 
     def work() -> int:
         from actloc.commands import report as command
+        from actloc.experiment import run_folder
 
-        return command.run(runs, output=output)
+        return command.run([run_folder(name) for name in runs], output=output)
 
     _finish(work, json)
 

@@ -1,9 +1,19 @@
 """The sections of an experiment's YAML: typed, frozen, documented; nothing below the front door edits them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -25,12 +35,18 @@ class Part(Section):
 class Run(Section):
     """What this run is called and where it is kept."""
 
-    name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")]
+    name: str
     """The run's folder below `folder`; without it, the settings file's own name."""
     folder: Path = Path("ckpt")
     """The folder that holds the runs."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """The one seed behind initial weights, order of samples, crops and dropout."""
+
+    @model_validator(mode="after")
+    def _is_a_folders_name(self) -> "Run":
+        if not re.fullmatch(r"\w[\w.+ -]*", self.name):
+            raise ValueError(f"name: found {self.name!r}, expected letters, digits, spaces and . _ + - only")
+        return self
 
 
 class Preparation(Section):

@@ -3,13 +3,13 @@
 from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
 
 import json
+import shlex
 import types
 import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from actloc import config, console, parts, settings_file
@@ -39,10 +39,13 @@ _SECTIONS: dict[str, type[config.Section]] = {
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
 _OPTIONAL = {"encoder"}
 SHAPES_TRAINING = (
-    *("dataset", "preparation", "features", "encoder", "detector"),
+    *("dataset.training_subset", "dataset.class_agnostic", "preparation", "features", "encoder", "detector"),
     *("optimizer", "schedule", "average", "training", "run.seed"),
 )
-"""What a run's weights depend on; a run goes on only with the same values."""
+"""What a run's weights depend on; a run goes on only with the same values. Checksums stand in for paths."""
+SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
+"""What must be at evaluation as it was in training."""
+_CHANGES_NOTHING = ("features.path", "features.allow_missing", "features.tolerance_steps")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Experiment:
     evaluation: config.Evaluation
     prediction: config.Prediction
     machine: config.Machine
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> str:
+        """What stands behind a command to mean this experiment again: the file and the overrides."""
+        return shlex.join([str(self.file), *self.overrides])
 
     @property
     def run_folder(self) -> Path:
@@ -72,16 +81,18 @@ class Experiment:
 
     def to_data(self) -> dict[str, Any]:
         """The complete settings as plain data, ready for YAML or JSON."""
-        sections = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "file"}
+        sections = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("file", "overrides")
+        }
         return {name: value.model_dump(mode="json") for name, value in sections.items() if value is not None}
 
     def shaping_data(self) -> dict[str, Any]:
         """The settings that the run's weights depend on, by dotted key; a checkpoint carries them."""
-        return {key: value for key, value in _flat(self.to_data()).items() if _shapes_training(key)}
+        return {key: value for key, value in _flat(self.to_data()).items() if _is_below(key, SHAPES_TRAINING)}
 
     def to_yaml(self) -> str:
         """The complete settings as YAML."""
-        return yaml.safe_dump(self.to_data(), sort_keys=False, allow_unicode=True, width=100)
+        return settings_file.dump(self.to_data())
 
 
 def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = False) -> Experiment:
@@ -91,18 +102,33 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     """
     file = find(name)
     document = settings_file.read(file, overrides or [])
-    run = document.data.setdefault("run", {})
+    run = document.data["run"] = document.data.get("run") or {}
     if isinstance(run, dict):
         if is_run(file.parent):
-            run.update(name=file.parent.resolve().name, folder=str(file.parent.parent))
-        run.setdefault("name", file.stem)
+            folder = file.parent.resolve()  # the run may have moved, and may be named by a link
+            run.update(name=folder.name, folder=str(_near(folder.parent)))
+        run["name"] = str(run.get("name", file.stem))  # 2024 is a fine name
     problems = list(document.problems)
     values = _sections(document, problems) | _part_blocks(document, problems)
     if check_inputs:
         problems += [problem for key, value in values.items() for problem in _missing_inputs(document, key, value)]
     if problems:
         raise _settings_error(file, problems)
-    return Experiment(file=file, **values)
+    return Experiment(file=file, overrides=tuple(overrides or ()), **values)
+
+
+def _near(folder: Path) -> Path:
+    """The path from the working folder where it lies below it: messages and records stay readable."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def run_folder(name: str) -> Path:
+    """The run folder meant by a folder, a YAML path or a config's name; looks at nothing but its `run:`."""
+    if Path(name).is_dir():
+        return Path(name)
+    file = find(name)
+    run = settings_file.read(file, []).data.get("run") or {}
+    return Path(run.get("folder", "ckpt")) / str(run.get("name", file.stem))
 
 
 def find(name: str) -> Path:
@@ -265,10 +291,10 @@ def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
     )
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`key: old value -> new value` for every setting that shapes training and differs."""
+def differences(old: dict[str, Any], new: dict[str, Any], among: tuple[str, ...] = SHAPES_TRAINING) -> list[str]:
+    """`key: old value in the run, new value now` for every setting below `among` that differs."""
     before, after = _flat(old), _flat(new)
-    keys = [key for key in sorted({*before, *after}) if _shapes_training(key)]
+    keys = [key for key in sorted({*before, *after}) if _is_below(key, among)]
     return [
         f"{key}: {json.dumps(before.get(key))} in the run, {json.dumps(after.get(key))} now"
         for key in keys
@@ -276,8 +302,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
-def _shapes_training(key: str) -> bool:
-    return any(key == shaping or key.startswith(f"{shaping}.") for shaping in SHAPES_TRAINING)
+def _is_below(key: str, among: tuple[str, ...]) -> bool:
+    return key not in _CHANGES_NOTHING and any(key == one or key.startswith(f"{one}.") for one in among)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:  # Any: plain data

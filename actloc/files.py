@@ -98,8 +98,14 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a `.jsonl` file; a last line without its newline was torn by a crash and does not count."""
     if not path.exists():
         return []
-    whole, _, _torn = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines() if line]
+    whole, _, _torn = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    try:
+        rows = [json.loads(line) for line in whole.splitlines() if line]
+    except ValueError:
+        rows = [None]
+    if not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} is not JSON lines.", "Expected one JSON object per line.", "Delete it and run again.")
+    return rows
 
 
 def read_json(path: Path) -> Any:  # Any: whatever the file holds; callers check its shape

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -28,9 +29,11 @@ def find(kind: str, name: str) -> ModuleType:
     if "." not in name and name not in available(kind):
         raise ValueError(f"{name!r} is not one of {kind}{console.nearest(name, available(kind))}")
     module_name = name if "." in name else f"actloc.{kind}.{name}"
+    if "." in name and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the console script does not look in the working folder by itself
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever the user's own module does wrong is told as such
         raise ValueError(f"the module {module_name} cannot be imported: {error}") from error
     if not hasattr(module, "Config"):
         raise ValueError(f"the module {module_name} has no class Config")

@@ -24,6 +24,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own name and form
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that our loader would take for something else."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 _SCALARS = {
     "null": re.compile(r"^(null|~|)$"),
     "bool": re.compile(r"^(true|false)$"),
@@ -70,6 +76,11 @@ class SettingsDocument:
         return f"{line}" if isinstance(line, str) else f"{self.file}:{line}"
 
 
+def dump(data: dict[str, Any]) -> str:  # Any: plain data
+    """YAML that `read` gives back as `data`."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def read(file: Path, overrides: list[str]) -> SettingsDocument:
     """The file's settings with `key.key=value` overrides on top."""
     try:
@@ -83,8 +94,10 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
     if not isinstance(root, yaml.MappingNode):
         document.problems.append(SettingProblem(f"{file}:1", "expected settings as `key: value` lines"))
         return document
-    builder = _Builder(document)
-    document.data = builder.value(root, ())
+    try:
+        document.data = _Builder(document).value(root, ())
+    except RecursionError as error:
+        raise UserError(f"{file} refers to itself.", "Expected settings.", "Take out its aliases (*name).") from error
     for override in overrides:
         _override(document, override)
     return document
@@ -166,7 +179,9 @@ def _override(document: SettingsDocument, override: str) -> None:
         what = f"found {override!r}, expected key.key=value"
         document.problems.append(SettingProblem(_COMMAND_LINE, what))
         return
-    node = _compose(text, f"{_COMMAND_LINE}, {key}") or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+    name = f"{_COMMAND_LINE}, {key}"
+    node = _compose(text, name) or _compose("null", name)
+    assert node, "null is a node"
     section = document.data
     for part in path[:-1]:
         inner = section.setdefault(str(part), {})

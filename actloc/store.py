@@ -54,6 +54,8 @@ class FeatureInfo:
     """What decoded the video."""
     source_bytes: int
     """Size of the video's file."""
+    source_sha256: str
+    """Digest of the video's file."""
     code_version: str
     steps: int = 0
     """T; the store fills it in."""
@@ -71,7 +73,17 @@ class FeatureStore:
     def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
         """The settings all features here were made with; None for a store that is not begun."""
         path = self.folder / _RECIPE_FILE
-        return files.read_json(path)["recipe"] if path.is_file() else None
+        if not path.is_file():
+            return None
+        content = files.read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
+            raise UserError(
+                f"{path} does not say how the features were made.",
+                "Expected the file that extract-features writes.",
+                "Make the store again: actloc extract-features CONFIG --overwrite",
+            )
+        recipe: dict[str, Any] = content["recipe"]
+        return recipe
 
     def check_recipe(self, recipe: dict[str, Any]) -> None:
         """Raises UserError listing each difference if the store holds features of another recipe."""
@@ -118,6 +130,18 @@ class FeatureStore:
         if video_id not in self._infos:
             self._load(video_id)
         return self._infos[video_id]
+
+    def source(self, video_id: str) -> tuple[int, str]:
+        """Size and sha256 of the file the features were made from; looks at nothing else, so it is quick."""
+        try:
+            with h5py.File(self._path(video_id), "r") as file:
+                return int(file.attrs["source_bytes"]), str(file.attrs["source_sha256"])
+        except (OSError, KeyError) as error:
+            raise self._bad(video_id, f"are damaged: {error}") from error
+
+    def written(self, video_id: str) -> float:
+        """When the features were written, as the file system's clock says."""
+        return self._path(video_id).stat().st_mtime
 
     def read(self, video_id: str) -> Features:
         """The features (T, C) as float32; raises UserError if the file is absent, damaged or holds nan or inf."""

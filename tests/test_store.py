@@ -28,6 +28,7 @@ INFO = FeatureInfo(
     duration_s=3.2,
     reader="pyav",
     source_bytes=1234,
+    source_sha256="",
     code_version="0",
 )
 

@@ -1,10 +1,11 @@
 """`actloc eval CONFIG_OR_RUN`: scores a trained run and stores metrics.json and predictions.json."""
 
 from actloc import console
+from actloc.annotations import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import tables
-from actloc.reports.results import Results, write_predictions, write_results
+from actloc.reports.results import Predictions, Results, write_predictions, write_results
 from actloc.tasks import scoring
 from actloc.tasks.localization import choose_device, detect, evaluation_source, load_trained, read_annotations
 from actloc.training.distributed import Processes, joined
@@ -27,18 +28,23 @@ def _run(experiment: Experiment, processes: Processes) -> int:
         )
     source = evaluation_source(experiment, annotations)
     found = scoring.to_predictions(detect(experiment, trained.detector, source, processes), annotations.classes)
-    if not processes.is_first:
-        return 0
+    missing = [video.id for video in source.missing]
+    return processes.of_first(lambda: _score(experiment, annotations, found, trained.checkpoint, missing))
+
+
+def _score(
+    experiment: Experiment, annotations: Annotations, found: Predictions, checkpoint: str, missing: list[str]
+) -> int:
     subset = experiment.dataset.evaluation_subset
     results = scoring.score(
         experiment,
         scoring.truth_of(annotations, subset),
         subset,
         found,
-        checkpoint=trained.checkpoint,
-        missing=[video.id for video in source.missing],
+        checkpoint=checkpoint,
+        missing=missing,
     )
-    folder = experiment.run_folder / "eval" / subset
+    folder = scoring.results_folder(experiment)
     write_predictions(folder, found)
     path = write_results(folder, results)
     _tell(results)

@@ -6,7 +6,6 @@ from contextlib import closing
 from shutil import disk_usage
 from typing import Any
 
-from actloc import annotations as annotation_form
 from actloc import console, files
 from actloc.annotations import AnnotatedVideo
 from actloc.config import Machine
@@ -16,8 +15,8 @@ from actloc.experiment import Experiment
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureStore
-from actloc.tasks.extraction import encode_videos, recipe
-from actloc.tasks.localization import choose_device
+from actloc.tasks.extraction import encode_videos, is_stale, recipe
+from actloc.tasks.localization import choose_device, read_annotations
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
@@ -28,7 +27,7 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
             "Expected an `encoder:` block, to turn videos into features.",
             "See the encoders there are: actloc ls encoders",
         )
-    videos = annotation_form.read(experiment.dataset.annotations_file).videos
+    videos = read_annotations(experiment).videos
     store = FeatureStore(experiment.features.path)
     encoder = experiment.encoder.build()
     wanted = recipe(encoder, experiment.features)
@@ -56,7 +55,12 @@ def extract(
 
     Raises Stopped at a signal: the videos done are in the store, the one in progress is dropped.
     """
-    lacking = {video.id: video for video in videos.values() if not store.has(video.id)}
+    stale = [video.id for video in videos.values() if store.has(video.id) and is_stale(store, video.id, video.file)]
+    if stale:
+        console.warn(
+            f"{len(stale)} videos are other files than before and are done again: {', '.join(stale)}", ids=stale
+        )
+    lacking = {video.id: video for video in videos.values() if not store.has(video.id) or video.id in stale}
     _check_space(store, list(lacking.values()), encoder.channels, features)
     paths = {video.id: video.file for video in lacking.values() if video.file is not None}
     failed = {row["id"]: row for row in store.failed() if row["id"] in paths}  # until each is tried again
@@ -88,7 +92,9 @@ def extract(
 
 
 def _is_complete(store: FeatureStore, videos: dict[str, AnnotatedVideo]) -> bool:
-    return store.recipe() is not None and not store.failed() and all(store.has(video_id) for video_id in videos)
+    if store.recipe() is None or store.failed():
+        return False
+    return all(store.has(video.id) and not is_stale(store, video.id, video.file) for video in videos.values())
 
 
 def _row(video: AnnotatedVideo, error: VideoError) -> dict[str, Any]:
@@ -126,8 +132,8 @@ def _tell_end(
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         console.say(f"{len(failed)} of {len(videos)} videos failed, {done} are done.", style="red")
         console.say(f"{store.folder / 'failed.jsonl'}: {listed}")
-        console.say(f"Retry them after replacing the files: actloc extract-features {experiment.file}")
+        console.say(f"Retry them after replacing the files: actloc extract-features {experiment.arguments}")
         return EXIT_SOME_INPUTS_FAILED
     console.result(f"{store.folder}: features of {done} videos")
-    console.say(f"Next: actloc train {experiment.file}")
+    console.say(f"Next: actloc train {experiment.arguments}")
     return 0

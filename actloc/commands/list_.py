@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, experiment, files, parts
+from actloc import console, experiment, parts
 from actloc.errors import UserError
+from actloc.reports.results import read_results
 
 
 def run(what: str | None) -> int:
@@ -37,7 +38,7 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 
 
 def _first_comment(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
@@ -45,6 +46,10 @@ def _score(folder: Path) -> str:
     """The average mAP of each scored subset, as the run's metrics say."""
     scores = []
     for metrics in sorted(folder.glob("eval/*/metrics.json")):
-        value = files.read_json(metrics).get("average_map")
-        scores.append(f"{metrics.parent.name}: average mAP {100 * value:.2f}" if value is not None else "-")
+        try:
+            value = read_results(metrics.parent).average_map
+        except UserError:
+            scores.append(f"{metrics.parent.name}: unreadable")
+            continue
+        scores.append(f"{metrics.parent.name}: average mAP {'-' if value is None else f'{100 * value:.2f}'}")
     return ", ".join(scores) or "not scored yet"

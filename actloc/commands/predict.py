@@ -1,5 +1,6 @@
 """`actloc predict RUN VIDEO...`: actions in new videos, on screen and as JSON, CSV, SRT and a timeline page."""
 
+import dataclasses
 from pathlib import Path
 
 from rich.table import Table
@@ -9,6 +10,7 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.experiment import Experiment
 from actloc.reports import html, subtitles
 from actloc.reports.results import Prediction, Predictions, Video, write_predictions
+from actloc.signals import stopping_at_once
 from actloc.tasks.prediction import Predictor
 
 
@@ -16,26 +18,38 @@ def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
     """Predicts every video that can be read; those that cannot are named, and the exit status is 3."""
     _refuse_what_is_no_file(videos)
     _refuse_equal_names(videos)
+    files.make_folder(output)  # a place nobody may write into is told before the work
     predictor = Predictor(experiment)
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
-    with console.progress("predicting", len(videos)) as bar:
+    with console.progress("predicting", len(videos)) as bar, stopping_at_once():
         for path in videos:
             try:
                 found[path.stem], duration_s = predictor.predict_timed(path)
             except VideoError as error:
                 console.say(f"{path}: {error}", style="red")
                 console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
-                failed.append(path)
+                failed.append(
+                    {
+                        "id": path.stem,
+                        "path": str(path),
+                        "reason": error.reason,
+                        "detail": error.detail,
+                        "expected": error.expected,
+                        "found": error.found,
+                    }
+                )
             else:
                 shown.append(Video(id=path.stem, duration_s=duration_s))
-                console.emit("video_done", id=path.stem, segments=len(found[path.stem]))
+                segments = [dataclasses.asdict(one) for one in found[path.stem]]
+                console.emit("video_done", id=path.stem, segments=segments)
             bar(1, path.name)
     _write(experiment, output, shown, found)
+    files.write_json_lines(output / "failed.jsonl", failed)
     _show(found)
     if failed:
-        console.say(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done.")
+        console.say(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done; see {output}/failed.jsonl")
         return EXIT_SOME_INPUTS_FAILED
     return 0
 

@@ -6,13 +6,14 @@ from actloc import annotations as annotation_form
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.signals import stopping_at_once
 from actloc.tasks.preparation import convert_videos
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Writes the dataset's folder; a finished one is left as it is."""
     dataset = experiment.dataset
-    with files.locked(dataset.folder):
+    with files.locked(dataset.folder), stopping_at_once():
         annotations = dataset.collect()
         annotations = convert_videos(annotations, dataset.folder, experiment.preparation)
         _write(dataset.annotations_file, annotation_form.to_text(annotations), overwrite)
@@ -21,7 +22,7 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
         actions = sum(len(video.actions) for video in videos)
         console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
     console.emit("done", path=str(dataset.annotations_file), videos=len(annotations.videos))
-    console.say(f"Next: actloc extract-features {experiment.file}")
+    console.say(f"Next: actloc extract-features {experiment.arguments}")
     return 0
 
 

@@ -1,47 +1,79 @@
-"""`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
+"""`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped; also under torchrun."""
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from actloc import console, files, provenance, settings_file
 from actloc.errors import UserError
-from actloc.experiment import Experiment, differences
+from actloc.experiment import Experiment, differences, is_run
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
-from actloc.tasks.localization import LocalizationLearner, read_annotations
+from actloc.tasks.localization import LocalizationLearner, choose_device, read_annotations
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.distributed import Processes, joined
 from actloc.training.trainer import Trainer
 
-_FINISHED = "finished.json"
+_FIRST, _FINISHED = "environment.json", "finished.json"
 
 
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
     """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it."""
+    with joined(choose_device(experiment.machine.device)) as processes:
+        return _run(experiment, resume, overwrite, processes)
+
+
+def _run(experiment: Experiment, resume: str | None, overwrite: bool, processes: Processes) -> int:
+    start, is_finished = processes.of_first(lambda: _look_at_folder(experiment, resume, overwrite))
+    if not is_finished:
+        with ExitStack() as held:
+            # one lock for the job: a second lock in the same job would be refused
+            processes.of_first(lambda: held.enter_context(files.locked(experiment.run_folder)))
+            _train(experiment, start, overwrite, held.enter_context(StopFlag()), processes)
+    return processes.of_first(lambda: _tell_finished(experiment))
+
+
+def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool) -> tuple[Path | None, bool]:
+    """The checkpoint that was asked for, and whether nothing is left to do; refuses what must not go on."""
     folder = experiment.run_folder
-    if resume is not None:
-        resume = str(checkpoints.named(folder, resume))
-    if not overwrite:
-        _refuse_other_settings(experiment)
-        if _is_finished(folder):
-            return _tell_finished(experiment)
-    with files.locked(folder), StopFlag() as stop:
-        if overwrite:
-            _empty(folder)
-        _train(experiment, resume, stop)
-    return _tell_finished(experiment)
+    _refuse_foreign_folder(folder)
+    start = None if resume is None else checkpoints.named(folder, resume)
+    if overwrite and resume:
+        raise UserError(
+            "--overwrite and --resume were both given.",
+            "Expected one: begin again, or go on from a checkpoint.",
+            "Leave one of them out.",
+        )
+    if overwrite:
+        return None, False
+    _refuse_other_settings(experiment)
+    return start, _is_finished(folder) and start is None
 
 
-def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
+def _refuse_foreign_folder(folder: Path) -> None:
+    """Nothing is written into, or emptied of, a folder that holds something else than a run."""
+    # environment.json is written first: alone it is a run that was killed at its very beginning
+    foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name != _FIRST and path.name[0] != "."]
+    if foreign and not is_run(folder):
+        raise UserError(
+            f"{folder} exists and is not a run.",
+            "Expected a folder that `actloc train` made, or none.",
+            "Choose another with run.name=ANOTHER",
+        )
+
+
+def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
     folder = experiment.run_folder
     annotations = read_annotations(experiment)
     _be_repeatable()
-    learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment))
+    learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment), processes)
     _tell_start(experiment, learner)
-    _write_record(experiment)
+    about = {**learner.about(), "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file)}
+    processes.of_first(lambda: _begin(experiment, overwrite))  # not before all that could be wrong was looked at
     trainer = Trainer(
         learner,
         folder,
@@ -51,10 +83,21 @@ def _train(experiment: Experiment, resume: str | None, stop: StopFlag) -> None:
         training=experiment.training,
         seed=experiment.run.seed,
         num_workers=experiment.machine.num_workers,
-        about=learner.about(),
+        about=about,
+        processes=processes,
     )
-    trainer.run(_start(folder, resume), stop)
-    files.write_json(folder / _FINISHED, {"step": trainer.step, "checkpoint": checkpoints.last(folder).name})
+    trainer.run(_start(folder, resume, about, processes), stop)
+    processes.of_first(lambda: _finish(folder, trainer.step))
+
+
+def _begin(experiment: Experiment, overwrite: bool) -> None:
+    if overwrite:
+        _empty(experiment.run_folder)
+    _write_record(experiment)
+
+
+def _finish(folder: Path, step: int) -> None:
+    files.write_json(folder / _FINISHED, {"step": step, "checkpoint": checkpoints.last(folder).name})
 
 
 def _be_repeatable() -> None:
@@ -64,14 +107,20 @@ def _be_repeatable() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
 
 
-def _start(folder: Path, resume: str | None) -> Checkpoint | None:
-    if resume is None:
-        start = checkpoints.load_newest(folder)
-    else:
-        start = checkpoints.load(Path(resume))
-        checkpoints.forget_after(folder, start.step)
-    if start is not None:
-        console.say(f"Going on after step {start.step}")
+def _start(folder: Path, resume: Path | None, about: dict[str, object], processes: Processes) -> Checkpoint | None:
+    # chosen once: a damaged checkpoint that one process sets aside must not be another's start
+    chosen = processes.of_first(lambda: resume or checkpoints.newest_whole(folder))
+    if chosen is None:
+        return None
+    start = checkpoints.load(chosen)
+    if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
+        raise UserError(
+            f"The annotations have changed since {folder} began to train.",
+            "A run goes on only with the annotations it began with.",
+            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+        )
+    processes.of_first(lambda: checkpoints.forget_after(folder, start.step))
+    console.say(f"Going on after step {start.step}")
     return start
 
 
@@ -125,7 +174,7 @@ def _names(ids: list[str]) -> str:
 
 def _write_record(experiment: Experiment) -> None:
     folder = experiment.run_folder
-    files.write_json(folder / "environment.json", provenance.record(experiment.dataset.annotations_file))
+    files.write_json(folder / _FIRST, provenance.record(experiment.dataset.annotations_file))
     header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
     files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
 

@@ -30,7 +30,7 @@ def _check(path: Path) -> tuple[int, list[str]]:
         return len(store.ids()), store.verify()
     from actloc.training import checkpoint
 
-    folders = [path] if path.name.startswith("ckpt_") else checkpoint.steps(path)
+    folders = [path] if (path / "manifest.json").exists() or path.name.startswith("ckpt_") else checkpoint.steps(path)
     if not folders or not path.is_dir():
         raise UserError(
             f"{path} is neither a feature store, nor a run folder with checkpoints, nor a checkpoint.",

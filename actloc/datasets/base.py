@@ -16,6 +16,8 @@ class DatasetConfig(Part):
     """The subset that `train` learns from."""
     evaluation_subset: str = "test"
     """The subset that `eval` scores."""
+    validation_subset: str = "validation"
+    """A subset that neither trains nor is scored by `eval`; training.validation_subset may name it."""
     class_agnostic: bool = False
     """Learn and score one class, action, in place of all."""
 

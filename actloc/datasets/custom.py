@@ -20,7 +20,8 @@ from actloc.files import is_unsafe_id
 from actloc.video.reader import probe
 
 _VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".3gp"}
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
+    | {".3gp"}
 )
 _COLUMNS = {
     "video": ("video", "video_id", "id", "file", "filename", "name"),
@@ -30,6 +31,7 @@ _COLUMNS = {
     "subset": ("subset", "split"),
 }
 _EVERY_FIFTH = 5
+_TOO_MANY = "too many cells"  # such as those of an unquoted comma; no column of a CSV has this name
 _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
@@ -45,7 +47,7 @@ class Config(DatasetConfig):
     def collect(self) -> Annotations:
         """Annotations of every video in the folder and every video the file names."""
         found = _videos_by_id(self.videos)
-        subsets = {self.training_subset, self.evaluation_subset}
+        subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
             named = {
                 video.id: replace(video, file=found.get(video.id, self.videos / video.id))
@@ -73,9 +75,17 @@ class Config(DatasetConfig):
 
 def _videos_by_id(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
+    others: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in _VIDEO_SUFFIXES or path.name.startswith("."):
+            others.append(path.name)
             continue
+        if not _is_text(path.name):
+            raise UserError(
+                f"{path.name!r} in {folder} is not a name in UTF-8.",
+                "Expected file names that can be written into an annotation file.",
+                "Rename it.",
+            )
         if path.stem in found:
             raise UserError(
                 f"{found[path.stem]} and {path} would both have the id {path.stem!r}.",
@@ -89,7 +99,17 @@ def _videos_by_id(folder: Path) -> dict[str, Path]:
             f"Expected files ending in {', '.join(sorted(_VIDEO_SUFFIXES))}.",
             "Set dataset.videos to the folder that holds them.",
         )
+    if others:
+        console.say(f"{len(others)} entries of {folder} are not videos and are not looked at: {', '.join(others[:10])}")
     return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
@@ -125,15 +145,21 @@ def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: 
     return {video_id: replace(video, subset=chosen.get(video_id, video.subset)) for video_id, video in videos.items()}
 
 
-def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: set[str]) -> list[Problem]:
-    problems = []
-    for subset in sorted(subsets):
+def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: list[str]) -> list[Problem]:
+    """Subsets that the settings do not name, and needed ones that lack videos or actions."""
+    found = sorted({video.subset for video in videos.values()})
+    how = f"found {', '.join(found)}; name yours with dataset.training_subset= and dataset.evaluation_subset="
+    problems = [
+        Problem(str(source), f"the subset {name!r} is not known; {how}") for name in found if name not in subsets
+    ]
+    for subset in subsets[:2]:
         members = [video for video in videos.values() if video.subset == subset]
         if not members:
             what = f"no video is in the subset {subset!r}; with fewer than 5 videos name subsets in a column `subset`"
             problems.append(Problem(str(source), what))
         elif not any(video.actions for video in members):
-            problems.append(Problem(str(source), f"no action is in the subset {subset!r}"))
+            what = f"no action is in the subset {subset!r}; choose its videos yourself in a column `subset`"
+            problems.append(Problem(str(source), what))
     return problems
 
 
@@ -145,7 +171,7 @@ def _tell(videos: dict[str, AnnotatedVideo]) -> None:
 
 
 def _read_csv(
-    path: Path, folder: Path, found: dict[str, Path], subsets: set[str]
+    path: Path, folder: Path, found: dict[str, Path], subsets: list[str]
 ) -> tuple[dict[str, AnnotatedVideo], dict[tuple[str, int], str], list[Problem]]:
     """Videos by id, the line of each action, and what is wrong with the rows."""
     problems: list[Problem] = []
@@ -157,6 +183,7 @@ def _read_csv(
         where = f"{path}:{line}"
         video_id = _video_id(row["video"], found)
         action, problem = _action(row)
+        problem = row[_TOO_MANY] or problem
         if is_unsafe_id(video_id):
             problem = f"the id {video_id!r} is empty or would leave its folder"
         if problem or action is None:
@@ -194,7 +221,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     delimiter = ";" if ";" in text.partition("\n")[0] else ","
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     header = [cell.strip().lower() for cell in next(reader, [])]
-    column = {ours: header.index(name) for ours, names in _COLUMNS.items() for name in names if name in header}
+    column = {
+        ours: header.index(next(name for name in names if name in header))
+        for ours, names in _COLUMNS.items()
+        if any(name in header for name in names)
+    }
     missing = [name for name in ("video", "start", "end", "label") if name not in column]
     if missing:
         raise UserError(
@@ -206,6 +237,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     for cells in reader:
         if any(cell.strip() for cell in cells):
             row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
+            row[_TOO_MANY] = "" if len(cells) <= len(header) else f"{len(cells)} cells below {len(header)} columns"
             rows.append((reader.line_num, row))
     return rows
 
@@ -222,8 +254,10 @@ def _action(row: dict[str, str]) -> tuple[Action | None, str]:
 
 def _seconds(text: str) -> float | None:
     """Seconds of `12.5`, `12,5`, `1:02.5` or `0:01:02.5`."""
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(-?\d*[.,]?\d+|\d+[.,])", text)
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d*[.,]?\d+|\d+[.,])|-\d*[.,]?\d+", text)
     if match is None:
         return None
     hours, minutes, seconds = match.groups()
+    if seconds is None:  # a negative number, of which the check of all actions tells
+        return float(text.replace(",", "."))
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds.replace(",", "."))

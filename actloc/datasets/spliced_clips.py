@@ -16,8 +16,8 @@ from actloc import console
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.config import Fraction, InputFolder
 from actloc.datasets.base import DatasetConfig
-from actloc.errors import UserError
-from actloc.files import sha256_of_bytes
+from actloc.errors import UserError, VideoError
+from actloc.files import remove_leftovers, sha256_of_bytes
 from actloc.video import ffmpeg
 from actloc.video.ffmpeg import Piece
 from actloc.video.reader import probe
@@ -85,7 +85,7 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Splices every video that is not there yet; the same settings give the same videos."""
-        clips = _clips(self.clips)
+        clips = _clips(self.clips, self.background_prefix)
         plans = [
             _plan(self, clips, subset, number)
             for subset, count in (
@@ -94,6 +94,7 @@ class Config(DatasetConfig):
             )
             for number in range(count)
         ]
+        remove_leftovers(self.folder / "videos")
         with console.progress("splicing videos", len(plans)) as bar:
             for plan in plans:
                 if not plan.file.is_file():
@@ -134,11 +135,23 @@ def _id(plan: _Plan) -> str:
     return plan.video.id
 
 
-def _clips(folder: Path) -> dict[str, _Clip]:
-    clips = {path.stem: _Clip(path, probe(path).duration_s) for path in sorted(folder.glob("*.mp4"))}
-    if not clips:
-        raise UserError(f"{folder} holds no mp4.", "Expected short clips.", "Set dataset.clips to their folder.")
+def _clips(folder: Path, background_prefix: str) -> dict[str, _Clip]:
+    clips = {path.stem: _Clip(path, _duration_s(path)) for path in sorted(folder.glob("*.mp4"))}
+    num_background = sum(name.startswith(background_prefix) for name in clips)
+    if not 0 < num_background < len(clips):
+        raise UserError(
+            f"{folder} holds {num_background} background clips and {len(clips) - num_background} clips of actions.",
+            f"Expected at least one of each, as .mp4; the names of background clips start with {background_prefix!r}.",
+            "Set dataset.clips to their folder, or dataset.background_prefix.",
+        )
     return clips
+
+
+def _duration_s(path: Path) -> float:
+    try:
+        return probe(path).duration_s
+    except VideoError as error:
+        raise UserError(f"{path}: {error}", "Expected a readable clip.", "Replace or remove it.") from error
 
 
 def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> _Plan:

@@ -49,16 +49,8 @@ def read_run(run: Path) -> list[Evaluation]:
 
 def read_losses(log: Path) -> list[tuple[int, float]]:
     """(step, total loss) of the training lines of a log; a step logged again after a resume counts once, the later."""
-    try:
-        rows = files.read_json_lines(log)
-    except ValueError as error:
-        raise UserError(
-            f"{log} is not JSON lines: {error}.",
-            "Expected one JSON object per line.",
-            "Mend the line, or remove the file: the report then shows no training curve.",
-        ) from error
     losses: dict[int, float] = {}
-    for row in rows:
+    for row in files.read_json_lines(log):
         step, loss = row.get("step"), row.get("train/loss/total")
         if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss):
             losses[step] = float(loss)

@@ -4,10 +4,10 @@ import random
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from actloc.annotations import AnnotatedVideo, Annotations
@@ -90,6 +90,14 @@ class SourceConfig(Part):
     """Go on without the videos that have no features; they are named, and count as missed in evaluation."""
     tolerance_steps: NonNegativeFloat = 2.0
     """Features may be so many steps more or fewer than the video's duration asks for."""
+
+    @model_validator(mode="after")
+    def _crop_is_a_range(self) -> Self:
+        if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(
+                f"crop_ratio: found {list(self.crop_ratio)}, expected two shares above 0, the smaller first"
+            )
+        return self
 
     @abstractmethod
     def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":

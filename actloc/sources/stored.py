@@ -1,5 +1,6 @@
 """Features read from the store that `extract-features` made."""
 
+import json
 import random
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ class StoredSource(Source):
         self.config = config
         self.store = FeatureStore(config.path)
         self.label_number = {name: number for number, name in enumerate(annotations.classes)}
+        self.subsets = sorted({video.subset for video in annotations.videos.values()})
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
@@ -53,6 +55,12 @@ class StoredSource(Source):
     def _check_present(self, subset: str) -> None:
         if self.videos and (self.config.allow_missing or not self.missing):
             return
+        if not self.videos and not self.missing:
+            raise UserError(
+                f"No video is in the subset {subset!r}.",
+                f"The annotations have the subsets {', '.join(self.subsets) or 'none'}.",
+                "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
+            )
         names = ", ".join(video.id for video in self.missing[:10]) + (", ..." if len(self.missing) > 10 else "")
         raise UserError(
             f"{self.store.folder} has features of {len(self.videos)} of {len(self.videos) + len(self.missing)} videos "
@@ -107,6 +115,13 @@ def to_grid(raw: Tensor, info: FeatureInfo, config: SourceConfig) -> tuple[Tenso
     return resize(raw.T.contiguous(), config.resize_to), Grid(info.fps, stride, 0.5 * stride)
 
 
+def _encoder_settings(encoder: Part | None, info: FeatureInfo) -> list[tuple[str, object, object]]:
+    """Each setting of the encoder, as the features were made and as it stands now."""
+    made = json.loads(info.recipe).get("encoder", {}) if encoder else {}
+    now = encoder.model_dump(mode="json") if encoder else {}
+    return [(f"encoder.{name}", made[name], now.get(name)) for name in made if name != "name"]
+
+
 def check_fit(
     config: SourceConfig, encoder: Part | None, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore
 ) -> None:
@@ -115,6 +130,7 @@ def check_fit(
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
             ("encoder", info.encoder, encoder.name if encoder else info.encoder),
+            *_encoder_settings(encoder, info),
             ("fps", info.fps, config.fps),
             ("clip_frames", info.clip_frames, config.clip_frames),
             ("stride_frames", info.stride_frames, config.stride_frames),

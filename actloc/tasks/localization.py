@@ -11,21 +11,28 @@ from actloc import annotations as annotation_form
 from actloc import console
 from actloc.annotations import Annotations
 from actloc.detectors.base import Detector
+from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
-from actloc.experiment import Experiment
+from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences
 from actloc.sources.base import Batch, Sample, Source
-from actloc.structures import Detections, Targets
+from actloc.structures import Detections
 from actloc.training import checkpoint as checkpoints
-from actloc.training.distributed import Processes
+from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import load_ahead
-from actloc.training.trainer import ALONE
 
 _ANY_CLASS = "action"
 
 
 def read_annotations(experiment: Experiment) -> Annotations:
     """The prepared annotations, with all classes merged into one where the dataset asks for it."""
-    annotations = annotation_form.read(experiment.dataset.annotations_file)
+    file = experiment.dataset.annotations_file
+    if not file.exists():
+        raise UserError(
+            f"{file} does not exist.",
+            "Expected what `actloc prepare` writes; paths count from the working folder.",
+            f"Run: actloc prepare {experiment.arguments}",
+        )
+    annotations = annotation_form.read(file)
     if not experiment.dataset.class_agnostic:
         return annotations
     videos = {
@@ -36,8 +43,17 @@ def read_annotations(experiment: Experiment) -> Annotations:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device a setting names; auto takes the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+    """The device a setting names; auto takes the GPU if there is one. Raises UserError for a GPU that is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"machine.device is {name}; torch sees {torch.cuda.device_count()} GPUs.",
+            "Expected a device of this machine.",
+            "Set machine.device=auto",
+        )
+    return device
 
 
 def build_detector(experiment: Experiment, in_channels: int, num_classes: int) -> Detector:
@@ -74,10 +90,23 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
     stored = checkpoints.load(chosen(experiment.run_folder))
     about = stored.numbers["about"]
+    _refuse_other_detector(experiment, about["settings"])
     detector = build_detector(experiment, about["in_channels"], len(about["classes"]))
     detector.load_state_dict(stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights)
     name = checkpoints.folder_of(experiment.run_folder, stored.step).name
     return TrainedDetector(detector.eval(), tuple(about["classes"]), about["encoder_weights_sha256"], name)
+
+
+def _refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
+    """Another network, or features of another kind, would give numbers that belong to no run."""
+    differing = differences(trained, experiment.to_data(), SHAPES_DETECTIONS)
+    if differing:
+        listed = "\n  ".join(differing)
+        raise UserError(
+            f"{experiment.run_folder} was trained with other settings:\n  {listed}",
+            "Detection needs those of the training.",
+            f"Leave them as they were, or name the run itself: {experiment.run_folder}",
+        )
 
 
 class LocalizationLearner:
@@ -95,6 +124,8 @@ class LocalizationLearner:
         self.score = score
         self.annotations = annotations
         self.source = _source(experiment, annotations, experiment.dataset.training_subset)
+        if experiment.training.validation_subset:
+            _source(experiment, annotations, experiment.training.validation_subset)  # what is wrong is told now
         self.num_samples = len(self.source.videos)
         self.detector = build_detector(experiment, self.source.in_channels, len(annotations.classes))
         self.network = self.detector
@@ -106,8 +137,8 @@ class LocalizationLearner:
 
     def start_step(self, batches: Sequence[Batch]) -> None:
         """Moves the loss normaliser by the positives of the whole step."""
-        weights = [self.detector.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
-        self.detector.start_step(self.processes.total([sum(weights)])[0])
+        weights = [self.detector.weight_of(batch.lengths, batch.targets(self.device)) for batch in batches]
+        self.detector.start_step(self.processes.total(sum(weights)))
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features, padded as the detector asks."""
@@ -115,13 +146,7 @@ class LocalizationLearner:
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The detector's losses."""
-        return self.detector.losses(features, mask, self._targets(batch))
-
-    def _targets(self, batch: Batch) -> list[Targets]:
-        return [
-            Targets(sample.targets.segments.to(self.device), sample.targets.labels.to(self.device))
-            for sample in batch.samples
-        ]
+        return self.detector.losses(features, mask, batch.targets(self.device))
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """Average mAP of the averaged weights on the validation subset."""
@@ -177,13 +202,20 @@ def detect(
     return sorted(everywhere, key=lambda one: one.video_id)
 
 
+def _padded_steps(detector: Detector, sample: Sample) -> int:
+    try:
+        return detector.padded_steps(sample.features.shape[1])
+    except UserError as error:
+        raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.mend) from error
+
+
 def detect_one(experiment: Experiment, detector: Detector, sample: Sample, duration_s: float | None) -> Detections:
     """Detections of one video in seconds, suppressed and sorted by score."""
     device = choose_device(experiment.machine.device)
     batch = Batch((sample,))
     detector.eval()
     with torch.inference_mode():
-        features, mask = batch.padded(detector.padded_steps(batch.lengths[0]), device)
+        features, mask = batch.padded(_padded_steps(detector, sample), device)
         found = detector.detect(features, mask)[0]
     found = Detections(found.segments.cpu(), found.scores.cpu(), found.labels.cpu())
     return postprocess(found, sample.grid, float("inf") if duration_s is None else duration_s, experiment.suppression)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from actloc import console
-from actloc.errors import UserError
+from actloc.errors import UserError, VideoError
 from actloc.experiment import Experiment, load
 from actloc.reports.results import Prediction, read_results
 from actloc.sources.base import Sample
@@ -32,7 +32,7 @@ class Predictor:
             )
         self.encoder = experiment.encoder.build().to(choose_device(experiment.machine.device)).eval()
         self._check_encoder()
-        self.thresholds = score_thresholds(experiment, self.trained.classes)
+        self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 
     def _check_encoder(self) -> None:
         trained_with = self.trained.encoder_weights_sha256
@@ -62,30 +62,47 @@ class Predictor:
             )
         features, grid = to_grid(torch.from_numpy(array), info, self.experiment.features)
         sample = Sample(video.stem, features, Targets.none(), grid)
-        found = VideoDetections(video.stem, detect_one(self.experiment, self.trained.detector, sample, info.duration_s))
+        try:
+            detections = detect_one(self.experiment, self.trained.detector, sample, info.duration_s)
+        except UserError as error:  # too long for the detector: this video's failure, not the command's
+            raise VideoError("unsupported", error.found, error.expected) from error
+        found = VideoDetections(video.stem, detections)
         predictions = scoring.to_predictions([found], self.trained.classes)[video.stem]
         return [one for one in predictions if one.score >= self.thresholds[one.label]], info.duration_s
 
 
-def score_thresholds(experiment: Experiment, classes: tuple[str, ...]) -> dict[str, float]:
+def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoint: str) -> dict[str, float]:
     """The least score shown of each class: the setting's, or those of best F1 that `eval` stored in the run."""
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
-    folder = experiment.run_folder / "eval" / experiment.dataset.evaluation_subset
+    folder = scoring.results_folder(experiment)
     if not (folder / "metrics.json").is_file():
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not evaluated.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
-            f"Run: actloc eval {experiment.run_folder}; or set prediction.threshold=0.3",
+            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
         )
-    stored = read_results(folder).score_thresholds()
+    results = read_results(folder)
+    if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
+        raise UserError(
+            f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
+            f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
+            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
+        )
+    stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
+    if not measured:
+        raise UserError(
+            f"No class of {experiment.run_folder} was found in evaluation, so no score threshold is known.",
+            "Expected a run that finds something.",
+            "Train longer, or set a number: --set prediction.threshold=0.3",
+        )
     unmeasured = [name for name in classes if name not in measured]
     if unmeasured:
         # evaluation had no truth or no prediction of these classes, so nothing says where their best F1 lies
         console.warn(f"No threshold was measured for {', '.join(unmeasured)}; the median of the others is used")
-    middle = statistics.median(measured.values()) if measured else 0.5
+    middle = statistics.median(measured.values())
     return {name: measured.get(name, middle) for name in classes}
 
 

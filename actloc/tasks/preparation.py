@@ -6,7 +6,9 @@ from pathlib import Path
 from actloc import console, files
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Preparation
+from actloc.errors import VideoError
 from actloc.video import ffmpeg
+from actloc.video.reader import probe
 
 
 def convert_videos(annotations: Annotations, folder: Path, preparation: Preparation) -> Annotations:
@@ -22,29 +24,54 @@ def convert_videos(annotations: Annotations, folder: Path, preparation: Preparat
 
 
 def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) -> AnnotatedVideo:
+    """A video that cannot be converted keeps its own file, of which extract-features then says what is wrong."""
     if video.file is None or video.duration_s is None:
-        return video  # unreadable or absent: extract-features names it in failed.jsonl
-    return replace(video, file=convert(video.file, video.id, folder, preparation))
+        return video
+    try:
+        return replace(video, file=convert(video.file, video.id, folder, preparation))
+    except VideoError as error:
+        console.warn(f"{video.file} cannot be converted: {error}; extract-features will look at it", id=video.id)
+        return video
 
 
 def convert(source: Path, video_id: str, folder: Path, preparation: Preparation) -> Path:
-    """The video re-encoded, or its frames, in a folder named by these settings; what is there already stays."""
-    name = files.safe_name(video_id)
+    """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are lacking.
+
+    The settings and the source's content are part of the name: what is there already was made from the same.
+    """
+    name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
+    size = f"{preparation.fps:g}fps_{preparation.short_side}px"
     if preparation.videos == "reencode":
-        settings = f"{preparation.fps:g}fps_{preparation.short_side}px_every{preparation.keyframe_interval}"
-        target = folder / f"reencoded_{settings}" / f"{name}.mp4"
-        if not target.exists():
-            ffmpeg.reencode(
-                source,
-                target,
-                fps=preparation.fps,
-                short_side=preparation.short_side,
-                keyframe_interval=preparation.keyframe_interval,
-            )
-        return target
-    target = folder / f"frames_{preparation.fps:g}fps_{preparation.short_side}px_q{preparation.jpeg_quality}" / name
+        target = folder / f"reencoded_{size}_every{preparation.keyframe_interval}" / f"{name}.mp4"
+    else:
+        target = folder / f"frames_{size}_q{preparation.jpeg_quality}" / name
     if not target.exists():
-        ffmpeg.extract_frames(
+        files.remove_leftovers(target.parent)
+        num_frames = _write(source, target, preparation)
+        try:
+            _check_whole(source, num_frames, preparation.fps)
+        except VideoError:
+            files.remove(target)
+            raise
+    return target
+
+
+def _write(source: Path, target: Path, preparation: Preparation) -> int:
+    if preparation.videos == "frames":
+        return ffmpeg.extract_frames(
             source, target, fps=preparation.fps, short_side=preparation.short_side, quality=preparation.jpeg_quality
         )
-    return target
+    return ffmpeg.reencode(
+        source,
+        target,
+        fps=preparation.fps,
+        short_side=preparation.short_side,
+        keyframe_interval=preparation.keyframe_interval,
+    )
+
+
+def _check_whole(source: Path, num_frames: int, fps: float) -> None:
+    """ffmpeg ends well on a file that was cut off, so its frames are counted (R8)."""
+    expected = probe(source).duration_s * fps
+    if expected - num_frames > max(1.0, 0.005 * expected):
+        raise VideoError("truncated", "ffmpeg gave fewer frames", f"{expected:.0f} frames", f"{num_frames} frames")

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 import actloc
 from actloc import annotations as annotation_form
-from actloc import provenance
+from actloc import files, provenance
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import detection
 from actloc.evaluation.detection import GroundTruth
@@ -18,6 +19,14 @@ from actloc.tasks.localization import VideoDetections
 
 PROTOCOL = "actionformer"
 """Repeated truth is dropped, AP is the area under the monotone curve, of equal scores the later row goes first."""
+
+
+def results_folder(experiment: Experiment) -> Path:
+    """Where `eval` writes: one folder per subset, and others for raw weights and for the best checkpoint."""
+    name = files.safe_name(experiment.dataset.evaluation_subset)
+    name += "-raw" if experiment.evaluation.weights == "raw" else ""
+    name += "-best" if experiment.evaluation.checkpoint == "best" else ""
+    return experiment.run_folder / "eval" / name
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
@@ -114,9 +123,9 @@ def average_map(experiment: Experiment) -> Callable[[Annotations, str, list[Vide
     """The average mAP of detections on a subset, for validation while training."""
 
     def measure(annotations: Annotations, subset: str, found: list[VideoDetections]) -> float:
-        arrays = _truth_arrays(truth_of(annotations, subset))
-        rows = _prediction_rows(truth_of(annotations, subset), to_predictions(found, annotations.classes))
-        return float(detection.average_precision(arrays, rows, experiment.evaluation.tious).mean())
+        truth = truth_of(annotations, subset)
+        rows = _prediction_rows(truth, to_predictions(found, annotations.classes))
+        return float(detection.average_precision(_truth_arrays(truth), rows, experiment.evaluation.tious).mean())
 
     return measure
 

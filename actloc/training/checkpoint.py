@@ -83,8 +83,9 @@ def problems(folder: Path) -> list[str]:
         manifest = files.read_json(folder / "manifest.json")
     except UserError as error:
         return [error.found]
-    if not isinstance(manifest, dict):
-        return ["manifest.json is not an object"]
+    expected = {*(f"{name}.safetensors" for name in _NAMES), "state.json"}
+    if not isinstance(manifest, dict) or manifest.keys() != expected:
+        return [f"manifest.json does not name {', '.join(sorted(expected))}"]
     return [
         f"{name} is {'changed' if (folder / name).is_file() else 'missing'}"
         for name, digest in manifest.items()
@@ -94,15 +95,20 @@ def problems(folder: Path) -> list[str]:
 
 def steps(run_folder: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first."""
-    return sorted(run_folder.glob("ckpt_[0-9]*"))
+    return sorted(run_folder.glob("ckpt_[0-9]*"), key=step_of)
 
 
-def load_newest(run_folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(folder.name.removeprefix("ckpt_"))
+
+
+def newest_whole(run_folder: Path) -> Path | None:
+    """The folder of the newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
     for folder in reversed(steps(run_folder)):
         wrong = problems(folder)
         if not wrong:
-            return load(folder)
+            return folder
         console.warn(f"{folder} is damaged ({'; '.join(wrong)}); going on from the one before")
         _discard(folder)
     return None
@@ -118,16 +124,14 @@ def last(run_folder: Path) -> Path:
     """The newest checkpoint; raises UserError if there is none."""
     found = steps(run_folder)
     if not found:
-        raise UserError(
-            f"{run_folder} holds no checkpoint.", "Expected a trained run.", f"Run: actloc train {run_folder}"
-        )
+        raise UserError(f"{run_folder} holds no checkpoint.", "Expected a trained run.", "Run: actloc train CONFIG")
     return found[-1]
 
 
 def named(run_folder: Path, name: str) -> Path:
     """The checkpoint meant by a path or by its name in the run; raises UserError listing those that exist."""
     for path in (Path(name), run_folder / name):
-        if (path / "manifest.json").is_file():
+        if (path / "manifest.json").is_file() and path.resolve().parent == run_folder.resolve():
             return path.resolve()
     raise UserError(
         f"{name} is no checkpoint of {run_folder}.",
@@ -159,7 +163,7 @@ def prune(run_folder: Path) -> None:
 def forget_after(run_folder: Path, step: int) -> None:
     """Takes away the checkpoints after `step`: the run goes on from there."""
     for folder in steps(run_folder):
-        if folder.name > folder_of(run_folder, step).name:
+        if step_of(folder) > step:
             _discard(folder)
 
 

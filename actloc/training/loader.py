@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from actloc.sources.base import Batch, Sample
-from actloc.training.distributed import Processes
+from actloc.training.distributed import ALONE, Processes
 
 Loaded = TypeVar("Loaded")
 LoadSample = Callable[[int, random.Random], Sample]
@@ -49,7 +49,7 @@ class Loader:
     accumulate: int
     seed: int
     num_workers: int
-    processes: Processes = Processes()
+    processes: Processes = ALONE
 
     @property
     def steps_per_epoch(self) -> int:

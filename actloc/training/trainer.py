@@ -18,13 +18,10 @@ from actloc.sources.base import Batch, Sample
 from actloc.training import checkpoint as checkpoints
 from actloc.training.averages import AveragedWeights
 from actloc.training.checkpoint import Checkpoint
-from actloc.training.distributed import Processes
+from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
 from actloc.training.log import RunLog
 from actloc.training.optimizer import learning_rate, parameter_groups
-
-
-ALONE = Processes()
 
 
 class Learner(Protocol):
@@ -108,20 +105,25 @@ class Trainer:
 
     def run(self, start: Checkpoint | None, stop: StopFlag) -> None:
         """Steps until the end or until asked to stop; raises NotFiniteError, or Stopped once all is saved."""
-        # processes that drew the same numbers would drop the same paths of different videos
-        torch.manual_seed(self.seed + self.processes.rank)
+        if not self.processes.is_first:  # with the first one's numbers the same paths of other videos would drop
+            torch.manual_seed(self.seed + self.processes.rank)
         if start is not None:
             self._restore(start)
-        with RunLog(self.folder, self.step, writes=self.processes.is_first) as log, console.progress("training", self.num_steps) as bar:
+        with (
+            RunLog(self.folder, self.step, writes=self.processes.is_first) as log,
+            console.progress("training", self.num_steps) as bar,
+        ):
             bar(self.step)
             for batches in self.loader.steps(self.step, self.num_steps):
                 values = self._train_step(batches)
                 log.write("step", self.step, values)
                 bar(1, f"loss {values['train/loss/total']:.4f}")
                 self._after_step(log)
-                if max(self.processes.gather(stop.signal_number)):
+                # a signal may reach one process alone, or each after another step
+                number = max(self.processes.gather(stop.signal_number))
+                if number:
                     self._save()
-                    raise Stopped(max(self.processes.gather(stop.signal_number)))
+                    raise Stopped(number)
 
     def _train_step(self, batches: list[Batch]) -> dict[str, float]:
         learner, optimizer = self.learner, self.optimizer
@@ -152,8 +154,11 @@ class Trainer:
 
     def _added_up(self, parts: dict[str, float]) -> dict[str, float]:
         """The losses of all processes; one whose share of the step is empty has no parts of its own."""
-        names = sorted({name for other in self.processes.gather(list(parts)) for name in other})
-        return dict(zip(names, self.processes.total([parts.get(name, 0.0) for name in names]), strict=True))
+        added: dict[str, float] = {}
+        for others in self.processes.gather(parts):
+            for name, value in others.items():
+                added[name] = added.get(name, 0.0) + value
+        return added
 
     def _after_step(self, log: RunLog) -> None:
         epoch, place = divmod(self.step, self.loader.steps_per_epoch)
@@ -170,8 +175,7 @@ class Trainer:
         if self.best is None or score > self.best[1]:
             self.best = (self.step, score)
             folder = self._save()
-            if self.processes.is_first:
-                checkpoints.mark_best(self.folder, folder)
+            self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
         rate = learning_rate(
@@ -212,8 +216,9 @@ class Trainer:
             for rank, states in enumerate(self.processes.gather(generator_state()))
             for name, tensor in states.items()
         }
-        if not self.processes.is_first:
-            return checkpoints.folder_of(self.folder, self.step)
+        return self.processes.of_first(lambda: self._write(state))
+
+    def _write(self, state: dict[str, Tensor]) -> Path:
         packed = self.optimizer.state_dict()
         for index, values in packed["state"].items():
             for name, value in values.items():
@@ -236,8 +241,9 @@ class Trainer:
         self.step = start.step
         if start.numbers["best"] is not None:
             self.best = (int(start.numbers["best"][0]), float(start.numbers["best"][1]))
-            if self.processes.is_first:  # a kill between the best checkpoint and its link left the link behind
-                checkpoints.mark_best(self.folder, checkpoints.folder_of(self.folder, self.best[0]))
+            best = checkpoints.folder_of(self.folder, self.best[0])
+            # a kill between the best checkpoint and its link left the link behind
+            self.processes.of_first(lambda: checkpoints.mark_best(self.folder, best))
         self.learner.network.load_state_dict(start.weights)
         self.learner.load_training_state(start.numbers["learner"])
         self.averages.load_state_dict(start.averaged)

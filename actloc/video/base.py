@@ -75,7 +75,7 @@ def find_ffmpeg() -> str:
         raise EnvironmentProblem(
             "ffmpeg not found: neither on PATH nor in the Python package imageio-ffmpeg.",
             "Expected one of the two; it makes and re-encodes videos.",
-            "Install one: pip install imageio-ffmpeg, or your system's package ffmpeg. Then check: actloc doctor",
+            "Install one: pip install imageio-ffmpeg, or your system's package ffmpeg.",
         ) from error
 
 

@@ -114,3 +114,33 @@ def test_activitynet_json_is_read_too(videos: Path, tmp_path: Path) -> None:
     found = collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
     assert found.videos["a"].file == videos / "a.mp4"
     assert found.videos["b"].actions == (Action(0.0, 1.0, "run"),)
+
+
+def test_more_cells_than_columns_are_told_and_not_guessed(videos: Path, tmp_path: Path) -> None:
+    text = "video,start,end,label\na,0,1,run, jump\nb,0,1,2,5,run\n"
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, text)
+    assert "labels.csv:2: 5 cells below 4 columns" in str(caught.value)
+    assert "labels.csv:3: 6 cells below 4 columns" in str(caught.value)
+
+
+def test_the_plainest_of_two_names_of_a_column_counts(videos: Path, tmp_path: Path) -> None:
+    text = "id,video,start,end,label,subset\n1,a,0,1,run,train\n2,b,0,1,run,test\n"
+    assert collect(videos, tmp_path, text).videos["a"].actions == (Action(0.0, 1.0, "run"),)
+
+
+def test_an_unknown_subset_in_a_json_is_told_with_the_setting_to_change(videos: Path, tmp_path: Path) -> None:
+    action = [{"segment": [0, 1], "label": "run"}]
+    database = {"a": {"subset": "training", "annotations": action}, "b": {"subset": "test", "annotations": action}}
+    with pytest.raises(UserError, match=r"subset 'training' is not known; found .*dataset\.training_subset="):
+        collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
+
+
+def test_files_that_are_no_videos_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "videos"
+    for name in ("a", "b"):
+        make_video(folder / f"{name}.mp4", [], 1.0)
+    (folder / "notes.txt").write_text("x")
+    (folder / "deeper").mkdir()
+    collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
+    assert "2 entries of" in capsys.readouterr().err

@@ -34,6 +34,7 @@ def info(video_id: str, steps: int, *, fps: float, stride: int, clip: int) -> Fe
         duration_s=((steps - 1) * stride + clip) / fps,
         reader="recorded",
         source_bytes=0,
+        source_sha256="",
         code_version="0",
     )
 
