@@ -186,7 +186,10 @@ def train(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Train a detector. Run it again to go on where it stopped, bit for bit."""
+    """Train a detector. Run it again to go on where it stopped, bit for bit.
+
+    On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; the batch is shared between them.
+    """
 
     _run("train", config, overrides, as_json=json, resume=resume, overwrite=overwrite)
 

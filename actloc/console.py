@@ -20,12 +20,19 @@ _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _json_lines = False
+_quiet = False
 
 
 def use_json_lines() -> None:
     """From now on stdout carries one JSON object per line and nothing else."""
     global _json_lines  # noqa: PLW0603 - the output form of a process is one fact, set once by the command line
     _json_lines = True
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether this process keeps from now on all to itself; of several on one job only one tells."""
+    global _quiet  # noqa: PLW0603 - as above: one fact of the process
+    _quiet = stdout.quiet = stderr.quiet = quiet
 
 
 def clean(text: object) -> str:
@@ -69,7 +76,7 @@ def result_table(table: Table) -> None:
 
 def emit(event: str, **fields: Any) -> None:  # Any: JSON values
     """One JSON object on stdout, flushed at once; nothing outside JSON mode."""
-    if _json_lines:
+    if _json_lines and not _quiet:
         sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 

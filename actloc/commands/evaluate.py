@@ -14,6 +14,7 @@ from actloc.sources.base import Source
 from actloc.tasks import fusion, scoring
 from actloc.tasks.localization import (
     TrainedDetector,
+    choose_device,
     detect,
     evaluation_source,
     load_official,
@@ -21,15 +22,21 @@ from actloc.tasks.localization import (
     read_annotations,
 )
 from actloc.tasks.scoring import Origin
+from actloc.training.distributed import Processes, joined
 
 
 def run(experiment: Experiment, predictions: Path | None = None) -> int:
     """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no truth."""
-    annotations = read_annotations(experiment)
-    if predictions is None:
-        found, origin = _detected(experiment, annotations)
-    else:
-        found, origin = _read(experiment, annotations, predictions)
+    with joined(choose_device(experiment.machine.device)) as processes:
+        annotations = read_annotations(experiment)
+        if predictions is None:
+            found, origin = _detected(experiment, annotations, processes)
+        else:
+            found, origin = _read(experiment, annotations, predictions)
+        return processes.of_first(lambda: _score(experiment, annotations, found, origin))
+
+
+def _score(experiment: Experiment, annotations: Annotations, found: Predictions, origin: Origin) -> int:
     if experiment.fusion.file is not None:
         every_class = annotation_form.read(experiment.dataset.annotations_file)
         found, classifier = fusion.fused(experiment, experiment.fusion.file, every_class, found)
@@ -48,10 +55,10 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
     return 0
 
 
-def _detected(experiment: Experiment, annotations: Annotations) -> tuple[Predictions, Origin]:
+def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> tuple[Predictions, Origin]:
     trained = _trained(experiment, annotations)
     source = _source(experiment, annotations, trained)
-    found = scoring.to_predictions(list(detect(experiment, trained.detector, source)), annotations.classes)
+    found = scoring.to_predictions(detect(experiment, trained.detector, source, processes), annotations.classes)
     missing = tuple(video.id for video in source.missing)
     return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
 

@@ -1,6 +1,7 @@
-"""`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped."""
+"""`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped; also under torchrun."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -10,10 +11,11 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment, differences, is_run, load
 from actloc.signals import StopFlag
 from actloc.tasks import scoring
-from actloc.tasks.localization import LocalizationLearner, read_annotations
+from actloc.tasks.localization import LocalizationLearner, choose_device, read_annotations
 from actloc.tasks.records import is_finished, mark_finished, write_record
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.distributed import Processes, joined
 from actloc.training.trainer import Trainer
 
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
@@ -22,6 +24,22 @@ _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 
 def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
     """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it."""
+    with joined(choose_device(experiment.machine.device)) as processes:
+        return _run(experiment, resume, overwrite, processes)
+
+
+def _run(experiment: Experiment, resume: str | None, overwrite: bool, processes: Processes) -> int:
+    start, is_done = processes.of_first(lambda: _look_at_folder(experiment, resume, overwrite))
+    if not is_done:
+        with ExitStack() as held:
+            # one lock for the job: a second lock in the same job would be refused
+            processes.of_first(lambda: held.enter_context(files.locked(experiment.run_folder)))
+            _train(experiment, start, overwrite, held.enter_context(StopFlag()), processes)
+    return processes.of_first(lambda: _tell_finished(experiment))
+
+
+def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool) -> tuple[Path | None, bool]:
+    """The checkpoint that was asked for, and whether nothing is left to do; refuses what must not go on."""
     folder = experiment.run_folder
     _refuse_foreign_folder(folder)
     start = None if resume is None else checkpoints.named(folder, resume)
@@ -31,13 +49,10 @@ def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = 
             "Expected one: begin again, or go on from a checkpoint.",
             "Leave one of them out.",
         )
-    if not overwrite:
-        _refuse_other_settings(experiment)
-        if is_finished(folder) and start is None:
-            return _tell_finished(experiment)
-    with files.locked(folder), StopFlag() as stop:
-        _train(experiment, start, overwrite, stop)
-    return _tell_finished(experiment)
+    if overwrite:
+        return None, False
+    _refuse_other_settings(experiment)
+    return start, is_finished(folder) and start is None
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -51,16 +66,14 @@ def _refuse_foreign_folder(folder: Path) -> None:
         )
 
 
-def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag) -> None:
+def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
     folder = experiment.run_folder
     annotations = read_annotations(experiment)
     _be_repeatable()
-    learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment))
+    learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment), processes)
     _tell_start(experiment, learner)
     about = {**learner.about(), "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file)}
-    if overwrite:  # not before all that could be wrong with the new run was looked at
-        _empty(folder)
-    write_record(experiment, folder)
+    processes.of_first(lambda: _begin(experiment, overwrite))  # not before all that could be wrong was looked at
     trainer = Trainer(
         learner,
         folder,
@@ -71,9 +84,16 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
         seed=experiment.run.seed,
         num_workers=experiment.machine.num_workers,
         about=about,
+        processes=processes,
     )
-    trainer.run(_start(folder, resume, about), stop)
-    mark_finished(folder, trainer.step)
+    trainer.run(_start(folder, resume, about, processes), stop)
+    processes.of_first(lambda: mark_finished(folder, trainer.step))
+
+
+def _begin(experiment: Experiment, overwrite: bool) -> None:
+    if overwrite:
+        _empty(experiment.run_folder)
+    write_record(experiment, experiment.run_folder)
 
 
 def _be_repeatable() -> None:
@@ -83,17 +103,19 @@ def _be_repeatable() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
 
 
-def _start(folder: Path, resume: Path | None, about: dict[str, object]) -> Checkpoint | None:
-    start = checkpoints.load_newest(folder) if resume is None else checkpoints.load(resume)
-    if start is None:
+def _start(folder: Path, resume: Path | None, about: dict[str, object], processes: Processes) -> Checkpoint | None:
+    # chosen once: a damaged checkpoint that one process sets aside must not be another's start
+    chosen = processes.of_first(lambda: resume or checkpoints.newest_whole(folder))
+    if chosen is None:
         return None
+    start = checkpoints.load(chosen)
     if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
         raise UserError(
             f"The annotations have changed since {folder} began to train.",
             "A run goes on only with the annotations it began with.",
             "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
-    checkpoints.forget_after(folder, start.step)
+    processes.of_first(lambda: checkpoints.forget_after(folder, start.step))
     console.say(f"Going on after step {start.step}")
     return start
 

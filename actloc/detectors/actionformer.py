@@ -296,22 +296,20 @@ class ActionFormer(Detector):
             return self.config.loss_weight
         return classification.detach() / regression.detach().clamp(min=SMALLEST_BALANCED_LOSS)
 
-    def start_step(self, batches: list[tuple[list[int], list[Targets]]]) -> None:
-        """Moves the loss normaliser once for all batches of a step; from now on `losses` leaves it alone.
+    def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
+        """The number of positive points."""
+        level_lengths = [self.padded_steps(max(lengths)) // stride for stride in self.config.strides]
+        points = self._points(level_lengths, targets[0].segments.device)
+        classes, _ = self._assign(points, targets)
+        is_real = points.steps < torch.tensor(lengths, device=points.steps.device)[:, None]
+        return float(((classes.sum(dim=2) > 0) & is_real).sum())
 
-        A batch is its videos' lengths in steps and their actions.
-        """
+    def start_step(self, weight: float) -> None:
+        """Moves the loss normaliser by a step's positive points; from now on `losses` leaves it alone."""
         self.moves_by_step = True
-        num_positive = 0
-        for lengths, targets in batches:
-            level_lengths = [self.padded_steps(max(lengths)) // stride for stride in self.config.strides]
-            points = self._points(level_lengths, targets[0].segments.device)
-            classes, _ = self._assign(points, targets)
-            is_real = points.steps < torch.tensor(lengths, device=points.steps.device)[:, None]
-            num_positive += int(((classes.sum(dim=2) > 0) & is_real).sum())
-        self._move_normaliser(num_positive)
+        self._move_normaliser(weight)
 
-    def _move_normaliser(self, num_positive: int) -> None:
+    def _move_normaliser(self, num_positive: float) -> None:
         moved = (1 - NORMALISER_MOMENTUM) * max(num_positive, 1)
         self.normaliser = NORMALISER_MOMENTUM * self.normaliser + moved
 

@@ -30,8 +30,12 @@ class Detector(nn.Module, ABC):
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Told, before training from scratch, which class numbers no annotation of the dataset has."""
 
-    def start_step(self, batches: list[tuple[list[int], list[Targets]]]) -> None:
-        """Told every batch of an optimizer step, its videos' lengths and actions, before the first is used.
+    def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
+        """How much a batch of videos of these lengths in steps and with these actions counts in `start_step`."""
+        return 0.0
+
+    def start_step(self, weight: float) -> None:
+        """Told the weight of all batches of an optimizer step, on all processes, before the first is used.
 
         What depends on the step as a whole moves here; without it, every call of `losses` counts as a step.
         """

@@ -1,7 +1,7 @@
 """Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from actloc.sources.base import Batch, Sample, Source
 from actloc.structures import Detections
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import load_ahead
 from actloc.weights import OfficialCheckpoint, check_fit, read_official_checkpoint
 
@@ -141,7 +142,14 @@ def _refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -
 class LocalizationLearner:
     """What the trainer asks: samples, features, losses and validation of a detector."""
 
-    def __init__(self, experiment: Experiment, annotations: Annotations, score: ScoreSubset) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        annotations: Annotations,
+        score: ScoreSubset,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.processes = processes
         self.experiment = experiment
         self.score = score
         self.annotations = annotations
@@ -160,7 +168,8 @@ class LocalizationLearner:
 
     def start_step(self, batches: Sequence[Batch]) -> None:
         """Moves the loss normaliser by the positives of the whole step."""
-        self.detector.start_step([(batch.lengths, batch.targets(self.device)) for batch in batches])
+        weights = [self.detector.weight_of(batch.lengths, batch.targets(self.device)) for batch in batches]
+        self.detector.start_step(self.processes.total(sum(weights)))
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features, padded as the detector asks."""
@@ -177,7 +186,7 @@ class LocalizationLearner:
         trained = {name: tensor.clone() for name, tensor in self.detector.state_dict().items()}
         self.detector.load_state_dict(averaged)
         source = _source(self.experiment, self.annotations, subset)
-        found = list(detect(self.experiment, self.detector, source))
+        found = detect(self.experiment, self.detector, source, self.processes)
         self.detector.load_state_dict(trained)
         return self.score(self.annotations, subset, found)
 
@@ -208,15 +217,21 @@ def evaluation_source(experiment: Experiment, annotations: Annotations) -> Sourc
     return _source(experiment, annotations, experiment.dataset.evaluation_subset)
 
 
-def detect(experiment: Experiment, detector: Detector, source: Source) -> Iterator[VideoDetections]:
-    """Detections of every video, in seconds, in id order; features load ahead in threads."""
+def detect(
+    experiment: Experiment, detector: Detector, source: Source, processes: Processes = ALONE
+) -> list[VideoDetections]:
+    """Detections of every video, in seconds, in id order; each process works on a share and gets all results."""
     detector.eval()
-    videos = source.videos
-    samples = load_ahead(source.evaluation_sample, range(len(videos)), experiment.machine.num_workers)
-    with console.progress("detecting", len(videos)) as bar:
-        for video, sample in zip(videos, samples, strict=True):
-            yield VideoDetections(video.id, detect_one(experiment, detector, sample, video.duration_s))
+    numbers = processes.share(range(len(source.videos)))
+    samples = load_ahead(source.evaluation_sample, numbers, experiment.machine.num_workers)
+    found = []
+    with console.progress("detecting", len(numbers)) as bar:
+        for number, sample in zip(numbers, samples, strict=True):
+            video = source.videos[number]
+            found.append(VideoDetections(video.id, detect_one(experiment, detector, sample, video.duration_s)))
             bar(1)
+    everywhere = [one for part in processes.gather(found) for one in part]
+    return sorted(everywhere, key=lambda one: one.video_id)
 
 
 def _padded_steps(detector: Detector, sample: Sample) -> int:

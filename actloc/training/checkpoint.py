@@ -103,12 +103,12 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("ckpt_"))
 
 
-def load_newest(run_folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
+def newest_whole(run_folder: Path) -> Path | None:
+    """The folder of the newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
     for folder in reversed(steps(run_folder)):
         wrong = problems(folder)
         if not wrong:
-            return load(folder)
+            return folder
         console.warn(f"{folder} is damaged ({'; '.join(wrong)}); going on from the one before")
         _discard(folder)
     return None

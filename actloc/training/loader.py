@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from actloc.sources.base import Batch, Sample
+from actloc.training.distributed import ALONE, Processes
 
 Loaded = TypeVar("Loaded")
 LoadSample = Callable[[int, random.Random], Sample]
@@ -39,8 +40,8 @@ def load_ahead(load: Callable[[int], Loaded], numbers: Iterable[int], num_worker
 
 @dataclass(frozen=True)
 class Loader:
-    """Cuts shuffled epochs into steps of `accumulate` batches of `batch_size` samples; the last partial step is left
-    out, unless an epoch has no other."""
+    """Cuts shuffled epochs into steps of `accumulate` batches of `batch_size` samples, and batches into the shares of
+    the processes; the last partial step is left out, unless an epoch has no other."""
 
     load_sample: LoadSample
     num_samples: int
@@ -48,6 +49,7 @@ class Loader:
     accumulate: int
     seed: int
     num_workers: int
+    processes: Processes = ALONE
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,7 +69,8 @@ class Loader:
         size = self.batch_size * self.accumulate
         chosen = order[place * size : (place + 1) * size]
         batches = [chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)]
-        return [Batch(tuple(self._sample(epoch, index) for index in batch)) for batch in batches]
+        shares = [self.processes.share(batch) for batch in batches]
+        return [Batch(tuple(self._sample(epoch, index) for index in share)) for share in shares if share]
 
     def _order(self, epoch: int) -> list[int]:
         order = list(range(self.num_samples))

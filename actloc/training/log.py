@@ -13,7 +13,10 @@ from actloc import console, files
 class RunLog:
     """Writes one line per event; going on from step n cuts what an interrupted run wrote after it."""
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, *, writes: bool = True) -> None:
+        self._writes = writes
+        if not writes:  # another process of the same job does
+            return
         self._file = folder / "log.jsonl"
         kept = [row for row in files.read_json_lines(self._file) if row["step"] <= first_step]
         files.write_json_lines(self._file, kept)
@@ -24,6 +27,8 @@ class RunLog:
 
         No clock is written: two equal runs write equal lines.
         """
+        if not self._writes:
+            return
         row: dict[str, Any] = {"event": event, "step": step, **values}
         files.append_line(self._file, json.dumps(row, allow_nan=False))
         console.emit(event, step=step, **values)
@@ -36,4 +41,5 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()
+        if self._writes:
+            self._board.close()

@@ -18,6 +18,7 @@ from actloc.sources.base import Batch, Sample
 from actloc.training import checkpoint as checkpoints
 from actloc.training.averages import AveragedWeights
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
 from actloc.training.log import RunLog
 from actloc.training.optimizer import learning_rate, parameter_groups
@@ -71,7 +72,10 @@ class Trainer:
         seed: int,
         num_workers: int,
         about: dict[str, Any],  # Any: plain data that every checkpoint carries
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
+        self.seed = seed
         self.learner = learner
         self.folder = folder
         self.rates = optimizer
@@ -79,7 +83,13 @@ class Trainer:
         self.training = training
         self.about = about
         self.loader = Loader(
-            learner.load_sample, learner.num_samples, training.batch_size, training.accumulate, seed, num_workers
+            learner.load_sample,
+            learner.num_samples,
+            training.batch_size,
+            training.accumulate,
+            seed,
+            num_workers,
+            processes,
         )
         self.parameters = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
         self.optimizer = _build_optimizer(learner.network, optimizer)
@@ -95,18 +105,25 @@ class Trainer:
 
     def run(self, start: Checkpoint | None, stop: StopFlag) -> None:
         """Steps until the end or until asked to stop; raises NotFiniteError, or Stopped once all is saved."""
+        if not self.processes.is_first:  # with the first one's numbers the same paths of other videos would drop
+            torch.manual_seed(self.seed + self.processes.rank)
         if start is not None:
             self._restore(start)
-        with RunLog(self.folder, self.step) as log, console.progress("training", self.num_steps) as bar:
+        with (
+            RunLog(self.folder, self.step, writes=self.processes.is_first) as log,
+            console.progress("training", self.num_steps) as bar,
+        ):
             bar(self.step)
             for batches in self.loader.steps(self.step, self.num_steps):
                 values = self._train_step(batches)
                 log.write("step", self.step, values)
                 bar(1, f"loss {values['train/loss/total']:.4f}")
                 self._after_step(log)
-                if stop.is_set:
+                # a signal may reach one process alone, or each after another step
+                number = max(self.processes.gather(stop.signal_number))
+                if number:
                     self._save()
-                    raise Stopped(stop.signal_number)
+                    raise Stopped(number)
 
     def _train_step(self, batches: list[Batch]) -> dict[str, float]:
         learner, optimizer = self.learner, self.optimizer
@@ -119,10 +136,12 @@ class Trainer:
         for batch in batches:
             features, mask = learner.features(batch)
             losses = {name: loss * spoiled for name, loss in learner.losses(features, mask, batch).items()}
-            self._check_finite("loss", batches, {name: value.item() for name, value in losses.items()})
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 parts[name] = parts.get(name, 0.0) + value.item()
+        parts = self._added_up(parts)
+        self._check_finite("loss", batches, parts)
+        self.processes.add_gradients(self.parameters)
         norm = self._clip_gradients()
         self._check_finite("gradient norm", batches, {**parts, "gradient norm": norm})
         optimizer.step()
@@ -132,6 +151,14 @@ class Trainer:
         parts_logged = {f"train/loss/{name}": value for name, value in parts.items()}
         total = {"train/loss/total": sum(parts.values())}
         return {**total, **parts_logged, "train/gradient_norm": norm, "train/learning_rate": rate}
+
+    def _added_up(self, parts: dict[str, float]) -> dict[str, float]:
+        """The losses of all processes; one whose share of the step is empty has no parts of its own."""
+        added: dict[str, float] = {}
+        for others in self.processes.gather(parts):
+            for name, value in others.items():
+                added[name] = added.get(name, 0.0) + value
+        return added
 
     def _after_step(self, log: RunLog) -> None:
         epoch, place = divmod(self.step, self.loader.steps_per_epoch)
@@ -147,7 +174,8 @@ class Trainer:
         log.write("validation", self.step, {"validation/average_mAP": score})
         if self.best is None or score > self.best[1]:
             self.best = (self.step, score)
-            checkpoints.mark_best(self.folder, self._save())
+            folder = self._save()
+            self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
         rate = learning_rate(
@@ -169,10 +197,12 @@ class Trainer:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if not bad:
             return
-        videos = [video_id for batch in batches for video_id in batch.video_ids]
+        own = [video_id for batch in batches for video_id in batch.video_ids]
+        videos = [video_id for others in self.processes.gather(own) for video_id in others]
         told = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         record = {"step": self.step + 1, "not_finite": bad, "values": told, "videos": videos}
-        files.write_json(self.folder / "bad_batch.json", record)
+        if self.processes.is_first:
+            files.write_json(self.folder / "bad_batch.json", record)
         raise NotFiniteError(
             f"Step {self.step + 1}: {what} not finite ({', '.join(f'{k} {v}' for k, v in told.items())}) "
             f"on the videos {', '.join(videos)}.",
@@ -181,7 +211,14 @@ class Trainer:
         )
 
     def _save(self) -> Path:
-        state = {f"generator/{name}": tensor for name, tensor in generator_state().items()}
+        state = {
+            f"generator/{rank}/{name}": tensor
+            for rank, states in enumerate(self.processes.gather(generator_state()))
+            for name, tensor in states.items()
+        }
+        return self.processes.of_first(lambda: self._write(state))
+
+    def _write(self, state: dict[str, Tensor]) -> Path:
         packed = self.optimizer.state_dict()
         for index, values in packed["state"].items():
             for name, value in values.items():
@@ -204,8 +241,9 @@ class Trainer:
         self.step = start.step
         if start.numbers["best"] is not None:
             self.best = (int(start.numbers["best"][0]), float(start.numbers["best"][1]))
+            best = checkpoints.folder_of(self.folder, self.best[0])
             # a kill between the best checkpoint and its link left the link behind
-            checkpoints.mark_best(self.folder, checkpoints.folder_of(self.folder, self.best[0]))
+            self.processes.of_first(lambda: checkpoints.mark_best(self.folder, best))
         self.learner.network.load_state_dict(start.weights)
         self.learner.load_training_state(start.numbers["learner"])
         self.averages.load_state_dict(start.averaged)
@@ -217,9 +255,10 @@ class Trainer:
                 index, _, name = rest.partition("/")
                 packed["state"].setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict(packed)
-        prefix = "generator/"
+        prefix = f"generator/{self.processes.rank}/"
         states = {key.removeprefix(prefix): state for key, state in start.state.items() if key.startswith(prefix)}
-        set_generator_state(states)
+        if states:  # a process that was not there before keeps its own seed
+            set_generator_state(states)
 
 
 def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

@@ -117,7 +117,7 @@ def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> No
     features, mask, _ = training_batch(whole)
     expected = whole.losses(features, mask, [TARGETS, TARGETS])
     parts.train()
-    parts.start_step([([21], [TARGETS]), ([37], [TARGETS])])
+    parts.start_step(parts.weight_of([21], [TARGETS]) + parts.weight_of([37], [TARGETS]))
     assert parts.training_state() == whole.training_state()
     losses = [parts.losses(features[row : row + 1], mask[row : row + 1], [TARGETS]) for row in range(2)]
     assert parts.training_state() == whole.training_state()

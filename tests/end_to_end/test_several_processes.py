@@ -1,0 +1,93 @@
+"""Training and evaluation by several gloo processes: the same numbers as one, and only the first writes and tells."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.test_training_faults import final_state
+from tests.toy import ROOT, actloc, copy_toy
+
+ARGUMENTS = ("toy.yaml", "detector.drop_path=0.0", "training.batch_size=2")
+STEPS = 4
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def together(folder: Path, size: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in `folder` in `size` processes, as torchrun starts them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)]
+    command += ["--master-port", str(free_port()), "-m", "actloc", *arguments]
+    settings = {"NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def logged(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_toy(encoded, tmp_path_factory.mktemp("one") / "toy")
+    done = actloc(folder, "train", *ARGUMENTS)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_toy(encoded, tmp_path_factory.mktemp("two") / "toy")
+    done = together(folder, 2, "train", *ARGUMENTS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is trained") == 1
+    assert done.stderr.count("Next: actloc eval") == 1
+    return folder
+
+
+def test_two_processes_take_the_steps_of_one(one: Path, two: Path) -> None:
+    assert [row["step"] for row in logged(two)] == list(range(1, STEPS + 1))
+    for mine, theirs in zip(logged(two), logged(one), strict=True):
+        assert mine.pop("event") == theirs.pop("event") == "step"
+        assert mine == pytest.approx(theirs, rel=2e-6, abs=1e-6)
+
+
+def test_evaluation_is_the_same_for_any_number_of_processes(one: Path, tmp_path: Path) -> None:
+    written = []
+    for size in (1, 2, 3):  # two videos: the third process has none
+        folder = copy_toy(one, tmp_path / str(size))
+        done = together(folder, size, "eval", *ARGUMENTS) if size > 1 else actloc(folder, "eval", *ARGUMENTS)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("Wrote ") == 1
+        written.append((folder / "ckpt/toy/eval/test/predictions.json").read_bytes())
+    assert written[0] == written[1] == written[2]
+    assert len(written[0]) > 1000
+
+
+def test_disturbed_twice_and_started_again_gives_the_same_bytes(encoded: Path, two: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    stopped = together(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="step:1:term")
+    assert stopped.stderr.count("goes on from what is written") == 1
+    assert [path.name for path in (folder / "ckpt/toy").glob("ckpt_*")] == ["ckpt_000001"]
+    # only the first process renames files: it is killed, and the other notices and says so
+    killed = together(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="replace:5:kill")
+    assert killed.stderr.count("Another process of this job has ended") == 1
+    assert not (folder / "ckpt/toy/finished.json").exists()
+    again = together(folder, 2, "train", *ARGUMENTS)
+    assert again.returncode == 0, again.stderr
+    assert final_state(folder) == final_state(two)
+
+
+def test_a_mistake_is_told_once(two: Path) -> None:
+    refused = together(two, 2, "train", *ARGUMENTS, "optimizer.learning_rate=1e-3")
+    assert refused.returncode != 0
+    assert refused.stderr.count("was trained with other settings") == 1
