@@ -1,0 +1,1 @@
+"""What `scripts/bench` measures; `tests/test_counts.py` holds its counts below their limits."""

@@ -1,0 +1,110 @@
+"""Prints the table of `scripts/bench` and writes it as JSON."""
+
+import argparse
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scripts.benchmarks.results import Result
+
+WIDTH = 110  # columns that no name wraps in
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Speed, memory and counts beside official ones.")
+    parser.add_argument("--quick", action="store_true", help="few lengths and repetitions: about a minute")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch and numpy; the official times used 1")
+    parser.add_argument("--output", type=Path, default=Path("ckpt/bench.json"), help="the JSON file to write")
+    options = parser.parse_args()
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)  # read when numpy and torch are imported
+    measure(options.quick, options.threads, options.output)
+
+
+def measure(quick: bool, threads: int, output: Path) -> None:
+    """Run every benchmark; the table goes to the screen, all numbers to `output`."""
+    import torch
+    from rich.console import Console
+
+    from actloc import files
+    from scripts.benchmarks import array_results, network_results
+    from scripts.benchmarks.results import product_rate
+
+    torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    rates = [product_rate(5)]
+    results = []
+    for name, part in (
+        ("counts", network_results.count_results),
+        ("networks", network_results.time_results),
+        ("arrays", array_results.results),
+    ):
+        with console.status(f"measuring {name}"):
+            results += part(quick)
+        rates.append(product_rate(5))
+    rate = max(rates)
+    Console(width=max(Console().width, WIDTH)).print(_table(results, rate))
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__, "threads": threads}
+    files.write_json(
+        output,
+        {
+            "version": 1,
+            "machine": machine,
+            "quick": quick,
+            "gflop_per_s": rate,
+            "results": [_record(result, rate) for result in results],
+        },
+    )
+    console.print(f"{output} written")
+
+
+def _record(result: "Result", rate: float) -> dict[str, Any]:  # Any: JSON values
+    return {**asdict(result), "products": result.products(rate), "ratio": result.ratio(rate)}
+
+
+def _table(results: "list[Result]", rate: float) -> "Table":
+    from rich.table import Table
+
+    from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S
+
+    table = Table(
+        title="actloc beside recorded numbers of official ActionFormer (spec: performance)",
+        caption=f"CPU time. The ratio of times is taken in 2048-cubed float32 products: {rate:.0f} GFLOP/s in this "
+        f"run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s when the official times were recorded.",
+    )
+    table.add_column("quantity")
+    for name in ("actloc", "official", "actloc / official"):
+        table.add_column(name, justify="right")
+    for result in results:
+        ratio = result.ratio(rate)
+        table.add_row(
+            result.name,
+            _number(result.value, result.unit),
+            _number(result.official, result.unit),
+            "-" if ratio is None else f"{ratio:.2g}" if ratio < 0.1 else f"{ratio:.2f}",
+        )
+    return table
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+def _processor() -> str:
+    """The processor's name as Linux has it, else what Python knows."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

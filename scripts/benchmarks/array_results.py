@@ -1,0 +1,117 @@
+"""Suppression, mAP and the feature store: CPU times on drawn arrays."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actloc.evaluation.detection import GroundTruth, Predictions, average_precision
+from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
+from actloc.store import Dtype, FeatureInfo, FeatureStore
+from scripts.benchmarks.results import Result, best_seconds
+
+VIDEO_STEPS, VIDEO_CHANNELS = 1900, 2048
+SUPPRESSION = ((2_000, 1.6), (12_000, 9.4), (400_000, 6100.0))  # candidates in 20 classes, official ms
+Segments = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+
+
+def results(quick: bool) -> list[Result]:
+    """All that needs no network."""
+    repeats = 2 if quick else 10
+    return [*_suppression(repeats), *_scoring(quick), *_loading(repeats)]
+
+
+def _candidates(number: int, classes: int) -> Segments:
+    """Segments of a THUMOS video, most of them short and of low score."""
+    generator = np.random.default_rng(0)
+    starts = generator.random(number, dtype=np.float32) * 2304
+    lengths = generator.exponential(20, number).astype(np.float32) + 1
+    scores = generator.random(number, dtype=np.float32) ** 4
+    return np.stack((starts, starts + lengths), axis=1), scores, generator.integers(classes, size=number)
+
+
+def _suppression_of(number: int, official_ms: float, repeats: int) -> Result:
+    segments, scores, labels = _candidates(number, 20)
+
+    def suppress() -> object:
+        return soft_suppression_per_class(segments, scores, labels, sigma=0.5, min_score=0.001, max_kept=200)
+
+    milliseconds = 1000 * best_seconds(suppress, repeats)
+    return Result(f"soft-NMS, {number:,} in 20 classes, 200 kept", milliseconds, "ms", official_ms)
+
+
+def _suppression(repeats: int) -> list[Result]:
+    rows = [_suppression_of(number, official_ms, repeats) for number, official_ms in SUPPRESSION]
+    segments, scores, _ = _candidates(12_000, 1)
+    seconds = best_seconds(
+        lambda: soft_suppression(segments, scores, sigma=0.75, min_score=0.001, max_kept=100), repeats
+    )
+    return [*rows, Result("soft-NMS, 12,000 in one class, 100 kept", 1000 * seconds, "ms", 45.6)]
+
+
+def _scored(videos: int, classes: int, truths: int) -> tuple[GroundTruth, Predictions]:
+    """200 predictions a video; half of them in a class that the video has, near one of its actions."""
+    generator = np.random.default_rng(0)
+    of_truth = np.sort(np.append(np.arange(videos), generator.integers(videos, size=truths - videos)))
+    starts = generator.random(truths) * 100
+    ends = starts + 1 + generator.exponential(10, truths)
+    labels = generator.integers(classes, size=truths)
+    rows = 200 * videos
+    of_row = np.repeat(np.arange(videos), 200)
+    first = np.searchsorted(of_truth, of_row)
+    number = np.searchsorted(of_truth, of_row, side="right") - first
+    aim = first + (generator.random(rows) * number).astype(np.int64)
+    found_starts = starts[aim] + generator.normal(0, 3, rows)
+    found_ends = found_starts + (ends - starts)[aim] * np.exp(generator.normal(0, 0.3, rows))
+    found_labels = np.where(generator.random(rows) < 0.5, labels[aim], generator.integers(classes, size=rows))
+    truth = GroundTruth(of_truth, starts, ends, labels)
+    return truth, Predictions(of_row, found_starts, found_ends, found_labels, generator.random(rows))
+
+
+def _scoring(quick: bool) -> list[Result]:
+    thumos, anet = _scored(213, 20, 3_678), _scored(5_000, 200, 7_500)
+    tenths = np.linspace(0.5, 0.95, 10).tolist()
+    small = best_seconds(lambda: average_precision(*thumos, [0.3, 0.4, 0.5, 0.6, 0.7]), 1 if quick else 5)
+    large = best_seconds(lambda: average_precision(*anet, tenths), 1 if quick else 3)
+    return [
+        Result("mAP, 213 videos x 200, 20 classes, 5 tIoUs", small, "s", 11.5),
+        Result("mAP, 5,000 videos x 200, 200 classes, 10 tIoUs", large, "s", 172),
+    ]
+
+
+def _loading(repeats: int) -> list[Result]:
+    features = np.random.default_rng(0).standard_normal((VIDEO_STEPS, VIDEO_CHANNELS), dtype=np.float32)
+    return [_loading_time(features, "float16", repeats), _loading_time(features, "float32", repeats)]
+
+
+def _loading_time(features: NDArray[np.float32], dtype: Dtype, repeats: int) -> Result:
+    info = FeatureInfo(
+        video_id="video",
+        encoder="noise",
+        weights_sha256=None,
+        recipe="{}",
+        fps=30.0,
+        clip_frames=16,
+        stride_frames=4,
+        align="valid",
+        offset_frames=8.0,
+        frame_count=4 * VIDEO_STEPS + 12,
+        duration_s=VIDEO_STEPS / 7.5,
+        reader="none",
+        source_bytes=0,
+        source_sha256="",
+        code_version="",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore(Path(folder))
+        store.begin({})
+        store.write("video", features, info, dtype)
+
+        def load() -> torch.Tensor:
+            return torch.from_numpy(store.read("video")).T.contiguous()
+
+        seconds = best_seconds(load, repeats)
+    note = "ours: checksums, finiteness and transpose included; official: reading .npy alone"
+    return Result(f"loading a video, {VIDEO_STEPS:,} x {VIDEO_CHANNELS}, {dtype}", 1000 * seconds, "ms", 1.5, note)

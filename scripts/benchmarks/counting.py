@@ -1,0 +1,102 @@
+"""What a training step costs in numbers that no other job on the machine can change."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+Shape = tuple[int, ...]
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One forward and backward pass."""
+
+    flops: float
+    """Multiplications and additions of matrix products, convolutions and attention."""
+    kernels: int
+    """Dispatched operators that are not views by their schema."""
+    saved_bytes: float
+    """Storages kept for the backward pass, each once, parameters excluded."""
+
+
+class _KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts dispatched operators; a view only renames memory and starts no kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kernels = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # Any: an operator's arguments and results
+        self.kernels += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+class _SavedStorages:
+    """Hooks that remember every storage the graph keeps; holding them stops addresses from being used again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        self.storages: dict[int, torch.UntypedStorage] = {}
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.parameters:
+            self.storages[storage.data_ptr()] = storage
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+def count(network: nn.Module, loss: Callable[[], Tensor]) -> Counts:
+    """The costs of computing `loss` and its gradients."""
+    saved = _SavedStorages(network)
+    counter = _KernelCounter()
+    flops = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    network.zero_grad(set_to_none=True)
+    with flops, counter:
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+            total = loss()
+        saved_bytes = saved.bytes
+        total.backward()  # type: ignore[no-untyped-call]
+    return Counts(flops.get_total_flops(), counter.kernels, saved_bytes)
+
+
+def _convolution_backward(
+    grad: Shape, features: Shape, weight: Shape, *rest: Any, out_shape: Any = None, **_: Any
+) -> int:
+    """Each wanted gradient costs what the forward pass costs; torch counts a depthwise weight gradient C times."""
+    output_mask = rest[-1]
+    per_gradient = 2 * grad[0] * math.prod(grad[2:]) * math.prod(weight)
+    return per_gradient * (int(output_mask[0]) + int(output_mask[1]))
+
+
+def _attention(queries: Shape, keys: Shape, values: Shape, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(queries, keys, values)  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(grad: Shape, queries: Shape, keys: Shape, values: Shape, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(grad, queries, keys, values)  # type: ignore[no-untyped-call]
+
+
+_FORMULAS = {  # torch knows no formula for attention on the CPU
+    aten.convolution_backward: _convolution_backward,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def at_lengths(short: tuple[int, float], long: tuple[int, float], lengths: list[int]) -> float:
+    """The mean over `lengths` of a cost that grows in a line, from two (length, cost)."""
+    slope = (long[1] - short[1]) / (long[0] - short[0])
+    return short[1] + slope * (sum(lengths) / len(lengths) - short[0])

@@ -1,0 +1,108 @@
+"""The two official shapes: an ActionFormer for THUMOS14 and one for ActivityNet, with batches of the real lengths."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.structures import Targets
+
+LENGTHS_FILE = Path(__file__).with_name("thumos_lengths.txt")
+SHORTEST_CROP = 0.9  # official: training keeps 0.9 to 1.0 of a video
+THUMOS_STEPS, THUMOS_BATCH = 2304, 2
+ANET_STEPS, ANET_BATCH = 192, 16
+
+
+@dataclass(frozen=True)
+class Step:
+    """A detector with one padded batch."""
+
+    detector: ActionFormer
+    features: Tensor
+    mask: Tensor
+    targets: list[Targets]
+
+    def loss(self) -> Tensor:
+        """What training minimises."""
+        return torch.stack(list(self.detector.losses(self.features, self.mask, self.targets).values())).sum()
+
+    def train(self) -> None:
+        """Forward and backward, gradients of their own."""
+        self.detector.zero_grad(set_to_none=True)
+        self.loss().backward()  # type: ignore[no-untyped-call]
+
+    def evaluate(self) -> None:
+        """The network alone, without gradients."""
+        with torch.no_grad():
+            self.detector(self.features, self.mask)
+
+
+def thumos_lengths(subset: str) -> list[int]:
+    """Lengths of the videos of `validation` (which THUMOS14 trains on) or `test`, in steps, ascending."""
+    lengths: dict[str, list[int]] = {}
+    name = ""
+    for line in LENGTHS_FILE.read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        if ":" in line:
+            name, _, line = line.partition(":")  # noqa: PLW2901 - what follows the name are lengths too
+        lengths.setdefault(name, []).extend(map(int, line.split()))
+    return lengths[subset]
+
+
+def drawn_batches(epochs: int, seed: int = 0) -> list[list[int]]:
+    """The lengths of THUMOS14 training batches: shuffled, cropped at random, two by two."""
+    generator = random.Random(seed)
+    batches = []
+    for _ in range(epochs):
+        lengths = [_cropped(length, generator) for length in thumos_lengths("validation")]
+        generator.shuffle(lengths)
+        batches += [lengths[i : i + THUMOS_BATCH] for i in range(0, len(lengths), THUMOS_BATCH)]
+    return batches
+
+
+def _cropped(length: int, generator: random.Random) -> int:
+    if length > THUMOS_STEPS:
+        return THUMOS_STEPS
+    return generator.randint(round(SHORTEST_CROP * length), length)
+
+
+def thumos_detector() -> ActionFormer:
+    """The defaults: I3D features, 20 classes."""
+    torch.manual_seed(0)
+    return Config().build(2048, 20, THUMOS_STEPS)
+
+
+def anet_detector() -> ActionFormer:
+    """ActivityNet-1.3 with TSP features, class-agnostic."""
+    torch.manual_seed(0)
+    config = Config(
+        dim=256,
+        windows=(7, 7, 7, 7, 7, -1),
+        position_embedding=True,
+        label_smoothing=0.1,
+        loss_weight=2.0,
+        initial_normaliser=200,
+    )
+    return config.build(512, 1, ANET_STEPS)
+
+
+def step(detector: ActionFormer, in_channels: int, lengths: list[int], num_steps: int | None = None) -> Step:
+    """A batch of noise with videos of `lengths`, padded as the detector asks or to `num_steps`."""
+    padded = num_steps or detector.padded_steps(max(lengths))
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
+    features = torch.randn(len(lengths), in_channels, padded, generator=generator) * mask[:, None]
+    targets = [_actions(length, detector.num_classes, generator) for length in lengths]
+    return Step(detector, features, mask, targets)
+
+
+def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targets:
+    """Fifteen actions of up to a tenth of the video, about what THUMOS14 has."""
+    starts = torch.rand(15, generator=generator) * 0.9 * length
+    sizes = (0.01 + 0.09 * torch.rand(15, generator=generator)) * length
+    labels = torch.randint(num_classes, (15,), generator=generator)
+    return Targets(torch.stack((starts, starts + sizes), dim=1), labels)

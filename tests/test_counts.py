@@ -1,0 +1,86 @@
+"""What a THUMOS training step may cost: counts, which no other job on the machine can change.
+
+The official figures were recorded from the official code (spec: performance, sections 1 and 7).
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scripts.benchmarks import networks
+from scripts.benchmarks.counting import Counts, count
+from scripts.benchmarks.network_results import thumos_counts
+
+OFFICIAL_KERNELS, OFFICIAL_FLOPS, OFFICIAL_SAVED_BYTES = 4104, 514e9, 1314e6
+
+
+@pytest.fixture(scope="module")
+def counts() -> tuple[Counts, Counts]:
+    """Of a full step and of the mean batch, the whole network run on short videos."""
+    return thumos_counts((320, 640), networks.drawn_batches(10))
+
+
+def test_a_full_step_needs_the_arithmetic_that_was_recorded(counts: tuple[Counts, Counts]) -> None:
+    assert counts[0].flops == pytest.approx(OFFICIAL_FLOPS, rel=0.01)
+
+
+def test_a_step_starts_few_kernels(counts: tuple[Counts, Counts]) -> None:
+    assert counts[1].kernels <= 1500 < OFFICIAL_KERNELS
+
+
+def test_trimming_saves_a_quarter_of_the_arithmetic(counts: tuple[Counts, Counts]) -> None:
+    assert counts[1].flops <= 0.75 * OFFICIAL_FLOPS
+
+
+def test_a_step_keeps_little_for_the_backward_pass(counts: tuple[Counts, Counts]) -> None:
+    assert counts[1].saved_bytes <= 0.60 * OFFICIAL_SAVED_BYTES
+
+
+@pytest.mark.slow
+def test_costs_grow_in_a_line_with_the_length(counts: tuple[Counts, Counts]) -> None:
+    detector = networks.thumos_detector().train()
+    measured = count(detector, networks.step(detector, 2048, [2304, 2304]).loss)
+    assert counts[0].flops == pytest.approx(measured.flops, rel=0.005)
+    assert counts[0].saved_bytes == pytest.approx(measured.saved_bytes, rel=0.005)
+    assert counts[0].kernels == pytest.approx(measured.kernels, abs=20)
+
+
+def test_the_lengths_are_those_of_thumos() -> None:
+    validation, test = networks.thumos_lengths("validation"), networks.thumos_lengths("test")
+    assert (len(validation), len(test)) == (200, 213)
+    assert sum(min(length, 2304) for length in validation) / 200 / 2304 == pytest.approx(0.52, abs=0.005)
+
+
+def test_a_depthwise_weight_gradient_costs_as_much_as_its_forward_pass() -> None:
+    conv = nn.Conv1d(8, 8, 3, padding=1, groups=8, bias=False)
+    features = torch.randn(2, 8, 16, requires_grad=True)
+    counted = count(conv, lambda: conv(features).sum())
+    assert counted.flops == 3 * (2 * 2 * 16 * 8 * 3)
+
+
+def test_storages_are_counted_once_and_parameters_never() -> None:
+    linear = nn.Linear(4, 4, bias=False)
+    features = torch.randn(8, 4)
+
+    def loss() -> Tensor:
+        return (linear(features) + linear(features)).sum()
+
+    counted = count(linear, loss)
+    assert counted.saved_bytes == 8 * 4 * 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "scripts.benchmarks", "--quick", "--output", str(output)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    written = json.loads(output.read_text())
+    assert written["gflop_per_s"] > 0
+    assert len(written["results"]) >= 20
+    assert all(result["value"] is None or result["value"] > 0 for result in written["results"])
+    assert "actloc / official" in printed
