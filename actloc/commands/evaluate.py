@@ -45,7 +45,7 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
     subset = experiment.dataset.evaluation_subset
     truth = scoring.truth_of(annotations, subset, scoring.protocol_of(experiment))
     results = scoring.score(experiment, truth, subset, found, origin)
-    folder = scoring.results_folder(experiment)
+    folder = scoring.results_folder(experiment, of_file=origin.weights is None)
     write_predictions(folder, found)
     path = write_results(folder, results)
     _tell(results)

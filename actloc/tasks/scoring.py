@@ -30,9 +30,11 @@ from actloc.reports.results import (
 from actloc.tasks.localization import VideoDetections
 
 
-def results_folder(experiment: Experiment) -> Path:
-    """Where `eval` writes: one folder per subset, and others for raw weights and for the best checkpoint."""
+def results_folder(experiment: Experiment, *, of_file: bool = False) -> Path:
+    """Where `eval` writes: one folder per subset, and others for raw weights, the best checkpoint, and a file's."""
     name = files.safe_name(experiment.dataset.evaluation_subset)
+    if of_file:  # the run's own score thresholds must not be replaced by those of a file
+        return experiment.run_folder / "eval" / f"{name}-file"
     name += "-raw" if experiment.evaluation.weights == "raw" else ""
     name += "-best" if experiment.evaluation.checkpoint == "best" else ""
     return experiment.run_folder / "eval" / name

@@ -37,7 +37,7 @@ def measured(folder: Path, lines: list[str], *overrides: str) -> dict[str, Any]:
     path = folder / "found.txt"
     path.write_text("\n".join(lines))
     assert evaluate.run(experiment(folder, *overrides), predictions=path) == 0
-    metrics: dict[str, Any] = json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((folder / "ckpt/toy/eval/test-file/metrics.json").read_text())
     return metrics
 
 
@@ -108,7 +108,7 @@ def test_fusion_gives_detections_classes_and_tells_what_the_classifier_is_worth(
     assert metrics["classifier"]["form"] == "cuhk"
     # with the classes of the truth, jump finds its action second and run its two first and third
     assert metrics["classifier"]["true_class_mean_ap"][0] == pytest.approx((1 / 2 + (1 + 2 / 3) / 2) / 2)
-    found = json.loads((tmp_path / "ckpt/toy/eval/test/predictions.json").read_text())["results"]["a"]
+    found = json.loads((tmp_path / "ckpt/toy/eval/test-file/predictions.json").read_text())["results"]["a"]
     assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
     assert found[0]["score"] == pytest.approx(0.9 * 0.81)
     report.run([tmp_path / "ckpt/toy"])
