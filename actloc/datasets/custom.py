@@ -46,7 +46,7 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video in the folder and every video the file names."""
-        found = _videos_by_id(self.videos)
+        found = _videos_by_id(self.videos, self.annotations)
         subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
             named = {
@@ -73,10 +73,10 @@ class Config(DatasetConfig):
         return cls(folder=folder / "prepared", videos=folder / "videos", annotations=folder / "labels.csv")
 
 
-def _videos_by_id(folder: Path) -> dict[str, Path]:
+def _videos_by_id(folder: Path, annotations: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others: list[str] = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if path.resolve() != annotations.resolve()):
         if path.suffix.lower() not in _VIDEO_SUFFIXES or path.name.startswith("."):
             others.append(path.name)
             continue
@@ -100,7 +100,7 @@ def _videos_by_id(folder: Path) -> dict[str, Path]:
             "Set dataset.videos to the folder that holds them.",
         )
     if others:
-        console.say(f"{len(others)} entries of {folder} are not videos and are not looked at: {', '.join(others[:10])}")
+        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {', '.join(others[:10])}")
     return found
 
 

@@ -143,4 +143,4 @@ def test_files_that_are_no_videos_are_counted(tmp_path: Path, capsys: pytest.Cap
     (folder / "notes.txt").write_text("x")
     (folder / "deeper").mkdir()
     collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
-    assert "2 entries of" in capsys.readouterr().err
+    assert "2, deeper, notes.txt" in capsys.readouterr().err
