@@ -81,6 +81,9 @@ def _finish(work: Callable[[], int], as_json: bool = False) -> None:
         console.use_json_lines()
     status = _status_of(work)
     sys.stdout.flush()
+    sys.stderr.flush()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        os._exit(status)  # gloo's threads can abort a process that is taken down in order, when all is written
     raise typer.Exit(status)
 
 
