@@ -47,7 +47,7 @@ SHAPES_TRAINING = (
 """What a run's weights depend on; a run goes on only with the same values. Checksums stand in for paths."""
 SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
 """What must be at evaluation as it was in training."""
-_CHANGES_NOTHING = ("features.path", "features.allow_missing", "features.tolerance_steps")
+_CHANGES_NOTHING = ("features.path", "features.more_paths", "features.allow_missing", "features.tolerance_steps")
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
     listed = "\n  ".join(str(problem) for problem in dict.fromkeys(problems))
     return UserError(
         f"{count} wrong in {file}:\n  {listed}",
-        "",
+        "Expected what each line says.",
         "Every setting with its meaning: actloc show sample_efficientnet_actionformer",
     )
 

@@ -27,6 +27,7 @@ from actloc.training.distributed import Processes, joined
 
 def run(experiment: Experiment, predictions: Path | None = None) -> int:
     """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no truth."""
+    _refuse_missing_scores(experiment.fusion.file)
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_annotations(experiment)
         if predictions is None:
@@ -34,6 +35,16 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
         else:
             found, origin = _read(experiment, annotations, predictions)
         return processes.of_first(lambda: _score(experiment, annotations, found, origin))
+
+
+def _refuse_missing_scores(file: Path | None) -> None:
+    """Before detection and not after it."""
+    if file is not None and not file.is_file():
+        raise UserError(
+            f"fusion.file is {file}, which does not exist.",
+            "Expected the file of class scores that detections take their classes from.",
+            "Put it there, name another with fusion.file=FILE, or score without it: fusion.file=null",
+        )
 
 
 def _score(experiment: Experiment, annotations: Annotations, found: Predictions, origin: Origin) -> int:

@@ -109,6 +109,12 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
     if chosen is None:
         return None
     start = checkpoints.load(chosen)
+    if "converted" in start.numbers:
+        raise UserError(
+            f"{chosen} was made of an official file: it holds weights and no optimizer.",
+            "Expected a checkpoint that `actloc train` made, to go on from.",
+            f"Score it: actloc eval {folder}; or train a new run with run.name=ANOTHER",
+        )
     if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
         raise UserError(
             f"The annotations have changed since {folder} began to train.",

@@ -48,6 +48,9 @@ def test_a_converted_run_is_finished_and_makes_a_report(folder: Path) -> None:
     run(folder, "convert", "epoch_002.pth.tar", "ckpt/finished", "toy.yaml")
     assert "is trained" in run(folder, "train", "ckpt/finished")
     run(folder, "verify", "ckpt/finished")
+    refused = actloc(folder, "train", "ckpt/finished", "--resume", "ckpt_000000")
+    assert refused.returncode == 2
+    assert "holds weights and no optimizer" in refused.stderr
     run(folder, "eval", "ckpt/finished")
     run(folder, "report", "ckpt/finished")
     assert (folder / "ckpt/finished/report.html").exists()
