@@ -83,7 +83,7 @@ def test_sigterm_saves_the_finished_step_and_the_rest_is_the_same(
     assert final_state(folder) == reference
 
 
-def wait_for_step(process: object, folder: Path) -> None:
+def wait_for_step(folder: Path) -> None:
     log = folder / "ckpt/toy/log.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -97,7 +97,7 @@ def wait_for_step(process: object, folder: Path) -> None:
 def test_one_signal_stops_training_after_saving(encoded: Path, tmp_path: Path, number: int, status: int) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
     process = start(folder, "train", "toy.yaml", "schedule.epochs=5000")
-    wait_for_step(process, folder)
+    wait_for_step(folder)
     process.send_signal(number)
     _, told = process.communicate(timeout=20)
     assert process.returncode == status
@@ -108,7 +108,7 @@ def test_one_signal_stops_training_after_saving(encoded: Path, tmp_path: Path, n
 def test_a_second_train_of_the_same_run_is_refused_and_the_first_goes_on(encoded: Path, tmp_path: Path) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
     first = start(folder, "train", "toy.yaml", "schedule.epochs=5000")
-    wait_for_step(first, folder)
+    wait_for_step(folder)
     second = actloc(folder, "train", "toy.yaml", "schedule.epochs=5000")
     assert second.returncode == 4
     assert f"pid {first.pid}" in second.stderr
