@@ -17,6 +17,8 @@ from typing import Any
 from actloc import console, files
 from actloc.errors import UserError
 
+SAME_S = 1e-3
+"""Times closer than this are one, and an action shorter than this is none (ActionFormer's rule)."""
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
 THUMOS14_CLASSES = {
@@ -42,7 +44,6 @@ THUMOS14_CLASSES = {
     97: "VolleyballSpiking",
 }
 """By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
-_SAME_S = 1e-3  # two times closer than this are one
 _LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _SHOWN = 20  # problems in one message
 _MOST_CLASSES = 100_000  # a label_id beyond this is no class number
@@ -192,15 +193,18 @@ def without_duplicates(actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """
     kept: list[Action] = []
     for action in actions:
-        repeats = any(
-            action.label == other.label
-            and abs(action.start_s - other.start_s) <= _SAME_S
-            and abs(action.end_s - other.end_s) <= _SAME_S
-            for other in kept
-        )
-        if action.end_s - action.start_s >= _SAME_S and not repeats:
+        if action.end_s - action.start_s >= SAME_S and not any(is_repeat(action, other) for other in kept):
             kept.append(action)
     return tuple(kept)
+
+
+def is_repeat(action: Action, other: Action) -> bool:
+    """Whether both are one action annotated twice."""
+    return (
+        action.label == other.label
+        and abs(action.start_s - other.start_s) <= SAME_S
+        and abs(action.end_s - other.end_s) <= SAME_S
+    )
 
 
 def write(path: Path, annotations: Annotations) -> None:

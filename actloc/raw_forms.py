@@ -11,7 +11,6 @@ from actloc import console, files
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.errors import UserError
 
-_SAME_S = 1e-3  # ActionFormer's rule: nearer than this are one, shorter is nothing
 _EXAMPLES = 3
 _LISTING = "annotation_defects.txt"
 
@@ -57,21 +56,13 @@ def _defects(video: AnnotatedVideo, rule: Rule) -> list[Defect]:
             found.append(Defect(f"ends after its video ({rule.past_end})", f"{where} of {video.duration_s:g} s"))
         if action.end_s < action.start_s:
             found.append(Defect(f"ends before its start ({rule.reversed_})", where))
-        elif action.end_s - action.start_s < _SAME_S:
+        elif action.end_s - action.start_s < annotation_form.SAME_S:
             found.append(Defect(f"has no length ({rule.no_length})", where))
         if action.start_s < 0:
             found.append(Defect(f"starts before its video ({rule.before_start})", where))
-        if any(_is_same(action, other) for other in video.actions[:number]):
+        if any(annotation_form.is_repeat(action, other) for other in video.actions[:number]):
             found.append(Defect(f"repeats an earlier one ({rule.duplicate})", where))
     return found
-
-
-def _is_same(action: Action, other: Action) -> bool:
-    return (
-        action.label == other.label
-        and abs(action.start_s - other.start_s) <= _SAME_S
-        and abs(action.end_s - other.end_s) <= _SAME_S
-    )
 
 
 def _tell(defects: list[Defect], listing: Path) -> None:
