@@ -159,8 +159,8 @@ class Machine(Section):
     """Threads that load features ahead of the training step."""
     decoders: PositiveInt = 1
     """Videos decoded at the same time, each in a process of its own."""
-    clip_batch: PositiveInt = 32
-    """Clips the encoder sees at once."""
+    clip_batch: PositiveInt | None = None
+    """Clips the encoder sees at once; none is 32 on a GPU and what the encoder likes on a CPU."""
     reader: Literal["pyav", "ffmpeg", "decord"] = "pyav"
     """What decodes videos; decord is kept for comparison only and needs actloc[decord]."""
     decode_timeout_s: PositiveFloat = 30.0

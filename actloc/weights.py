@@ -39,7 +39,7 @@ class OfficialCheckpoint:
 
 def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
     """Reads `path` without running code from it; raises UserError where it is no official checkpoint."""
-    checkpoint = _load(path)
+    checkpoint = load(path)
     weights, averaged = (_weights(path, checkpoint, entry) for entry in ("state_dict", "state_dict_ema"))
     epoch = checkpoint.get("epoch")
     return OfficialCheckpoint(weights, averaged, epoch if isinstance(epoch, int) else None)
@@ -58,7 +58,12 @@ def official_content(checkpoint: OfficialCheckpoint) -> bytes:
     return stream.getvalue()
 
 
-def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+_DETECTOR_MEND = (
+    "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes."
+)
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend: str = _DETECTOR_MEND) -> None:
     """Raises UserError that lists every weight of `source` that `network` lacks, misses or has in another shape."""
     expected = network.state_dict()
     wrong = [f"{name} is missing" for name in expected if name not in weights]
@@ -73,7 +78,7 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path) -> N
         raise UserError(
             f"{len(wrong)} weights of {source} do not fit the settings:\n  {listed}",
             f"Expected the {len(expected)} weights of the network that the settings describe.",
-            "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes.",
+            mend,
         )
 
 
@@ -97,7 +102,8 @@ def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # A
     return stripped
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:  # Any: whatever the file holds
+    """The content of a file that torch.save wrote, if it is tensors and plain values; raises UserError."""
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Expected a checkpoint.", "Check the path.")
     try:

@@ -18,6 +18,8 @@ from actloc.store import FeatureStore
 from actloc.tasks.extraction import encode_videos, is_stale, recipe
 from actloc.tasks.localization import choose_device, read_annotations
 
+_USUAL_FPS = 30.0
+
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Extracts what the store lacks; exit status 3 if some videos failed. A complete store is not touched."""
@@ -112,7 +114,8 @@ def _check_space(store: FeatureStore, videos: list[AnnotatedVideo], channels: in
     """Raises EnvironmentProblem before hours of work if the disk cannot hold what comes of it (R17)."""
     seconds = sum(video.duration_s or 0 for video in videos)
     bytes_per_value = 2 if features.dtype == "float16" else 4
-    needed = seconds * features.fps / features.stride_frames * channels * bytes_per_value
+    fps = _USUAL_FPS if features.fps == "native" else features.fps
+    needed = seconds * fps / features.stride_frames * channels * bytes_per_value
     free = disk_usage(store.folder).free
     if needed > free:
         raise EnvironmentProblem(

@@ -1,18 +1,48 @@
 """What every encoder answers: how it wants its frames, and the feature vectors of clips."""
 
 from abc import abstractmethod
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.config import Part
+from actloc.config import OptionalInputFile, Part
 from actloc.errors import UserError
+from actloc.video.frame_steps import Crop, FrameStep, Resize
 
 
 class EncoderConfig(Part):
-    """How frames are prepared for an encoder; an encoder's file adds its own settings."""
+    """How an encoder computes; an encoder's file adds its own settings."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What products and convolutions compute in; features are float32 all the same."""
+    channels_last: bool = False
+    """Keep activations channels-last in memory: often faster, other rounding."""
+
+    @abstractmethod
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        """What happens to each decoded frame before `encode` sees it."""
+
+    @abstractmethod
+    def build(self) -> "ClipEncoder":
+        """The encoder with its weights, in evaluation mode."""
+
+    @classmethod
+    @abstractmethod
+    def small(cls) -> "EncoderConfig":
+        """The smallest settings that still use every branch; the contract tests build these."""
+
+
+class PublishedConfig(EncoderConfig):
+    """Settings of encoders whose weights the user downloads from their authors."""
+
+    weights: OptionalInputFile = None
+    """The weights' file; none looks for the published one by its own name in data/weights."""
+
+
+class ResizedFrames(EncoderConfig):
+    """Settings of encoders that take frames of any size, resized by FFmpeg: quick, and like no published feature set."""
 
     short_side: PositiveInt
     """Pixels of the short side after resizing; the long side follows, to the nearest even number."""
@@ -25,14 +55,10 @@ class EncoderConfig(Part):
             raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
         return self
 
-    @abstractmethod
-    def build(self) -> "ClipEncoder":
-        """The encoder with its weights, in evaluation mode."""
-
-    @classmethod
-    @abstractmethod
-    def small(cls) -> "EncoderConfig":
-        """The smallest settings that still use every branch; the contract tests build these."""
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        """Short side, then the centre."""
+        resize = Resize("swscale_bicubic", short_side=self.short_side)
+        return (resize,) if self.crop is None else (resize, Crop(self.crop))
 
 
 class ClipEncoder(nn.Module):
@@ -42,6 +68,8 @@ class ClipEncoder(nn.Module):
     """C of the features."""
     clip_multiple: int = 1
     """A clip's length is a multiple of this."""
+    cpu_batch: int = 32
+    """Clips at once on a CPU, where large batches only leave the caches."""
     mixes_clips: bool = False
     """Whether a clip's features depend on the other clips of the batch, so that none can be left out."""
     is_framewise: bool = False
@@ -54,6 +82,11 @@ class ClipEncoder(nn.Module):
         self.config = config
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
+    def network_input(self, clips: Tensor) -> Tensor:
+        """Clips (S, F, H, W, c) of any type as (S, c, F, H, W) float32, in the memory format of the settings."""
+        by_channel = clips.permute(0, 4, 1, 2, 3).float()
+        return by_channel if self.config.channels_last else by_channel.contiguous()
+
     @property
     def device(self) -> torch.device:
         """Where the encoder computes, also one without weights."""
@@ -61,8 +94,9 @@ class ClipEncoder(nn.Module):
 
     @abstractmethod
     def encode(self, clips: Tensor) -> Tensor:
-        """Features (S, C, v) float32 of clips (S, F, H, W, 3) uint8 RGB: v vectors each, in order of time.
+        """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
 
+        Clips are what the steps of `config.frame_steps()` make of frames: uint8 or float32 between 0 and 255, RGB first.
         Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to rounding, unless
         `mixes_clips`. Gradients flow unless the caller switches them off.
         """

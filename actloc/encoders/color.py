@@ -6,10 +6,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig, encode_by_frame
+from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 
 
-class Config(EncoderConfig):
+class Config(ResizedFrames):
     """Settings of the encoder that needs no weights."""
 
     name: Literal["color"] = "color"

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig, encode_by_frame
+from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 
@@ -34,7 +34,7 @@ _STAGES = (
 )
 
 
-class Config(EncoderConfig):
+class Config(ResizedFrames):
     """Settings of the encoder that needs no download."""
 
     name: Literal["efficientnet_lite0"] = "efficientnet_lite0"

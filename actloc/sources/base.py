@@ -65,10 +65,14 @@ class SourceConfig(Part):
 
     path: Path
     """The feature store."""
-    fps: PositiveFloat
-    """Frames per second at which frames are counted; videos are resampled to it."""
+    fps: PositiveFloat | Literal["native"]
+    """Frames per second at which frames are counted; videos are resampled to it. native: each video's own rate."""
+    decode_fps: PositiveFloat | Literal["native"] | None = None
+    """Show videos at this rate and pick the frames at `fps` from it, as TSP does; none resamples to `fps` at once."""
     clip_frames: PositiveInt
     """Frames that one feature covers."""
+    frame_interval: PositiveInt = 1
+    """An encoder sees every so many-th frame of a clip."""
     stride_frames: PositiveInt
     """Frames from one feature to the next."""
     align: Literal["valid", "backpad", "centred"] = "valid"

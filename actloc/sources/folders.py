@@ -146,7 +146,15 @@ class FolderSource(Source):
 
 def fps_of(video: AnnotatedVideo, config: Config) -> float:
     """The rate at which this video's frames are counted."""
-    return video.fps if config.fps_from == "annotations" and video.fps else config.fps
+    if video.fps and (config.fps_from == "annotations" or config.fps == "native"):
+        return video.fps
+    if config.fps == "native":
+        raise UserError(
+            f"{video.id} has no rate in the annotations, and features.fps is native.",
+            "Expected frames per second.",
+            "Set features.fps to the rate at which the features' frames were counted.",
+        )
+    return config.fps
 
 
 def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor, Grid]:

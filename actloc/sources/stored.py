@@ -76,7 +76,7 @@ def check_fit(
         for name, found, expected in (
             ("encoder", info.encoder, encoder.name if encoder else info.encoder),
             *_encoder_settings(encoder, info),
-            ("fps", info.fps, config.fps),
+            ("fps", info.fps, info.fps if config.fps == "native" else config.fps),
             ("clip_frames", info.clip_frames, config.clip_frames),
             ("stride_frames", info.stride_frames, config.stride_frames),
             ("align", info.align, config.align),
@@ -84,11 +84,11 @@ def check_fit(
         if found != expected
     ]
     if video.duration_s is not None:
-        frames = round(video.duration_s * config.fps)
+        frames = round(video.duration_s * info.fps)
         expected_steps = num_clips(frames, config.align, config.clip_frames, config.stride_frames)
         if abs(expected_steps - info.steps) > config.tolerance_steps:
             wrong.append(
-                f"there are {info.steps} steps; {video.duration_s:g} s at {config.fps:g} frames per second, "
+                f"there are {info.steps} steps; {video.duration_s:g} s at {info.fps:g} frames per second, "
                 f"clips of {config.clip_frames} and stride {config.stride_frames} give about {expected_steps}"
             )
     if wrong:

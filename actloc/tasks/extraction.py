@@ -1,7 +1,7 @@
 """Features of videos: frames are decoded ahead in other processes, an encoder turns clips into vectors.
 
-Results depend on the video and the recipe alone: batches never span videos, so neither the number of decoders nor the
-order of videos changes a bit, and the batch size changes no more than rounding.
+Results depend on the video and the recipe alone: neither the number of decoders nor the order of videos changes a bit,
+and the batch size changes no more than rounding.
 """
 
 import itertools
@@ -21,19 +21,24 @@ from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.layers.precision import computing_in
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features, FeatureStore
 from actloc.video import windows
-from actloc.video.reader import FrameReader, read_frames
+from actloc.video.reader import read_frames
 
 _MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
+_GPU_BATCH = 32
 
 
 def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines features, apart from the video itself."""
-    grid = features.model_dump(mode="json", include={"fps", "clip_frames", "stride_frames", "align", "dtype"})
+    names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
+    grid = features.model_dump(mode="json", include=names)
     return {
-        "encoder": encoder.config.model_dump(mode="json"),
+        "encoder": encoder.config.model_dump(
+            mode="json", exclude={"weights"}
+        ),  # the file may move; its sha256 says which
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
@@ -41,11 +46,12 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
 
 def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
     """Raises UserError if the encoder cannot take clips of this length."""
-    if features.clip_frames % encoder.clip_multiple:
+    if features.clip_frames % (encoder.clip_multiple * features.frame_interval):
+        needed = encoder.clip_multiple * features.frame_interval
         raise UserError(
-            f"features.clip_frames is {features.clip_frames}.",
-            f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple}.",
-            f"Set features.clip_frames={encoder.clip_multiple}",
+            f"features.clip_frames is {features.clip_frames}, features.frame_interval {features.frame_interval}.",
+            f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
+            f"Set features.clip_frames={needed}",
         )
 
 
@@ -60,14 +66,10 @@ def encode_video(
 
     `waiting` is called while there is no frame to work on; what it raises ends the work.
     """
-    check_clip_length(encoder, features)
-    video = EncodedVideo(path.stem, path, encoder, features, machine, waiting)
-    try:
-        while video.advance():
-            pass
-    finally:
-        video.close()
-    return video.result()
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, features, machine, waiting)
+    if isinstance(outcome, VideoError):
+        raise outcome
+    return outcome
 
 
 def encode_videos(
@@ -79,36 +81,51 @@ def encode_videos(
 ) -> Generator[tuple[str, tuple[Features, FeatureInfo] | VideoError]]:
     """Each video's id with its features, or with why it has none, in the order in which they are done.
 
-    `machine.decoders` videos are decoded at a time; the encoder takes a batch of each in turn.
+    `machine.decoders` videos are decoded at a time and share the encoder's batches.
     """
     check_clip_length(encoder, features)
+    network = BatchedNetwork(encoder, features, machine)
     ahead = deque(videos.items())
-    active: deque[EncodedVideo] = deque()
+    active: deque[VideoInProgress] = deque()
+    ended: list[VideoInProgress] = []
     try:
         while ahead or active:
             waiting()
             if ahead and len(active) < machine.decoders:
                 video_id, path = ahead.popleft()
                 try:
-                    active.append(EncodedVideo(video_id, path, encoder, features, machine, waiting))
+                    active.append(VideoInProgress(video_id, path, encoder, features, machine, waiting))
                 except VideoError as error:
                     yield video_id, error
                 continue
-            video = active[0]
+            video = active.popleft()
             try:
-                if video.advance():
-                    active.rotate(-1)  # the next batch is another video's, while this one's frames are decoded
-                    continue
-                yield video.video_id, video.result()
+                items = list(itertools.islice(video.items, network.batch_size))
             except VideoError as error:
+                network.forget(video)
                 yield video.video_id, error
-            active.popleft()
+                continue
+            network.add(video, items)
+            # the next batch begins with another video's, while this one's frames are decoded
+            (active if len(items) == network.batch_size else ended).append(video)
+            if not (ahead or active):
+                network.finish()
+            for done in [video for video in ended if not network.owes(video)]:
+                ended.remove(done)
+                yield done.video_id, _outcome(done)
     finally:
-        for video in active:
+        for video in (*active, *ended):
             video.close()
 
 
-class EncodedVideo:
+def _outcome(video: "VideoInProgress") -> tuple[Features, FeatureInfo] | VideoError:
+    try:
+        return video.result()
+    except VideoError as error:
+        return error
+
+
+class VideoInProgress:
     """A video on its way to features; its decoding has begun."""
 
     def __init__(
@@ -124,29 +141,50 @@ class EncodedVideo:
         self._path = path
         self._encoder = encoder
         self._settings = features
-        self._reader: FrameReader = read_frames(
+        self._reader = read_frames(
             path,
             fps=features.fps,
-            short_side=encoder.config.short_side,
-            crop=encoder.config.crop,
+            decode_fps=features.decode_fps,
+            steps=encoder.config.frame_steps(),
             reader=machine.reader,
             timeout_s=machine.decode_timeout_s,
             waiting=waiting,
         )
-        self._batches = feature_batches(self._reader, encoder, features, machine.clip_batch)
-        self._parts: list[Features] = []
+        self.items: Iterator[NDArray[Any]] = iter(self._reader) if encoder.is_framewise else self._clips()
+        """What the network takes, in order: frames where it works frame by frame, else clips."""
+        self._windower = windows.Windower(features.align, features.clip_frames, features.stride_frames)
+        self._rows: list[Features] = []
 
-    def advance(self) -> bool:
-        """Encodes one batch; false once there is none left."""
-        part = next(self._batches, None)
-        if part is not None:
-            self._parts.append(part)
-        return part is not None
+    def _clips(self) -> Iterator[NDArray[Any]]:
+        for frame in self._reader:
+            yield from self._thinned(self._windower.add(frame))
+        yield from self._thinned(self._windower.end())
+
+    def _thinned(self, clips: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        return (clip[:: self._settings.frame_interval] for clip in clips)
+
+    def receive(self, vector: Features) -> None:
+        """Takes what the network made of the next item."""
+        if self._encoder.is_framewise:
+            self._pool(self._windower.add(vector))
+        else:
+            self._rows.append(vector)
+
+    def _pool(self, clips: Iterable[NDArray[Any]]) -> None:
+        with torch.inference_mode():
+            for clip in self._thinned(clips):
+                row = self._encoder.pool_frames(torch.from_numpy(clip[None]))[0, :, 0]
+                self._rows.append(row.float().numpy())
 
     def result(self) -> tuple[Features, FeatureInfo]:
-        """The features (T, C) and what is known about them, when `advance` has come to the end."""
-        array = np.concatenate(self._parts)
+        """The features (T, C) and what is known about them, once every item's vector is received.
+
+        Raises VideoError where the video is shorter than one clip.
+        """
         summary, settings, encoder = self._reader.summary, self._settings, self._encoder
+        if encoder.is_framewise:
+            self._pool(self._windower.end())
+        array = np.stack(self._rows)
         expected = windows.num_clips(summary.num_frames, settings.align, settings.clip_frames, settings.stride_frames)
         assert len(array) == expected, f"{len(array)} rows from {summary.num_frames} frames, expected {expected}"
         if summary.corrupt_frames:
@@ -160,7 +198,7 @@ class EncodedVideo:
             encoder=encoder.config.name,
             weights_sha256=encoder.weights_sha256,
             recipe=json.dumps(recipe(encoder, settings), sort_keys=True),
-            fps=settings.fps,
+            fps=summary.fps,
             clip_frames=settings.clip_frames,
             stride_frames=settings.stride_frames,
             align=settings.align,
@@ -181,40 +219,56 @@ class EncodedVideo:
         self._reader.close()
 
 
-def feature_batches(
-    frames: Iterable[NDArray[np.uint8]], encoder: ClipEncoder, features: SourceConfig, clip_batch: int
-) -> Iterator[Features]:
-    """Features (n, C) of up to `clip_batch` clips at a time, in order of time; frames are (H, W, 3)."""
-    align, length, stride = features.align, features.clip_frames, features.stride_frames
-    if encoder.is_framewise:  # every frame goes through the network once, however many clips share it
-        vectors = _frame_vectors(frames, encoder, min(clip_batch * stride, _MOST_FRAMES))
-        for batch in _batches(windows.clips(vectors, align, length, stride), clip_batch):
-            yield _rows(encoder.pool_frames, batch, encoder.device)
-    else:
-        for batch in _batches(windows.clips(frames, align, length, stride), clip_batch):
-            yield _rows(encoder.encode, batch, encoder.device)
+class BatchedNetwork:
+    """The encoder on batches that videos share and that are always full.
 
+    What a clip gives must not depend on what else is decoded, so a batch has one size, whatever it holds: the
+    arithmetic of one item is then the same everywhere, to the last bit.
+    """
 
-def _frame_vectors(frames: Iterable[NDArray[np.uint8]], encoder: ClipEncoder, count: int) -> Iterator[NDArray[Any]]:
-    for batch in _batches(frames, count):
-        with torch.inference_mode():
-            vectors = encoder.frame_vectors(torch.from_numpy(batch).to(encoder.device)).cpu().numpy()
-        yield from vectors
+    def __init__(self, encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> None:
+        self._encoder = encoder
+        clips = machine.clip_batch or (encoder.cpu_batch if encoder.device.type == "cpu" else _GPU_BATCH)
+        self.batch_size = min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+        self._waiting: list[tuple[VideoInProgress, NDArray[Any]]] = []
 
+    def add(self, video: VideoInProgress, items: list[NDArray[Any]]) -> None:
+        """Takes the video's next items and runs every batch that is full."""
+        self._waiting += [(video, item) for item in items]
+        while len(self._waiting) >= self.batch_size:
+            self._run()
 
-def _rows(encode: Callable[[torch.Tensor], torch.Tensor], batch: NDArray[Any], device: torch.device) -> Features:
-    with torch.inference_mode():
-        features = encode(torch.from_numpy(batch).to(device))  # (S, C, v)
-    assert features.shape[2] == 1, f"one vector per clip expected, found {features.shape[2]}"
-    rows: Features = features[:, :, 0].float().cpu().numpy()
-    return rows
+    def finish(self) -> None:
+        """Runs what is left."""
+        while self._waiting:
+            self._run()
 
+    def owes(self, video: VideoInProgress) -> bool:
+        """Whether items of the video have not been run."""
+        return any(owner is video for owner, _ in self._waiting)
 
-def _batches(items: Iterable[NDArray[Any]], count: int) -> Iterator[NDArray[Any]]:
-    """Up to `count` items stacked."""
-    remaining = iter(items)
-    while batch := list(itertools.islice(remaining, count)):
-        yield np.stack(batch)
+    def forget(self, video: VideoInProgress) -> None:
+        """Throws away what waits of a video that failed."""
+        self._waiting = [(owner, item) for owner, item in self._waiting if owner is not video]
+
+    def _run(self) -> None:
+        taken, self._waiting = self._waiting[: self.batch_size], self._waiting[self.batch_size :]
+        batch = np.zeros((self.batch_size, *taken[0][1].shape), taken[0][1].dtype)
+        for place, (_, item) in enumerate(taken):
+            batch[place] = item
+        for (video, _), vector in zip(taken, self._vectors(batch), strict=False):
+            video.receive(vector)
+
+    def _vectors(self, batch: NDArray[Any]) -> Features:
+        encoder = self._encoder
+        items = torch.from_numpy(batch).to(encoder.device, non_blocking=True)
+        with torch.inference_mode(), computing_in(encoder.config.precision, encoder.device):
+            if encoder.is_framewise:
+                return encoder.frame_vectors(items).cpu().numpy()
+            features = encoder.encode(items)  # (S, C, v)
+        assert features.shape[2] == 1, f"one vector per clip expected, found {features.shape[2]}"
+        rows: Features = features[:, :, 0].float().cpu().numpy()
+        return rows
 
 
 def source_bytes(path: Path) -> int:

@@ -3,19 +3,21 @@
 A JSON request comes in on stdin, which then stays open as long as the parent lives. Messages go out on stdout:
 a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` bytes.
 
-S  JSON: height, width of the frames that follow     F  one RGB frame, to be shown `count` times
+S  JSON: shape, dtype of the frames that follow      F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
 """
 
 import importlib
 import json
+import math
 import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
-from actloc.video.base import LARGEST_SIDE, LONGEST_S, MESSAGE
+from actloc.video import frame_steps
+from actloc.video.base import LONGEST_S, MESSAGE
+from actloc.video.frame_steps import FrameStep, Resize, Shown
 from actloc.video.lifeline import die_with_parent
 from actloc.video.readers.base import Account, Picture
 
@@ -87,14 +91,18 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
         channel.send_json(b"V", **asdict(module.facts(path)))
         return
     account = Account()
-    fps = Fraction(request["fps"]).limit_denominator(1_001_000)  # the precision of ffmpeg's own frame rates
-    pictures = module.pictures(path, account)
-    num_frames = send_frames(pictures, account, fps, request["short_side"], request["crop"], channel)
+    own_rate = module.rate(path) if "native" in (request["fps"], request["decode_fps"]) else None
+    fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
+    pictures = picked(
+        resampled(_watched(module.pictures(path, account), channel), account, decode_fps), decode_fps, fps
+    )
+    num_frames = send_frames(pictures, frame_steps.from_json(request["steps"]), channel)
     channel.send_json(
         b"E",
         frames_decoded=account.frames,
         corrupt_frames=account.corrupt_frames,
         num_frames=num_frames,
+        fps=float(fps),
         duration_s=float(account.end_s),
         width=account.width,
         height=account.height,
@@ -102,24 +110,25 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     )
 
 
-def send_frames(
-    pictures: Iterator[Picture],
-    account: Account,
-    fps: Fraction,
-    short_side: int | None,
-    crop: int | None,
-    channel: Channel,
-) -> int:
-    """Sends the frames at the constant rate `fps`, resized and cropped; returns their number."""
-    view = None
+def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
+    """Frames per second as a fraction of the precision that ffmpeg's own rates have."""
+    rate = own_rate if fps == "native" else Fraction(fps)
+    if not rate:
+        raise VideoError("unsupported", "the video does not tell its own rate", "frames per second", "none")
+    return rate.limit_denominator(1_001_000)
+
+
+def send_frames(pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel) -> int:
+    """Sends the frames that the steps make of pictures; returns their number."""
+    frames = upright(pictures, steps[0] if steps else None)
+    for step in steps[1:] if steps and is_by_swscale(steps[0]) else steps:
+        frames = step.over(frames)
     total = 0
-    for picture, count in resampled(_watched(pictures, channel), account, fps):
-        if view is None:
-            view = View.of(picture.frame, short_side, crop)
-        rgb = view.apply(picture.frame)
+    for frame, count in frames:
+        content = np.ascontiguousarray(frame)
         if total == 0:
-            channel.send_json(b"S", height=rgb.shape[0], width=rgb.shape[1])
-        channel.send(b"F", rgb.data.cast("B"), count)
+            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name)
+        channel.send(b"F", content.data.cast("B"), count)
         total += count
     return total
 
@@ -148,6 +157,28 @@ def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> I
         yield waiting, end - shown
 
 
+def picked(shown: Iterator[tuple[Picture, int]], decode_fps: Fraction, fps: Fraction) -> Iterator[tuple[Picture, int]]:
+    """The pictures that TSP's loader picks for `fps` out of a video shown at `decode_fps`, and how often each.
+
+    A whole step takes every step-th picture of the video; another takes picture floor(k * step), in float32, as long
+    as k + 1 whole steps fit into the video (spec: features 2.4).
+    """
+    if decode_fps == fps:
+        yield from shown
+        return
+    step = decode_fps / fps
+    waiting: deque[Picture] = deque()
+    seen = given = 0
+    for picture, count in shown:
+        seen += count
+        while np.floor(np.float32(given + len(waiting)) * np.float32(step)) < seen:
+            waiting.append(picture)
+        fitting = math.floor(seen / step) if step.denominator > 1 else given + len(waiting)
+        while waiting and given < fitting:
+            given += 1
+            yield waiting.popleft(), 1
+
+
 def _frame_number(time_s: Fraction, fps: Fraction) -> int:
     if time_s > LONGEST_S:
         expected = f"at most {LONGEST_S} s"
@@ -159,55 +190,43 @@ def _nearest(value: Fraction) -> int:
     return (2 * value.numerator + value.denominator) // (2 * value.denominator)
 
 
-@dataclass(frozen=True)
-class View:
-    """How every frame of a video is resized, turned upright and cropped: the first one decides."""
+def is_by_swscale(step: FrameStep) -> bool:
+    """Whether FFmpeg does this step while it turns the picture into RGB."""
+    return isinstance(step, Resize) and step.method == "swscale_bicubic"
 
-    width: int
-    height: int
-    matrix: tuple[int, ...] | None
-    """Display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
-    crop: int | None
 
-    @staticmethod
-    def of(frame: av.VideoFrame, short_side: int | None, crop: int | None) -> "View":
-        """Short side as asked, long side in proportion to the nearest even number."""
-        width, height = frame.width, frame.height
-        if short_side is not None and short_side != min(width, height):
-            long_side = 2 * _nearest(Fraction(max(width, height) * short_side, 2 * min(width, height)))
-            width, height = (short_side, long_side) if width < height else (long_side, short_side)
-        if max(width, height) > LARGEST_SIDE:
-            raise VideoError(
-                "unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", f"{width} x {height}"
-            )
-        if crop is not None and min(width, height) < crop:
-            raise VideoError("unsupported", "the frame is smaller than the crop", f"{crop}", f"{width} x {height}")
-        # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
-        side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
-        matrix = side_data.get("DISPLAYMATRIX")
-        numbers = None if matrix is None else tuple(np.frombuffer(matrix, np.int32).tolist())
-        return View(width, height, numbers, crop)
-
-    def apply(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """RGB (H, W, 3), resized by swscale's bicubic, upright, the centre cut out."""
+def upright(
+    pictures: Iterator[tuple[Picture, int]], first: FrameStep | None
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """RGB frames (H, W, 3) as they are to be seen, resized by swscale if the first step says so."""
+    matrix: NDArray[np.int32] | None = None
+    size: tuple[int, int] | None = None
+    for picture, count in pictures:
+        frame = picture.frame
+        if size is None:  # the first frame decides for all of them
+            size = frame.height, frame.width
+            if isinstance(first, Resize) and is_by_swscale(first):
+                size = first.target(*size)
+            # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
+            side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
+            stored = side_data.get("DISPLAYMATRIX")
+            matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
         # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
-        small = frame.reformat(width=self.width, height=self.height, format="rgb24", interpolation="BICUBIC", threads=1)
-        rgb = self._upright(small.to_ndarray().astype(np.uint8, copy=False))
-        if self.crop is not None:
-            top, left = (rgb.shape[0] - self.crop) // 2, (rgb.shape[1] - self.crop) // 2
-            rgb = rgb[top : top + self.crop, left : left + self.crop]
-        return np.ascontiguousarray(rgb)
+        rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
+        yield _turned(rgb.to_ndarray().astype(np.uint8, copy=False), matrix), count
 
-    def _upright(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.matrix is None:
-            return rgb
-        a, b, _, c, d = self.matrix[:5]
-        if abs(b) > abs(a):
-            rgb = rgb.transpose(1, 0, 2)
-            flips_x, flips_y = c < 0, b < 0
-        else:
-            flips_x, flips_y = a < 0, d < 0
-        return rgb[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
+
+def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
+    """By the display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
+    if matrix is None:
+        return rgb
+    a, b, _, c, d = matrix[:5].tolist()
+    if abs(b) > abs(a):
+        rgb = rgb.transpose(1, 0, 2)
+        flips_x, flips_y = c < 0, b < 0
+    else:
+        flips_x, flips_y = a < 0, d < 0
+    return rgb[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
 
 
 def _end_with_parent() -> None:

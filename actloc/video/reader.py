@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from actloc import faults
 from actloc.errors import UserError, VideoError
+from actloc.video import frame_steps
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
+from actloc.video.frame_steps import FrameStep
 
 Reader = Literal["pyav", "ffmpeg", "decord"]
-Frame = NDArray[np.uint8]
+Rate = float | Literal["native"]
+Frame = NDArray[Any]  # (H, W, c), uint8 unless a step makes it float32
 
 _BUFFERED_BYTES = 32 << 20  # frames decoded ahead of the consumer; a child waits when they are not taken (R19)
 _POLL_S = 0.2
@@ -38,6 +41,8 @@ class Summary:
     """Decoded frames that the decoder had to patch up."""
     num_frames: int
     """Frames at the constant rate."""
+    fps: float
+    """The constant rate."""
     duration_s: float
     width: int
     height: int
@@ -48,21 +53,23 @@ class Summary:
 def read_frames(
     path: Path,
     *,
-    fps: float,
-    short_side: int | None = None,
-    crop: int | None = None,
+    fps: Rate,
+    decode_fps: Rate | None = None,
+    steps: Sequence[FrameStep] = (),
     reader: Reader = "pyav",
     timeout_s: float = 30.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
+    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and frames are picked from it.
+
     Call it from a thread that lives as long as the reading: the decoding process ends with it.
 
     Time zero is the first frame's time stamp; each output frame is the picture on show at that time, as with ffmpeg's
-    filter `fps`. The short side becomes `short_side` pixels (bicubic; long side to the nearest even number), then the
-    centre `crop` x `crop` is kept. `waiting` is called several times a second while there is no frame yet; what it
-    raises ends the reading. Failures raise VideoError, from here or from the iteration.
+    filter `fps`. Each frame then goes through `steps`, which may change its size, channels and type. `waiting` is
+    called several times a second while there is no frame yet; what it raises ends the reading. Failures raise
+    VideoError, from here or from the iteration.
     """
     if reader == "decord" and importlib.util.find_spec("decord") is None:
         raise UserError(
@@ -74,7 +81,8 @@ def read_frames(
         find_ffmpeg()  # where there is none, that is the machine's fault and not the video's
     hangs = faults.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
-    return FrameReader({**request, "fps": fps, "short_side": short_side, "crop": crop}, timeout_s, waiting)
+    rates = {"fps": fps, "decode_fps": decode_fps}
+    return FrameReader({**request, **rates, "steps": frame_steps.to_json(steps)}, timeout_s, waiting)
 
 
 def probe(path: Path, *, reader: Reader = "pyav", timeout_s: float = 30.0) -> VideoFacts:
@@ -96,7 +104,8 @@ class FrameReader:
         self._timeout_s = timeout_s
         self._waiting = waiting
         self._summary: Summary | None = None
-        self._shape = (0, 0, 3)
+        self._shape: tuple[int, ...] = ()
+        self._dtype = np.dtype(np.uint8)
         self._process = subprocess.Popen(
             python_command("decode"),
             stdin=subprocess.PIPE,
@@ -123,10 +132,10 @@ class FrameReader:
             while True:
                 kind, count, content = self._next()
                 if kind == b"S":
-                    shape = json.loads(content)
-                    self._shape = (shape["height"], shape["width"], 3)
+                    kind_of_frames = json.loads(content)
+                    self._shape, self._dtype = tuple(kind_of_frames["shape"]), np.dtype(kind_of_frames["dtype"])
                 elif kind == b"F":
-                    frame = np.frombuffer(content, np.uint8).reshape(self._shape)
+                    frame = np.frombuffer(content, self._dtype).reshape(self._shape)
                     yield from itertools.repeat(frame, count)
                 elif kind == b"E":
                     self._summary = Summary(**json.loads(content))

@@ -42,33 +42,42 @@ def offset_frames(align: Align, clip_frames: int) -> float:
 
 
 def clips(frames: Iterable[Item], align: Align, clip_frames: int, stride_frames: int) -> Iterator[Item]:
-    """The clips (F, ...) of frames that come one by one; only the last `clip_frames` frames are kept.
-
-    Raises VideoError `too_short` at the end where there was no clip.
-    """
-    ring: deque[Item] = deque(maxlen=clip_frames)
-    lead = clip_frames // 2 if align == "centred" else 0
-    seen = given = 0
+    """The clips (F, ...) of all frames; raises VideoError `too_short` at the end where there was no clip."""
+    windower = Windower(align, clip_frames, stride_frames)
     for frame in frames:
-        if seen == 0:
-            ring.extend([frame] * lead)  # what lies before the first frame is the first frame
-        ring.append(frame)
-        seen += 1
-        if seen + lead == given * stride_frames + clip_frames:
-            yield np.stack(ring)
-            given += 1
-    yield from _last_clips(ring, seen, given, align, clip_frames, stride_frames)
+        yield from windower.add(frame)
+    yield from windower.end()
 
 
-def _last_clips(
-    ring: deque[Item], seen: int, given: int, align: Align, clip_frames: int, stride_frames: int
-) -> Iterator[Item]:
-    expected = num_clips(seen, align, clip_frames, stride_frames)
-    if expected == 0:
-        raise VideoError("too_short", "the video is shorter than one clip", f"{clip_frames} frames", f"{seen} frames")
-    end = seen + (clip_frames // 2 if align == "centred" else 0)
-    for start in range(given * stride_frames, expected * stride_frames, stride_frames):
-        if align == "centred":  # what lies beyond the last frame is the last frame
-            ring.extend([ring[-1]] * (start + clip_frames - end))
-            end = start + clip_frames
-        yield np.stack(ring)
+class Windower:
+    """Cuts frames that come one by one into clips (F, ...); keeps the last `clip_frames` frames and no more."""
+
+    def __init__(self, align: Align, clip_frames: int, stride_frames: int) -> None:
+        self._align: Align = align
+        self._length, self._stride = clip_frames, stride_frames
+        self._ring: deque[Item] = deque(maxlen=clip_frames)
+        self._lead = clip_frames // 2 if align == "centred" else 0
+        self._seen = self._given = 0
+
+    def add(self, frame: Item) -> Iterator[Item]:
+        """The clip that ends with this frame, if there is one."""
+        if self._seen == 0:
+            self._ring.extend([frame] * self._lead)  # what lies before the first frame is the first frame
+        self._ring.append(frame)
+        self._seen += 1
+        if self._seen + self._lead == self._given * self._stride + self._length:
+            self._given += 1
+            yield np.stack(self._ring)
+
+    def end(self) -> Iterator[Item]:
+        """The clips that reach beyond the last frame; raises VideoError `too_short` if there was none at all."""
+        expected = num_clips(self._seen, self._align, self._length, self._stride)
+        if expected == 0:
+            detail = "the video is shorter than one clip"
+            raise VideoError("too_short", detail, f"{self._length} frames", f"{self._seen} frames")
+        end = self._seen + self._lead
+        for start in range(self._given * self._stride, expected * self._stride, self._stride):
+            if self._align == "centred":  # what lies beyond the last frame is the last frame
+                self._ring.extend([self._ring[-1]] * (start + self._length - end))
+                end = start + self._length
+            yield np.stack(self._ring)

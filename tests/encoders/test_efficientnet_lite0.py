@@ -21,7 +21,11 @@ def encoder() -> EfficientNetLite0:
 
 def class_scores(encoder: EfficientNetLite0, clip: str) -> Tensor:
     """Probabilities (1000,) averaged over a clip's frames."""
-    frames = list(read_frames(Path(f"data/sample/{clip}.mp4"), fps=1, short_side=256, crop=224))
+    frames = list(
+        read_frames(
+            Path(f"data/sample/{clip}.mp4"), fps=1, steps=(Resize("swscale_bicubic", short_side=256), Crop(224))
+        )
+    )
     with torch.inference_mode():
         vectors = encoder.frame_vectors(torch.from_numpy(np.stack(frames)))
         return encoder.logits(vectors[:, :, None]).softmax(1).mean(0)

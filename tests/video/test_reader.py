@@ -55,21 +55,25 @@ def test_the_ffmpeg_reader_gives_the_same_frames(clips: Clips, name: str) -> Non
 
 
 def test_the_short_side_is_resized_and_the_centre_cut_out(clips: Clips) -> None:
-    whole = next(iter(read_frames(clips["plain.mp4"], fps=1, short_side=40)))
+    whole = next(iter(read_frames(clips["plain.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40),))))
     assert whole.shape == (40, 60, 3)
-    centre = next(iter(read_frames(clips["plain.mp4"], fps=1, short_side=40, crop=32)))
+    centre = next(
+        iter(read_frames(clips["plain.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40), Crop(32))))
+    )
     assert np.array_equal(centre, whole[4:36, 14:46])
-    turned = next(iter(read_frames(clips["turned.mp4"], fps=1, short_side=40)))
+    turned = next(iter(read_frames(clips["turned.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40),))))
     assert np.array_equal(turned, np.rot90(whole))
 
 
 def test_the_long_side_becomes_the_nearest_even_number(clips: Clips) -> None:
     assert next(iter(read_frames(clips["odd.mp4"], fps=1))).shape == (65, 97, 3)
-    assert next(iter(read_frames(clips["odd.mp4"], fps=1, short_side=43))).shape == (43, 64, 3)  # 64.17
+    assert next(
+        iter(read_frames(clips["odd.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=43),)))
+    ).shape == (43, 64, 3)  # 64.17
 
 
 def test_the_summary_tells_what_the_video_held(clips: Clips) -> None:
-    frames = read_frames(clips["variable.mp4"], fps=15, short_side=32)
+    frames = read_frames(clips["variable.mp4"], fps=15, steps=(Resize("swscale_bicubic", short_side=32),))
     count = sum(1 for _ in frames)
     summary = frames.summary
     assert count == summary.num_frames == 30
@@ -168,13 +172,19 @@ def test_any_name_is_only_a_name(clips: Clips, tmp_path: Path, monkeypatch: pyte
     )
     for name in names:
         Path(name).write_bytes(clips["plain.mp4"].read_bytes())
-        assert sum(1 for _ in read_frames(Path(name), fps=5, short_side=16, reader=which)) == 10  # type: ignore[arg-type]
+        assert (
+            sum(
+                1
+                for _ in read_frames(Path(name), fps=5, steps=(Resize("swscale_bicubic", short_side=16),), reader=which)
+            )
+            == 10
+        )  # type: ignore[arg-type]
     assert not Path("pwned").exists()
 
 
 def test_a_clip_with_data_streams_is_read() -> None:
     clip = Path("data/sample/playing_with_dog.mp4")
-    assert sum(1 for _ in read_frames(clip, fps=5, short_side=64)) == 48
+    assert sum(1 for _ in read_frames(clip, fps=5, steps=(Resize("swscale_bicubic", short_side=64),))) == 48
 
 
 def test_a_header_is_told_without_decoding(clips: Clips) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 
 from actloc.video.base import VideoFacts
+from actloc.video.readers import pyav
 from actloc.video.readers.base import Account, Picture, Promise, check_size, opened, video_stream
 
 
@@ -37,3 +38,8 @@ def facts(path: Path) -> VideoFacts:
         context = stream.codec_context
         duration_s = float(stream.duration or 0) * float(stream.time_base or 0)
         return VideoFacts(duration_s, float(stream.average_rate or 0), context.width, context.height)
+
+
+def rate(path: Path) -> Fraction:
+    """Frames per second, as PyAV finds it."""
+    return pyav.rate(path)

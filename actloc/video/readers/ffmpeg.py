@@ -58,6 +58,11 @@ def facts(path: Path) -> VideoFacts:
     return VideoFacts(float(_duration(header) or 0), float(_rate(header) or 0), int(video[1]), int(video[2]))
 
 
+def rate(path: Path) -> Fraction:
+    """The header's rate, as ffmpeg prints it; 0 where it prints none."""
+    return _rate(_header(path)) or Fraction(0)
+
+
 def _header(path: Path) -> str:
     """What ffmpeg prints about the file; raises VideoError if it finds no video."""
     process = subprocess.run(

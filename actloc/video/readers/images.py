@@ -37,6 +37,11 @@ def facts(folder: Path) -> VideoFacts:
     return VideoFacts(float(count / fps), float(fps), frame.width, frame.height)
 
 
+def rate(folder: Path) -> Fraction:
+    """The rate as listed."""
+    return _listed(folder)[0]
+
+
 def _listed(folder: Path) -> tuple[Fraction, int]:
     listed = read_json(folder / FRAMES_FILE)
     try:

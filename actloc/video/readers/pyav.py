@@ -37,6 +37,19 @@ def facts(path: Path) -> VideoFacts:
         return VideoFacts(float(duration_s), float(rate or 0), context.width, context.height)
 
 
+def rate(path: Path) -> Fraction:
+    """Frames per second from the first to the last time stamp, of packets that are read and not decoded.
+
+    A constant rate comes out exactly, whatever the header rounds it to; a variable one as its mean.
+    """
+    with opened(path) as container:
+        stream = video_stream(container)
+        stamps = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size})
+        if container.format.name == "avi" or len(stamps) < 2 or not stream.time_base:
+            return Fraction(stream.guessed_rate or 0)
+        return Fraction(len(stamps) - 1) / ((stamps[-1] - stamps[0]) * stream.time_base)
+
+
 def _promise(container: InputContainer, stream: VideoStream) -> Promise:
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     rate = min(rates) if rates else None

@@ -1,0 +1,70 @@
+"""Encoders' weights as their authors publish them: which file, from where, read without running code from it."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from actloc import weights
+from actloc.encoders.base import ClipEncoder
+from actloc.errors import UserError
+from actloc.files import sha256_of_file
+
+FOLDER = Path("data/weights")
+"""Where published files are looked for by their own names."""
+_ENTRIES = ("model_state", "state_dict", "model", "module")  # PySlowFast, most others, TSP, DeepSpeed
+_PREFIX = "module."
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file that nobody but its authors may hand out."""
+
+    name: str
+    """The file's own name."""
+    where: str
+    """Where its authors publish it, in words that find it."""
+    size: str
+    """About how large it is, such as `256 MB`."""
+
+
+def locate(given: Path | None, published: PublishedFile) -> Path:
+    """The user's file, or the published one in `data/weights`; raises UserError that says how to get it."""
+    path = given or FOLDER / published.name
+    if path.is_file():
+        return path
+    raise UserError(
+        f"The encoder's weights are not there: no file {path}.",
+        f"Expected {published.name} ({published.size}), published at {published.where}.",
+        f"Put it into {FOLDER}/, or name your copy: encoder.weights=FILE",
+    )
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by their names, without the prefix `module.`; raises UserError."""
+    with torch.serialization.safe_globals([argparse.Namespace]):  # TSP's checkpoints hold their command line
+        content = weights.load(path)
+    for entry in _ENTRIES:
+        if isinstance(content, dict) and isinstance(content.get(entry), dict):
+            content = content[entry]
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(
+            f"{path} holds no weights.",
+            f"Expected tensors by name, at the top or under one of {', '.join(_ENTRIES)}.",
+            "Give the file that the encoder's authors publish.",
+        )
+    return {str(name).removeprefix(_PREFIX): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, ignored: Sequence[str] = ()) -> None:
+    """Loads `tensors` strictly and notes the file's sha256; raises UserError listing all that does not fit.
+
+    `ignored` are the beginnings of names that the encoder has no use for, such as a classifier's.
+    """
+    wanted = {name: value for name, value in tensors.items() if not name.startswith(tuple(ignored))}
+    weights.check_fit(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")
+    encoder.load_state_dict(wanted)
+    encoder.weights_sha256 = sha256_of_file(path)

@@ -1,0 +1,175 @@
+"""What happens to every frame on its way to an encoder, step by step: resizing, cropping, optical flow.
+
+Feature sets part exactly here (spec: features 2.12), so each recipe names its own steps. They run in the decoding
+process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or float32 between 0 and 255.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc.errors import VideoError
+from actloc.video.base import LARGEST_SIDE
+
+Frame = NDArray[Any]  # (H, W, c) uint8 or float32
+Shown = tuple[Frame, int]
+"""A frame and how many times in a row it is shown."""
+Method = Literal["swscale_bicubic", "bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
+Rounding = Literal["even", "nearest", "floor"]
+Place = Literal["start", "centre", "end"]
+
+
+class FrameStep(ABC):
+    """One step; the order of the steps is the recipe's."""
+
+    @abstractmethod
+    def apply(self, frame: Frame) -> Frame:
+        """The frame (H', W', c') after this step."""
+
+    def over(self, frames: Iterator[Shown]) -> Iterator[Shown]:
+        """The frames of a whole video after this step."""
+        for frame, count in frames:
+            yield self.apply(frame), count
+
+
+@dataclass(frozen=True)
+class Resize(FrameStep):
+    """Another size: exactly `size` (height, width), or a short side with the long one in proportion.
+
+    swscale_bicubic  FFmpeg's, on the decoded picture; only as the first step
+    bilinear         torch's `interpolate` without antialiasing, corners not aligned; gives float32
+    pil_*            Pillow's, each channel in 8 bits; cv2_bilinear: OpenCV's
+    """
+
+    method: Method
+    short_side: int | None = None
+    size: tuple[int, int] | None = None
+    rounding: Rounding = "even"
+    """How the long side becomes a whole number: the nearest even one, the nearest, or the one below."""
+    only_enlarge: bool = False
+    """Leave frames as they are whose short side is long enough."""
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after this step."""
+        if self.size is not None:
+            return self.size
+        assert self.short_side is not None, "a Resize has a size or a short side"
+        short = min(height, width)
+        if short == self.short_side or (self.only_enlarge and short > self.short_side):
+            return height, width
+        long_side = _rounded(max(height, width) * self.short_side, short, self.rounding)
+        if long_side > LARGEST_SIDE:
+            found = f"{width} x {height}"
+            raise VideoError("unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", found)
+        return (self.short_side, long_side) if height < width else (long_side, self.short_side)
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame in its new size; float32 for `bilinear`."""
+        height, width = self.target(*frame.shape[:2])
+        if self.method == "bilinear":
+            return bilinear(frame, height, width)
+        if (height, width) == frame.shape[:2]:
+            return frame
+        return _by_pillow(frame, height, width, self.method) if "pil" in self.method else _by_cv2(frame, height, width)
+
+
+@dataclass(frozen=True)
+class Crop(FrameStep):
+    """A window of `size` pixels squared: the centre, or one end of the longer side."""
+
+    size: int
+    rounding: Literal["floor", "round", "ceil"] = "floor"
+    """What becomes of half a pixel; round goes to the even neighbour, as Python's does."""
+    place: Place = "centre"
+
+    def apply(self, frame: Frame) -> Frame:
+        """The window; raises VideoError `unsupported` where the frame is smaller."""
+        height, width = frame.shape[:2]
+        if min(height, width) < self.size:
+            found = f"{width} x {height}"
+            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size}", found)
+        top = self._offset(height - self.size, is_longer=height > width)
+        left = self._offset(width - self.size, is_longer=width >= height)
+        return frame[top : top + self.size, left : left + self.size]
+
+    def _offset(self, spare: int, *, is_longer: bool) -> int:
+        if is_longer and self.place != "centre":
+            return 0 if self.place == "start" else spare
+        if self.rounding == "round":
+            return round(spare / 2)
+        return spare // 2 if self.rounding == "floor" else -(-spare // 2)
+
+
+@dataclass(frozen=True)
+class LeftHalf(FrameStep):
+    """The left eye of a stereo recording, W // 2 wide (Ego4D)."""
+
+    def apply(self, frame: Frame) -> Frame:
+        """The left half."""
+        return frame[:, : frame.shape[1] // 2]
+
+
+def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values
+    """Plain values for the decoding process."""
+    return [{"step": type(step).__name__, **asdict(step)} for step in steps]  # type: ignore[call-overload]
+
+
+def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON values
+    """The steps that `to_json` wrote."""
+    kinds: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf)}
+    steps = []
+    for entry in listed:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        del values["step"]
+        steps.append(kinds[entry["step"]](**values))
+    return steps
+
+
+def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
+    """What torch's interpolate(mode="bilinear", align_corners=False) makes of a frame: (height, width, c) float32."""
+    above, below, down = _neighbours(frame.shape[0], height)
+    left, right, across = _neighbours(frame.shape[1], width)
+    down, across = down[:, None, None], across[None, :, None]
+    rows = [
+        frame[row][:, left].astype(np.float32) * (1 - across) + frame[row][:, right].astype(np.float32) * across
+        for row in (above, below)
+    ]
+    result: NDArray[np.float32] = rows[0] * (1 - down) + rows[1] * down
+    return result
+
+
+def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """For each new place its two old neighbours, and how far it lies towards the second."""
+    scale = np.float32(size) / np.float32(new_size)
+    places = np.maximum(scale * (np.arange(new_size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    first = places.astype(np.int64)
+    return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
+
+
+def _by_pillow(frame: Frame, height: int, width: int, method: str) -> Frame:
+    from PIL import Image
+
+    how = Image.Resampling.LANCZOS if method == "pil_lanczos" else Image.Resampling.BILINEAR
+    rgb = np.asarray(Image.fromarray(np.ascontiguousarray(frame[..., :3])).resize((width, height), how))
+    others = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(frame[..., channel])).resize((width, height), how))
+        for channel in range(3, frame.shape[2])
+    ]
+    return np.concatenate([rgb, *(other[..., None] for other in others)], axis=2) if others else rgb
+
+
+def _by_cv2(frame: Frame, height: int, width: int) -> Frame:
+    import cv2
+
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _rounded(numerator: int, denominator: int, rounding: Rounding) -> int:
+    if rounding == "floor":
+        return numerator // denominator
+    step = 2 if rounding == "even" else 1
+    return step * ((2 * numerator + step * denominator) // (2 * step * denominator))
