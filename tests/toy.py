@@ -47,6 +47,7 @@ training:
   batch_size: 1
 machine:
   device: cpu
+  decoders: 1
 """
 SCENES = {
     "v0": [("red", 1.0, 2.0)],

@@ -70,7 +70,7 @@ def test_features_are_written_and_the_next_command_told(folder: Path, reference:
     done = actloc(folder, "extract-features", "toy.yaml", "machine.decoders=3", "machine.clip_batch=2", "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["id"] for event in events if event["event"] == "video_done"] == sorted(SCENES)
+    assert sorted(event["id"] for event in events if event["event"] == "video_done") == sorted(SCENES)
     assert all(event["steps"] == 16 for event in events if event["event"] == "video_done")
     assert events[-1] == {"event": "done", "path": "features", "videos": 6, "failed": 0}
     assert "actloc train toy.yaml" in done.stderr

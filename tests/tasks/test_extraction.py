@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.signals import StopFlag
 from actloc.sources.stored import Config as Stored
-from actloc.store import Features
+from actloc.store import FeatureInfo, Features
 from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, recipe
+from actloc.tasks.rows import RowsInMemory
 from actloc.video.reader import FrameReader, read_frames
 from tests.videos import Clips, ffmpeg, resized
 
@@ -51,6 +53,19 @@ class WholeClipsConfig(ResizedFrames):
 
 
 WHOLE = WholeClipsConfig(name="whole").build()
+
+
+Outcome = tuple[Features, FeatureInfo] | VideoError
+
+
+def encoded(videos: Mapping[str, Path], encoder: ClipEncoder, features: Stored, machine: Machine) -> dict[str, Outcome]:
+    """What becomes of each video."""
+    sinks = {video_id: RowsInMemory() for video_id in videos}
+    outcomes = dict(encode_videos(videos, encoder, features, machine, sinks.__getitem__))
+    return {
+        video_id: outcome if isinstance(outcome, VideoError) else (sinks[video_id].features, outcome)
+        for video_id, outcome in outcomes.items()
+    }
 
 
 def difference(first: Features, second: Features) -> float:
@@ -87,7 +102,7 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
     for decoders, listed in ((1, names), (3, names[::-1])):
         machine = Machine(decoders=decoders, clip_batch=2)
         videos = {name: clips[name] for name in listed}
-        found.append(dict(encode_videos(videos, COLOR, grid(), machine)))
+        found.append(encoded(videos, COLOR, grid(), machine))
     for name in names:
         (first, first_info), (second, second_info) = (results[name] for results in found)  # type: ignore[misc]
         assert np.array_equal(first, second)
@@ -110,7 +125,7 @@ def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
         "text": tmp_path / "text.mp4",
         "zero": tmp_path / "zero.mp4",
     }
-    outcomes = dict(encode_videos(videos, COLOR, grid(), Machine(decoders=2)))
+    outcomes = encoded(videos, COLOR, grid(), Machine(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "address": "not_a_file",
@@ -167,7 +182,7 @@ def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkey
     faults._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
     videos = {"a": clips["plain.mp4"], "b": clips["plain.mp4"]}
-    outcomes = dict(encode_videos(videos, COLOR, grid(), Machine(decode_timeout_s=3.0)))
+    outcomes = encoded(videos, COLOR, grid(), Machine(decode_timeout_s=3.0))
     assert isinstance(outcomes["a"], VideoError)
     assert outcomes["a"].reason == "timeout"
     assert not isinstance(outcomes["b"], VideoError)
@@ -181,10 +196,10 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypat
     def crash_the_second(self: VideoInProgress, video_id: str, *arguments: Any) -> None:
         begin(self, video_id, *arguments)
         if video_id == "b":
-            os.kill(self._reader._process.pid, signal.SIGSEGV)
+            os.kill(self._decoded._reader._process.pid, signal.SIGSEGV)
 
     monkeypatch.setattr(VideoInProgress, "__init__", crash_the_second)
-    outcomes = dict(encode_videos(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2)))
+    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "b": "unreadable",
@@ -207,7 +222,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch:
 
     def noted(self: VideoInProgress, *arguments: Any) -> None:
         begin(self, *arguments)
-        started.append(self._reader._process)
+        started.append(self._decoded._reader._process)
 
     def fail(clips: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("made up")
@@ -215,7 +230,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch:
     monkeypatch.setattr(VideoInProgress, "__init__", noted)
     monkeypatch.setattr(WHOLE, "encode", fail)
     with pytest.raises(torch.OutOfMemoryError):
-        dict(encode_videos(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, grid(), Machine(decoders=2, clip_batch=4)))
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, grid(), Machine(decoders=2, clip_batch=4))
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 
