@@ -164,8 +164,8 @@ class Machine(Section):
     """Clips the encoder sees at once; none is 32 on a GPU and what the encoder likes on a CPU."""
     reader: Literal["pyav", "ffmpeg", "decord"] = "pyav"
     """What decodes videos. decord is for comparison and needs actloc[decord]: right on files of constant rate with
-    closed groups of pictures, it repeats frames of cut files (edit lists), is wrong on open groups, MPEG-TS and AVI, and
-    is slower here, as it is sent back after each batch to keep its memory bounded."""
+    closed groups of pictures, it repeats frames of cut files (edit lists) and is wrong on open groups, MPEG-TS and AVI;
+    it is sent back after each batch, which keeps its memory bounded and costs time."""
     decode_timeout_s: PositiveFloat = 30.0
     """Seconds without a new frame after which a video is given up."""
 

@@ -231,14 +231,14 @@ def _tell_end(
     shard: Shard | None,
 ) -> int:
     done = len(videos) - len(failed)
-    share = f" of shard {shard.number}/{shard.count}" if shard else ""
+    share, option = (f" of shard {shard.text}", f" --shard {shard.text}") if shard else ("", "")
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed))
     if failed:
         reasons = Counter(row["reason"] for row in failed)
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         console.say(f"{len(failed)} of {len(videos)} videos{share} failed, {done} are done.", style="red")
         console.say(f"{store.failed_file(str(shard or ''))}: {listed}")
-        console.say(f"Retry them after replacing the files: actloc extract-features {experiment.arguments}")
+        console.say(f"Retry them after replacing the files: actloc extract-features {experiment.arguments}{option}")
         return EXIT_SOME_INPUTS_FAILED
     console.result(f"{store.folder}: features of {done} videos{share}")
     if shard:

@@ -36,6 +36,11 @@ class Shard:
             )
         return shard
 
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{self.number}/{self.count}"
+
     def __str__(self) -> str:
         return f"{self.number}-of-{self.count}"
 

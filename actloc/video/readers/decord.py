@@ -18,7 +18,6 @@ from actloc.video.base import VideoFacts
 from actloc.video.readers import pyav
 from actloc.video.readers.base import Account, Picture, Promise, check_size, opened, video_stream
 
-
 _BATCH_BYTES = 64 << 20  # decord needs about three times as much
 
 
