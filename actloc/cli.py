@@ -3,7 +3,7 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -75,6 +75,7 @@ def prepare(
         "actloc extract-features sample_efficientnet_actionformer",
         "actloc extract-features sample_efficientnet_actionformer machine.decoders=2 --dry-run",
         "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
+        "actloc extract-features sample_efficientnet_actionformer --engine ray",
     )
 )
 def extract_features(
@@ -86,6 +87,10 @@ def extract_features(
             metavar="I/N", help="Do the I-th of N equal parts; all may run at once, on one machine or a Slurm array."
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local works in this process; ray on the cluster of RAY_ADDRESS, or one started here."),
+    ] = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell how much there is to do and what is missing; status 2 if it is.")
     ] = False,
@@ -94,7 +99,16 @@ def extract_features(
 ) -> None:
     """Turn videos into features: one HDF5 file per video. Run it again to go on where it stopped."""
 
-    run_on("extract_features", config, overrides, as_json=json, overwrite=overwrite, shard=shard, dry_run=dry_run)
+    run_on(
+        "extract_features",
+        config,
+        overrides,
+        as_json=json,
+        overwrite=overwrite,
+        shard=shard,
+        dry_run=dry_run,
+        engine=engine,
+    )
 
 
 @app.command(

@@ -1,7 +1,7 @@
 """`actloc extract-features CONFIG`: videos in, one file of features per video out; a second run does what is left."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from shutil import disk_usage
@@ -16,7 +16,7 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError
 from actloc.experiment import Experiment, load
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
-from actloc.store import FeatureStore
+from actloc.store import FeatureInfo, FeatureStore
 from actloc.tasks.extraction import check_clip_length, encode_videos, is_stale, num_decoders, ready, recipe
 from actloc.tasks.extraction_plan import Shard, durations, estimated_bytes, longest_first, shared_out
 from actloc.tasks.localization import choose_device, read_annotations
@@ -24,14 +24,24 @@ from actloc.tasks.pace import Pace
 from actloc.tasks.rows import RowSink
 
 _MOST_NAMES = 10
+Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
+"""What takes the arguments of `extraction.encode_videos` and yields the same."""
 
 
-def run(experiment: Experiment, *, overwrite: bool = False, shard: str | None = None, dry_run: bool = False) -> int:
+def run(
+    experiment: Experiment,
+    *,
+    overwrite: bool = False,
+    shard: str | None = None,
+    dry_run: bool = False,
+    engine: str = "local",
+) -> int:
     """Extracts what the store lacks; exit status 3 if some videos failed. A complete store is not touched.
 
     `shard`, such as 2/8, is the part of the videos that is done here. `dry_run` tells what there is to do, and exits
-    with 2 if something is missing for it.
+    with 2 if something is missing for it. The engine is local, or ray for a cluster.
     """
+    encode = _engine(engine)
     encoder_config = _encoder_config(experiment)
     own = None if shard is None else Shard.parse(shard)
     if dry_run:
@@ -55,8 +65,17 @@ def run(experiment: Experiment, *, overwrite: bool = False, shard: str | None = 
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
         encoder = ready(encoder, choose_device(experiment.machine.device))
-        failed = extract(videos, store, encoder, experiment.features, experiment.machine, stop, own)
+        failed = extract(videos, store, encoder, experiment.features, experiment.machine, stop, own, encode)
     return _tell_end(experiment, store, videos, failed, own)
+
+
+def _engine(name: str) -> Engine:
+    if name == "local":
+        return encode_videos
+    from actloc.tasks import ray_extraction
+
+    ray_extraction.check_installed()
+    return ray_extraction.encode_videos
 
 
 def _encoder_config(experiment: Experiment) -> EncoderConfig:
@@ -90,6 +109,7 @@ def extract(
     machine: Machine,
     stop: StopFlag,
     shard: Shard | None = None,
+    encode: Engine = encode_videos,
 ) -> list[dict[str, Any]]:
     """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
 
@@ -111,7 +131,7 @@ def extract(
         def open_rows(video_id: str) -> RowSink:
             return pace.watched(video_id, store.writer(video_id, features.dtype))
 
-        with closing(encode_videos(paths, encoder, features, machine, open_rows, stop.raise_if_set)) as encoded:
+        with closing(encode(paths, encoder, features, machine, open_rows, stop.raise_if_set)) as encoded:
             for video_id, outcome in encoded:
                 if isinstance(outcome, VideoError):
                     failed[video_id] = _row(videos[video_id], outcome)
