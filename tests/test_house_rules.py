@@ -15,7 +15,7 @@ FLOORS = [
     {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
     {"tasks"},
     {"commands"},
-    {"cli", "__main__"},
+    {"cli", "running", "__main__"},
 ]
 PARTS = ("detectors", "encoders", "datasets", "sources")
 MODULES = sorted(PACKAGE.rglob("*.py"))
