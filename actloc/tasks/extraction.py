@@ -36,9 +36,8 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
     names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
     grid = features.model_dump(mode="json", include=names)
     return {
-        "encoder": encoder.config.model_dump(
-            mode="json", exclude={"weights"}
-        ),  # the file may move; its sha256 says which
+        # weights' files may move; their sha256 says which they are
+        "encoder": encoder.config.model_dump(mode="json", exclude={"weights", "flow_weights"}),
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
