@@ -76,7 +76,7 @@ class Config(PublishedConfig):
     (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
     smaller, centre; viashin: as deepmind, flow in 8 bits."""
     flow: Literal["tvl1"] = "tvl1"
-    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about 2 seconds a frame."""
+    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame."""
     weights: OptionalInputFile = None
     """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
     flow_weights: OptionalInputFile = None
