@@ -244,12 +244,13 @@ _MEND = "Give the file of this stream; encoder.num_classes is the first number o
 
 
 def _file(given: Path | None, stream: Stream) -> Path:
-    if given is not None and ".ckpt" in given.name:  # a prefix of several files, or one of them
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
+    if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
         raise UserError(
             f"{given} is a checkpoint of TensorFlow, which only TensorFlow reads.",
             "Expected PyTorch weights, or an .npz of the variables under TensorFlow's names.",
             "Once, where TensorFlow is installed:\n"
-            f'    ckpt = tensorflow.train.load_checkpoint("{given}")\n'
+            f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
     return published_weights.locate(given, _PUBLISHED[stream])
