@@ -10,7 +10,7 @@ FLOORS = [
     {"errors", "faults", "__init__"},
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
     {"structures", "annotations", "raw_forms"},
-    {"layers", "ops", "video", "weights", "store", "feature_files"},
+    {"layers", "ops", "video", "weights", "caffe2_weights", "store", "feature_files"},
     {"detectors", "encoders", "datasets", "published_weights"},
     {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
     {"tasks"},
