@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import published_weights
 from actloc.encoders.base import ClipEncoder, PublishedConfig
-from actloc.errors import UserError
 from actloc.layers.positions import sinusoid_table
 from actloc.published_weights import PublishedFile
 from actloc.video.frame_steps import FrameStep, Resize
@@ -22,6 +20,7 @@ from actloc.video.frame_steps import FrameStep, Resize
 _CUBE_FRAMES = 2
 _PICTURE, _FRAMES = 224, 16  # what the published weights learned with
 _NORM_EPS = 1e-6
+_KINETICS_CLASSES = 710  # of Kinetics-400, -600 and -700 together
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -32,17 +31,17 @@ class _Size:
     num_heads: int
     patch: int
     mlp_dim: int
-    published: PublishedFile | None
-    """None where we know of no file to name."""
+    published: PublishedFile
 
 
-_ZOO = "OpenGVLab/VideoMAEv2, docs/MODEL_ZOO.md"
+_ZOO = "github.com/OpenGVLab/VideoMAEv2, docs/MODEL_ZOO.md"
+_UNNAMED = "github.com/OpenGVLab/VideoMAEv2 or github.com/MCG-NJU/VideoMAE, under another name"
 SIZES = {
     "small": _Size(384, 12, 6, 16, 1536, PublishedFile("vit_s_k710_dl_from_giant.pth", _ZOO, "22 million weights")),
     "base": _Size(768, 12, 12, 16, 3072, PublishedFile("vit_b_k710_dl_from_giant.pth", _ZOO, "87 million weights")),
-    # Names and shapes of large and huge are not checked against recorded lists; those of the others are.
-    "large": _Size(1024, 24, 16, 16, 4096, None),
-    "huge": _Size(1280, 32, 16, 16, 5120, None),
+    # The names and shapes of large and huge were never compared with official ones; those of the others are.
+    "large": _Size(1024, 24, 16, 16, 4096, PublishedFile("videomae2_large.pth", _UNNAMED, "304 million weights")),
+    "huge": _Size(1280, 32, 16, 16, 5120, PublishedFile("videomae2_huge.pth", _UNNAMED, "633 million weights")),
     "giant": _Size(
         1408, 40, 16, 14, 6144, PublishedFile("vit_g_hyrbid_pt_1200e_k710_ft.pth", _ZOO, "1,013 million weights")
     ),
@@ -55,8 +54,6 @@ class Config(PublishedConfig):
     name: Literal["videomae2"] = "videomae2"
     size: Literal["small", "base", "large", "huge", "giant"] = "giant"
     """Width and depth; the published features are giant's."""
-    num_classes: PositiveInt = 710
-    """Classes of the weights' classifier: 710 are those of Kinetics-400, -600 and -700 together."""
     normalise: bool = False
     """Subtract ImageNet's mean and divide by its deviation, as in training; the published features did not."""
 
@@ -64,22 +61,16 @@ class Config(PublishedConfig):
         """Exactly 224 x 224: the aspect ratio is not kept."""
         return (Resize("bilinear", size=(_PICTURE, _PICTURE)),)
 
-    def network(self) -> "VideoMAE2":
+    def network(self, num_classes: int = _KINETICS_CLASSES) -> "VideoMAE2":
         """The encoder with freshly drawn weights."""
-        return VideoMAE2(self)
+        return VideoMAE2(self, num_classes)
 
     def build(self) -> "VideoMAE2":
-        """The encoder with its published weights; raises UserError where the file is missing or does not fit."""
-        published = SIZES[self.size].published
-        if published is None and self.weights is None:
-            raise UserError(
-                f"encoder.size is {self.size}, and encoder.weights names no file.",
-                f"There is no published file of this size that actloc knows by name; {_ZOO} lists what there is.",
-                "Name your file: encoder.weights=FILE; or choose encoder.size=giant",
-            )
-        path = self.weights if published is None else published_weights.locate(self.weights, published)
-        network = self.network()
-        published_weights.load_into(network, published_weights.read(path), path)
+        """The encoder with its published weights and the classifier of their classes; raises UserError."""
+        path = published_weights.locate(self.weights, SIZES[self.size].published)
+        tensors = published_weights.read(path)
+        network = self.network(len(tensors["head.weight"]) if "head.weight" in tensors else _KINETICS_CLASSES)
+        published_weights.load_into(network, tensors, path)
         return network.eval()
 
     @classmethod
@@ -95,7 +86,7 @@ class VideoMAE2(ClipEncoder):
     cpu_batch = 1
     positions: Tensor
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, num_classes: int) -> None:
         super().__init__(config)
         size = SIZES[config.size]
         self.channels = size.dim
@@ -104,7 +95,7 @@ class VideoMAE2(ClipEncoder):
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, size.dim, cube, stride=cube)})
         self.blocks = nn.ModuleList(Block(size.dim, size.num_heads, size.mlp_dim) for _ in range(size.num_blocks))
         self.fc_norm = nn.LayerNorm(size.dim, _NORM_EPS)
-        self.head = nn.Linear(size.dim, config.num_classes)
+        self.head = nn.Linear(size.dim, num_classes)
         num_tokens = _FRAMES // _CUBE_FRAMES * (_PICTURE // size.patch) ** 2
         self.register_buffer("positions", sinusoid_table(num_tokens, size.dim).mT, persistent=False)  # (1, N, C)
 
@@ -161,7 +152,7 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(S, N, C) to (S, N, C)."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        mixed = F.linear(tokens, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))  # (S, N, 3, heads, dim)
-        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(queries, keys, values)  # (S, heads, N, dim)
+        mixed = F.linear(tokens, self.qkv.weight, bias).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
+        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # (S, heads, N, dim)
+        attended = F.scaled_dot_product_attention(queries, keys, values)
         return self.proj(attended.transpose(1, 2).flatten(2))

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 _SCALE = 8  # pixels of a picture, along each axis, that share one vector
 _NUM_LEVELS = 4
-_SMALLEST_SIDE = _SCALE * 2 ** (_NUM_LEVELS - 1)  # the coarsest level keeps one vector
+SMALLEST_SIDE = _SCALE * 2 ** (_NUM_LEVELS - 1)
+"""Pixels at which the coarsest level still has one vector."""
 _MASK_GAIN = 0.25  # official: balances the gradients of the mask
 _FEATURE_NORM = nn.InstanceNorm2d
 Norm = Callable[[int], nn.Module]
@@ -81,10 +82,10 @@ class RAFT(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Flow (N-1, 2, H, W) in pixels, x before y, from each RGB frame (N, 3, H, W) of 0..255 to the next.
 
-        Sides are at least 64 pixels. What is missing to a multiple of 8 is padded with the edge and cut off again.
+        Sides are at least `SMALLEST_SIDE`. What is missing to a multiple of 8 is padded with the edge and cut off.
         """
         height, width = frames.shape[2:]
-        assert min(height, width) >= _SMALLEST_SIDE, f"{width} x {height} pixels are too few for RAFT"
+        assert min(height, width) >= SMALLEST_SIDE, f"{width} x {height} pixels are too few for RAFT"
         below, right = -height % _SCALE, -width % _SCALE
         top, left = below // 2, right // 2
         padded = F.pad(frames, (left, right - left, top, below - top), mode="replicate")
@@ -115,6 +116,12 @@ class RAFT(nn.Module):
         around = F.unfold(_SCALE * flow, 3, padding=1).reshape(count, 2, 9, 1, 1, height, width)
         fine = (shares.softmax(2) * around).sum(2)  # (N, 2, 8, 8, H, W)
         return fine.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+
+
+def correlation_bytes(height: int, width: int) -> int:
+    """Memory of all levels for one pair of frames of this size; nothing else grows with its square."""
+    places = -(-height // _SCALE) * -(-width // _SCALE)
+    return 4 * places**2 * 4 // 3
 
 
 def correlation_levels(first: Tensor, second: Tensor) -> list[Tensor]:
@@ -175,7 +182,9 @@ class Encoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """As the class says."""
         x = self.norm1(self.conv1(pictures)).relu()
-        return self.conv2(self.layer3(self.layer2(self.layer1(x))))
+        for number in (1, 2, 3):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.conv2(x)
 
 
 class Residual(nn.Module):
@@ -239,8 +248,9 @@ class Motion(nn.Module):
     def __init__(self, size: _Size) -> None:
         super().__init__()
         seen = _NUM_LEVELS * (2 * size.radius + 1) ** 2
-        self.convc1 = nn.Conv2d(seen, size.correlation_dims[0], 1)
-        self.convc2 = nn.Conv2d(*size.correlation_dims, 3, padding=1) if len(size.correlation_dims) > 1 else None
+        first, *second = size.correlation_dims
+        self.convc1 = nn.Conv2d(seen, first, 1)
+        self.convc2 = nn.Conv2d(first, second[0], 3, padding=1) if second else None
         self.convf1 = nn.Conv2d(2, size.flow_dims[0], 7, padding=3)
         self.convf2 = nn.Conv2d(*size.flow_dims, 3, padding=1)
         self.conv = nn.Conv2d(size.correlation_dims[-1] + size.flow_dims[-1], size.motion_dim, 3, padding=1)
