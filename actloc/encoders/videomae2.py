@@ -40,7 +40,7 @@ SIZES = {
     "small": _Size(384, 12, 6, 16, 1536, PublishedFile("vit_s_k710_dl_from_giant.pth", _ZOO, "22 million weights")),
     "base": _Size(768, 12, 12, 16, 3072, PublishedFile("vit_b_k710_dl_from_giant.pth", _ZOO, "87 million weights")),
     # The names and shapes of large and huge were never compared with official ones; those of the others are.
-    "large": _Size(1024, 24, 16, 16, 4096, PublishedFile("videomae2_large.pth", _UNNAMED, "304 million weights")),
+    "large": _Size(1024, 24, 16, 16, 4096, PublishedFile("videomae2_large.pth", _UNNAMED, "305 million weights")),
     "huge": _Size(1280, 32, 16, 16, 5120, PublishedFile("videomae2_huge.pth", _UNNAMED, "633 million weights")),
     "giant": _Size(
         1408, 40, 16, 14, 6144, PublishedFile("vit_g_hyrbid_pt_1200e_k710_ft.pth", _ZOO, "1,013 million weights")
