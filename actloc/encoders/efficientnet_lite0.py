@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
-from actloc.layers.same_padding import pad_same
+from actloc.layers.same import pad_same
 
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's

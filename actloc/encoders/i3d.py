@@ -23,7 +23,7 @@ from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.raft import RAFT
-from actloc.layers.same_padding import pad_same
+from actloc.layers.same import SameMaxPool3d, pad_same
 from actloc.published_weights import PublishedFile
 from actloc.video.frame_steps import Crop, FrameStep, OpticalFlow, Resize
 
@@ -172,7 +172,9 @@ class I3D(ClipEncoder):
     def logits(self, features: Tensor) -> Tensor:
         """Kinetics class scores (S, K) of features (S, C, v): the sum of both streams'."""
         parts = features.mean(2).chunk(len(self.streams), 1)
-        scores = [stream.logits(part) for stream, part in zip(self.streams.values(), parts, strict=True)]
+        scores = [
+            stream.get_submodule("logits")(part) for stream, part in zip(self.streams.values(), parts, strict=True)
+        ]
         return torch.stack(scores).sum(0)
 
 
@@ -193,16 +195,16 @@ class InceptionI3D(nn.Module):
         super().__init__()
         self.logits = Classifier(num_classes)
         self.add_module("Conv3d_1a_7x7", Unit(in_channels, 64, 7, stride=2))
-        self.add_module("MaxPool3d_2a_3x3", SameMaxPool((1, 3, 3), (1, 2, 2)))
+        self.add_module("MaxPool3d_2a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
         self.add_module("Conv3d_2b_1x1", Unit(64, 64, 1))
         self.add_module("Conv3d_2c_3x3", Unit(64, 192, 3))
-        self.add_module("MaxPool3d_3a_3x3", SameMaxPool((1, 3, 3), (1, 2, 2)))
+        self.add_module("MaxPool3d_3a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
         width = 192
         for name, branches in _MIXED.items():
             if name == "4b":
-                self.add_module("MaxPool3d_4a_3x3", SameMaxPool((3, 3, 3), (2, 2, 2)))
+                self.add_module("MaxPool3d_4a_3x3", SameMaxPool3d((3, 3, 3), (2, 2, 2)))
             if name == "5b":
-                self.add_module("MaxPool3d_5a_2x2", SameMaxPool((2, 2, 2), (2, 2, 2)))
+                self.add_module("MaxPool3d_5a_2x2", SameMaxPool3d((2, 2, 2), (2, 2, 2)))
             self.add_module(f"Mixed_{name}", Mixed(width, *branches))
             b0, _, b1b, _, b2b, b3b = branches
             width = b0 + b1b + b2b + b3b
@@ -241,12 +243,13 @@ class Mixed(nn.Module):
         self.b1b = Unit(b1a, b1b, 3)
         self.b2a = Unit(width, b2a, 1)
         self.b2b = Unit(b2a, b2b, 3)
+        self.b3a = SameMaxPool3d((3, 3, 3), (1, 1, 1))
         self.b3b = Unit(width, b3b, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, width, F, H, W) to (S, b0 + b1b + b2b + b3b, F, H, W)."""
-        pooled = F.max_pool3d(x, 3, stride=1, padding=1)
-        return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], 1)
+        ways = self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))
+        return torch.cat(ways, 1)
 
 
 class Unit(nn.Module):
@@ -263,18 +266,6 @@ class Unit(nn.Module):
         if self.conv3d.stride[0] > 1:
             x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
-
-
-class SameMaxPool(nn.Module):
-    """Maximum with SAME padding; zeros, since what comes in is not negative."""
-
-    def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(S, C, F, H, W) to (S, C, F / stride, H / stride, W / stride), rounded up."""
-        return F.max_pool3d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
 _MEND = "Give the file of this stream; encoder.num_classes is the first number of the classifier's shape."

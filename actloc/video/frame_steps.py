@@ -146,7 +146,7 @@ class OpticalFlow(FrameStep):
                 yield self.apply(frame), count - 1
             before = frame
 
-    def with_flow(self, frame: Frame, flow: NDArray[np.float32]) -> Frame:
+    def with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
         """The frame (H, W, c + 2) with its flow (H, W, 2) in pixels as codes behind it."""
         bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND).astype(np.float64)  # in which halves are exact
         coded = 255 * (bounded + _FLOW_BOUND) / (2 * _FLOW_BOUND)
@@ -154,17 +154,17 @@ class OpticalFlow(FrameStep):
         return np.concatenate([frame, code], axis=2)
 
 
-def _tvl1() -> Callable[[Frame, Frame], NDArray[np.float32]]:
+def _tvl1() -> Callable[[Frame, Frame], NDArray[Any]]:
     """OpenCV's estimator with its own settings: the flow (H, W, 2) from one RGB frame to another."""
     import cv2
 
     cv2.setNumThreads(1)  # the machine's cores belong to other decoders and the network
-    estimator = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]  # OpenCV's own types lack it
+    estimator = cv2.optflow.DualTVL1OpticalFlow.create()
 
-    def estimate(first: Frame, second: Frame) -> NDArray[np.float32]:
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-        flow: NDArray[np.float32] = estimator.calc(*grey, None)
-        return flow
+    def estimate(first: Frame, second: Frame) -> NDArray[Any]:
+        grey, next_grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second))
+        flow = np.zeros((*grey.shape, 2), np.float32)  # where the result goes; the estimator does not start from it
+        return estimator.calc(grey, next_grey, flow)
 
     return estimate
 
