@@ -10,6 +10,8 @@ from actloc import learned_flow
 from actloc.encoders.i3d import I3D, Config
 from actloc.errors import UserError
 from actloc.layers.raft import RAFT
+from actloc.sources.stored import Config as Stored
+from actloc.tasks.extraction import recipe
 from actloc.video.frame_steps import OpticalFlow
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 256, 300, 3), dtype=np.uint8)
@@ -62,4 +64,9 @@ def test_rafts_weights_belong_to_the_recipe(tmp_path: Path, monkeypatch: pytest.
         torch.save(RAFT(is_small=True).state_dict(), "data/weights/raft-sintel.pth")
         digests.add(config.build().weights_sha256)
     assert len(digests) == 2
-    assert config.model_dump()["flow"] == "raft"
+
+
+def test_the_recipe_says_whose_flow_it_is_and_not_where_files_lie(encoder: I3D) -> None:
+    made = recipe(encoder, Stored(path=Path("unused"), fps=25.0, clip_frames=16, stride_frames=4))
+    assert made["encoder"]["flow"] == "raft"
+    assert not [name for name in made["encoder"] if name.endswith("weights")]
