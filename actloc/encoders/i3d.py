@@ -79,8 +79,8 @@ class Config(PublishedConfig):
     (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
     smaller, centre; viashin: as deepmind, flow in 8 bits."""
     flow: Literal["tvl1", "raft"] = "tvl1"
-    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about 2 seconds a frame; or RAFT, a network
-    (1.3 seconds a frame on one core, quick on a GPU), for other features than the published ones."""
+    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
+    the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
     weights: OptionalInputFile = None
     """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
     flow_weights: OptionalInputFile = None
@@ -272,12 +272,13 @@ _MEND = "Give the file of this stream; encoder.num_classes is the first number o
 
 
 def _file(given: Path | None, stream: Stream) -> Path:
-    if given is not None and ".ckpt" in given.name:  # a prefix of several files, or one of them
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
+    if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
         raise UserError(
             f"{given} is a checkpoint of TensorFlow, which only TensorFlow reads.",
             "Expected PyTorch weights, or an .npz of the variables under TensorFlow's names.",
             "Once, where TensorFlow is installed:\n"
-            f'    ckpt = tensorflow.train.load_checkpoint("{given}")\n'
+            f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
     return published_weights.locate(given, _PUBLISHED[stream], _SETTINGS[stream])

@@ -73,17 +73,15 @@ def test_features_class_scores_and_every_probe_are_the_recorded_ones(two_streams
 
 def test_two_streams_stand_side_by_side_and_their_scores_are_summed(two_streams: I3D, files: Path) -> None:
     clips = torch.randint(0, 256, (1, 8, 64, 64, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    alone = [
-        Config(stream=stream, weights=files / "rgb_imagenet.pt", flow_weights=files / "flow_imagenet.pt").build()
-        for stream in ("rgb", "flow")
-    ]
+    weights = {"weights": files / "rgb_imagenet.pt", "flow_weights": files / "flow_imagenet.pt"}
+    only_rgb, only_flow = (Config(stream=stream, **weights).build() for stream in ("rgb", "flow"))
     with torch.inference_mode():
-        together = two_streams.encode(clips)
-        rgb, flow = alone[0].encode(clips[..., :3]), alone[1].encode(clips)
+        together, rgb, flow = two_streams.encode(clips), only_rgb.encode(clips[..., :3]), only_flow.encode(clips)
+        behind = clips[..., 3:].permute(0, 4, 1, 2, 3) * (2 / 255) - 1
+        assert torch.equal(flow[..., 0], only_flow.streams["flow"](behind))
         assert torch.equal(together, torch.cat([rgb, flow], 1))
-        expected = alone[0].logits(rgb) + alone[1].logits(flow)
-        torch.testing.assert_close(two_streams.logits(together), expected)
-    assert (two_streams.channels, alone[0].channels) == (2048, 1024)
+        torch.testing.assert_close(two_streams.logits(together), only_rgb.logits(rgb) + only_flow.logits(flow))
+    assert (two_streams.channels, only_rgb.channels, only_flow.channels) == (2048, 1024, 1024)
 
 
 def test_longer_clips_are_averaged_over_windows_as_class_scores_are(two_streams: I3D) -> None:
@@ -188,7 +186,7 @@ def test_another_streams_file_is_refused_with_all_that_does_not_fit(
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001"])
 def test_a_tensorflow_checkpoint_is_refused_with_the_two_lines_that_convert_it(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"(?s)tensorflow\.train\.load_checkpoint.*numpy\.savez\(\"flow\.npz\""):
+    with pytest.raises(UserError, match=r"(?s)load_checkpoint\(\".*/model\.ckpt\"\).*numpy\.savez\(\"flow\.npz\""):
         Config(stream="flow", flow_weights=tmp_path / name).build()
 
 
@@ -210,7 +208,7 @@ def test_a_recipe_names_weights_by_their_digests_alone(two_streams: I3D) -> None
     assert two_streams.weights_sha256 is not None
     assert two_streams.weights_sha256 in text
     swapped = Config.model_fields.keys() - json.loads(text)["encoder"].keys()
-    assert swapped == {"weights", "flow_weights"}
+    assert swapped == {"weights", "flow_weights", "raft_weights"}
 
 
 # Frames
