@@ -53,7 +53,7 @@ def test_frames_are_squashed_to_224_and_not_normalised() -> None:
     video = np.random.RandomState(130).randint(0, 256, (3, 180, 320, 3), dtype=np.uint8)
     (step,) = Config().frame_steps()
     found = np.stack([step.apply(frame) for frame in video]).transpose(3, 0, 1, 2) / 255
-    with np.load(FEATURES / "preprocess.npz") as arrays:
+    with np.load(FEATURES / "videomae_preprocess.npz") as arrays:
         case = {name: arrays[f"videomaev2_tal/180x320/{name}"] for name in ("shape", "sub5", "mean_std")}
     assert found.shape == tuple(case["shape"])
     assert np.abs(found[..., ::5, ::5] - case["sub5"]).max() < 1e-5
