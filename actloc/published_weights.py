@@ -31,15 +31,15 @@ class PublishedFile:
     """About how large it is, such as `256 MB`."""
 
 
-def locate(given: Path | None, published: PublishedFile) -> Path:
-    """The user's file, or the published one in `data/weights`; raises UserError that says how to get it."""
+def locate(given: Path | None, published: PublishedFile, setting: str = "encoder.weights") -> Path:
+    """The file that `setting` gave, or the published one in `data/weights`; raises UserError with how to get it."""
     path = given or FOLDER / published.name
     if path.is_file():
         return path
     raise UserError(
         f"The encoder's weights are not there: no file {path}.",
         f"Expected {published.name} ({published.size}), published at {published.where}.",
-        f"Put it into {FOLDER}/, or name your copy: encoder.weights=FILE",
+        f"Put it into {FOLDER}/, or name your copy: {setting}=FILE",
     )
 
 

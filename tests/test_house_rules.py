@@ -11,7 +11,7 @@ FLOORS = [
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
     {"structures", "annotations", "raw_forms"},
     {"layers", "ops", "video", "weights", "caffe2_weights", "store", "feature_files"},
-    {"detectors", "encoders", "datasets", "published_weights"},
+    {"detectors", "encoders", "datasets", "published_weights", "learned_flow"},
     {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
     {"tasks"},
     {"commands"},

