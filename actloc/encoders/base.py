@@ -28,6 +28,10 @@ class EncoderConfig(Part):
     def build(self) -> "ClipEncoder":
         """The encoder with its weights, in evaluation mode."""
 
+    def network(self) -> "ClipEncoder":
+        """The encoder with freshly drawn weights; what `build` gives where there are none to load."""
+        return self.build()
+
     @classmethod
     @abstractmethod
     def small(cls) -> "EncoderConfig":
@@ -39,6 +43,10 @@ class PublishedConfig(EncoderConfig):
 
     weights: OptionalInputFile = None
     """The weights' file; none looks for the published one by its own name in data/weights."""
+
+    @abstractmethod
+    def network(self) -> "ClipEncoder":
+        """The encoder with freshly drawn weights, before `build` loads the published ones."""
 
 
 class ResizedFrames(EncoderConfig):

@@ -45,9 +45,13 @@ class Config(ResizedFrames):
 
     def build(self) -> "EfficientNetLite0":
         """The encoder with its ImageNet weights."""
-        network = EfficientNetLite0(self)
+        network = self.network()
         network.load_official(_weights_file())
         return network.eval()
+
+    def network(self) -> "EfficientNetLite0":
+        """The encoder with freshly drawn weights."""
+        return EfficientNetLite0(self)
 
     @classmethod
     def small(cls) -> "Config":
