@@ -1,21 +1,14 @@
 """The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when asked for."""
 
-import errno
-import importlib
 import io
-import os
-import signal
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actloc import __version__, console
-from actloc.errors import ActlocError, Stopped, VideoError
+from actloc.running import finish, run_on
 
 app = typer.Typer(
     name="actloc",
@@ -26,13 +19,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="First steps: scripts/demo, or: actloc ls",
 )
-
-_ENVIRONMENT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM),
-}
-
-_WRONG_PATHS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 ConfigArgument = Annotated[str, typer.Argument(help="A settings file, or the name of one that `actloc ls` shows.")]
 ConfigOrRunArgument = Annotated[str, typer.Argument(help="A settings file, its name, or a run folder below ckpt/.")]
@@ -53,82 +39,6 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still shows every name
     app()
-
-
-def _run(
-    command: str,
-    config: str,
-    overrides: list[str] | None,
-    *,
-    check_inputs: bool = False,
-    as_json: bool = False,
-    **arguments: object,
-) -> None:
-    """Runs `actloc/commands/<command>.py` on an experiment; the settings are checked before torch is imported."""
-
-    def work() -> int:
-        from actloc.experiment import load
-
-        experiment = load(config, overrides, check_inputs=check_inputs)
-        return int(importlib.import_module(f"actloc.commands.{command}").run(experiment, **arguments))
-
-    _finish(work, as_json)
-
-
-def _finish(work: Callable[[], int], as_json: bool = False) -> None:
-    """Runs a command and turns what it meets into the exit status that reliability section 2 promises."""
-    if as_json:
-        console.use_json_lines()
-    status = _status_of(work)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        os._exit(status)  # gloo's threads can abort a process that is taken down in order, when all is written
-    raise typer.Exit(status)
-
-
-def _status_of(work: Callable[[], int]) -> int:
-    try:
-        return work()
-    except ActlocError as error:
-        return _fail(str(error), error.status)
-    except (Stopped, KeyboardInterrupt) as stopped:
-        number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
-        console.say(f"Stopped by {signal.Signals(number).name}; the same command goes on from what is written.")
-        return 128 + number
-    except VideoError as error:
-        return _fail(str(error), 2)
-    except Exception as error:
-        return _status_of_system(error)
-
-
-def _status_of_system(error: Exception) -> int:
-    """What the operating system refused, or a bug of ours."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EPIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `actloc ls | head -1` has seen enough
-        return 0
-    if number in _WRONG_PATHS:
-        return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
-    if number in _ENVIRONMENT or isinstance(error, MemoryError):
-        told = str(error) or "Out of memory"
-        return _fail(f"{told}.\n  Free space or memory, or mend the permission, then run the same command again.", 4)
-    return _bug()
-
-
-def _fail(message: str, status: int) -> int:
-    console.say(message, style="red")
-    console.emit("error", message=message, status=status)
-    return status
-
-
-def _bug() -> int:
-    """Status 1: one line for the user, the traceback in a file."""
-    descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
-    with os.fdopen(descriptor, "w") as stream:
-        traceback.print_exc(file=stream)
-    last_line = traceback.format_exc().strip().rpartition("\n")[2]
-    return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with {name}", 1)
 
 
 def _version(wanted: bool) -> None:
@@ -157,7 +67,7 @@ def prepare(
 ) -> None:
     """Read the dataset's own form, check it, and write annotations and videos for the steps after."""
 
-    _run("prepare", config, overrides, check_inputs=True, as_json=json, overwrite=overwrite)
+    run_on("prepare", config, overrides, check_inputs=True, as_json=json, overwrite=overwrite)
 
 
 @app.command(
@@ -171,7 +81,7 @@ def extract_features(
 ) -> None:
     """Turn videos into features: one HDF5 file per video. Run it again to go on where it stopped."""
 
-    _run("extract_features", config, overrides, as_json=json, overwrite=overwrite)
+    run_on("extract_features", config, overrides, as_json=json, overwrite=overwrite)
 
 
 @app.command(
@@ -194,7 +104,7 @@ def train(
     On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; the batch is shared between them.
     """
 
-    _run("train", config, overrides, as_json=json, resume=resume, overwrite=overwrite)
+    run_on("train", config, overrides, as_json=json, resume=resume, overwrite=overwrite)
 
 
 @app.command(
@@ -217,7 +127,7 @@ def evaluate(
 ) -> None:
     """Score a run, evaluation.weights_file=epoch_035.pth.tar, or a file of predictions: metrics and predictions."""
 
-    _run("evaluate", config, overrides, as_json=json, predictions=predictions)
+    run_on("evaluate", config, overrides, as_json=json, predictions=predictions)
 
 
 @app.command(
@@ -242,7 +152,7 @@ def report(
 
         return command.run([run_folder(name) for name in runs], output=output)
 
-    _finish(work, json)
+    finish(work, json)
 
 
 @app.command(
@@ -264,7 +174,7 @@ def predict(
 ) -> None:
     """Find actions in new videos with a trained run."""
 
-    _run("predict", run, settings, as_json=json, videos=videos, output=output)
+    run_on("predict", run, settings, as_json=json, videos=videos, output=output)
 
 
 @app.command(
@@ -289,7 +199,7 @@ def convert(
 
         return command.run(source, target, config, overrides)
 
-    _finish(work, json)
+    finish(work, json)
 
 
 @app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))
@@ -306,7 +216,7 @@ def list_(
 
         return command.run(what)
 
-    _finish(work, json)
+    finish(work, json)
 
 
 @app.command(
@@ -318,7 +228,7 @@ def list_(
 def show(config: ConfigOrRunArgument, overrides: Overrides = None) -> None:
     """Print the complete settings of an experiment, each with its meaning."""
 
-    _run("show", config, overrides)
+    run_on("show", config, overrides)
 
 
 @app.command(
@@ -337,4 +247,46 @@ def verify(
 
         return command.run(path)
 
-    _finish(work, json)
+    finish(work, json)
+
+
+@app.command(
+    epilog=_examples(
+        "actloc compare data/spliced_sample/efficientnet_lite0 data/other/efficientnet_lite0",
+        "actloc compare data/ours data/published --output dimensions.csv",
+    )
+)
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
+    second: Annotated[Path, typer.Argument(metavar="STORE", help="Another one, with features of the same videos.")],
+    most_shift_s: Annotated[
+        float, typer.Option("--shift", min=0, help="Seconds by which features are moved against each other, at most.")
+    ] = 2.0,
+    output: Annotated[Path | None, typer.Option(help="A CSV for the correlation of every dimension.")] = None,
+    json: Json = False,
+) -> None:
+    """Tell two feature stores apart: settings, correlation per dimension, best shift in time."""
+
+    def work() -> int:
+        from actloc.commands import compare as command
+
+        return command.run(first, second, most_shift_s=most_shift_s, output=output)
+
+    finish(work, json)
+
+
+@app.command(epilog=_examples("actloc export data/spliced_sample/efficientnet_lite0 features.h5"))
+def export(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The HDF5 file to make.")],
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Pack a feature store into one HDF5 file."""
+
+    def work() -> int:
+        from actloc.commands import export as command
+
+        return command.run(store, target, overwrite=overwrite)
+
+    finish(work, json)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from actloc import config, console, parts, settings_file
+from actloc import config, console, parts, recipes, settings_file
 from actloc.errors import UserError
 from actloc.settings_file import KeyPath, SettingProblem, SettingsDocument, dotted
 
@@ -40,6 +40,7 @@ _SECTIONS: dict[str, type[config.Section]] = {
 }
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
 _OPTIONAL = {"encoder"}
+_USUAL = {"detector": "actionformer"}  # files that only make features need not name one
 SHAPES_TRAINING = (
     *("dataset.training_subset", "dataset.class_agnostic", "preparation", "features", "encoder", "detector"),
     *("optimizer", "schedule", "average", "training", "run.seed"),
@@ -105,6 +106,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     """
     file = find(name)
     document = settings_file.read(file, overrides or [])
+    recipes.apply(document)
     run = document.data["run"] = document.data.get("run") or {}
     if isinstance(run, dict):
         if is_run(file.parent):
@@ -151,10 +153,10 @@ def find(name: str) -> Path:
         return path
     if is_run(path):
         return path / "config.yaml"
-    for known in configs():
+    for known in [*configs(), *recipes.available()]:
         if name in (known.stem, known.name):
             return known
-    names = [known.stem for known in configs()] + [str(run) for run in runs()]
+    names = [known.stem for known in [*configs(), *recipes.available()]] + [str(run) for run in runs()]
     raise UserError(
         f"{name} is neither a settings file, a run folder nor the name of a config{console.nearest(name, names)}",
         "Expected the path of a YAML file, a folder below ckpt/, or a name that `actloc ls` shows.",
@@ -192,6 +194,8 @@ def _sections(document: SettingsDocument, problems: list[SettingProblem]) -> dic
 def _part_blocks(document: SettingsDocument, problems: list[SettingProblem]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, kind in _PARTS.items():
+        if key in _USUAL and document.data.get(key) is None:
+            document.data[key] = {"name": _USUAL[key]}
         block = document.data.get(key)
         values[key] = None
         if block is None and key in _OPTIONAL:

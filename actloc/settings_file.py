@@ -15,7 +15,7 @@ from actloc.errors import UserError
 
 KeyPath = tuple[str | int, ...]
 _MOST_NODES = 10_000  # stops aliases that unfold for ever
-_COMMAND_LINE = "command line"
+COMMAND_LINE = "command line"
 
 
 class _Loader(yaml.SafeLoader):
@@ -177,20 +177,20 @@ def _override(document: SettingsDocument, override: str) -> None:
     path: KeyPath = tuple(key.split("."))
     if not equals or not all(path):
         what = f"found {override!r}, expected key.key=value"
-        document.problems.append(SettingProblem(_COMMAND_LINE, what))
+        document.problems.append(SettingProblem(COMMAND_LINE, what))
         return
-    name = f"{_COMMAND_LINE}, {key}"
+    name = f"{COMMAND_LINE}, {key}"
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
     section = document.data
     for part in path[:-1]:
         inner = section.setdefault(str(part), {})
         if not isinstance(inner, dict):
-            document.problems.append(SettingProblem(_COMMAND_LINE, f"{key}: {part} is not a section"))
+            document.problems.append(SettingProblem(COMMAND_LINE, f"{key}: {part} is not a section"))
             return
         section = inner
-    builder = _Builder(SettingsDocument(Path(_COMMAND_LINE), problems=document.problems))
+    builder = _Builder(SettingsDocument(Path(COMMAND_LINE), problems=document.problems))
     section[str(path[-1])] = builder.value(node, path)
     for known in [known for known in document.lines if known[: len(path)] == path]:
         del document.lines[known]
-    document.lines[path] = _COMMAND_LINE
+    document.lines[path] = COMMAND_LINE

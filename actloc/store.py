@@ -90,12 +90,7 @@ class FeatureStore:
         found = self.recipe()
         if found is None or found == recipe:
             return
-        here, asked = _flat(found), _flat(recipe)
-        lines = [
-            f"{key}: {here.get(key, 'absent')} in the store, {asked.get(key, 'absent')} in the settings"
-            for key in sorted({*here, *asked})
-            if here.get(key) != asked.get(key)
-        ]
+        lines = differences(found, recipe, "the store", "the settings")
         raise UserError(
             "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
             "One store holds features of one recipe.",
@@ -292,6 +287,16 @@ def _own_dataset(file: h5py.File) -> h5py.Dataset:
 
 def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold
     return value.item() if isinstance(value, np.generic) else value
+
+
+def differences(first: dict[str, Any], second: dict[str, Any], name: str, other_name: str) -> list[str]:
+    """`key: value in NAME, value in OTHER` for each setting in which two recipes differ."""
+    a, b = _flat(first), _flat(second)
+    return [
+        f"{key}: {a.get(key, 'absent')} in {name}, {b.get(key, 'absent')} in {other_name}"
+        for key in sorted({*a, *b})
+        if a.get(key) != b.get(key)
+    ]
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -58,9 +58,7 @@ def official_content(checkpoint: OfficialCheckpoint) -> bytes:
     return stream.getvalue()
 
 
-_DETECTOR_MEND = (
-    "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes."
-)
+_DETECTOR_MEND = "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes."
 
 
 def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend: str = _DETECTOR_MEND) -> None:

@@ -11,11 +11,11 @@ FLOORS = [
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
     {"structures", "annotations", "raw_forms"},
     {"layers", "ops", "video", "weights", "store", "feature_files"},
-    {"detectors", "encoders", "datasets"},
-    {"sources", "training", "evaluation", "reports", "experiment"},
+    {"detectors", "encoders", "datasets", "published_weights"},
+    {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
     {"tasks"},
     {"commands"},
-    {"cli", "__main__"},
+    {"cli", "running", "__main__"},
 ]
 PARTS = ("detectors", "encoders", "datasets", "sources")
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from actloc.video.frame_steps import Crop, FrameStep, Resize
+
 FPS, SECONDS, WIDTH, HEIGHT = 30, 2, 96, 64
 FRAMES = FPS * SECONDS
 _MOVING = ["-f", "lavfi", "-i", f"testsrc2=s={WIDTH}x{HEIGHT}:r={FPS}:d={SECONDS}"]
@@ -19,6 +21,12 @@ def ffmpeg(*arguments: str | Path) -> None:
     """Runs ffmpeg; its complaints fail the test."""
     command = [get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True)
+
+
+def resized(short_side: int, crop: int | None = None) -> tuple[FrameStep, ...]:
+    """The steps of an encoder that lets FFmpeg resize."""
+    resize = Resize("swscale_bicubic", short_side=short_side)
+    return (resize,) if crop is None else (resize, Crop(crop))
 
 
 class Clips:

@@ -8,10 +8,11 @@ from typing import Any
 
 from actloc import console, files
 from actloc.annotations import AnnotatedVideo
+from actloc.commands import prepare
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, load
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureStore
@@ -29,6 +30,8 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
             "Expected an `encoder:` block, to turn videos into features.",
             "See the encoders there are: actloc ls encoders",
         )
+    if not experiment.dataset.annotations_file.exists():
+        prepare.run(load(str(experiment.file), list(experiment.overrides), check_inputs=True))
     videos = read_annotations(experiment).videos
     store = FeatureStore(experiment.features.path)
     encoder = experiment.encoder.build()

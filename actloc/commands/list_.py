@@ -1,17 +1,17 @@
-"""`actloc ls`: configs, parts and runs, one line each; never imports torch."""
+"""`actloc ls`: configs, recipes, parts and runs, one line each; never imports torch."""
 
 from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, experiment, parts
+from actloc import console, experiment, parts, recipes
 from actloc.errors import UserError
 from actloc.reports.results import read_results
 
 
 def run(what: str | None) -> int:
     """Prints one kind, or all of them."""
-    kinds = ("configs", *parts.KINDS, "runs")
+    kinds = ("configs", "recipes", *parts.KINDS, "runs")
     if what is not None and what not in kinds:
         raise UserError(
             f"{what!r} is nothing that can be listed{console.nearest(what, kinds)}",
@@ -32,6 +32,8 @@ def run(what: str | None) -> int:
 def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "configs":
         return [(path.stem, _first_comment(path)) for path in experiment.configs()]
+    if kind == "recipes":
+        return [(path.stem, _first_comment(path)) for path in recipes.available()]
     if kind == "runs":
         return [(str(folder), _score(folder)) for folder in experiment.runs()]
     return list(parts.available(kind).items())

@@ -3,9 +3,7 @@
 import csv
 import hashlib
 import io
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,14 +13,10 @@ from actloc import console
 from actloc.annotations import Action, AnnotatedVideo, Annotations, Problem
 from actloc.config import InputFile, InputFolder
 from actloc.datasets.base import DatasetConfig
-from actloc.errors import UserError, VideoError
+from actloc.errors import UserError
 from actloc.files import is_unsafe_id
-from actloc.video.reader import probe
+from actloc.video.folder import VIDEO_SUFFIXES, videos_by_id, with_all_facts
 
-_VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
-    | {".3gp"}
-)
 _COLUMNS = {
     "video": ("video", "video_id", "id", "file", "filename", "name"),
     "start": ("start", "start_s", "start_time", "begin", "t_start", "t-start"),
@@ -32,7 +26,6 @@ _COLUMNS = {
 }
 _EVERY_FIFTH = 5
 _TOO_MANY = "too many cells"  # such as those of an unquoted comma; no column of a CSV has this name
-_PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 class Config(DatasetConfig):
@@ -46,7 +39,7 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video in the folder and every video the file names."""
-        found = _videos_by_id(self.videos, self.annotations)
+        found = videos_by_id(self.videos, besides=self.annotations)
         subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
             named = {
@@ -58,7 +51,7 @@ class Config(DatasetConfig):
         else:
             named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
         videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
-        videos = _with_all_facts(videos)
+        videos = with_all_facts(videos)
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         result = Annotations(tuple(classes), videos)
@@ -71,67 +64,6 @@ class Config(DatasetConfig):
     def small(cls, folder: Path) -> "Config":
         """A folder that the contract test fills."""
         return cls(folder=folder / "prepared", videos=folder / "videos", annotations=folder / "labels.csv")
-
-
-def _videos_by_id(folder: Path, annotations: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    others: list[str] = []
-    for path in sorted(path for path in folder.iterdir() if path.resolve() != annotations.resolve()):
-        if path.suffix.lower() not in _VIDEO_SUFFIXES or path.name.startswith("."):
-            others.append(path.name)
-            continue
-        if not _is_text(path.name):
-            raise UserError(
-                f"{path.name!r} in {folder} is not a name in UTF-8.",
-                "Expected file names that can be written into an annotation file.",
-                "Rename it.",
-            )
-        if path.stem in found:
-            raise UserError(
-                f"{found[path.stem]} and {path} would both have the id {path.stem!r}.",
-                "Expected one video per file name without its suffix.",
-                "Rename one of them, also in the annotations.",
-            )
-        found[path.stem] = path
-    if not found:
-        raise UserError(
-            f"{folder} holds no video.",
-            f"Expected files ending in {', '.join(sorted(_VIDEO_SUFFIXES))}.",
-            "Set dataset.videos to the folder that holds them.",
-        )
-    if others:
-        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {', '.join(others[:10])}")
-    return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with what their headers say; each header is read in a process of its own."""
-    with console.progress("looking at videos", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
-        result = {}
-        for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
-            result[video.id] = video
-            bar(1)
-    return result
-
-
-def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Duration and rate from the file's header; a video that cannot be read keeps none and is named."""
-    if video.file is None:
-        return video
-    try:
-        facts = probe(video.file)
-    except VideoError as error:
-        console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
-        return video
-    return replace(video, duration_s=round(facts.duration_s, 6), fps=facts.fps)
 
 
 def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: str) -> dict[str, AnnotatedVideo]:
@@ -209,7 +141,7 @@ def _video_id(text: str, found: dict[str, Path]) -> str:
     if text in found:
         return text
     name = Path(text)
-    return text.removesuffix(name.suffix) if name.suffix.lower() in _VIDEO_SUFFIXES else text
+    return text.removesuffix(name.suffix) if name.suffix.lower() in VIDEO_SUFFIXES else text
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:

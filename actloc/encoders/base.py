@@ -50,7 +50,7 @@ class PublishedConfig(EncoderConfig):
 
 
 class ResizedFrames(EncoderConfig):
-    """Settings of encoders that take frames of any size, resized by FFmpeg: quick, and like no published feature set."""
+    """Settings of encoders that take frames of any size, resized by FFmpeg: quick, and no published recipe."""
 
     short_side: PositiveInt
     """Pixels of the short side after resizing; the long side follows, to the nearest even number."""
@@ -104,9 +104,9 @@ class ClipEncoder(nn.Module):
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
 
-        Clips are what the steps of `config.frame_steps()` make of frames: uint8 or float32 between 0 and 255, RGB first.
-        Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to rounding, unless
-        `mixes_clips`. Gradients flow unless the caller switches them off.
+        Clips are what the steps of `config.frame_steps()` make of frames: uint8, or float32 between 0 and 255, RGB
+        first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to rounding,
+        unless `mixes_clips`. Gradients flow unless the caller switches them off.
         """
 
     def frame_vectors(self, frames: Tensor) -> Tensor:

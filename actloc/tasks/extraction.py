@@ -98,21 +98,22 @@ def encode_videos(
                 except VideoError as error:
                     yield video_id, error
                 continue
-            video = active.popleft()
+            video = active[0]
             try:
                 items = list(itertools.islice(video.items, network.batch_size))
             except VideoError as error:
-                network.forget(video)
+                network.forget(active.popleft())
                 yield video.video_id, error
                 continue
             network.add(video, items)
             # the next batch begins with another video's, while this one's frames are decoded
-            (active if len(items) == network.batch_size else ended).append(video)
-            if not (ahead or active):
-                network.finish()
+            (active if len(items) == network.batch_size else ended).append(active.popleft())
             for done in [video for video in ended if not network.owes(video)]:
                 ended.remove(done)
                 yield done.video_id, _outcome(done)
+        network.finish()
+        for video in ended:
+            yield video.video_id, _outcome(video)
     finally:
         for video in (*active, *ended):
             video.close()
@@ -230,33 +231,36 @@ class BatchedNetwork:
         self._encoder = encoder
         clips = machine.clip_batch or (encoder.cpu_batch if encoder.device.type == "cpu" else _GPU_BATCH)
         self.batch_size = min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
-        self._waiting: list[tuple[VideoInProgress, NDArray[Any]]] = []
+        self._waiting: dict[tuple[int, ...], list[tuple[VideoInProgress, NDArray[Any]]]] = {}  # by shape
 
     def add(self, video: VideoInProgress, items: list[NDArray[Any]]) -> None:
         """Takes the video's next items and runs every batch that is full."""
-        self._waiting += [(video, item) for item in items]
-        while len(self._waiting) >= self.batch_size:
-            self._run()
+        for item in items:
+            alike = self._waiting.setdefault(item.shape, [])
+            alike.append((video, item))
+            if len(alike) == self.batch_size:
+                self._run(self._waiting.pop(item.shape))
 
     def finish(self) -> None:
         """Runs what is left."""
         while self._waiting:
-            self._run()
+            self._run(self._waiting.popitem()[1])
 
     def owes(self, video: VideoInProgress) -> bool:
         """Whether items of the video have not been run."""
-        return any(owner is video for owner, _ in self._waiting)
+        return any(owner is video for alike in self._waiting.values() for owner, _ in alike)
 
     def forget(self, video: VideoInProgress) -> None:
         """Throws away what waits of a video that failed."""
-        self._waiting = [(owner, item) for owner, item in self._waiting if owner is not video]
+        left = {shape: [pair for pair in alike if pair[0] is not video] for shape, alike in self._waiting.items()}
+        self._waiting = {shape: alike for shape, alike in left.items() if alike}
 
-    def _run(self) -> None:
-        taken, self._waiting = self._waiting[: self.batch_size], self._waiting[self.batch_size :]
-        batch = np.zeros((self.batch_size, *taken[0][1].shape), taken[0][1].dtype)
-        for place, (_, item) in enumerate(taken):
+    def _run(self, alike: list[tuple[VideoInProgress, NDArray[Any]]]) -> None:
+        first = alike[0][1]
+        batch = np.zeros((self.batch_size, *first.shape), first.dtype)
+        for place, (_, item) in enumerate(alike):
             batch[place] = item
-        for (video, _), vector in zip(taken, self._vectors(batch), strict=False):
+        for (video, _), vector in zip(alike, self._vectors(batch), strict=False):
             video.receive(vector)
 
     def _vectors(self, batch: NDArray[Any]) -> Features:

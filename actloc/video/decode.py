@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from actloc.errors import VideoError
 from actloc.video import frame_steps
 from actloc.video.base import LONGEST_S, MESSAGE
-from actloc.video.frame_steps import FrameStep, Resize, Shown
+from actloc.video.frame_steps import FrameStep, Resize
 from actloc.video.lifeline import die_with_parent
 from actloc.video.readers.base import Account, Picture
 

@@ -18,6 +18,10 @@ def _custom(folder: Path) -> None:
     (folder / "labels.csv").write_text("video,start,end,label,subset\nv0,0,1,run,train\nv1,0,1,run,test\n")
 
 
+def _video_folder(folder: Path) -> None:
+    make_video(folder / "videos" / "v0.mp4", [], 2.0)
+
+
 def _spliced_clips(folder: Path) -> None:
     for clip in ("background_a", "run", "jump"):
         make_video(folder / "clips" / f"{clip}.mp4", [("red", 0, 1)], 8.0)
@@ -112,6 +116,7 @@ def _hapt(folder: Path) -> None:
 
 RAW: dict[str, Callable[[Path], None]] = {
     "custom": _custom,
+    "video_folder": _video_folder,
     "spliced_clips": _spliced_clips,
     "thumos14": _thumos14,
     "activitynet13": _activitynet13,

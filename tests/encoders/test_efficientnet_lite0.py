@@ -10,6 +10,7 @@ from actloc.encoders import efficientnet_lite0
 from actloc.encoders.efficientnet_lite0 import Config, EfficientNetLite0, SameConv
 from actloc.errors import UserError
 from actloc.video.reader import read_frames
+from tests.videos import resized
 
 DOGS, BALLS, CUPS_AND_JUGS = range(151, 269), (429, 522, 574, 722, 805, 852, 890), (438, 463, 504, 550, 725, 899, 968)
 
@@ -21,11 +22,7 @@ def encoder() -> EfficientNetLite0:
 
 def class_scores(encoder: EfficientNetLite0, clip: str) -> Tensor:
     """Probabilities (1000,) averaged over a clip's frames."""
-    frames = list(
-        read_frames(
-            Path(f"data/sample/{clip}.mp4"), fps=1, steps=(Resize("swscale_bicubic", short_side=256), Crop(224))
-        )
-    )
+    frames = list(read_frames(Path(f"data/sample/{clip}.mp4"), fps=1, steps=resized(256, 224)))
     with torch.inference_mode():
         vectors = encoder.frame_vectors(torch.from_numpy(np.stack(frames)))
         return encoder.logits(vectors[:, :, None]).softmax(1).mean(0)

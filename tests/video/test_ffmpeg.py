@@ -16,8 +16,9 @@ from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import ffmpeg
 from actloc.video.base import find_ffmpeg
 from actloc.video.ffmpeg import Piece, extract_frames, reencode, splice
+from actloc.video.frame_steps import Crop
 from actloc.video.reader import probe, read_frames
-from tests.videos import FPS, FRAMES, SECONDS, Clips
+from tests.videos import FPS, FRAMES, SECONDS, Clips, resized
 from tests.videos import ffmpeg as run_ffmpeg
 
 
@@ -90,7 +91,7 @@ def test_extracted_frames_are_read_back(clips: Clips, tmp_path: Path) -> None:
     folder = tmp_path / "a %03d folder"
     assert extract_frames(clips["plain.mp4"], folder, fps=10, short_side=32) == 20
     assert [path.name for path in tmp_path.iterdir()] == ["a %03d folder"]
-    frames = read_frames(folder, fps=20, crop=32)
+    frames = read_frames(folder, fps=20, steps=(Crop(32),))
     back = list(frames)
     assert (len(back), back[0].shape, frames.summary.duration_s) == (40, (32, 32, 3), 2.0)
     assert probe(folder).duration_s == 2.0
@@ -104,7 +105,9 @@ def test_extracted_frames_are_read_back(clips: Clips, tmp_path: Path) -> None:
 def test_extracted_frames_keep_their_colours(tmp_path: Path) -> None:
     clip = Path("data/sample/juggling_ball.mp4")
     extract_frames(clip, tmp_path / "frames", fps=2, short_side=96)
-    stored, direct = (np.stack(list(read_frames(path, fps=2, short_side=96))) for path in (tmp_path / "frames", clip))
+    stored, direct = (
+        np.stack(list(read_frames(path, fps=2, steps=resized(96)))) for path in (tmp_path / "frames", clip)
+    )
     difference = stored.astype(int) - direct
     assert np.abs(difference).mean() < 5
     assert np.abs(difference.mean((0, 1, 2))).max() < 1

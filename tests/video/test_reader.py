@@ -20,7 +20,7 @@ from actloc.video.base import MESSAGE, VideoFacts
 from actloc.video.reader import probe, read_frames
 from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers import pyav
-from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips
+from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips, resized
 
 
 def frames_of_ffmpeg(path: Path, fps: float) -> list[NDArray[np.uint8]]:
@@ -55,25 +55,21 @@ def test_the_ffmpeg_reader_gives_the_same_frames(clips: Clips, name: str) -> Non
 
 
 def test_the_short_side_is_resized_and_the_centre_cut_out(clips: Clips) -> None:
-    whole = next(iter(read_frames(clips["plain.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40),))))
+    whole = next(iter(read_frames(clips["plain.mp4"], fps=1, steps=resized(40))))
     assert whole.shape == (40, 60, 3)
-    centre = next(
-        iter(read_frames(clips["plain.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40), Crop(32))))
-    )
+    centre = next(iter(read_frames(clips["plain.mp4"], fps=1, steps=resized(40, 32))))
     assert np.array_equal(centre, whole[4:36, 14:46])
-    turned = next(iter(read_frames(clips["turned.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=40),))))
+    turned = next(iter(read_frames(clips["turned.mp4"], fps=1, steps=resized(40))))
     assert np.array_equal(turned, np.rot90(whole))
 
 
 def test_the_long_side_becomes_the_nearest_even_number(clips: Clips) -> None:
     assert next(iter(read_frames(clips["odd.mp4"], fps=1))).shape == (65, 97, 3)
-    assert next(
-        iter(read_frames(clips["odd.mp4"], fps=1, steps=(Resize("swscale_bicubic", short_side=43),)))
-    ).shape == (43, 64, 3)  # 64.17
+    assert next(iter(read_frames(clips["odd.mp4"], fps=1, steps=resized(43)))).shape == (43, 64, 3)  # 64.17
 
 
 def test_the_summary_tells_what_the_video_held(clips: Clips) -> None:
-    frames = read_frames(clips["variable.mp4"], fps=15, steps=(Resize("swscale_bicubic", short_side=32),))
+    frames = read_frames(clips["variable.mp4"], fps=15, steps=resized(32))
     count = sum(1 for _ in frames)
     summary = frames.summary
     assert count == summary.num_frames == 30
@@ -172,19 +168,13 @@ def test_any_name_is_only_a_name(clips: Clips, tmp_path: Path, monkeypatch: pyte
     )
     for name in names:
         Path(name).write_bytes(clips["plain.mp4"].read_bytes())
-        assert (
-            sum(
-                1
-                for _ in read_frames(Path(name), fps=5, steps=(Resize("swscale_bicubic", short_side=16),), reader=which)
-            )
-            == 10
-        )  # type: ignore[arg-type]
+        assert sum(1 for _ in read_frames(Path(name), fps=5, steps=resized(16), reader=which)) == 10  # type: ignore[arg-type]
     assert not Path("pwned").exists()
 
 
 def test_a_clip_with_data_streams_is_read() -> None:
     clip = Path("data/sample/playing_with_dog.mp4")
-    assert sum(1 for _ in read_frames(clip, fps=5, steps=(Resize("swscale_bicubic", short_side=64),))) == 48
+    assert sum(1 for _ in read_frames(clip, fps=5, steps=resized(64))) == 48
 
 
 def test_a_header_is_told_without_decoding(clips: Clips) -> None:
@@ -284,8 +274,8 @@ def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch:
 
     monkeypatch.setattr(pyav, "pictures", refuse)
     stream = io.BytesIO()
-    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "short_side": None}
-    decode.serve({**request, "crop": None}, decode.Channel(stream))
+    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "decode_fps": None}
+    decode.serve({**request, "steps": []}, decode.Channel(stream))
     summary = json.loads(messages(stream)[b"E"])
     assert summary["reader"] == "ffmpeg"
     assert summary["num_frames"] == 10
@@ -298,12 +288,12 @@ def test_the_fallbacks_finding_counts_only_if_it_got_further(clips: Clips, monke
 
         return pictures
 
-    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "short_side": None}
+    request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": "pyav", "fps": 5, "decode_fps": None}
     for second, told in (("unreadable", "by pyav"), ("truncated", "by ffmpeg")):
         monkeypatch.setattr(pyav, "pictures", fail_with("unreadable", "by pyav"))
         monkeypatch.setattr(ffmpeg_reader, "pictures", fail_with(second, "by ffmpeg"))  # type: ignore[arg-type]
         with pytest.raises(VideoError, match=told):
-            decode.serve({**request, "crop": None}, decode.Channel(io.BytesIO()))
+            decode.serve({**request, "steps": []}, decode.Channel(io.BytesIO()))
 
 
 def test_the_ffmpeg_reader_needs_an_ffmpeg(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:

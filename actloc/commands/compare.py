@@ -1,0 +1,105 @@
+"""`actloc compare STORE STORE`: how far two feature stores agree, in what they were made with and in what they hold."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from actloc import console, files
+from actloc.errors import UserError
+from actloc.store import FeatureStore, differences
+from actloc.tasks.feature_comparison import Comparison, compare
+
+_SHOWN = 20
+_QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+
+
+def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) -> int:
+    """Prints what differs; raises UserError where the stores share no video."""
+    stores = _store(first), _store(second)
+    recipes = [store.recipe() or {} for store in stores]
+    for line in differences(recipes[0], recipes[1], str(first), str(second)):
+        console.result(line)
+    ids = [set(store.ids()) for store in stores]
+    for store, alone in zip(stores, (ids[0] - ids[1], ids[1] - ids[0]), strict=True):
+        if alone:
+            console.say(f"Only in {store.folder}: {len(alone)} videos, {', '.join(sorted(alone)[:10])}")
+    shared = sorted(ids[0] & ids[1])
+    if not shared:
+        raise UserError(
+            f"{first} and {second} share no video.",
+            "Expected features of the same videos in both.",
+            f"See what is inside: ls {first} {second}",
+        )
+    found = compare(*stores, shared, most_shift_s)
+    console.result_table(_videos_table(found))
+    console.result_table(_dimensions_table(found))
+    console.emit("done", videos=len(shared), cosine=found.cosine, quantiles=_quantiles(found), least=_least(found))
+    if output is not None:
+        _write_dimensions(output, found)
+        console.say(f"Wrote {output}: the correlation of every dimension")
+    return 0
+
+
+def _store(folder: Path) -> FeatureStore:
+    store = FeatureStore(folder)
+    if store.recipe() is None:
+        raise UserError(
+            f"{folder} is no feature store.",
+            "Expected a folder that extract-features or import-features made.",
+            "Bring other features into a store first: actloc import-features --help",
+        )
+    return store
+
+
+def _videos_table(found: Comparison) -> Table:
+    title = f"{len(found.videos)} videos in both"
+    table = Table("video", "rows", "correlation", "best shift", "correlation there", title=title, box=None)
+    # the ones that agree least are what the reader looks for
+    for video in sorted(found.videos, key=lambda video: -1 if video.correlation is None else video.correlation)[
+        :_SHOWN
+    ]:
+        rows = " / ".join(map(str, dict.fromkeys(video.rows)))
+        shift = f"{video.best_shift_s:+.3f} s"
+        table.add_row(
+            console.clean(video.video_id), rows, _number(video.correlation), shift, _number(video.best_correlation)
+        )
+    if len(found.videos) > _SHOWN:
+        table.caption = f"the {_SHOWN} that agree least"
+    return table
+
+
+def _dimensions_table(found: Comparison) -> Table:
+    table = Table("over all rows", "value", box=None)
+    table.add_row("mean cosine of rows", _number(found.cosine))
+    table.add_row("largest difference of a value", f"{found.largest_difference:.6g}")
+    for percent, value in zip(_QUANTILES, _quantiles(found), strict=True):
+        table.add_row(f"correlation of a dimension, {percent} % quantile", _number(value))
+    constant = int(np.isnan(found.dimensions).sum())
+    if constant:
+        table.add_row("dimensions that are constant in one store", str(constant))
+    table.add_row("dimensions that correlate least", ", ".join(map(str, _least(found))))
+    return table
+
+
+def _quantiles(found: Comparison) -> list[float | None]:
+    known = found.dimensions[np.isfinite(found.dimensions)]
+    return [float(value) for value in np.percentile(known, _QUANTILES)] if len(known) else [None] * len(_QUANTILES)
+
+
+def _least(found: Comparison) -> list[int]:
+    return [int(place) for place in np.argsort(found.dimensions)[:10] if np.isfinite(found.dimensions[place])]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
+
+
+def _write_dimensions(path: Path, found: Comparison) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dimension", "correlation"])
+    writer.writerows((place, "" if np.isnan(value) else f"{value:.9g}") for place, value in enumerate(found.dimensions))
+    files.write_text(path, text.getvalue())

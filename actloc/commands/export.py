@@ -1,0 +1,92 @@
+"""`actloc export STORE FILE.h5`: the features of a store packed into one HDF5 file that any tool reads.
+
+One dataset (T, C) per video under its id, as the store holds it; attributes as published feature files carry them. The
+file is read back with `features: {name: folders, path: FILE.h5}`, or imported into a store again.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+
+from actloc import console, files
+from actloc.errors import EnvironmentProblem, UserError
+from actloc.signals import stopping_at_once
+from actloc.store import FeatureInfo, FeatureStore
+
+_OVERHEAD_BYTES = 8192  # of a dataset and its attributes
+
+
+def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
+    """Writes the file whole; raises UserError where it exists or the store is empty."""
+    store = FeatureStore(store_folder)
+    ids = store.ids()
+    if store.recipe() is None or not ids:
+        raise UserError(
+            f"{store_folder} holds no features.",
+            "Expected a feature store.",
+            "Make one: actloc extract-features CONFIG",
+        )
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
+    _check_space(store, ids, files.make_folder(target.parent))
+    temporary = files.temporary_path(target)
+    with stopping_at_once():
+        try:
+            _write(store, ids, temporary)
+            files.replace(temporary, target)
+        finally:
+            files.remove(temporary)
+    console.result(f"{target}: features of {len(ids)} videos, {target.stat().st_size / 1e6:.1f} MB")
+    console.emit("done", path=str(target), videos=len(ids))
+    return 0
+
+
+def _write(store: FeatureStore, ids: list[str], path: Path) -> None:
+    # through a stream of Python's: where the disk fills up, HDF5's own would take the process down at its end
+    with console.progress("packing", len(ids)) as bar, path.open("w+b") as stream, h5py.File(stream, "w") as file:
+        for video_id in ids:
+            if "/" in video_id or video_id == ".":
+                raise UserError(
+                    f"The id {video_id!r} cannot name a dataset of an HDF5 file.",
+                    "Expected ids without a slash.",
+                    "Rename the video and make its features again.",
+                )
+            info = store.info(video_id)
+            dataset = file.create_dataset(video_id, data=store.read(video_id), fletcher32=True)
+            dataset.attrs.update(_attributes(info))
+            bar(1, video_id)
+        file.flush()
+        os.fsync(stream.fileno())
+
+
+def _check_space(store: FeatureStore, ids: list[str], folder: Path) -> None:
+    infos = [store.info(video_id) for video_id in ids]
+    needed = sum(4 * info.steps * info.channels + _OVERHEAD_BYTES for info in infos)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise EnvironmentProblem(
+            f"{folder} has {free / 1e9:.1f} GB free.",
+            f"The packed features need about {needed / 1e9:.1f} GB.",
+            "Make room, or name a file on another disk.",
+        )
+
+
+def _attributes(info: FeatureInfo) -> dict[str, object]:
+    """What published feature files say about themselves (spec: features 8)."""
+    grid = json.loads(info.recipe).get("features", {})
+    return {
+        "fps": info.fps,
+        "frames": info.frame_count,
+        "duration": info.duration_s,
+        "clip_len": info.clip_frames,
+        "stride": info.stride_frames,
+        "interval": grid.get("frame_interval", 1),
+        "align": info.align,
+        "offset_frames": info.offset_frames,
+        "recipe": info.recipe,
+        "weights_sha256": info.weights_sha256 or "",
+        "source_sha256": info.source_sha256,
+    }

@@ -1,0 +1,67 @@
+"""Recipes of feature sets: `recipe: tsp_anet` in an experiment stands for all that says how its features are made.
+
+A recipe is a YAML file in configs/features with blocks `encoder` and `features`. Written into a settings file, it
+gives what the file leaves out; named on the command line, it goes before the file. Either way the command line's own
+`encoder.` and `features.` settings go before all.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from actloc import console, settings_file
+from actloc.errors import UserError
+from actloc.settings_file import COMMAND_LINE, SettingsDocument
+
+_FOLDER = "features"
+_BLOCKS = ("encoder", "features")
+
+
+def available() -> list[Path]:
+    """The recipes in ./configs/features, then those shipped with the package that are not here."""
+    package = Path(__file__).parent
+    folders = (Path("configs"), package / "shipped_configs", package.parent / "configs")
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / _FOLDER).glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return [found[name] for name in sorted(found)]
+
+
+def apply(document: SettingsDocument) -> None:
+    """Puts the blocks of the recipe that the settings name in their places; raises UserError if there is none."""
+    named = document.data.pop("recipe", None)
+    if named is None:
+        return
+    file = _find(str(named))
+    recipe = settings_file.read(file, [])
+    document.problems += recipe.problems
+    goes_first = document.lines.get(("recipe",)) == COMMAND_LINE
+    for block in _BLOCKS:
+        written = document.data.get(block) or {}
+        given = recipe.data.get(block) or {}
+        commanded = {key: written[key] for key in written if document.lines.get((block, key)) == COMMAND_LINE}
+        if block == "features":
+            given = {**given, "path": _store(document.data.get("dataset"), file.stem)}
+            merged = {**written, **given} if goes_first else {**given, **written}
+        else:
+            merged = dict(given) if goes_first else {**given, **written}
+        document.data[block] = {**merged, **commanded}
+
+
+def _store(dataset: Any, name: str) -> str:  # Any: YAML values, not checked yet
+    """Where the recipe's features of a data set lie, unless the settings say otherwise."""
+    folder = dataset.get("folder") if isinstance(dataset, dict) else None
+    return str(Path(str(folder or "data")) / name)
+
+
+def _find(name: str) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in available()}
+    if name in known:
+        return known[name]
+    raise UserError(
+        f"There is no recipe {name}{console.nearest(name, known)}",
+        f"Expected a YAML file, or one of {', '.join(known)}.",
+        "See what there is: actloc ls recipes",
+    )

@@ -1,0 +1,84 @@
+"""The videos of a folder, and what their headers say."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from actloc import console
+from actloc.annotations import AnnotatedVideo
+from actloc.errors import UserError, VideoError
+from actloc.video.reader import probe
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
+    | {".3gp"}
+)
+_PROBES_AT_ONCE = os.cpu_count() or 1
+
+
+def videos_by_id(folder: Path, *, besides: Path | None = None) -> dict[str, Path]:
+    """The videos of a folder by their file names without suffix; `besides` is known and no video.
+
+    Says what else lies there. Raises UserError where two would have one id, or where there is none.
+    """
+    found: dict[str, Path] = {}
+    others: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if besides is not None and path.resolve() == besides.resolve():
+            continue
+        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
+            others.append(path.name)
+            continue
+        if not _is_text(path.name):
+            raise UserError(
+                f"{path.name!r} in {folder} is not a name in UTF-8.",
+                "Expected file names that can be written into an annotation file.",
+                "Rename it.",
+            )
+        if path.stem in found:
+            raise UserError(
+                f"{found[path.stem]} and {path} would both have the id {path.stem!r}.",
+                "Expected one video per file name without its suffix.",
+                "Rename one of them, also in the annotations.",
+            )
+        found[path.stem] = path
+    if not found:
+        raise UserError(
+            f"{folder} holds no video.",
+            f"Expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}.",
+            "Set dataset.videos to the folder that holds them.",
+        )
+    if others:
+        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {', '.join(others[:10])}")
+    return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
+    """The videos in id order with what their headers say; each header is read in a process of its own."""
+    with console.progress("looking at videos", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+        result = {}
+        for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
+            result[video.id] = video
+            bar(1)
+    return result
+
+
+def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
+    """Duration and rate from the file's header; a video that cannot be read keeps none and is named."""
+    if video.file is None:
+        return video
+    try:
+        facts = probe(video.file)
+    except VideoError as error:
+        console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        return video
+    return replace(video, duration_s=round(facts.duration_s, 6), fps=facts.fps)

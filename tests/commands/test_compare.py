@@ -1,0 +1,93 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from actloc.errors import UserError
+from actloc.feature_files import FeatureFile
+from actloc.store import FeatureInfo, FeatureStore
+from actloc.tasks.feature_comparison import compare, correlations
+from tests.toy import actloc
+
+GRID = {"fps": 30.0, "clip_frames": 16, "stride_frames": 4, "align": "valid"}
+INFO = FeatureInfo(
+    *("v", "color", None, json.dumps({"features": {"frame_interval": 2}}), 30.0, 16, 4, "valid", 8.0, 400, 13.3),
+    *("pyav", 1, "0" * 64, "0"),
+)
+TIMES = (np.arange(97) * 4 + 8) / 30
+
+
+def signal(times: np.ndarray) -> np.ndarray:
+    """Three smooth dimensions of a video (T, 3) and one that never changes."""
+    waves = [np.sin(times * 3), np.cos(times * 2), np.sin(times * 5 + 1), np.zeros_like(times)]
+    return np.stack(waves, axis=1).astype(np.float32)
+
+
+def store(folder: Path, values: np.ndarray, recipe: dict[str, object] | None = None, **info: object) -> FeatureStore:
+    made = FeatureStore(folder)
+    made.begin(recipe or {"features": GRID})
+    made.write("v", values, replace(INFO, **info))  # type: ignore[arg-type]
+    return made
+
+
+def test_equal_features_correlate_fully_without_a_shift(tmp_path: Path) -> None:
+    found = compare(store(tmp_path / "a", signal(TIMES)), store(tmp_path / "b", signal(TIMES)), ["v"], 1.0)
+    assert found.videos[0].best_shift_s == 0.0
+    assert found.videos[0].correlation == pytest.approx(1.0)
+    np.testing.assert_allclose(found.dimensions[:3], 1.0)
+    assert np.isnan(found.dimensions[3])
+    assert found.largest_difference == 0.0
+
+
+@pytest.mark.parametrize(("later_s", "stride"), [(8 / 15, 4), (-4 / 15, 4), (0.4, 3)])
+def test_the_shift_between_two_grids_is_found(tmp_path: Path, later_s: float, stride: int) -> None:
+    times = (np.arange(390 // stride) * stride + 8) / 30
+    late = store(tmp_path / "b", signal(times - later_s), stride_frames=stride)
+    found = compare(store(tmp_path / "a", signal(TIMES)), late, ["v"], 1.0).videos[0]
+    assert found.best_shift_s == pytest.approx(later_s, abs=0.05)
+    assert found.correlation is not None
+    assert found.best_correlation is not None
+    assert found.correlation < 0.7 < 0.99 < found.best_correlation
+
+
+def test_correlation_is_pearsons() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 50, 4))
+    expected = [np.corrcoef(a[:, place], b[:, place])[0, 1] for place in range(4)]
+    np.testing.assert_allclose(correlations(a, b), expected, rtol=1e-12)
+
+
+def test_other_channels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"v has 4 channels .* and 3 in"):
+        compare(store(tmp_path / "a", signal(TIMES)), store(tmp_path / "b", signal(TIMES)[:, :3]), ["v"], 1.0)
+
+
+def test_the_command_prints_settings_correlations_and_shift(tmp_path: Path) -> None:
+    store(tmp_path / "a", signal(TIMES))
+    store(tmp_path / "b", 2 * signal(TIMES), {"features": {**GRID, "align": "backpad"}})
+    done = actloc(tmp_path, "compare", "a", "b", "--output", "dimensions.csv")
+    assert done.returncode == 0, done.stderr
+    assert "features.align: valid in a, backpad in b" in done.stdout
+    assert "+0.000 s" in done.stdout
+    assert "1.000000" in done.stdout
+    assert (tmp_path / "dimensions.csv").read_text().splitlines()[1:] == ["0,1", "1,1", "2,1", "3,"]
+    empty = actloc(tmp_path, "compare", "a", "nowhere")
+    assert empty.returncode == 2
+    assert "nowhere is no feature store" in empty.stderr
+
+
+def test_a_packed_file_holds_the_store_and_says_how_it_was_made(tmp_path: Path) -> None:
+    store(tmp_path / "a", signal(TIMES))
+    done = actloc(tmp_path, "export", "a", "packed.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "packed.h5") as file:
+        assert dict(file["v"].attrs)["fps"] == 30.0
+        assert file["v"].attrs["interval"] == 2
+        assert file["v"].attrs["clip_len"] == 16
+    read = FeatureFile(tmp_path / "packed.h5", dataset="v").read()
+    assert np.array_equal(read.numpy(), signal(TIMES))
+    again = actloc(tmp_path, "export", "a", "packed.h5")
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
