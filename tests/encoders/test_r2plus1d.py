@@ -1,4 +1,5 @@
 import argparse
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from actloc.encoders.r2plus1d import VARIANTS, Config, R2Plus1D, trunk_and_classifier
 from actloc.errors import UserError
+from actloc.experiment import load
 from actloc.layers.precision import computing_in
+from actloc.video import windows
+from actloc.video.decode import picked
 from tests.encoders import golden
 
 KEYS = {"r2plus1d_34": "r2plus1d_34_ig65m_k400", "r2plus1d_18": "r2plus1d_18", "r3d_18": "r3d_18"}
@@ -47,6 +51,14 @@ def test_tsps_names_are_those_of_its_trunk_and_its_action_classes() -> None:
     assert {name: tensor.shape for name, tensor in named.items()} == {
         name: tensor.shape for name, tensor in network.state_dict().items()
     }
+
+
+@pytest.mark.parametrize(("recipe", "frames", "rows"), [("tsp_anet", 3784, 118), ("tsp_thumos", 1012, 491)])
+def test_a_recipe_gives_the_published_number_of_rows(recipe: str, frames: int, rows: int) -> None:
+    features = load(f"configs/features/{recipe}.yaml").features
+    video = iter([(None, frames)])
+    taken = sum(count for _, count in picked(video, Fraction(features.decode_fps), Fraction(features.fps)))  # type: ignore[arg-type]
+    assert windows.num_clips(taken, features.align, features.clip_frames, features.stride_frames) == rows
 
 
 @pytest.mark.parametrize("case", ["tsp/180x320", "tsp/90x120"])
