@@ -1,6 +1,6 @@
 """decord, kept for comparison: it repeats frames of cut files and does not wait for its consumer (spec: video_io)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,6 +40,6 @@ def facts(path: Path) -> VideoFacts:
         return VideoFacts(duration_s, float(stream.average_rate or 0), context.width, context.height)
 
 
-def rate(path: Path) -> Fraction:
+def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
     """Frames per second, as PyAV finds it."""
-    return pyav.rate(path)
+    return pyav.rate(path, is_alive)
