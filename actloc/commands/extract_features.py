@@ -7,6 +7,8 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+import torch
+
 from actloc import console, files
 from actloc.annotations import AnnotatedVideo
 from actloc.commands import prepare
@@ -184,19 +186,21 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
     again = set(videos if overwrite else _stale(store, videos))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
     missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
-    size = "GB unknown without the encoder"
-    gigabytes = None
     try:
         encoder = config.build()
+        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, features)))
     except UserError as error:
         missing.append(str(error))
+        outline = _outline(config)
     else:
-        missing += _refusal(lambda: check_clip_length(encoder, features))
-        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, features)))
-        lack = _lack_of_space(store, to_do, encoder, features, machine)
+        outline = encoder
+    gigabytes = None
+    if outline is not None:
+        missing += _refusal(lambda: check_clip_length(outline, features))
+        lack = _lack_of_space(store, to_do, outline, features, machine)
         missing += [str(lack)] if lack else []
-        gigabytes = sum(estimated_bytes(to_do, encoder.channels, features)) / 1e9
-        size = f"about {gigabytes:.3f} GB"
+        gigabytes = sum(estimated_bytes(to_do, outline.channels, features)) / 1e9
+    size = "GB unknown without the encoder" if gigabytes is None else f"about {gigabytes:.3f} GB"
     hours, free = sum(durations(to_do).values()) / 3600, _free_bytes(store.folder) / 1e9
     console.result(f"{len(videos)} videos, {len(videos) - len(to_do)} of them done")
     console.result(f"To do: {len(to_do)} videos, {hours:.2f} hours, {size}; {free:.1f} GB are free at {store.folder}")
@@ -204,6 +208,15 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
         console.result(f"Missing: {problem}")
     console.emit("plan", videos=len(videos), to_do=len(to_do), hours=hours, gigabytes=gigabytes, missing=missing)
     return UserError.status if missing else 0
+
+
+def _outline(config: EncoderConfig) -> ClipEncoder | None:
+    """The encoder without the numbers in it; None where it cannot be had without its weights."""
+    try:
+        with torch.device("meta"):
+            return config.network()
+    except UserError:
+        return None
 
 
 def _lack_of_files(videos: list[AnnotatedVideo]) -> list[str]:

@@ -39,10 +39,9 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
     """Everything that determines features, apart from the video itself."""
     names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
     grid = features.model_dump(mode="json", include=names)
+    files = {name for name in type(encoder.config).model_fields if name.endswith("weights")}
     return {
-        "encoder": encoder.config.model_dump(
-            mode="json", exclude={"weights"}
-        ),  # the file may move; its sha256 says which
+        "encoder": encoder.config.model_dump(mode="json", exclude=files),  # they may move; their sha256 says which
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
@@ -168,8 +167,7 @@ class VideoInProgress:
         self.is_over = False
         """Whether the network has got every item that it will get."""
         self._path, self._encoder, self._settings = path, encoder, features
-        steps = encoder.config.frame_steps()
-        self._decoded = DecodedVideo(path, steps, features, machine, waiting, is_framewise=encoder.is_framewise)
+        self._decoded = DecodedVideo(path, encoder, features, machine, waiting)
         try:
             self._sink = open_rows(video_id)
         except BaseException:
@@ -222,10 +220,11 @@ class VideoInProgress:
                 id=self.video_id,
                 corrupt_frames=summary.corrupt_frames,
             )
-        expected = windows.num_clips(summary.num_frames, settings.align, settings.clip_frames, settings.stride_frames)
-        found = self._assembly.num_rows
-        assert found == expected, f"{found} rows from {summary.num_frames} frames, expected {expected}"
-        return self._sink.finish(describe(self.video_id, self._path, self._encoder, settings, summary))
+        num_frames, found = self._decoded.num_frames, self._assembly.num_rows
+        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
+        info = describe(self.video_id, self._path, self._encoder, settings, summary, num_frames)
+        return self._sink.finish(info)
 
     def close(self) -> None:
         """Ends the decoding and throws away rows that are not finished; may be called again."""
@@ -233,8 +232,10 @@ class VideoInProgress:
         self._sink.discard()
 
 
-def describe(video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary) -> FeatureInfo:
-    """What is known of a video's features, except their number."""
+def describe(
+    video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary, num_frames: int
+) -> FeatureInfo:
+    """What is known of a video's features, except how many they are."""
     return FeatureInfo(
         video_id=video_id,
         encoder=encoder.config.name,
@@ -245,7 +246,7 @@ def describe(video_id: str, path: Path, encoder: ClipEncoder, features: SourceCo
         stride_frames=features.stride_frames,
         align=features.align,
         offset_frames=windows.offset_frames(features.align, features.clip_frames),
-        frame_count=summary.num_frames,
+        frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,
         source_bytes=source_bytes(path),

@@ -1,6 +1,7 @@
+import itertools
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc import faults
@@ -40,6 +42,13 @@ class WholeClips(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         return clips[:, [0, -1], :, :, 0].double().mean((2, 3)).float()[:, :, None]
+
+
+class FramePairs(WholeClips):
+    """The same of frames that a network has made something of: here each frame's difference to the next."""
+
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        return (second.astype(np.float32) - first for first, second in itertools.pairwise(frames))
 
 
 class WholeClipsConfig(ResizedFrames):
@@ -87,6 +96,15 @@ def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipE
     assert (info.frame_count, info.duration_s, info.reader) == (30, 2.0, "pyav")
     assert info.offset_frames == (0.0 if align == "centred" else 2.0)
     assert info.source_bytes == clips["plain.mp4"].stat().st_size
+
+
+def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> None:
+    encoder = FramePairs(WholeClipsConfig(name="whole"))
+    array, info = encode_video(clips["plain.mp4"], encoder, grid(stride_frames=1), Machine())
+    frames = np.stack(list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))).astype(np.float32)
+    red = np.diff(frames[..., 0], axis=0).mean((1, 2))
+    assert info.frame_count == len(red) == 29
+    np.testing.assert_allclose(array, np.stack([red[:-3], red[3:]], axis=1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
