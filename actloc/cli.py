@@ -73,15 +73,28 @@ def prepare(
 @app.command(
     epilog=_examples(
         "actloc extract-features sample_efficientnet_actionformer",
-        "actloc extract-features sample_efficientnet_actionformer machine.decoders=2",
+        "actloc extract-features sample_efficientnet_actionformer machine.decoders=2 --dry-run",
+        "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
     )
 )
 def extract_features(
-    config: ConfigArgument, overrides: Overrides = None, overwrite: Overwrite = False, json: Json = False
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Do the I-th of N equal parts; all may run at once, on one machine or a Slurm array."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell how much there is to do and what is missing; status 2 if it is.")
+    ] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Turn videos into features: one HDF5 file per video. Run it again to go on where it stopped."""
 
-    run_on("extract_features", config, overrides, as_json=json, overwrite=overwrite)
+    run_on("extract_features", config, overrides, as_json=json, overwrite=overwrite, shard=shard, dry_run=dry_run)
 
 
 @app.command(

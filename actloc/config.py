@@ -157,12 +157,15 @@ class Machine(Section):
     """cpu, cuda, cuda:1, or auto: the GPU if there is one."""
     num_workers: NonNegativeInt = 1
     """Threads that load features ahead of the training step."""
-    decoders: PositiveInt = 1
-    """Videos decoded at the same time, each in a process of its own."""
+    decoders: PositiveInt | None = None
+    """Videos decoded at the same time, each in a process of its own of about 100 MB, which decodes 32 MB ahead; none is
+    one for each core but one, at least 1 and at most 16."""
     clip_batch: PositiveInt | None = None
     """Clips the encoder sees at once; none is 32 on a GPU and what the encoder likes on a CPU."""
     reader: Literal["pyav", "ffmpeg", "decord"] = "pyav"
-    """What decodes videos; decord is kept for comparison only and needs actloc[decord]."""
+    """What decodes videos. decord is for comparison and needs actloc[decord]: right on files of constant rate with
+    closed groups of pictures, it repeats frames of cut files (edit lists) and is wrong on open groups, MPEG-TS and AVI;
+    it is sent back after each batch, which keeps its memory bounded and costs time."""
     decode_timeout_s: PositiveFloat = 30.0
     """Seconds without a new frame after which a video is given up."""
 

@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -89,10 +97,13 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: float) -> Iterator[Reporter]:
-    """A bar with time left on a terminal; elsewhere a plain line every 30 s."""
+def progress(title: str, total: float, *, is_count: bool = True) -> Iterator[Reporter]:
+    """A bar with time left on a terminal; elsewhere a plain line every 30 s.
+
+    What is no count of things is shown in percent.
+    """
     if stderr.is_terminal:
-        with _bar() as bar:
+        with _bar(is_count) as bar:
             task = bar.add_task(clean(title), total=total, note="")
 
             def move(advance: float = 0, note: str = "") -> None:
@@ -102,14 +113,14 @@ def progress(title: str, total: float) -> Iterator[Reporter]:
 
             yield move
     else:
-        yield _plain_lines(title, total)
+        yield _plain_lines(title, total, is_count)
 
 
-def _bar() -> Progress:
+def _bar(is_count: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn() if is_count else TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -118,7 +129,7 @@ def _bar() -> Progress:
     )
 
 
-def _plain_lines(title: str, total: float) -> Reporter:
+def _plain_lines(title: str, total: float, is_count: bool) -> Reporter:
     started = last_line = time.monotonic()
     done = 0.0
 
@@ -129,6 +140,7 @@ def _plain_lines(title: str, total: float) -> Reporter:
         if now - last_line >= _SECONDS_BETWEEN_PLAIN_LINES:
             last_line = now
             left_s = (now - started) / done * (total - done) if done else float("nan")
-            say(f"{title}: {done:g} of {total:g}, about {left_s:.0f} s left {note}".rstrip())
+            so_far = f"{done:g} of {total:g}" if is_count else f"{done / total:.0%}"
+            say(f"{title}: {so_far}, about {left_s:.0f} s left {note}".rstrip())
 
     return move

@@ -176,25 +176,47 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; a second holder gets status 4 with the first one's host and pid."""
+def locked(folder: Path, part: str = "") -> Iterator[None]:
+    """Holds `folder` for this process; a second holder gets status 4 with the first one's host and pid.
+
+    With `part` it holds that part of the work there: others may hold other parts meanwhile, and nobody the whole.
+    """
     make_folder(folder)
-    with (folder / LOCK_NAME).open("a+", encoding="utf-8") as stream:
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(_lock(folder, LOCK_NAME, part))
+        if part:
+            locks.enter_context(_lock(folder, f"{LOCK_NAME}.{part}"))
+        remove_leftovers(folder)
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, name: str, shared_by: str = "") -> Iterator[None]:
+    with (folder / name).open("a+", encoding="utf-8") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared_by else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             raise EnvironmentProblem(
                 f"{folder} is in use by {holder}.",
-                "One process at a time may write there.",
+                "One process at a time may do that work there.",
                 "Wait for it to end, stop it, or choose another folder.",
             ) from error
         stream.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
-        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}")
+        shared = f", for part {shared_by}" if shared_by else ""
+        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}{shared}")
         stream.flush()
-        remove_leftovers(folder)
+        yield
+
+
+@contextlib.contextmanager
+def taking_turns(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in here: for the moment in which something shared is looked at and made."""
+    make_folder(folder)
+    with (folder / f"{LOCK_NAME}.turn").open("a", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

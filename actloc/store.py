@@ -2,7 +2,7 @@
 
 STORE/store.json     the settings that determine the features; a store holds features of one recipe
 STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; the id is percent-encoded
-STORE/failed.jsonl   one line per video that could not be used
+STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl is that of one part of the work
 
 The first 512 bytes of a file are an HDF5 user block, which HDF5 skips: they hold the sha256 of all that follows, so
 that one flipped bit anywhere in the file is found. Any HDF5 tool opens the files.
@@ -10,7 +10,7 @@ that one flipped bit anywhere in the file is found. Any HDF5 tool opens the file
 
 import io
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from actloc import files
-from actloc.errors import UserError, VideoError
+from actloc.errors import UserError
+from actloc.feature_writer import BLOCK_BYTES, DATASET, FeatureWriter, seal
 from actloc.structures import Grid
 
 Dtype = Literal["float32", "float16"]
 Features = NDArray[np.float32]
 
-_RECIPE_FILE, _FAILED_FILE, _SUFFIX = "store.json", "failed.jsonl", ".h5"
-_DATASET = "features"
-_CHUNK_ROWS = 256
-_BLOCK_BYTES = 512  # the smallest user block HDF5 allows
+_RECIPE_FILE, _SUFFIX = "store.json", ".h5"
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,16 @@ class FeatureStore:
 
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
         """Makes the store ready for features of `recipe`; `overwrite` throws away what it holds."""
-        if overwrite:
-            for video_id in self.ids():
-                files.remove(self._path(video_id))
-            files.remove(self.folder / _FAILED_FILE)
-        else:
-            self.check_recipe(recipe)
-        if self.recipe() != recipe:
-            files.write_json(self.folder / _RECIPE_FILE, {"version": 1, "recipe": recipe})
+        with files.taking_turns(self.folder):  # of several that begin at once, one writes and the others check
+            if overwrite:
+                for video_id in self.ids():
+                    files.remove(self._path(video_id))
+                for path in self._failed_files():
+                    files.remove(path)
+            else:
+                self.check_recipe(recipe)
+            if self.recipe() != recipe:
+                files.write_json(self.folder / _RECIPE_FILE, {"version": 1, "recipe": recipe})
 
     def ids(self) -> list[str]:
         """The videos with features, sorted."""
@@ -147,28 +147,38 @@ class FeatureStore:
             raise self._bad(video_id, "hold values that are not finite")
         return converted
 
+    def writer(self, video_id: str, dtype: Dtype = "float32") -> FeatureWriter:
+        """What takes the video's features row by row; they are there once it is finished."""
+        self._infos.pop(video_id, None)
+        return FeatureWriter(self._path(video_id), dtype)
+
     def write(self, video_id: str, features: Features, info: FeatureInfo, dtype: Dtype = "float32") -> None:
         """Stores features (T, C); raises VideoError `non_finite` or `out_of_range` instead of storing nan or inf."""
-        if not np.isfinite(features).all():
-            raise VideoError("non_finite", "the encoder gave nan or inf", "finite features", "nan or inf")
-        largest = float(np.abs(features).max(initial=0))
-        with np.errstate(over="ignore"):
-            stored = features.astype(dtype)
-        if not np.isfinite(stored).all():
-            limit = float(np.finfo(dtype).max)
-            raise VideoError("out_of_range", f"a feature does not fit {dtype}", f"at most {limit:g}", f"{largest:g}")
-        info = replace(info, steps=features.shape[0], channels=features.shape[1])
-        files.write_bytes(self._path(video_id), _sealed(_to_hdf5(stored, info)))
-        self._infos.pop(video_id, None)
+        with self.writer(video_id, dtype) as writer:
+            writer.append(features)
+            writer.finish(info)
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
-        """The videos that could not be used: id, path, reason, detail, expected, found."""
-        return files.read_json_lines(self.folder / _FAILED_FILE)
+        """The videos that could not be used and are not there now: id, path, reason, detail, expected, found."""
+        rows = {row["id"]: row for path in self._failed_files() for row in files.read_json_lines(path)}
+        return [row for row in rows.values() if not self.has(row["id"])]
 
-    def write_failed(self, rows: list[dict[str, Any]]) -> None:
-        """Replaces the list of videos that could not be used."""
-        if rows or (self.folder / _FAILED_FILE).exists():
-            files.write_json_lines(self.folder / _FAILED_FILE, rows)
+    def write_failed(self, rows: list[dict[str, Any]], part: str = "") -> None:
+        """Replaces the list of videos that could not be used; that of one part of the work, or that of all."""
+        path = self.failed_file(part)
+        if rows or path.exists():
+            files.write_json_lines(path, rows)
+        if not part:
+            for other in self._failed_files():
+                if other != path:
+                    files.remove(other)
+
+    def failed_file(self, part: str = "") -> Path:
+        """Where the videos are listed that could not be used."""
+        return self.folder / (f"failed.{part}.jsonl" if part else "failed.jsonl")
+
+    def _failed_files(self) -> list[Path]:
+        return sorted(self.folder.glob("failed*.jsonl"))
 
     def verify(self) -> list[str]:
         """Every problem found by reading everything: seals, checksums, recipes, finiteness."""
@@ -231,35 +241,19 @@ class _DamagedError(Exception):
     """A file is not what we wrote."""
 
 
-def _to_hdf5(features: NDArray[Any], info: FeatureInfo) -> bytes:
-    """The file in memory: HDF5 written to a disk that is full kills the process at its end (spec: reliability 4)."""
-    content = io.BytesIO()
-    rows = max(1, min(_CHUNK_ROWS, len(features)))
-    with h5py.File(content, "w", userblock_size=_BLOCK_BYTES) as file:
-        file.create_dataset(_DATASET, data=features, chunks=(rows, features.shape[1]), fletcher32=True)
-        for name, value in asdict(info).items():
-            file.attrs[name] = "" if value is None else value
-        file.attrs["sha256"] = fingerprint(features, info)
-    return content.getvalue()
-
-
 def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
     """The sha256 of what the file means, whatever file it stands in: metadata as JSON, then the array's bytes."""
     metadata = json.dumps(asdict(info), sort_keys=True).encode()
     return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
 
 
-def _sealed(content: bytes) -> bytes:
-    return _seal(content[_BLOCK_BYTES:]) + content[_BLOCK_BYTES:]
-
-
 def _seal(body: bytes) -> bytes:
-    return f"actloc features\nsha256 {files.sha256_of_bytes(body)}\n".encode().ljust(_BLOCK_BYTES, b"\0")
+    return seal(files.sha256_of_bytes(body))
 
 
 def _from_file(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
     """Info and features (T, C) as stored; raises _DamagedError unless every byte is as it was written."""
-    if content[:_BLOCK_BYTES] != _seal(content[_BLOCK_BYTES:]):
+    if content[:BLOCK_BYTES] != _seal(content[BLOCK_BYTES:]):
         raise _DamagedError("its bytes are not those that were written")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
@@ -277,9 +271,9 @@ def _from_file(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
 
 def _own_dataset(file: h5py.File) -> h5py.Dataset:
     """The dataset, if its values lie in this very file: links and virtual datasets could read any other (R12)."""
-    if not isinstance(file.get(_DATASET, getlink=True), h5py.HardLink):
+    if not isinstance(file.get(DATASET, getlink=True), h5py.HardLink):
         raise _DamagedError("its features are a link to elsewhere")
-    dataset = file[_DATASET]
+    dataset = file[DATASET]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise _DamagedError("its features lie elsewhere")
     return dataset

@@ -10,7 +10,7 @@ FLOORS = [
     {"errors", "faults", "__init__"},
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
     {"structures", "annotations", "raw_forms"},
-    {"layers", "ops", "video", "weights", "caffe2_weights", "store", "feature_files"},
+    {"layers", "ops", "video", "weights", "caffe2_weights", "store", "feature_files", "feature_writer"},
     {"detectors", "encoders", "datasets", "published_weights", "learned_flow"},
     {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
     {"tasks"},

@@ -11,6 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from actloc import store as module
 from actloc.errors import UserError, VideoError
+from actloc.feature_writer import BLOCK_BYTES, seal
+from actloc.files import sha256_of_bytes
 from actloc.store import FeatureInfo, FeatureStore, grid
 
 RECIPE = {"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}
@@ -150,10 +152,13 @@ def test_numbers_that_would_be_lost_are_refused(tmp_path: Path, value: float, dt
 
 
 def test_what_is_not_finite_is_not_read(store: FeatureStore) -> None:
-    bad = features()
+    bad, info = features(), replace(INFO, steps=21, channels=6)
     bad[3, 2] = np.inf
-    content = module._sealed(module._to_hdf5(bad, replace(INFO, steps=21, channels=6)))
-    (store.folder / "v.h5").write_bytes(content)
+    content = io.BytesIO((store.folder / "v.h5").read_bytes())
+    with h5py.File(content, "r+") as file:
+        file["features"][...] = bad
+        file.attrs["sha256"] = module.fingerprint(bad, info)
+    (store.folder / "v.h5").write_bytes(sealed(content))
     with pytest.raises(UserError, match="not finite"):
         store.read("v")
     assert store.verify() == ["v.h5: holds values that are not finite"]
@@ -198,9 +203,15 @@ def test_the_grid_puts_row_zero_at_its_clips_centre() -> None:
     assert grid(INFO).seconds(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([8 / 30, 12 / 30])
 
 
-def hostile(kind: str, secret: Path, folder: Path) -> bytes:
+def sealed(content: io.BytesIO) -> bytes:
+    """A changed file under a seal that fits."""
+    body = content.getvalue()[BLOCK_BYTES:]
+    return seal(sha256_of_bytes(body)) + body
+
+
+def hostile(kind: str, secret: Path, good: Path) -> bytes:
     """A file with a valid seal whose features lie in another file."""
-    content = io.BytesIO(module._to_hdf5(features(), INFO))
+    content = io.BytesIO(good.read_bytes())
     with h5py.File(content, "r+") as file:
         del file["features"]
         if kind == "external link":
@@ -214,13 +225,13 @@ def hostile(kind: str, secret: Path, folder: Path) -> bytes:
             layout = h5py.VirtualLayout((21, 6), "f4")
             layout[:] = h5py.VirtualSource(str(secret), "features", (21, 6))
             file.create_virtual_dataset("features", layout)
-    return module._sealed(content.getvalue())
+    return sealed(content)
 
 
 @pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual dataset"])
 def test_features_that_lie_elsewhere_are_not_followed(store: FeatureStore, tmp_path: Path, kind: str) -> None:
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["features"] = features()
-    (store.folder / "v.h5").write_bytes(hostile(kind, tmp_path / "secret.h5", store.folder))
+    (store.folder / "v.h5").write_bytes(hostile(kind, tmp_path / "secret.h5", store.folder / "v.h5"))
     with pytest.raises(UserError, match="elsewhere"):
         store.read("v")

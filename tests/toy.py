@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -47,6 +48,7 @@ training:
   batch_size: 1
 machine:
   device: cpu
+  decoders: 1
 """
 SCENES = {
     "v0": [("red", 1.0, 2.0)],
@@ -87,11 +89,32 @@ def copy_toy(toy: Path, folder: Path) -> Path:
     return folder
 
 
-def actloc(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in `folder`, in a process forked from one that has imported everything."""
+def digests(store: Path) -> dict[str, str]:
+    """sha256 of every feature file."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.glob("*.h5")}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files that nobody will finish."""
+    return [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
+
+
+def actloc(
+    folder: Path, *arguments: str, kill_after_s: float | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in `folder`, in a process forked from one that has imported everything.
+
+    With `kill_after_s` it is killed by SIGKILL unless it ends before.
+    """
     with tempfile.TemporaryDirectory() as outputs:
         paths = {name: str(Path(outputs) / name) for name in ("stdout", "stderr")}
-        request = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment), **paths}
+        request = {
+            "folder": str(folder),
+            "arguments": arguments,
+            "environment": _environment(environment),
+            "kill_after_s": kill_after_s,
+            **paths,
+        }
         zygote = _zygote()
         assert zygote.stdin
         assert zygote.stdout

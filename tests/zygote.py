@@ -5,7 +5,9 @@ Requests and answers are JSON lines on stdin and stdout. Nothing is computed bef
 
 import json
 import os
+import signal
 import sys
+import time
 
 import actloc.commands.evaluate
 import actloc.commands.extract_features
@@ -40,15 +42,29 @@ def run(request: dict[str, object]) -> None:
         os._exit(status)
 
 
+def _killed_after(child: int, seconds: float) -> tuple[int, int]:
+    """How the child ended, by itself or by SIGKILL."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return ended, status
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)
+
+
 def serve() -> None:
     """Answers until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
+        request = json.loads(line)
         child = os.fork()
         if child == 0:
             answers.close()
-            run(json.loads(line))
-        _, status = os.waitpid(child, 0)
+            run(request)
+        kill_after_s = request["kill_after_s"]
+        _, status = os.waitpid(child, 0) if kill_after_s is None else _killed_after(child, kill_after_s)
         answers.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
         answers.flush()
 

@@ -1,17 +1,20 @@
 """Features of videos: frames are decoded ahead in other processes, an encoder turns clips into vectors.
 
+Three stages: `clips` decodes a video and cuts it, `batches` encodes batches that videos share, `rows` makes rows of
+what comes out and gives them to a sink. None of them keeps more of a video than a few clips.
+
 Results depend on the video and the recipe alone: neither the number of decoders nor the order of videos changes a bit,
 and the batch size changes no more than rounding.
 """
 
 import itertools
 import json
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -21,14 +24,15 @@ from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
-from actloc.layers.precision import computing_in
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features, FeatureStore
+from actloc.tasks.batches import BatchedNetwork
+from actloc.tasks.clips import DecodedVideo
+from actloc.tasks.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.video import windows
-from actloc.video.reader import read_frames
+from actloc.video.reader import Summary
 
-_MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
-_GPU_BATCH = 32
+_MOST_DECODERS = 16  # beyond, the one process that takes their frames has no time for more
 
 
 def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # Any: JSON values
@@ -54,6 +58,26 @@ def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
         )
 
 
+def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
+    """The encoder as it is used: on `device`, evaluating, its kernels in the memory format of its settings."""
+    encoder = encoder.to(device).eval()
+    if encoder.config.channels_last:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in encoder.parameters():
+            if parameter.dim() in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.dim()])
+    return encoder
+
+
+def num_decoders(machine: Machine) -> int:
+    """How many videos are decoded at a time: the setting, or one for each core that the network leaves free."""
+    if machine.decoders is not None:
+        return machine.decoders
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux: a Slurm job sees the cores it was given
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(max(cores - 1, 1), _MOST_DECODERS)
+
+
 def encode_video(
     path: Path,
     encoder: ClipEncoder,
@@ -65,10 +89,11 @@ def encode_video(
 
     `waiting` is called while there is no frame to work on; what it raises ends the work.
     """
-    ((_, outcome),) = encode_videos({path.stem: path}, encoder, features, machine, waiting)
+    rows = RowsInMemory()
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, features, machine, lambda _: rows, waiting)
     if isinstance(outcome, VideoError):
         raise outcome
-    return outcome
+    return rows.features, outcome
 
 
 def encode_videos(
@@ -76,53 +101,51 @@ def encode_videos(
     encoder: ClipEncoder,
     features: SourceConfig,
     machine: Machine,
+    open_rows: Callable[[str], RowSink],
     waiting: Callable[[], None] = lambda: None,
-) -> Generator[tuple[str, tuple[Features, FeatureInfo] | VideoError]]:
-    """Each video's id with its features, or with why it has none, in the order in which they are done.
+) -> Generator[tuple[str, FeatureInfo | VideoError]]:
+    """Puts each video's rows into the sink that `open_rows` gives for its id.
 
-    `machine.decoders` videos are decoded at a time and share the encoder's batches.
+    Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
+    or with why there are none. Several videos are decoded at a time and share the encoder's batches.
     """
     check_clip_length(encoder, features)
     network = BatchedNetwork(encoder, features, machine)
+    most_active = num_decoders(machine)
     ahead = deque(videos.items())
-    active: deque[VideoInProgress] = deque()
+    active: list[VideoInProgress] = []
     ended: list[VideoInProgress] = []
     try:
         while ahead or active:
             waiting()
-            if ahead and len(active) < machine.decoders:
+            if ahead and len(active) < most_active:
                 video_id, path = ahead.popleft()
                 try:
-                    active.append(VideoInProgress(video_id, path, encoder, features, machine, waiting))
+                    active.append(VideoInProgress(video_id, path, encoder, features, machine, open_rows, waiting))
                 except VideoError as error:
                     yield video_id, error
                 continue
-            video = active[0]
-            try:
-                items = list(itertools.islice(video.items, network.batch_size))
-            except VideoError as error:
-                network.forget(active.popleft())
-                yield video.video_id, error
-                continue
+            # whose frames wait most, so that nobody waits for a slow one; among equals, who was served longest ago
+            video = max(active, key=lambda one: one.backlog)
+            items = video.take(network.batch_size)
             network.add(video, items)
-            # the next batch begins with another video's, while this one's frames are decoded
-            (active if len(items) == network.batch_size else ended).append(active.popleft())
-            for done in [video for video in ended if not network.owes(video)]:
-                ended.remove(done)
-                yield done.video_id, _outcome(done)
+            active.remove(video)
+            (ended if video.is_over else active).append(video)
+            yield from _settled(ended, network)
         network.finish()
-        for video in ended:
-            yield video.video_id, _outcome(video)
+        yield from _settled(ended, network)
     finally:
         for video in (*active, *ended):
             video.close()
 
 
-def _outcome(video: "VideoInProgress") -> tuple[Features, FeatureInfo] | VideoError:
-    try:
-        return video.result()
-    except VideoError as error:
-        return error
+def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterator[tuple[str, FeatureInfo | VideoError]]:
+    """The outcomes of videos that wait for nothing more; takes them out of `ended`."""
+    for video in [video for video in ended if video.failure or not network.owes(video)]:
+        network.forget(video)
+        outcome = video.outcome()
+        ended.remove(video)
+        yield video.video_id, outcome
 
 
 class VideoInProgress:
@@ -135,145 +158,101 @@ class VideoInProgress:
         encoder: ClipEncoder,
         features: SourceConfig,
         machine: Machine,
+        open_rows: Callable[[str], RowSink],
         waiting: Callable[[], None],
     ) -> None:
         self.video_id = video_id
-        self._path = path
-        self._encoder = encoder
-        self._settings = features
-        self._reader = read_frames(
-            path,
-            fps=features.fps,
-            decode_fps=features.decode_fps,
-            steps=encoder.config.frame_steps(),
-            reader=machine.reader,
-            timeout_s=machine.decode_timeout_s,
-            waiting=waiting,
-        )
-        self._frames = encoder.frames(iter(self._reader))
-        self.items: Iterator[NDArray[Any]] = self._frames if encoder.is_framewise else self._clips()
-        """What the network takes, in order: frames where it works frame by frame, else clips."""
-        self._windower = windows.Windower(features.align, features.clip_frames, features.stride_frames)
-        self._rows: list[Features] = []
+        self.failure: VideoError | None = None
+        """Why the video has no features, once that is known."""
+        self.is_over = False
+        """Whether the network has got every item that it will get."""
+        self._path, self._encoder, self._settings = path, encoder, features
+        self._decoded = DecodedVideo(path, encoder, features, machine, waiting)
+        try:
+            self._sink = open_rows(video_id)
+        except BaseException:
+            self._decoded.close()
+            raise
+        self._assembly = RowAssembly(encoder, features, self._sink)
 
-    def _clips(self) -> Iterator[NDArray[Any]]:
-        for frame in self._frames:
-            yield from self._thinned(self._windower.add(frame))
-        yield from self._thinned(self._windower.end())
+    @property
+    def backlog(self) -> float:
+        """How much of what may be decoded ahead is waiting; 1 where decoding itself waits or has ended."""
+        return self._decoded.backlog
 
-    def _thinned(self, clips: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        return (clip[:: self._settings.frame_interval] for clip in clips)
+    def take(self, count: int) -> list[NDArray[Any]]:
+        """The next items, fewer than `count` only at the end of the video; none of one that failed."""
+        items: list[NDArray[Any]] = []
+        try:
+            if self.failure is None:
+                items = list(itertools.islice(self._decoded, count))
+        except VideoError as error:
+            self.failure = error
+        self.is_over = len(items) < count
+        return items
 
     def receive(self, vector: Features) -> None:
         """Takes what the network made of the next item."""
-        if self._encoder.is_framewise:
-            self._pool(self._windower.add(vector))
-        else:
-            self._rows.append(vector)
+        try:
+            if self.failure is None:
+                self._assembly.take(vector)
+        except VideoError as error:
+            self.failure = error
 
-    def _pool(self, clips: Iterable[NDArray[Any]]) -> None:
-        with torch.inference_mode():
-            for clip in self._thinned(clips):
-                row = self._encoder.pool_frames(torch.from_numpy(clip[None]))[0, :, 0]
-                self._rows.append(row.float().numpy())
+    def outcome(self) -> FeatureInfo | VideoError:
+        """What is known of the features, which then are where they belong, or why there are none."""
+        try:
+            if self.failure is None:
+                self._assembly.end()
+                return self._finished()
+        except VideoError as error:
+            self.failure = error
+        finally:
+            self.close()
+        assert self.failure is not None, "a video without a failure is finished"
+        return self.failure
 
-    def result(self) -> tuple[Features, FeatureInfo]:
-        """The features (T, C) and what is known about them, once every item's vector is received.
-
-        Raises VideoError where the video is shorter than one clip.
-        """
-        summary, settings, encoder = self._reader.summary, self._settings, self._encoder
-        if encoder.is_framewise:
-            self._pool(self._windower.end())
-        array = np.stack(self._rows)
-        num_frames = self._windower.num_frames  # learned flow drops the last of the frames that were read
-        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
-        assert len(array) == expected, f"{len(array)} rows from {num_frames} frames, expected {expected}"
+    def _finished(self) -> FeatureInfo:
+        summary, settings = self._decoded.summary, self._settings
         if summary.corrupt_frames:
             console.warn(
                 f"{self.video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
                 id=self.video_id,
                 corrupt_frames=summary.corrupt_frames,
             )
-        info = FeatureInfo(
-            video_id=self.video_id,
-            encoder=encoder.config.name,
-            weights_sha256=encoder.weights_sha256,
-            recipe=json.dumps(recipe(encoder, settings), sort_keys=True),
-            fps=summary.fps,
-            clip_frames=settings.clip_frames,
-            stride_frames=settings.stride_frames,
-            align=settings.align,
-            offset_frames=windows.offset_frames(settings.align, settings.clip_frames),
-            frame_count=num_frames,
-            duration_s=summary.duration_s,
-            reader=summary.reader,
-            source_bytes=source_bytes(self._path),
-            source_sha256=source_sha256(self._path),
-            code_version=actloc.__version__,
-            steps=array.shape[0],
-            channels=array.shape[1],
-        )
-        return array, info
+        num_frames, found = self._decoded.num_frames, self._assembly.num_rows
+        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
+        info = describe(self.video_id, self._path, self._encoder, settings, summary, num_frames)
+        return self._sink.finish(info)
 
     def close(self) -> None:
-        """Ends the decoding."""
-        self._reader.close()
+        """Ends the decoding and throws away rows that are not finished; may be called again."""
+        self._decoded.close()
+        self._sink.discard()
 
 
-class BatchedNetwork:
-    """The encoder on batches that videos share and that are always full.
-
-    What a clip gives must not depend on what else is decoded, so a batch has one size, whatever it holds: the
-    arithmetic of one item is then the same everywhere, to the last bit.
-    """
-
-    def __init__(self, encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> None:
-        self._encoder = encoder
-        clips = machine.clip_batch or (encoder.cpu_batch if encoder.device.type == "cpu" else _GPU_BATCH)
-        self.batch_size = min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
-        self._waiting: dict[tuple[int, ...], list[tuple[VideoInProgress, NDArray[Any]]]] = {}  # by shape
-
-    def add(self, video: VideoInProgress, items: list[NDArray[Any]]) -> None:
-        """Takes the video's next items and runs every batch that is full."""
-        for item in items:
-            alike = self._waiting.setdefault(item.shape, [])
-            alike.append((video, item))
-            if len(alike) == self.batch_size:
-                self._run(self._waiting.pop(item.shape))
-
-    def finish(self) -> None:
-        """Runs what is left."""
-        while self._waiting:
-            self._run(self._waiting.popitem()[1])
-
-    def owes(self, video: VideoInProgress) -> bool:
-        """Whether items of the video have not been run."""
-        return any(owner is video for alike in self._waiting.values() for owner, _ in alike)
-
-    def forget(self, video: VideoInProgress) -> None:
-        """Throws away what waits of a video that failed."""
-        left = {shape: [pair for pair in alike if pair[0] is not video] for shape, alike in self._waiting.items()}
-        self._waiting = {shape: alike for shape, alike in left.items() if alike}
-
-    def _run(self, alike: list[tuple[VideoInProgress, NDArray[Any]]]) -> None:
-        first = alike[0][1]
-        batch = np.zeros((self.batch_size, *first.shape), first.dtype)
-        for place, (_, item) in enumerate(alike):
-            batch[place] = item
-        for (video, _), vector in zip(alike, self._vectors(batch), strict=False):
-            video.receive(vector)
-
-    def _vectors(self, batch: NDArray[Any]) -> Features:
-        encoder = self._encoder
-        items = torch.from_numpy(batch).to(encoder.device, non_blocking=True)
-        with torch.inference_mode(), computing_in(encoder.config.precision, encoder.device):
-            if encoder.is_framewise:
-                return encoder.frame_vectors(items).cpu().numpy()
-            features = encoder.encode(items)  # (S, C, v)
-        assert features.shape[2] == 1, f"one vector per clip expected, found {features.shape[2]}"
-        rows: Features = features[:, :, 0].float().cpu().numpy()
-        return rows
+def describe(
+    video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary, num_frames: int
+) -> FeatureInfo:
+    """What is known of a video's features, except how many they are."""
+    return FeatureInfo(
+        video_id=video_id,
+        encoder=encoder.config.name,
+        weights_sha256=encoder.weights_sha256,
+        recipe=json.dumps(recipe(encoder, features), sort_keys=True),
+        fps=summary.fps,
+        clip_frames=features.clip_frames,
+        stride_frames=features.stride_frames,
+        align=features.align,
+        offset_frames=windows.offset_frames(features.align, features.clip_frames),
+        frame_count=num_frames,
+        duration_s=summary.duration_s,
+        reader=summary.reader,
+        source_bytes=source_bytes(path),
+        source_sha256=source_sha256(path),
+        code_version=actloc.__version__,
+    )
 
 
 def source_bytes(path: Path) -> int:

@@ -30,7 +30,7 @@ class Predictor:
                 "Expected an `encoder:` block, to turn a video into features.",
                 "Name the encoder that made the features in the run's settings.",
             )
-        self.encoder = experiment.encoder.build().to(choose_device(experiment.machine.device)).eval()
+        self.encoder = extraction.ready(experiment.encoder.build(), choose_device(experiment.machine.device))
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 

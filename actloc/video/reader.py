@@ -128,6 +128,11 @@ class FrameReader:
         assert self._summary is not None, "the video is not read to its end"
         return self._summary
 
+    @property
+    def backlog(self) -> float:
+        """How full the buffer of decoded frames is, from 0 to 1; 1 also once nothing more will come into it."""
+        return self._messages.backlog
+
     def __iter__(self) -> Iterator[Frame]:
         try:
             while True:
@@ -210,6 +215,12 @@ class _Messages:
         """Whether the pipe has ended and every message is taken."""
         with self._changed:
             return self._is_drained and not self._buffer
+
+    @property
+    def backlog(self) -> float:
+        """How full the buffer is, from 0 to 1; 1 also once nothing more will come into it."""
+        with self._changed:
+            return 1.0 if self._is_drained else min(self._buffered_bytes / _BUFFERED_BYTES, 1.0)
 
     def take(self, timeout_s: float) -> tuple[bytes, int, bytes] | None:
         """The next message (kind, count, content), or None if there is none within `timeout_s`."""

@@ -59,11 +59,6 @@ class Windower:
         self._lead = clip_frames // 2 if align == "centred" else 0
         self._seen = self._given = 0
 
-    @property
-    def num_frames(self) -> int:
-        """Frames that came so far."""
-        return self._seen
-
     def add(self, frame: Item) -> Iterator[Item]:
         """The clip that ends with this frame, if there is one."""
         if self._seen == 0:

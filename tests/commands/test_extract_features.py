@@ -1,6 +1,6 @@
-import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -15,62 +15,25 @@ from torch import Tensor
 
 from actloc import annotations as annotation_form
 from actloc import experiment as experiments
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.commands import extract_features
 from actloc.encoders.color import Color
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment
 from actloc.store import FeatureStore
-from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_toy, start
+from tests.toy import CONFIG, SCENES, actloc, copy_toy, digests, leftovers, start
 from tests.videos import Clips
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Videos and annotations; no features."""
-    folder = make_toy(tmp_path_factory.mktemp("extraction") / "toy")
-    videos = {
-        name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "red"),), 4.0, file=Path(f"videos/{name}.mp4"))
-        for name in SCENES
-    }
-    annotation_form.write(folder / "prepared" / "annotations.json", Annotations(("blue", "red"), videos))
-    return folder
-
-
-@pytest.fixture
-def folder(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A toy folder of its own, which is the working folder."""
-    copied = copy_toy(toy, tmp_path / "toy")
-    monkeypatch.chdir(copied)
-    return copied
-
-
-@pytest.fixture(scope="module")
-def reference(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """sha256 of every feature file of an undisturbed run."""
-    copied = copy_toy(toy, tmp_path_factory.mktemp("reference") / "toy")
-    done = actloc(copied, "extract-features", "toy.yaml")
-    assert done.returncode == 0, done.stderr
-    return digests(copied / "features")
-
-
-def digests(store: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.glob("*.h5")}
 
 
 def experiment(*overrides: str) -> Experiment:
     return experiments.load("toy.yaml", list(overrides))
 
 
-def leftovers(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
-
-
 def test_features_are_written_and_the_next_command_told(folder: Path, reference: dict[str, str]) -> None:
     done = actloc(folder, "extract-features", "toy.yaml", "machine.decoders=3", "machine.clip_batch=2", "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["id"] for event in events if event["event"] == "video_done"] == sorted(SCENES)
+    assert sorted(event["id"] for event in events if event["event"] == "video_done") == sorted(SCENES)
     assert all(event["steps"] == 16 for event in events if event["event"] == "video_done")
     assert events[-1] == {"event": "done", "path": "features", "videos": 6, "failed": 0}
     assert "actloc train toy.yaml" in done.stderr
@@ -259,6 +222,25 @@ def test_whatever_file_operation_fails_a_rerun_gives_the_reference(
             assert number > len(SCENES)
             return
     pytest.fail("no run passed without reaching the fault")
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_bytes(folder: Path, reference: dict[str, str]) -> None:
+    moments = random.Random(0)
+    ways = [(), ("--shard", "1/2"), ("--shard", "2/2")]
+    kills = 0
+    while kills < 12:
+        done = actloc(folder, "extract-features", "toy.yaml", *moments.choice(ways), kill_after_s=moments.random())
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        kills += done.returncode != 0
+        assert digests(folder / "features").items() <= reference.items()
+        if digests(folder / "features") == reference:
+            shutil.rmtree(folder / "features")  # and once more from the beginning
+    done = actloc(folder, "extract-features", "toy.yaml")
+    assert done.returncode == 0, done.stderr
+    assert digests(folder / "features") == reference
+    assert FeatureStore(folder / "features").verify() == []
+    assert not leftovers(folder)
 
 
 def test_the_rows_of_failures_survive_a_stop(folder: Path) -> None:

@@ -1,7 +1,7 @@
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.signals import StopFlag
 from actloc.sources.stored import Config as Stored
-from actloc.store import Features
-from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, recipe
+from actloc.store import FeatureInfo, Features
+from actloc.tasks.batches import BatchedNetwork
+from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
+from actloc.tasks.rows import RowsInMemory
 from actloc.video.reader import FrameReader, read_frames
 from tests.videos import Clips, ffmpeg, resized
 
@@ -61,6 +63,19 @@ class WholeClipsConfig(ResizedFrames):
 
 
 WHOLE = WholeClipsConfig(name="whole").build()
+
+
+Outcome = tuple[Features, FeatureInfo] | VideoError
+
+
+def encoded(videos: Mapping[str, Path], encoder: ClipEncoder, features: Stored, machine: Machine) -> dict[str, Outcome]:
+    """What becomes of each video."""
+    sinks = {video_id: RowsInMemory() for video_id in videos}
+    outcomes = dict(encode_videos(videos, encoder, features, machine, sinks.__getitem__))
+    return {
+        video_id: outcome if isinstance(outcome, VideoError) else (sinks[video_id].features, outcome)
+        for video_id, outcome in outcomes.items()
+    }
 
 
 def difference(first: Features, second: Features) -> float:
@@ -106,11 +121,101 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
     for decoders, listed in ((1, names), (3, names[::-1])):
         machine = Machine(decoders=decoders, clip_batch=2)
         videos = {name: clips[name] for name in listed}
-        found.append(dict(encode_videos(videos, COLOR, grid(), machine)))
+        found.append(encoded(videos, COLOR, grid(), machine))
     for name in names:
         (first, first_info), (second, second_info) = (results[name] for results in found)  # type: ignore[misc]
         assert np.array_equal(first, second)
         assert first_info == second_info
+
+
+def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
+    videos = {name: clips[name] for name in names}
+    machine = Machine(decoders=2, clip_batch=4)
+    found = [encoded(videos, WHOLE, grid(), machine)]
+    begin = BatchedNetwork.__init__
+
+    def work_ahead(self: BatchedNetwork, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.works_ahead = True
+
+    monkeypatch.setattr(BatchedNetwork, "__init__", work_ahead)
+    found.append(encoded(videos, WHOLE, grid(), machine))
+    for name in ("plain.mp4", "turned.mp4", "variable.mp4"):
+        (first, first_info), (second, second_info) = (outcomes[name] for outcomes in found)  # type: ignore[misc]
+        assert np.array_equal(first, second)
+        assert first_info == second_info
+    assert all(getattr(outcomes["hole.mp4"], "reason", "") == "damaged" for outcomes in found)
+
+
+def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> None:
+    class Choosy(RowsInMemory):
+        def append(self, rows: Features) -> None:
+            super().append(rows)
+            if len(self._rows) == 3:
+                raise VideoError("non_finite", "made up")
+
+    sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
+    videos = dict.fromkeys(sinks, clips["plain.mp4"])
+    machine = Machine(decoders=2, clip_batch=4)
+    outcomes = dict(encode_videos(videos, WHOLE, grid(), machine, sinks.__getitem__))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "b": "non_finite",
+        "c": "done",
+    }
+    assert np.array_equal(sinks["a"].features, sinks["c"].features)
+    assert sinks["b"]._rows == []
+
+
+def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    run = BatchedNetwork.add
+
+    def counted(self: BatchedNetwork, *arguments: Any) -> None:
+        run(self, *arguments)
+        held.append(sum(map(len, self._waiting.values())))
+
+    monkeypatch.setattr(BatchedNetwork, "add", counted)
+    encoded({"a": clips["plain.mp4"]}, WHOLE, grid(fps=90.0, stride_frames=1), Machine(clip_batch=4))
+    assert len(held) > 40
+    assert max(held) < 4
+
+
+def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in (1, 2, 6, 100):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        found.append(num_decoders(Machine()))
+    assert found == [1, 1, 5, 16]
+    assert num_decoders(Machine(decoders=40)) == 40
+
+
+class Kernels(ClipEncoder):
+    """Convolutions of pictures and of clips."""
+
+    channels = 8
+
+    def __init__(self, config: ResizedFrames) -> None:
+        super().__init__(config)
+        self.clips = torch.nn.Conv3d(3, 8, 3)
+        self.pictures = torch.nn.Conv2d(8, 8, 3)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        return self.pictures(self.clips(self.network_input(clips)).mean(2)).mean((2, 3))[:, :, None]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_kernels_lie_in_memory_as_the_settings_say(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    encoder = Kernels(WholeClipsConfig(name="whole", channels_last=channels_last)).train()
+    clips = torch.randint(0, 256, (2, 4, 12, 12, 3), dtype=torch.uint8)
+    before = encoder.encode(clips)
+    ready(encoder, torch.device("cpu"))
+    assert not encoder.training
+    assert encoder.clips.weight.is_contiguous(memory_format=torch.channels_last_3d) == channels_last
+    assert encoder.pictures.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    torch.testing.assert_close(encoder.encode(clips), before, rtol=1e-5, atol=1e-4)
 
 
 def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
@@ -129,7 +234,7 @@ def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
         "text": tmp_path / "text.mp4",
         "zero": tmp_path / "zero.mp4",
     }
-    outcomes = dict(encode_videos(videos, COLOR, grid(), Machine(decoders=2)))
+    outcomes = encoded(videos, COLOR, grid(), Machine(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "address": "not_a_file",
@@ -186,7 +291,7 @@ def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkey
     faults._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
     videos = {"a": clips["plain.mp4"], "b": clips["plain.mp4"]}
-    outcomes = dict(encode_videos(videos, COLOR, grid(), Machine(decode_timeout_s=3.0)))
+    outcomes = encoded(videos, COLOR, grid(), Machine(decode_timeout_s=3.0))
     assert isinstance(outcomes["a"], VideoError)
     assert outcomes["a"].reason == "timeout"
     assert not isinstance(outcomes["b"], VideoError)
@@ -200,10 +305,10 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypat
     def crash_the_second(self: VideoInProgress, video_id: str, *arguments: Any) -> None:
         begin(self, video_id, *arguments)
         if video_id == "b":
-            os.kill(self._reader._process.pid, signal.SIGSEGV)
+            os.kill(self._decoded._reader._process.pid, signal.SIGSEGV)
 
     monkeypatch.setattr(VideoInProgress, "__init__", crash_the_second)
-    outcomes = dict(encode_videos(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2)))
+    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "b": "unreadable",
@@ -226,7 +331,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch:
 
     def noted(self: VideoInProgress, *arguments: Any) -> None:
         begin(self, *arguments)
-        started.append(self._reader._process)
+        started.append(self._decoded._reader._process)
 
     def fail(clips: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("made up")
@@ -234,7 +339,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch:
     monkeypatch.setattr(VideoInProgress, "__init__", noted)
     monkeypatch.setattr(WHOLE, "encode", fail)
     with pytest.raises(torch.OutOfMemoryError):
-        dict(encode_videos(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, grid(), Machine(decoders=2, clip_batch=4)))
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, grid(), Machine(decoders=2, clip_batch=4))
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 
