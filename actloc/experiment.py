@@ -283,7 +283,7 @@ def _missing_inputs(document: SettingsDocument, key: str, section: BaseModel | N
     for name, field in type(section).model_fields.items():
         for marker in field.metadata:
             path = getattr(section, name)
-            if isinstance(marker, config.InputPath) and path is not None and not marker.exists(path):
+            if isinstance(marker, config.InputPath) and isinstance(path, Path) and not marker.exists(path):
                 names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
                 what = f": the {marker.kind} {path} does not exist{console.nearest(path.name, names)}"
                 problems.append(_problem(document, (key, name), what))

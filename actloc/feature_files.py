@@ -38,6 +38,12 @@ class FeatureFile:
     """The name inside an HDF5 file; None for a file of its own."""
     key: str | None = None
     """The name inside a .npz, or inside a .pt that holds a dictionary."""
+    part: tuple[slice, ...] = ()
+    """Which rows and columns are the video's; none for all."""
+
+    def exists(self) -> bool:
+        """Whether the file, and in an HDF5 file the dataset, is there."""
+        return self.path.is_file() and (self.dataset is None or self.dataset in names_in_hdf5(self.path))
 
     def shape(self) -> tuple[int, int]:
         """The array's shape, without reading its values where the form allows that."""
@@ -61,9 +67,13 @@ class FeatureFile:
             values = self._open(only_shape)
             if len(values.shape) != 2 or 0 in values.shape:
                 raise _OddError(f"its shape is {tuple(values.shape)}")
+            shape = np.broadcast_to(np.float32(0), values.shape)[self.part].shape
+            if 0 in shape:
+                asked = ", ".join(f"{cut.start or 0}:{cut.stop or ''}" for cut in self.part)
+                raise _OddError(f"its shape is {tuple(values.shape)}, with nothing in [{asked}]")
             if only_shape:
-                return values.shape
-            return values if isinstance(values, Tensor) else np.array(values, dtype=np.float32)
+                return shape
+            return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
         except _OddError as error:
             raise UserError(f"{self}: {error}.", _EXPECTED, _MEND) from error
         except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, AttributeError) as error:

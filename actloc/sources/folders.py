@@ -2,6 +2,7 @@
 
 import functools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,8 @@ class Config(SourceConfig):
 
     name: Literal["folders"] = "folders"
     path: Path
-    """A folder with one file per video, or one HDF5 file with one dataset per video."""
+    """A folder with one file per video, or one HDF5 file with one dataset per video; of a clip without one (Ego4D), the
+    rows that the annotations name are read from its whole video's."""
     more_paths: tuple[Path, ...] = ()
     """More such folders; their channels follow those of the first."""
     prefix: str = ""
@@ -54,30 +56,38 @@ class Config(SourceConfig):
     def lacking(self, annotations: Annotations) -> list[str]:
         """Videos without a file in every folder."""
         names = self._names()
-        return [video_id for video_id in annotations.videos if not self._has(video_id, names)]
+        return [video.id for video in annotations.videos.values() if not self._has(video, names)]
 
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos with features in every folder, and those without."""
         names = self._names()
-        having = [video for video in videos if self._has(video.id, names)]
-        return having, [video for video in videos if not self._has(video.id, names)]
+        having = [video for video in videos if self._has(video, names)]
+        return having, [video for video in videos if not self._has(video, names)]
 
-    def files(self, video_id: str) -> list[FeatureFile]:
-        """Where the video's features lie, one place for each folder."""
+    def files(self, video: AnnotatedVideo) -> list[FeatureFile]:
+        """Where the video's features lie, one place for each folder; a clip's may be rows of its whole video's."""
+        return [self._file(path, video) for path in (self.path, *self.more_paths)]
+
+    def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
+        own = self._named(path, video.id)
+        if video.rows is None or own.exists():
+            return own
+        rows = slice(video.rows.first, video.rows.end)
+        part = (slice(None), rows) if self.channels_first else (rows,)
+        return replace(self._named(path, video.rows.video_id), part=part)
+
+    def _named(self, path: Path, video_id: str) -> FeatureFile:
         name = f"{self.prefix}{video_id}"
-        return [
-            FeatureFile(path, dataset=name)
-            if path.is_file()
-            else FeatureFile(path / (name + self.suffix), key=self.key)
-            for path in (self.path, *self.more_paths)
-        ]
+        if path.is_file():
+            return FeatureFile(path, dataset=name)
+        return FeatureFile(path / (name + self.suffix), key=self.key)
 
     def _names(self) -> dict[Path, frozenset[str]]:
         return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
 
-    def _has(self, video_id: str, names: dict[Path, frozenset[str]]) -> bool:
+    def _has(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> bool:
         return all(
-            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video_id)
+            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video)
         )
 
     @classmethod
@@ -112,7 +122,7 @@ class FolderSource(Source):
 
     def _shape(self, video: AnnotatedVideo) -> tuple[int, int]:
         """Steps and channels of the folders together."""
-        shapes = [file.shape() for file in self.config.files(video.id)]
+        shapes = [file.shape() for file in self.config.files(video)]
         if self.config.channels_first:
             shapes = [(steps, channels) for channels, steps in shapes]
         lengths = [steps for steps, _ in shapes]
@@ -137,7 +147,7 @@ class FolderSource(Source):
 
     def _read(self, video: AnnotatedVideo) -> Tensor:
         """Features (T, C) of all folders side by side."""
-        parts = [file.read() for file in self.config.files(video.id)]
+        parts = [file.read() for file in self.config.files(video)]
         parts = [part.T if self.config.channels_first else part for part in parts]
         longest = max(len(part) for part in parts)
         parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]

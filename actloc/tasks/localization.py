@@ -28,7 +28,10 @@ _ANY_CLASS = "action"
 
 
 def read_annotations(experiment: Experiment) -> Annotations:
-    """The prepared annotations, with all classes merged into one where the dataset asks for it."""
+    """The prepared annotations, with all classes merged into one where the dataset asks for it.
+
+    Raises UserError if there are none, or if another variant of the dataset was prepared than the settings ask for.
+    """
     file = experiment.dataset.annotations_file
     if not file.exists():
         raise UserError(
@@ -37,6 +40,14 @@ def read_annotations(experiment: Experiment) -> Annotations:
             f"Run: actloc prepare {experiment.arguments}",
         )
     annotations = annotation_form.read(file)
+    asked = experiment.dataset.variant
+    if annotations.variant != asked:
+        raise UserError(
+            f"{file} was prepared as: {annotations.variant or 'no variant named'}; the settings ask for: {asked}.",
+            "Expected the variant of the data set that the settings name: its videos and numbers are others.",
+            f"Replace it: actloc prepare {experiment.arguments} --overwrite; "
+            "or keep both: the same command with dataset.folder=ANOTHER_FOLDER in place of --overwrite",
+        )
     if not experiment.dataset.class_agnostic:
         return annotations
     videos = {
