@@ -44,9 +44,9 @@ def read_annotations(experiment: Experiment) -> Annotations:
     if annotations.variant != asked:
         raise UserError(
             f"{file} was prepared as: {annotations.variant or 'no variant named'}; the settings ask for: {asked}.",
-            "Expected the variant of the data set that the settings name: its videos and numbers are others.",
+            "Expected the variant that the settings name; another one's numbers cannot be compared with its.",
             f"Replace it: actloc prepare {experiment.arguments} --overwrite; "
-            "or keep both: the same command with dataset.folder=ANOTHER_FOLDER in place of --overwrite",
+            "or keep both: prepare and use dataset.folder=ANOTHER_FOLDER",
         )
     if not experiment.dataset.class_agnostic:
         return annotations
