@@ -72,6 +72,8 @@ def _importable(experiment: Experiment, store: Path) -> folders.Config:
             "Expected another folder for the store.",
             "Name one that does not exist yet.",
         )
+    if experiment.encoder is not None:
+        console.warn(f"{experiment.file} names an encoder, which made none of these features; train without it")
     return config
 
 

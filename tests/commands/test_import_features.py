@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +20,10 @@ from actloc import experiment as experiments
 from actloc import settings_file
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.commands import import_features
-from actloc.errors import EnvironmentProblem, UserError
+from actloc.errors import EnvironmentProblem, Stopped, UserError
 from actloc.experiment import Experiment
 from actloc.sources.base import Source
+from actloc.sources.folders import Config
 from actloc.store import FeatureStore
 from actloc.tasks import filling
 from actloc.training import checkpoint
@@ -387,6 +389,23 @@ def test_whatever_stops_an_import_a_rerun_gives_what_an_undisturbed_one_gives(fo
     events = [json.loads(line) for line in again.stdout.splitlines()]
     assert {event["event"] for event in events} == {"video_done", "done"}
     assert events[-1]["features"]["name"] == "stored"
+
+
+def test_a_signal_stops_between_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Config.read
+
+    def signalled(self: Config, video_id: str) -> torch.Tensor:
+        if video_id == "c":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, video_id)
+
+    monkeypatch.setattr(Config, "read", signalled)
+    with pytest.raises(Stopped):
+        import_features.run(experiment(), store=Path("store"))
+    assert FeatureStore(Path("store")).ids() == ["a", "b", "c"]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert import_features.run(experiment(), store=Path("store")) == 0
 
 
 def test_a_run_on_the_store_ends_in_the_weights_of_a_run_on_the_files(folder: Path) -> None:
