@@ -63,6 +63,8 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     refused = {video.id: _missing(config, video) for video in missing}
     shapes = _shapes(config, present, refused)
     readable = [video for video in present if video.id in shapes]
+    for video in readable:
+        folders.fps_of(video, config)  # a rate that nobody states is told before anything is written
     refused.update(_misfits(config, readable, {name: steps for name, (steps, _) in shapes.items()}))
     refused.update(_other_channels(config, shapes))
     return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
@@ -85,7 +87,7 @@ def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[
                 refused[video.id] = _as_failure(error)
             bar(1)
     if 2 * len(wrong) > len(videos):
-        more = f" So are {len(wrong) - 1} more of {len(videos)}." if len(wrong) > 1 else ""
+        more = f" {len(wrong) - 1} more of {len(videos)} videos cannot be used either." if len(wrong) > 1 else ""
         raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].mend)
     return shapes
 
