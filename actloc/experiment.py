@@ -47,7 +47,10 @@ SHAPES_TRAINING = (
 """What a run's weights depend on; a run goes on only with the same values. Checksums stand in for paths."""
 SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
 """What must be at evaluation as it was in training."""
-_CHANGES_NOTHING = ("features.path", "features.more_paths", "features.allow_missing", "features.tolerance_steps")
+_CHANGES_NOTHING = (
+    *("features.path", "features.more_paths"),
+    *("features.allow_missing", "features.allow_misfits", "features.tolerance_steps"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ FLOORS = [
     {"errors", "faults", "__init__"},
     {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
     {"structures", "annotations", "raw_forms"},
-    {"layers", "ops", "video", "weights", "store", "feature_files"},
+    {"layers", "ops", "video", "weights", "store", "stored_file", "feature_files"},
     {"detectors", "encoders", "datasets"},
     {"sources", "training", "evaluation", "reports", "experiment"},
     {"tasks"},

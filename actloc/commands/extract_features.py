@@ -1,21 +1,18 @@
 """`actloc extract-features CONFIG`: videos in, one file of features per video out; a second run does what is left."""
 
-import time
-from collections import Counter
-from contextlib import closing
-from shutil import disk_usage
-from typing import Any
+import numpy as np
 
 from actloc import console, files
 from actloc.annotations import AnnotatedVideo
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
-from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
+from actloc.errors import UserError, VideoError
 from actloc.experiment import Experiment
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureStore
-from actloc.tasks.extraction import encode_videos, is_stale, recipe
+from actloc.tasks.extraction import constant_fps, encode_videos, recipe
+from actloc.tasks.filling import Row, Sources, check_space, failure, fill, is_complete, lacking, tell_failures
 from actloc.tasks.localization import choose_device, read_annotations
 
 
@@ -27,13 +24,14 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
             "Expected an `encoder:` block, to turn videos into features.",
             "See the encoders there are: actloc ls encoders",
         )
+    constant_fps(experiment.features)
     videos = read_annotations(experiment).videos
     store = FeatureStore(experiment.features.path)
     encoder = experiment.encoder.build()
     wanted = recipe(encoder, experiment.features)
     if not overwrite:
         store.check_recipe(wanted)
-        if _is_complete(store, videos):
+        if is_complete(store, _sources(videos)):
             console.result(f"{store.folder} is already complete")
             return _tell_end(experiment, store, videos, [])
     with files.locked(store.folder), StopFlag() as stop:
@@ -50,90 +48,38 @@ def extract(
     features: SourceConfig,
     machine: Machine,
     stop: StopFlag,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
 
     Raises Stopped at a signal: the videos done are in the store, the one in progress is dropped.
     """
-    stale = [video.id for video in videos.values() if store.has(video.id) and is_stale(store, video.id, video.file)]
-    if stale:
-        console.warn(
-            f"{len(stale)} videos are other files than before and are done again: {', '.join(stale)}", ids=stale
-        )
-    lacking = {video.id: video for video in videos.values() if not store.has(video.id) or video.id in stale}
-    _check_space(store, list(lacking.values()), encoder.channels, features)
-    paths = {video.id: video.file for video in lacking.values() if video.file is not None}
+    wanted = [videos[name] for name in lacking(store, _sources(videos))]
+    _check_space(store, wanted, encoder.channels, features)
+    paths = {video.id: video.file for video in wanted if video.file is not None}
     failed = {row["id"]: row for row in store.failed() if row["id"] in paths}  # until each is tried again
-    for video in lacking.values():
+    for video in wanted:
         if video.file is None:
-            failed[video.id] = _row(video, VideoError("not_a_file", "the annotations name no file", "a video", "none"))
-    started, seconds = time.monotonic(), 0.0
-    with (
-        console.progress("extracting features", len(paths)) as bar,
-        closing(encode_videos(paths, encoder, features, machine, stop.raise_if_set)) as encoded,
-    ):
-        for video_id, outcome in encoded:
-            try:
-                if isinstance(outcome, VideoError):
-                    raise outcome
-                array, info = outcome
-                store.write(video_id, array, info, features.dtype)
-            except VideoError as error:
-                failed[video_id] = _row(lacking[video_id], error)
-                store.write_failed(list(failed.values()))  # at once: a run that is killed has named them too
-                console.emit("video_failed", id=video_id, reason=error.reason, detail=error.detail)
-            else:
-                failed.pop(video_id, None)
-                seconds += info.duration_s
-                console.emit("video_done", id=video_id, steps=len(array))
-            bar(1, f"{seconds / (time.monotonic() - started):.1f} x real time, {video_id}")
-    store.write_failed(list(failed.values()))
-    return list(failed.values())
+            error = VideoError("not_a_file", "the annotations name no file", "a video", "none")
+            failed[video.id] = failure(video.id, None, error)
+    encoded = encode_videos(paths, encoder, features, machine, stop.raise_if_set)
+    return fill(store, encoded, failed, paths, features.dtype, "extracting features")
 
 
-def _is_complete(store: FeatureStore, videos: dict[str, AnnotatedVideo]) -> bool:
-    if store.recipe() is None or store.failed():
-        return False
-    return all(store.has(video.id) and not is_stale(store, video.id, video.file) for video in videos.values())
-
-
-def _row(video: AnnotatedVideo, error: VideoError) -> dict[str, Any]:
-    return {
-        "id": video.id,
-        "path": None if video.file is None else str(video.file),
-        "reason": error.reason,
-        "detail": error.detail,
-        "expected": error.expected,
-        "found": error.found,
-    }
+def _sources(videos: dict[str, AnnotatedVideo]) -> Sources:
+    return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
 
 
 def _check_space(store: FeatureStore, videos: list[AnnotatedVideo], channels: int, features: SourceConfig) -> None:
-    """Raises EnvironmentProblem before hours of work if the disk cannot hold what comes of it (R17)."""
     seconds = sum(video.duration_s or 0 for video in videos)
-    bytes_per_value = 2 if features.dtype == "float16" else 4
-    needed = seconds * features.fps / features.stride_frames * channels * bytes_per_value
-    free = disk_usage(store.folder).free
-    if needed > free:
-        raise EnvironmentProblem(
-            f"{store.folder} has {free / 1e9:.1f} GB free.",
-            f"The features of {len(videos)} videos need about {needed / 1e9:.1f} GB.",
-            "Make room, set features.path to another disk, or features.dtype=float16.",
-        )
+    rows = seconds * constant_fps(features) / features.stride_frames
+    check_space(store, len(videos), rows * channels * np.dtype(features.dtype).itemsize)
 
 
-def _tell_end(
-    experiment: Experiment, store: FeatureStore, videos: dict[str, AnnotatedVideo], failed: list[dict[str, Any]]
-) -> int:
+def _tell_end(experiment: Experiment, store: FeatureStore, videos: dict[str, AnnotatedVideo], failed: list[Row]) -> int:
     done = len(videos) - len(failed)
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed))
     if failed:
-        reasons = Counter(row["reason"] for row in failed)
-        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        console.say(f"{len(failed)} of {len(videos)} videos failed, {done} are done.", style="red")
-        console.say(f"{store.folder / 'failed.jsonl'}: {listed}")
-        console.say(f"Retry them after replacing the files: actloc extract-features {experiment.arguments}")
-        return EXIT_SOME_INPUTS_FAILED
+        return tell_failures(store, len(videos), failed, f"actloc extract-features {experiment.arguments}")
     console.result(f"{store.folder}: features of {done} videos")
     console.say(f"Next: actloc train {experiment.arguments}")
     return 0

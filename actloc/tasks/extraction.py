@@ -20,9 +20,9 @@ from actloc import console
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
-from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.sources.base import SourceConfig
-from actloc.store import FeatureInfo, Features, FeatureStore
+from actloc.store import FeatureInfo, Features
+from actloc.tasks.filling import Outcome, source_bytes, source_sha256
 from actloc.video import windows
 from actloc.video.reader import FrameReader, read_frames
 
@@ -37,6 +37,17 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
+
+
+def constant_fps(features: SourceConfig) -> float:
+    """The rate to which videos are resampled; raises UserError where none is set."""
+    if features.fps == "native":
+        raise UserError(
+            "features.fps is native.",
+            "Features are extracted at one rate for all videos.",
+            "Set features.fps to a number of frames per second.",
+        )
+    return features.fps
 
 
 def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
@@ -76,7 +87,7 @@ def encode_videos(
     features: SourceConfig,
     machine: Machine,
     waiting: Callable[[], None] = lambda: None,
-) -> Generator[tuple[str, tuple[Features, FeatureInfo] | VideoError]]:
+) -> Generator[tuple[str, Outcome]]:
     """Each video's id with its features, or with why it has none, in the order in which they are done.
 
     `machine.decoders` videos are decoded at a time; the encoder takes a batch of each in turn.
@@ -126,7 +137,7 @@ class EncodedVideo:
         self._settings = features
         self._reader: FrameReader = read_frames(
             path,
-            fps=features.fps,
+            fps=constant_fps(features),
             short_side=encoder.config.short_side,
             crop=encoder.config.crop,
             reader=machine.reader,
@@ -160,7 +171,7 @@ class EncodedVideo:
             encoder=encoder.config.name,
             weights_sha256=encoder.weights_sha256,
             recipe=json.dumps(recipe(encoder, settings), sort_keys=True),
-            fps=settings.fps,
+            fps=constant_fps(settings),
             clip_frames=settings.clip_frames,
             stride_frames=settings.stride_frames,
             align=settings.align,
@@ -168,8 +179,8 @@ class EncodedVideo:
             frame_count=summary.num_frames,
             duration_s=summary.duration_s,
             reader=summary.reader,
-            source_bytes=source_bytes(self._path),
-            source_sha256=source_sha256(self._path),
+            source_bytes=source_bytes([self._path]),
+            source_sha256=source_sha256([self._path]),
             code_version=actloc.__version__,
             steps=array.shape[0],
             channels=array.shape[1],
@@ -215,29 +226,3 @@ def _batches(items: Iterable[NDArray[Any]], count: int) -> Iterator[NDArray[Any]
     remaining = iter(items)
     while batch := list(itertools.islice(remaining, count)):
         yield np.stack(batch)
-
-
-def source_bytes(path: Path) -> int:
-    """Bytes of a video file, or of a folder of frames."""
-    return sum(file.stat().st_size for file in _files_of(path))
-
-
-def source_sha256(path: Path) -> str:
-    """Digest of a video file, or of a folder of frames."""
-    digests = [sha256_of_file(file) for file in _files_of(path)]
-    return digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
-
-
-def _files_of(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-def is_stale(store: FeatureStore, video_id: str, path: Path | None) -> bool:
-    """Whether the video's file is another than the one its features were made from."""
-    if path is None or not path.exists():
-        return False  # extraction done, the video may go
-    size, digest = store.source(video_id)
-    if source_bytes(path) != size:
-        return True
-    is_newer = max(file.stat().st_mtime for file in _files_of(path)) > store.written(video_id)
-    return is_newer and source_sha256(path) != digest

@@ -107,6 +107,14 @@ def test_the_time_grid_equals_the_recorded_official_one(recorded: dict[str, Any]
         np.testing.assert_allclose(sample.features[0], recorded["feats_row0"], atol=1e-5)
 
 
+def test_native_is_each_videos_own_rate_and_must_be_stated(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", array(72))
+    of_25 = source(tmp_path, video(duration_s=12.0, fps=25.0), fps="native")
+    assert of_25.evaluation_sample(0).grid.fps == 25.0
+    with pytest.raises(UserError, match="v has no frame rate in the annotations"):
+        source(tmp_path, video(duration_s=12.0), fps="native")
+
+
 def test_features_stretched_on_disk_share_the_duration(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array(10))
     sample = source(tmp_path, video(duration_s=20.0), is_resized=True).evaluation_sample(0)
@@ -261,6 +269,12 @@ def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             source(tmp_path, video(name), suffix=suffix)
         assert told in str(caught.value)
+    np.savez_compressed(tmp_path / "flipped.npz", v=array())
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[150:160] = bytes(10)
+    (tmp_path / "flipped.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"flipped\.npz"):
+        source(tmp_path, video("flipped"), suffix=".npz").evaluation_sample(0)
     np.save(tmp_path / "v.npy", np.full((20, 3), np.nan))
     with pytest.raises(UserError, match="holds nan or inf"):
         source(tmp_path).evaluation_sample(0)
