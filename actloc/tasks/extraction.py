@@ -23,11 +23,11 @@ from actloc import console
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
-from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.sources.base import SourceConfig
-from actloc.store import FeatureInfo, Features, FeatureStore
+from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork
 from actloc.tasks.clips import DecodedVideo
+from actloc.tasks.filling import source_bytes, source_sha256
 from actloc.tasks.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.video import windows
 from actloc.video.reader import Summary
@@ -249,33 +249,7 @@ def describe(
         frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,
-        source_bytes=source_bytes(path),
-        source_sha256=source_sha256(path),
+        source_bytes=source_bytes([path]),
+        source_sha256=source_sha256([path]),
         code_version=actloc.__version__,
     )
-
-
-def source_bytes(path: Path) -> int:
-    """Bytes of a video file, or of a folder of frames."""
-    return sum(file.stat().st_size for file in _files_of(path))
-
-
-def source_sha256(path: Path) -> str:
-    """Digest of a video file, or of a folder of frames."""
-    digests = [sha256_of_file(file) for file in _files_of(path)]
-    return digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
-
-
-def _files_of(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-def is_stale(store: FeatureStore, video_id: str, path: Path | None) -> bool:
-    """Whether the video's file is another than the one its features were made from."""
-    if path is None or not path.exists():
-        return False  # extraction done, the video may go
-    size, digest = store.source(video_id)
-    if source_bytes(path) != size:
-        return True
-    is_newer = max(file.stat().st_mtime for file in _files_of(path)) > store.written(video_id)
-    return is_newer and source_sha256(path) != digest

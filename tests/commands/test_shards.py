@@ -11,6 +11,7 @@ from actloc import files
 from actloc.commands import extract_features
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.store import FeatureStore
+from actloc.tasks import filling
 from tests.commands.test_extract_features import experiment
 from tests.toy import SCENES, actloc, digests, leftovers, start
 
@@ -114,7 +115,7 @@ def test_a_dry_run_tells_all_that_is_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("videos/v1.mp4").unlink()
-    monkeypatch.setattr(extract_features, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(filling, "disk_usage", lambda _: SimpleNamespace(free=100))
     assert extract_features.run(experiment("machine.device=cuda:7"), dry_run=True) == 2
     told = capsys.readouterr().out
     assert "Missing: 1 of the videos to do have no file: v1" in told
