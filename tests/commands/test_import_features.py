@@ -394,10 +394,10 @@ def test_whatever_stops_an_import_a_rerun_gives_what_an_undisturbed_one_gives(fo
 def test_a_signal_stops_between_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Config.read
 
-    def signalled(self: Config, video_id: str) -> torch.Tensor:
-        if video_id == "c":
+    def signalled(self: Config, video: AnnotatedVideo) -> torch.Tensor:
+        if video.id == "c":
             os.kill(os.getpid(), signal.SIGTERM)
-        return read(self, video_id)
+        return read(self, video)
 
     monkeypatch.setattr(Config, "read", signalled)
     with pytest.raises(Stopped):

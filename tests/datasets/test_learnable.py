@@ -44,8 +44,8 @@ def test_features_and_annotations_are_those_of_the_fixture(prepared: Experiment)
     assert hashlib.sha256(annotations.read_bytes()).hexdigest() == ANNOTATIONS_SHA256
     assert isinstance(prepared.features, folders.Config)
     digest = hashlib.sha256()
-    for video_id in sorted(read(annotations).videos):
-        (file,) = prepared.features.files(video_id)
+    for video_id, video in sorted(read(annotations).videos.items()):
+        (file,) = prepared.features.files(video)
         eighths = 8 * file.read()
         assert (eighths == eighths.to(torch.int8)).all()
         digest.update(video_id.encode() + eighths.to(torch.int8).numpy().tobytes())
