@@ -107,13 +107,13 @@ class FeatureStore:
 
         Raises UserError where another recipe's features are, or HDF5 files that no store holds.
         """
+        if self.recipe() is None and any(self.folder.glob(f"*{_SUFFIX}")):
+            raise UserError(
+                f"{self.folder} holds {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
+                "Expected a folder that actloc made, an empty one, or none.",
+                "Choose another folder.",
+            )
         with files.taking_turns(self.folder):  # of several that begin at once, one writes and the others check
-            if self.recipe() is None and any(self.folder.glob(f"*{_SUFFIX}")):
-                raise UserError(
-                    f"{self.folder} holds {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
-                    "Expected a folder that actloc made, an empty one, or none.",
-                    "Choose another folder.",
-                )
             if overwrite:
                 for video_id in self.ids():
                     files.remove(self._path(video_id))
@@ -189,13 +189,12 @@ class FeatureStore:
 
     def write_failed(self, rows: list[dict[str, Any]], part: str = "") -> None:
         """Replaces the list of videos that could not be used; that of one part of the work, or that of all."""
-        path = self.failed_file(part)
-        if rows or path.exists():
-            files.write_json_lines(path, rows)
-        if not part:
-            for other in self._failed_files():
-                if other != path:
-                    files.remove(other)
+        own = self.failed_file(part)
+        if rows:
+            files.write_json_lines(own, rows)
+        for path in self._failed_files():
+            if (path == own and not rows) or (path != own and not part):
+                files.remove(path)
 
     def failed_file(self, part: str = "") -> Path:
         """Where the videos are listed that could not be used."""

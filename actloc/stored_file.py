@@ -10,7 +10,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -32,15 +32,22 @@ class DamagedError(Exception):
     """A file is not what we wrote."""
 
 
-def user_block(stream: io.BufferedRandom | io.BytesIO) -> bytes:
+def user_block(stream: BinaryIO) -> bytes:
     """The seal of a file whose bytes behind the user block are written; reads them piece by piece."""
-    stream.seek(BLOCK_BYTES)
-    head = _head(hashlib.file_digest(stream, "sha256").hexdigest())
-    stream.seek(BLOCK_BYTES)
+    digest = hashlib.sha256()
+    for piece in _pieces(stream):
+        digest.update(piece)
+    head = _head(digest.hexdigest())
     crc32 = zlib.crc32(head)
-    while piece := stream.read(_PIECE_BYTES):
+    for piece in _pieces(stream):
         crc32 = zlib.crc32(piece, crc32)
     return _block(head, crc32)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    stream.seek(BLOCK_BYTES)
+    while piece := stream.read(_PIECE_BYTES):
+        yield piece
 
 
 def _head(sha256: str) -> bytes:

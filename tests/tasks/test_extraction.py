@@ -282,11 +282,6 @@ def test_frames_that_needed_patching_are_told(
     assert "plain: 3 of 60 frames have decoding errors" in capsys.readouterr().err
 
 
-def test_native_rates_are_refused(clips: Clips) -> None:
-    with pytest.raises(UserError, match=r"features\.fps is native"):
-        encode_video(clips["plain.mp4"], COLOR, grid(fps="native"), Machine())
-
-
 def test_a_clip_length_the_encoder_cannot_take_is_refused(clips: Clips) -> None:
     with pytest.raises(UserError, match="clip_frames is 3"):
         encode_video(clips["plain.mp4"], WHOLE, grid(clip_frames=3), Machine())
