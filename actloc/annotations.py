@@ -1,8 +1,8 @@
 """The one annotation form: a superset of ActivityNet's JSON with seconds as truth.
 
 {"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}} with a video being
-{"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}
-and, where there are any, "ambiguous": [[start, end]].
+{"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}.
+Where there are any: "variant": name; of a video "ambiguous": [[start, end]] and "rows": {"video", "first", "end"}.
 
 Reading checks everything and reports every problem at once (spec: reliability, R15).
 """
@@ -21,29 +21,6 @@ SAME_S = 1e-3
 """Times closer than this are one, and an action shorter than this is none (ActionFormer's rule)."""
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
-THUMOS14_CLASSES = {
-    7: "BaseballPitch",
-    9: "BasketballDunk",
-    12: "Billiards",
-    21: "CleanAndJerk",
-    22: "CliffDiving",
-    23: "CricketBowling",
-    24: "CricketShot",
-    26: "Diving",
-    31: "FrisbeeCatch",
-    33: "GolfSwing",
-    36: "HammerThrow",
-    40: "HighJump",
-    45: "JavelinThrow",
-    51: "LongJump",
-    68: "PoleVault",
-    79: "Shotput",
-    85: "SoccerPenalty",
-    92: "TennisSwing",
-    93: "ThrowDiscus",
-    97: "VolleyballSpiking",
-}
-"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
 _LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _SHOWN = 20  # problems in one message
 _MOST_CLASSES = 100_000  # a label_id beyond this is no class number
@@ -59,6 +36,15 @@ class Action:
 
 
 @dataclass(frozen=True)
+class FeatureRows:
+    """Where a clip's features lie in a file that holds those of its whole video: rows from `first` to before `end`."""
+
+    video_id: str
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
 class AnnotatedVideo:
     """A video, where it lies, and its actions; a video without actions is background."""
 
@@ -71,6 +57,8 @@ class AnnotatedVideo:
     file: Path | None = None
     ambiguous: tuple[tuple[float, float], ...] = ()
     """Seconds in which nobody could tell what happens: no class, but some protocols forgive predictions there."""
+    rows: FeatureRows | None = None
+    """Of a clip: which part of its whole video's features is its own."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +68,8 @@ class Annotations:
     classes: tuple[str, ...]
     videos: dict[str, AnnotatedVideo]
     keeps_past_end: bool = False
+    variant: str = ""
+    """Which of the dataset's published variants this is, test set 212 for one; empty where there is only one."""
 
     def of_subset(self, subset: str) -> list[AnnotatedVideo]:
         """The subset's videos in id order; subset names match without regard to case, as ActionFormer's do."""
@@ -138,6 +128,10 @@ def check(annotations: Annotations, places: dict[tuple[str, int], str] | None = 
         if files.is_unsafe_id(video.id):
             problems.append(
                 Problem(f"database[{video.id!r}]", f"the id {video.id!r} is empty or would leave its folder")
+            )
+        if video.rows is not None and files.is_unsafe_id(video.rows.video_id):
+            problems.append(
+                Problem(f"database[{video.id!r}].rows", f"{video.rows.video_id!r} is empty or would leave its folder")
             )
         for number, action in enumerate(video.actions):
             where = (places or {}).get((video.id, number)) or f"database[{video.id!r}].annotations[{number}]"
@@ -230,8 +224,12 @@ def to_text(annotations: Annotations) -> str:
         }
         if video.ambiguous:
             database[video.id]["ambiguous"] = [list(interval) for interval in video.ambiguous]
+        if video.rows:
+            rows = video.rows
+            database[video.id]["rows"] = {"video": rows.video_id, "first": rows.first, "end": rows.end}
     form = {
         "version": "actloc-1",
+        **({"variant": annotations.variant} if annotations.variant else {}),
         "classes": list(annotations.classes),
         "past_end": "keep" if annotations.keeps_past_end else "refuse",
         "database": database,
@@ -266,7 +264,11 @@ def _parsed(form: dict[str, Any]) -> tuple[Annotations, list[Problem]]:
     problems: list[Problem] = []
     videos = {video_id: _video(video_id, entry, problems) for video_id, entry in sorted(form["database"].items())}
     classes = _classes(form, videos, problems)
-    return Annotations(classes, videos, keeps_past_end=form.get("past_end") == "keep"), problems
+    variant = form.get("variant", "")
+    if not isinstance(variant, str):
+        problems.append(Problem("variant", f"found {variant!r}, expected a name"))
+    keeps_past_end = form.get("past_end") == "keep"
+    return Annotations(classes, videos, keeps_past_end=keeps_past_end, variant=str(variant)), problems
 
 
 def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo:  # Any: not yet checked
@@ -292,7 +294,19 @@ def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo
         frames=entry.get("frames") if isinstance(entry.get("frames"), int) else None,
         file=Path(file) if isinstance(file, str) else None,
         ambiguous=_ambiguous(where, entry.get("ambiguous") or [], problems),
+        rows=_rows(where, entry.get("rows"), problems),
     )
+
+
+def _rows(where: str, entry: Any, problems: list[Problem]) -> FeatureRows | None:  # Any: not yet checked
+    if entry is None:
+        return None
+    known = entry if isinstance(entry, dict) else {}
+    video_id, first, end = known.get("video"), known.get("first"), known.get("end")
+    if isinstance(video_id, str) and type(first) is int and type(end) is int and 0 <= first < end:
+        return FeatureRows(video_id, first, end)
+    problems.append(Problem(where, f"rows: found {entry!r}, expected a video and rows, 0 <= first < end"))
+    return None
 
 
 def _ambiguous(where: str, listed: Any, problems: list[Problem]) -> tuple[tuple[float, float], ...]:  # Any: unchecked

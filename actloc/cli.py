@@ -113,6 +113,30 @@ def extract_features(
 
 @app.command(
     epilog=_examples(
+        "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d --recipe i3d_thumos",
+        "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d_half features.dtype=float16",
+    )
+)
+def import_features(
+    config: ConfigArgument,
+    store: Annotated[Path, typer.Argument(help="The folder of the feature store to make, or to go on with.")],
+    overrides: Overrides = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What made the features, kept with them; else CONFIG's name.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Put published feature files, which the source `folders` reads in place, into a feature store with checksums.
+
+    Each video's rows are checked against its duration. Run it again to go on where it stopped.
+    """
+
+    run_on("import_features", config, overrides, as_json=json, store=store, recipe=recipe, overwrite=overwrite)
+
+
+@app.command(
+    epilog=_examples(
         "actloc train sample_efficientnet_actionformer",
         "actloc train sample_efficientnet_actionformer run.name=seed1 run.seed=1",
     )

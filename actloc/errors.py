@@ -2,6 +2,7 @@
 
 ActlocError              three parts: what was found, what was expected, what mends it
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
+|  `- FeatureFileError      one video's features in a file of others (feature_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
 `- NotFiniteError        5  a loss, gradient or weight became inf or nan
 

@@ -48,7 +48,10 @@ SHAPES_TRAINING = (
 """What a run's weights depend on; a run goes on only with the same values. Checksums stand in for paths."""
 SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
 """What must be at evaluation as it was in training."""
-_CHANGES_NOTHING = ("features.path", "features.more_paths", "features.allow_missing", "features.tolerance_steps")
+_CHANGES_NOTHING = (
+    *("features.path", "features.more_paths"),
+    *("features.allow_missing", "features.allow_misfits", "features.tolerance_steps"),
+)
 
 
 @dataclass(frozen=True)
@@ -287,7 +290,7 @@ def _missing_inputs(document: SettingsDocument, key: str, section: BaseModel | N
     for name, field in type(section).model_fields.items():
         for marker in field.metadata:
             path = getattr(section, name)
-            if isinstance(marker, config.InputPath) and path is not None and not marker.exists(path):
+            if isinstance(marker, config.InputPath) and isinstance(path, Path) and not marker.exists(path):
                 names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
                 what = f": the {marker.kind} {path} does not exist{console.nearest(path.name, names)}"
                 problems.append(_problem(document, (key, name), what))

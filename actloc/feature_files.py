@@ -11,11 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actloc.errors import UserError
+from actloc.errors import UserError, VideoReason
+from actloc.stored_file import is_finite
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 _EXPECTED = "Expected an array of numbers with two dimensions, steps and channels."
 _MEND = "Download the file again, or look at features.path, suffix and key."
+
+
+class FeatureFileError(UserError):
+    """A video's features cannot be used; `reason` is what `failed.jsonl` says of it."""
+
+    def __init__(self, reason: VideoReason, found: str, expected: str, mend: str) -> None:
+        super().__init__(found, expected, mend)
+        self.reason: VideoReason = reason
 
 
 class _OddError(Exception):
@@ -38,6 +47,12 @@ class FeatureFile:
     """The name inside an HDF5 file; None for a file of its own."""
     key: str | None = None
     """The name inside a .npz, or inside a .pt that holds a dictionary."""
+    part: tuple[slice, ...] = ()
+    """Which rows and columns are the video's; none for all."""
+
+    def exists(self) -> bool:
+        """Whether the file, and in an HDF5 file the dataset, is there."""
+        return self.path.is_file() and (self.dataset is None or self.dataset in names_in_hdf5(self.path))
 
     def shape(self) -> tuple[int, int]:
         """The array's shape, without reading its values where the form allows that."""
@@ -45,12 +60,12 @@ class FeatureFile:
         return int(rows), int(columns)
 
     def read(self) -> Tensor:
-        """The array as float32, laid out as in the file; raises UserError for nan and inf."""
+        """The array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
         values = self._load(only_shape=False)
         array = values if isinstance(values, Tensor) else torch.from_numpy(values)
         array = array.float()
-        if not array.isfinite().all():
-            raise UserError(f"{self} holds nan or inf.", "Expected finite features.", _MEND)
+        if not is_finite(array):
+            raise FeatureFileError("non_finite", f"{self} holds nan or inf.", "Expected finite features.", _MEND)
         return array
 
     def __str__(self) -> str:
@@ -61,15 +76,22 @@ class FeatureFile:
             values = self._open(only_shape)
             if len(values.shape) != 2 or 0 in values.shape:
                 raise _OddError(f"its shape is {tuple(values.shape)}")
+            shape = np.broadcast_to(np.float32(0), values.shape)[self.part].shape
+            if 0 in shape:
+                asked = ", ".join(f"{cut.start or 0}:{cut.stop or ''}" for cut in self.part)
+                raise _OddError(f"its shape is {tuple(values.shape)}, with nothing in [{asked}]")
             if only_shape:
-                return values.shape
-            return values if isinstance(values, Tensor) else np.array(values, dtype=np.float32)
+                return shape
+            return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
         except _OddError as error:
-            raise UserError(f"{self}: {error}.", _EXPECTED, _MEND) from error
-        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, AttributeError) as error:
-            raise UserError(f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
+            raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _MEND) from error
         except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self} is no plain {self.path.suffix} file: {error}.", _EXPECTED, _MEND) from error
+            what = f"{self} is no plain {self.path.suffix} file: {error}."
+            raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # a torn file makes numpy, torch, zlib and tokenize raise whatever they meet
+            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
 
     def _open(self, only_shape: bool) -> Any:  # Any: what has a shape
         if self.dataset is not None:

@@ -21,18 +21,12 @@ from numpy.typing import NDArray
 from actloc import files
 from actloc.errors import VideoError
 from actloc.faults import inject
+from actloc.stored_file import BLOCK_BYTES, DATASET, user_block
 
 if TYPE_CHECKING:
     from actloc.store import FeatureInfo
 
-DATASET = "features"
-BLOCK_BYTES = 512  # the smallest user block HDF5 allows
 _CHUNK_ROWS = 256
-
-
-def seal(sha256: str) -> bytes:
-    """The user block of a file whose other bytes have this digest."""
-    return f"actloc features\nsha256 {sha256}\n".encode().ljust(BLOCK_BYTES, b"\0")
 
 
 class FeatureWriter:
@@ -82,8 +76,7 @@ class FeatureWriter:
                 self._build(file, info)
                 file.tell_failure()
             with temporary.open("r+b") as stream:
-                stream.seek(BLOCK_BYTES)
-                block = seal(hashlib.file_digest(stream, "sha256").hexdigest())
+                block = user_block(stream)
                 stream.seek(0)
                 stream.write(block)
                 stream.flush()

@@ -226,7 +226,7 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_of_bytes(*parts: bytes) -> str:
+def sha256_of_bytes(*parts: bytes | memoryview) -> str:
     """Hex digest of the parts one after the other."""
     digest = hashlib.sha256()
     for part in parts:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actloc import weights
 from actloc.encoders.base import ClipEncoder
@@ -31,15 +31,15 @@ class PublishedFile:
     """About how large it is, such as `256 MB`."""
 
 
-def locate(given: Path | None, published: PublishedFile) -> Path:
-    """The user's file, or the published one in `data/weights`; raises UserError that says how to get it."""
+def locate(given: Path | None, published: PublishedFile, setting: str = "encoder.weights") -> Path:
+    """The file that `setting` gave, or the published one in `data/weights`; raises UserError with how to get it."""
     path = given or FOLDER / published.name
     if path.is_file():
         return path
     raise UserError(
         f"The encoder's weights are not there: no file {path}.",
         f"Expected {published.name} ({published.size}), published at {published.where}.",
-        f"Put it into {FOLDER}/, or name your copy: encoder.weights=FILE",
+        f"Put it into {FOLDER}/, or name your copy: {setting}=FILE",
     )
 
 
@@ -65,6 +65,11 @@ def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, igno
     `ignored` are the beginnings of names that the encoder has no use for, such as a classifier's.
     """
     wanted = {name: value for name, value in tensors.items() if not name.startswith(tuple(ignored))}
-    weights.check_fit(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")
-    encoder.load_state_dict(wanted)
+    load_part(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")
     encoder.weights_sha256 = sha256_of_file(path)
+
+
+def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, mend: str) -> None:
+    """Loads the tensors of `path` strictly into one network of an encoder that has a file for each."""
+    weights.check_fit(network, tensors, path, mend)
+    network.load_state_dict(tensors)

@@ -4,30 +4,32 @@ STORE/store.json     the settings that determine the features; a store holds fea
 STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; the id is percent-encoded
 STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl is that of one part of the work
 
-The first 512 bytes of a file are an HDF5 user block, which HDF5 skips: they hold the sha256 of all that follows, so
-that one flipped bit anywhere in the file is found. Any HDF5 tool opens the files.
+Every byte of a file is checked whenever it is read; `verify` looks at every checksum there is.
 """
 
-import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from actloc import files
 from actloc.errors import UserError
-from actloc.feature_writer import BLOCK_BYTES, DATASET, FeatureWriter, seal
+from actloc.feature_writer import FeatureWriter
+from actloc.stored_file import DamagedError, is_finite, opened, values, values_as_stored
 from actloc.structures import Grid
 
 Dtype = Literal["float32", "float16"]
 Features = NDArray[np.float32]
 
 _RECIPE_FILE, _SUFFIX = "store.json", ".h5"
+IMPORTED = "imported_from"
+"""The part of a recipe that says which files of others the features come from."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class FeatureInfo:
 
     video_id: str
     encoder: str
+    """What made the features; of imported ones, the recipe's name."""
     weights_sha256: str | None
     recipe: str
     """The settings that determine the features, as JSON."""
@@ -49,11 +52,11 @@ class FeatureInfo:
     """Frames of the video at `fps`."""
     duration_s: float
     reader: str
-    """What decoded the video."""
+    """What decoded the video, or `folders` where other projects' files were imported."""
     source_bytes: int
-    """Size of the video's file."""
+    """Size of the video's file, or of the files that were imported."""
     source_sha256: str
-    """Digest of the video's file."""
+    """Digest of the video's file; of several files, the digest of their digests."""
     code_version: str
     steps: int = 0
     """T; the store fills it in."""
@@ -77,8 +80,8 @@ class FeatureStore:
         if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
             raise UserError(
                 f"{path} does not say how the features were made.",
-                "Expected the file that extract-features writes.",
-                "Make the store again: actloc extract-features CONFIG --overwrite",
+                "Expected the file that extract-features and import-features write.",
+                "Make the store again, with --overwrite.",
             )
         recipe: dict[str, Any] = content["recipe"]
         return recipe
@@ -92,11 +95,24 @@ class FeatureStore:
         raise UserError(
             "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
             "One store holds features of one recipe.",
-            "Set features.path to another folder, or replace the store: actloc extract-features CONFIG --overwrite",
+            f"Choose another folder, or replace the store: {_command(recipe, self.folder)} --overwrite",
         )
 
+    def made_by(self) -> str:
+        """The command that makes what is lacking here."""
+        return _command(self.recipe(), self.folder)
+
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Makes the store ready for features of `recipe`; `overwrite` throws away what it holds."""
+        """Makes the store ready for features of `recipe`; `overwrite` throws away what it holds.
+
+        Raises UserError where another recipe's features are, or HDF5 files that no store holds.
+        """
+        if self.recipe() is None and any(self.folder.glob(f"*{_SUFFIX}")):
+            raise UserError(
+                f"{self.folder} holds {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
+                "Expected a folder that actloc made, an empty one, or none.",
+                "Choose another folder.",
+            )
         with files.taking_turns(self.folder):  # of several that begin at once, one writes and the others check
             if overwrite:
                 for video_id in self.ids():
@@ -123,7 +139,8 @@ class FeatureStore:
         Looks at a file once; `read` looks every time.
         """
         if video_id not in self._infos:
-            self._load(video_id)
+            with self._opened(video_id) as file:
+                self._infos[video_id] = _info(file)
         return self._infos[video_id]
 
     def source(self, video_id: str) -> tuple[int, str]:
@@ -134,29 +151,36 @@ class FeatureStore:
         except (OSError, KeyError) as error:
             raise self._bad(video_id, f"are damaged: {error}") from error
 
-    def written(self, video_id: str) -> float:
-        """When the features were written, as the file system's clock says."""
-        return self._path(video_id).stat().st_mtime
+    def num_bytes(self) -> int:
+        """Bytes of all feature files."""
+        return sum(path.stat().st_size for path in self.folder.glob(f"*{_SUFFIX}"))
+
+    def written(self, video_id: str) -> tuple[int, int]:
+        """When the features were written and when their file came here, in ns of the file system's clock."""
+        status = self._path(video_id).stat()
+        return status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, video_id: str) -> Features:
         """The features (T, C) as float32; raises UserError if the file is absent, damaged or holds nan or inf."""
-        features = self._load(video_id)[1]
-        # numpy converts float16 six times slower (spec: performance, finding 7)
-        converted: Features = torch.from_numpy(features).float().numpy()
-        if not np.isfinite(converted).all():
+        with self._opened(video_id) as file:
+            features = values(file)
+        if not is_finite(features):
             raise self._bad(video_id, "hold values that are not finite")
-        return converted
+        return features.numpy()
 
     def writer(self, video_id: str, dtype: Dtype = "float32") -> FeatureWriter:
         """What takes the video's features row by row; they are there once it is finished."""
         self._infos.pop(video_id, None)
         return FeatureWriter(self._path(video_id), dtype)
 
-    def write(self, video_id: str, features: Features, info: FeatureInfo, dtype: Dtype = "float32") -> None:
-        """Stores features (T, C); raises VideoError `non_finite` or `out_of_range` instead of storing nan or inf."""
+    def write(self, video_id: str, features: Features, info: FeatureInfo, dtype: Dtype = "float32") -> FeatureInfo:
+        """Stores features (T, C); returns what is then known of them.
+
+        Raises VideoError `non_finite` or `out_of_range` instead of storing nan or inf.
+        """
         with self.writer(video_id, dtype) as writer:
             writer.append(features)
-            writer.finish(info)
+            return writer.finish(info)
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that could not be used and are not there now: id, path, reason, detail, expected, found."""
@@ -165,13 +189,12 @@ class FeatureStore:
 
     def write_failed(self, rows: list[dict[str, Any]], part: str = "") -> None:
         """Replaces the list of videos that could not be used; that of one part of the work, or that of all."""
-        path = self.failed_file(part)
-        if rows or path.exists():
-            files.write_json_lines(path, rows)
-        if not part:
-            for other in self._failed_files():
-                if other != path:
-                    files.remove(other)
+        own = self.failed_file(part)
+        if rows:
+            files.write_json_lines(own, rows)
+        for path in self._failed_files():
+            if (path == own and not rows) or (path != own and not part):
+                files.remove(path)
 
     def failed_file(self, part: str = "") -> Path:
         """Where the videos are listed that could not be used."""
@@ -186,8 +209,8 @@ class FeatureStore:
         recipe = json.dumps(self.recipe(), sort_keys=True)
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
-                info, features = _from_file(path.read_bytes())
-            except _DamagedError as error:
+                info, features = _proven(path.read_bytes())
+            except DamagedError as error:
                 problems.append(f"{path.name}: {error}")
                 continue
             if files.safe_name(info.video_id) + _SUFFIX != path.name:
@@ -204,41 +227,44 @@ class FeatureStore:
     def _long_id(self, name: str) -> str:
         """The id behind a name that was shortened."""
         try:
-            return _from_file((self.folder / (name + _SUFFIX)).read_bytes())[0].video_id
-        except _DamagedError as error:
+            with opened((self.folder / (name + _SUFFIX)).read_bytes()) as file:
+                return str(file.attrs["video_id"])
+        except DamagedError as error:
             raise self._bad(name, f"are damaged: {error}") from error
 
-    def _load(self, video_id: str) -> tuple[FeatureInfo, NDArray[Any]]:
+    @contextmanager
+    def _opened(self, video_id: str) -> Iterator[h5py.File]:
+        """The video's file, every byte of it as it was written."""
         try:
-            info, features = _from_file(self._path(video_id).read_bytes())
+            with opened(self._path(video_id).read_bytes()) as file:
+                found = file.attrs["video_id"]
+                if found != video_id:
+                    raise self._bad(video_id, f"are those of {found}")
+                yield file
         except FileNotFoundError as error:
             raise UserError(
                 f"{self.folder} has no features of {video_id}.",
                 f"It has those of {len(self.ids())} videos.",
-                "Extract them: actloc extract-features CONFIG",
+                f"Make them: {self.made_by()}",
             ) from error
-        except _DamagedError as error:
+        except DamagedError as error:
             raise self._bad(video_id, f"are damaged: {error}") from error
-        if info.video_id != video_id:
-            raise self._bad(video_id, f"are those of {info.video_id}")
-        self._infos[video_id] = info
-        return info, features
 
     def _bad(self, video_id: str, what: str) -> UserError:
         return UserError(
             f"The features of {video_id} in {self.folder} {what}.",
             f"Expected {self._path(video_id).name} as actloc wrote it.",
-            f"See what else is wrong: actloc verify {self.folder}. Delete that file and run actloc extract-features.",
+            f"See what else is wrong: actloc verify {self.folder}. Delete that file and run {self.made_by()}",
         )
+
+
+def _command(recipe: dict[str, Any] | None, folder: Path) -> str:
+    return f"actloc import-features CONFIG {folder}" if IMPORTED in (recipe or {}) else "actloc extract-features CONFIG"
 
 
 def grid(info: FeatureInfo) -> Grid:
     """The bridge between seconds and the rows of the video's features."""
     return Grid(info.fps, info.stride_frames, info.offset_frames)
-
-
-class _DamagedError(Exception):
-    """A file is not what we wrote."""
 
 
 def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
@@ -247,36 +273,19 @@ def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
     return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
 
 
-def _seal(body: bytes) -> bytes:
-    return seal(files.sha256_of_bytes(body))
+def _info(file: h5py.File) -> FeatureInfo:
+    values = {field.name: _plain(file.attrs[field.name]) for field in fields(FeatureInfo)}
+    return FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
 
 
-def _from_file(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
-    """Info and features (T, C) as stored; raises _DamagedError unless every byte is as it was written."""
-    if content[:BLOCK_BYTES] != _seal(content[BLOCK_BYTES:]):
-        raise _DamagedError("its bytes are not those that were written")
-    try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            dataset = _own_dataset(file)
-            features = dataset[()]
-            values = {field.name: _plain(file.attrs[field.name]) for field in fields(FeatureInfo)}
-            info = FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
-            written = file.attrs["sha256"]
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
-        raise _DamagedError(f"it is not a feature file: {error}") from error
-    if features.ndim != 2 or features.dtype not in (np.float32, np.float16) or written != fingerprint(features, info):
-        raise _DamagedError("its checksum does not fit its features")
+def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
+    """Info and features (T, C) as stored, by every checksum there is; raises DamagedError."""
+    with opened(content, prove=True) as file:
+        info, features = _info(file), values_as_stored(file)
+        written = file.attrs["sha256"]
+    if written != fingerprint(features, info):
+        raise DamagedError("its checksum does not fit its features")
     return info, features
-
-
-def _own_dataset(file: h5py.File) -> h5py.Dataset:
-    """The dataset, if its values lie in this very file: links and virtual datasets could read any other (R12)."""
-    if not isinstance(file.get(DATASET, getlink=True), h5py.HardLink):
-        raise _DamagedError("its features are a link to elsewhere")
-    dataset = file[DATASET]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise _DamagedError("its features lie elsewhere")
-    return dataset
 
 
 def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actloc import annotations as form
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 
 
@@ -25,8 +25,9 @@ def test_writing_and_reading_gives_the_same_annotations(tmp_path: Path) -> None:
     videos = {
         "a": AnnotatedVideo("a", "train", (Action(0.5, 2.25, "run"),), 10.0, 30.0, 300, Path("videos/a.mp4")),
         "b ü": AnnotatedVideo("b ü", "test", ambiguous=((1.0, 2.5), (3.0, 4.0))),
+        "clip": AnnotatedVideo("clip", "test", rows=FeatureRows("whole video", 187, 1086)),
     }
-    annotations = Annotations(("jump", "run"), videos)
+    annotations = Annotations(("jump", "run"), videos, variant="test set 212")
     form.write(tmp_path / "a.json", annotations)
     assert form.read(tmp_path / "a.json") == annotations
 
@@ -40,6 +41,8 @@ def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> N
             "v2": entry((1, 2, "runn"), ("x", 2, "run")),
             "v3": entry((-1, 2, "jump"), subset=""),
             "v4": entry(duration="long"),
+            "v5": {**entry(), "rows": {"video": "../x", "first": 0, "end": 3}},
+            "v6": {**entry(), "rows": {"video": "x", "first": 3, "end": 3}},
         },
     )
     with pytest.raises(UserError) as caught:
@@ -54,10 +57,12 @@ def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> N
         "-1-2 s of v3 starts before the video",
         "subset: found '', expected a name",
         "duration: found 'long', expected a positive number",
+        "database['v5'].rows: '../x' is empty or would leave its folder",
+        "database['v6']: rows: found {'video': 'x', 'first': 3, 'end': 3}, expected a video and rows",
     ):
         assert part in told
     assert "10.3" not in told
-    assert len((tmp_path / "annotation_problems.txt").read_text().splitlines()) == 8
+    assert len((tmp_path / "annotation_problems.txt").read_text().splitlines()) == 10
 
 
 def test_an_end_a_little_beyond_the_video_is_clipped_with_a_warning(

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["prepare", "extract-features", "train", "eval", "report", "predict", "convert", "ls", "show", "verify"]
+COMMANDS = [
+    "prepare",
+    "extract-features",
+    "import-features",
+    "train",
+    "eval",
+    "report",
+    "predict",
+    "convert",
+    "ls",
+    "show",
+    "verify",
+]
 CONFIG = "configs/sample_efficientnet_actionformer.yaml"
 
 

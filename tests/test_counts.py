@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from scripts.benchmarks import networks
 from scripts.benchmarks.counting import Counts, count
 from scripts.benchmarks.network_results import thumos_counts
+from scripts.benchmarks.results import best_seconds
 
 OFFICIAL_KERNELS, OFFICIAL_FLOPS, OFFICIAL_SAVED_BYTES = 4104, 514e9, 1314e6
 
@@ -74,6 +75,41 @@ def test_storages_are_counted_once_and_parameters_never() -> None:
     assert counted.saved_bytes == 8 * 4 * 4
 
 
+def test_the_step_of_each_precision_is_the_one_of_training() -> None:
+    detector = networks.anet_detector().train()
+    step = networks.step(detector, 512, [64])
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        step.training(precision)()
+        gradients.append([parameter.grad for parameter in detector.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) == len(list(detector.parameters()))
+    assert all(gradient.dtype == torch.float32 for gradient in gradients[1])
+    assert any((exact != rounded).any() for exact, rounded in zip(*gradients, strict=True))
+
+
+def test_a_gpus_time_is_the_least_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 7.0, 10.0, 13.0])  # milliseconds at which the events of two runs are met
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.met = next(clock)
+
+        def synchronize(self) -> None:
+            self.is_met = True
+
+        def elapsed_time(self, end: "Event") -> float:
+            assert end.is_met
+            return end.met - self.met
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    runs: list[None] = []
+    assert best_seconds(lambda: runs.append(None), 2, torch.device("cuda")) == pytest.approx(0.003)
+    assert len(runs) == 3
+
+
 @pytest.mark.slow
 def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
@@ -81,6 +117,10 @@ def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     written = json.loads(output.read_text())
     assert written["gflop_per_s"] > 0
-    assert len(written["results"]) >= 20
+    names = [result["name"] for result in written["results"]]
+    assert len(names) == len(set(names)) >= 20
+    for what in ("THUMOS step, mean", "ActivityNet step,", "THUMOS evaluation", "peak memory"):
+        assert sum(what in name and "float32" in name for name in names) >= 1, what
+        assert sum(what in name and "bfloat16" in name for name in names) >= 1, what
     assert all(result["value"] is None or result["value"] > 0 for result in written["results"])
     assert "actloc / official" in printed

@@ -139,6 +139,8 @@ def test_differences_name_what_shapes_training_and_nothing_else() -> None:
         "optimizer.learning_rate: 0.001 in the run, 0.0003 now",
         "run.seed: 0 in the run, 1 now",
     ]
+    before = {name: value for name, value in old["features"].items() if name != "allow_misfits"}
+    assert experiment.differences({**old, "features": before}, old) == []  # runs older than the setting
 
 
 def test_a_part_of_your_own_is_found_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

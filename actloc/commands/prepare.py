@@ -1,5 +1,6 @@
 """`actloc prepare CONFIG`: the dataset's raw form in, annotations.json and, where asked for, new videos out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from actloc import annotations as annotation_form
@@ -15,9 +16,11 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Writes the dataset's folder; a finished one is left as it is."""
     dataset = experiment.dataset
     with files.locked(dataset.folder), stopping_at_once():
-        annotations = dataset.collect()
+        annotations = replace(dataset.collect(), variant=dataset.variant)
         annotations = convert_videos(annotations, dataset.folder, experiment.preparation)
         _write(dataset.annotations_file, annotation_form.to_text(annotations), overwrite)
+    if dataset.variant:
+        console.result(f"{dataset.name}: {dataset.variant}")
     for subset in (dataset.training_subset, dataset.evaluation_subset):
         videos = annotations.of_subset(subset)
         actions = sum(len(video.actions) for video in videos)

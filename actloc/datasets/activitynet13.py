@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from actloc import annotations as annotation_form
 from actloc import console, files, raw_forms
 from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc.config import InputFileOrFolder, InputPath
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 
 _SUBSETS = {"train": "training", "valid": "validation", "test": "testing"}
 _COLUMNS = ("video-name", "t-start", "t-end", "action-label", "video-duration", "fps", "video-frames")
+# the list that ETAD's code ships; others block more (4,728 validation videos remain): theirs are the user's file
+_BLOCKED_BY_ETAD = Path(__file__).with_name("activitynet13_blocked_by_etad.json")
 _REGION, _IS_ACTION = "temporal-region-label", "Action"
 _RULE = raw_forms.Rule(
     past_end="kept in the ground truth; training clips them with features.past_end=clip",
@@ -26,12 +28,19 @@ class Config(DatasetConfig):
     name: Literal["activitynet13"] = "activitynet13"
     annotations: InputFileOrFolder
     """A JSON (ActivityNet's or ActionFormer's), or a folder of TSP's *_train_tsp_groundtruth.csv and *_valid_...csv."""
-    blocked: OptionalInputFile = None
-    """A JSON list of ids to leave out, with or without v_: ETAD's has 79 of them; none keeps every video."""
+    blocked: Annotated[Literal["etad"] | Path | None, InputPath("file")] = None
+    """Videos to leave out: etad, the 79 of ETAD's list; or a JSON list of ids, with or without v_; none keeps all."""
     training_subset: str = "training"
     """The subset that `train` learns from."""
     evaluation_subset: str = "validation"
     """The subset that `eval` scores."""
+
+    @property
+    def variant(self) -> str:
+        """The blocked list; a file goes by its name."""
+        if self.blocked == "etad":
+            return "without the 79 videos that ETAD blocks"
+        return f"without the videos of {Path(self.blocked).name}" if self.blocked else "no video blocked"
 
     def collect(self) -> Annotations:
         """Annotations of every video that is not blocked."""
@@ -39,8 +48,8 @@ class Config(DatasetConfig):
             found = _read_tables(self.annotations)
         else:
             found = annotation_form.read_published(self.annotations, self.folder)
-        blocked = _blocked(self.blocked) if self.blocked else set()
-        videos = raw_forms.without(found.videos, blocked)
+        listed = _BLOCKED_BY_ETAD if self.blocked == "etad" else self.blocked
+        videos = raw_forms.without(found.videos, _blocked(listed) if listed else set())
         console.say(f"Blocked list {self.blocked or 'none'}: {len(found.videos) - len(videos)} videos left out")
         return raw_forms.settle(replace(found, videos=videos), _RULE, self.folder)
 

@@ -26,6 +26,14 @@ class DatasetConfig(Part):
         """The one annotation form that `prepare` writes and everything else reads."""
         return self.folder / "annotations.json"
 
+    @property
+    def variant(self) -> str:
+        """A short name of the published variant that these settings ask for; empty where there is only one.
+
+        `prepare` writes it into the annotations, all that reads them compares it, and results tell it.
+        """
+        return ""
+
     @abstractmethod
     def collect(self) -> Annotations:
         """Reads the raw form, makes videos where the dataset makes any, and returns all annotations, checked.

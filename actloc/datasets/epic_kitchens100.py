@@ -1,5 +1,6 @@
 """EPIC-Kitchens-100: 97 verbs or 300 nouns in 700 videos, from the official tables or ActionFormer's JSON."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,14 @@ from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 
 _NUM_CLASSES = {"verb": 97, "noun": 300}
+_TRAINING = "EPIC_100_train.csv"
 _TABLES = {
-    "EPIC_100_train.csv": "training",
+    _TRAINING: "training",
     "EPIC_100_validation.csv": "validation",
     "EPIC_100_test_timestamps.csv": "test",
 }
+_TRAINING_FRAMES = "c2/training.csv"
+_FRAMES_FPS = 30.0  # at which all 22,760 rows that both forms have agree within one frame
 _INFO = "EPIC_100_video_info.csv"
 _DECIMALS = 2  # of the official timestamps
 
@@ -26,7 +30,8 @@ class Config(DatasetConfig):
 
     name: Literal["epic_kitchens100"] = "epic_kitchens100"
     annotations: InputFileOrFolder
-    """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv."""
+    """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv. Where
+    EPIC_100_train.csv is missing, c2/training.csv of C2-Action-Detection stands in: times in whole frames."""
     labels: Literal["verb", "noun"] = "verb"
     """What a class is."""
     class_names: OptionalInputFile = None
@@ -35,6 +40,11 @@ class Config(DatasetConfig):
     """The subset that `train` learns from."""
     evaluation_subset: str = "validation"
     """The subset that `eval` scores."""
+
+    @property
+    def variant(self) -> str:
+        """What the classes are."""
+        return f"{self.labels}s"
 
     def collect(self) -> Annotations:
         """Annotations of every video, all classes in the order of their numbers, also those that never occur."""
@@ -52,9 +62,13 @@ class Config(DatasetConfig):
         """Tables that the contract test writes."""
         return cls(folder=folder / "prepared", annotations=folder / "epic")
 
-    def _videos(self, classes: list[str]) -> dict[str, AnnotatedVideo]:
-        """Videos of the tables that are there, with what the table of videos says about them."""
+    def _tables(self) -> dict[Path, str]:
+        """The subset of each table that is there, C2's in the place of a missing official one; what lacks is told."""
         tables = {self.annotations / name: subset for name, subset in _TABLES.items()}
+        frames = self.annotations / _TRAINING_FRAMES
+        if not (self.annotations / _TRAINING).is_file() and frames.is_file():
+            tables = {frames if path.name == _TRAINING else path: subset for path, subset in tables.items()}
+            console.warn(f"{_TRAINING} is not there; {frames} stands in: its times are up to 0.03 s early")
         there = {path: subset for path, subset in tables.items() if path.is_file()}
         if not there:
             raise UserError(
@@ -64,14 +78,17 @@ class Config(DatasetConfig):
             )
         for path in tables.keys() - there.keys():
             console.warn(f"{path} is not there; the subset {tables[path]!r} stays empty")
+        return there
+
+    def _videos(self, classes: list[str]) -> dict[str, AnnotatedVideo]:
+        """Videos of the tables that are there, with what the table of videos says about them."""
         subset_of: dict[str, str] = {}
         actions: dict[str, list[Action]] = {}
-        for path, subset in there.items():
-            columns = () if subset == "test" else (f"{self.labels}_class",)
-            for row in raw_forms.read_rows(path, ("video_id", "start_timestamp", "stop_timestamp", *columns)):
-                subset_of[row["video_id"]] = subset
-                if columns:
-                    actions.setdefault(row["video_id"], []).append(_action(row, row[columns[0]], classes, path))
+        for path, subset in self._tables().items():
+            for video_id, action in _read(path, subset, self.labels, classes):
+                subset_of[video_id] = subset
+                if action is not None:
+                    actions.setdefault(video_id, []).append(action)
         info = raw_forms.read_rows(self.annotations / _INFO, ("video_id", "duration", "fps"))
         facts = {row["video_id"]: (float(row["duration"]), float(row["fps"])) for row in info}
         return {
@@ -82,7 +99,30 @@ class Config(DatasetConfig):
         }
 
 
-def _action(row: dict[str, str], class_number: str, classes: list[str], path: Path) -> Action:
+def _read(path: Path, subset: str, labels: str, classes: list[str]) -> Iterator[tuple[str, Action | None]]:
+    """The video and the action of each row; the test table names no classes, so it has no actions."""
+    if path.name == Path(_TRAINING_FRAMES).name:
+        yield from _read_frames(path, labels, classes)
+    else:
+        yield from _read_times(path, None if subset == "test" else f"{labels}_class", classes)
+
+
+def _read_times(path: Path, column: str | None, classes: list[str]) -> Iterator[tuple[str, Action | None]]:
+    """The video and the action of each row of an official table; no action where no column has its class."""
+    times = ("start_timestamp", "stop_timestamp")
+    for row in raw_forms.read_rows(path, ("video_id", *times, *([column] if column else []))):
+        start_s, end_s = (_seconds(row[time], path) for time in times)
+        yield row["video_id"], Action(start_s, end_s, _label(row[column], classes, path)) if column else None
+
+
+def _read_frames(path: Path, column: str, classes: list[str]) -> Iterator[tuple[str, Action]]:
+    """The video and the action of each row of C2-Action-Detection's training.csv."""
+    for row in raw_forms.read_rows(path, ("video", "start", "stop", column)):
+        start_s, end_s = (raw_forms.number(row[time], path) / _FRAMES_FPS for time in ("start", "stop"))
+        yield row["video"], Action(start_s, end_s, _label(row[column], classes, path))
+
+
+def _label(class_number: str, classes: list[str], path: Path) -> str:
     index = int(raw_forms.number(class_number, path))
     if not 0 <= index < len(classes):
         raise UserError(
@@ -90,7 +130,7 @@ def _action(row: dict[str, str], class_number: str, classes: list[str], path: Pa
             f"Expected 0 to {len(classes) - 1}.",
             "Set dataset.labels to verb or noun.",
         )
-    return Action(_seconds(row["start_timestamp"], path), _seconds(row["stop_timestamp"], path), classes[index])
+    return classes[index]
 
 
 def _seconds(text: str, path: Path) -> float:

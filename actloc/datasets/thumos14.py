@@ -11,6 +11,29 @@ from actloc.config import InputFileOrFolder, OptionalInputFolder
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 
+CLASSES = {
+    7: "BaseballPitch",
+    9: "BasketballDunk",
+    12: "Billiards",
+    21: "CleanAndJerk",
+    22: "CliffDiving",
+    23: "CricketBowling",
+    24: "CricketShot",
+    26: "Diving",
+    31: "FrisbeeCatch",
+    33: "GolfSwing",
+    36: "HammerThrow",
+    40: "HighJump",
+    45: "JavelinThrow",
+    51: "LongJump",
+    68: "PoleVault",
+    79: "Shotput",
+    85: "SoccerPenalty",
+    92: "TennisSwing",
+    93: "ThrowDiscus",
+    97: "VolleyballSpiking",
+}
+"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
 _SUBSETS = {"val": "Validation", "test": "Test"}
 _AMBIGUOUS = "Ambiguous"
 # 1292 has Ambiguous intervals only; most of 270 is annotated beyond its end; 1496 is said to be annotated wrongly
@@ -31,6 +54,11 @@ class Config(DatasetConfig):
     """The subset that `train` learns from: the videos that THUMOS calls validation."""
     evaluation_subset: str = "Test"
     """The subset that `eval` scores."""
+
+    @property
+    def variant(self) -> str:
+        """The test set."""
+        return f"test set {self.test_set}"
 
     def collect(self) -> Annotations:
         """Annotations of the chosen test set's videos and all validation videos."""

@@ -1,9 +1,11 @@
 """What every encoder answers: how it wants its frames, and the feature vectors of clips."""
 
 from abc import abstractmethod
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 import torch
+from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
@@ -28,6 +30,10 @@ class EncoderConfig(Part):
     def build(self) -> "ClipEncoder":
         """The encoder with its weights, in evaluation mode."""
 
+    def network(self) -> "ClipEncoder":
+        """The encoder with freshly drawn weights; what `build` gives where there are none to load."""
+        return self.build()
+
     @classmethod
     @abstractmethod
     def small(cls) -> "EncoderConfig":
@@ -39,6 +45,10 @@ class PublishedConfig(EncoderConfig):
 
     weights: OptionalInputFile = None
     """The weights' file; none looks for the published one by its own name in data/weights."""
+
+    @abstractmethod
+    def network(self) -> "ClipEncoder":
+        """The encoder with freshly drawn weights, before `build` loads the published ones."""
 
 
 class ResizedFrames(EncoderConfig):
@@ -74,6 +84,8 @@ class ClipEncoder(nn.Module):
     """Whether a clip's features depend on the other clips of the batch, so that none can be left out."""
     is_framewise: bool = False
     """Whether a clip's features are pooled from vectors of its frames, which overlapping clips then share."""
+    makes_frames: bool = False
+    """Whether `frames` does something: it then has to run where the network is."""
     weights_sha256: str | None = None
     """Of the weights' file; None where there are no weights."""
 
@@ -92,13 +104,20 @@ class ClipEncoder(nn.Module):
         """Where the encoder computes, also one without weights."""
         return self.get_buffer("_anchor").device
 
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """What a video's clips are cut from, made of what `config.frame_steps()` leave; usually that itself.
+
+        For steps that need a network, such as learned optical flow: they run here, on the encoder's device.
+        """
+        return frames
+
     @abstractmethod
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
 
-        Clips are what the steps of `config.frame_steps()` make of frames: uint8, or float32 between 0 and 255, RGB
-        first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to rounding,
-        unless `mixes_clips`. Gradients flow unless the caller switches them off.
+        Clips are what `config.frame_steps()` and then `frames` make of pictures: uint8, or float32 between 0 and 255,
+        RGB first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to
+        rounding, unless `mixes_clips`. Gradients flow unless the caller switches them off.
         """
 
     def frame_vectors(self, frames: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
+from actloc.layers.same import pad_same
 
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's
@@ -45,9 +46,13 @@ class Config(ResizedFrames):
 
     def build(self) -> "EfficientNetLite0":
         """The encoder with its ImageNet weights."""
-        network = EfficientNetLite0(self)
+        network = self.network()
         network.load_official(_weights_file())
         return network.eval()
+
+    def network(self) -> "EfficientNetLite0":
+        """The encoder with freshly drawn weights."""
+        return EfficientNetLite0(self)
 
     @classmethod
     def small(cls) -> "Config":
@@ -143,13 +148,8 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to (N, out, ceil(H/stride), ceil(W/stride))."""
         if self.stride[0] > 1:
-            bottom, right = (_missing(size, self.kernel_size[0], self.stride[0]) for size in x.shape[2:])
-            x = F.pad(x, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+            x = pad_same(x, self.kernel_size, self.stride)
         return super().forward(x)
-
-
-def _missing(size: int, kernel: int, stride: int) -> int:
-    return max((-(-size // stride) - 1) * stride + kernel - size, 0)
 
 
 def _folded(official: dict[str, Tensor]) -> dict[str, Tensor]:

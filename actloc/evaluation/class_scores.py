@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import files
-from actloc.annotations import THUMOS14_CLASSES
 from actloc.config import ScoreForm
+from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.evaluation.rows import Floats
 
@@ -103,9 +103,9 @@ def _read_untrimmednet(path: Path) -> ClassScores:
     is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == _UCF101_COLUMNS
     if not is_table or table.dtype.kind != "f" or not np.isfinite(table).all():
         raise _unreadable(path, "it is no table of 101 finite columns", "untrimmednet")
-    columns = [number - 1 for number in THUMOS14_CLASSES]
+    columns = [number - 1 for number in thumos14.CLASSES]
     videos = {f"video_test_{row + 1:07d}": scores for row, scores in enumerate(table[:, columns].astype(np.float64))}
-    return ClassScores(tuple(THUMOS14_CLASSES.values()), videos)
+    return ClassScores(tuple(thumos14.CLASSES.values()), videos)
 
 
 def _unreadable(path: Path, what: str, form: str) -> UserError:

@@ -18,7 +18,16 @@ from actloc.reports import figures, text, timelines
 from actloc.reports.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.reports.results import Predictions, Results, Video
 from actloc.reports.runs import Evaluation
-from actloc.reports.tables import Published, Table, class_comparison, map_table, mean, more_tables, run_names
+from actloc.reports.tables import (
+    Published,
+    Table,
+    class_comparison,
+    map_table,
+    mean,
+    more_tables,
+    run_names,
+    scored_data,
+)
 
 MOST_TIMELINES = 40
 """Videos drawn per run, about 1.5 MB of page; the others stand in a table."""
@@ -169,7 +178,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     unknown = "not recorded"
     weights = f", {results.weights} weights" if results.weights else ""
     return [
-        ("Data", f"{results.dataset}, {results.subset}"),
+        ("Data", scored_data(results)),
         ("Protocol", results.protocol),
         ("Checkpoint", f"{results.checkpoint}{weights}"),
         ("Seed", unknown if results.seed is None else str(results.seed)),

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import files
-from actloc.annotations import THUMOS14_CLASSES
+from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.reports.results import Prediction, Predictions
 
@@ -87,9 +87,9 @@ def _line(line: str, classes: Collection[str]) -> tuple[str, Prediction]:
 def _class_name(text: str, classes: Collection[str]) -> str:
     if text in classes or not text.isdecimal():
         return text
-    if int(text) not in THUMOS14_CLASSES:
+    if int(text) not in thumos14.CLASSES:
         raise ValueError(f"{text} is no official class number of THUMOS14 (7, 9, 12, 21 ... 97); write the name")
-    return THUMOS14_CLASSES[int(text)]
+    return thumos14.CLASSES[int(text)]
 
 
 def _unreadable(path: Path, problems: list[str]) -> UserError:

@@ -95,6 +95,8 @@ class Results(Record):
     name: str
     """The run."""
     dataset: str
+    variant: str = ""
+    """Which of the dataset's published variants was scored, test set 212 for one; empty where there is only one."""
     subset: str
     protocol: str
     seed: int | None

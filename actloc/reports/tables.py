@@ -158,7 +158,7 @@ def class_comparison(runs: Sequence[Results]) -> Table:
 
 def are_comparable(runs: Sequence[Results]) -> bool:
     """Whether all runs were measured on the same data under the same protocol."""
-    return len({(run.dataset, run.subset, run.protocol) for run in runs}) == 1
+    return len({(run.dataset, run.variant, run.subset, run.counts.videos, run.protocol) for run in runs}) == 1
 
 
 def run_names(runs: Sequence[Results]) -> list[str]:
@@ -171,7 +171,13 @@ def provenance(run: Results) -> str:
     """Where a run's numbers come from, in one line."""
     seed = "no seed" if run.seed is None else f"seed {run.seed}"
     commit = "commit unknown" if run.commit is None else f"commit {run.commit[:12]}"
-    return f"{run.name}: {run.dataset} {run.subset}, {run.protocol}; {seed}, {commit}; {run.machine}"
+    return f"{run.name}: {scored_data(run)}; {run.protocol}; {seed}, {commit}; {run.machine}"
+
+
+def scored_data(run: Results) -> str:
+    """The dataset, which of its variants, the subset and its number of videos: `thumos14 test, test set 212, ...`."""
+    parts = [f"{run.dataset} {run.subset}", run.variant, f"{run.counts.videos} videos"]
+    return ", ".join(part for part in parts if part)
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -251,22 +257,23 @@ def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
     tious = sorted({tiou for source in sources for tiou in _by_tiou(source.tious, source.mean_ap)})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = ["run", "origin", "dataset", "subset", "protocol", "checkpoint", "weights", "seed", "commit", "machine"]
+    names = ["run", "origin", "dataset", "variant", "subset", "videos", "protocol", "checkpoint", "weights", "seed"]
+    names += ["commit", "machine"]
     writer.writerow([*names, "measure", "class", "actions", *(threshold(tiou) for tiou in tious), "average"])
     for run in runs:
         for texts, numbers, average in _run_rows(run):
             writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, average)])
     for paper in published:
         numbers = _by_tiou(paper.tious, paper.mean_ap)
-        texts = [paper.name, "published", *[""] * 8, "mAP", "", ""]
+        texts = [paper.name, "published", *[""] * 10, "mAP", "", ""]
         writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, paper.average_map)])
     return stream.getvalue()
 
 
 def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
-    source = [run.name, "measured", run.dataset, run.subset, run.protocol, run.checkpoint, run.weights or ""]
-    source += [seed, commit, run.machine]
+    source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
+    source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
     yield [*source, "mAP", "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
     more += [("mAP with true classes", run.classifier.true_class_mean_ap)] if run.classifier else []

@@ -11,11 +11,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from torch import Tensor
 
 from actloc import annotations as annotation_form
+from actloc import console
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Fraction, Part
 from actloc.errors import UserError
 from actloc.ops.crops import clip_past_end, random_crop, resize
 from actloc.structures import Grid, Targets
+from actloc.video.windows import num_clips
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class SourceConfig(Part):
     """Use every so many-th feature."""
     allow_missing: bool = False
     """Go on without the videos that have no features; they are named, and count as missed in evaluation."""
+    allow_misfits: bool = False
+    """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
     tolerance_steps: NonNegativeFloat = 2.0
     """Features may be so many steps more or fewer than the video's duration asks for."""
 
@@ -173,6 +177,27 @@ def to_grid(raw: Tensor, grid: Grid, config: SourceConfig) -> tuple[Tensor, Grid
     # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
     stride = ((raw.shape[0] - 1) * grid.stride_frames + config.clip_frames) / config.resize_to
     return resize(raw.T.contiguous(), config.resize_to), Grid(grid.fps, stride, 0.5 * stride)
+
+
+def expected_steps(config: SourceConfig, duration_s: float, fps: float) -> int:
+    """The rows that a video's duration asks for, with frames counted at `fps`."""
+    return num_clips(round(duration_s * fps), config.align, config.clip_frames, config.stride_frames)
+
+
+def fits(config: SourceConfig, duration_s: float, fps: float, steps: int) -> bool:
+    """Whether a video has the rows that its duration asks for, give or take `tolerance_steps`."""
+    return abs(expected_steps(config, duration_s, fps) - steps) <= config.tolerance_steps
+
+
+def are_let_through(config: SourceConfig, num_misfits: int, num_videos: int, found: str) -> bool:
+    """Whether `allow_misfits` lets these few be used, which a warning then says; where most are odd, it does not.
+
+    `found` names the first three.
+    """
+    if not config.allow_misfits or 2 * num_misfits > num_videos:
+        return False
+    console.warn(f"{found}{', ...' if num_misfits > 3 else ''}; features.allow_misfits lets them be used")
+    return True
 
 
 def check_present(source: Source, config: SourceConfig, annotations: Annotations, subset: str, mend: str) -> None:

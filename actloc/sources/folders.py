@@ -2,21 +2,32 @@
 
 import functools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from actloc import console
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Part
 from actloc.errors import UserError
-from actloc.feature_files import FeatureFile, names_in_hdf5
+from actloc.feature_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.ops.crops import resize
-from actloc.sources.base import Sample, Source, SourceConfig, check_present, make_sample, to_grid, training_window
+from actloc.sources.base import (
+    Sample,
+    Source,
+    SourceConfig,
+    are_let_through,
+    check_present,
+    expected_steps,
+    fits,
+    make_sample,
+    to_grid,
+    training_window,
+)
 from actloc.structures import Grid
-from actloc.video.windows import num_clips, offset_frames
+from actloc.video.windows import offset_frames
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # the usual ones first: neighbours fit short videos too
 _STRIDES = (1, 2, 4, 8, 16, 32)
@@ -27,7 +38,8 @@ class Config(SourceConfig):
 
     name: Literal["folders"] = "folders"
     path: Path
-    """A folder with one file per video, or one HDF5 file with one dataset per video."""
+    """A folder with one file per video, or one HDF5 file with one dataset per video; of a clip without one (Ego4D), the
+    rows that the annotations name are read from its whole video's."""
     more_paths: tuple[Path, ...] = ()
     """More such folders; their channels follow those of the first."""
     prefix: str = ""
@@ -39,13 +51,12 @@ class Config(SourceConfig):
     channels_first: bool = False
     """Whether files hold (channels, steps), as those of MS-TCN do."""
     fps_from: Literal["settings", "annotations"] = "settings"
-    """annotations: frames are counted at each video's own rate, and at `fps` where none is stated."""
+    """annotations: frames are counted at each video's own rate, and at `fps` where none is stated; with fps=native
+    all rates come from there."""
     is_resized: bool = False
     """The files were stretched to one length when they were made: their rows share the duration evenly."""
     unequal_lengths: Literal["refuse", "interpolate"] = "refuse"
     """Where the folders have different numbers of rows: stop, or interpolate to the longest (EgoVLP)."""
-    allow_misfits: bool = False
-    """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
 
     def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "FolderSource":
         """The subset's features, their number of rows checked against each video's duration."""
@@ -54,30 +65,61 @@ class Config(SourceConfig):
     def lacking(self, annotations: Annotations) -> list[str]:
         """Videos without a file in every folder."""
         names = self._names()
-        return [video_id for video_id in annotations.videos if not self._has(video_id, names)]
+        return [video.id for video in annotations.videos.values() if not self._has(video, names)]
 
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos with features in every folder, and those without."""
         names = self._names()
-        having = [video for video in videos if self._has(video.id, names)]
-        return having, [video for video in videos if not self._has(video.id, names)]
+        having = [video for video in videos if self._has(video, names)]
+        return having, [video for video in videos if not self._has(video, names)]
 
-    def files(self, video_id: str) -> list[FeatureFile]:
-        """Where the video's features lie, one place for each folder."""
+    def files(self, video: AnnotatedVideo) -> list[FeatureFile]:
+        """Where the video's features lie, one place for each folder; a clip's may be rows of its whole video's."""
+        return [self._file(path, video) for path in (self.path, *self.more_paths)]
+
+    def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
+        own = self._named(path, video.id)
+        if video.rows is None or own.exists():
+            return own
+        rows = slice(video.rows.first, video.rows.end)
+        part = (slice(None), rows) if self.channels_first else (rows,)
+        return replace(self._named(path, video.rows.video_id), part=part)
+
+    def _named(self, path: Path, video_id: str) -> FeatureFile:
         name = f"{self.prefix}{video_id}"
-        return [
-            FeatureFile(path, dataset=name)
-            if path.is_file()
-            else FeatureFile(path / (name + self.suffix), key=self.key)
-            for path in (self.path, *self.more_paths)
-        ]
+        if path.is_file():
+            return FeatureFile(path, dataset=name)
+        return FeatureFile(path / (name + self.suffix), key=self.key)
+
+    def shape(self, video: AnnotatedVideo) -> tuple[int, int]:
+        """Steps and channels of the folders together; raises FeatureFileError."""
+        shapes = [file.shape() for file in self.files(video)]
+        if self.channels_first:
+            shapes = [(steps, channels) for channels, steps in shapes]
+        lengths = [steps for steps, _ in shapes]
+        if len(set(lengths)) > 1 and self.unequal_lengths == "refuse":
+            raise FeatureFileError(
+                "unsupported",
+                f"The features of {video.id} have {', '.join(map(str, lengths))} steps in the {len(lengths)} folders.",
+                "Expected the same number in each.",
+                "Stretch the shorter ones: features.unequal_lengths=interpolate",
+            )
+        return max(lengths), sum(channels for _, channels in shapes)
+
+    def read(self, video: AnnotatedVideo) -> Tensor:
+        """Features (T, C) float32 of all folders side by side; raises FeatureFileError."""
+        parts = [file.read() for file in self.files(video)]
+        parts = [part.T if self.channels_first else part for part in parts]
+        longest = max(len(part) for part in parts)
+        parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _names(self) -> dict[Path, frozenset[str]]:
         return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
 
-    def _has(self, video_id: str, names: dict[Path, frozenset[str]]) -> bool:
+    def _has(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> bool:
         return all(
-            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video_id)
+            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video)
         )
 
     @classmethod
@@ -96,7 +138,7 @@ class FolderSource(Source):
         self.label_number = {name: number for number, name in enumerate(annotations.classes)}
         self.videos, self.missing = config.split(annotations.of_subset(subset))
         check_present(self, config, annotations, subset, "Look at features.path, prefix and suffix")
-        shapes = {video.id: self._shape(video) for video in self.videos}
+        shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
 
@@ -107,22 +149,8 @@ class FolderSource(Source):
     def evaluation_sample(self, index: int) -> Sample:
         """The video whole, resized where the settings ask for it."""
         video = self.videos[index]
-        features, grid = on_grid(self._read(video), video, self.config)
+        features, grid = on_grid(self.config.read(video), video, self.config)
         return make_sample(video, features, grid, self.config, self.label_number)
-
-    def _shape(self, video: AnnotatedVideo) -> tuple[int, int]:
-        """Steps and channels of the folders together."""
-        shapes = [file.shape() for file in self.config.files(video.id)]
-        if self.config.channels_first:
-            shapes = [(steps, channels) for channels, steps in shapes]
-        lengths = [steps for steps, _ in shapes]
-        if len(set(lengths)) > 1 and self.config.unequal_lengths == "refuse":
-            raise UserError(
-                f"The features of {video.id} have {', '.join(map(str, lengths))} steps in the {len(lengths)} folders.",
-                "Expected the same number in each.",
-                "Stretch the shorter ones: features.unequal_lengths=interpolate",
-            )
-        return max(lengths), sum(channels for _, channels in shapes)
 
     def _channels(self, shapes: dict[str, tuple[int, int]]) -> int:
         first = self.videos[0].id
@@ -135,24 +163,16 @@ class FolderSource(Source):
                 )
         return shapes[first][1]
 
-    def _read(self, video: AnnotatedVideo) -> Tensor:
-        """Features (T, C) of all folders side by side."""
-        parts = [file.read() for file in self.config.files(video.id)]
-        parts = [part.T if self.config.channels_first else part for part in parts]
-        longest = max(len(part) for part in parts)
-        parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
-        return torch.cat(parts, dim=1)
-
 
 def fps_of(video: AnnotatedVideo, config: Config) -> float:
-    """The rate at which this video's frames are counted."""
+    """The rate at which this video's frames are counted; raises UserError where nothing states it."""
     if video.fps and (config.fps_from == "annotations" or config.fps == "native"):
         return video.fps
     if config.fps == "native":
         raise UserError(
-            f"{video.id} has no rate in the annotations, and features.fps is native.",
-            "Expected frames per second.",
-            "Set features.fps to the rate at which the features' frames were counted.",
+            f"{video.id} has no frame rate in the annotations, which features.fps=native needs.",
+            "Expected the rate at which its features were made.",
+            "Set features.fps to it, with features.fps_from=annotations for the videos that have their own.",
         )
     return config.fps
 
@@ -177,33 +197,41 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
 
 def check_grid(config: Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> None:
     """Raises UserError with the likely cause where rows do not fit durations, unless the settings allow a few."""
-    timed = [video for video in videos if video.duration_s is not None and not config.is_resized]
-    misfits = [video for video in timed if not _fits(config, video, steps[video.id])]
-    if not misfits:
+    timed, odd = misfits(config, videos, steps)
+    if not odd:
         return
-    worst = ", ".join(f"{video.id} has {steps[video.id]} rows, not {_expected(config, video)}" for video in misfits[:3])
-    found = f"The features of {len(misfits)} of {len(timed)} videos in {config.path} do not fit: {worst}"
-    if config.allow_misfits and 2 * len(misfits) <= len(timed):
-        console.warn(f"{found}{', ...' if len(misfits) > 3 else ''}; features.allow_misfits lets them be used")
+    listed = ", ".join(
+        f"{video.id} has {steps[video.id]} rows, not {expected_rows(config, video)}" for video in odd[:3]
+    )
+    found = f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit: {listed}"
+    if are_let_through(config, len(odd), len(timed), found):
         return
     raise UserError(
-        f"{found}. {_likely_cause(config, misfits, timed, steps)}",
+        f"{found}. {likely_cause(config, odd, timed, steps)}",
         f"Expected clips of {config.clip_frames} frames every {config.stride_frames}, give or take "
         f"{config.tolerance_steps:g} rows.",
         "Mend `features:`; or, if only these few are odd: features.allow_misfits=true",
     )
 
 
-def _expected(config: Config, video: AnnotatedVideo) -> int:
-    frames = round((video.duration_s or 0.0) * fps_of(video, config))
-    return num_clips(frames, config.align, config.clip_frames, config.stride_frames)
+def misfits(
+    config: Config, videos: list[AnnotatedVideo], steps: dict[str, int]
+) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
+    """The videos whose duration is known, and those of them whose rows do not fit it."""
+    timed = [video for video in videos if video.duration_s is not None and not config.is_resized]
+    return timed, [video for video in timed if not _fits(config, video, steps[video.id])]
+
+
+def expected_rows(config: Config, video: AnnotatedVideo) -> int:
+    """How many rows the video's duration asks for."""
+    return expected_steps(config, video.duration_s or 0.0, fps_of(video, config))
 
 
 def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
-    return abs(_expected(config, video) - steps) <= config.tolerance_steps
+    return fits(config, video.duration_s or 0.0, fps_of(video, config), steps)
 
 
-def _likely_cause(
+def likely_cause(
     config: Config, misfits: list[AnnotatedVideo], timed: list[AnnotatedVideo], steps: dict[str, int]
 ) -> str:
     """What one other setting would make most of the odd videos fit, or that these videos differ from the features'."""

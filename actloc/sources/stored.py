@@ -1,4 +1,4 @@
-"""Features read from the store that `extract-features` made."""
+"""Features read from the store that `extract-features` or `import-features` made."""
 
 import json
 import random
@@ -10,10 +10,20 @@ import torch
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import Part
 from actloc.errors import UserError
-from actloc.sources.base import Sample, Source, SourceConfig, check_present, make_sample, to_grid, training_window
+from actloc.sources.base import (
+    Sample,
+    Source,
+    SourceConfig,
+    are_let_through,
+    check_present,
+    expected_steps,
+    fits,
+    make_sample,
+    to_grid,
+    training_window,
+)
 from actloc.store import FeatureInfo, FeatureStore
 from actloc.store import grid as stored_grid
-from actloc.video.windows import num_clips
 
 
 class Config(SourceConfig):
@@ -41,10 +51,11 @@ class StoredSource(Source):
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        check_present(self, config, annotations, subset, "Run: actloc extract-features CONFIG")
+        check_present(self, config, annotations, subset, f"Run: {self.store.made_by()}")
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
-            check_fit(config, encoder, video, info, self.store)
+            _check_settings(config, encoder, video, info, self.store)
+        _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
@@ -67,10 +78,10 @@ def _encoder_settings(encoder: Part | None, info: FeatureInfo) -> list[tuple[str
     return [(f"encoder.{name}", made[name], now.get(name)) for name in made if name != "name"]
 
 
-def check_fit(
+def _check_settings(
     config: SourceConfig, encoder: Part | None, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore
 ) -> None:
-    """Raises UserError that says which number of a video's features is not what settings or duration ask for."""
+    """Raises UserError that says which number of a video's features is not what the settings ask for."""
     wrong = [
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
@@ -83,17 +94,36 @@ def check_fit(
         )
         if found != expected
     ]
-    if video.duration_s is not None:
-        frames = round(video.duration_s * info.fps)
-        expected_steps = num_clips(frames, config.align, config.clip_frames, config.stride_frames)
-        if abs(expected_steps - info.steps) > config.tolerance_steps:
-            wrong.append(
-                f"there are {info.steps} steps; {video.duration_s:g} s at {info.fps:g} frames per second, "
-                f"clips of {config.clip_frames} and stride {config.stride_frames} give about {expected_steps}"
-            )
     if wrong:
-        raise UserError(
-            f"The features of {video.id} in {store.folder} do not fit: {'; '.join(wrong)}.",
-            "Expected features made with these settings from this video.",
-            "Set `features:` to what the store says, or make them again: actloc extract-features CONFIG --overwrite",
-        )
+        raise _misfit(store, f"The features of {video.id} in {store.folder} do not fit: {'; '.join(wrong)}.")
+
+
+def _check_steps(
+    config: SourceConfig, videos: list[AnnotatedVideo], infos: list[FeatureInfo], store: FeatureStore
+) -> None:
+    """Raises UserError where rows do not fit durations, unless the settings allow a few."""
+    timed = [
+        (video.id, video.duration_s, info)
+        for video, info in zip(videos, infos, strict=True)
+        if video.duration_s is not None
+    ]
+    odd = [(name, seconds, info) for name, seconds, info in timed if not fits(config, seconds, info.fps, info.steps)]
+    if not odd:
+        return
+    listed = [
+        f"{name}: there are {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
+        f"{config.clip_frames} and stride {config.stride_frames} give about "
+        f"{expected_steps(config, seconds, info.fps)}"
+        for name, seconds, info in odd[:3]
+    ]
+    found = "\n  ".join([f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit:", *listed])
+    if not are_let_through(config, len(odd), len(timed), found):
+        raise _misfit(store, found)
+
+
+def _misfit(store: FeatureStore, found: str) -> UserError:
+    return UserError(
+        found,
+        "Expected features made with these settings from these videos.",
+        f"Set `features:` to what the store says, or make them again: {store.made_by()} --overwrite",
+    )

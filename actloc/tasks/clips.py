@@ -1,15 +1,15 @@
 """The first stage of extraction: a video decoded, in a process of its own, and cut into what the network takes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from actloc.config import Machine
+from actloc.encoders.base import ClipEncoder
 from actloc.sources.base import SourceConfig
 from actloc.video import windows
-from actloc.video.frame_steps import FrameStep
 from actloc.video.reader import Summary, read_frames
 
 
@@ -22,28 +22,34 @@ class DecodedVideo:
     def __init__(
         self,
         path: Path,
-        steps: Sequence[FrameStep],
+        encoder: ClipEncoder,
         features: SourceConfig,
         machine: Machine,
         waiting: Callable[[], None],
-        *,
-        is_framewise: bool,
     ) -> None:
+        self.num_frames = 0
+        """How many frames clips are cut from; learned flow drops the last of those that were read."""
         self._reader = read_frames(
             path,
             fps=features.fps,
             decode_fps=features.decode_fps,
-            steps=steps,
+            steps=encoder.config.frame_steps(),
             reader=machine.reader,
             timeout_s=machine.decode_timeout_s,
             waiting=waiting,
         )
         self._interval = features.frame_interval
         self._windower = windower(features)
-        self._items: Iterator[NDArray[Any]] = iter(self._reader) if is_framewise else self._clips()
+        frames = self._counted(encoder.frames(iter(self._reader)))
+        self._items: Iterator[NDArray[Any]] = frames if encoder.is_framewise else self._clips(frames)
 
-    def _clips(self) -> Iterator[NDArray[Any]]:
-        for frame in self._reader:
+    def _counted(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for frame in frames:
+            self.num_frames += 1
+            yield frame
+
+    def _clips(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for frame in frames:
             yield from thinned(self._windower.add(frame), self._interval)
         yield from thinned(self._windower.end(), self._interval)
 

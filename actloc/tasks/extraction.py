@@ -23,11 +23,11 @@ from actloc import console
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
-from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.sources.base import SourceConfig
-from actloc.store import FeatureInfo, Features, FeatureStore
+from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork
 from actloc.tasks.clips import DecodedVideo
+from actloc.tasks.filling import source_bytes, source_sha256
 from actloc.tasks.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.video import windows
 from actloc.video.reader import Summary
@@ -39,10 +39,9 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
     """Everything that determines features, apart from the video itself."""
     names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
     grid = features.model_dump(mode="json", include=names)
+    files = {name for name in type(encoder.config).model_fields if name.endswith("weights")}
     return {
-        "encoder": encoder.config.model_dump(
-            mode="json", exclude={"weights"}
-        ),  # the file may move; its sha256 says which
+        "encoder": encoder.config.model_dump(mode="json", exclude=files),  # they may move; their sha256 says which
         "weights_sha256": encoder.weights_sha256,
         "features": grid,
     }
@@ -168,8 +167,7 @@ class VideoInProgress:
         self.is_over = False
         """Whether the network has got every item that it will get."""
         self._path, self._encoder, self._settings = path, encoder, features
-        steps = encoder.config.frame_steps()
-        self._decoded = DecodedVideo(path, steps, features, machine, waiting, is_framewise=encoder.is_framewise)
+        self._decoded = DecodedVideo(path, encoder, features, machine, waiting)
         try:
             self._sink = open_rows(video_id)
         except BaseException:
@@ -222,10 +220,11 @@ class VideoInProgress:
                 id=self.video_id,
                 corrupt_frames=summary.corrupt_frames,
             )
-        expected = windows.num_clips(summary.num_frames, settings.align, settings.clip_frames, settings.stride_frames)
-        found = self._assembly.num_rows
-        assert found == expected, f"{found} rows from {summary.num_frames} frames, expected {expected}"
-        return self._sink.finish(describe(self.video_id, self._path, self._encoder, settings, summary))
+        num_frames, found = self._decoded.num_frames, self._assembly.num_rows
+        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
+        info = describe(self.video_id, self._path, self._encoder, settings, summary, num_frames)
+        return self._sink.finish(info)
 
     def close(self) -> None:
         """Ends the decoding and throws away rows that are not finished; may be called again."""
@@ -233,8 +232,10 @@ class VideoInProgress:
         self._sink.discard()
 
 
-def describe(video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary) -> FeatureInfo:
-    """What is known of a video's features, except their number."""
+def describe(
+    video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary, num_frames: int
+) -> FeatureInfo:
+    """What is known of a video's features, except how many they are."""
     return FeatureInfo(
         video_id=video_id,
         encoder=encoder.config.name,
@@ -245,36 +246,10 @@ def describe(video_id: str, path: Path, encoder: ClipEncoder, features: SourceCo
         stride_frames=features.stride_frames,
         align=features.align,
         offset_frames=windows.offset_frames(features.align, features.clip_frames),
-        frame_count=summary.num_frames,
+        frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,
-        source_bytes=source_bytes(path),
-        source_sha256=source_sha256(path),
+        source_bytes=source_bytes([path]),
+        source_sha256=source_sha256([path]),
         code_version=actloc.__version__,
     )
-
-
-def source_bytes(path: Path) -> int:
-    """Bytes of a video file, or of a folder of frames."""
-    return sum(file.stat().st_size for file in _files_of(path))
-
-
-def source_sha256(path: Path) -> str:
-    """Digest of a video file, or of a folder of frames."""
-    digests = [sha256_of_file(file) for file in _files_of(path)]
-    return digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
-
-
-def _files_of(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-def is_stale(store: FeatureStore, video_id: str, path: Path | None) -> bool:
-    """Whether the video's file is another than the one its features were made from."""
-    if path is None or not path.exists():
-        return False  # extraction done, the video may go
-    size, digest = store.source(video_id)
-    if source_bytes(path) != size:
-        return True
-    is_newer = max(file.stat().st_mtime for file in _files_of(path)) > store.written(video_id)
-    return is_newer and source_sha256(path) != digest

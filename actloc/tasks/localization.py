@@ -28,7 +28,10 @@ _ANY_CLASS = "action"
 
 
 def read_annotations(experiment: Experiment) -> Annotations:
-    """The prepared annotations, with all classes merged into one where the dataset asks for it."""
+    """The prepared annotations, with all classes merged into one where the dataset asks for it.
+
+    Raises UserError if there are none, or if another variant of the dataset was prepared than the settings ask for.
+    """
     file = experiment.dataset.annotations_file
     if not file.exists():
         raise UserError(
@@ -37,6 +40,14 @@ def read_annotations(experiment: Experiment) -> Annotations:
             f"Run: actloc prepare {experiment.arguments}",
         )
     annotations = annotation_form.read(file)
+    asked = experiment.dataset.variant
+    if annotations.variant != asked:
+        raise UserError(
+            f"{file} was prepared as: {annotations.variant or 'no variant named'}; the settings ask for: {asked}.",
+            "Expected the variant that the settings name; another one's numbers cannot be compared with its.",
+            f"Replace it: actloc prepare {experiment.arguments} --overwrite; "
+            "or keep both: prepare and use dataset.folder=ANOTHER_FOLDER",
+        )
     if not experiment.dataset.class_agnostic:
         return annotations
     videos = {

@@ -68,6 +68,12 @@ def encode_videos(
     `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
     """
     check_clip_length(encoder, features)
+    if encoder.makes_frames:
+        raise UserError(
+            f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
+            "Expected frames that CPUs decode and GPUs encode, which is what the engine ray takes apart.",
+            "Leave out --engine ray, and share the videos with --shard 1/8",
+        )
     arriving: dict[str, ArrivingVideo] = {}
     try:
         with _cluster():
@@ -226,7 +232,8 @@ class ArrivingVideo:
         if "failure" in end:
             raise VideoError(**end["failure"])
         self._assembly.end()
-        info = describe(self._video_id, self._path, self._encoder, self._features, Summary(**end["summary"]))
+        summary = Summary(**end["summary"])
+        info = describe(self._video_id, self._path, self._encoder, self._features, summary, summary.num_frames)
         self._is_over = True
         return self._sink.finish(info)
 

@@ -68,6 +68,8 @@ class Truth:
     videos: list[AnnotatedVideo]
     actions: dict[str, tuple[Action, ...]]
     classes: tuple[str, ...]
+    variant: str = ""
+    """Which of the dataset's published variants it is."""
 
     @property
     def class_number(self) -> dict[str, int]:
@@ -95,7 +97,7 @@ def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth
         video.id: annotation_form.without_duplicates(video.actions) if protocol.drops_repeats else video.actions
         for video in videos
     }
-    return Truth(videos, actions, annotations.classes)
+    return Truth(videos, actions, annotations.classes, annotations.variant)
 
 
 def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, origin: Origin) -> Results:
@@ -110,6 +112,7 @@ def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predic
     return Results(
         name=experiment.run.name,
         dataset=experiment.dataset.name,
+        variant=truth.variant,
         subset=subset,
         protocol=experiment.evaluation.protocol,
         seed=origin.seed,

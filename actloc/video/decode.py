@@ -91,7 +91,7 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
         channel.send_json(b"V", **asdict(module.facts(path)))
         return
     account = Account()
-    own_rate = module.rate(path) if "native" in (request["fps"], request["decode_fps"]) else None
+    own_rate = module.rate(path, channel.is_alive) if "native" in (request["fps"], request["decode_fps"]) else None
     fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
     pictures = picked(
         resampled(_watched(module.pictures(path, account), channel), account, decode_fps), decode_fps, fps
@@ -161,7 +161,8 @@ def picked(shown: Iterator[tuple[Picture, int]], decode_fps: Fraction, fps: Frac
     """The pictures that TSP's loader picks for `fps` out of a video shown at `decode_fps`, and how often each.
 
     A whole step takes every step-th picture of the video; another takes picture floor(k * step), in float32, as long
-    as k + 1 whole steps fit into the video (spec: features 2.4).
+    as k + 1 whole steps fit into the video (spec: features 2.4). TSP counts a broken step anew in every clip: its clips
+    then begin with these pictures, and later ones may be off by one. TSP's own videos have a whole step.
     """
     if decode_fps == fps:
         yield from shown

@@ -5,14 +5,14 @@ process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.errors import VideoError
+from actloc.errors import UserError, VideoError
 from actloc.video.base import LARGEST_SIDE
 
 Frame = NDArray[Any]  # (H, W, c) uint8 or float32
@@ -21,6 +21,8 @@ Shown = tuple[Frame, int]
 Method = Literal["swscale_bicubic", "bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
 Rounding = Literal["even", "nearest", "floor"]
 Place = Literal["start", "centre", "end"]
+_FLOW_BOUND = 20  # pixels from one frame to the next; I3D's flow ends there
+_OPENCV_WITH_OTHER_FLOW = (4, 12)  # measured: 4.6 to 4.11 agree to the bit; 4.14 changes 5 % of the codes, 5.0 25 %
 
 
 class FrameStep(ABC):
@@ -42,7 +44,8 @@ class Resize(FrameStep):
 
     swscale_bicubic  FFmpeg's, on the decoded picture; only as the first step
     bilinear         torch's `interpolate` without antialiasing, corners not aligned; gives float32
-    pil_*            Pillow's, each channel in 8 bits; cv2_bilinear: OpenCV's
+    pil_*            Pillow's, each channel in 8 bits
+    cv2_bilinear     OpenCV's; for a short side it is given the scale, and rounds the long side itself
     """
 
     method: Method
@@ -74,7 +77,9 @@ class Resize(FrameStep):
             return bilinear(frame, height, width)
         if (height, width) == frame.shape[:2]:
             return frame
-        return _by_pillow(frame, height, width, self.method) if "pil" in self.method else _by_cv2(frame, height, width)
+        if "pil" in self.method:
+            return _by_pillow(frame, height, width, self.method)
+        return _by_cv2(frame, (height, width) if self.short_side is None else self.short_side / min(frame.shape[:2]))
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,78 @@ class LeftHalf(FrameStep):
         return frame[:, : frame.shape[1] // 2]
 
 
+@dataclass(frozen=True)
+class OpticalFlow(FrameStep):
+    """Two more channels: how far each pixel moves to the next frame along x and y, by TV-L1 (Zach et al. 2007).
+
+    It is computed on grey 8-bit frames of the size they have at this step. The last frame has no next one and is
+    dropped. Moves are cut at 20 pixels and coded within 0..255:
+
+    eight_bit  dense_flow's round(255 * (v + 20) / 40), half to even: uint8, nothing moves at 128
+    linear     DeepMind's v / 20 between -1 and 1, without rounding: float32, nothing moves at 127.5
+    """
+
+    form: Literal["eight_bit", "linear"]
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame (H, W, c + 2) as it stands when it is shown again: nothing moves."""
+        return self.with_flow(frame, np.zeros((*frame.shape[:2], 2), np.float32))
+
+    def over(self, frames: Iterator[Shown]) -> Iterator[Shown]:
+        """Every frame but the last, beside the flow to the one after it; each pair is computed once."""
+        estimate = _tvl1()
+        before: Frame | None = None
+        for frame, count in frames:
+            if before is not None:
+                yield self.with_flow(before, estimate(before, frame)), 1
+            if count > 1:
+                yield self.apply(frame), count - 1
+            before = frame
+
+    def with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
+        """The frame (H, W, c + 2) with its flow (H, W, 2) in pixels as codes behind it."""
+        bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND).astype(np.float64)  # in which halves are exact
+        coded = 255 * (bounded + _FLOW_BOUND) / (2 * _FLOW_BOUND)
+        code = np.round(coded).astype(np.uint8) if self.form == "eight_bit" else coded.astype(np.float32)
+        return np.concatenate([frame, code], axis=2)
+
+
+def _tvl1() -> Callable[[Frame, Frame], NDArray[Any]]:
+    """OpenCV's estimator with its own settings: the flow (H, W, 2) from one RGB frame to another."""
+    import cv2
+
+    cv2.setNumThreads(1)  # the machine's cores belong to other decoders and the network
+    estimator = cv2.optflow.DualTVL1OpticalFlow.create()
+
+    def estimate(first: Frame, second: Frame) -> NDArray[Any]:
+        grey, next_grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second))
+        flow = np.zeros((*grey.shape, 2), np.float32)  # where the result goes; the estimator does not start from it
+        return estimator.calc(grey, next_grey, flow)
+
+    return estimate
+
+
+def check_installed(steps: Sequence[FrameStep]) -> None:
+    """Raises UserError where a step needs OpenCV, which is an extra, and it is missing or computes another flow."""
+    has_flow = any(isinstance(step, OpticalFlow) for step in steps)
+    if not has_flow and not any(isinstance(step, Resize) and step.method == "cv2_bilinear" for step in steps):
+        return
+    try:
+        import cv2
+    except ImportError:
+        found = "is not installed"
+    else:
+        version = tuple(int(number) for number in cv2.__version__.split(".")[:2])
+        if not has_flow or (hasattr(cv2, "optflow") and version < _OPENCV_WITH_OTHER_FLOW):
+            return
+        found = f"is {cv2.__version__}, " + ("which computes another flow" if hasattr(cv2, "optflow") else "no contrib")
+    raise UserError(
+        f"The encoder's frames are made with OpenCV, which {found}.",
+        "Expected opencv-contrib-python-headless from 4.10 on and below 4.12, as published flow needs it.",
+        "pip install actloc[flow]",
+    )
+
+
 def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values
     """Plain values for the decoding process."""
     return [{"step": type(step).__name__, **asdict(step)} for step in steps]  # type: ignore[call-overload]
@@ -120,7 +197,7 @@ def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON va
 
 def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON values
     """The steps that `to_json` wrote."""
-    kinds: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf)}
+    kinds: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, OpticalFlow)}
     steps = []
     for entry in listed:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
@@ -162,10 +239,12 @@ def _by_pillow(frame: Frame, height: int, width: int, method: str) -> Frame:
     return np.concatenate([rgb, *(other[..., None] for other in others)], axis=2) if others else rgb
 
 
-def _by_cv2(frame: Frame, height: int, width: int) -> Frame:
+def _by_cv2(frame: Frame, size_or_scale: tuple[int, int] | float) -> Frame:
     import cv2
 
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    if isinstance(size_or_scale, tuple):
+        return cv2.resize(frame, size_or_scale[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(frame, None, fx=size_or_scale, fy=size_or_scale, interpolation=cv2.INTER_LINEAR)
 
 
 def _rounded(numerator: int, denominator: int, rounding: Rounding) -> int:

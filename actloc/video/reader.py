@@ -40,7 +40,7 @@ class Summary:
     corrupt_frames: int
     """Decoded frames that the decoder had to patch up."""
     num_frames: int
-    """Frames at the constant rate."""
+    """Frames at the constant rate that came through the steps: optical flow drops the last one."""
     fps: float
     """The constant rate."""
     duration_s: float
@@ -77,6 +77,7 @@ def read_frames(
             "Expected pyav, ffmpeg, or an installed decord.",
             "pip install actloc[decord], or set machine.reader=pyav",
         )
+    frame_steps.check_installed(steps)
     if reader == "ffmpeg":
         find_ffmpeg()  # where there is none, that is the machine's fault and not the video's
     hangs = faults.inject("decode") == "hang"

@@ -34,11 +34,11 @@ def measure(quick: bool, threads: int, output: Path) -> None:
 
     from actloc import files
     from scripts.benchmarks import array_results, network_results
-    from scripts.benchmarks.results import product_rate
+    from scripts.benchmarks.results import devices, product_rate
 
     torch.set_num_threads(threads)
     console = Console(stderr=True)
-    rates = [product_rate(5)]
+    rates = {device.type: product_rate(5, device) for device in devices()}
     results = []
     for name, part in (
         ("counts", network_results.count_results),
@@ -47,18 +47,24 @@ def measure(quick: bool, threads: int, output: Path) -> None:
     ):
         with console.status(f"measuring {name}"):
             results += part(quick)
-        rates.append(product_rate(5))
-    rate = max(rates)
-    Console(width=max(Console().width, WIDTH)).print(_table(results, rate))
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__, "threads": threads}
+        rates = {device.type: max(rates[device.type], product_rate(5, device)) for device in devices()}
+    Console(width=max(Console().width, WIDTH)).print(_table(results, rates))
+    machine = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "threads": threads,
+    }
     files.write_json(
         output,
         {
             "version": 1,
             "machine": machine,
             "quick": quick,
-            "gflop_per_s": rate,
-            "results": [_record(result, rate) for result in results],
+            "gflop_per_s": rates["cpu"],
+            "gpu_gflop_per_s": rates.get("cuda"),
+            "results": [_record(result, rates[result.device]) for result in results],
         },
     )
     console.print(f"{output} written")
@@ -68,21 +74,21 @@ def _record(result: "Result", rate: float) -> dict[str, Any]:  # Any: JSON value
     return {**asdict(result), "products": result.products(rate), "ratio": result.ratio(rate)}
 
 
-def _table(results: "list[Result]", rate: float) -> "Table":
+def _table(results: "list[Result]", rates: dict[str, float]) -> "Table":
     from rich.table import Table
 
     from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S
 
     table = Table(
         title="actloc beside recorded numbers of official ActionFormer (spec: performance)",
-        caption=f"CPU time. The ratio of times is taken in 2048-cubed float32 products: {rate:.0f} GFLOP/s in this "
-        f"run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s when the official times were recorded.",
+        caption=f"CPU time. The ratio of times is taken in 2048-cubed float32 products: {rates['cpu']:.0f} GFLOP/s in "
+        f"this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s when the official times were recorded.",
     )
     table.add_column("quantity")
     for name in ("actloc", "official", "actloc / official"):
         table.add_column(name, justify="right")
     for result in results:
-        ratio = result.ratio(rate)
+        ratio = result.ratio(rates[result.device])
         table.add_row(
             result.name,
             _number(result.value, result.unit),

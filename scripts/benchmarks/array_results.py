@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.evaluation.detection import GroundTruth, Predictions, average_precision
+from actloc.evaluation.detection import average_precision
+from actloc.evaluation.rows import GroundTruth, Predictions
 from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
 from actloc.store import Dtype, FeatureInfo, FeatureStore
 from scripts.benchmarks.results import Result, best_seconds

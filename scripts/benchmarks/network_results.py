@@ -1,17 +1,17 @@
-"""Training steps and evaluation: counts and times."""
+"""Training steps and evaluation: counts, times and memory."""
 
-import resource
-from collections.abc import Callable
+import multiprocessing
+from pathlib import Path
 
 import torch
 
-from actloc.config import Training
 from scripts.benchmarks import networks
 from scripts.benchmarks.counting import Counts, at_lengths, count
-from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_STEPS, Step
-from scripts.benchmarks.results import Result, best_seconds
+from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_BATCH, THUMOS_STEPS
+from scripts.benchmarks.results import Result, best_seconds, devices
 
 EPOCHS_DRAWN = 10  # a thousand batches: the mean length is known to a percent
+PRECISIONS = ("float32", "bfloat16")
 
 
 def quantiles(values: list[int], number: int) -> list[int]:
@@ -56,64 +56,93 @@ def count_results(quick: bool) -> list[Result]:
 
 
 def time_results(quick: bool) -> list[Result]:
-    """CPU seconds of steps and of the network in evaluation; the mean over quantiles of the lengths."""
+    """Seconds of steps and of the network in evaluation, the mean over quantiles of the lengths; peak memory.
+
+    Measured on the CPU, and on the GPU if there is one.
+    """
     number, repeats = (1, 1) if quick else (5, 3)
-    return [
-        *_thumos_times(number, repeats),
-        *_anet_times(repeats),
-        _evaluation_time(number, repeats),
-        Result("peak memory of the process so far", _peak_bytes() / 1e6, "MB"),
-    ]
+    results = []
+    for device in devices():
+        results += _thumos_times(number, repeats, device)
+        results += _anet_times(repeats, device)
+        results += _evaluation_times(number, repeats, device)
+        results += [_peak_memory(precision, device) for precision in PRECISIONS]
+    return results
 
 
-def _thumos_times(number: int, repeats: int) -> list[Result]:
-    detector = networks.thumos_detector().train()
+def _thumos_times(number: int, repeats: int, device: torch.device) -> list[Result]:
+    detector = networks.thumos_detector().train().to(device)
     longest = [max(batch) for batch in networks.drawn_batches(EPOCHS_DRAWN)]
-    steps = [networks.step(detector, 2048, [length] * 2) for length in quantiles(longest, number)]
-    steps.append(networks.step(detector, 2048, [THUMOS_STEPS] * 2))
-    times = [best_seconds(one.train, repeats) for one in steps]
-    halves = _in_bfloat16(lambda: [best_seconds(one.train, repeats) for one in steps])
-    name = f"THUMOS step, mean of {number} lengths"
-    return [
-        Result(f"{name}, float32", _mean(times[:-1]), "s", 4.52),
-        Result("THUMOS step, 2,304 steps, float32", times[-1], "s", 4.52),
-        Result(f"{name}, bfloat16", _mean(halves[:-1]) if halves else None, "s", 2.30),
-        Result("THUMOS step, 2,304 steps, bfloat16", halves[-1] if halves else None, "s", 2.30),
-    ]
+    lengths = [*quantiles(longest, number), THUMOS_STEPS]
+    steps = [networks.step(detector, 2048, [length] * THUMOS_BATCH) for length in lengths]
+    results = []
+    for precision, official in zip(PRECISIONS, (4.52, 2.30), strict=True):
+        times = [best_seconds(step.training(precision), repeats, device) for step in steps]
+        mean = _mean(times[:-1])
+        results += [
+            _timed(f"THUMOS step, mean of {number} lengths, {precision}", mean, official, device),
+            _timed(f"THUMOS step, 2,304 steps, {precision}", times[-1], official, device),
+        ]
+    return results
 
 
-def _anet_times(repeats: int) -> list[Result]:
-    detector = networks.anet_detector().train()
+def _anet_times(repeats: int, device: torch.device) -> list[Result]:
+    detector = networks.anet_detector().train().to(device)
     step = networks.step(detector, 512, [ANET_STEPS] * ANET_BATCH)
-    seconds = best_seconds(step.train, repeats)
-    half = _in_bfloat16(lambda: [best_seconds(step.train, repeats)])
-    return [
-        Result("ActivityNet step, float32", seconds, "s", 0.69),
-        Result("ActivityNet step, bfloat16", half[0] if half else None, "s", 0.54),
-    ]
+    results = []
+    for precision, official in zip(PRECISIONS, (0.69, 0.54), strict=True):
+        seconds = best_seconds(step.training(precision), repeats, device)
+        results.append(_timed(f"ActivityNet step, {precision}", seconds, official, device))
+    return results
 
 
-def _evaluation_time(number: int, repeats: int) -> Result:
-    detector = networks.thumos_detector().eval()
-    steps: list[Step] = [
-        networks.step(detector, 2048, [length]) for length in quantiles(networks.thumos_lengths("test"), number)
-    ]
-    seconds = _mean([best_seconds(step.evaluate, repeats) for step in steps])
+def _evaluation_times(number: int, repeats: int, device: torch.device) -> list[Result]:
+    detector = networks.thumos_detector().eval().to(device)
+    lengths = quantiles(networks.thumos_lengths("test"), number)
+    steps = [networks.step(detector, 2048, [length]) for length in lengths]
     note = "official: wall time at 2,304 steps on a busy machine"
-    return Result(f"THUMOS evaluation, a video, mean of {number} lengths", seconds, "s", 0.7, note)
+    results = []
+    for precision, official in zip(PRECISIONS, (0.7, None), strict=True):
+        seconds = _mean([best_seconds(step.evaluation(precision), repeats, device) for step in steps])
+        name = f"THUMOS evaluation, mean of {number} videos, {precision}"
+        results.append(_timed(name, seconds, official, device, note))
+    return results
 
 
-def _in_bfloat16(measure: Callable[[], list[float]]) -> list[float] | None:
-    """What is measured under autocast; None where actloc does not train in bfloat16."""
-    if "precision" not in Training.model_fields:
-        return None
-    with torch.autocast("cpu", torch.bfloat16):
-        return measure()
+def _timed(name: str, seconds: float, official: float | None, device: torch.device, note: str = "") -> Result:
+    """A time; the official ones were recorded on a CPU and stand beside no GPU's."""
+    if device.type == "cpu":
+        return Result(name, seconds, "s", official, note)
+    return Result(f"{name}, GPU", seconds, "s", device="cuda")
+
+
+def _peak_memory(precision: str, device: torch.device) -> Result:
+    name = f"THUMOS step, 2,304 steps, {precision}: peak memory"
+    if device.type == "cuda":
+        return Result(f"{name}, GPU", _gpu_peak(precision, device) / 1e6, "MB", device="cuda")
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # the peak of this one is that of the step
+        peak = fresh.apply(process_peak, (precision,))
+    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does this alone")
+
+
+def process_peak(precision: str) -> int | None:
+    """Bytes: the highest resident memory of this process after a full step; None where there is no Linux to tell it."""
+    _full_step(torch.device("cpu"), precision)
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _gpu_peak(precision: str, device: torch.device) -> int:
+    torch.cuda.reset_peak_memory_stats(device)
+    _full_step(device, precision)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def _full_step(device: torch.device, precision: str) -> None:
+    detector = networks.thumos_detector().train().to(device)
+    networks.step(detector, 2048, [THUMOS_STEPS] * THUMOS_BATCH).training(precision)()
 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _peak_bytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kilobytes

@@ -1,6 +1,7 @@
 """The two official shapes: an ActionFormer for THUMOS14 and one for ActivityNet, with batches of the real lengths."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.layers.precision import computing_in
 from actloc.structures import Targets
 
 LENGTHS_FILE = Path(__file__).with_name("thumos_lengths.txt")
@@ -29,15 +31,25 @@ class Step:
         """What training minimises."""
         return torch.stack(list(self.detector.losses(self.features, self.mask, self.targets).values())).sum()
 
-    def train(self) -> None:
-        """Forward and backward, gradients of their own."""
-        self.detector.zero_grad(set_to_none=True)
-        self.loss().backward()  # type: ignore[no-untyped-call]
+    def training(self, precision: str) -> Callable[[], None]:
+        """Forward and backward in `precision` as training does them, to gradients of their own."""
 
-    def evaluate(self) -> None:
-        """The network alone, without gradients."""
-        with torch.no_grad():
-            self.detector(self.features, self.mask)
+        def train() -> None:
+            self.detector.zero_grad(set_to_none=True)
+            with computing_in(precision, self.features.device):
+                loss = self.loss()
+            loss.backward()  # type: ignore[no-untyped-call]
+
+        return train
+
+    def evaluation(self, precision: str) -> Callable[[], None]:
+        """The network alone in `precision`, without gradients."""
+
+        def evaluate() -> None:
+            with torch.no_grad(), computing_in(precision, self.features.device):
+                self.detector(self.features, self.mask)
+
+        return evaluate
 
 
 def thumos_lengths(subset: str) -> list[int]:
@@ -91,13 +103,15 @@ def anet_detector() -> ActionFormer:
 
 
 def step(detector: ActionFormer, in_channels: int, lengths: list[int], num_steps: int | None = None) -> Step:
-    """A batch of noise with videos of `lengths`, padded as the detector asks or to `num_steps`."""
+    """Noise for videos of `lengths`, padded as the detector asks or to `num_steps`, on the detector's device."""
     padded = num_steps or detector.padded_steps(max(lengths))
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
     features = torch.randn(len(lengths), in_channels, padded, generator=generator) * mask[:, None]
     targets = [_actions(length, detector.num_classes, generator) for length in lengths]
-    return Step(detector, features, mask, targets)
+    device = next(detector.parameters()).device
+    moved = [Targets(one.segments.to(device), one.labels.to(device)) for one in targets]
+    return Step(detector, features.to(device), mask.to(device), moved)
 
 
 def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targets:

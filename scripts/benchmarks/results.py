@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 
 Unit = Literal["s", "ms", "GFLOP", "MB", "kernels"]
+DeviceName = Literal["cpu", "cuda"]
+CPU = torch.device("cpu")
 PRODUCT_SIZE = 2048
 PRODUCT_GFLOP = 2 * PRODUCT_SIZE**3 / 1e9
 OFFICIAL_GFLOP_PER_S = 128.0  # spec: performance, section 1: the official step, one thread, float32
@@ -15,15 +17,17 @@ OFFICIAL_GFLOP_PER_S = 128.0  # spec: performance, section 1: the official step,
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table; times are CPU time of the process in seconds or milliseconds."""
+    """One line of the table; times are CPU time of the process, or a GPU's own, in seconds or milliseconds."""
 
     name: str
     value: float | None
-    """None where this version of actloc cannot do it."""
+    """None where this machine cannot tell it."""
     unit: Unit
     official: float | None = None
     """What was recorded of the official code (spec: performance); None where nothing was."""
     note: str = ""
+    device: DeviceName = "cpu"
+    """What it was measured on."""
 
     def products(self, gflop_per_s: float, official: bool = False) -> float | None:
         """A time as a number of 2048-cubed products at `gflop_per_s`; None for what is no time."""
@@ -40,18 +44,34 @@ class Result:
         return self.value / self.official if ours is None or theirs is None else ours / theirs
 
 
-def best_seconds(task: Callable[[], object], repeats: int) -> float:
-    """CPU time of the fastest of `repeats` runs after one that warms up."""
+def devices() -> list[torch.device]:
+    """The CPU, and the GPU if there is one."""
+    return [CPU, torch.device("cuda")] if torch.cuda.is_available() else [CPU]
+
+
+def best_seconds(task: Callable[[], object], repeats: int, device: torch.device = CPU) -> float:
+    """The fastest of `repeats` runs after one that warms up: CPU time, or between CUDA events on a GPU."""
     task()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        task()
-        times.append(time.process_time() - start)
-    return min(times)
+    measure = _gpu_seconds if device.type == "cuda" else _cpu_seconds
+    return min(measure(task) for _ in range(repeats))
 
 
-def product_rate(repeats: int) -> float:
-    """GFLOP per second of CPU time of a 2048-cubed float32 product, the best of `repeats`."""
-    left, right = torch.randn(2, PRODUCT_SIZE, PRODUCT_SIZE)
-    return PRODUCT_GFLOP / best_seconds(lambda: left @ right, repeats)
+def _cpu_seconds(task: Callable[[], object]) -> float:
+    start = time.process_time()
+    task()
+    return time.process_time() - start
+
+
+def _gpu_seconds(task: Callable[[], object]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start.record()
+    task()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def product_rate(repeats: int, device: torch.device = CPU) -> float:
+    """GFLOP per second of a 2048-cubed float32 product on `device`, the best of `repeats`."""
+    left, right = torch.randn(2, PRODUCT_SIZE, PRODUCT_SIZE, device=device)
+    return PRODUCT_GFLOP / best_seconds(lambda: left @ right, repeats, device)

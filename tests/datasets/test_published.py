@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from actloc import annotations as annotation_form
-from actloc.annotations import Action, Annotations
+from actloc.annotations import Action, Annotations, FeatureRows
 from actloc.datasets import activitynet13, charades, ego4d_mq, epic_kitchens100, hapt, multithumos, thumos14
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
@@ -48,6 +49,7 @@ def test_thumos_test_sets_differ_in_three_videos(test_set: int, left: set[str], 
     config = small(thumos14, tmp_path, test_set=test_set)
     found = config.collect()
     assert {str(int(video.id[-7:])) for video in found.of_subset("test")} == left
+    assert config.variant == f"test set {test_set}"
 
 
 def test_thumos_text_files_give_classes_without_ambiguous_and_keep_what_lies_past_the_end(tmp_path: Path) -> None:
@@ -100,8 +102,21 @@ def test_activitynet_tables_count_only_actions_and_the_blocked_video_is_out(tmp_
     assert [video.id for video in found.of_subset("training")] == ["sJFgo9H6zNo"]
     kinds = ["repeats an earlier one", "ends after its video", "has no length"]
     assert all(kind in told(config) for kind in kinds)
-    everything = small(activitynet13, tmp_path / "b", blocked=None).collect()
-    assert "F_EHrfbYsRE" in everything.videos
+    everything = small(activitynet13, tmp_path / "b", blocked=None)
+    assert "F_EHrfbYsRE" in everything.collect().videos
+    assert (config.variant, everything.variant) == ("without the videos of blocked.json", "no video blocked")
+
+
+def test_etads_blocked_list_needs_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small(activitynet13, tmp_path, blocked="etad")
+    assert sorted(config.collect().videos) == ["JDg--pjY5gg", "PLek2e8NlKc", "sJFgo9H6zNo"]
+    assert config.variant == "without the 79 videos that ETAD blocks"
+    assert "Blocked list etad: 1 videos left out" in capsys.readouterr().err
+    listed = json.loads(activitynet13._BLOCKED_BY_ETAD.read_text())
+    assert len(set(listed)) == 79
+    assert all(len(video_id) == 11 for video_id in listed)
+    written = activitynet13.Config.model_validate_json(config.model_dump_json())
+    assert written.blocked == "etad"
 
 
 def pairs(found: Annotations) -> dict[str, list[tuple[float, float, str]]]:
@@ -136,17 +151,79 @@ def test_epic_class_names_come_from_the_official_table(tmp_path: Path) -> None:
     assert found.classes[0] == "id_000"
 
 
+def test_epic_training_rows_in_frames_stand_in_for_a_missing_official_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(epic_kitchens100, tmp_path)
+    official = config.collect()
+    (config.annotations / "EPIC_100_train.csv").unlink()
+    (config.annotations / "c2").mkdir()
+    (config.annotations / "c2/training.csv").write_text(
+        "narration_id,video,start,stop,verb,noun,action\n"
+        "P91_01_0,P91_01,37,135,31,17,0\nP91_01_1,P91_01,135,181,38,9,1\nP92_117_9,P92_117,111691,113399,10,5,2\n"
+    )
+    found = config.collect()
+    assert "c2/training.csv stands in" in capsys.readouterr().err
+    assert found.classes == official.classes
+    for video in official.videos.values():
+        ours = found.videos[video.id]
+        assert (ours.subset, ours.duration_s) == (video.subset, video.duration_s)
+        for action, other in zip(ours.actions, video.actions, strict=True):
+            assert action.label == other.label
+            assert 0 <= other.start_s - action.start_s < 1 / 30
+            assert 0 <= other.end_s - action.end_s < 1 / 30
+    assert small(epic_kitchens100, tmp_path / "b", labels="noun").variant == "nouns"
+
+
 def test_ego4d_moments_equal_the_recorded_conversion(tmp_path: Path) -> None:
-    found = small(ego4d_mq, tmp_path).collect()
+    found = small(ego4d_mq, tmp_path, clips="opentad").collect()
     expected = recorded("ego4d")
     assert pairs(found) == {
         video_id: [(*item["segment"], item["label"]) for item in entry.get("annotations", [])]
         for video_id, entry in expected.items()
     }
     assert {v.id: v.frames for v in found.videos.values()} == {k: entry["frame"] for k, entry in expected.items()}
-    config = small(ego4d_mq, tmp_path / "b", shortest_action_s=0.25)
-    assert len(config.collect().videos["clip-1"].actions) == 2
-    assert "is shorter than 0.25 s (left out)" in told(config)
+    assert all(video.rows is None for video in found.videos.values())
+
+
+def test_ego4d_clips_are_cut_from_whole_videos_by_actionformers_rule(tmp_path: Path) -> None:
+    config = small(ego4d_mq, tmp_path)
+    found = config.collect()
+    # clip-1: frames 3000-17400 begin 8 frames after row 187; 17400 is extended to 1088 * 16, less one clip of 32
+    assert {video.id: video.rows for video in found.videos.values()} == {
+        "clip-1": FeatureRows("vid-a", 187, 1086),
+        "clip-3": FeatureRows("vid-b", 219 // 16, 239 - 2),
+        "clip-4": FeatureRows("vid-c", 0, 898),
+    }
+    shift_s = 8 / 30
+    assert found.videos["clip-1"].actions == (
+        Action(round(110.5 - 100.0211 + shift_s, 2), round(121.25 - 100.0211 + shift_s, 2), "use_phone"),
+        Action(round(111.0 - 100.0211 + shift_s, 2), round(120.0 - 100.0211 + shift_s, 2), "use_phone"),
+    )
+    assert found.videos["clip-1"].duration_s == round(480 + shift_s, 2)
+    assert found.videos["clip-3"].actions == (Action(13.06, 24.06, "wash_hands"),)
+    assert found.videos["clip-4"].actions == ()
+    assert "clip-1: wash_hands 100.25-100.45 s: is shorter than 0.25 s (left out)" in told(config)
+    assert "clip-2: has no primary moment (left out)" in told(config)
+    assert config.variant == "clips of actionformer"
+
+
+def test_ego4d_clips_without_a_row_or_with_odd_rates_are_told(tmp_path: Path) -> None:
+    config = small(ego4d_mq, tmp_path)
+    path = config.annotations / "moments_val.json"
+    form = json.loads(path.read_text())
+    short, slow = (dict(form["videos"][0]["clips"][0]) for _ in range(2))
+    short.update(clip_uid="short", video_end_sec=7.9688, video_end_frame=239)
+    slow.update(clip_uid="slow", video_end_frame=219 + 600)
+    form["videos"][0]["clips"] += [short, slow]
+    path.write_text(json.dumps(form))
+    assert sorted(config.collect().videos) == ["clip-1", "clip-3", "clip-4"]
+    assert "short: is too short for a row of features (left out)" in told(config)
+    assert "slow: has 5 frames per second (left out)" in told(config)
+    del form["videos"][0]["clips"][0]["video_start_sec"]
+    path.write_text(json.dumps(form))
+    with pytest.raises(UserError, match=r"moments_val\.json is not in the form of Ego4D's moments"):
+        config.collect()
 
 
 def test_numbered_classes_get_names_from_the_users_list_and_reversed_actions_are_left_out(tmp_path: Path) -> None:
@@ -296,7 +373,11 @@ COUNTS: list[tuple[Any, dict[str, Any], dict[str, tuple[int, int]]]] = [
         {"annotations": "activitynet13", "blocked": "activitynet13/blocked_79.json"},
         {"training": (9976, 15352), "validation": (4895, 7613)},
     ),
-    (epic_kitchens100, {"annotations": "epic_kitchens100"}, {"validation": (138, 9668)}),
+    (
+        epic_kitchens100,
+        {"annotations": "epic_kitchens100"},
+        {"training": (495, 67217), "validation": (138, 9668), "test": (67, 0)},
+    ),
     (
         multithumos,
         {"annotations": "multithumos/multithumos.json"},
@@ -320,6 +401,32 @@ def test_the_real_files_have_the_published_counts(
     for subset, (videos, actions) in counts.items():
         members = found.of_subset(subset)
         assert (len(members), sum(len(video.actions) for video in members)) == (videos, actions)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="ACTLOC_DATA names no folder")
+def test_etads_blocked_list_is_the_given_one(tmp_path: Path) -> None:
+    annotations, given = DATA / "activitynet13", DATA / "activitynet13/blocked_79.json"
+    configs = [
+        activitynet13.Config(folder=tmp_path, annotations=annotations, blocked=blocked) for blocked in ("etad", given)
+    ]
+    assert configs[0].collect() == configs[1].collect()
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="ACTLOC_DATA names no folder")
+def test_real_epic_rows_in_frames_are_the_official_times(tmp_path: Path) -> None:
+    official = epic_kitchens100.Config(folder=tmp_path / "a", annotations=DATA / "epic_kitchens100").collect()
+    tables = tmp_path / "tables"
+    (tables / "c2").mkdir(parents=True)
+    shutil.copy(DATA / "epic_kitchens100/EPIC_100_video_info.csv", tables)
+    shutil.copy(DATA / "epic_kitchens100/c2/validation.csv", tables / "c2/training.csv")
+    found = epic_kitchens100.Config(folder=tmp_path / "b", annotations=tables).collect()
+    for video in official.of_subset("validation"):
+        ours = found.videos[video.id].actions
+        assert [action.label for action in ours] == [action.label for action in video.actions]
+        ends = [[(a.start_s, a.end_s) for a in actions] for actions in (ours, video.actions)]
+        np.testing.assert_allclose(*ends, atol=1 / 30 + 1e-9)
 
 
 @pytest.mark.data

@@ -4,13 +4,26 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from actloc import experiment
-from tests.toy import CONFIG, actloc, copy_toy, make_video
+from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_video
 
-NAME = "sample_efficientnet_actionformer"
-COMMANDS = ["prepare", "extract-features", "train", "eval", "report", "predict", "convert", "ls", "show", "verify"]
+NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionformer"
+COMMANDS = [
+    "prepare",
+    "extract-features",
+    "import-features",
+    "train",
+    "eval",
+    "report",
+    "predict",
+    "convert",
+    "ls",
+    "show",
+    "verify",
+]
 
 
 def run(folder: Path, line: str) -> None:
@@ -28,12 +41,19 @@ def _expanded(folder: Path, word: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def example_folder(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the name of the demo's config means the toy set."""
+    """A folder in which the name of the demo's config means the toy set, and THUMOS14's the toy's feature files."""
     folder = copy_toy(toy, tmp_path_factory.mktemp("docs") / "toy")
     text = CONFIG.replace("folder: prepared", "folder: data/spliced_sample")
     text = text.replace("path: features", "path: data/spliced_sample/efficientnet_lite0")
     (folder / "configs").mkdir()
     (folder / f"configs/{NAME}.yaml").write_text(text)
+    in_place = "name: folders\n  path: archive"
+    (folder / f"configs/{ARCHIVE_NAME}.yaml").write_text(
+        text.replace("name: stored\n  path: data/spliced_sample/efficientnet_lite0", in_place)
+    )
+    (folder / "archive").mkdir()
+    for name in SCENES:
+        np.save(folder / f"archive/{name}.npy", np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32))
     for video in ("data/spliced_sample/videos/test_000.mp4", "data/spliced_sample/videos/test_001.mp4", "my.mp4"):
         make_video(folder / video, [("red", 1, 2)])
     return folder

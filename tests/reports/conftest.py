@@ -28,6 +28,7 @@ def make_results() -> Callable[..., Results]:
         values: dict[str, object] = {
             "name": "run_a",
             "dataset": "thumos14",
+            "variant": "test set 212",
             "subset": "test",
             "protocol": "actionformer",
             "seed": 7,

@@ -87,7 +87,7 @@ def test_the_page_has_the_number_its_source_and_what_was_left_out(evaluation: Ev
     shown = " ".join(page.text.split())
     for words in (
         "60.00%",
-        "thumos14, test",
+        "thumos14 test, test set 212, 3 videos",
         "ckpt_000030, averaged weights",
         "0123456789abcdef",
         "2 cores, no GPU",

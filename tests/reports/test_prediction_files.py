@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actloc.annotations import THUMOS14_CLASSES
+from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.reports.prediction_files import read
 from actloc.reports.results import Prediction
@@ -29,8 +29,8 @@ def test_a_number_that_is_a_class_of_the_dataset_stays_a_number(tmp_path: Path) 
 
 
 def test_the_twenty_classes_of_thumos_are_in_alphabetical_order() -> None:
-    assert len(THUMOS14_CLASSES) == 20
-    assert list(THUMOS14_CLASSES.values()) == sorted(THUMOS14_CLASSES.values())
+    assert len(thumos14.CLASSES) == 20
+    assert list(thumos14.CLASSES.values()) == sorted(thumos14.CLASSES.values())
 
 
 @pytest.mark.parametrize("key", ["score", "scores"])

@@ -1,7 +1,9 @@
 import csv
 import io
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
@@ -21,7 +23,8 @@ def test_one_run_has_its_numbers_a_dash_and_its_origin(results: Results) -> None
     assert [cell.text for cell in table.rows[0]] == ["run_a", "60.00", "\u2013", "60.00"]
     assert not any(cell.is_best for cell in table.rows[0])
     (caption,) = table.caption
-    assert caption == "run_a: thumos14 test, actionformer; seed 7, commit 0123456789ab; 2 cores, no GPU"
+    data, origin = "thumos14 test, test set 212, 3 videos", "seed 7, commit 0123456789ab; 2 cores, no GPU"
+    assert caption == f"run_a: {data}; actionformer; {origin}"
 
 
 def test_the_best_of_several_runs_is_marked_and_equal_is_equally_best(make_results: Callable[..., Results]) -> None:
@@ -35,6 +38,17 @@ def test_no_best_is_marked_between_different_data_or_protocols(make_results: Cal
     table = tables.map_table([make_results(), make_results(name="b", protocol="thumos toolkit")])
     assert not any(cell.is_best for row in table.rows for cell in row)
     assert "differ in data or protocol" in table.caption[-1]
+
+
+@pytest.mark.parametrize(
+    "change", [{"variant": "test set 210"}, {"counts": {"videos": 4, "truths": 8, "predictions": 1}}]
+)
+def test_no_best_is_marked_between_variants_of_a_data_set(
+    change: dict[str, Any], make_results: Callable[..., Results]
+) -> None:
+    table = tables.map_table([make_results(), make_results(name="b", **change)])
+    assert not any(cell.is_best for row in table.rows for cell in row)
+    assert "test set 212, 3 videos" in table.caption[0]
 
 
 def test_runs_with_other_thresholds_stand_in_one_table(make_results: Callable[..., Results]) -> None:
@@ -94,6 +108,6 @@ def test_csv_is_one_rectangle_without_formulas(make_results: Callable[..., Resul
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 1 + 2 * 5 + 1
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
-    assert rows[1][:4] == ["run_a", "measured", "thumos14", "test"]
+    assert rows[1][:6] == ["run_a", "measured", "thumos14", "test set 212", "test", "3"]
     assert rows[1][-3:] == ["60.00", "", "60.00"]
     assert rows[-1][:2] == ["'=paper", "published"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.sources.folders import Config, FolderSource
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES
@@ -107,6 +107,14 @@ def test_the_time_grid_equals_the_recorded_official_one(recorded: dict[str, Any]
         np.testing.assert_allclose(sample.features[0], recorded["feats_row0"], atol=1e-5)
 
 
+def test_native_is_each_videos_own_rate_and_must_be_stated(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", array(72))
+    of_25 = source(tmp_path, video(duration_s=12.0, fps=25.0), fps="native")
+    assert of_25.evaluation_sample(0).grid.fps == 25.0
+    with pytest.raises(UserError, match="v has no frame rate in the annotations"):
+        source(tmp_path, video(duration_s=12.0), fps="native")
+
+
 def test_features_stretched_on_disk_share_the_duration(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array(10))
     sample = source(tmp_path, video(duration_s=20.0), is_resized=True).evaluation_sample(0)
@@ -155,6 +163,48 @@ def test_several_folders_are_put_side_by_side_and_stretched_only_where_asked(tmp
     found = built.evaluation_sample(0).features
     assert found.shape == (5, 20)
     np.testing.assert_array_equal(found[:3], array(20, 3).T)
+
+
+def clip(name: str = "clip", first: int = 5, end: int = 15, whole: str = "v") -> AnnotatedVideo:
+    return AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),), rows=FeatureRows(whole, first, end))
+
+
+def test_a_clips_rows_are_read_from_its_whole_videos_file_in_every_form(tmp_path: Path) -> None:
+    features = array()
+    np.save(tmp_path / "v.npy", features)
+    np.savez_compressed(tmp_path / "v.npz", feats=features)
+    torch.save(torch.from_numpy(features), tmp_path / "v.pt")
+    np.save(tmp_path / "v_turned.npy", features.T)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["v"] = features
+    forms: list[tuple[Path, dict[str, Any]]] = [
+        (tmp_path, {}),
+        (tmp_path, {"suffix": ".npz"}),
+        (tmp_path, {"suffix": ".pt"}),
+        (tmp_path, {"suffix": "_turned.npy", "channels_first": True}),
+        (tmp_path / "all.h5", {}),
+    ]
+    for path, form in forms:
+        built = source(path, clip(), clip("late", 15, 30), **form)
+        np.testing.assert_array_equal(built.evaluation_sample(0).features, features[5:15].T)
+        np.testing.assert_array_equal(built.evaluation_sample(1).features, features[15:].T)
+
+
+def test_a_clips_own_file_is_read_whole_also_beside_a_folder_of_whole_videos(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "a/v.npy", array(20, 3))
+    np.save(tmp_path / "b/clip.npy", array(10, 2))
+    found = source(tmp_path / "a", clip(), more_paths=(tmp_path / "b",)).evaluation_sample(0).features
+    np.testing.assert_array_equal(found, np.concatenate([array(20, 3)[5:15], array(10, 2)], axis=1).T)
+
+
+def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", array())
+    both = annotations_of(clip=clip(), gone=clip("gone", whole="other"))
+    assert settings(tmp_path).lacking(both) == ["gone"]
+    with pytest.raises(UserError, match=r"v\.npy: its shape is \(20, 3\), with nothing in \[20:30\]"):
+        source(tmp_path, clip(first=20, end=30))
 
 
 def test_videos_without_a_file_are_named_to_prepare_and_refused_unless_allowed(tmp_path: Path) -> None:
@@ -219,6 +269,12 @@ def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             source(tmp_path, video(name), suffix=suffix)
         assert told in str(caught.value)
+    np.savez_compressed(tmp_path / "flipped.npz", v=array())
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[150:160] = bytes(10)
+    (tmp_path / "flipped.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"flipped\.npz"):
+        source(tmp_path, video("flipped"), suffix=".npz").evaluation_sample(0)
     np.save(tmp_path / "v.npy", np.full((20, 3), np.nan))
     with pytest.raises(UserError, match="holds nan or inf"):
         source(tmp_path).evaluation_sample(0)

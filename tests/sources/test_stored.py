@@ -131,6 +131,38 @@ def test_steps_that_do_not_fit_the_duration_are_refused(tmp_path: Path) -> None:
         small_source(tmp_path, allow_missing=True, duration_s=10.0)
 
 
+def test_at_native_rates_each_video_is_checked_by_its_own(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store")
+    videos = {}
+    for name, fps in (("a", 25.0), ("b", 30.0)):
+        videos[name] = AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),), 10.0)
+        steps = (round(10 * fps) - 16) // 4 + 1
+        store.write(name, np.zeros((steps, 3), np.float32), info(name, steps, fps=fps, stride=4, clip=16))
+    config = Config(path=store.folder, fps="native", clip_frames=16, stride_frames=4)
+    source = StoredSource(config, Annotations(("run",), videos), "train", None)
+    assert [source.evaluation_sample(index).grid.fps for index in range(2)] == [25.0, 30.0]
+    store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
+    with pytest.raises(UserError, match="b: there are 30 steps; 10 s at 30 frames per second"):
+        StoredSource(config, Annotations(("run",), videos), "train", None)
+    with pytest.raises(UserError, match=r"fps is 25.0, the settings say 30.0"):
+        StoredSource(config.model_copy(update={"fps": 30.0}), Annotations(("run",), videos), "train", None)
+
+
+def test_a_few_odd_videos_are_let_through_by_name_and_most_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FeatureStore(tmp_path / "store")
+    videos = {name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),), 10.0) for name in "abc"}
+    for name, steps in (("a", 72), ("b", 72), ("c", 30)):
+        store.write(name, np.zeros((steps, 3), np.float32), info(name, steps, fps=30.0, stride=4, clip=16))
+    config = Config(path=store.folder, fps=30.0, clip_frames=16, stride_frames=4, allow_misfits=True)
+    StoredSource(config, Annotations(("run",), videos), "train", None)
+    assert "c: there are 30 steps" in capsys.readouterr().err
+    store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
+    with pytest.raises(UserError, match="2 of 3 videos"):
+        StoredSource(config, Annotations(("run",), videos), "train", None)
+
+
 def test_another_encoders_features_are_refused(tmp_path: Path) -> None:
     from actloc.encoders.color import Config as Color
 

@@ -1,6 +1,7 @@
+import itertools
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc import faults
@@ -19,7 +21,8 @@ from actloc.errors import Stopped, UserError, VideoError
 from actloc.signals import StopFlag
 from actloc.sources.stored import Config as Stored
 from actloc.store import FeatureInfo, Features
-from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, recipe
+from actloc.tasks.batches import BatchedNetwork
+from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
 from actloc.tasks.rows import RowsInMemory
 from actloc.video.reader import FrameReader, read_frames
 from tests.videos import Clips, ffmpeg, resized
@@ -39,6 +42,13 @@ class WholeClips(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         return clips[:, [0, -1], :, :, 0].double().mean((2, 3)).float()[:, :, None]
+
+
+class FramePairs(WholeClips):
+    """The same of frames that a network has made something of: here each frame's difference to the next."""
+
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        return (second.astype(np.float32) - first for first, second in itertools.pairwise(frames))
 
 
 class WholeClipsConfig(ResizedFrames):
@@ -88,6 +98,15 @@ def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipE
     assert info.source_bytes == clips["plain.mp4"].stat().st_size
 
 
+def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> None:
+    encoder = FramePairs(WholeClipsConfig(name="whole"))
+    array, info = encode_video(clips["plain.mp4"], encoder, grid(stride_frames=1), Machine())
+    frames = np.stack(list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))).astype(np.float32)
+    red = np.diff(frames[..., 0], axis=0).mean((1, 2))
+    assert info.frame_count == len(red) == 29
+    np.testing.assert_allclose(array, np.stack([red[:-3], red[3:]], axis=1), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
 def test_the_batch_changes_no_more_than_rounding(clips: Clips, encoder: ClipEncoder) -> None:
     one, eight = (
@@ -107,6 +126,96 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
         (first, first_info), (second, second_info) = (results[name] for results in found)  # type: ignore[misc]
         assert np.array_equal(first, second)
         assert first_info == second_info
+
+
+def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
+    videos = {name: clips[name] for name in names}
+    machine = Machine(decoders=2, clip_batch=4)
+    found = [encoded(videos, WHOLE, grid(), machine)]
+    begin = BatchedNetwork.__init__
+
+    def work_ahead(self: BatchedNetwork, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.works_ahead = True
+
+    monkeypatch.setattr(BatchedNetwork, "__init__", work_ahead)
+    found.append(encoded(videos, WHOLE, grid(), machine))
+    for name in ("plain.mp4", "turned.mp4", "variable.mp4"):
+        (first, first_info), (second, second_info) = (outcomes[name] for outcomes in found)  # type: ignore[misc]
+        assert np.array_equal(first, second)
+        assert first_info == second_info
+    assert all(getattr(outcomes["hole.mp4"], "reason", "") == "damaged" for outcomes in found)
+
+
+def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> None:
+    class Choosy(RowsInMemory):
+        def append(self, rows: Features) -> None:
+            super().append(rows)
+            if len(self._rows) == 3:
+                raise VideoError("non_finite", "made up")
+
+    sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
+    videos = dict.fromkeys(sinks, clips["plain.mp4"])
+    machine = Machine(decoders=2, clip_batch=4)
+    outcomes = dict(encode_videos(videos, WHOLE, grid(), machine, sinks.__getitem__))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "b": "non_finite",
+        "c": "done",
+    }
+    assert np.array_equal(sinks["a"].features, sinks["c"].features)
+    assert sinks["b"]._rows == []
+
+
+def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    run = BatchedNetwork.add
+
+    def counted(self: BatchedNetwork, *arguments: Any) -> None:
+        run(self, *arguments)
+        held.append(sum(map(len, self._waiting.values())))
+
+    monkeypatch.setattr(BatchedNetwork, "add", counted)
+    encoded({"a": clips["plain.mp4"]}, WHOLE, grid(fps=90.0, stride_frames=1), Machine(clip_batch=4))
+    assert len(held) > 40
+    assert max(held) < 4
+
+
+def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in (1, 2, 6, 100):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        found.append(num_decoders(Machine()))
+    assert found == [1, 1, 5, 16]
+    assert num_decoders(Machine(decoders=40)) == 40
+
+
+class Kernels(ClipEncoder):
+    """Convolutions of pictures and of clips."""
+
+    channels = 8
+
+    def __init__(self, config: ResizedFrames) -> None:
+        super().__init__(config)
+        self.clips = torch.nn.Conv3d(3, 8, 3)
+        self.pictures = torch.nn.Conv2d(8, 8, 3)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        return self.pictures(self.clips(self.network_input(clips)).mean(2)).mean((2, 3))[:, :, None]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_kernels_lie_in_memory_as_the_settings_say(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    encoder = Kernels(WholeClipsConfig(name="whole", channels_last=channels_last)).train()
+    clips = torch.randint(0, 256, (2, 4, 12, 12, 3), dtype=torch.uint8)
+    before = encoder.encode(clips)
+    ready(encoder, torch.device("cpu"))
+    assert not encoder.training
+    assert encoder.clips.weight.is_contiguous(memory_format=torch.channels_last_3d) == channels_last
+    assert encoder.pictures.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    torch.testing.assert_close(encoder.encode(clips), before, rtol=1e-5, atol=1e-4)
 
 
 def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:

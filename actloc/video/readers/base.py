@@ -9,7 +9,7 @@ pixel shape       sample aspect ratio is ignored: pixels are taken as square
 cover art         an attached picture is no video
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,6 +97,37 @@ class Account:
         if (self.errors or self.corrupt_frames) and promise.rate:
             return self.end_s * promise.rate
         return Fraction(self.frames)
+
+
+def rate_of_stamps(
+    stamps: Iterator[int], tick_s: Fraction, told: Fraction, is_alive: Callable[[], None]
+) -> Fraction | None:
+    """Frames per second of pictures with these time stamps, in any order; None for fewer than two.
+
+    A constant rate comes out exactly: `told`, the header's, or a usual one, where the stamps' own rounding allows it.
+    A variable rate comes out as its mean. `is_alive` is called for every stamp.
+    """
+    intervals, first, last = -1, None, 0
+    for stamp in stamps:
+        is_alive()
+        intervals += 1
+        first, last = (stamp, stamp) if first is None else (min(first, stamp), max(last, stamp))
+    if first is None or first == last:
+        return None
+    span_s = (last - first) * tick_s
+    mean = intervals / span_s
+    fitting = (rate for rate in (told, *_usual_rates(mean)) if rate and abs(intervals / rate - span_s) <= 2 * tick_s)
+    return next(fitting, mean)
+
+
+def meant_rate(told: Fraction, rounded_to: Fraction) -> Fraction:
+    """The usual rate that a header means which rounds to so many frames per second; `told` itself if it is none."""
+    return next((rate for rate in _usual_rates(told) if abs(rate - told) <= rounded_to), told)
+
+
+def _usual_rates(near: Fraction) -> tuple[Fraction, Fraction]:
+    """The nearest whole number of frames per second, and the nearest of NTSC's, such as 30000/1001."""
+    return Fraction(round(near)), Fraction(1000 * round(near * 1001 / 1000), 1001)
 
 
 @contextmanager

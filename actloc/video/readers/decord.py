@@ -5,7 +5,7 @@ after each batch. Going back costs decoding again from the last key frame, and f
 MPEG-TS and AVI; frames of cut files are repeated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,6 @@ def facts(path: Path) -> VideoFacts:
         return VideoFacts(duration_s, float(stream.average_rate or 0), context.width, context.height)
 
 
-def rate(path: Path) -> Fraction:
+def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
     """Frames per second, as PyAV finds it."""
-    return pyav.rate(path)
+    return pyav.rate(path, is_alive)

@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from threading import Thread
@@ -13,13 +13,24 @@ import av
 
 from actloc.errors import VideoError
 from actloc.video.base import VideoFacts, ffmpeg_command, input_arguments, python_environment
-from actloc.video.readers.base import Account, Picture, Promise, decoded, video_stream
+from actloc.video.readers.base import (
+    Account,
+    Picture,
+    Promise,
+    decoded,
+    meant_rate,
+    rate_of_stamps,
+    video_stream,
+)
 
 _PIPE_BYTES = 1 << 20
 _HEADER_TIMEOUT_S = 30
+_PRINTED_TO = Fraction(5, 1000)  # frames per second, in two digits: 23.98 is 24000/1001
+_NO_STAMP = -(2**63)
 _DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)(?:, start: (-?\d+\.\d+))?")
 _VIDEO = re.compile(r"Stream #.*Video: .*?, (\d+)x(\d+)(?!.*\(attached pic\))")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(k?) (?:fps|tbr)")
+_RATE_OF_AVI = re.compile(r"(\d+(?:\.\d+)?)(k?) tbr")  # its fps are ticks, whether a frame is shown or not
 
 
 def pictures(path: Path, account: Account) -> Iterator[Picture]:
@@ -58,9 +69,32 @@ def facts(path: Path) -> VideoFacts:
     return VideoFacts(float(_duration(header) or 0), float(_rate(header) or 0), int(video[1]), int(video[2]))
 
 
-def rate(path: Path) -> Fraction:
-    """The header's rate, as ffmpeg prints it; 0 where it prints none."""
-    return _rate(_header(path)) or Fraction(0)
+def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
+    """The rate of the packets' time stamps, none of them decoded, or else the header's; 0 where nothing tells it."""
+    header = _header(path)
+    told = meant_rate(_rate(header) or Fraction(0), _PRINTED_TO)
+    if _is_avi(header):
+        return told
+    copied = ["-map", "0:V:0", "-c", "copy", "-f", "framecrc", "pipe:1"]
+    with subprocess.Popen(
+        ffmpeg_command(["-loglevel", "error", *input_arguments(path), *copied]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=python_environment(),
+        text=True,
+    ) as process:
+        assert process.stdout, "it was asked for"
+        tick = next((line.split()[2] for line in process.stdout if line.startswith("#tb 0:")), "0")
+        return rate_of_stamps(_stamps(process.stdout), Fraction(tick), told, is_alive) or told
+
+
+def _stamps(packets: IO[str]) -> Iterator[int]:
+    """Of each packet in framecrc's table `stream, dts, pts, ...`; a raw stream has decoding times only."""
+    for line in packets:
+        if not line.startswith("#"):
+            decoding, presentation = map(int, line.split(",")[1:3])
+            yield decoding if presentation == _NO_STAMP else presentation
 
 
 def _header(path: Path) -> str:
@@ -95,10 +129,15 @@ def _duration(header: str) -> Fraction | None:
 
 def _rate(header: str) -> Fraction | None:
     for line in header.splitlines():
-        rate = _RATE.search(line) if _VIDEO.search(line) else None
+        pattern = _RATE_OF_AVI if _is_avi(header) else _RATE
+        rate = pattern.search(line) if _VIDEO.search(line) else None
         if rate:
             return Fraction(rate[1]) * (1000 if rate[2] else 1)
     return None
+
+
+def _is_avi(header: str) -> bool:
+    return "Input #0, avi" in header
 
 
 def _promise(header: str, *, had_trouble: bool) -> Promise:

@@ -1,6 +1,6 @@
 """A folder of JPEG frames that `ffmpeg.extract_frames` made: 000001.jpg ... and frames.json."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def facts(folder: Path) -> VideoFacts:
     return VideoFacts(float(count / fps), float(fps), frame.width, frame.height)
 
 
-def rate(folder: Path) -> Fraction:
+def rate(folder: Path, is_alive: Callable[[], None]) -> Fraction:
     """The rate as listed."""
     return _listed(folder)[0]
 

@@ -1,15 +1,28 @@
 """PyAV, the default reader: FFmpeg's libraries inside a wheel, one pass in decode order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 
+import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from actloc.video.base import VideoFacts
-from actloc.video.readers.base import Account, Picture, Promise, decoded, opened, video_stream
+from actloc.video.readers.base import (
+    Account,
+    Picture,
+    Promise,
+    decoded,
+    meant_rate,
+    opened,
+    rate_of_stamps,
+    video_stream,
+)
 
+_HEADERS_TO = Fraction(1, 100_000)  # frames per second: Matroska has the length of a frame in nanoseconds
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
@@ -37,17 +50,22 @@ def facts(path: Path) -> VideoFacts:
         return VideoFacts(float(duration_s), float(rate or 0), context.width, context.height)
 
 
-def rate(path: Path) -> Fraction:
-    """Frames per second from the first to the last time stamp, of packets that are read and not decoded.
-
-    A constant rate comes out exactly, whatever the header rounds it to; a variable one as its mean.
-    """
+def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
+    """The rate of the packets' time stamps, none of them decoded; 0 where nothing tells it."""
     with opened(path) as container:
         stream = video_stream(container)
-        stamps = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size})
-        if container.format.name == "avi" or len(stamps) < 2 or not stream.time_base:
-            return Fraction(stream.guessed_rate or 0)
-        return Fraction(len(stamps) - 1) / ((stamps[-1] - stamps[0]) * stream.time_base)
+        told = meant_rate(Fraction(stream.guessed_rate or 0), _HEADERS_TO)
+        if container.format.name == "avi" or not stream.time_base:  # AVI counts ticks, whether a frame is shown or not
+            return told
+        return rate_of_stamps(_stamps(container, stream), stream.time_base, told, is_alive) or told
+
+
+def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
+    """Of each packet from the first that can be decoded on."""
+    with suppress(av.FFmpegError):  # where the container breaks off is for `pictures` to tell
+        for packet in dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream)):
+            if packet.pts is not None and packet.size:
+                yield packet.pts
 
 
 def _promise(container: InputContainer, stream: VideoStream) -> Promise:

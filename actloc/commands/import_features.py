@@ -1,0 +1,103 @@
+"""`actloc import-features CONFIG STORE`: published feature files in, a feature store with their provenance out."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from actloc import console, files, settings_file
+from actloc.errors import UserError
+from actloc.experiment import Experiment
+from actloc.signals import StopFlag
+from actloc.sources import folders
+from actloc.store import FeatureStore
+from actloc.tasks import importing
+from actloc.tasks.filling import Row, failure, fill, is_complete, lack_of_space, lacking, tell_failures
+from actloc.tasks.localization import read_annotations
+
+_LONGEST_NAME = 200
+
+
+def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overwrite: bool = False) -> int:
+    """Imports what the store lacks; exit status 3 if some videos failed. A complete store is not touched."""
+    config = _importable(experiment, store)
+    wanted = importing.recipe_of(config, _checked_name(experiment.file.stem if recipe is None else recipe))
+    videos = read_annotations(experiment).videos
+    target = FeatureStore(store)
+    sources = {name: importing.paths_of(config, video) for name, video in videos.items()}
+    if not overwrite:
+        target.check_recipe(wanted)
+        if is_complete(target, sources):
+            console.result(f"# {store} is already complete")
+            return _tell_end(config, target, len(videos), [], "")
+    # the files may go once their features are made
+    gone = {name for name, paths in sources.items() if not all(path.exists() for path in paths)}
+    kept = set() if overwrite else {name for name in gone if target.has(name)}
+    found = importing.survey(config, [video for name, video in videos.items() if name not in kept])
+    with files.locked(store), StopFlag() as stop:
+        target.begin(wanted, overwrite=overwrite)
+        failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
+        todo = {name: found.shapes[name] for name in lacking(target, sources) if name in found.shapes}
+        num_values = sum(steps * channels for steps, channels in todo.values())
+        lack = lack_of_space(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
+        if lack:
+            raise lack
+        outcomes = importing.import_videos(config, [videos[name] for name in todo], target, wanted, stop)
+        paths = {name: sources[name][0] for name in todo}
+        with console.progress("importing features", len(todo)) as bar:
+            rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
+    again = shlex.join([str(experiment.file), str(store), *experiment.overrides, *_recipe_option(recipe)])
+    return _tell_end(config, target, len(videos), rows, f"actloc import-features {again}")
+
+
+def _recipe_option(recipe: str | None) -> list[str]:
+    return [] if recipe is None else ["--recipe", recipe]
+
+
+def _importable(experiment: Experiment, store: Path) -> folders.Config:
+    """The settings of files that can be imported into `store`."""
+    config = experiment.features
+    if not isinstance(config, folders.Config):
+        raise UserError(
+            f"features.name is {config.name} in {experiment.file}.",
+            "Expected the source `folders`, which says where the files are and how their rows lie in time.",
+            "See: actloc show thumos14_i3d_actionformer",
+        )
+    if config.is_resized:
+        raise UserError(
+            "features.is_resized is true: rows stretched to one length lie on no grid of frames.",
+            "Expected rows that follow each other at a constant number of frames.",
+            "Train on these files where they are; the source `folders` reads them.",
+        )
+    if store.resolve() in [path.resolve() for path in (config.path, *config.more_paths)]:
+        raise UserError(
+            f"{store} is where the features are read from.",
+            "Expected another folder for the store.",
+            "Name one that does not exist yet.",
+        )
+    if experiment.encoder is not None:
+        console.warn(f"{experiment.file} names an encoder, which made none of these features; train without it")
+    return config
+
+
+def _checked_name(name: str) -> str:
+    """A recipe's name; free text of one line."""
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise UserError(
+            f"The recipe's name is {name[:_LONGEST_NAME]!r}.",
+            f"Expected one line of 1 to {_LONGEST_NAME} printable characters.",
+            "Name it with --recipe i3d_thumos, say.",
+        )
+    return name.strip()
+
+
+def _tell_end(config: folders.Config, store: FeatureStore, num_videos: int, failed: list[Row], again: str) -> int:
+    done = num_videos - len(failed)
+    block = importing.settings_afterwards(config, store.folder)
+    console.emit("done", path=str(store.folder), videos=done, failed=len(failed), features=block)
+    if done:
+        # a comment, so that all of stdout is YAML
+        console.result(f"# {store.folder}: features of {done} videos, {store.num_bytes() / 1e9:.2f} GB")
+        console.result(settings_file.dump({"features": block}).rstrip())
+        console.say("Next: these lines in the place of your config's `features:` train on the store.")
+    return tell_failures(store, num_videos, failed, again) if failed else 0

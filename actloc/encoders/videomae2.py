@@ -1,0 +1,158 @@
+"""VideoMAE v2: a plain vision transformer over cubes of video (Wang et al., 2023, arXiv 2303.16727).
+
+Feature and preprocessing are those of its authors' script for temporal action localization (OpenGVLab/VideoMAEv2).
+Checkpoints of VideoMAE (v1) that were fine-tuned on classes have the same names and load as well.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actloc import published_weights
+from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.layers.positions import sinusoid_table
+from actloc.published_weights import PublishedFile
+from actloc.video.frame_steps import FrameStep, Resize
+
+_CUBE_FRAMES = 2
+_PICTURE, _FRAMES = 224, 16  # what the published weights learned with
+_NORM_EPS = 1e-6
+_KINETICS_CLASSES = 710  # of Kinetics-400, -600 and -700 together
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class _Size:
+    dim: int
+    num_blocks: int
+    num_heads: int
+    patch: int
+    mlp_dim: int
+    published: PublishedFile
+
+
+_ZOO = "github.com/OpenGVLab/VideoMAEv2, docs/MODEL_ZOO.md"
+_UNNAMED = "github.com/OpenGVLab/VideoMAEv2 or github.com/MCG-NJU/VideoMAE, under another name"
+SIZES = {
+    "small": _Size(384, 12, 6, 16, 1536, PublishedFile("vit_s_k710_dl_from_giant.pth", _ZOO, "22 million weights")),
+    "base": _Size(768, 12, 12, 16, 3072, PublishedFile("vit_b_k710_dl_from_giant.pth", _ZOO, "87 million weights")),
+    # The names and shapes of large and huge were never compared with official ones; those of the others are.
+    "large": _Size(1024, 24, 16, 16, 4096, PublishedFile("videomae2_large.pth", _UNNAMED, "305 million weights")),
+    "huge": _Size(1280, 32, 16, 16, 5120, PublishedFile("videomae2_huge.pth", _UNNAMED, "633 million weights")),
+    "giant": _Size(
+        1408, 40, 16, 14, 6144, PublishedFile("vit_g_hyrbid_pt_1200e_k710_ft.pth", _ZOO, "1,013 million weights")
+    ),
+}
+
+
+class Config(PublishedConfig):
+    """Settings of VideoMAE v2."""
+
+    name: Literal["videomae2"] = "videomae2"
+    size: Literal["small", "base", "large", "huge", "giant"] = "giant"
+    """Width and depth; the published features are giant's."""
+    normalise: bool = False
+    """Subtract ImageNet's mean and divide by its deviation, as in training; the published features did not."""
+
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        """Exactly 224 x 224: the aspect ratio is not kept."""
+        return (Resize("bilinear", size=(_PICTURE, _PICTURE)),)
+
+    def network(self, num_classes: int = _KINETICS_CLASSES) -> "VideoMAE2":
+        """The encoder with freshly drawn weights."""
+        return VideoMAE2(self, num_classes)
+
+    def build(self) -> "VideoMAE2":
+        """The encoder with its published weights and the classifier of their classes; raises UserError."""
+        path = published_weights.locate(self.weights, SIZES[self.size].published)
+        tensors = published_weights.read(path)
+        network = self.network(len(tensors["head.weight"]) if "head.weight" in tensors else _KINETICS_CLASSES)
+        published_weights.load_into(network, tensors, path)
+        return network.eval()
+
+    @classmethod
+    def small(cls) -> "Config":
+        """The smallest published size."""
+        return cls(size="small")
+
+
+class VideoMAE2(ClipEncoder):
+    """Cubes of 2 frames x patch x patch become tokens; the feature is the normalised mean of what they become."""
+
+    clip_multiple = _CUBE_FRAMES
+    cpu_batch = 1
+    positions: Tensor
+
+    def __init__(self, config: Config, num_classes: int) -> None:
+        super().__init__(config)
+        size = SIZES[config.size]
+        self.channels = size.dim
+        self.normalise = config.normalise
+        cube = (_CUBE_FRAMES, size.patch, size.patch)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, size.dim, cube, stride=cube)})
+        self.blocks = nn.ModuleList(Block(size.dim, size.num_heads, size.mlp_dim) for _ in range(size.num_blocks))
+        self.fc_norm = nn.LayerNorm(size.dim, _NORM_EPS)
+        self.head = nn.Linear(size.dim, num_classes)
+        num_tokens = _FRAMES // _CUBE_FRAMES * (_PICTURE // size.patch) ** 2
+        self.register_buffer("positions", sinusoid_table(num_tokens, size.dim).mT, persistent=False)  # (1, N, C)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Features (S, C, 1) of clips (S, F, H, W, 3)."""
+        pixels = self.network_input(clips) / 255  # (S, 3, F, H, W)
+        if self.normalise:
+            mean, std = (pixels.new_tensor(each)[:, None, None, None] for each in (_IMAGENET_MEAN, _IMAGENET_STD))
+            pixels = (pixels - mean) / std
+        tokens = self.patch_embed["proj"](pixels).flatten(2).mT  # (S, N, C)
+        tokens = tokens + self._positions_of(tokens.shape[1])
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.fc_norm(tokens.mean(1)).float()[:, :, None]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Class scores (S, K) of features (S, C, v)."""
+        return self.head(features.mean(2))
+
+    def _positions_of(self, num_tokens: int) -> Tensor:
+        """(1, N, C): a token's place counts through all rows and columns of all times, whatever the clip's size."""
+        if num_tokens > self.positions.shape[1]:
+            self.positions = sinusoid_table(num_tokens, self.channels).mT.to(self.positions)
+        return self.positions[:, :num_tokens]
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each behind a norm and beside a shortcut."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, _NORM_EPS)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, _NORM_EPS)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, mlp_dim), "fc2": nn.Linear(mlp_dim, dim)})
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(S, N, C) to (S, N, C)."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(tokens))))
+
+
+class Attention(nn.Module):
+    """Every token attends to every token. Keys have no bias: one added to all of them would cancel."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(S, N, C) to (S, N, C)."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        mixed = F.linear(tokens, self.qkv.weight, bias).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
+        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # (S, heads, N, dim)
+        attended = F.scaled_dot_product_attention(queries, keys, values)
+        return self.proj(attended.transpose(1, 2).flatten(2))

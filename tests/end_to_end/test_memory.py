@@ -1,0 +1,95 @@
+"""Memory does not grow with the length of a video (spec: reliability, R19)."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from actloc.store import FeatureStore
+from tests.toy import start
+from tests.videos import ffmpeg
+
+ENCODER = '''
+"""2048 numbers a clip."""
+from typing import Literal
+from actloc.encoders.base import ClipEncoder, ResizedFrames
+
+class Config(ResizedFrames):
+    name: Literal["own.wide"] = "own.wide"
+
+    def build(self):
+        return Wide(self)
+
+    @classmethod
+    def small(cls):
+        return cls()
+
+class Wide(ClipEncoder):
+    channels = 2048
+
+    def encode(self, clips):
+        return clips.float().mean((1, 2, 3)).repeat(1, 683)[:, :2048, None]
+'''
+CONFIG = """
+dataset:
+  name: video_folder
+  folder: prepared
+  videos: videos
+encoder:
+  name: own.wide
+  short_side: 48
+features:
+  name: stored
+  path: features
+  fps: 10
+  clip_frames: 4
+  stride_frames: 1
+machine:
+  device: cpu
+  decoders: 1
+"""
+
+
+def peak_mb(folder: Path, seconds: int) -> float:
+    """Of extracting one video of so many seconds, decoding included."""
+    (folder / "own").mkdir(parents=True)
+    (folder / "videos").mkdir()
+    (folder / "own/wide.py").write_text(ENCODER)
+    (folder / "wide.yaml").write_text(CONFIG)
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-preset", "ultrafast", folder / "videos/a.mp4")
+    main = decoding = 0.0
+    with start(folder, "extract-features", "wide.yaml") as running:
+        while running.poll() is None:
+            main = max(main, high_water_mb(running.pid))
+            children = [child for file in Path(f"/proc/{running.pid}/task").glob("*/children") for child in read(file)]
+            decoding = max([decoding, *(high_water_mb(int(child)) for child in children if is_decoder(child))])
+            time.sleep(0.1)
+    assert FeatureStore(folder / "features").info("a").steps == 10 * seconds - 3
+    assert decoding > 0
+    return main + decoding
+
+
+def read(file: Path) -> list[str]:
+    """The words of a file of a process, none once that has ended."""
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []
+
+
+def is_decoder(pid: str) -> bool:
+    """Not so before it has become another program than its parent."""
+    return "actloc.video.decode" in "".join(read(Path(f"/proc/{pid}/cmdline")))
+
+
+def high_water_mb(pid: int) -> float:
+    """The most memory that the process ever held."""
+    words = read(Path(f"/proc/{pid}/status"))
+    return int(words[words.index("VmHWM:") + 1]) / 1000 if "VmHWM:" in words else 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the memory of other processes")
+def test_an_hour_takes_at_most_200_mb_more_than_a_minute(tmp_path: Path) -> None:
+    minute, hour = peak_mb(tmp_path / "minute", 60), peak_mb(tmp_path / "hour", 3600)
+    assert hour - minute < 200, f"{minute:.0f} MB for a minute, {hour:.0f} MB for an hour"
