@@ -1,0 +1,285 @@
+"""The table of `scripts/bench extract`: decoding alone, the network alone, both together, for each encoder.
+
+One thread decodes, in a process of its own, and one computes, so both together should take little longer than the
+slower of the two. Networks have freshly drawn weights: the numbers in them change nothing about their work.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from actloc.experiment import Experiment
+
+SIZES = {"240p": "320x240", "1080p": "1920x1080"}
+FPS = 30
+MOST_OVERLAP = 1.25
+"""What both together may take, in times of the slower one (issue 4)."""
+SECONDS_OF_FLOW = 0.7  # TV-L1 takes up to a second a frame
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe, changed so that a CPU can run it, and how long a video of it is."""
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...]
+    seconds: float
+
+
+CASES = (
+    Case("EfficientNet-Lite0", "own_videos", (), 20.0),
+    Case("I3D RGB", "i3d_anet", ("encoder.stream=rgb",), 8.0),
+    Case("I3D RGB and TV-L1 flow", "i3d_thumos", (), SECONDS_OF_FLOW),
+    Case("R(2+1)D-34", "tsp_anet", (), 12.0),
+    Case("SlowFast R50", "slowfast_epic", (), 6.0),
+    Case("VideoMAE v2 base", "videomae2_s16", ("encoder.size=base",), 3.0),
+)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One case on a video of one size; seconds are wall time."""
+
+    case: str
+    size: str
+    video_s: float
+    items: int
+    """Clips that the network took, or frames where it works frame by frame."""
+    decoding_s: float
+    network_s: float
+    both_s: float
+    decodes_per_frame: float
+    flows_per_pair: float | None
+    """None without TV-L1."""
+
+    @property
+    def overlap(self) -> float:
+        """Both together in times of the slower one."""
+        return self.both_s / max(self.decoding_s, self.network_s)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="scripts/bench extract", description="Rates and memory of extraction.")
+    parser.add_argument("--only", metavar="NAME", help="cases whose names hold this word")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the memory of 1 minute and of 1 hour")
+    parser.add_argument("--output", type=Path, default=Path("ckpt/bench_extract.json"), help="the JSON file to write")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+    from rich.console import Console
+
+    from actloc import files
+
+    console = Console(stderr=True)
+    cases = [case for case in CASES if (options.only or "").lower() in case.name.lower()]
+    with tempfile.TemporaryDirectory(prefix="actloc-bench-") as folder:
+        rates = []
+        for case in cases:
+            for size in SIZES:
+                with console.status(f"{case.name}, {size}"):
+                    rates.append(measured(case, size, Path(folder)))
+        with console.status("memory"):
+            memory = {} if options.no_memory else memory_mb(Path(folder))
+    on_gpu = gpu_rates()
+    _print(rates, memory, on_gpu)
+    files.write_json(
+        options.output,
+        {
+            "version": 1,
+            "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "threads": 1},
+            "rates": [{**asdict(one), "overlap": one.overlap} for one in rates],
+            "memory_mb": memory,
+            "gpu_clips_per_s": on_gpu,
+        },
+    )
+    console.print(f"{options.output} written")
+
+
+def measured(case: Case, size: str, folder: Path) -> Rates:
+    """Decoding alone, the network alone, both together."""
+    import torch
+
+    from actloc.config import Machine
+    from actloc.tasks.batches import BatchedNetwork
+    from actloc.tasks.clips import DecodedVideo
+    from actloc.tasks.extraction import encode_video, ready
+
+    torch.set_num_threads(1)
+    machine = Machine(device="cpu", decoders=1)
+    experiment = _experiment(case)
+    encoder = ready(experiment.encoder.network(), torch.device("cpu"))  # type: ignore[union-attr]
+    video = make_video(folder / f"{size}_{case.seconds:g}.mp4", SIZES[size], case.seconds)
+    started = time.perf_counter()
+    decoded = DecodedVideo(video, encoder, experiment.features, machine, lambda: None)
+    items = list(decoded)
+    decoding_s = time.perf_counter() - started
+    network, receiver = BatchedNetwork(encoder, experiment.features, machine), _Receiver()
+    network.add(receiver, items[:1])
+    network.finish()  # warm
+    started = time.perf_counter()
+    network.add(receiver, items)
+    network.finish()
+    network_s = time.perf_counter() - started
+    started = time.perf_counter()
+    encode_video(video, encoder, experiment.features, machine)
+    both_s = time.perf_counter() - started
+    decodes = decoded.summary.frames_decoded / round(case.seconds * FPS)
+    flows = flows_per_pair(experiment)
+    return Rates(case.name, size, case.seconds, len(items), decoding_s, network_s, both_s, decodes, flows)
+
+
+def _experiment(case: Case) -> "Experiment":
+    from actloc import experiment
+
+    return experiment.load(case.recipe, list(case.overrides))
+
+
+class _Receiver:
+    def receive(self, vector: object) -> None:
+        """Takes a vector and has no use for it."""
+
+
+def flows_per_pair(experiment: "Experiment") -> float | None:
+    """How often TV-L1 runs for each pair of neighbouring frames, counted in this process."""
+    import numpy as np
+
+    from actloc.video import frame_steps
+
+    steps = experiment.encoder.frame_steps()  # type: ignore[union-attr]
+    flow = next((step for step in steps if isinstance(step, frame_steps.OpticalFlow)), None)
+    if flow is None:
+        return None
+    calls = 0
+    estimator = frame_steps._tvl1
+
+    def counted() -> Any:  # Any: an estimator of flow
+        estimate = estimator()
+
+        def count(*pair: Any) -> Any:  # Any: arrays
+            nonlocal calls
+            calls += 1
+            return estimate(*pair)
+
+        return count
+
+    frames = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 3), np.uint8)
+    frame_steps._tvl1 = counted
+    try:
+        items = sum(count for _, count in flow.over((frame, 1) for frame in frames))
+    finally:
+        frame_steps._tvl1 = estimator
+    return calls / items
+
+
+def memory_mb(folder: Path) -> dict[str, float]:
+    """The largest process of an extraction of 1 minute and of 1 hour of video, in MB."""
+    sizes = {}
+    for name, seconds in (("1 min", 60.0), ("1 h", 3600.0)):
+        videos = folder / name.replace(" ", "_")
+        make_video(videos / "v.mp4", "64x48", seconds, fps=10)
+        code = (
+            "import resource, subprocess, sys\n"
+            "done = subprocess.run([sys.executable, '-m', 'actloc', 'extract-features', *sys.argv[1:]])\n"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+            "sys.exit(done.returncode)\n"
+        )
+        settings = ["dataset.name=video_folder", f"dataset.videos={videos}", f"dataset.folder={videos}/prepared"]
+        settings += ["encoder.name=color", f"features.path={videos}/features", "features.stride_frames=1"]
+        command = [sys.executable, "-c", code, _plain_config(folder), *settings]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        unit = 1024 if sys.platform == "darwin" else 1
+        sizes[name] = int(done.stdout.split()[-1]) / 1024 / unit
+    return sizes
+
+
+def _plain_config(folder: Path) -> str:
+    path = folder / "plain.yaml"
+    path.write_text(
+        "dataset: {name: video_folder}\nencoder: {name: color}\n"
+        "features: {name: stored, fps: 10, clip_frames: 2, stride_frames: 2}\n"
+    )
+    return str(path)
+
+
+def gpu_rates() -> dict[str, float]:
+    """Clips per second of I3D and R(2+1)D-34 in bfloat16 on a GPU, by CUDA events; empty where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    rates = {}
+    for case in (case for case in CASES if case.name in ("I3D RGB", "R(2+1)D-34")):
+        experiment = _experiment(
+            Case(
+                case.name, case.recipe, (*case.overrides, "encoder.precision=bfloat16", "encoder.channels_last=true"), 0
+            )
+        )
+        rates[case.name] = _gpu_rate(experiment, torch.device("cuda"))
+    return rates
+
+
+def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
+    import torch
+
+    from actloc.layers.precision import computing_in
+    from actloc.tasks.extraction import ready
+    from scripts.benchmarks.results import best_seconds
+
+    encoder = ready(experiment.encoder.network(), device)  # type: ignore[union-attr]
+    batch, side = 32, 224 if experiment.encoder.name == "i3d" else 112  # type: ignore[union-attr]
+    clips = torch.randint(0, 256, (batch, experiment.features.clip_frames, side, side, 3), device=device).float()
+
+    def encode() -> None:
+        with torch.inference_mode(), computing_in("bfloat16", device):
+            encoder.encode(clips)
+
+    return batch / best_seconds(encode, 5, device)
+
+
+def make_video(path: Path, size: str, seconds: float, fps: int = FPS) -> Path:
+    """A moving picture in H.264, made once."""
+    from actloc.video.base import find_ffmpeg
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = f"testsrc2=s={size}:r={fps}:d={seconds}"
+        encoding = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast"]
+        command = [find_ffmpeg(), "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", source, *encoding, str(path)]
+        subprocess.run(command, check=True)
+    return path
+
+
+def _print(rates: list[Rates], memory: dict[str, float], on_gpu: dict[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Extraction, one thread decoding and one computing, float32, wall time")
+    for name in ("encoder", "video", "decoding", "network", "both", "both / slower", "decodes a frame", "flows a pair"):
+        table.add_column(name, justify="left" if name in ("encoder", "video") else "right")
+    for one in rates:
+        flows = "-" if one.flows_per_pair is None else f"{one.flows_per_pair:g}"
+        seconds = (f"{value:.2f} s" for value in (one.decoding_s, one.network_s, one.both_s))
+        overlap = f"{one.overlap:.2f}" + ("" if one.overlap <= MOST_OVERLAP else " !")
+        video = f"{one.size}, {one.video_s:g} s, {one.items} items"
+        table.add_row(one.case, video, *seconds, overlap, f"{one.decodes_per_frame:g}", flows)
+    console = Console(width=max(Console().width, 130))
+    console.print(table)
+    for name, value in memory.items():
+        console.print(f"largest process of an extraction of {name}: {value:.0f} MB")
+    for name, value in on_gpu.items():
+        console.print(f"{name}, bfloat16 on the GPU: {value:.1f} clips per second")
+
+
+if __name__ == "__main__":
+    main()
