@@ -214,12 +214,7 @@ class VideoInProgress:
 
     def _finished(self) -> FeatureInfo:
         summary, settings = self._decoded.summary, self._settings
-        if summary.corrupt_frames:
-            console.warn(
-                f"{self.video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
-                id=self.video_id,
-                corrupt_frames=summary.corrupt_frames,
-            )
+        warn_of_corrupt_frames(self.video_id, summary)
         num_frames, found = self._decoded.num_frames, self._assembly.num_rows
         expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
         assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
@@ -230,6 +225,16 @@ class VideoInProgress:
         """Ends the decoding and throws away rows that are not finished; may be called again."""
         self._decoded.close()
         self._sink.discard()
+
+
+def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
+    """Says how many frames of a video the decoder had to patch up, if any."""
+    if summary.corrupt_frames:
+        console.warn(
+            f"{video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
+            id=video_id,
+            corrupt_frames=summary.corrupt_frames,
+        )
 
 
 def describe(
