@@ -73,7 +73,7 @@ def prepare(
 @app.command(
     epilog=_examples(
         "actloc extract-features sample_efficientnet_actionformer",
-        "actloc extract-features sample_efficientnet_actionformer machine.decoders=2 --dry-run",
+        "actloc extract-features tsp_anet dataset.videos=my_videos --dry-run",
         "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
         "actloc extract-features sample_efficientnet_actionformer --engine ray",
     )
@@ -253,10 +253,11 @@ def convert(
     finish(work, json)
 
 
-@app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))
+@app.command(name="ls", epilog=_examples("actloc ls", "actloc ls recipes"))
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="configs, datasets, encoders, sources, detectors or runs; all without it.")
+        str | None,
+        typer.Argument(help="configs, recipes, datasets, encoders, sources, detectors or runs; none: all."),
     ] = None,
     json: Json = False,
 ) -> None:
