@@ -102,9 +102,6 @@ class R2Plus1D(ClipEncoder):
         self.fc = nn.Linear(self.channels, num_classes)
         self.register_buffer("_mean", 255 * torch.tensor(_MEAN).reshape(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(_STD).reshape(1, 3, 1, 1, 1), persistent=False)
-        if config.channels_last:
-            for kernel in (weight for weight in self.parameters() if weight.dim() == 5):
-                kernel.data = kernel.data.to(memory_format=torch.channels_last_3d)
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 512, 1) of clips (S, F, H, W, 3)."""

@@ -132,8 +132,6 @@ class SlowFast(ClipEncoder):
             if number < 5:
                 self.add_module(f"s{number}_fuse", Fusion(_WIDTHS[number - 1] // _BETA, kernel))
         self.head = nn.ModuleDict({name: nn.Linear(_CHANNELS, count) for name, count in classes.items()})
-        if config.channels_last:
-            self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch types leave it out
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 2304, 1) of clips (S, F, H, W, 3), F a multiple of 4."""

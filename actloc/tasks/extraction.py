@@ -60,6 +60,7 @@ def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
     """The encoder as it is used: on `device`, evaluating, its kernels in the memory format of its settings."""
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions on a GPU round float32 to 10 bits
     encoder = encoder.to(device).eval()
     if encoder.config.channels_last:
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}

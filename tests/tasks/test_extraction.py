@@ -217,6 +217,12 @@ class Kernels(ClipEncoder):
         return self.pictures(self.clips(self.network_input(clips)).mean(2)).mean((2, 3))[:, :, None]
 
 
+def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    ready(COLOR, torch.device("cpu"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_kernels_lie_in_memory_as_the_settings_say(channels_last: bool) -> None:
     torch.manual_seed(0)
