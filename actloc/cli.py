@@ -73,7 +73,7 @@ def prepare(
 @app.command(
     epilog=_examples(
         "actloc extract-features sample_efficientnet_actionformer",
-        "actloc extract-features sample_efficientnet_actionformer machine.decoders=2 --dry-run",
+        "actloc extract-features tsp_anet dataset.videos=my_videos --dry-run",
         "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
         "actloc extract-features sample_efficientnet_actionformer --engine ray",
     )
@@ -253,10 +253,11 @@ def convert(
     finish(work, json)
 
 
-@app.command(name="ls", epilog=_examples("actloc ls", "actloc ls detectors"))
+@app.command(name="ls", epilog=_examples("actloc ls", "actloc ls recipes"))
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="configs, datasets, encoders, sources, detectors or runs; all without it.")
+        str | None,
+        typer.Argument(help="configs, recipes, datasets, encoders, sources, detectors or runs; none: all."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -311,7 +312,10 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
     second: Annotated[Path, typer.Argument(metavar="STORE", help="Another one, with features of the same videos.")],
     most_shift_s: Annotated[
-        float, typer.Option("--shift", min=0, help="Seconds by which features are moved against each other, at most.")
+        float,
+        typer.Option(
+            "--shift", min=0, max=600, help="Seconds by which features are moved against each other, at most."
+        ),
     ] = 2.0,
     output: Annotated[Path | None, typer.Option(help="A CSV for the correlation of every dimension.")] = None,
     json: Json = False,

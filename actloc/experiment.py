@@ -49,7 +49,7 @@ SHAPES_TRAINING = (
 SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
 """What must be at evaluation as it was in training."""
 _CHANGES_NOTHING = (
-    *("features.path", "features.more_paths"),
+    *("features.path", "features.more_paths", "encoder.weights", "encoder.flow_weights", "encoder.raft_weights"),
     *("features.allow_missing", "features.allow_misfits", "features.tolerance_steps"),
 )
 

@@ -38,6 +38,8 @@ def apply(document: SettingsDocument) -> None:
     goes_first = document.lines.get(("recipe",)) == COMMAND_LINE
     for block in _BLOCKS:
         written = document.data.get(block) or {}
+        if not isinstance(written, dict):
+            continue  # told where blocks are checked
         given = recipe.data.get(block) or {}
         commanded = {key: written[key] for key in written if document.lines.get((block, key)) == COMMAND_LINE}
         if block == "features":

@@ -28,6 +28,11 @@ Dtype = Literal["float32", "float16"]
 Features = NDArray[np.float32]
 
 _RECIPE_FILE, _SUFFIX = "store.json", ".h5"
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
+    "encoder": {"precision": "float32", "channels_last": False},
+    "features": {"decode_fps": None, "frame_interval": 1},
+}
+"""What features were made with whose recipe is older than these settings."""
 IMPORTED = "imported_from"
 """The part of a recipe that says which files of others the features come from."""
 
@@ -83,15 +88,14 @@ class FeatureStore:
                 "Expected the file that extract-features and import-features write.",
                 "Make the store again, with --overwrite.",
             )
-        recipe: dict[str, Any] = content["recipe"]
-        return recipe
+        return complete(content["recipe"])
 
     def check_recipe(self, recipe: dict[str, Any]) -> None:
         """Raises UserError listing each difference if the store holds features of another recipe."""
-        found = self.recipe()
-        if found is None or found == recipe:
+        found, wanted = self.recipe(), complete(recipe)
+        if found is None or found == wanted:
             return
-        lines = differences(found, recipe, "the store", "the settings")
+        lines = differences(found, wanted, "the store", "the settings")
         raise UserError(
             "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
             "One store holds features of one recipe.",
@@ -121,7 +125,7 @@ class FeatureStore:
                     files.remove(path)
             else:
                 self.check_recipe(recipe)
-            if self.recipe() != recipe:
+            if self.recipe() != complete(recipe):
                 files.write_json(self.folder / _RECIPE_FILE, {"version": 1, "recipe": recipe})
 
     def ids(self) -> list[str]:
@@ -206,7 +210,7 @@ class FeatureStore:
     def verify(self) -> list[str]:
         """Every problem found by reading everything: seals, checksums, recipes, finiteness."""
         problems = []
-        recipe = json.dumps(self.recipe(), sort_keys=True)
+        recipe = self.recipe()
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
                 info, features = _proven(path.read_bytes())
@@ -215,7 +219,7 @@ class FeatureStore:
                 continue
             if files.safe_name(info.video_id) + _SUFFIX != path.name:
                 problems.append(f"{path.name}: holds the features of {info.video_id!r}")
-            if info.recipe != recipe:
+            if complete(json.loads(info.recipe)) != recipe:
                 problems.append(f"{path.name}: was made with other settings than the store's")
             if not np.isfinite(features).all():
                 problems.append(f"{path.name}: holds values that are not finite")
@@ -290,6 +294,13 @@ def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
 
 def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold
     return value.item() if isinstance(value, np.generic) else value
+
+
+def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
+    """The recipe with the settings that came after it; that of imported features stays as it is."""
+    if "encoder" not in recipe:
+        return recipe
+    return {**recipe, **{block: {**later, **recipe.get(block, {})} for block, later in _LATER_SETTINGS.items()}}
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], name: str, other_name: str) -> list[str]:

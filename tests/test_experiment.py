@@ -143,6 +143,15 @@ def test_differences_name_what_shapes_training_and_nothing_else() -> None:
     assert experiment.differences({**old, "features": before}, old) == []  # runs older than the setting
 
 
+def test_a_weights_file_may_move() -> None:
+    weights = [
+        experiment.load("configs/features/i3d_25fps.yaml", [f"encoder.{name}=elsewhere/{name}.pt"]).to_data()
+        for name in ("weights", "flow_weights", "raft_weights")
+    ]
+    assert experiment.differences(weights[0], weights[1]) == []
+    assert experiment.differences(weights[1], weights[2]) == []
+
+
 def test_a_part_of_your_own_is_found_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_detectors").mkdir()
     (tmp_path / "my_detectors" / "wide.py").write_text(

@@ -80,3 +80,13 @@ def test_your_own_videos_train_on_another_recipe(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert (copy / "prepared/colours/store.json").is_file()
     assert "decode_fps: 30" in (copy / "ckpt/toy/config.yaml").read_text()
+
+
+def test_a_block_that_is_no_block_is_the_users_to_mend(folder: Path) -> None:
+    for block in ("encoder: colours", "encoder: 5", "features: [fps, 8]"):
+        name = block.partition(":")[0]
+        Path("wrong.yaml").write_text(
+            f"dataset: {{name: video_folder, folder: a, videos: b}}\n{block}\nrecipe: colours\n"
+        )
+        with pytest.raises(UserError, match=f"{name} is missing its name"):
+            load("wrong.yaml")

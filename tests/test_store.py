@@ -1,4 +1,5 @@
 import io
+import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_a_store_holds_features_of_one_recipe(store: FeatureStore) -> None:
     assert store.ids() == ["v"]
     store.begin(other, overwrite=True)
     assert store.ids() == []
-    assert store.recipe() == other
+    assert store.recipe() == module.complete(other)
 
 
 def test_failures_are_listed_and_forgotten(store: FeatureStore) -> None:
@@ -292,3 +293,19 @@ def test_features_that_lie_elsewhere_are_not_followed(store: FeatureStore, tmp_p
     (store.folder / "v.h5").write_bytes(hostile(kind, tmp_path / "secret.h5", store.folder / "v.h5"))
     with pytest.raises(UserError, match="elsewhere"):
         store.read("v")
+
+
+def test_a_recipe_older_than_a_setting_is_that_settings_default(tmp_path: Path) -> None:
+    old = {"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}
+    new = {
+        "encoder": {**old["encoder"], "precision": "float32", "channels_last": False},
+        "features": {**old["features"], "decode_fps": None, "frame_interval": 1},
+    }
+    store = FeatureStore(tmp_path)
+    store.begin(old)
+    store.write("old", features(), replace(INFO, video_id="old", recipe=json.dumps(old)))
+    FeatureStore(tmp_path).begin(new)
+    store.write("new", features(), replace(INFO, video_id="new", recipe=json.dumps(new)))
+    assert store.verify() == []
+    with pytest.raises(UserError, match=r"encoder\.precision: float32 in the store, bfloat16"):
+        store.check_recipe({**new, "encoder": {**new["encoder"], "precision": "bfloat16"}})

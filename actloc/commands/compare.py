@@ -33,7 +33,8 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
             "Expected features of the same videos in both.",
             f"See what is inside: ls {first} {second}",
         )
-    found = compare(*stores, shared, most_shift_s)
+    with console.progress("comparing", len(shared)) as bar:
+        found = compare(*stores, shared, most_shift_s, lambda video_id: bar(1, video_id))
     console.result_table(_videos_table(found))
     console.result_table(_dimensions_table(found))
     console.emit("done", videos=len(shared), cosine=found.cosine, quantiles=_quantiles(found), least=_least(found))

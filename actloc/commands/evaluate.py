@@ -105,6 +105,13 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
             f"{trained.checkpoint} was trained on {trained.in_channels}.",
             "Name the features that it was trained on in `features:`.",
         )
+    made_with, trained_with = source.encoder_weights_sha256, trained.encoder_weights_sha256
+    if made_with and trained_with and made_with != trained_with:
+        raise UserError(
+            f"The features in {experiment.features.path} were made by weights with sha256 {made_with}.",
+            f"{trained.checkpoint} was trained on features by {trained_with}.",
+            "Name the features that it was trained on: features.path=FOLDER",
+        )
     return source
 
 

@@ -9,7 +9,7 @@ from actloc.annotations import AnnotatedVideo
 from actloc.commands import prepare
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import EnvironmentProblem, UserError, VideoError
+from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
 from actloc.experiment import Experiment, load
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
@@ -31,6 +31,7 @@ from actloc.tasks.filling import (
 from actloc.tasks.localization import choose_device, read_annotations
 from actloc.tasks.pace import Pace
 from actloc.tasks.rows import RowSink
+from actloc.video.reader import check_installed
 
 _MOST_NAMES = 10
 Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
@@ -62,7 +63,7 @@ def run(
             f"Delete {experiment.features.path} and start all shards",
         )
     _prepare(experiment)
-    videos = _share(experiment, own)
+    videos = _share(read_annotations(experiment).videos, own)
     store = FeatureStore(experiment.features.path)
     encoder = encoder_config.build()
     wanted = recipe(encoder, experiment.features)
@@ -105,9 +106,15 @@ def _prepare(experiment: Experiment) -> None:
                 prepare.run(load(str(experiment.file), list(experiment.overrides), check_inputs=True))
 
 
-def _share(experiment: Experiment, shard: Shard | None) -> dict[str, AnnotatedVideo]:
-    videos = read_annotations(experiment).videos
+def _share(videos: dict[str, AnnotatedVideo], shard: Shard | None) -> dict[str, AnnotatedVideo]:
     return videos if shard is None else shared_out(videos, shard)
+
+
+def _looked_at(experiment: Experiment) -> dict[str, AnnotatedVideo]:
+    """The videos as `prepare` wrote them, or as it would find them now."""
+    if experiment.dataset.annotations_file.exists():
+        return read_annotations(experiment).videos
+    return load(str(experiment.file), list(experiment.overrides), check_inputs=True).dataset.collect().videos
 
 
 def extract(
@@ -160,10 +167,11 @@ def _lack_of_space(
 def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
     """Says what there is to do and what is missing for it; starts and writes nothing."""
     features, machine = experiment.features, experiment.machine
-    videos, store = _share(experiment, shard), FeatureStore(features.path)
+    videos, store = _share(_looked_at(experiment), shard), FeatureStore(features.path)
     again = set(videos if overwrite else stale(store, _sources(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
     missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
+    missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
         encoder = config.build()
         missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, features)))
@@ -206,10 +214,10 @@ def _lack_of_files(videos: list[AnnotatedVideo]) -> list[str]:
 
 
 def _refusal(check: Callable[[], object]) -> list[str]:
-    """What `check` has to say, if it raises UserError."""
+    """What `check` has to say, if it raises."""
     try:
         check()
-    except UserError as error:
+    except ActlocError as error:
         return [str(error)]
     return []
 

@@ -22,7 +22,7 @@ from actloc.sources.base import (
     to_grid,
     training_window,
 )
-from actloc.store import FeatureInfo, FeatureStore
+from actloc.store import FeatureInfo, FeatureStore, complete
 from actloc.store import grid as stored_grid
 
 
@@ -71,11 +71,17 @@ class StoredSource(Source):
         return make_sample(video, features, grid, self.config, self.label_number)
 
 
-def _encoder_settings(encoder: Part | None, info: FeatureInfo) -> list[tuple[str, object, object]]:
-    """Each setting of the encoder, as the features were made and as it stands now."""
-    made = json.loads(info.recipe).get("encoder", {}) if encoder else {}
-    now = encoder.model_dump(mode="json") if encoder else {}
-    return [(f"encoder.{name}", made[name], now.get(name)) for name in made if name != "name"]
+def _recorded_settings(
+    config: SourceConfig, encoder: Part | None, info: FeatureInfo
+) -> list[tuple[str, object, object]]:
+    """Each setting that only the recipe tells, as the features were made and as it stands now."""
+    recipe = complete(json.loads(info.recipe))
+    if encoder is None or "encoder" not in recipe:
+        return []
+    now, grid = encoder.model_dump(mode="json"), config.model_dump(mode="json")
+    made = {f"encoder.{name}": (value, now.get(name)) for name, value in recipe["encoder"].items() if name != "name"}
+    made |= {name: (recipe["features"][name], grid[name]) for name in ("decode_fps", "frame_interval")}
+    return [(name, *values) for name, values in made.items()]
 
 
 def _check_settings(
@@ -86,7 +92,7 @@ def _check_settings(
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
             ("encoder", info.encoder, encoder.name if encoder else info.encoder),
-            *_encoder_settings(encoder, info),
+            *_recorded_settings(config, encoder, info),
             ("fps", info.fps, info.fps if config.fps == "native" else config.fps),
             ("clip_frames", info.clip_frames, config.clip_frames),
             ("stride_frames", info.stride_frames, config.stride_frames),

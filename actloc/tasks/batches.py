@@ -16,6 +16,8 @@ from actloc.store import Features
 
 _MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
 _GPU_BATCH = 32
+_MOST_SHAPES = 16
+"""Shapes of frames that wait for more of their kind; beyond, the one that began to wait first is run."""
 _DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
 
 
@@ -43,12 +45,14 @@ class BatchedNetwork:
         self._computing: tuple[list[Receiver], Tensor] | None = None
 
     def add(self, owner: Receiver, items: Sequence[NDArray[Any]]) -> None:
-        """Takes the owner's next items and runs every batch that is full."""
+        """Takes the owner's next items and runs every batch that is full, or has waited long for another shape."""
         for item in items:
             alike = self._waiting.setdefault(item.shape, [])
             alike.append((owner, item))
             if len(alike) == self.batch_size:
                 self._run(self._waiting.pop(item.shape))
+        while len(self._waiting) > _MOST_SHAPES:
+            self._run(self._waiting.pop(next(iter(self._waiting))))
 
     def finish(self) -> None:
         """Runs what is left."""

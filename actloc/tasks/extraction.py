@@ -60,6 +60,7 @@ def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
     """The encoder as it is used: on `device`, evaluating, its kernels in the memory format of its settings."""
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions on a GPU round float32 to 10 bits
     encoder = encoder.to(device).eval()
     if encoder.config.channels_last:
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -214,12 +215,7 @@ class VideoInProgress:
 
     def _finished(self) -> FeatureInfo:
         summary, settings = self._decoded.summary, self._settings
-        if summary.corrupt_frames:
-            console.warn(
-                f"{self.video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
-                id=self.video_id,
-                corrupt_frames=summary.corrupt_frames,
-            )
+        warn_of_corrupt_frames(self.video_id, summary)
         num_frames, found = self._decoded.num_frames, self._assembly.num_rows
         expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
         assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
@@ -230,6 +226,16 @@ class VideoInProgress:
         """Ends the decoding and throws away rows that are not finished; may be called again."""
         self._decoded.close()
         self._sink.discard()
+
+
+def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
+    """Says how many frames of a video the decoder had to patch up, if any."""
+    if summary.corrupt_frames:
+        console.warn(
+            f"{video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
+            id=video_id,
+            corrupt_frames=summary.corrupt_frames,
+        )
 
 
 def describe(

@@ -5,6 +5,7 @@ one's rows, linearly between its own, and moved by a shift of time; the shift at
 whether one grid is off.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,16 @@ class Comparison:
     """The largest difference of two values at the same time."""
 
 
-def compare(first: FeatureStore, second: FeatureStore, video_ids: list[str], most_shift_s: float) -> Comparison:
-    """Compares the videos named; raises UserError where the stores' channels differ."""
-    videos, pairs = [], []
+def compare(
+    first: FeatureStore,
+    second: FeatureStore,
+    video_ids: list[str],
+    most_shift_s: float,
+    done: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Compares the videos named, at least one; calls `done` after each. Raises UserError where channels differ."""
+    videos: list[VideoComparison] = []
+    total = _Agreement(first.info(video_ids[0]).channels)
     for video_id in video_ids:
         a, b = first.read(video_id), second.read(video_id)
         infos = first.info(video_id), second.info(video_id)
@@ -55,27 +63,55 @@ def compare(first: FeatureStore, second: FeatureStore, video_ids: list[str], mos
                 "Expected as many in both.",
                 "Compare features of one kind: make both with the same encoder and stream.",
             )
-        pairs.append(_at_same_times(a, b, *infos, 0.0))
+        total.add(*_at_same_times(a, b, *infos, 0.0))
         videos.append(_of_video(video_id, a, b, infos, most_shift_s))
-    ours, theirs = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosines = (ours * theirs).sum(1)[norms > 0] / norms[norms > 0]
-    return Comparison(
-        videos,
-        correlations(ours, theirs),
-        float(cosines.mean()) if len(cosines) else None,
-        float(np.abs(ours - theirs).max(initial=0)),
-    )
+        done(video_id)
+    cosine = total.cosines / total.num_cosines if total.num_cosines else None
+    return Comparison(videos, total.correlations(), cosine, total.largest_difference)
+
+
+class _Agreement:
+    """Sums over pairs of rows, which are not kept: those of all videos of a data set do not fit into memory."""
+
+    def __init__(self, channels: int) -> None:
+        self._count = 0
+        self._first = np.zeros((2, channels))
+        self._sums = np.zeros((5, channels))
+        """Of a, b, a * a, b * b and a * b, each less its first row: large means would cost digits."""
+        self.cosines, self.num_cosines = 0.0, 0
+        self.largest_difference = 0.0
+
+    def add(self, a: Numbers, b: Numbers) -> None:
+        """Takes rows (N, C) at the same times."""
+        if not self._count and len(a):
+            self._first = np.stack([a[0], b[0]])
+        self._count += len(a)
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        self.cosines += float(((a * b).sum(1)[norms > 0] / norms[norms > 0]).sum())
+        self.num_cosines += int((norms > 0).sum())
+        self.largest_difference = max(self.largest_difference, float(np.abs(a - b).max(initial=0)))
+        self._sums += _sums(a - self._first[0], b - self._first[1])
+
+    def correlations(self) -> Numbers:
+        """Pearson's correlation (C,) of each dimension; nan where it is constant."""
+        return _correlations(self._sums, self._count)
 
 
 def correlations(a: Numbers, b: Numbers) -> Numbers:
     """Pearson's correlation (C,) of the columns of a and b (N, C); nan where a column is constant."""
-    if len(a) < 2:
-        return np.full(a.shape[1], np.nan)
-    a, b = a - a.mean(0), b - b.mean(0)
-    spread = np.sqrt((a * a).sum(0) * (b * b).sum(0))
+    return _correlations(_sums(a - a[:1], b - b[:1]), len(a))
+
+
+def _sums(a: Numbers, b: Numbers) -> Numbers:
+    return np.stack([a.sum(0), b.sum(0), (a * a).sum(0), (b * b).sum(0), (a * b).sum(0)])
+
+
+def _correlations(sums: Numbers, count: int) -> Numbers:
+    a, b, aa, bb, ab = sums
+    count = max(count, 1)
+    spread = np.sqrt(np.maximum(aa - a * a / count, 0) * np.maximum(bb - b * b / count, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 0, (a * b).sum(0) / spread, np.nan)
+        return np.where(spread > 0, (ab - a * b / count) / spread, np.nan)
 
 
 def _of_video(

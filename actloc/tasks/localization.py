@@ -14,7 +14,7 @@ from actloc.annotations import Annotations
 from actloc.detectors.base import Detector
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
-from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences
+from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences, load
 from actloc.layers.precision import computing_in
 from actloc.sources.base import Batch, Sample, Source
 from actloc.structures import Detections
@@ -140,6 +140,9 @@ def _with_weights(
 
 def _refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
     """Another network, or features of another kind, would give numbers that belong to no run."""
+    recorded = experiment.run_folder / "config.yaml"
+    if recorded.is_file():  # loaded with today's defaults: a setting that the run did not know yet is no difference
+        trained = {**load(str(recorded)).shaping_data(), **trained}
     differing = differences(trained, experiment.to_data(), SHAPES_DETECTIONS)
     if differing:
         listed = "\n  ".join(differing)

@@ -8,15 +8,16 @@ task or an actor that dies is run again by Ray; a piece that comes twice counts 
 
 import contextlib
 import importlib.util
-import io
-import itertools
 import json
 import logging
 import os
 import queue
+import signal
+import socket
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,28 @@ from numpy.typing import NDArray
 
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import UserError, VideoError
+from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork
-from actloc.tasks.clips import thinned, windower
-from actloc.tasks.extraction import check_clip_length, describe, ready
+from actloc.tasks.extraction import check_clip_length, describe, ready, warn_of_corrupt_frames
+from actloc.tasks.pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.tasks.rows import RowAssembly, RowSink
 from actloc.video.base import python_environment
 from actloc.video.frame_steps import FrameStep
 from actloc.video.reader import Summary, read_frames
 
 _POLL_S = 0.2
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_GRACE_S = 10.0
+"""For Ray to end what it is doing; what it has not ended by then is ended with it."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 _ENCODING_CPUS = 0.5  # other than decoding's, or Ray would make one stage of both
 Row = dict[str, Any]  # a row of Ray Data
-Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
-"""Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
 
 
 def check_installed() -> None:
@@ -74,6 +80,8 @@ def encode_videos(
             "Expected frames that CPUs decode and GPUs encode, which is what the engine ray takes apart.",
             "Leave out --engine ray, and share the videos with --shard 1/8",
         )
+    if not videos:
+        return
     arriving: dict[str, ArrivingVideo] = {}
     try:
         with _cluster():
@@ -98,13 +106,36 @@ def _cluster() -> Iterator[None]:
     import ray
 
     runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     try:
+        with _own_signals():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+        ray.data.DataContext.get_current().enable_progress_bars = False
         yield
+    except ray.exceptions.RayTaskError:
+        raise  # what our own code met there
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise EnvironmentProblem(
+            f"Ray gave up: {str(error).strip() or type(error).__name__}",
+            "Expected a cluster, the one of RAY_ADDRESS or one started here, that stays until the work is done.",
+            "See `ray status` and mend it, or unset RAY_ADDRESS; then run the same command again.",
+        ) from error
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Puts back how SIGTERM is handled, which ray.init takes for itself; raises Stopped if it came meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as left:  # Ray's answer to SIGTERM
+        raise Stopped(signal.SIGTERM) from left
+    finally:
+        signal.signal(signal.SIGTERM, own)
 
 
 def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> Iterator[Row]:
@@ -123,7 +154,7 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConf
     )
     encoded = pieces.map_batches(
         Encoding,
-        fn_constructor_args=(encoder.config, features, machine, str(encoder.device), torch.get_num_threads()),
+        fn_constructor_args=(EncoderCopy.of(encoder), features, machine),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -155,37 +186,71 @@ class Decoding:
                 reader=machine.reader,
                 timeout_s=machine.decode_timeout_s,
             ) as reader:
-                cut = _frame_pieces if self._is_framewise else _clip_pieces
-                for number, piece in enumerate(cut(reader, features, self._batch_size), 1):
-                    yield _row(video_id, number - 1, piece=_to_bytes(piece))
-                end = {"summary": asdict(reader.summary)}
+                count = self._batch_size
+                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, features, count)
+                for number, piece in enumerate(cut, 1):
+                    yield _row(video_id, number - 1, piece=to_bytes(piece))
+                end: Row = {"summary": asdict(reader.summary)}
         except VideoError as error:
-            fields = ("reason", "detail", "expected", "found")
-            end = {"failure": {name: getattr(error, name) for name in fields}}
+            end = {"failure": error.args}
+        except ActlocError as error:  # such as a decoder that is not installed there
+            end = _refusal(error)
         yield _row(video_id, number, end=json.dumps(end))
+
+
+@dataclass(frozen=True)
+class EncoderCopy:
+    """What makes an encoder again in another process, from the same files and to the same bits."""
+
+    config: EncoderConfig
+    weights_sha256: str | None
+    device: str
+    num_threads: int
+    """Other threads may round otherwise."""
+    folder: Path
+    """Where the settings' paths begin."""
+
+    @classmethod
+    def of(cls, encoder: ClipEncoder) -> "EncoderCopy":
+        """Says how to copy `encoder`; which of several GPUs it gets is up to Ray."""
+        return cls(encoder.config, encoder.weights_sha256, encoder.device.type, torch.get_num_threads(), Path.cwd())
+
+    def build(self) -> ClipEncoder:
+        """The encoder; raises UserError where its weights are not there or are others."""
+        torch.set_num_threads(self.num_threads)
+        with contextlib.chdir(self.folder):
+            encoder = ready(self.config.build(), torch.device(self.device))
+        if encoder.weights_sha256 != self.weights_sha256:
+            raise UserError(
+                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
+                f"Expected {self.weights_sha256}, as where the command was started.",
+                "Put the same file there.",
+            )
+        return encoder
 
 
 class Encoding:
     """The actor that holds an encoder and runs it on pieces."""
 
-    def __init__(
-        self, config: EncoderConfig, features: SourceConfig, machine: Machine, device: str, num_threads: int
-    ) -> None:
-        torch.set_num_threads(num_threads)  # as where the work was started: other threads may round otherwise
-        self._encoder = ready(config.build(), torch.device(device))
+    def __init__(self, copy: EncoderCopy, features: SourceConfig, machine: Machine) -> None:
         self._features, self._machine = features, machine
+        self._refusal = ""
+        try:
+            self._encoder = copy.build()
+        except ActlocError as error:  # told with the first piece: Ray would begin the actor again, and then hide why
+            self._refusal = json.dumps(_refusal(error))
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """The row in `batch` with vectors in the place of its piece."""
         video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
-        if end:
-            return _row(video_id, number, end=end)
-        frames, clips = _from_bytes(batch["piece"][0])
+        if end or self._refusal:
+            return _row(video_id, number, end=end or self._refusal)
+        frames, clips = from_bytes(batch["piece"][0])
         items = list(frames if clips is None else (frames[places] for places in clips))
         network, found = BatchedNetwork(self._encoder, self._features, self._machine), Vectors()
         network.add(found, items)
         network.finish()
-        return _row(video_id, number, piece=_to_bytes((np.stack(found.vectors), None)))
+        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)))
 
 
 class Vectors:
@@ -211,7 +276,10 @@ class ArrivingVideo:
         self._is_over = False
 
     def take(self, row: Row) -> FeatureInfo | VideoError | None:
-        """Takes a row; the outcome of the video once all have come and none before."""
+        """Takes a row; the outcome of the video once all have come and none before.
+
+        Raises UserError or EnvironmentProblem where a machine of the cluster cannot do the work.
+        """
         if self._is_over or row["number"] < self._next:
             return None  # a piece that came twice, of a task that Ray ran again
         self._early[row["number"]] = row
@@ -220,7 +288,7 @@ class ArrivingVideo:
                 current = self._early.pop(self._next)
                 if current["end"]:
                     return self._ended(json.loads(current["end"]))
-                for vector in _from_bytes(current["piece"])[0]:
+                for vector in from_bytes(current["piece"])[0]:
                     self._assembly.take(vector)
                 self._next += 1
         except VideoError as error:
@@ -230,9 +298,13 @@ class ArrivingVideo:
 
     def _ended(self, end: dict[str, Any]) -> FeatureInfo:
         if "failure" in end:
-            raise VideoError(**end["failure"])
+            raise VideoError(*end["failure"])
+        if "refusal" in end:
+            kind = next(kind for kind in (EnvironmentProblem, UserError) if kind.status == end["status"])
+            raise kind(*end["refusal"])
         self._assembly.end()
         summary = Summary(**end["summary"])
+        warn_of_corrupt_frames(self._video_id, summary)
         info = describe(self._video_id, self._path, self._encoder, self._features, summary, summary.num_frames)
         self._is_over = True
         return self._sink.finish(info)
@@ -244,82 +316,59 @@ class ArrivingVideo:
         self._sink.discard()
 
 
-def _frame_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: int) -> Iterator[Piece]:
-    remaining = iter(frames)
-    while listed := list(itertools.islice(remaining, count)):
-        yield np.stack(listed), None
-
-
-def _clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: int) -> Iterator[Piece]:
-    """`count` clips at a time; frames that clips share are sent once in a piece."""
-    cutter = windower(features)
-    kept: dict[int, NDArray[Any]] = {}
-    clips: list[NDArray[np.int64]] = []
-
-    def piece() -> Piece:
-        places = np.stack(clips)
-        first, last = int(places.min()), int(places.max())
-        listed = np.stack([kept[place] for place in range(first, last + 1)])
-        clips.clear()
-        return listed, places - first
-
-    for number, frame in enumerate(frames):
-        kept[number] = frame
-        clips += thinned(cutter.add(np.array(number)), features.frame_interval)
-        if len(clips) == count:
-            yield piece()
-        kept.pop(number - _frames_needed(features, count), None)
-    for clip in thinned(cutter.end(), features.frame_interval):
-        clips.append(clip)
-        if len(clips) == count:
-            yield piece()
-    if clips:
-        yield piece()
-
-
-def _frames_needed(features: SourceConfig, count: int) -> int:
-    """Frames behind the newest one that a clip which is not yet sent may hold."""
-    return features.clip_frames + (count + 1) * features.stride_frames
+def _refusal(error: ActlocError) -> Row:
+    """What `error` says, and on which machine."""
+    found = f"On {socket.gethostname()}: {error.found}"
+    return {"refusal": (found, error.expected, error.mend), "status": error.status}
 
 
 def _row(video_id: str, number: int, *, piece: bytes = b"", end: str = "") -> dict[str, list[Any]]:
     return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end]}
 
 
-def _to_bytes(piece: Piece) -> bytes:
-    """Arrays as .npz: frames of videos differ in size, and columns of Ray Data do not like that."""
-    frames, clips = piece
-    stream = io.BytesIO()
-    np.savez(stream, frames=frames, clips=np.empty(0, np.int64) if clips is None else clips)
-    return stream.getvalue()
-
-
-def _from_bytes(content: bytes) -> Piece:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return arrays["frames"], arrays["clips"] if arrays["clips"].size else None
-
-
 def _polled(rows: Iterator[Row], waiting: Callable[[], None]) -> Iterator[Row]:
     """The rows as they come from Ray; `waiting` is called several times a second in between, and may raise."""
     arrived: queue.Queue[Row | BaseException | None] = queue.Queue(maxsize=1)
+    is_over = threading.Event()
 
     def receive() -> None:
         try:
             for row in rows:
                 arrived.put(row)
+                if is_over.is_set():
+                    return
             arrived.put(None)
         except BaseException as error:  # told where the rows are wanted
             arrived.put(error)
 
-    threading.Thread(target=receive, daemon=True).start()
-    while True:
-        waiting()
-        try:
-            row = arrived.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        if row is None:
-            return
-        if isinstance(row, BaseException):
-            raise row
-        yield row
+    receiver = threading.Thread(target=receive, daemon=True)
+    receiver.start()
+    try:
+        while True:
+            waiting()
+            try:
+                row = arrived.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if row is None:
+                return
+            if isinstance(row, BaseException):
+                raise row
+            yield row
+    finally:
+        is_over.set()
+        deadline = time.monotonic() + _GRACE_S
+        while receiver.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                arrived.get_nowait()  # the receiver may wait with the next one
+            _stop_execution()
+            receiver.join(_POLL_S)
+
+
+def _stop_execution() -> None:
+    """Ends Ray Data's own thread: if it calls Ray once that is gone, a cluster starts anew or the process dies."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=True)

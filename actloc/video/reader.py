@@ -71,6 +71,18 @@ def read_frames(
     called several times a second while there is no frame yet; what it raises ends the reading. Failures raise
     VideoError, from here or from the iteration.
     """
+    check_installed(reader, steps)
+    hangs = faults.inject("decode") == "hang"
+    request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
+    rates = {"fps": fps, "decode_fps": decode_fps}
+    return FrameReader({**request, **rates, "steps": frame_steps.to_json(steps)}, timeout_s, waiting)
+
+
+def check_installed(reader: Reader, steps: Sequence[FrameStep]) -> None:
+    """Raises UserError or EnvironmentProblem where the reader or a step needs what is not here.
+
+    That is the machine's fault and not a video's.
+    """
     if reader == "decord" and importlib.util.find_spec("decord") is None:
         raise UserError(
             "machine.reader is decord, which is not installed.",
@@ -79,11 +91,7 @@ def read_frames(
         )
     frame_steps.check_installed(steps)
     if reader == "ffmpeg":
-        find_ffmpeg()  # where there is none, that is the machine's fault and not the video's
-    hangs = faults.inject("decode") == "hang"
-    request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
-    rates = {"fps": fps, "decode_fps": decode_fps}
-    return FrameReader({**request, **rates, "steps": frame_steps.to_json(steps)}, timeout_s, waiting)
+        find_ffmpeg()
 
 
 def probe(path: Path, *, reader: Reader = "pyav", timeout_s: float = 30.0) -> VideoFacts:

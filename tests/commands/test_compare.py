@@ -59,6 +59,28 @@ def test_correlation_is_pearsons() -> None:
     np.testing.assert_allclose(correlations(a, b), expected, rtol=1e-12)
 
 
+def test_correlations_over_many_videos_are_those_of_all_rows(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(size=(2, 3, 97, 4)).astype(np.float32)
+    ours, theirs = 100 + noise[0], -50 + noise[0] + noise[1]
+    stores = store(tmp_path / "a", ours[0]), store(tmp_path / "b", theirs[0])
+    for number, video_id in ((1, "w"), (2, "x")):
+        for one, values in zip(stores, (ours, theirs), strict=True):
+            one.write(video_id, values[number], replace(INFO, video_id=video_id))
+    found = compare(*stores, ["v", "w", "x"], 0.0)
+    a, b = ours.reshape(-1, 4), theirs.reshape(-1, 4)
+    expected = [np.corrcoef(a[:, place], b[:, place])[0, 1] for place in range(4)]
+    np.testing.assert_allclose(found.dimensions, expected, rtol=1e-6)
+    assert found.largest_difference == pytest.approx(np.abs(a - b).max())
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert found.cosine == pytest.approx(cosines.mean(), rel=1e-6)
+
+
+def test_a_shift_beyond_reason_is_refused(tmp_path: Path) -> None:
+    store(tmp_path / "a", signal(TIMES))
+    for shift in ("inf", "nan"):
+        assert actloc(tmp_path, "compare", "a", "a", "--shift", shift).returncode == 2
+
+
 def test_other_channels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"v has 4 channels .* and 3 in"):
         compare(store(tmp_path / "a", signal(TIMES)), store(tmp_path / "b", signal(TIMES)[:, :3]), ["v"], 1.0)

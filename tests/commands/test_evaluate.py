@@ -3,15 +3,18 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from actloc import annotations as form
 from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
+from actloc.tasks.localization import TrainedDetector
 
 CONFIG = """\
 dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
@@ -139,3 +142,15 @@ def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -
     report.run([tmp_path / "ckpt/toy"])
     for name in ("report.html", "tables.md", "tables.csv"):
         assert "Recall" in (tmp_path / "ckpt/toy" / name).read_text()
+
+
+def test_features_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SimpleNamespace(in_channels=6, encoder_weights_sha256="a" * 64)
+    monkeypatch.setattr(evaluate, "evaluation_source", lambda *_: source)
+    annotations = Annotations(("jump", "run"), VIDEOS)
+    for sha256 in ("a" * 64, None):  # None: trained on features made elsewhere, of which nothing is known
+        trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, sha256, "ckpt_000001")  # type: ignore[arg-type]
+        assert evaluate._source(experiment(tmp_path), annotations, trained) is source
+    trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, "b" * 64, "ckpt_000001")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="made by weights with sha256 aaaa"):
+        evaluate._source(experiment(tmp_path), annotations, trained)

@@ -123,6 +123,22 @@ def test_a_dry_run_tells_all_that_is_missing(
     assert "has 0.0 GB free" in told
 
 
+def test_a_dry_run_tells_what_is_not_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert extract_features.run(experiment("machine.reader=decord"), dry_run=True) == 2
+    assert "Missing: machine.reader is decord, which is not installed" in capsys.readouterr().out
+
+
+def test_a_dry_run_before_anything_is_prepared_prepares_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract_features.run(experiment("dataset.folder=later"), dry_run=True) == 0
+    assert "To do: 6 videos, 0.01 hours" in capsys.readouterr().out
+    assert not Path("later").exists()
+
+
 def test_a_dry_run_says_how_weights_are_got(folder: Path) -> None:
     text = (folder / "toy.yaml").read_text()
     (folder / "toy.yaml").write_text(text.replace("name: color\n  short_side: 48", "name: i3d"))

@@ -2,6 +2,8 @@
 
 import json
 import random
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,32 @@ def test_another_encoders_features_are_refused(tmp_path: Path) -> None:
     source = small_source(tmp_path, allow_missing=True)
     with pytest.raises(UserError, match="encoder is recorded, the settings say color"):
         StoredSource(source.config, Annotations(("run",), {"v": source.videos[0]}), "train", Color.small())
+
+
+MADE = {"encoder": {"name": "color", "short_side": 48, "crop": None}, "features": {"fps": 30.0}}
+"""A recipe older than the settings precision, channels_last, decode_fps and frame_interval."""
+
+
+@pytest.mark.parametrize(
+    ("later", "encoder", "settings", "told"),
+    [
+        ({}, {}, {}, None),
+        ({}, {"precision": "bfloat16"}, {}, "encoder.precision is float32, the settings say bfloat16"),
+        ({}, {}, {"frame_interval": 2}, "frame_interval is 1, the settings say 2"),
+        ({"frame_interval": 2}, {}, {"frame_interval": 2}, None),
+        ({"decode_fps": 30.0}, {}, {}, "decode_fps is 30.0, the settings say None"),
+    ],
+)
+def test_settings_that_only_the_recipe_tells_are_compared(
+    tmp_path: Path, later: dict[str, Any], encoder: dict[str, Any], settings: dict[str, Any], told: str | None
+) -> None:
+    from actloc.encoders.color import Config as Color
+
+    recipe = json.dumps({**MADE, "features": {**MADE["features"], **later}})
+    made = replace(info("v", 20, fps=30.0, stride=4, clip=16), encoder="color", recipe=recipe)
+    FeatureStore(tmp_path).write("v", np.zeros((20, 6), np.float32), made)
+    config = Config(path=tmp_path, fps=30.0, clip_frames=16, stride_frames=4, **settings)
+    annotations = Annotations(("run",), {"v": AnnotatedVideo("v", "train")})
+    refused = pytest.raises(UserError, match=told) if told else nullcontext()
+    with refused:
+        StoredSource(config, annotations, "train", Color(short_side=48, **encoder))

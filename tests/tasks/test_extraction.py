@@ -23,6 +23,7 @@ from actloc.sources.stored import Config as Stored
 from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork
 from actloc.tasks.extraction import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
+from actloc.tasks.ray_extraction import Vectors
 from actloc.tasks.rows import RowsInMemory
 from actloc.video.reader import FrameReader, read_frames
 from tests.videos import Clips, ffmpeg, resized
@@ -182,6 +183,17 @@ def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatc
     assert max(held) < 4
 
 
+def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
+    network = BatchedNetwork(WHOLE, grid(), Machine(clip_batch=2))
+    owners = [Vectors() for _ in range(40)]
+    for number, owner in enumerate(owners, 8):
+        network.add(owner, [np.full((4, 8, number, 3), number, np.uint8)])
+    assert [network.owes(owner) for owner in owners] == [False] * 24 + [True] * 16
+    network.finish()
+    expected = [WHOLE.encode(torch.full((1, 4, 8, number, 3), number))[0, :, 0].numpy() for number in range(8, 48)]
+    np.testing.assert_allclose(np.concatenate([owner.vectors for owner in owners]), expected, rtol=1e-6)
+
+
 def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 2, 6, 100):
@@ -203,6 +215,12 @@ class Kernels(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         return self.pictures(self.clips(self.network_input(clips)).mean(2)).mean((2, 3))[:, :, None]
+
+
+def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    ready(COLOR, torch.device("cpu"))
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

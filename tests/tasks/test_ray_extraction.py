@@ -1,9 +1,11 @@
-"""Extraction on Ray: the pieces of a video without a cluster, and the engine on a local one of two CPUs."""
+"""Extraction on Ray: what comes back of a video without a cluster, and the engine on a local one of two CPUs."""
 
 import json
 import os
 import signal
+import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +16,34 @@ from actloc.encoders.color import Config as Color
 from actloc.errors import UserError
 from actloc.sources.stored import Config as Stored
 from actloc.tasks import ray_extraction
-from actloc.tasks.ray_extraction import ArrivingVideo, _clip_pieces
+from actloc.tasks.pieces import to_bytes
+from actloc.tasks.ray_extraction import ArrivingVideo, EncoderCopy, Encoding
 from actloc.tasks.rows import RowsInMemory
-from actloc.video import windows
 from tests.toy import actloc, digests, make_toy, start
+
+SUMMARY = {
+    "frames_decoded": 6,
+    "corrupt_frames": 0,
+    "num_frames": 10,
+    "fps": 15.0,
+    "duration_s": 0.7,
+    "width": 4,
+    "height": 4,
+    "reader": "pyav",
+}
 
 
 def grid(**settings: object) -> Stored:
     return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
 
 
-@pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
-@pytest.mark.parametrize(("length", "stride", "interval"), [(8, 3, 1), (8, 3, 2), (4, 9, 1), (6, 6, 3)])
-@pytest.mark.parametrize("count", [1, 3, 100])
-def test_the_clips_of_all_pieces_are_those_of_the_video(
-    align: str, length: int, stride: int, interval: int, count: int
-) -> None:
-    frames = [np.full((1, 1, 1), number) for number in range(50)]
-    settings = grid(align=align, clip_frames=length, stride_frames=stride, frame_interval=interval)
-    found = []
-    for listed, places in _clip_pieces(frames, settings, count):
-        assert places is not None
-        assert len(places) <= count
-        found += [listed[one] for one in places]
-    expected = [clip[::interval] for clip in windows.clips(frames, settings.align, length, stride)]
-    assert np.array_equal(np.stack(found), np.stack(expected))
-
-
-def test_frames_that_clips_share_are_sent_once_in_a_piece() -> None:
-    frames = [np.full((1, 1, 1), number) for number in range(64)]
-    pieces = list(_clip_pieces(frames, grid(clip_frames=16, stride_frames=4), 5))
-    assert [len(listed) for listed, _ in pieces] == [32, 32, 24]
-    assert sum(len(places) for _, places in pieces if places is not None) == 13
-
-
 def piece(number: int, vectors: list[list[float]]) -> ray_extraction.Row:
-    content = ray_extraction._to_bytes((np.array(vectors, np.float32), None))
+    content = to_bytes((np.array(vectors, np.float32), None))
     return {"video_id": "v", "number": number, "piece": content, "end": ""}
+
+
+def end(what: dict[str, object], number: int) -> ray_extraction.Row:
+    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what)}
 
 
 def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) -> None:
@@ -59,10 +52,7 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     encoder.is_framewise = False
     rows = RowsInMemory()
     video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), rows)
-    summary = {"frames_decoded": 6, "corrupt_frames": 0, "num_frames": 10, "fps": 15.0, "duration_s": 0.7}
-    summary |= {"width": 4, "height": 4, "reader": "pyav"}
-    end = {"video_id": "v", "number": 2, "piece": b"", "end": json.dumps({"summary": summary})}
-    for row in (end, piece(1, [[3, 4]]), piece(1, [[3, 4]])):
+    for row in (end({"summary": SUMMARY}, number=2), piece(1, [[3, 4]]), piece(1, [[3, 4]])):
         assert video.take(row) is None
     info = video.take(piece(0, [[1, 2], [2, 3]]))
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
@@ -81,6 +71,39 @@ def test_learned_flow_is_not_taken_apart() -> None:
     encoder.makes_frames = True
     with pytest.raises(UserError, match="computes its frames by a network"):
         next(ray_extraction.encode_videos({}, encoder, grid(), Machine(), lambda _: RowsInMemory()))
+
+
+def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    encoder = Color().build()
+    encoder.is_framewise = False
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), RowsInMemory())
+    video.take(piece(0, [[1, 2]]))
+    video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}}, number=1))
+    assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
+
+
+def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path) -> None:
+    lacking = replace(EncoderCopy.of(Color().build()), weights_sha256="0" * 64)
+    told = Encoding(lacking, grid(), Machine())({name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()})
+    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), grid(), RowsInMemory())
+    with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
+        video.take({name: values[0] for name, values in told.items()})
+
+
+def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = EncoderCopy.of(Color().build())
+    folders, build = [], Color.build
+    monkeypatch.setattr(Color, "build", lambda config: folders.append(Path.cwd()) or build(config))
+    monkeypatch.chdir("/")
+    copy.build()
+    assert folders == [tmp_path]
+    assert Path.cwd() == Path("/")
+
+
+def test_no_videos_start_no_cluster() -> None:
+    assert list(ray_extraction.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())) == []
 
 
 def workers(word: str) -> list[int]:
@@ -119,3 +142,19 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, stage: str) -> None:
     assert digests(folder / "rayed") == digests(folder / "plain")
     failed = [json.loads(line) for line in (folder / "rayed/failed.jsonl").read_text().splitlines()]
     assert [(row["id"], row["reason"]) for row in failed] == [("broken", "unreadable")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for Ray's workers in /proc")
+def test_a_signal_ends_the_work_and_the_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    folder = make_toy(tmp_path / "toy")
+    with start(folder, "extract-features", "toy.yaml", "--engine", "ray") as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not workers("") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert "Traceback" not in stderr
+    assert not workers("MapBatches")
