@@ -313,9 +313,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="STORE", help="Another one, with features of the same videos.")],
     most_shift_s: Annotated[
         float,
-        typer.Option(
-            "--shift", min=0, max=600, help="Seconds by which features are moved against each other, at most."
-        ),
+        typer.Option("--shift", min=0, max=600, help="Most seconds by which features are moved."),
     ] = 2.0,
     output: Annotated[Path | None, typer.Option(help="A CSV for the correlation of every dimension.")] = None,
     json: Json = False,

@@ -71,7 +71,7 @@ class FeatureWriter:
         temporary = files.temporary_path(self._path)
         try:
             inject("open")
-            with _PatientFile(temporary, "w+") as file:
+            with PatientFile(temporary, "w+") as file:
                 inject("write")
                 self._build(file, info)
                 file.tell_failure()
@@ -88,7 +88,7 @@ class FeatureWriter:
             self.discard()
         return info
 
-    def _build(self, stream: "_PatientFile", info: "FeatureInfo") -> None:
+    def _build(self, stream: "PatientFile", info: "FeatureInfo") -> None:
         """HDF5 out of the rows, a chunk at a time."""
         metadata = asdict(info)
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
@@ -139,7 +139,7 @@ def _as_stored(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     return stored
 
 
-class _PatientFile(io.FileIO):
+class PatientFile(io.FileIO):
     """A file whose failures HDF5 never learns: a disk that is full makes it kill the process (spec: reliability 4)."""
 
     failure: OSError | None = None

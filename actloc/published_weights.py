@@ -1,7 +1,7 @@
 """Encoders' weights as their authors publish them: which file, from where, read without running code from it."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,25 @@ def locate(given: Path | None, published: PublishedFile, setting: str = "encoder
     raise UserError(
         f"The encoder's weights are not there: no file {path}.",
         f"Expected {published.name} ({published.size}), published at {published.where}.",
-        f"Put it into {FOLDER}/, or name your copy: {setting}=FILE",
+        f"Put {published.name} into {FOLDER}/, or name your copy: {setting}=FILE",
     )
+
+
+def locate_all(searches: Sequence[Callable[[], Path]]) -> list[Path]:
+    """What each search finds; raises one UserError with all that is missing."""
+    found, missing = [], []
+    for search in searches:
+        try:
+            found.append(search())
+        except UserError as error:
+            missing.append(error)
+    if missing:
+        raise UserError(
+            "\n  ".join(error.found for error in missing),
+            "\n  ".join(error.expected for error in missing),
+            "\n  ".join(error.mend for error in missing),
+        )
+    return found
 
 
 def read(path: Path) -> dict[str, Tensor]:

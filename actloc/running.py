@@ -15,7 +15,7 @@ from actloc import console
 from actloc.errors import ActlocError, Stopped, VideoError
 
 _ENVIRONMENT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM),
 }
 

@@ -1,6 +1,6 @@
 """`actloc export STORE FILE.h5`: the features of a store packed into one HDF5 file that any tool reads.
 
-One dataset (T, C) per video under its id, as the store holds it; attributes as published feature files carry them. The
+One dataset (T, C) float32 per video under its id; attributes as published feature files carry them. The
 file is read back with `features: {name: folders, path: FILE.h5}`, or imported into a store again.
 """
 
@@ -13,10 +13,13 @@ import h5py
 
 from actloc import console, files
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.signals import stopping_at_once
+from actloc.feature_writer import PatientFile
+from actloc.signals import StopFlag
 from actloc.store import FeatureInfo, FeatureStore
 
 _OVERHEAD_BYTES = 8192  # of a dataset and its attributes
+_TAILS = {"valid": "drop", "backpad": "clip_that_ends_with_the_video", "centred": "repeat_last_frame"}
+"""What becomes of the frames behind the last whole clip."""
 
 
 def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
@@ -33,9 +36,9 @@ def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
         raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
     _check_space(store, ids, files.make_folder(target.parent))
     temporary = files.temporary_path(target)
-    with stopping_at_once():
+    with StopFlag() as stop:  # HDF5 bears no exception where it writes
         try:
-            _write(store, ids, temporary)
+            _write(store, ids, temporary, stop)
             files.replace(temporary, target)
         finally:
             files.remove(temporary)
@@ -44,22 +47,27 @@ def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
     return 0
 
 
-def _write(store: FeatureStore, ids: list[str], path: Path) -> None:
-    # through a stream of Python's: where the disk fills up, HDF5's own would take the process down at its end
-    with console.progress("packing", len(ids)) as bar, path.open("w+b") as stream, h5py.File(stream, "w") as file:
-        for video_id in ids:
-            if "/" in video_id or video_id == ".":
-                raise UserError(
-                    f"The id {video_id!r} cannot name a dataset of an HDF5 file.",
-                    "Expected ids without a slash.",
-                    "Rename the video and make its features again.",
-                )
-            info = store.info(video_id)
-            dataset = file.create_dataset(video_id, data=store.read(video_id), fletcher32=True)
-            dataset.attrs.update(_attributes(info))
-            bar(1, video_id)
-        file.flush()
+def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag) -> None:
+    with console.progress("packing", len(ids)) as bar, PatientFile(path, "w+") as stream:
+        with h5py.File(stream, "w") as file:
+            for video_id in ids:
+                stop.raise_if_set()
+                _pack(store, video_id, file)
+                stream.tell_failure()
+                bar(1, video_id)
+        stream.tell_failure()
         os.fsync(stream.fileno())
+
+
+def _pack(store: FeatureStore, video_id: str, file: h5py.File) -> None:
+    if "/" in video_id or video_id == ".":
+        raise UserError(
+            f"The id {video_id!r} cannot name a dataset of an HDF5 file.",
+            "Expected ids without a slash.",
+            "Rename the video and make its features again.",
+        )
+    dataset = file.create_dataset(video_id, data=store.read(video_id), fletcher32=True)
+    dataset.attrs.update(_attributes(store.info(video_id)))
 
 
 def _check_space(store: FeatureStore, ids: list[str], folder: Path) -> None:
@@ -85,6 +93,7 @@ def _attributes(info: FeatureInfo) -> dict[str, object]:
         "stride": info.stride_frames,
         "interval": grid.get("frame_interval", 1),
         "align": info.align,
+        "tail": _TAILS[info.align],
         "offset_frames": info.offset_frames,
         "recipe": info.recipe,
         "weights_sha256": info.weights_sha256 or "",

@@ -6,7 +6,8 @@ an .npz of TensorFlow's variables. Conventions of frames and flow: spec features
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,13 +114,15 @@ class Config(PublishedConfig):
         """The encoder with each stream's weights; raises UserError where a file is missing or does not fit."""
         encoder = self.network()
         given = {"rgb": self.weights, "flow": self.flow_weights}
-        files = {stream: _file(given[stream], stream) for stream in self.streams}
-        for stream, path in files.items():
+        searches: list[Callable[[], Path]] = [partial(_file, given[stream], stream) for stream in self.streams]
+        if self.has_raft:
+            raft = partial(published_weights.locate, self.raft_weights, learned_flow.PUBLISHED, "encoder.raft_weights")
+            searches.append(raft)
+        paths = published_weights.locate_all(searches)
+        for stream, path in zip(self.streams, paths, strict=False):
             tensors = official_names(_read(path), stream)
             published_weights.load_part(encoder.streams[stream], tensors, path, _MEND)
-        paths = list(files.values())
         if self.has_raft:
-            paths.append(published_weights.locate(self.raft_weights, learned_flow.PUBLISHED, "encoder.raft_weights"))
             encoder.raft = learned_flow.read(paths[-1])
         digests = [sha256_of_file(path) for path in paths]
         encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())

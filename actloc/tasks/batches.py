@@ -28,6 +28,12 @@ class Receiver(Protocol):
         """Takes what the network made of the next item."""
 
 
+def batch_size(encoder: ClipEncoder, features: SourceConfig, machine: Machine, device_type: str) -> int:
+    """Items that the encoder sees at once on a device of this type, cpu or cuda."""
+    clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
+    return min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+
+
 class BatchedNetwork:
     """The encoder on batches of items, frames where it works frame by frame and else clips.
 
@@ -37,8 +43,7 @@ class BatchedNetwork:
 
     def __init__(self, encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> None:
         self._encoder = encoder
-        clips = machine.clip_batch or (encoder.cpu_batch if encoder.device.type == "cpu" else _GPU_BATCH)
-        self.batch_size = min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+        self.batch_size = batch_size(encoder, features, machine, encoder.device.type)
         self.works_ahead = encoder.device.type != "cpu"
         """Whether a batch is put together while the one before it is computed."""
         self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape

@@ -30,7 +30,7 @@ from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features
-from actloc.tasks.batches import BatchedNetwork
+from actloc.tasks.batches import BatchedNetwork, batch_size
 from actloc.tasks.extraction import check_clip_length, describe, ready, warn_of_corrupt_frames
 from actloc.tasks.pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.tasks.rows import RowAssembly, RowSink
@@ -103,6 +103,8 @@ def _cluster() -> Iterator[None]:
     """Joins or starts a cluster, quietly, and leaves it at the end."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" in os.environ:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of a minute each; Ray would try twenty times
     import ray
 
     runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
@@ -142,10 +144,11 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConf
     """Encoded pieces of all videos, in any order."""
     import ray
 
-    network = BatchedNetwork(encoder, features, machine)
-    decode = Decoding(encoder.config.frame_steps(), features, machine, network.batch_size, encoder.is_framewise)
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    num_gpus = int(resources.get("GPU", 0)) if encoder.device.type == "cuda" else 0
+    num_gpus = 0 if machine.device == "cpu" else int(resources.get("GPU", 0))  # this machine itself may have none
+    device = "cuda" if num_gpus else encoder.device.type
+    count = batch_size(encoder, features, machine, device)
+    decode = Decoding(encoder.config.frame_steps(), features, machine, count, encoder.is_framewise)
     # half of the CPUs encode where there is no GPU: neither stage then waits for the other for ever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
@@ -154,7 +157,7 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConf
     )
     encoded = pieces.map_batches(
         Encoding,
-        fn_constructor_args=(EncoderCopy.of(encoder), features, machine),
+        fn_constructor_args=(EncoderCopy.of(encoder, device), features, machine),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -211,9 +214,9 @@ class EncoderCopy:
     """Where the settings' paths begin."""
 
     @classmethod
-    def of(cls, encoder: ClipEncoder) -> "EncoderCopy":
-        """Says how to copy `encoder`; which of several GPUs it gets is up to Ray."""
-        return cls(encoder.config, encoder.weights_sha256, encoder.device.type, torch.get_num_threads(), Path.cwd())
+    def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
+        """Says how to copy `encoder` to `device`, cpu or cuda; which of several GPUs that is is up to Ray."""
+        return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
 
     def build(self) -> ClipEncoder:
         """The encoder; raises UserError where its weights are not there or are others."""

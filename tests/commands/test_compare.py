@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,8 +110,22 @@ def test_a_packed_file_holds_the_store_and_says_how_it_was_made(tmp_path: Path) 
         assert dict(file["v"].attrs)["fps"] == 30.0
         assert file["v"].attrs["interval"] == 2
         assert file["v"].attrs["clip_len"] == 16
+        assert file["v"].attrs["tail"] == "drop"
     read = FeatureFile(tmp_path / "packed.h5", dataset="v").read()
     assert np.array_equal(read.numpy(), signal(TIMES))
     again = actloc(tmp_path, "export", "a", "packed.h5")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+def test_a_disk_that_fills_up_while_packing_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    store(tmp_path / "a", np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32))
+    limited = "import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+    limited += "runpy.run_module('actloc', run_name='__main__')"
+    command = [sys.executable, "-c", limited, "export", str(tmp_path / "a"), str(tmp_path / "packed.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -308,3 +308,12 @@ def test_rows_are_as_many_as_the_fork_makes(stride: int) -> None:
     assert recorded[5091][0] == {4: 1269, 16: 318}[stride]
     for frames, (count, _) in recorded.items():
         assert num_clips(frames, "valid", 16, stride) == count
+
+
+def test_all_files_that_are_missing_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Config(stream="both", flow="raft").build()
+    for name, setting in (("rgb_imagenet.pt", "weights"), ("flow_imagenet.pt", "flow_weights")):
+        assert f"Put {name} into data/weights/, or name your copy: encoder.{setting}=FILE" in caught.value.mend
+    assert "raft-sintel.pth (21 MB)" in caught.value.expected

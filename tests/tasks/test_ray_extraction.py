@@ -84,7 +84,7 @@ def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.C
 
 
 def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path) -> None:
-    lacking = replace(EncoderCopy.of(Color().build()), weights_sha256="0" * 64)
+    lacking = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
     told = Encoding(lacking, grid(), Machine())({name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()})
     video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), grid(), RowsInMemory())
     with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
@@ -93,7 +93,7 @@ def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path
 
 def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    copy = EncoderCopy.of(Color().build())
+    copy = EncoderCopy.of(Color().build(), "cpu")
     folders, build = [], Color.build
     monkeypatch.setattr(Color, "build", lambda config: folders.append(Path.cwd()) or build(config))
     monkeypatch.chdir("/")
@@ -149,12 +149,15 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, stage: str) -> None:
 def test_a_signal_ends_the_work_and_the_cluster(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     folder = make_toy(tmp_path / "toy")
+    others = set(workers("MapBatches"))
     with start(folder, "extract-features", "toy.yaml", "--engine", "ray") as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not workers("") and time.monotonic() < deadline:
+        deadline, seen = time.monotonic() + 120, set[int]()
+        while process.poll() is None and not seen and time.monotonic() < deadline:
+            seen = set(workers("MapBatches")) - others
             time.sleep(0.01)
         process.terminate()
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert "Traceback" not in stderr
-    assert not workers("MapBatches")
+    assert seen, "no worker was seen"
+    assert not seen & set(workers("MapBatches"))
