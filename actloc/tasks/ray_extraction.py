@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import UserError, VideoError
+from actloc.errors import EnvironmentProblem, UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork
@@ -98,7 +98,14 @@ def _cluster() -> Iterator[None]:
     import ray
 
     runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+    except ConnectionError as error:
+        raise EnvironmentProblem(
+            f"{error}.",
+            "Expected a cluster that runs at RAY_ADDRESS and lets this process in.",
+            "See what Ray says there: ray status; or unset RAY_ADDRESS to start a cluster here.",
+        ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:
@@ -123,7 +130,10 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConf
     )
     encoded = pieces.map_batches(
         Encoding,
-        fn_constructor_args=(encoder.config, features, machine, str(encoder.device), torch.get_num_threads()),
+        fn_constructor_args=(
+            *(encoder.config, features, machine),
+            *(str(encoder.device), torch.get_num_threads(), str(Path.cwd())),
+        ),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -169,10 +179,17 @@ class Encoding:
     """The actor that holds an encoder and runs it on pieces."""
 
     def __init__(
-        self, config: EncoderConfig, features: SourceConfig, machine: Machine, device: str, num_threads: int
+        self,
+        config: EncoderConfig,
+        features: SourceConfig,
+        machine: Machine,
+        device: str,
+        num_threads: int,
+        folder: str,
     ) -> None:
         torch.set_num_threads(num_threads)  # as where the work was started: other threads may round otherwise
-        self._encoder = ready(config.build(), torch.device(device))
+        with contextlib.chdir(folder):  # paths of weights count from there, and Ray starts its workers elsewhere
+            self._encoder = ready(config.build(), torch.device(device))
         self._features, self._machine = features, machine
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:

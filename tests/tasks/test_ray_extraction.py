@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from actloc.config import Machine
 from actloc.encoders.color import Config as Color
-from actloc.errors import UserError
+from actloc.errors import EnvironmentProblem, UserError
 from actloc.sources.stored import Config as Stored
 from actloc.tasks import ray_extraction
 from actloc.tasks.ray_extraction import ArrivingVideo, _clip_pieces
@@ -81,6 +82,30 @@ def test_learned_flow_is_not_taken_apart() -> None:
     encoder.makes_frames = True
     with pytest.raises(UserError, match="computes its frames by a network"):
         next(ray_extraction.encode_videos({}, encoder, grid(), Machine(), lambda _: RowsInMemory()))
+
+
+def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    encoding = ray_extraction.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
+    with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
+        next(encoding)
+
+
+def test_an_encoders_weights_are_found_from_the_folder_where_the_work_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    color = Color()
+    built = color.build()
+    monkeypatch.setattr(Color, "build", lambda _: seen.append(Path.cwd()) or built)
+    before = Path.cwd()
+    ray_extraction.Encoding(color, grid(), Machine(), "cpu", torch.get_num_threads(), str(tmp_path))
+    assert (seen, Path.cwd()) == ([tmp_path], before)
 
 
 def workers(word: str) -> list[int]:
