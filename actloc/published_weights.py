@@ -1,20 +1,22 @@
 """Encoders' weights as their authors publish them: which file, from where, read without running code from it."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from actloc import weights
+from actloc import console, weights
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 
 FOLDER = Path("data/weights")
 """Where published files are looked for by their own names."""
+MADE_UP = "made_up"
+"""The entry that marks files by `scripts/made_up_weights`."""
 _ENTRIES = ("model_state", "state_dict", "model", "module")  # PySlowFast, most others, TSP, DeepSpeed
 _PREFIX = "module."
 
@@ -33,37 +35,31 @@ class PublishedFile:
 
 def locate(given: Path | None, published: PublishedFile, setting: str = "encoder.weights") -> Path:
     """The file that `setting` gave, or the published one in `data/weights`; raises UserError with how to get it."""
-    path = given or FOLDER / published.name
-    if path.is_file():
-        return path
+    return locate_all({setting: (given, published)})[setting]
+
+
+def locate_all(wanted: Mapping[str, tuple[Path | None, PublishedFile]]) -> dict[str, Path]:
+    """What `locate` finds for each setting; the error names all the files that are not there."""
+    paths = {setting: given or FOLDER / published.name for setting, (given, published) in wanted.items()}
+    lacking = {setting: path for setting, path in paths.items() if not path.is_file()}
+    if not lacking:
+        return paths
+    files = [wanted[setting][1] for setting in lacking]
+    listed = "; ".join(f"{file.name} ({file.size}), published at {file.where}" for file in files)
     raise UserError(
-        f"The encoder's weights are not there: no file {path}.",
-        f"Expected {published.name} ({published.size}), published at {published.where}.",
-        f"Put {published.name} into {FOLDER}/, or name your copy: {setting}=FILE",
+        f"The encoder's weights are not there: no file {', '.join(map(str, lacking.values()))}.",
+        f"Expected {listed}.",
+        f"Put {'it' if len(lacking) == 1 else 'them'} into {FOLDER}/, or name your own: "
+        f"{' '.join(f'{setting}=FILE' for setting in lacking)}",
     )
-
-
-def locate_all(searches: Sequence[Callable[[], Path]]) -> list[Path]:
-    """What each search finds; raises one UserError with all that is missing."""
-    found, missing = [], []
-    for search in searches:
-        try:
-            found.append(search())
-        except UserError as error:
-            missing.append(error)
-    if missing:
-        raise UserError(
-            "\n  ".join(error.found for error in missing),
-            "\n  ".join(error.expected for error in missing),
-            "\n  ".join(error.mend for error in missing),
-        )
-    return found
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their names, without the prefix `module.`; raises UserError."""
     with torch.serialization.safe_globals([argparse.Namespace]):  # TSP's checkpoints hold their command line
         content = weights.load(path)
+    if isinstance(content, dict) and MADE_UP in content:
+        console.warn(f"the weights in {path} are made up: features made with them mean nothing")
     for entry in _ENTRIES:
         if isinstance(content, dict) and isinstance(content.get(entry), dict):
             content = content[entry]

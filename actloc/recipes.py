@@ -1,14 +1,14 @@
 """Recipes of feature sets: `recipe: tsp_anet` in an experiment stands for all that says how its features are made.
 
 A recipe is a YAML file in configs/features with blocks `encoder` and `features`. Written into a settings file, it
-gives what the file leaves out; named on the command line, it goes before the file. Either way the command line's own
-`encoder.` and `features.` settings go before all.
+gives what the file leaves out; named on the command line, it goes before the file, of which what only another source
+of features knows is then left out. Either way the command line's own `encoder.` and `features.` settings go before all.
 """
 
 from pathlib import Path
 from typing import Any
 
-from actloc import console, settings_file
+from actloc import console, parts, settings_file
 from actloc.errors import UserError
 from actloc.settings_file import COMMAND_LINE, SettingsDocument
 
@@ -44,10 +44,23 @@ def apply(document: SettingsDocument) -> None:
         commanded = {key: written[key] for key in written if document.lines.get((block, key)) == COMMAND_LINE}
         if block == "features":
             given = {**given, "path": _store(document.data.get("dataset"), file.stem)}
-            merged = {**written, **given} if goes_first else {**given, **written}
+            merged = {**_known_to(given, written), **given} if goes_first else {**given, **written}
         else:
             merged = dict(given) if goes_first else {**given, **written}
         document.data[block] = {**merged, **commanded}
+
+
+def _known_to(given: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:  # Any: YAML values, not checked yet
+    """What the file says of features, without what the recipe's source does not know and the file's does."""
+    known = [_settings_of(block.get("name")) for block in (given, written)]
+    return {key: value for key, value in written.items() if key not in known[1] - known[0]}
+
+
+def _settings_of(source: Any) -> set[str]:  # Any: a YAML value
+    try:
+        return set(parts.find("sources", str(source)).Config.model_fields)
+    except ValueError:
+        return set()  # told where the block is checked
 
 
 def _store(dataset: Any, name: str) -> str:  # Any: YAML values, not checked yet

@@ -1,11 +1,12 @@
 """`actloc extract-features CONFIG`: videos in, one file of features per video out; a second run does what is left."""
 
+import shlex
 from collections.abc import Callable, Generator, Mapping
 
 import torch
 
-from actloc import console, files
-from actloc.annotations import AnnotatedVideo
+from actloc import console, files, recipes
+from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.commands import prepare
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder, EncoderConfig
@@ -63,7 +64,7 @@ def run(
             f"Delete {experiment.features.path} and start all shards",
         )
     _prepare(experiment)
-    videos = _share(read_annotations(experiment).videos, own)
+    videos = _share(read_annotations(experiment), own)
     store = FeatureStore(experiment.features.path)
     encoder = encoder_config.build()
     wanted = recipe(encoder, experiment.features)
@@ -72,6 +73,7 @@ def run(
         if is_complete(store, _sources(videos)):
             console.result(f"{store.folder} is already complete")
             return _tell_end(experiment, store, videos, [], own)
+    _check_files(experiment, videos)
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
         encoder = ready(encoder, choose_device(experiment.machine.device))
@@ -100,21 +102,37 @@ def _encoder_config(experiment: Experiment) -> EncoderConfig:
 
 def _prepare(experiment: Experiment) -> None:
     """Prepares what is not prepared; shards that start together wait for the one that does it."""
-    if not experiment.dataset.annotations_file.exists():
+    if not experiment.dataset.is_prepared():
         with files.taking_turns(experiment.dataset.folder):
-            if not experiment.dataset.annotations_file.exists():
-                prepare.run(load(str(experiment.file), list(experiment.overrides), check_inputs=True))
+            if not experiment.dataset.is_prepared():
+                prepare.prepare(_with_inputs(experiment))
 
 
-def _share(videos: dict[str, AnnotatedVideo], shard: Shard | None) -> dict[str, AnnotatedVideo]:
-    return videos if shard is None else shared_out(videos, shard)
+def _with_inputs(experiment: Experiment) -> Experiment:
+    """The experiment, once what the user brings is known to be there; raises UserError."""
+    return load(str(experiment.file), list(experiment.overrides), check_inputs=True)
 
 
-def _looked_at(experiment: Experiment) -> dict[str, AnnotatedVideo]:
-    """The videos as `prepare` wrote them, or as it would find them now."""
-    if experiment.dataset.annotations_file.exists():
-        return read_annotations(experiment).videos
-    return load(str(experiment.file), list(experiment.overrides), check_inputs=True).dataset.collect().videos
+def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> None:
+    """Raises UserError where no video has a file, as in the annotations that published data sets ship."""
+    if videos and all(video.file is None for video in videos.values()):
+        raise UserError(
+            f"{experiment.dataset.annotations_file} names no files of its {len(videos)} videos.",
+            "Expected videos to make features of.",
+            f"Make them of your folder, then train on {experiment.features.path}: "
+            f"actloc extract-features RECIPE dataset.videos=FOLDER features.path={experiment.features.path}",
+        )
+
+
+def _share(annotations: Annotations, shard: Shard | None) -> dict[str, AnnotatedVideo]:
+    return annotations.videos if shard is None else shared_out(annotations.videos, shard)
+
+
+def _as_prepared(experiment: Experiment) -> Annotations:
+    """The annotations as `prepare` wrote them, or as it would find them now."""
+    if experiment.dataset.is_prepared():
+        return read_annotations(experiment)
+    return _with_inputs(experiment).dataset.collect()
 
 
 def extract(
@@ -167,7 +185,7 @@ def _lack_of_space(
 def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
     """Says what there is to do and what is missing for it; starts and writes nothing."""
     features, machine = experiment.features, experiment.machine
-    videos, store = _share(_looked_at(experiment), shard), FeatureStore(features.path)
+    videos, store = _share(_as_prepared(experiment), shard), FeatureStore(features.path)
     again = set(videos if overwrite else stale(store, _sources(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
     missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
@@ -238,6 +256,21 @@ def _tell_end(
     console.result(f"{store.folder}: features of {done} videos{share}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")
-    else:
+    elif experiment.dataset.has_actions:
         console.say(f"Next: actloc train {experiment.arguments}")
+    else:
+        _tell_uses(experiment)
     return 0
+
+
+def _tell_uses(experiment: Experiment) -> None:
+    """What features of videos without actions are good for."""
+    store, file = experiment.features.path, experiment.file
+    recipe = file.stem if file in recipes.available() else file
+    made_so = [one for one in experiment.overrides if one.startswith(("encoder.", "features."))]
+    settings = [f"recipe={recipe}", *(one for one in made_so if not one.startswith("features.path="))]
+    console.say(
+        "To train on them, with your actions in LABELS.csv: actloc prepare own_videos dataset.videos=FOLDER "
+        f"dataset.annotations=LABELS.csv {shlex.join([*settings, f'features.path={store}'])}"
+    )
+    console.say(f"To pack them into one file: actloc export {shlex.quote(str(store))} FILE.h5")

@@ -14,22 +14,30 @@ from actloc.tasks.preparation import convert_videos
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Writes the dataset's folder; a finished one is left as it is."""
+    annotations = prepare(experiment, overwrite=overwrite)
+    console.emit("done", path=str(experiment.dataset.annotations_file), videos=len(annotations.videos))
+    has_files = any(video.file for video in annotations.videos.values())
+    following = "extract-features" if experiment.encoder and has_files else "train"
+    console.say(f"Next: actloc {following} {experiment.arguments}")
+    return 0
+
+
+def prepare(experiment: Experiment, *, overwrite: bool = False) -> Annotations:
+    """What `run` does, but for its last words; a list of videos without actions is replaced where it is old."""
     dataset = experiment.dataset
     with files.locked(dataset.folder), stopping_at_once():
         annotations = replace(dataset.collect(), variant=dataset.variant)
         annotations = convert_videos(annotations, dataset.folder, experiment.preparation)
-        _write(dataset.annotations_file, annotation_form.to_text(annotations), overwrite)
+        text = annotation_form.to_text(annotations)
+        _write(dataset.annotations_file, text, overwrite or not dataset.has_actions)
     if dataset.variant:
         console.result(f"{dataset.name}: {dataset.variant}")
-    for subset in (dataset.training_subset, dataset.evaluation_subset):
+    for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():
         videos = annotations.of_subset(subset)
         actions = sum(len(video.actions) for video in videos)
         console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
     _tell_missing(annotations, experiment)
-    console.emit("done", path=str(dataset.annotations_file), videos=len(annotations.videos))
-    following = "extract-features" if experiment.encoder else "train"
-    console.say(f"Next: actloc {following} {experiment.arguments}")
-    return 0
+    return annotations
 
 
 def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from actloc.annotations import Annotations
 from actloc.config import Part
@@ -9,6 +10,9 @@ from actloc.config import Part
 
 class DatasetConfig(Part):
     """Settings that every dataset has; a dataset's file adds its own and says how its raw form is read."""
+
+    has_actions: ClassVar[bool] = True
+    """Whether there is something to learn; videos alone are only turned into features, and prepared on the way."""
 
     folder: Path
     """Where `prepare` writes: annotations.json, and videos where it makes any."""
@@ -33,6 +37,10 @@ class DatasetConfig(Part):
         `prepare` writes it into the annotations, all that reads them compares it, and results tell it.
         """
         return ""
+
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has written annotations; of videos alone, whether they name the videos that there are."""
+        return self.annotations_file.exists()
 
     @abstractmethod
     def collect(self) -> Annotations:

@@ -1,25 +1,37 @@
 """A folder of videos without annotations, to turn into features; train on them with another dataset."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from actloc import annotations as annotation_form
 from actloc import console
 from actloc.annotations import AnnotatedVideo, Annotations
 from actloc.config import InputFolder
 from actloc.datasets.base import DatasetConfig
-from actloc.video.folder import videos_by_id, with_all_facts
+from actloc.video.folder import video_files, videos_by_id, with_all_facts
 
 
 class Config(DatasetConfig):
-    """Where the videos are; a video's id is its file name without the suffix."""
+    """Where the videos are; a video's id is its file name without prefix and suffix."""
 
+    has_actions: ClassVar[bool] = False
     name: Literal["video_folder"] = "video_folder"
     videos: InputFolder
     """The folder of videos."""
+    prefix: str = ""
+    """What stands before the id in a file's name, where annotations have ids without it: v_ for ActivityNet."""
+
+    def is_prepared(self) -> bool:
+        """Whether the annotations name the files that the folder holds now."""
+        if not self.annotations_file.exists() or not self.videos.is_dir():
+            return False
+        prepared = annotation_form.read(self.annotations_file).videos.values()
+        found = {(path.stem.removeprefix(self.prefix), path) for path in video_files(self.videos)}
+        return {(video.id, video.file) for video in prepared} == found
 
     def collect(self) -> Annotations:
         """Every video of the folder, in the evaluation subset, with no action."""
-        found = videos_by_id(self.videos)
+        found = videos_by_id(self.videos, prefix=self.prefix)
         videos = with_all_facts({key: AnnotatedVideo(key, self.evaluation_subset, file=found[key]) for key in found})
         hours = sum(video.duration_s or 0 for video in videos.values()) / 3600
         console.say(f"{len(videos)} videos, {hours:.2f} hours")

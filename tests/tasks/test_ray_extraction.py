@@ -13,7 +13,7 @@ import pytest
 
 from actloc.config import Machine
 from actloc.encoders.color import Config as Color
-from actloc.errors import UserError
+from actloc.errors import EnvironmentProblem, UserError
 from actloc.sources.stored import Config as Stored
 from actloc.tasks import ray_extraction
 from actloc.tasks.pieces import to_bytes
@@ -104,6 +104,18 @@ def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, m
 
 def test_no_videos_start_no_cluster() -> None:
     assert list(ray_extraction.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())) == []
+
+
+def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    encoding = ray_extraction.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
+    with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
+        next(encoding)
 
 
 def workers(word: str) -> list[int]:

@@ -1,0 +1,101 @@
+"""The work behind `scripts/made_up_weights`: files as encoders' authors publish them, but for the numbers inside."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from actloc import console, experiment, files, learned_flow
+from actloc.config import Part
+from actloc.encoders import i3d, r2plus1d, slowfast, videomae2
+from actloc.errors import ActlocError
+from actloc.layers.raft import RAFT
+from actloc.published_weights import FOLDER, MADE_UP, PublishedFile
+from tests.golden.fill import fill
+
+Content = dict[str, Any]  # Any: what torch.save takes
+_TSP_HEADS = {"fc1.weight": (200, 512), "fc1.bias": (200,), "fc2.weight": (2, 1024), "fc2.bias": (2,)}
+
+
+def filled(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> Content:
+    """A tensor for every name, by the rule of the tests' fixtures; what counts batches is 0."""
+    counter = torch.tensor(0)
+    return {
+        f"{prefix}{name}": counter if name.endswith("batches_tracked") else torch.from_numpy(fill(name, shape))
+        for name, shape in shapes.items()
+    }
+
+
+def state(build: Callable[[], nn.Module], prefix: str = "") -> Content:
+    """What a network's weights are filled with."""
+    with torch.device("meta"):
+        network = build()
+    return filled({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, prefix)
+
+
+def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, Callable[[], Content]]]:
+    """The files that an encoder reads: its setting, its authors' name, its content; none if they come with actloc."""
+    match encoder:
+        case i3d.Config():
+            given = {"rgb": encoder.weights, "flow": encoder.flow_weights}
+            for one in encoder.streams:
+                yield given[one], i3d.PUBLISHED[one], lambda one=one: state(lambda: encoder.network().streams[one])
+            if encoder.has_raft:
+                yield encoder.raft_weights, learned_flow.PUBLISHED, lambda: state(RAFT, "module.")
+        case r2plus1d.Config():
+            yield encoder.weights, r2plus1d.VARIANTS[encoder.variant].published, lambda: _r2plus1d(encoder)
+        case slowfast.Config():
+            yield encoder.weights, slowfast.PUBLISHED[encoder.depth], lambda: {"model_state": _slowfast(encoder)}
+        case videomae2.Config():
+            yield encoder.weights, videomae2.SIZES[encoder.size].published, lambda: {"module": state(encoder.network)}
+
+
+def _r2plus1d(encoder: r2plus1d.Config) -> Content:
+    """TSP's checkpoint of the 34 layers, torchvision's of the others."""
+    if encoder.variant != "r2plus1d_34":
+        return state(encoder.network)
+    trunk = {name: tensor for name, tensor in state(encoder.network, "features.").items() if ".fc." not in name}
+    return {"model": trunk | filled(_TSP_HEADS), "args": argparse.Namespace(backbone=encoder.variant)}
+
+
+def _slowfast(encoder: slowfast.Config) -> Content:
+    """EPIC's weights of the R50, PyTorchVideo's of the R101."""
+    if encoder.depth == 50:
+        return state(lambda: slowfast.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
+    return {slowfast.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
+
+
+def write(path: Path, make: Callable[[], Content]) -> None:
+    """Puts a whole file there, unless there is one."""
+    if path.exists():
+        console.say(f"{path} is there and stays as it is")
+        return
+    files.remove_leftovers(files.make_folder(path.parent))
+    torch.save({**make(), MADE_UP: True}, files.temporary_path(path))
+    files.replace(files.temporary_path(path), path)
+    console.result(f"Made up {path}, {path.stat().st_size / 1e6:.0f} MB")
+
+
+def main() -> None:
+    """Makes up the weights that recipes' encoders read, so that all can be tried before anything is downloaded."""
+    parser = argparse.ArgumentParser(prog="scripts/made_up_weights", description=main.__doc__)
+    parser.add_argument("given", nargs="+", metavar="RECIPE_OR_CONFIG|key=value", help="recipes, and settings for all")
+    given = parser.parse_args().given
+    settings = [argument for argument in given if "=" in argument]
+    try:
+        loaded = [experiment.load(argument, settings) for argument in given if "=" not in argument]
+        for one in loaded:
+            for place, published, make in needed(one.encoder):
+                write(place or FOLDER / published.name, make)
+    except ActlocError as error:
+        console.say(error, style="red")
+        sys.exit(error.status)
+    console.warn("features made with made-up weights mean nothing; download the real ones before you use any")
+
+
+if __name__ == "__main__":
+    main()
