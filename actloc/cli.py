@@ -73,7 +73,6 @@ def prepare(
 @app.command(
     epilog=_examples(
         "actloc extract-features sample_efficientnet_actionformer",
-        "actloc extract-features tsp_anet dataset.videos=my_videos --dry-run",
         "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
         "actloc extract-features sample_efficientnet_actionformer --engine ray",
     )
@@ -304,8 +303,8 @@ def verify(
 
 @app.command(
     epilog=_examples(
-        "actloc compare data/spliced_sample/efficientnet_lite0 data/other/efficientnet_lite0",
-        "actloc compare data/ours data/published --output dimensions.csv",
+        "actloc compare data/ours data/published",
+        "actloc compare data/ours data/published --shift 0.5 --output dimensions.csv",
     )
 )
 def compare(
@@ -328,7 +327,12 @@ def compare(
     finish(work, json)
 
 
-@app.command(epilog=_examples("actloc export data/spliced_sample/efficientnet_lite0 features.h5"))
+@app.command(
+    epilog=_examples(
+        "actloc export data/spliced_sample/efficientnet_lite0 features.h5",
+        "actloc export data/spliced_sample/efficientnet_lite0 features.h5 --overwrite",
+    )
+)
 def export(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The HDF5 file to make.")],

@@ -314,6 +314,8 @@ def test_all_files_that_are_missing_are_told_at_once(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         Config(stream="both", flow="raft").build()
-    for name, setting in (("rgb_imagenet.pt", "weights"), ("flow_imagenet.pt", "flow_weights")):
-        assert f"Put {name} into data/weights/, or name your copy: encoder.{setting}=FILE" in caught.value.mend
+    for setting in ("weights", "flow_weights", "raft_weights"):
+        assert f"encoder.{setting}=FILE" in caught.value.mend
+    for name in ("rgb_imagenet.pt", "flow_imagenet.pt"):
+        assert f"data/weights/{name}" in caught.value.found
     assert "raft-sintel.pth (21 MB)" in caught.value.expected

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ COMMANDS = [
     "ls",
     "show",
     "verify",
+    "compare",
+    "export",
 ]
 
 
@@ -70,6 +73,11 @@ def test_the_examples_of_every_help_page_run(example_folder: Path) -> None:
         assert len(lines) >= 2, command
         if command == "report":
             run(example_folder, "actloc eval ckpt/seed1")
+        if command == "compare":
+            for name in ("ours", "published"):
+                shutil.copytree(
+                    example_folder / "data/spliced_sample/efficientnet_lite0", example_folder / "data" / name
+                )
         for line in lines:
             run(example_folder, line)
 

@@ -113,7 +113,8 @@ def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.Mon
         raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
 
     monkeypatch.setattr(ray, "init", refuse)
-    encoding = ray_extraction.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
+    videos = {"v": Path("v.mp4")}
+    encoding = ray_extraction.encode_videos(videos, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
     with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
         next(encoding)
 
