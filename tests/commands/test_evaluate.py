@@ -14,7 +14,7 @@ from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
-from actloc.tasks.localization import TrainedDetector
+from actloc.tasks.localization import TrainedDetector, _refuse_other_detector
 
 CONFIG = """\
 dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
@@ -154,3 +154,16 @@ def test_features_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pyte
     trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, "b" * 64, "ckpt_000001")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="made by weights with sha256 aaaa"):
         evaluate._source(experiment(tmp_path), annotations, trained)
+
+
+def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path: Path) -> None:
+    ours = experiment(tmp_path)
+    ours.run_folder.mkdir(parents=True)
+    (ours.run_folder / "config.yaml").write_text((tmp_path / "toy.yaml").read_text())
+    trained = {key: value for key, value in ours.shaping_data().items() if key != "features.frame_interval"}
+    _refuse_other_detector(ours, trained)
+    other = experiment(tmp_path, "features.frame_interval=1", "features.clip_frames=2")
+    with pytest.raises(UserError, match=r"features\.clip_frames: 1 in the run, 2 now"):
+        _refuse_other_detector(other, trained)
+    with pytest.raises(UserError, match=r"features\.frame_interval: 1 in the run, 2 now"):
+        _refuse_other_detector(experiment(tmp_path, "features.frame_interval=2"), trained)

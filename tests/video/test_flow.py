@@ -67,7 +67,7 @@ def test_the_last_frame_is_dropped(pairs: list[tuple[int, int]]) -> None:
 def test_flow_is_coded_as_its_makers_did(form: str, recorded: str, tolerance: float) -> None:
     values = GOLDEN["flow/values"].reshape(1, -1, 1).repeat(2, axis=2)
     step = OpticalFlow(form)  # type: ignore[arg-type]
-    coded = step._with_flow(np.zeros((*values.shape[:2], 3), np.uint8), values)[..., 3:]
+    coded = step.with_flow(np.zeros((*values.shape[:2], 3), np.uint8), values)[..., 3:]
     if form == "eight_bit":
         assert np.array_equal(coded[0, :, 0], GOLDEN["flow/dense_flow_uint8_bound20"])
     scaled = coded.astype(np.float64) * 2 / 255 - 1
