@@ -105,6 +105,13 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
             f"{trained.checkpoint} was trained on {trained.in_channels}.",
             "Name the features that it was trained on in `features:`.",
         )
+    made_with, trained_with = source.encoder_weights_sha256, trained.encoder_weights_sha256
+    if made_with and trained_with and made_with != trained_with:
+        raise UserError(
+            f"The features in {experiment.features.path} were made with encoder weights of sha256 {made_with}.",
+            f"{trained.checkpoint} was trained on features made with {trained_with}.",
+            f"Train on these: actloc train {experiment.arguments} --overwrite; or keep both with run.name=ANOTHER",
+        )
     return source
 
 

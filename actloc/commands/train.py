@@ -121,6 +121,12 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
             "A run goes on only with the annotations it began with.",
             "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
+    if start.numbers["about"]["encoder_weights_sha256"] != about["encoder_weights_sha256"]:
+        raise UserError(
+            f"The features are made with other encoder weights than when {folder} began to train.",
+            "A run goes on only with the features it began with.",
+            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+        )
     processes.of_first(lambda: checkpoints.forget_after(folder, start.step))
     console.say(f"Going on after step {start.step}")
     return start

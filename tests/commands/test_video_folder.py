@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from actloc import annotations as annotation_form
+from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.commands import extract_features, prepare, train
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
 from actloc.store import FeatureStore
-from tests.toy import actloc
+from tests.toy import SCENES, actloc
 
 RECIPE = """\
 # colours, 8 a second
@@ -119,3 +121,14 @@ def test_training_on_it_is_refused_with_the_reason() -> None:
     extract_features.run(experiment())
     with pytest.raises(UserError, match="The annotations have no action"):
         train.run(experiment())
+
+
+def test_annotations_that_name_no_files_are_told_where_features_come_from() -> None:
+    videos = {name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "red"),), 4.0) for name in SCENES}
+    annotation_form.write(Path("prepared/annotations.json"), Annotations(("red",), videos))
+    published = ("toy.yaml", ["recipe=colours", "features.path=elsewhere"])
+    with pytest.raises(UserError, match="names no files of its 6 videos") as caught:
+        extract_features.run(load(*published))
+    assert "extract-features RECIPE dataset.videos=FOLDER features.path=elsewhere" in caught.value.mend
+    extract_features.run(experiment("features.path=elsewhere"))
+    assert extract_features.run(load(*published)) == 0
