@@ -51,6 +51,7 @@ SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encod
 _CHANGES_NOTHING = (
     *("features.path", "features.more_paths", "encoder.weights", "encoder.flow_weights", "encoder.raft_weights"),
     *("features.allow_missing", "features.allow_misfits", "features.tolerance_steps"),
+    *("encoder.weights", "encoder.flow_weights", "encoder.raft_weights"),
 )
 
 

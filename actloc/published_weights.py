@@ -50,7 +50,7 @@ def locate_all(wanted: Mapping[str, tuple[Path | None, PublishedFile]]) -> dict[
         f"The encoder's weights are not there: no file {', '.join(map(str, lacking.values()))}.",
         f"Expected {listed}.",
         f"Put {'it' if len(lacking) == 1 else 'them'} into {FOLDER}/, or name your own: "
-        f"{' '.join(f'{setting}=FILE' for setting in lacking)}",
+        f"{' '.join(f'{setting}=FILE' for setting in lacking)} (each behind --set for `predict`)",
     )
 
 

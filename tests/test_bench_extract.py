@@ -17,7 +17,7 @@ def test_the_benchmark_decodes_each_frame_once_and_writes_what_it_prints(tmp_pat
     command = [sys.executable, "-m", "scripts.benchmarks.extraction", "--only", "Efficient", "--no-memory"]
     done = subprocess.run([*command, "--output", str(output)], check=True, capture_output=True, text=True, timeout=280)
     rates = json.loads(output.read_text())["rates"]
-    assert [(one["size"], one["items"]) for one in rates] == [("240p", 160), ("1080p", 160)]
+    assert [(one["size"], one["items"]) for one in rates] == [("240p", 480), ("1080p", 480)]
     assert all(one["decodes_per_frame"] == 1 for one in rates)
     assert "EfficientNet-Lite0" in done.stdout
 

@@ -90,3 +90,17 @@ def test_a_block_that_is_no_block_is_the_users_to_mend(folder: Path) -> None:
         )
         with pytest.raises(UserError, match=f"{name} is missing its name"):
             load("wrong.yaml")
+
+
+def test_a_recipe_replaces_files_read_in_place_and_keeps_what_is_said_of_training(folder: Path) -> None:
+    in_place = "features: {name: folders, path: archive, prefix: v_, suffix: .npz, fps: 30, fps_from: annotations"
+    text = CONFIG.partition("encoder:")[0] + f"{in_place}, clip_frames: 16, stride_frames: 4, max_steps: 48}}\n"
+    Path("toy.yaml").write_text(text)
+    found = made("toy.yaml", "recipe=colours", "features.path=store", "encoder.crop=16")
+    expected = {"name": "stored", "path": "store", "fps": 15.0, "clip_frames": 4, "max_steps": 48, "crop": 16}
+    assert {key: found[key] for key in expected} == expected
+    Path("toy.yaml").write_text(text.replace("prefix", "prefixx"))
+    with pytest.raises(UserError, match=r"features\.prefixx is not a setting"):
+        made("toy.yaml", "recipe=colours")
+    with pytest.raises(UserError, match=r"features\.suffix is not a setting"):
+        made("toy.yaml", "recipe=colours", "features.suffix=.npy")

@@ -3,13 +3,14 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.store import FeatureStore, differences
+from actloc.store import IMPORTED, FeatureStore, differences
 from actloc.tasks.feature_comparison import Comparison, compare
 
 _SHOWN = 20
@@ -20,7 +21,7 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
     """Prints what differs; raises UserError where the stores share no video."""
     stores = _store(first), _store(second)
     recipes = [store.recipe() or {} for store in stores]
-    for line in differences(recipes[0], recipes[1], str(first), str(second)):
+    for line in _differences(recipes, (first, second)):
         console.result(line)
     ids = [set(store.ids()) for store in stores]
     for store, alone in zip(stores, (ids[0] - ids[1], ids[1] - ids[0]), strict=True):
@@ -42,6 +43,16 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
         _write_dimensions(output, found)
         console.say(f"Wrote {output}: the correlation of every dimension")
     return 0
+
+
+def _differences(recipes: list[dict[str, Any]], folders: tuple[Path, Path]) -> list[str]:  # Any: JSON values
+    """What the stores were made with otherwise; of imported features no more than their grid is known."""
+    imported = [recipe.get(IMPORTED) for recipe in recipes]
+    told = [f"{folder} was imported: {made['recipe']}" for folder, made in zip(folders, imported, strict=True) if made]
+    if len(told) == 1:
+        grids = [recipe["features"] for recipe in recipes]
+        recipes = [{"features": {key: grid[key] for key in grids[0].keys() & grids[1].keys()}} for grid in grids]
+    return told + differences(recipes[0], recipes[1], *map(str, folders))
 
 
 def _store(folder: Path) -> FeatureStore:
@@ -75,13 +86,13 @@ def _videos_table(found: Comparison) -> Table:
 def _dimensions_table(found: Comparison) -> Table:
     table = Table("over all rows", "value", box=None)
     table.add_row("mean cosine of rows", _number(found.cosine))
-    table.add_row("largest difference of a value", f"{found.largest_difference:.6g}")
+    table.add_row("largest difference", f"{found.largest_difference:.6g}")
     for percent, value in zip(_QUANTILES, _quantiles(found), strict=True):
-        table.add_row(f"correlation of a dimension, {percent} % quantile", _number(value))
+        table.add_row(f"correlation, {percent} % quantile", _number(value))
     constant = int(np.isnan(found.dimensions).sum())
     if constant:
-        table.add_row("dimensions that are constant in one store", str(constant))
-    table.add_row("dimensions that correlate least", ", ".join(map(str, _least(found))))
+        table.add_row("constant dimensions", str(constant))
+    table.add_row("least correlated dimensions", ", ".join(map(str, _least(found))))
     return table
 
 

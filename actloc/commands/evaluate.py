@@ -108,9 +108,9 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
     made_with, trained_with = source.encoder_weights_sha256, trained.encoder_weights_sha256
     if made_with and trained_with and made_with != trained_with:
         raise UserError(
-            f"The features in {experiment.features.path} were made by weights with sha256 {made_with}.",
-            f"{trained.checkpoint} was trained on features by {trained_with}.",
-            "Name the features that it was trained on: features.path=FOLDER",
+            f"The features in {experiment.features.path} were made with encoder weights of sha256 {made_with}.",
+            f"{trained.checkpoint} was trained on features made with {trained_with}.",
+            f"Train on these: actloc train {experiment.arguments} --overwrite; or keep both with run.name=ANOTHER",
         )
     return source
 

@@ -11,7 +11,7 @@ from actloc.commands import prepare
 from actloc.config import Machine
 from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
-from actloc.experiment import Experiment, load
+from actloc.experiment import Experiment
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, FeatureStore
@@ -63,7 +63,7 @@ def run(
             "Expected one of them: a shard that throws away the store takes the other shards' work with it.",
             f"Delete {experiment.features.path} and start all shards",
         )
-    _prepare(experiment)
+    prepare.where_needed(experiment)
     videos = _share(read_annotations(experiment), own)
     store = FeatureStore(experiment.features.path)
     encoder = encoder_config.build()
@@ -100,19 +100,6 @@ def _encoder_config(experiment: Experiment) -> EncoderConfig:
     return experiment.encoder
 
 
-def _prepare(experiment: Experiment) -> None:
-    """Prepares what is not prepared; shards that start together wait for the one that does it."""
-    if not experiment.dataset.is_prepared():
-        with files.taking_turns(experiment.dataset.folder):
-            if not experiment.dataset.is_prepared():
-                prepare.prepare(_with_inputs(experiment))
-
-
-def _with_inputs(experiment: Experiment) -> Experiment:
-    """The experiment, once what the user brings is known to be there; raises UserError."""
-    return load(str(experiment.file), list(experiment.overrides), check_inputs=True)
-
-
 def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> None:
     """Raises UserError where no video has a file, as in the annotations that published data sets ship."""
     if videos and all(video.file is None for video in videos.values()):
@@ -129,10 +116,10 @@ def _share(annotations: Annotations, shard: Shard | None) -> dict[str, Annotated
 
 
 def _as_prepared(experiment: Experiment) -> Annotations:
-    """The annotations as `prepare` wrote them, or as it would find them now."""
-    if experiment.dataset.is_prepared():
+    """The annotations, or for videos alone those that `prepare` would write."""
+    if experiment.dataset.has_actions or experiment.dataset.is_prepared():
         return read_annotations(experiment)
-    return _with_inputs(experiment).dataset.collect()
+    return prepare.with_inputs(experiment).dataset.collect()
 
 
 def extract(

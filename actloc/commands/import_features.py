@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from actloc import console, files, settings_file
+from actloc.commands import prepare
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.signals import StopFlag
@@ -22,6 +23,8 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
     """Imports what the store lacks; exit status 3 if some videos failed. A complete store is not touched."""
     config = _importable(experiment, store)
     wanted = importing.recipe_of(config, _checked_name(experiment.file.stem if recipe is None else recipe))
+    if not experiment.dataset.has_actions:
+        prepare.where_needed(experiment)
     videos = read_annotations(experiment).videos
     target = FeatureStore(store)
     sources = {name: importing.paths_of(config, video) for name, video in videos.items()}

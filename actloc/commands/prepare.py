@@ -1,5 +1,6 @@
 """`actloc prepare CONFIG`: the dataset's raw form in, annotations.json and, where asked for, new videos out."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from actloc import annotations as annotation_form
 from actloc import console, files
 from actloc.annotations import Annotations
 from actloc.errors import UserError
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, load
 from actloc.signals import stopping_at_once
 from actloc.tasks.preparation import convert_videos
 
@@ -16,10 +17,31 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
     """Writes the dataset's folder; a finished one is left as it is."""
     annotations = prepare(experiment, overwrite=overwrite)
     console.emit("done", path=str(experiment.dataset.annotations_file), videos=len(annotations.videos))
-    has_files = any(video.file for video in annotations.videos.values())
-    following = "extract-features" if experiment.encoder and has_files else "train"
-    console.say(f"Next: actloc {following} {experiment.arguments}")
+    console.say(f"Next: actloc {_following(experiment, annotations)}")
     return 0
+
+
+def _following(experiment: Experiment, annotations: Annotations) -> str:
+    """The command after this one."""
+    has_files = any(video.file for video in annotations.videos.values())
+    if experiment.encoder and has_files:
+        return f"extract-features {experiment.arguments}"
+    if experiment.dataset.has_actions:
+        return f"train {experiment.arguments}"
+    return shlex.join(["import-features", str(experiment.file), "STORE", *experiment.overrides])
+
+
+def where_needed(experiment: Experiment) -> None:
+    """Prepares what is not prepared; commands that start together wait for the one that does it."""
+    if not experiment.dataset.is_prepared():
+        with files.taking_turns(experiment.dataset.folder):
+            if not experiment.dataset.is_prepared():
+                prepare(with_inputs(experiment))
+
+
+def with_inputs(experiment: Experiment) -> Experiment:
+    """The experiment, once what the user brings is known to be there; raises UserError."""
+    return load(str(experiment.file), list(experiment.overrides), check_inputs=True)
 
 
 def prepare(experiment: Experiment, *, overwrite: bool = False) -> Annotations:

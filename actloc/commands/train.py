@@ -123,8 +123,8 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
         )
     if start.numbers["about"]["encoder_weights_sha256"] != about["encoder_weights_sha256"]:
         raise UserError(
-            f"The features are others than when {folder} began to train: another weights' file made them.",
-            f"Expected the weights with sha256 {start.numbers['about']['encoder_weights_sha256']}.",
+            f"The features are made with other encoder weights than when {folder} began to train.",
+            "A run goes on only with the features it began with.",
             "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
     processes.of_first(lambda: checkpoints.forget_after(folder, start.step))

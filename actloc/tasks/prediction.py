@@ -40,7 +40,7 @@ class Predictor:
             raise UserError(
                 f"The encoder's weights here have sha256 {self.encoder.weights_sha256}.",
                 f"The run was trained on features made with {trained_with}.",
-                "Install the weights that the run was trained with.",
+                "Use the weights that the run was trained with; where they are a file: --set encoder.weights=FILE",
             )
 
     def predict(self, video: str | Path) -> list[Prediction]:

@@ -38,7 +38,7 @@ class Case:
 
 
 CASES = (
-    Case("EfficientNet-Lite0", "own_videos", (), 20.0),
+    Case("EfficientNet-Lite0", "own_videos", (), 60.0),
     Case("I3D RGB", "i3d_anet", ("encoder.stream=rgb",), 8.0),
     Case("I3D RGB and TV-L1 flow", "i3d_thumos", (), SECONDS_OF_FLOW),
     Case("R(2+1)D-34", "tsp_anet", (), 12.0),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from actloc import experiment
 from actloc.errors import UserError
 from tests.datasets.raw import RAW
-from tests.toy import CONFIG, actloc
+from tests.toy import CONFIG, actloc, make_video
 
 DATASET = """\
 dataset:
@@ -44,6 +45,11 @@ features:
   stride_frames: 16
   align: backpad
   max_steps: 1024
+"""
+COLOURS = """\
+dataset: {name: video_folder, folder: data/colours, videos: videos}
+encoder: {name: color, short_side: 16}
+features: {name: stored, path: data/colours/features, fps: native, clip_frames: 16, stride_frames: 16}
 """
 FRAMES = {"validation_0000161": 80, "test_0000004": 67, "test_0000270": 352}
 
@@ -90,6 +96,38 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
     assert (metrics(tmp_path)["variant"], metrics(tmp_path)["counts"]["videos"]) == ("test set 211", 2)
     assert actloc(tmp_path, "report", "ckpt/thumos").returncode == 0
     assert "thumos14 Test, test set 211, 2 videos" in (tmp_path / "ckpt/thumos/report.html").read_text()
+
+
+def test_features_made_here_take_the_place_of_published_ones(tmp_path: Path) -> None:
+    RAW["thumos14"](tmp_path)
+    for name, seconds in (("validation_0000161", 30.0), ("test_0000004", 33.7)):
+        make_video(tmp_path / f"videos/video_{name}.mp4", [("red", 11.3, 14.1)], seconds)
+    (tmp_path / "configs/features").mkdir(parents=True)
+    (tmp_path / "configs/features/colours.yaml").write_text(COLOURS)
+    (tmp_path / "thumos.yaml").write_text(DATASET + CONFIG[CONFIG.index("detector:") :])
+    made_here = ("thumos.yaml", "recipe=colours", "features.path=data/colours/features")
+    told = ""
+    for command in (("extract-features", "colours"), ("prepare", *made_here), ("train", *made_here)):
+        done = actloc(tmp_path, *command)
+        assert done.returncode == 0, done.stderr
+        told += done.stderr
+    assert "Next: actloc train thumos.yaml recipe=colours features.path=data/colours/features" in told
+    for arguments in (("eval", "ckpt/thumos"), ("predict", "ckpt/thumos", "videos/video_test_0000004.mp4")):
+        done = actloc(tmp_path, *arguments, *(["--set", "prediction.threshold=0"] if arguments[0] == "predict" else []))
+        assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "predictions/predictions.json").read_text())["results"]["video_test_0000004"]
+
+
+def test_ego4ds_clips_are_read_from_a_packed_file_of_whole_videos(tmp_path: Path) -> None:
+    RAW["ego4d_mq"](tmp_path)
+    with h5py.File(tmp_path / "packed.h5", "w") as file:
+        for name, frames in (("vid-a", 18000), ("vid-b", 4000), ("vid-c", 14400)):
+            file[name] = np.zeros(((frames - 32) // 16 + 2, 6), np.float32)
+    (tmp_path / "ego4d.yaml").write_text(EGO4D + CONFIG[CONFIG.index("detector:") :])
+    for command in ("prepare", "train"):
+        done = actloc(tmp_path, command, "ego4d.yaml", "features.path=packed.h5")
+        assert done.returncode == 0, done.stderr
+        assert "no features" not in done.stderr
 
 
 def test_ego4ds_own_download_goes_through_prepare_train_and_eval(tmp_path: Path) -> None:

@@ -131,11 +131,10 @@ def test_a_dry_run_tells_what_is_not_installed(
     assert "Missing: machine.reader is decord, which is not installed" in capsys.readouterr().out
 
 
-def test_a_dry_run_before_anything_is_prepared_prepares_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert extract_features.run(experiment("dataset.folder=later"), dry_run=True) == 0
-    assert "To do: 6 videos, 0.01 hours" in capsys.readouterr().out
+def test_a_dry_run_before_anything_is_prepared_prepares_nothing(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"later/annotations\.json does not exist") as caught:
+        extract_features.run(experiment("dataset.folder=later"), dry_run=True)
+    assert "actloc prepare toy.yaml dataset.folder=later" in caught.value.mend
     assert not Path("later").exists()
 
 

@@ -4,13 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from actloc import annotations as annotation_form
+from actloc.annotations import Action, AnnotatedVideo, Annotations
 from actloc.commands import extract_features, prepare, train
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
 from actloc.store import FeatureStore
-from tests.toy import actloc
+from tests.toy import SCENES, actloc
 
 RECIPE = """\
 # colours, 8 a second
@@ -119,3 +122,36 @@ def test_training_on_it_is_refused_with_the_reason() -> None:
     extract_features.run(experiment())
     with pytest.raises(UserError, match="The annotations have no action"):
         train.run(experiment())
+
+
+def test_published_features_of_the_same_videos_are_imported_and_compared(folder: Path) -> None:
+    for name in [*SCENES][1:]:
+        Path(f"videos/{name}.mp4").unlink()
+    grid = "fps: native, clip_frames: 16, stride_frames: 16, align: backpad"
+    published = f"features: {{name: folders, path: published, suffix: _rgb.npy, {grid}}}\n"
+    Path("pair.yaml").write_text(f"dataset: {{name: video_folder, folder: data/colours, videos: videos}}\n{published}")
+    Path("published").mkdir()
+    np.save("published/v0_rgb.npy", np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32))
+    done = actloc(folder, "import-features", "pair.yaml", "theirs", "--recipe", "coloured by others")
+    assert done.returncode == 0, done.stderr
+    settings = [f"features.{pair.replace(': ', '=')}" for pair in grid.split(", ")]
+    assert actloc(folder, "extract-features", "colours", "features.path=ours", *settings).returncode == 0
+    compared = actloc(folder, "compare", "ours", "theirs")
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.startswith("theirs was imported: coloured by others\n1 videos in both")
+    assert "v0     8 " in compared.stdout
+    Path("videos/v0.mp4").rename("videos/v9.mp4")
+    other = actloc(folder, "import-features", "pair.yaml", "theirs", "--recipe", "coloured by others")
+    assert other.returncode == 2
+    assert "has features of none of 1 videos: published/v9_rgb.npy is not there" in other.stderr
+
+
+def test_annotations_that_name_no_files_are_told_where_features_come_from() -> None:
+    videos = {name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "red"),), 4.0) for name in SCENES}
+    annotation_form.write(Path("prepared/annotations.json"), Annotations(("red",), videos))
+    published = ("toy.yaml", ["recipe=colours", "features.path=elsewhere"])
+    with pytest.raises(UserError, match="names no files of its 6 videos") as caught:
+        extract_features.run(load(*published))
+    assert "extract-features RECIPE dataset.videos=FOLDER features.path=elsewhere" in caught.value.mend
+    extract_features.run(experiment("features.path=elsewhere"))
+    assert extract_features.run(load(*published)) == 0

@@ -148,9 +148,10 @@ def test_thresholds_of_other_weights_are_not_used(trained: Path, tmp_path: Path)
 
 
 def test_commands_before_their_time_name_the_one_that_comes_first(toy: Path, encoded: Path) -> None:
-    done = actloc(toy, "train", "toy.yaml", "run.seed=1")
-    assert done.returncode == 2
-    assert "Run: actloc prepare toy.yaml run.seed=1" in done.stderr
+    for command in (("extract-features", "--dry-run"), ("train",)):
+        done = actloc(toy, *command, "toy.yaml", "run.seed=1")
+        assert done.returncode == 2
+        assert "Run: actloc prepare toy.yaml run.seed=1" in done.stderr
     done = actloc(encoded, "eval", "toy.yaml", "run.name=never")
     assert done.returncode == 2
     assert "actloc train" in done.stderr

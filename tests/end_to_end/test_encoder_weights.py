@@ -1,0 +1,95 @@
+"""A run knows which weights made its features: their file may move, another's features do not pass for them."""
+
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from tests.toy import actloc, copy_toy
+
+TINTED = '''
+"""Colours times a number that is the encoder's weight."""
+from typing import Literal
+from torch import nn
+from actloc import published_weights
+from actloc.config import OptionalInputFile
+from actloc.encoders import color
+from actloc.published_weights import PublishedFile
+
+class Config(color.Config):
+    name: Literal["own.tinted"] = "own.tinted"
+    weights: OptionalInputFile = None
+
+    def build(self):
+        path = published_weights.locate(self.weights, PublishedFile("tint.pth", "nowhere", "1 kB"))
+        encoder = Tinted(self)
+        published_weights.load_into(encoder, published_weights.read(path), path)
+        return encoder.eval()
+
+class Tinted(color.Color):
+    def __init__(self, config):
+        super().__init__(config)
+        self.gain = nn.Linear(1, 1, bias=False)
+
+    def pool_frames(self, vectors):
+        return super().pool_frames(vectors) * self.gain.weight
+'''
+SECOND = "encoder.weights=second.pth"
+
+
+def run(folder: Path, *arguments: str, status: int = 0) -> CompletedProcess[str]:
+    done = actloc(folder, *arguments)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def tinted(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy set trained on features of an encoder with a file of weights, and a second such file."""
+    folder = copy_toy(encoded, tmp_path_factory.mktemp("tinted") / "toy")
+    (folder / "own").mkdir()
+    (folder / "own/tinted.py").write_text(TINTED)
+    text = (folder / "toy.yaml").read_text().replace("name: color", "name: own.tinted")
+    (folder / "toy.yaml").write_text(text.replace("path: features", "path: tinted"))
+    (folder / "data/weights").mkdir(parents=True)
+    for path, gain in (("data/weights/tint.pth", 0.5), ("second.pth", 2.0)):
+        torch.save({"gain.weight": torch.full((1, 1), gain)}, folder / path)
+    for command in ("extract-features", "train", "eval"):
+        run(folder, command, "toy.yaml")
+    return folder
+
+
+def test_the_weights_may_move(tinted: Path, tmp_path: Path) -> None:
+    folder = copy_toy(tinted, tmp_path / "toy")
+    usual = folder / "data/weights/tint.pth"
+    show_all = ("--set", "prediction.threshold=0", "--output")
+    run(folder, "predict", "ckpt/toy", "videos/v2.mp4", *show_all, "before")
+    usual.rename(folder / "moved.pth")
+    lost = run(folder, "predict", "ckpt/toy", "videos/v2.mp4", status=2).stderr
+    assert "Expected tint.pth (1 kB), published at nowhere" in lost
+    assert "encoder.weights=FILE (each behind --set for `predict`)" in lost
+    moved = ("--set", "encoder.weights=moved.pth", *show_all, "after")
+    run(folder, "predict", "ckpt/toy", "videos/v2.mp4", *moved)
+    before, after = (json.loads((folder / name / "predictions.json").read_text()) for name in ("before", "after"))
+    assert before["results"]["v2"]
+    assert after == before
+    run(folder, "eval", "ckpt/toy", "encoder.weights=moved.pth")
+    assert "is trained" in run(folder, "train", "toy.yaml", "encoder.weights=moved.pth").stdout
+
+
+def test_other_weights_are_refused(tinted: Path, tmp_path: Path) -> None:
+    folder = copy_toy(tinted, tmp_path / "toy")
+    told = run(folder, "predict", "ckpt/toy", "videos/v2.mp4", "--set", SECOND, status=2).stderr
+    assert "The run was trained on features made with" in told
+    assert "--set encoder.weights=FILE" in told
+    assert "weights_sha256" in run(folder, "extract-features", "toy.yaml", SECOND, status=2).stderr
+    run(folder, "extract-features", "toy.yaml", SECOND, "--overwrite")
+    scored = run(folder, "eval", "ckpt/toy", status=2).stderr
+    assert "were made with encoder weights of sha256" in scored
+    assert "actloc train ckpt/toy/config.yaml --overwrite" in scored
+    resumed = run(folder, "train", "toy.yaml", "--resume", "ckpt_000004", status=2).stderr
+    assert "made with other encoder weights" in resumed
+    run(folder, "train", "ckpt/toy/config.yaml", "--overwrite")
+    run(folder, "eval", "ckpt/toy")
