@@ -152,7 +152,7 @@ def test_features_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pyte
         trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, sha256, "ckpt_000001")  # type: ignore[arg-type]
         assert evaluate._source(experiment(tmp_path), annotations, trained) is source
     trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, "b" * 64, "ckpt_000001")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="made by weights with sha256 aaaa"):
+    with pytest.raises(UserError, match="made with encoder weights of sha256 aaaa"):
         evaluate._source(experiment(tmp_path), annotations, trained)
 
 
