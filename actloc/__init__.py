@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actloc.tasks.prediction import Predictor
+    from actloc.runs.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,6 @@ def load(run: str | Path) -> "Predictor":
     Each found action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot
     be used and actloc.errors.VideoError where a video cannot.
     """
-    from actloc.tasks.prediction import load_predictor
+    from actloc.runs.predictor import load_predictor
 
     return load_predictor(run)

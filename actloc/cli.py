@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from actloc import __version__, console
-from actloc.running import finish, run_on
+from actloc.exit_status import finish, run_on
 
 app = typer.Typer(
     name="actloc",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from actloc import config, console, parts, recipes, settings_file
+from actloc import console, recipes
 from actloc.errors import UserError
-from actloc.settings_file import KeyPath, SettingProblem, SettingsDocument, dotted
+from actloc.settings import parts, sections, yaml_text
+from actloc.settings.yaml_text import KeyPath, SettingProblem, SettingsDocument, dotted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from actloc.encoders.base import EncoderConfig
     from actloc.sources.base import SourceConfig
 
-_SECTIONS: dict[str, type[config.Section]] = {
-    "run": config.Run,
-    "preparation": config.Preparation,
-    "optimizer": config.Optimizer,
-    "schedule": config.Schedule,
-    "average": config.Average,
-    "training": config.Training,
-    "suppression": config.Suppression,
-    "evaluation": config.Evaluation,
-    "fusion": config.Fusion,
-    "prediction": config.Prediction,
-    "machine": config.Machine,
+_SECTIONS: dict[str, type[sections.Section]] = {
+    "run": sections.Run,
+    "preparation": sections.Preparation,
+    "optimizer": sections.Optimizer,
+    "schedule": sections.Schedule,
+    "average": sections.Average,
+    "training": sections.Training,
+    "suppression": sections.Suppression,
+    "evaluation": sections.Evaluation,
+    "fusion": sections.Fusion,
+    "prediction": sections.Prediction,
+    "machine": sections.Machine,
 }
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
 _OPTIONAL = {"encoder"}
@@ -60,21 +61,21 @@ class Experiment:
     """Everything one YAML file says, complete and checked."""
 
     file: Path
-    run: config.Run
+    run: sections.Run
     dataset: DatasetConfig
-    preparation: config.Preparation
+    preparation: sections.Preparation
     features: SourceConfig
     encoder: EncoderConfig | None
     detector: DetectorConfig
-    optimizer: config.Optimizer
-    schedule: config.Schedule
-    average: config.Average
-    training: config.Training
-    suppression: config.Suppression
-    evaluation: config.Evaluation
-    fusion: config.Fusion
-    prediction: config.Prediction
-    machine: config.Machine
+    optimizer: sections.Optimizer
+    schedule: sections.Schedule
+    average: sections.Average
+    training: sections.Training
+    suppression: sections.Suppression
+    evaluation: sections.Evaluation
+    fusion: sections.Fusion
+    prediction: sections.Prediction
+    machine: sections.Machine
     overrides: tuple[str, ...] = ()
 
     @property
@@ -100,7 +101,7 @@ class Experiment:
 
     def to_yaml(self) -> str:
         """The complete settings as YAML."""
-        return settings_file.dump(self.to_data())
+        return yaml_text.dump(self.to_data())
 
 
 def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = False) -> Experiment:
@@ -109,7 +110,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     Raises UserError with every problem at once. `check_inputs` also looks for the files the user brings.
     """
     file = find(name)
-    document = settings_file.read(file, overrides or [])
+    document = yaml_text.read(file, overrides or [])
     recipes.apply(document)
     run = document.data["run"] = document.data.get("run") or {}
     if isinstance(run, dict):
@@ -137,7 +138,7 @@ def run_folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     file = find(name)
-    run = settings_file.read(file, []).data.get("run") or {}
+    run = yaml_text.read(file, []).data.get("run") or {}
     return Path(run.get("folder", "ckpt")) / str(run.get("name", file.stem))
 
 
@@ -291,7 +292,7 @@ def _missing_inputs(document: SettingsDocument, key: str, section: BaseModel | N
     for name, field in type(section).model_fields.items():
         for marker in field.metadata:
             path = getattr(section, name)
-            if isinstance(marker, config.InputPath) and isinstance(path, Path) and not marker.exists(path):
+            if isinstance(marker, sections.InputPath) and isinstance(path, Path) and not marker.exists(path):
                 names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
                 what = f": the {marker.kind} {path} does not exist{console.nearest(path.name, names)}"
                 problems.append(_problem(document, (key, name), what))

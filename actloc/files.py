@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.faults import inject
+from actloc.fault_injection import inject
 
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.part$")
 _LONGEST_NAME = 150  # bytes; leaves room for a suffix and the temporary's host and pid below the usual 255

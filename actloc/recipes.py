@@ -8,9 +8,10 @@ of features knows is then left out. Either way the command line's own `encoder.`
 from pathlib import Path
 from typing import Any
 
-from actloc import console, parts, settings_file
+from actloc import console
 from actloc.errors import UserError
-from actloc.settings_file import COMMAND_LINE, SettingsDocument
+from actloc.settings import parts, yaml_text
+from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 
 _FOLDER = "features"
 _BLOCKS = ("encoder", "features")
@@ -33,7 +34,7 @@ def apply(document: SettingsDocument) -> None:
     if named is None:
         return
     file = _find(str(named))
-    recipe = settings_file.read(file, [])
+    recipe = yaml_text.read(file, [])
     document.problems += recipe.problems
     goes_first = document.lines.get(("recipe",)) == COMMAND_LINE
     for block in _BLOCKS:

@@ -60,3 +60,53 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video's window: `features` (C, T), its actions in steps, and the grid that turns steps into seconds."""
+
+    video_id: str
+    features: Tensor
+    targets: Targets
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one forward pass, not yet padded."""
+
+    samples: tuple[Sample, ...]
+
+    @property
+    def video_ids(self) -> list[str]:
+        """The videos in the batch, in order."""
+        return [sample.video_id for sample in self.samples]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Steps of each sample."""
+        return [sample.features.shape[1] for sample in self.samples]
+
+    def padded(self, num_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Features (B, C, num_steps), zero behind each video's end, and the mask (B, num_steps), true on real steps."""
+        channels = self.samples[0].features.shape[0]
+        features = torch.zeros(len(self.samples), channels, num_steps)
+        for row, sample in zip(features, self.samples, strict=True):
+            row[:, : sample.features.shape[1]] = sample.features
+        mask = torch.arange(num_steps) < torch.tensor(self.lengths)[:, None]
+        return features.to(device), mask.to(device)
+
+    def targets(self, device: torch.device) -> list[Targets]:
+        """The samples' actions on `device`."""
+        return [
+            Targets(sample.targets.segments.to(device), sample.targets.labels.to(device)) for sample in self.samples
+        ]
+
+
+@dataclass(frozen=True)
+class VideoDetections:
+    """What a detector found in one video, in seconds."""
+
+    video_id: str
+    detections: Detections

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from actloc import console, experiment, files, learned_flow
-from actloc.config import Part
+from actloc import console, experiment, files, raft_flow
 from actloc.encoders import i3d, r2plus1d, slowfast, videomae2
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
-from actloc.published_weights import FOLDER, MADE_UP, PublishedFile
+from actloc.settings.sections import Part
+from actloc.weights.published import FOLDER, MADE_UP, PublishedFile
 from tests.golden.fill import fill
 
 Content = dict[str, Any]  # Any: what torch.save takes
@@ -45,7 +45,7 @@ def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, C
             for one in encoder.streams:
                 yield given[one], i3d.PUBLISHED[one], lambda one=one: state(lambda: encoder.network().streams[one])
             if encoder.has_raft:
-                yield encoder.raft_weights, learned_flow.PUBLISHED, lambda: state(RAFT, "module.")
+                yield encoder.raft_weights, raft_flow.PUBLISHED, lambda: state(RAFT, "module.")
         case r2plus1d.Config():
             yield encoder.weights, r2plus1d.VARIANTS[encoder.variant].published, lambda: _r2plus1d(encoder)
         case slowfast.Config():

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from actloc import published_weights
 from actloc.encoders import i3d, r2plus1d, slowfast, videomae2
 from actloc.encoders.base import PublishedConfig
 from scripts import made_up_weights
@@ -35,7 +34,7 @@ def test_an_encoder_takes_them_for_its_authors_files_and_says_what_they_are(
 ) -> None:
     config, weight = ENCODERS[name]
     for place, published, make in made_up_weights.needed(config):
-        made_up_weights.write(place or published_weights.FOLDER / published.name, make)
+        made_up_weights.write(place or published.FOLDER / published.name, make)
     encoder = config.build()
     found = encoder.state_dict()[weight]
     expected = fill(weight.removeprefix("streams.flow."), tuple(found.shape))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from actloc.video.frame_steps import Crop, FrameStep, Resize
+from actloc.video.frame_transforms import Crop, FrameStep, Resize
 
 FPS, SECONDS, WIDTH, HEIGHT = 30, 2, 96, 64
 FRAMES = FPS * SECONDS

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.store import IMPORTED, FeatureStore, differences
-from actloc.tasks.feature_comparison import Comparison, compare
+from actloc.store.comparing import Comparison, compare
+from actloc.store.store import IMPORTED, FeatureStore, differences
 
 _SHOWN = 20
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)

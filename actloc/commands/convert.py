@@ -5,7 +5,7 @@ from pathlib import Path
 from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import load
-from actloc.tasks import conversion
+from actloc.runs import conversion
 
 
 def run(source: Path, target: Path, config: str | None, overrides: list[str] | None) -> int:

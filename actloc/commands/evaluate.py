@@ -3,25 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
-from actloc import annotations as annotation_form
 from actloc import console, files
-from actloc.annotations import Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Annotations
+from actloc.devices import choose_device
 from actloc.errors import UserError
+from actloc.evaluation import fused, prediction_files, scoring
+from actloc.evaluation.results import Predictions, Results, write_predictions, write_results
+from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
-from actloc.reports import prediction_files, tables
-from actloc.reports.results import Predictions, Results, write_predictions, write_results
+from actloc.reports import tables
 from actloc.sources.base import Source
-from actloc.tasks import fusion, scoring
 from actloc.tasks.localization import (
     TrainedDetector,
-    choose_device,
     detect,
     evaluation_source,
     load_official,
     load_trained,
     read_annotations,
 )
-from actloc.tasks.scoring import Origin
 from actloc.training.distributed import Processes, joined
 
 
@@ -43,16 +43,16 @@ def _refuse_missing_scores(file: Path | None) -> None:
         raise UserError(
             f"fusion.file is {file}, which does not exist.",
             "Expected the file of class scores that detections take their classes from.",
-            "Put it there, name another with fusion.file=FILE, or score without it: fusion.file=null",
+            "Put it there, name another with fused.file=FILE, or score without it: fused.file=null",
         )
 
 
 def _score(experiment: Experiment, annotations: Annotations, found: Predictions, origin: Origin) -> int:
     if experiment.fusion.file is not None:
         every_class = annotation_form.read(experiment.dataset.annotations_file)
-        found, classifier = fusion.fused(experiment, experiment.fusion.file, every_class, found)
+        found, classifier = fused.fused(experiment, experiment.fusion.file, every_class, found)
         origin = replace(origin, classifier=classifier)
-        annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
+        annotations = annotations if experiment.fusion.rule == fused.UNCHANGED else every_class
     subset = experiment.dataset.evaluation_subset
     truth = scoring.truth_of(annotations, subset, scoring.protocol_of(experiment))
     results = scoring.score(experiment, truth, subset, found, origin)

@@ -13,9 +13,10 @@ import h5py
 
 from actloc import console, files
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.feature_writer import PatientFile
 from actloc.signals import StopFlag
-from actloc.store import FeatureInfo, FeatureStore
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
+from actloc.store.writer import PatientFile
 
 _OVERHEAD_BYTES = 8192  # of a dataset and its attributes
 _TAILS = {"valid": "drop", "backpad": "clip_that_ends_with_the_video", "centred": "repeat_last_frame"}

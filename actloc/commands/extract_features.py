@@ -6,18 +6,20 @@ from collections.abc import Callable, Generator, Mapping
 import torch
 
 from actloc import console, files, recipes
-from actloc.annotations import AnnotatedVideo, Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.commands import prepare
-from actloc.config import Machine
+from actloc.devices import choose_device
 from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
 from actloc.experiment import Experiment
+from actloc.extraction.local import check_clip_length, encode_videos, num_decoders, ready, recipe
+from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first, shared_out
+from actloc.extraction.progress import Pace
+from actloc.extraction.rows import RowSink
+from actloc.settings.sections import Machine
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
-from actloc.store import FeatureInfo, FeatureStore
-from actloc.tasks.extraction import check_clip_length, encode_videos, num_decoders, ready, recipe
-from actloc.tasks.extraction_plan import Shard, durations, estimated_bytes, longest_first, shared_out
-from actloc.tasks.filling import (
+from actloc.store.filling import (
     Row,
     Sources,
     failure,
@@ -29,9 +31,9 @@ from actloc.tasks.filling import (
     stale,
     tell_failures,
 )
-from actloc.tasks.localization import choose_device, read_annotations
-from actloc.tasks.pace import Pace
-from actloc.tasks.rows import RowSink
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
+from actloc.tasks.localization import read_annotations
 from actloc.video.reader import check_installed
 
 _MOST_NAMES = 10
@@ -84,10 +86,10 @@ def run(
 def _engine(name: str) -> Engine:
     if name == "local":
         return encode_videos
-    from actloc.tasks import ray_extraction
+    from actloc.extraction import ray
 
-    ray_extraction.check_installed()
-    return ray_extraction.encode_videos
+    ray.check_installed()
+    return ray.encode_videos
 
 
 def _encoder_config(experiment: Experiment) -> EncoderConfig:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from actloc import console, files, settings_file
+from actloc import console, files
 from actloc.commands import prepare
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.extraction import importing
+from actloc.settings import yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
-from actloc.store import FeatureStore
-from actloc.tasks import importing
-from actloc.tasks.filling import Row, failure, fill, is_complete, lack_of_space, lacking, tell_failures
+from actloc.store.filling import Row, failure, fill, is_complete, lack_of_space, lacking, tell_failures
+from actloc.store.store import FeatureStore
 from actloc.tasks.localization import read_annotations
 
 _LONGEST_NAME = 200
@@ -101,6 +102,6 @@ def _tell_end(config: folders.Config, store: FeatureStore, num_videos: int, fail
     if done:
         # a comment, so that all of stdout is YAML
         console.result(f"# {store.folder}: features of {done} videos, {store.num_bytes() / 1e9:.2f} GB")
-        console.result(settings_file.dump({"features": block}).rstrip())
+        console.result(yaml_text.dump({"features": block}).rstrip())
         console.say("Next: these lines in the place of your config's `features:` train on the store.")
     return tell_failures(store, num_videos, failed, again) if failed else 0

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, experiment, parts, recipes
+from actloc import console, experiment, recipes
 from actloc.errors import UserError
-from actloc.reports.results import read_results
+from actloc.evaluation.results import read_results
+from actloc.settings import parts
 
 
 def run(what: str | None) -> int:

@@ -7,11 +7,11 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
+from actloc.evaluation.results import Prediction, Predictions, Video, write_predictions
 from actloc.experiment import Experiment
 from actloc.reports import html, subtitles
-from actloc.reports.results import Prediction, Predictions, Video, write_predictions
+from actloc.runs.predictor import Predictor
 from actloc.signals import stopping_at_once
-from actloc.tasks.prediction import Predictor
 
 
 def run(experiment: Experiment, videos: list[Path], output: Path) -> int:

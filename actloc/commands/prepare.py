@@ -4,13 +4,13 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from actloc import annotations as annotation_form
 from actloc import console, files
-from actloc.annotations import Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Annotations
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
+from actloc.extraction.converting import convert_videos
 from actloc.signals import stopping_at_once
-from actloc.tasks.preparation import convert_videos
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:

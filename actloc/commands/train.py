@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from actloc import console, files
+from actloc.devices import choose_device
 from actloc.errors import UserError
+from actloc.evaluation import scoring
 from actloc.experiment import Experiment, differences, is_run, load
+from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.signals import StopFlag
-from actloc.tasks import scoring
-from actloc.tasks.localization import LocalizationLearner, choose_device, read_annotations
-from actloc.tasks.records import is_finished, mark_finished, write_record
+from actloc.tasks.localization import LocalizationLearner, read_annotations
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined

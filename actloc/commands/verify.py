@@ -24,7 +24,7 @@ def run(path: Path) -> int:
 def _check(path: Path) -> tuple[int, list[str]]:
     """How many things were checked, and what is wrong with which."""
     if (path / "store.json").is_file():
-        from actloc.store import FeatureStore
+        from actloc.store.store import FeatureStore
 
         store = FeatureStore(path)
         return len(store.ids()), store.verify()

@@ -4,19 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from actloc import annotations as annotation_form
-from actloc import console, files, raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, InputPath
+from actloc import console, files
+from actloc.annotations import form as annotation_form
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, InputPath
 
 _SUBSETS = {"train": "training", "valid": "validation", "test": "testing"}
 _COLUMNS = ("video-name", "t-start", "t-end", "action-label", "video-duration", "fps", "video-frames")
 # the list that ETAD's code ships; others block more (4,728 validation videos remain): theirs are the user's file
 _BLOCKED_BY_ETAD = Path(__file__).with_name("activitynet13_blocked_by_etad.json")
 _REGION, _IS_ACTION = "temporal-region-label", "Action"
-_RULE = raw_forms.Rule(
+_RULE = published.Rule(
     past_end="kept in the ground truth; training clips them with features.past_end=clip",
     duplicate="kept; the actionformer protocol and features.drop_duplicates leave them out",
 )
@@ -49,9 +50,9 @@ class Config(DatasetConfig):
         else:
             found = annotation_form.read_published(self.annotations, self.folder)
         listed = _BLOCKED_BY_ETAD if self.blocked == "etad" else self.blocked
-        videos = raw_forms.without(found.videos, _blocked(listed) if listed else set())
+        videos = published.without(found.videos, _blocked(listed) if listed else set())
         console.say(f"Blocked list {self.blocked or 'none'}: {len(found.videos) - len(videos)} videos left out")
-        return raw_forms.settle(replace(found, videos=videos), _RULE, self.folder)
+        return published.settle(replace(found, videos=videos), _RULE, self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -78,12 +79,12 @@ def _read_tables(folder: Path) -> Annotations:
         )
     videos: dict[str, AnnotatedVideo] = {}
     for path, split in paths.items():
-        for row in raw_forms.read_rows(path, (*_COLUMNS, _REGION)):
+        for row in published.read_rows(path, (*_COLUMNS, _REGION)):
             video_id = row["video-name"]
             if video_id not in videos:
                 videos[video_id] = _video(row, _SUBSETS[split], path)
             if row[_REGION] == _IS_ACTION:
-                start_s, end_s = raw_forms.number(row["t-start"], path), raw_forms.number(row["t-end"], path)
+                start_s, end_s = published.number(row["t-start"], path), published.number(row["t-end"], path)
                 action = Action(start_s, end_s, row["action-label"])
                 videos[video_id] = replace(videos[video_id], actions=(*videos[video_id].actions, action))
     classes = sorted({action.label for video in videos.values() for action in video.actions})
@@ -94,7 +95,7 @@ def _video(row: dict[str, str], subset: str, path: Path) -> AnnotatedVideo:
     return AnnotatedVideo(
         row["video-name"],
         subset,
-        duration_s=raw_forms.number(row["video-duration"], path),
-        fps=raw_forms.number(row["fps"], path),
-        frames=int(raw_forms.number(row["video-frames"], path)),
+        duration_s=published.number(row["video-duration"], path),
+        fps=published.number(row["fps"], path),
+        frames=int(published.number(row["video-frames"], path)),
     )

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from actloc.annotations import Annotations
-from actloc.config import Part
+from actloc.annotations.model import Annotations
+from actloc.settings.sections import Part
 
 
 class DatasetConfig(Part):

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from actloc import raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, OptionalInputFile
 
 _NUM_CLASSES, _FIRST = 157, 0
 _SUBSETS = {"Charades_v1_train.csv": "training", "Charades_v1_test.csv": "testing"}
@@ -32,10 +32,10 @@ class Config(DatasetConfig):
         if self.annotations.is_dir():
             found = _read_tables(self.annotations, self.class_names)
         else:
-            found = raw_forms.read_numbered_actions(
+            found = published.read_numbered_actions(
                 self.annotations, _NUM_CLASSES, _FIRST, self.class_names, _default_name
             )
-        return raw_forms.settle(found, raw_forms.Rule(), self.folder)
+        return published.settle(found, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -49,14 +49,14 @@ def _default_name(number: int) -> str:
 
 def _read_tables(folder: Path, names: Path | None) -> Annotations:
     """Videos of both tables; their `actions` read `c092 11.90 21.20;c147 0.00 12.60`, or nothing."""
-    given = raw_forms.read_class_names(names) if names else {}
+    given = published.read_class_names(names) if names else {}
     classes = {_default_name(number): given.get(number, _default_name(number)) for number in range(_NUM_CLASSES)}
     videos = {}
     for name, subset in _SUBSETS.items():
         path = folder / name
-        for row in raw_forms.read_rows(path, ("id", "actions", "length")):
+        for row in published.read_rows(path, ("id", "actions", "length")):
             actions = [_action(text, classes, path) for text in row["actions"].split(";") if text.strip()]
-            length_s = raw_forms.number(row["length"], path)
+            length_s = published.number(row["length"], path)
             videos[row["id"]] = AnnotatedVideo(row["id"], subset, tuple(actions), length_s)
     return Annotations(tuple(classes.values()), dict(sorted(videos.items())), keeps_past_end=True)
 
@@ -65,4 +65,4 @@ def _action(text: str, classes: dict[str, str], path: Path) -> Action:
     cells = text.split()
     if len(cells) != 3 or cells[0] not in classes:
         raise UserError(f"{path}: found {text!r}.", "Expected `c092 11.90 21.20`.", "Download the official file.")
-    return Action(raw_forms.number(cells[1], path), raw_forms.number(cells[2], path), classes[cells[0]])
+    return Action(published.number(cells[1], path), published.number(cells[2], path), classes[cells[0]])

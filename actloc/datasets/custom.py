@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from actloc import annotations as annotation_form
 from actloc import console
-from actloc.annotations import Action, AnnotatedVideo, Annotations, Problem
-from actloc.config import InputFile, InputFolder
+from actloc.annotations import form as annotation_form
+from actloc.annotations import model
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, Problem
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.files import is_unsafe_id
+from actloc.settings.sections import InputFile, InputFolder
 from actloc.video.folder import VIDEO_SUFFIXES, videos_by_id, with_all_facts
 
 _COLUMNS = {
@@ -55,10 +56,10 @@ class Config(DatasetConfig):
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         result = Annotations(tuple(classes), videos)
-        problems += annotation_form.check(result, places) + _subset_problems(self.annotations, videos, subsets)
-        annotation_form.raise_problems(self.annotations, problems, self.folder)
+        problems += model.check(result, places) + _subset_problems(self.annotations, videos, subsets)
+        model.raise_problems(self.annotations, problems, self.folder)
         _tell(videos)
-        return annotation_form.clip_past_end(result)
+        return model.clip_past_end(result)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":

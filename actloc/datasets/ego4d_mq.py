@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from actloc import annotations as annotation_form
-from actloc import files, raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations, FeatureRows
-from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc import files
+from actloc.annotations import form as annotation_form
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, OptionalInputFile
 
 _SUBSETS = {"train": "training", "val": "validation", "test": "test", "test_unannotated": "test"}
 _STRIDE, _CLIP = 16, 32  # frames of Ego4D's features: a row every 16, each of 32
@@ -64,8 +65,8 @@ class Config(DatasetConfig):
         else:
             found, defects = annotation_form.read_published(self.annotations, self.folder), []
         if self.class_names:
-            found = replace(found, classes=tuple(raw_forms.read_class_names(self.class_names).values()))
-        return raw_forms.settle(found, raw_forms.Rule(), self.folder, defects)
+            found = replace(found, classes=tuple(published.read_class_names(self.class_names).values()))
+        return published.settle(found, published.Rule(), self.folder, defects)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -73,7 +74,7 @@ class Config(DatasetConfig):
         return cls(folder=folder / "prepared", annotations=folder / "moments")
 
 
-def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[raw_forms.Defect]]:
+def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[published.Defect]]:
     """All clips; labelled ones without a primary moment are left out, as ActionFormer's and OpenTAD's tools do."""
     paths = sorted(folder.glob("moments_*.json"))
     if not paths:
@@ -83,7 +84,7 @@ def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[raw_form
             "Set dataset.annotations to the folder that holds them.",
         )
     videos: dict[str, AnnotatedVideo] = {}
-    defects: list[raw_forms.Defect] = []
+    defects: list[published.Defect] = []
     for path in paths:
         try:
             for entry in files.read_json(path)["videos"]:
@@ -96,14 +97,14 @@ def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[raw_form
                 "Download it again with the Ego4D command line.",
             ) from error
     empty = {video.id for video in videos.values() if video.subset != "test" and not video.actions}
-    defects += [raw_forms.Defect("has no primary moment (left out)", video_id) for video_id in sorted(empty)]
+    defects += [published.Defect("has no primary moment (left out)", video_id) for video_id in sorted(empty)]
     classes = sorted({action.label for video in videos.values() for action in video.actions})
-    kept = raw_forms.without(dict(sorted(videos.items())), empty)
+    kept = published.without(dict(sorted(videos.items())), empty)
     return Annotations(tuple(classes), kept, keeps_past_end=True), defects
 
 
 def _clip(
-    clip: dict[str, Any], entry: dict[str, Any], rule: _Rule, defects: list[raw_forms.Defect]
+    clip: dict[str, Any], entry: dict[str, Any], rule: _Rule, defects: list[published.Defect]
 ) -> AnnotatedVideo | None:
     """One clip of a video's entry, or a defect and none; a missing key is told by the caller."""
     start_s, end_s = clip["video_start_sec"], clip["video_end_sec"]
@@ -112,13 +113,13 @@ def _clip(
         start_s, first = max(start_s, 0.0), max(first, 0)
     fps = (end - first) / (end_s - start_s)
     if not rule.rates[0] <= fps <= rule.rates[1]:
-        defects.append(raw_forms.Defect(f"has {fps:g} frames per second (left out)", clip["clip_uid"]))
+        defects.append(published.Defect(f"has {fps:g} frames per second (left out)", clip["clip_uid"]))
         return None
     rows = _rows(entry["video_uid"], first, end) if rule.begins_on_a_row else None
     if rows is not None:
         start_s, first = start_s - first % _STRIDE / fps, first - first % _STRIDE
         if rows.end <= rows.first:
-            defects.append(raw_forms.Defect("is too short for a row of features (left out)", clip["clip_uid"]))
+            defects.append(published.Defect("is too short for a row of features (left out)", clip["clip_uid"]))
             return None
     actions = _actions(clip, start_s, rule, defects)
     duration_s = round(end_s - start_s, rule.decimals)
@@ -134,7 +135,7 @@ def _rows(video_id: str, first: int, end: int) -> FeatureRows:
     return FeatureRows(video_id, first // _STRIDE, (-(-end // _STRIDE) * _STRIDE - _CLIP) // _STRIDE)
 
 
-def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[raw_forms.Defect]) -> tuple[Action, ...]:
+def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[published.Defect]) -> tuple[Action, ...]:
     """Primary moments in seconds from `start_s` of the video, where the clip begins."""
     actions = []
     # clips begin on a frame, a little after the round second that the labels' own clip times count from
@@ -143,7 +144,7 @@ def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[ra
         action = Action(round(begin_s - start_s, rule.decimals), round(end_s - start_s, rule.decimals), label["label"])
         if label["primary"] and end_s - begin_s < rule.shortest_s:
             where = f"{clip['clip_uid']}: {action.label} {action.start_s:g}-{action.end_s:g} s"
-            defects.append(raw_forms.Defect(f"is shorter than {rule.shortest_s:g} s (left out)", where))
+            defects.append(published.Defect(f"is shorter than {rule.shortest_s:g} s (left out)", where))
         elif label["primary"]:
             actions.append(action)
     return tuple(actions)

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from actloc import annotations as annotation_form
-from actloc import console, raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc import console
+from actloc.annotations import form as annotation_form
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, OptionalInputFile
 
 _NUM_CLASSES = {"verb": 97, "noun": 300}
 _TRAINING = "EPIC_100_train.csv"
@@ -48,14 +49,14 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video, all classes in the order of their numbers, also those that never occur."""
-        given = raw_forms.read_class_names(self.class_names) if self.class_names else {}
+        given = published.read_class_names(self.class_names) if self.class_names else {}
         classes = [given.get(number, f"id_{number:03d}") for number in range(_NUM_CLASSES[self.labels])]
         if self.annotations.is_dir():
             found = Annotations(tuple(classes), self._videos(classes), keeps_past_end=True)
         else:
             found = annotation_form.read_published(self.annotations, self.folder)
             found = replace(found, classes=(*found.classes, *classes[len(found.classes) :]))
-        return raw_forms.settle(found, raw_forms.Rule(), self.folder)
+        return published.settle(found, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -89,7 +90,7 @@ class Config(DatasetConfig):
                 subset_of[video_id] = subset
                 if action is not None:
                     actions.setdefault(video_id, []).append(action)
-        info = raw_forms.read_rows(self.annotations / _INFO, ("video_id", "duration", "fps"))
+        info = published.read_rows(self.annotations / _INFO, ("video_id", "duration", "fps"))
         facts = {row["video_id"]: (float(row["duration"]), float(row["fps"])) for row in info}
         return {
             video_id: AnnotatedVideo(
@@ -110,20 +111,20 @@ def _read(path: Path, subset: str, labels: str, classes: list[str]) -> Iterator[
 def _read_times(path: Path, column: str | None, classes: list[str]) -> Iterator[tuple[str, Action | None]]:
     """The video and the action of each row of an official table; no action where no column has its class."""
     times = ("start_timestamp", "stop_timestamp")
-    for row in raw_forms.read_rows(path, ("video_id", *times, *([column] if column else []))):
+    for row in published.read_rows(path, ("video_id", *times, *([column] if column else []))):
         start_s, end_s = (_seconds(row[time], path) for time in times)
         yield row["video_id"], Action(start_s, end_s, _label(row[column], classes, path)) if column else None
 
 
 def _read_frames(path: Path, column: str, classes: list[str]) -> Iterator[tuple[str, Action]]:
     """The video and the action of each row of C2-Action-Detection's training.csv."""
-    for row in raw_forms.read_rows(path, ("video", "start", "stop", column)):
-        start_s, end_s = (raw_forms.number(row[time], path) / _FRAMES_FPS for time in ("start", "stop"))
+    for row in published.read_rows(path, ("video", "start", "stop", column)):
+        start_s, end_s = (published.number(row[time], path) / _FRAMES_FPS for time in ("start", "stop"))
         yield row["video"], Action(start_s, end_s, _label(row[column], classes, path))
 
 
 def _label(class_number: str, classes: list[str], path: Path) -> str:
-    index = int(raw_forms.number(class_number, path))
+    index = int(published.number(class_number, path))
     if not 0 <= index < len(classes):
         raise UserError(
             f"{path} has the class {index}.",
@@ -138,5 +139,5 @@ def _seconds(text: str, path: Path) -> float:
     cells = text.split(":")
     if len(cells) != 3:
         raise UserError(f"{path}: found {text!r}.", "Expected HH:MM:SS.ss.", "Download the official file.")
-    hours, minutes, seconds = (raw_forms.number(cell, path) for cell in cells)
+    hours, minutes, seconds = (published.number(cell, path) for cell in cells)
     return round(hours * 3600 + minutes * 60 + seconds, _DECIMALS)

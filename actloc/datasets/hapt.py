@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 import actloc
-from actloc import console, files, raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder
+from actloc import console, files
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
-from actloc.store import FeatureInfo, FeatureStore
+from actloc.settings.sections import InputFileOrFolder
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
 
 _FPS = 50.0
 _SIGNAL = re.compile(r"(acc|gyro)_(exp\d\d)_(user\d\d)\.txt")
@@ -63,12 +65,12 @@ class Config(DatasetConfig):
             for name, signal in recordings.items()
         }
         orphans = [
-            raw_forms.Defect("names a recording that is not there (left out)", f"{name}: {action.label}")
+            published.Defect("names a recording that is not there (left out)", f"{name}: {action.label}")
             for name in sorted(actions.keys() - recordings.keys())
             for action in actions[name]
         ]
         found = Annotations(tuple(raw.activities().values()), videos, keeps_past_end=True)
-        settled = raw_forms.settle(found, raw_forms.Rule(), self.folder, orphans)
+        settled = published.settle(found, published.Rule(), self.folder, orphans)
         self._write_features(raw, recordings, [name for name in recordings if subset_of[name] == "train"])
         return settled
 
@@ -177,11 +179,11 @@ class _Raw:
     def activities(self) -> dict[int, str]:
         """Names by number."""
         rows = [line.split() for line in self.texts["activity_labels.txt"].splitlines() if line.strip()]
-        return {int(raw_forms.number(cells[0], self.path)): cells[1] for cells in rows}
+        return {int(published.number(cells[0], self.path)): cells[1] for cells in rows}
 
     def people(self, name: str) -> set[int]:
         """The people of one subset; the official files have one line per window, with repeats."""
-        return {int(raw_forms.number(cell, self.path / name)) for cell in self.texts[name].split()}
+        return {int(published.number(cell, self.path / name)) for cell in self.texts[name].split()}
 
     def actions(self) -> dict[str, list[Action]]:
         """Actions by recording; samples are counted from 1 and the last one belongs to the action."""

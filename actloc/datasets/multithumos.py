@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from actloc import raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, OptionalInputFile
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, OptionalInputFile
 
 _NUM_CLASSES, _FIRST = 65, 1
 
@@ -31,10 +31,10 @@ class Config(DatasetConfig):
         if self.annotations.is_dir():
             found = _read_text_files(self.annotations, self.class_names)
         else:
-            found = raw_forms.read_numbered_actions(
+            found = published.read_numbered_actions(
                 self.annotations, _NUM_CLASSES, _FIRST, self.class_names, lambda number: f"class_{number:02d}"
             )
-        return raw_forms.settle(found, raw_forms.Rule(), self.folder)
+        return published.settle(found, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -45,7 +45,7 @@ class Config(DatasetConfig):
 def _read_text_files(folder: Path, names: Path | None) -> Annotations:
     """One file per class, BaseballPitch.txt; THUMOS's validation videos are the ones to learn from."""
     files = {path.stem: path for path in sorted(folder.glob("*.txt")) if path.stem not in ("class_list", "README")}
-    classes = tuple(raw_forms.read_class_names(names).values()) if names else tuple(files)
+    classes = tuple(published.read_class_names(names).values()) if names else tuple(files)
     if len(files) != _NUM_CLASSES or set(files) != set(classes):
         odd = ", ".join(sorted(set(files) ^ set(classes))[:5]) or "none is named otherwise"
         raise UserError(
@@ -55,7 +55,7 @@ def _read_text_files(folder: Path, names: Path | None) -> Annotations:
         )
     actions: dict[str, list[Action]] = {}
     for label in classes:
-        for video_id, action in raw_forms.read_segment_lines(files[label], label):
+        for video_id, action in published.read_segment_lines(files[label], label):
             actions.setdefault(video_id, []).append(action)
     videos = {
         video_id: AnnotatedVideo(video_id, "testing" if "_test_" in video_id else "training", tuple(listed))

@@ -13,11 +13,11 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from actloc import console
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import Fraction, InputFolder
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError, VideoError
 from actloc.files import remove_leftovers, sha256_of_bytes
+from actloc.settings.sections import Fraction, InputFolder
 from actloc.video import ffmpeg
 from actloc.video.ffmpeg import Piece
 from actloc.video.reader import probe

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from actloc import annotations as annotation_form
-from actloc import console, raw_forms
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import InputFileOrFolder, OptionalInputFolder
+from actloc import console
+from actloc.annotations import form as annotation_form
+from actloc.annotations import published
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
+from actloc.settings.sections import InputFileOrFolder, OptionalInputFolder
 
 CLASSES = {
     7: "BaseballPitch",
@@ -66,11 +67,11 @@ class Config(DatasetConfig):
             found, ambiguous = _read_text_files(self.annotations)
         else:
             found, ambiguous = annotation_form.read_published(self.annotations, self.folder), []
-        facts = raw_forms.read_videos_facts(self.metadata) if self.metadata else {}
+        facts = published.read_videos_facts(self.metadata) if self.metadata else {}
         left_out = {f"video_test_000{number}" for number in _LEFT_OUT[self.test_set]}
-        videos = raw_forms.without({key: _with_facts(video, facts) for key, video in found.videos.items()}, left_out)
+        videos = published.without({key: _with_facts(video, facts) for key, video in found.videos.items()}, left_out)
         console.say(f"Test set {self.test_set}: {', '.join(sorted(left_out)) or 'nothing'} left out")
-        return raw_forms.settle(replace(found, videos=videos), raw_forms.Rule(), self.folder, ambiguous)
+        return published.settle(replace(found, videos=videos), published.Rule(), self.folder, ambiguous)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -83,7 +84,7 @@ def _with_facts(video: AnnotatedVideo, facts: dict[str, AnnotatedVideo]) -> Anno
     return replace(video, duration_s=known.duration_s, fps=known.fps, frames=known.frames) if known else video
 
 
-def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]:
+def _read_text_files(folder: Path) -> tuple[Annotations, list[published.Defect]]:
     """All videos that a file names, and a line for each Ambiguous interval: it is no class, but protocols may ask."""
     files = [path for path in sorted(folder.rglob("*_*.txt")) if path.stem.rpartition("_")[2] in _SUBSETS]
     if not files:
@@ -97,12 +98,12 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[raw_forms.Defect]]
     subset_of, classes, defects = {}, set(), []
     for path in files:
         label, _, split = path.stem.rpartition("_")
-        for video_id, action in raw_forms.read_segment_lines(path, label):
+        for video_id, action in published.read_segment_lines(path, label):
             subset_of[video_id] = _SUBSETS[split]
             listed = actions.setdefault(video_id, [])
             if label == _AMBIGUOUS:
                 where = f"{video_id}: {action.start_s:g}-{action.end_s:g} s"
-                defects.append(raw_forms.Defect("is Ambiguous, which is no class (kept beside the actions)", where))
+                defects.append(published.Defect("is Ambiguous, which is no class (kept beside the actions)", where))
                 ambiguous.setdefault(video_id, []).append((action.start_s, action.end_s))
             else:
                 listed.append(action)

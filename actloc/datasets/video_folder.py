@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from actloc import annotations as annotation_form
 from actloc import console
-from actloc.annotations import AnnotatedVideo, Annotations
-from actloc.config import InputFolder
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
+from actloc.settings.sections import InputFolder
 from actloc.video.folder import video_files, videos_by_id, with_all_facts
 
 

@@ -5,7 +5,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from actloc.config import Part
+from actloc.settings.sections import Part
 from actloc.structures import Detections, Targets
 
 

@@ -1,7 +1,8 @@
 """What every encoder answers: how it wants its frames, and the feature vectors of clips."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.config import OptionalInputFile, Part
 from actloc.errors import UserError
-from actloc.video.frame_steps import Crop, FrameStep, Resize
+from actloc.files import sha256_of_file
+from actloc.settings.sections import OptionalInputFile, Part
+from actloc.video.frame_transforms import Crop, FrameStep, Resize
+from actloc.weights.files import load_part
 
 
 class EncoderConfig(Part):
@@ -141,3 +144,13 @@ def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:
     """What `encode` of a framewise encoder does: features (S, C, v) of clips (S, F, H, W, 3)."""
     vectors = encoder.frame_vectors(clips.flatten(0, 1))
     return encoder.pool_frames(vectors.reshape(*clips.shape[:2], -1))
+
+
+def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, ignored: Sequence[str] = ()) -> None:
+    """Loads `tensors` strictly and notes the file's sha256; raises UserError listing all that does not fit.
+
+    `ignored` are the beginnings of names that the encoder has no use for, such as a classifier's.
+    """
+    wanted = {name: value for name, value in tensors.items() if not name.startswith(tuple(ignored))}
+    load_part(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")
+    encoder.weights_sha256 = sha256_of_file(path)

@@ -17,15 +17,16 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc import learned_flow, published_weights
-from actloc.config import OptionalInputFile
+from actloc import raft_flow
 from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.raft import RAFT
 from actloc.layers.same import SameMaxPool3d, pad_same
-from actloc.published_weights import PublishedFile
-from actloc.video.frame_steps import Crop, FrameStep, OpticalFlow, Resize
+from actloc.settings.sections import OptionalInputFile
+from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
+from actloc.weights import files, published
+from actloc.weights.published import PublishedFile
 
 Stream = Literal["rgb", "flow"]
 _BATCH_NORM_EPS, _BATCH_NORM_MOMENTUM = 1e-3, 0.01  # TensorFlow's
@@ -115,9 +116,9 @@ class Config(PublishedConfig):
         paths = self._files()
         for stream, path in zip(self.streams, paths, strict=False):
             tensors = official_names(_read(path), stream)
-            published_weights.load_part(encoder.streams[stream], tensors, path, _MEND)
+            files.load_part(encoder.streams[stream], tensors, path, _MEND)
         if self.has_raft:
-            encoder.raft = learned_flow.read(paths[-1])
+            encoder.raft = raft_flow.read(paths[-1])
         digests = [sha256_of_file(path) for path in paths]
         encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
         return encoder.eval()
@@ -129,8 +130,8 @@ class Config(PublishedConfig):
         for stream in self.streams:
             _refuse_tensorflow(given[stream], stream)
         if self.has_raft:
-            wanted["encoder.raft_weights"] = (self.raft_weights, learned_flow.PUBLISHED)
-        return list(published_weights.locate_all(wanted).values())
+            wanted["encoder.raft_weights"] = (self.raft_weights, raft_flow.PUBLISHED)
+        return list(published.locate_all(wanted).values())
 
     @classmethod
     def small(cls) -> "Config":
@@ -159,7 +160,7 @@ class I3D(ClipEncoder):
         return frames if self.raft is None else self._with_raft(frames, self.raft)
 
     def _with_raft(self, frames: Iterator[NDArray[Any]], raft: RAFT) -> Iterator[NDArray[Any]]:
-        for frame, flow in learned_flow.with_flow(frames, raft):
+        for frame, flow in raft_flow.with_flow(frames, raft):
             item = self._coding.with_flow(frame, flow)
             for step in self._after:
                 item = step.apply(item)
@@ -293,7 +294,7 @@ def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".npz":
-        return published_weights.read(path)
+        return published.read(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(file[name]) for name in file.files}

@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from actloc import published_weights
-from actloc.encoders.base import ClipEncoder, PublishedConfig
-from actloc.published_weights import PublishedFile
-from actloc.video.frame_steps import Crop, FrameStep, Resize
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.video.frame_transforms import Crop, FrameStep, Resize
+from actloc.weights import published
+from actloc.weights.published import PublishedFile
 
 _WIDTHS = (64, 64, 128, 256, 512)  # of the stem, then of the four layers
 _FRAME_SIZE, _CROP = (128, 171), 112
@@ -72,10 +72,10 @@ class Config(PublishedConfig):
 
     def build(self) -> "R2Plus1D":
         """The encoder with published weights, and the classifier of their classes."""
-        path = published_weights.locate(self.weights, VARIANTS[self.variant].published)
-        tensors = trunk_and_classifier(published_weights.read(path))
+        path = published.locate(self.weights, VARIANTS[self.variant].published)
+        tensors = trunk_and_classifier(published.read(path))
         network = self.network(len(tensors["fc.weight"]) if "fc.weight" in tensors else _KINETICS_CLASSES)
-        published_weights.load_into(network, tensors, path)
+        load_into(network, tensors, path)
         return network.eval()
 
     @classmethod

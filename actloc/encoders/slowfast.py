@@ -15,11 +15,11 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc import caffe2_weights, published_weights
-from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.errors import UserError
-from actloc.published_weights import PublishedFile
-from actloc.video.frame_steps import Crop, FrameStep, LeftHalf, Place, Resize
+from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, Place, Resize
+from actloc.weights import caffe2, published
+from actloc.weights.published import PublishedFile
 
 _PIXEL_MEAN, _PIXEL_SCALE = 0.45 * 255, 0.225 * 255
 _ALPHA = 4  # frames of the fast pathway to one of the slow one
@@ -99,12 +99,12 @@ class Config(PublishedConfig):
 
     def build(self) -> "SlowFast":
         """The encoder with the file's weights and classifiers."""
-        path = published_weights.locate(self.weights, PUBLISHED[self.depth])
-        tensors = caffe2_weights.read(path) if caffe2_weights.is_caffe2(path) else published_weights.read(path)
+        path = published.locate(self.weights, PUBLISHED[self.depth])
+        tensors = caffe2.read(path) if caffe2.is_caffe2(path) else published.read(path)
         _check_kind(self, tensors, path)
         tensors = _in_our_names(tensors, self)
         network = SlowFast(self, _classes(tensors) or _KINETICS400)
-        published_weights.load_into(network, tensors, path)
+        load_into(network, tensors, path)
         return network.eval()
 
     @classmethod

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc import published_weights
-from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.layers.positions import sinusoid_table
-from actloc.published_weights import PublishedFile
-from actloc.video.frame_steps import FrameStep, Resize
+from actloc.video.frame_transforms import FrameStep, Resize
+from actloc.weights import published
+from actloc.weights.published import PublishedFile
 
 _CUBE_FRAMES = 2
 _PICTURE, _FRAMES = 224, 16  # what the published weights learned with
@@ -67,10 +67,10 @@ class Config(PublishedConfig):
 
     def build(self) -> "VideoMAE2":
         """The encoder with its published weights and the classifier of their classes; raises UserError."""
-        path = published_weights.locate(self.weights, SIZES[self.size].published)
-        tensors = published_weights.read(path)
+        path = published.locate(self.weights, SIZES[self.size].published)
+        tensors = published.read(path)
         network = self.network(len(tensors["head.weight"]) if "head.weight" in tensors else _KINETICS_CLASSES)
-        published_weights.load_into(network, tensors, path)
+        load_into(network, tensors, path)
         return network.eval()
 
     @classmethod

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import files
-from actloc.config import ScoreForm
 from actloc.datasets import thumos14
 from actloc.errors import UserError
-from actloc.evaluation.rows import Floats
+from actloc.evaluation.columns import Floats
+from actloc.settings.sections import ScoreForm
 
 _SHOWN = 20  # names in one message
 _UCF101_COLUMNS = 101

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actloc.evaluation.columns import Booleans, Floats, GroundTruth, Predictions
 from actloc.evaluation.pairing import Pairing
 from actloc.evaluation.protocols import ACTIONFORMER, Protocol
-from actloc.evaluation.rows import Booleans, Floats, GroundTruth, Predictions
 
 
 def average_precision(

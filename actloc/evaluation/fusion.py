@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from actloc.config import FusionRule
-from actloc.evaluation.rows import Floats, Integers
+from actloc.evaluation.columns import Floats, Integers
+from actloc.settings.sections import FusionRule
 
 
 def fuse(

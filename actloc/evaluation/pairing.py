@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError
+from actloc.evaluation.columns import Booleans, Floats, GroundTruth, Integers, Intervals, Predictions
 from actloc.evaluation.protocols import Protocol
-from actloc.evaluation.rows import Booleans, Floats, GroundTruth, Integers, Intervals, Predictions
 from actloc.ops.segments import iou
 
 PAIRS_AT_ONCE = 2_000_000  # IoUs computed together: bounds memory, changes nothing

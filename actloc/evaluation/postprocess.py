@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.config import Suppression
 from actloc.ops.suppression import (
     Float32s,
     Indices,
@@ -16,6 +15,7 @@ from actloc.ops.suppression import (
     soft_suppression_per_class,
     vote,
 )
+from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Grid
 
 

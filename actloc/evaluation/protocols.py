@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from actloc.config import ProtocolName
+from actloc.settings.sections import ProtocolName
 
 
 @dataclass(frozen=True)

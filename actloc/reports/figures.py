@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from actloc.reports.matching import Judged
+from actloc.evaluation.matching import Judged
 
 CURVE_WIDTH = 1000
 CURVE_HEIGHT = 100

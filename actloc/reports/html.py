@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import actloc
+from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
+from actloc.evaluation.results import Predictions, Results, Video
 from actloc.reports import figures, text, timelines
-from actloc.reports.matching import MATCH_TIOU, Judged, Thresholds, worst_first
-from actloc.reports.results import Predictions, Results, Video
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import (
     Published,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.reports.results import METRICS_NAME, Predictions, Results, read_predictions, read_results
+from actloc.evaluation.results import METRICS_NAME, Predictions, Results, read_predictions, read_results
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from actloc.reports.results import Prediction
+from actloc.evaluation.results import Prediction
 from actloc.reports.text import csv_cell, one_line, score
 
 _MS_PER_HOUR, _MS_PER_MINUTE, _MS_PER_SECOND = 3_600_000, 60_000, 1000

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from actloc import console
-from actloc.reports.results import Fraction, Record, Results
+from actloc.evaluation.results import Fraction, Record, Results
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
 _MOST_NUMBERS = 7  # columns of numbers that fit beside a name on 80 letters

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from actloc.reports.matching import Judged, Judgement, Thresholds, is_counted
-from actloc.reports.results import Prediction, Predictions, Video
+from actloc.evaluation.matching import Judged, Judgement, Thresholds, is_counted
+from actloc.evaluation.results import Prediction, Predictions, Video
 from actloc.reports.text import score, seconds
 
 MOST_COUNTED = 20

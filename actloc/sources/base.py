@@ -2,7 +2,6 @@
 
 import random
 from abc import abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,56 +9,14 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from actloc import annotations as annotation_form
 from actloc import console
-from actloc.annotations import AnnotatedVideo, Annotations
-from actloc.config import Fraction, Part
+from actloc.annotations import model
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.crops import clip_past_end, random_crop, resize
-from actloc.structures import Grid, Targets
+from actloc.settings.sections import Fraction, Part
+from actloc.structures import Grid, Sample, Targets
 from actloc.video.windows import num_clips
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One video's window: `features` (C, T), its actions in steps, and the grid that turns steps into seconds."""
-
-    video_id: str
-    features: Tensor
-    targets: Targets
-    grid: Grid
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one forward pass, not yet padded."""
-
-    samples: tuple[Sample, ...]
-
-    @property
-    def video_ids(self) -> list[str]:
-        """The videos in the batch, in order."""
-        return [sample.video_id for sample in self.samples]
-
-    @property
-    def lengths(self) -> list[int]:
-        """Steps of each sample."""
-        return [sample.features.shape[1] for sample in self.samples]
-
-    def padded(self, num_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Features (B, C, num_steps), zero behind each video's end, and the mask (B, num_steps), true on real steps."""
-        channels = self.samples[0].features.shape[0]
-        features = torch.zeros(len(self.samples), channels, num_steps)
-        for row, sample in zip(features, self.samples, strict=True):
-            row[:, : sample.features.shape[1]] = sample.features
-        mask = torch.arange(num_steps) < torch.tensor(self.lengths)[:, None]
-        return features.to(device), mask.to(device)
-
-    def targets(self, device: torch.device) -> list[Targets]:
-        """The samples' actions on `device`."""
-        return [
-            Targets(sample.targets.segments.to(device), sample.targets.labels.to(device)) for sample in self.samples
-        ]
 
 
 class SourceConfig(Part):
@@ -143,7 +100,7 @@ def make_sample(
     video: AnnotatedVideo, features: Tensor, grid: Grid, config: SourceConfig, label_number: dict[str, int]
 ) -> Sample:
     """The video whole, as evaluation sees it: features (C, T) on `grid`, and its actions in steps."""
-    actions = annotation_form.without_duplicates(video.actions) if config.drop_duplicates else video.actions
+    actions = model.without_duplicates(video.actions) if config.drop_duplicates else video.actions
     if not actions:
         return Sample(video.id, features, Targets.none(), grid)
     segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)

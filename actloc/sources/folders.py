@@ -9,13 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from actloc.annotations import AnnotatedVideo, Annotations
-from actloc.config import Part
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.feature_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.ops.crops import resize
+from actloc.settings.sections import Part
 from actloc.sources.base import (
-    Sample,
     Source,
     SourceConfig,
     are_let_through,
@@ -26,7 +24,8 @@ from actloc.sources.base import (
     to_grid,
     training_window,
 )
-from actloc.structures import Grid
+from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
+from actloc.structures import Grid, Sample
 from actloc.video.windows import offset_frames
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # the usual ones first: neighbours fit short videos too

@@ -7,11 +7,10 @@ from typing import Literal
 
 import torch
 
-from actloc.annotations import AnnotatedVideo, Annotations
-from actloc.config import Part
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
+from actloc.settings.sections import Part
 from actloc.sources.base import (
-    Sample,
     Source,
     SourceConfig,
     are_let_through,
@@ -22,8 +21,10 @@ from actloc.sources.base import (
     to_grid,
     training_window,
 )
-from actloc.store import FeatureInfo, FeatureStore, complete
-from actloc.store import grid as stored_grid
+from actloc.store.info import FeatureInfo
+from actloc.store.info import grid as stored_grid
+from actloc.store.store import FeatureStore, complete
+from actloc.structures import Sample
 
 
 class Config(SourceConfig):

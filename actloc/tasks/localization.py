@@ -8,21 +8,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from actloc import annotations as annotation_form
 from actloc import console
-from actloc.annotations import Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Annotations
 from actloc.detectors.base import Detector
+from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences, load
 from actloc.layers.precision import computing_in
-from actloc.sources.base import Batch, Sample, Source
-from actloc.structures import Detections
+from actloc.sources.base import Source
+from actloc.structures import Batch, Detections, Sample, VideoDetections
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import load_ahead
-from actloc.weights import OfficialCheckpoint, check_fit, read_official_checkpoint
+from actloc.weights.files import check_fit
+from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
 
 _ANY_CLASS = "action"
 
@@ -57,33 +59,11 @@ def read_annotations(experiment: Experiment) -> Annotations:
     return replace(annotations, classes=(_ANY_CLASS,), videos=videos)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device a setting names; auto takes the GPU if there is one. Raises UserError for a GPU that is not here."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"machine.device is {name}; torch sees {torch.cuda.device_count()} GPUs.",
-            "Expected a device of this machine.",
-            "Set machine.device=auto",
-        )
-    return device
-
-
 def build_detector(experiment: Experiment, in_channels: int, num_classes: int) -> Detector:
     """The experiment's detector with freshly drawn weights, on its device."""
     torch.manual_seed(experiment.run.seed)
     detector = experiment.detector.build(in_channels, num_classes, experiment.features.max_steps)
     return detector.to(choose_device(experiment.machine.device))
-
-
-@dataclass(frozen=True)
-class VideoDetections:
-    """What a detector found in one video, in seconds."""
-
-    video_id: str
-    detections: Detections
 
 
 ScoreSubset = Callable[[Annotations, str, list[VideoDetections]], float]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from actloc.sources.base import Batch, Sample
+from actloc.structures import Batch, Sample
 from actloc.training.distributed import ALONE, Processes
 
 Loaded = TypeVar("Loaded")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from actloc import console, files
-from actloc.config import Average, Optimizer, Schedule, Training
 from actloc.errors import NotFiniteError, Stopped
-from actloc.faults import inject
+from actloc.fault_injection import inject
+from actloc.settings.sections import Average, Optimizer, Schedule, Training
 from actloc.signals import StopFlag
-from actloc.sources.base import Batch, Sample
+from actloc.structures import Batch, Sample
 from actloc.training import checkpoint as checkpoints
 from actloc.training.averages import AveragedWeights
 from actloc.training.checkpoint import Checkpoint

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
-from actloc.video import frame_steps
+from actloc.video import frame_transforms
 from actloc.video.base import LONGEST_S, MESSAGE
-from actloc.video.frame_steps import FrameStep, Resize
+from actloc.video.frame_transforms import FrameStep, Resize
 from actloc.video.lifeline import die_with_parent
 from actloc.video.readers.base import Account, Picture
 
@@ -96,7 +96,7 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     pictures = picked(
         resampled(_watched(module.pictures(path, account), channel), account, decode_fps), decode_fps, fps
     )
-    num_frames = send_frames(pictures, frame_steps.from_json(request["steps"]), channel)
+    num_frames = send_frames(pictures, frame_transforms.from_json(request["steps"]), channel)
     channel.send_json(
         b"E",
         frames_decoded=account.frames,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actloc import files
 from actloc.errors import EnvironmentProblem, VideoError
-from actloc.faults import inject
+from actloc.fault_injection import inject
 from actloc.video.base import FRAMES_FILE, checked_path, ffmpeg_command, input_arguments, python_environment
 
 _POLL_S = 0.2

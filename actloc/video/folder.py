@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actloc import console
-from actloc.annotations import AnnotatedVideo
+from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
 from actloc.video.reader import probe
 

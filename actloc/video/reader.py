@@ -18,11 +18,11 @@ from typing import IO, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc import faults
+from actloc import fault_injection
 from actloc.errors import UserError, VideoError
-from actloc.video import frame_steps
+from actloc.video import frame_transforms
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
-from actloc.video.frame_steps import FrameStep
+from actloc.video.frame_transforms import FrameStep
 
 Reader = Literal["pyav", "ffmpeg", "decord"]
 Rate = float | Literal["native"]
@@ -72,10 +72,10 @@ def read_frames(
     VideoError, from here or from the iteration.
     """
     check_installed(reader, steps)
-    hangs = faults.inject("decode") == "hang"
+    hangs = fault_injection.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
     rates = {"fps": fps, "decode_fps": decode_fps}
-    return FrameReader({**request, **rates, "steps": frame_steps.to_json(steps)}, timeout_s, waiting)
+    return FrameReader({**request, **rates, "steps": frame_transforms.to_json(steps)}, timeout_s, waiting)
 
 
 def check_installed(reader: Reader, steps: Sequence[FrameStep]) -> None:
@@ -89,7 +89,7 @@ def check_installed(reader: Reader, steps: Sequence[FrameStep]) -> None:
             "Expected pyav, ffmpeg, or an installed decord.",
             "pip install actloc[decord], or set machine.reader=pyav",
         )
-    frame_steps.check_installed(steps)
+    frame_transforms.check_installed(steps)
     if reader == "ffmpeg":
         find_ffmpeg()
 

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actloc.evaluation.columns import GroundTruth, Predictions
 from actloc.evaluation.detection import average_precision
-from actloc.evaluation.rows import GroundTruth, Predictions
 from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
-from actloc.store import Dtype, FeatureInfo, FeatureStore
+from actloc.store.info import Dtype, FeatureInfo
+from actloc.store.store import FeatureStore
 from scripts.benchmarks.results import Result, best_seconds
 
 VIDEO_STEPS, VIDEO_CHANNELS = 1900, 2048

@@ -113,10 +113,10 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     """Decoding alone, the network alone, both together."""
     import torch
 
-    from actloc.config import Machine
-    from actloc.tasks.batches import BatchedNetwork
-    from actloc.tasks.clips import DecodedVideo
-    from actloc.tasks.extraction import encode_video, ready
+    from actloc.extraction.batches import BatchedNetwork
+    from actloc.extraction.decoded import DecodedVideo
+    from actloc.extraction.local import encode_video, ready
+    from actloc.settings.sections import Machine
 
     torch.set_num_threads(1)
     machine = Machine(device="cpu", decoders=1)
@@ -157,14 +157,14 @@ def flows_per_pair(experiment: "Experiment") -> float | None:
     """How often TV-L1 runs for each pair of neighbouring frames, counted in this process."""
     import numpy as np
 
-    from actloc.video import frame_steps
+    from actloc.video import frame_transforms
 
     steps = experiment.encoder.frame_steps()  # type: ignore[union-attr]
-    flow = next((step for step in steps if isinstance(step, frame_steps.OpticalFlow)), None)
+    flow = next((step for step in steps if isinstance(step, frame_transforms.OpticalFlow)), None)
     if flow is None:
         return None
     calls = 0
-    estimator = frame_steps._tvl1
+    estimator = frame_transforms._tvl1
 
     def counted() -> Any:  # Any: an estimator of flow
         estimate = estimator()
@@ -177,11 +177,11 @@ def flows_per_pair(experiment: "Experiment") -> float | None:
         return count
 
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 3), np.uint8)
-    frame_steps._tvl1 = counted
+    frame_transforms._tvl1 = counted
     try:
         items = sum(count for _, count in flow.over((frame, 1) for frame in frames))
     finally:
-        frame_steps._tvl1 = estimator
+        frame_transforms._tvl1 = estimator
     return calls / items
 
 
@@ -235,8 +235,8 @@ def gpu_rates() -> dict[str, float]:
 def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
     import torch
 
+    from actloc.extraction.local import ready
     from actloc.layers.precision import computing_in
-    from actloc.tasks.extraction import ready
     from scripts.benchmarks.results import best_seconds
 
     encoder = ready(experiment.encoder.network(), device)  # type: ignore[union-attr]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from actloc import annotations as annotation_form
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from tests.toy import SCENES, actloc, copy_toy, digests, make_toy
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from actloc.errors import UserError
-from actloc.feature_files import FeatureFile
-from actloc.store import FeatureInfo, FeatureStore
-from actloc.tasks.feature_comparison import compare, correlations
+from actloc.store.comparing import compare, correlations
+from actloc.store.foreign_files import FeatureFile
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
 from tests.toy import actloc
 
 GRID = {"fps": 30.0, "clip_frames": 16, "stride_frames": 4, "align": "valid"}

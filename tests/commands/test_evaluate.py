@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from actloc import annotations as form
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load

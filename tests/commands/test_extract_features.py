@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc import annotations as annotation_form
 from actloc import experiment as experiments
-from actloc.annotations import AnnotatedVideo, Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.commands import extract_features
 from actloc.encoders.color import Color
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment
-from actloc.store import FeatureStore
-from actloc.tasks import filling
+from actloc.store import filling
+from actloc.store.store import FeatureStore
 from tests.toy import CONFIG, SCENES, actloc, copy_toy, digests, leftovers, start
 from tests.videos import Clips
 

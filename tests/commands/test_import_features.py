@@ -15,17 +15,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from actloc import annotations as annotation_form
 from actloc import experiment as experiments
-from actloc import settings_file
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import import_features
 from actloc.errors import EnvironmentProblem, Stopped, UserError
 from actloc.experiment import Experiment
+from actloc.settings import yaml_text
 from actloc.sources.base import Source
 from actloc.sources.folders import Config
-from actloc.store import FeatureStore
-from actloc.tasks import filling
+from actloc.store import filling
+from actloc.store.store import FeatureStore
 from actloc.training import checkpoint
 from tests.toy import CONFIG, actloc
 
@@ -69,7 +69,7 @@ def save(rates: dict[str, float]) -> None:
 
 def experiment(block: dict[str, Any] | None = None, *overrides: str, name: str = "toy") -> Experiment:
     before, _, after = CONFIG.partition("features:")
-    text = before.partition("encoder:")[0] + settings_file.dump({"features": block or FOLDERS})
+    text = before.partition("encoder:")[0] + yaml_text.dump({"features": block or FOLDERS})
     Path(f"{name}.yaml").write_text(text + after[after.index("detector:") :])
     return experiments.load(f"{name}.yaml", list(overrides))
 
@@ -125,7 +125,7 @@ def test_the_store_gives_every_sample_that_the_files_give(
     in_place = {**FOLDERS, **settings}
     assert import_features.run(experiment(in_place), store=Path("store")) == 0
     (folder / "printed.yaml").write_text(capsys.readouterr().out)
-    block = settings_file.read(folder / "printed.yaml", []).data["features"]
+    block = yaml_text.read(folder / "printed.yaml", []).data["features"]
     assert (block["name"], block["path"]) == ("stored", "store")
     assert block["fps"] == ("native" if has_own_rates else 30.0)
     assert_equal_samples(in_place, block)
@@ -255,7 +255,7 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
     captured = capsys.readouterr()
     assert "b has 40 rows, not 93" in captured.err
     (folder / "printed.yaml").write_text(captured.out)
-    printed = settings_file.read(folder / "printed.yaml", []).data["features"]
+    printed = yaml_text.read(folder / "printed.yaml", []).data["features"]
     assert printed["allow_misfits"]
     assert_equal_samples(block, printed)
     assert "b: there are 40 steps" in capsys.readouterr().err
@@ -413,7 +413,7 @@ def test_a_run_on_the_store_ends_in_the_weights_of_a_run_on_the_files(folder: Pa
     save(RATES)
     done = actloc(folder, "import-features", "toy.yaml", "store")
     assert done.returncode == 0, done.stderr
-    experiment(settings_file.read(_written(folder / "printed.yaml", done.stdout), []).data["features"], name="imported")
+    experiment(yaml_text.read(_written(folder / "printed.yaml", done.stdout), []).data["features"], name="imported")
     weights = []
     for name in ("toy", "imported"):
         trained = actloc(folder, "train", f"{name}.yaml")

@@ -5,7 +5,7 @@ import pytest
 
 from actloc.commands import report
 from actloc.errors import UserError
-from actloc.reports.results import (
+from actloc.evaluation.results import (
     Counts,
     Prediction,
     Results,

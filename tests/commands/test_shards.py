@@ -10,8 +10,8 @@ import pytest
 from actloc import files
 from actloc.commands import extract_features
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.store import FeatureStore
-from actloc.tasks import filling
+from actloc.store import filling
+from actloc.store.store import FeatureStore
 from tests.commands.test_extract_features import experiment
 from tests.toy import SCENES, actloc, digests, leftovers, start
 
@@ -164,7 +164,7 @@ HEAVY = '''
 """An encoder whose weights are not here."""
 from typing import Literal
 from actloc.encoders.base import ResizedFrames
-from actloc.published_weights import PublishedFile, locate
+from actloc.weights.published import PublishedFile, locate
 
 class Config(ResizedFrames):
     name: Literal["own.heavy"] = "own.heavy"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actloc import annotations as annotation_form
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import extract_features, prepare, train
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
-from actloc.store import FeatureStore
+from actloc.store.store import FeatureStore
 from tests.toy import SCENES, actloc
 
 RECIPE = """\

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from actloc import annotations as annotation_form
-from actloc import parts
+from actloc.annotations import form as annotation_form
 from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
+from actloc.settings import parts
 from actloc.structures import Targets
-from actloc.video import decode, frame_steps
-from actloc.video.frame_steps import Resize
+from actloc.video import decode, frame_transforms
+from actloc.video.frame_transforms import Resize
 from tests.datasets.raw import RAW
 
 ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
@@ -187,7 +187,7 @@ class TestEncoder:
         small = config.small()
         assert config.model_validate_json(small.model_dump_json()) == small
         steps = small.frame_steps()
-        assert frame_steps.from_json(json.loads(json.dumps(frame_steps.to_json(steps)))) == list(steps)
+        assert frame_transforms.from_json(json.loads(json.dumps(frame_transforms.to_json(steps)))) == list(steps)
 
     def test_published_weights_that_are_not_there_are_told_with_where_they_are(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

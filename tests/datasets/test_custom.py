@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from actloc.annotations import Action, Annotations
+from actloc.annotations.model import Action, Annotations
 from actloc.datasets.custom import Config
 from actloc.errors import UserError
 from tests.toy import make_video

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from actloc import experiment
-from actloc.annotations import read
+from actloc.annotations.form import read
 from actloc.commands import prepare
 from actloc.detectors import actionformer
 from actloc.experiment import Experiment

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actloc import annotations as annotation_form
-from actloc.annotations import Action, Annotations, FeatureRows
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, Annotations, FeatureRows
 from actloc.datasets import activitynet13, charades, ego4d_mq, epic_kitchens100, hapt, multithumos, thumos14
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
-from actloc.store import FeatureStore
+from actloc.store.store import FeatureStore
 from tests.datasets.raw import GOLDEN, RAW
 
 DATA = Path(os.environ.get("ACTLOC_DATA", "/nowhere"))

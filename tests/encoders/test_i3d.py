@@ -11,7 +11,7 @@ from torch import Tensor
 from actloc.encoders.i3d import I3D, Config, official_names, ten_crops
 from actloc.errors import UserError
 from actloc.experiment import load
-from actloc.tasks.extraction import recipe
+from actloc.extraction.local import recipe
 from actloc.video.windows import num_clips
 from tests.encoders import golden
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from actloc import learned_flow
+from actloc import raft_flow
 from actloc.encoders.i3d import I3D, Config
 from actloc.errors import UserError
+from actloc.extraction.local import recipe
 from actloc.layers.raft import RAFT
 from actloc.sources.stored import Config as Stored
-from actloc.tasks.extraction import recipe
-from actloc.video.frame_steps import OpticalFlow
+from actloc.video.frame_transforms import OpticalFlow
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 256, 300, 3), dtype=np.uint8)
 
@@ -34,7 +34,7 @@ def test_raft_sees_whole_frames_and_its_flow_is_coded_and_cut_as_tvl1s(encoder: 
     assert encoder.raft is not None
     items = list(encoder.frames(iter(FRAMES)))
     assert len(items) == 2
-    flows = [flow for _, flow in learned_flow.with_flow(iter(FRAMES), encoder.raft)]
+    flows = [flow for _, flow in raft_flow.with_flow(iter(FRAMES), encoder.raft)]
     for item, frame, flow in zip(items, FRAMES, flows, strict=False):
         assert item.dtype == np.uint8
         assert np.array_equal(item[..., :3], frame[16:240, 38:262])

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from actloc import experiment, published_weights
+from actloc import experiment
 from actloc.encoders.slowfast import Config, SlowFast, caffe2_name, pytorchvideo_name
 from actloc.errors import UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.video import windows
+from actloc.weights import published
 from tests.golden.fill import fill
 
 GOLDEN = Path("tests/golden/features")
@@ -336,7 +337,7 @@ def test_weights_of_another_depth_name_their_own(
 def test_a_missing_file_is_told_with_its_name(
     depth: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published_weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
     with pytest.raises(UserError, match=name):
         Config.model_validate({"depth": depth}).build()
 

@@ -13,19 +13,20 @@ TINTED = '''
 """Colours times a number that is the encoder's weight."""
 from typing import Literal
 from torch import nn
-from actloc import published_weights
-from actloc.config import OptionalInputFile
+from actloc.encoders.base import load_into
+from actloc.weights import published
+from actloc.settings.sections import OptionalInputFile
 from actloc.encoders import color
-from actloc.published_weights import PublishedFile
+from actloc.weights.published import PublishedFile
 
 class Config(color.Config):
     name: Literal["own.tinted"] = "own.tinted"
     weights: OptionalInputFile = None
 
     def build(self):
-        path = published_weights.locate(self.weights, PublishedFile("tint.pth", "nowhere", "1 kB"))
+        path = published.locate(self.weights, PublishedFile("tint.pth", "nowhere", "1 kB"))
         encoder = Tinted(self)
-        published_weights.load_into(encoder, published_weights.read(path), path)
+        load_into(encoder, published.read(path), path)
         return encoder.eval()
 
 class Tinted(color.Color):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actloc.store import FeatureStore
+from actloc.store.store import FeatureStore
 from tests.toy import start
 from tests.videos import ffmpeg
 

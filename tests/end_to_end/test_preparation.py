@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actloc import annotations as annotation_form
-from actloc.store import FeatureStore
+from actloc.annotations import form as annotation_form
+from actloc.store.store import FeatureStore
 from tests.toy import actloc, copy_toy
 
 

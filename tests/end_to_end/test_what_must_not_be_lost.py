@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actloc.store import FeatureStore
+from actloc.store.store import FeatureStore
 from tests.toy import SCENES, actloc, copy_toy, make_video
 
 

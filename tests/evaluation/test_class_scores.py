@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actloc.config import ScoreForm
 from actloc.errors import UserError
 from actloc.evaluation.class_scores import read
+from actloc.settings.sections import ScoreForm
 
 
 def written(path: Path, **content: Any) -> Path:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from actloc.errors import UserError
 from actloc.evaluation import pairing
+from actloc.evaluation.columns import GroundTruth, Predictions
 from actloc.evaluation.detection import average_precision, best_f1_thresholds, recall_at
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.rows import GroundTruth, Predictions
 from tests.golden.cases import GOLDEN, counted_rows
 
 FACTS = json.loads((GOLDEN / "evaluator.json").read_text())

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.config import Suppression
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.evaluation.detection import GroundTruth, Predictions, average_precision
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
+from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Grid
-from actloc.weights import check_fit, read_official_checkpoint
+from actloc.weights.files import check_fit
+from actloc.weights.official_actionformer import read_official_checkpoint
 from tests.golden.cases import counted_rows, padded, unmatched
 
 PLACES = [Path(place) for place in (os.environ.get("ACTLOC_DATA"), "/work/shared") if place]

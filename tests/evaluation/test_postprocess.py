@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from actloc.config import Suppression
 from actloc.evaluation.postprocess import postprocess
+from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Grid
 
 GRID = Grid(fps=30.0, stride_frames=4, offset_frames=8)

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.annotations import Action, without_duplicates
-from actloc.config import Suppression
+from actloc.annotations.model import Action, without_duplicates
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.layers.drop_path import AffineDropPath
+from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Targets
 from tests.golden.fill import fill
 

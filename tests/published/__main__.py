@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from actloc import annotations as form
-from actloc.reports.results import Prediction, Predictions
+from actloc.annotations import form
+from actloc.evaluation.results import Prediction, Predictions
 from tests.published.cases import CASES, DATA, SUBSET, Case
 
 # rounded to two decimals by those who published

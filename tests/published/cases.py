@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from actloc.annotations import Action, AnnotatedVideo, Annotations
-from actloc.config import ProtocolName
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.evaluation.columns import Floats
 from actloc.evaluation.detection import average_precision
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.rows import Floats
-from actloc.reports.results import Prediction, Predictions
-from actloc.tasks.scoring import to_rows, truth_of
+from actloc.evaluation.results import Prediction, Predictions
+from actloc.evaluation.scoring import to_rows, truth_of
+from actloc.settings.sections import ProtocolName
 from tests.published import matlab, scnn
 
 DATA = Path(os.environ.get("ACTLOC_DATA", "/work/shared/data"))

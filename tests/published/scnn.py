@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.evaluation.rows import Floats
+from actloc.evaluation.columns import Floats
+from actloc.evaluation.results import Prediction, Predictions
 from actloc.ops.segments import iou
-from actloc.reports.results import Prediction, Predictions
 
 COLUMNS = (0, 1, 4, 5, 8, 10)
 """Of `seg_swin`: video number, frames of the window, start and end in seconds, score, class from 1."""

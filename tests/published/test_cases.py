@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from actloc.evaluation import class_scores
+from actloc.evaluation.columns import Predictions
 from actloc.evaluation.detection import average_precision
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.rows import Predictions
-from actloc.tasks.scoring import to_rows, truth_of
+from actloc.evaluation.scoring import to_rows, truth_of
 from tests.golden.cases import GOLDEN
 from tests.published import cases
 from tests.published.cases import DATA, Case

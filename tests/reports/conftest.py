@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actloc.reports.results import Counts, Prediction, Predictions, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results import Counts, Prediction, Predictions, Results, Threshold, TrueAction, Video
 
 IMAGE = "<img src=x onerror=alert(1)>"
 MARKUP = "clap [/b] [hands] :bomb:"

@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
+from actloc.evaluation.matching import worst_first
+from actloc.evaluation.results import Predictions, Results
 from actloc.reports.figures import curve, lengths
-from actloc.reports.matching import worst_first
-from actloc.reports.results import Predictions, Results
 
 
 def test_a_curve_spans_the_box_and_averages_many_steps() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from actloc.evaluation.results import Prediction, Predictions, Results, Video
 from actloc.reports.html import MOST_TIMELINES, predictions_page, report_page
-from actloc.reports.results import Prediction, Predictions, Results, Video
 from actloc.reports.runs import Evaluation
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from actloc.reports.matching import judge, tiou, worst_first
-from actloc.reports.results import Prediction, Predictions, Results, TrueAction, Video
+from actloc.evaluation.matching import judge, tiou, worst_first
+from actloc.evaluation.results import Prediction, Predictions, Results, TrueAction, Video
 
 
 def action(start_s: float, end_s: float, label: str = "a") -> TrueAction:

@@ -6,8 +6,8 @@ import pytest
 
 from actloc.datasets import thumos14
 from actloc.errors import UserError
-from actloc.reports.prediction_files import read
-from actloc.reports.results import Prediction
+from actloc.evaluation.prediction_files import read
+from actloc.evaluation.results import Prediction
 
 
 def text(path: Path, *lines: str) -> Path:

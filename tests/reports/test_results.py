@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from actloc.errors import UserError
-from actloc.reports.results import (
+from actloc.evaluation.results import (
     Predictions,
     Results,
     read_predictions,

@@ -1,8 +1,8 @@
 import csv
 import io
 
+from actloc.evaluation.results import Prediction
 from actloc.reports import subtitles
-from actloc.reports.results import Prediction
 
 CLAIMS = [Prediction("b --> <i>{\\an8}\n\nx", 0.5, 3661.2344, 3662.0), Prediction("=a", 0.93, 0.0, 1.9996)]
 

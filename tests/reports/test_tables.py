@@ -7,8 +7,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from actloc.evaluation.results import Results
 from actloc.reports import tables
-from actloc.reports.results import Results
 from actloc.reports.tables import Published
 
 

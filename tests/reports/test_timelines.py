@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actloc.reports.matching import Judged, judge
-from actloc.reports.results import Prediction, TrueAction, Video
+from actloc.evaluation.matching import Judged, judge
+from actloc.evaluation.results import Prediction, TrueAction, Video
 from actloc.reports.timelines import (
     MOST_BELOW,
     MOST_COUNTED,

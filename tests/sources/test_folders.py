@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.annotations import Action, AnnotatedVideo, Annotations, FeatureRows
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.sources.folders import Config, FolderSource
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES

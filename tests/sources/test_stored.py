@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actloc.annotations import Action, AnnotatedVideo, Annotations
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.sources.base import Sample
 from actloc.sources.stored import Config, StoredSource
-from actloc.store import FeatureInfo, FeatureStore
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
+from actloc.structures import Sample
 
 GOLDEN = Path("tests/golden")
 RECORDED: dict[str, Any] = json.loads((GOLDEN / "data_pipeline.json").read_text())

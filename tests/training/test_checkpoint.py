@@ -70,12 +70,12 @@ def test_a_checkpoint_that_does_not_exist_is_an_error_that_lists_those_that_do(t
 
 
 def test_a_failing_disk_leaves_earlier_checkpoints_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from actloc import faults
+    from actloc import fault_injection
 
     checkpoints.save(tmp_path, make(1))
     for number in range(1, 6):
         monkeypatch.setenv("ACTLOC_FAULT", f"write:{number}:ENOSPC")
-        faults._calls.clear()
+        fault_injection._calls.clear()
         with pytest.raises(OSError, match="No space left"):
             checkpoints.save(tmp_path, make(2))
         assert [path.name for path in tmp_path.iterdir()] == ["ckpt_000001"]

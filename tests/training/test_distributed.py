@@ -9,8 +9,7 @@ from torch import Tensor
 
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.sources.base import Batch, Sample
-from actloc.structures import Grid, Targets
+from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.training.distributed import ALONE, Processes, joined
 from actloc.training.loader import Loader
 

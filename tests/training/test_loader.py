@@ -3,8 +3,7 @@ from itertools import chain
 
 import torch
 
-from actloc.sources.base import Sample
-from actloc.structures import Grid, Targets
+from actloc.structures import Grid, Sample, Targets
 from actloc.training.loader import Loader
 
 

@@ -11,12 +11,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from actloc import faults
+from actloc import fault_injection
 from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import ffmpeg
 from actloc.video.base import find_ffmpeg
 from actloc.video.ffmpeg import Piece, extract_frames, reencode, splice
-from actloc.video.frame_steps import Crop
+from actloc.video.frame_transforms import Crop
 from actloc.video.reader import probe, read_frames
 from tests.videos import FPS, FRAMES, SECONDS, Clips, resized
 from tests.videos import ffmpeg as run_ffmpeg
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_old_file(
 ) -> None:
     target = tmp_path / "a.mp4"
     target.write_bytes(b"old")
-    faults._calls.clear()
+    fault_injection._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", fault)
     with pytest.raises(OSError, match="ACTLOC_FAULT"):
         reencode(clips["plain.mp4"], target, fps=5, short_side=32, keyframe_interval=5)

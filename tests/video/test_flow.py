@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
-from actloc.video import frame_steps
-from actloc.video.frame_steps import FrameStep, OpticalFlow, Resize
+from actloc.video import frame_transforms
+from actloc.video.frame_transforms import FrameStep, OpticalFlow, Resize
 from actloc.video.reader import read_frames
 from tests.videos import FPS, FRAMES, Clips
 
@@ -33,7 +33,7 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         seen.append((int(first[0, 0, 0]), int(second[0, 0, 0])))
         return np.full((*first.shape[:2], 2), seen[-1][1] - seen[-1][0], np.float32)
 
-    monkeypatch.setattr(frame_steps, "_tvl1", lambda: estimate)
+    monkeypatch.setattr(frame_transforms, "_tvl1", lambda: estimate)
     return seen
 
 

@@ -13,7 +13,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 
-from actloc import faults
+from actloc import fault_injection
 from actloc.errors import EnvironmentProblem, UserError, VideoError, VideoReason
 from actloc.video import decode, reader
 from actloc.video.base import MESSAGE, VideoFacts
@@ -189,7 +189,7 @@ def test_a_header_is_told_without_decoding(clips: Clips) -> None:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next video hangs in its decoder."""
-    faults._calls.clear()
+    fault_injection._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
 
 

@@ -1,0 +1,200 @@
+"""The one annotation form: a superset of ActivityNet's JSON with seconds as truth.
+
+{"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}} with a video being
+{"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}.
+Where there are any: "variant": name; of a video "ambiguous": [[start, end]] and "rows": {"video", "first", "end"}.
+
+Reading checks everything and reports every problem at once (spec: reliability, R15).
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from actloc import files
+from actloc.annotations.model import (
+    Action,
+    AnnotatedVideo,
+    Annotations,
+    FeatureRows,
+    Problem,
+    check,
+    clip_past_end,
+    raise_problems,
+)
+
+_LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
+_MOST_CLASSES = 100_000  # a label_id beyond this is no class number
+
+
+def write(path: Path, annotations: Annotations) -> None:
+    """Writes the one form, ids sorted."""
+    files.write_text(path, to_text(annotations))
+
+
+def to_text(annotations: Annotations) -> str:
+    """The one form as JSON text: the same annotations give the same bytes."""
+    number = {name: index for index, name in enumerate(annotations.classes)}
+    database: dict[str, dict[str, Any]] = {}
+    for video in sorted(annotations.videos.values(), key=lambda video: video.id):
+        database[video.id] = {
+            "subset": video.subset,
+            "duration": video.duration_s,
+            "fps": video.fps,
+            "frames": video.frames,
+            "file": None if video.file is None else str(video.file),
+            "annotations": [
+                {"segment": [a.start_s, a.end_s], "label": a.label, "label_id": number.get(a.label, -1)}
+                for a in video.actions
+            ],
+        }
+        if video.ambiguous:
+            database[video.id]["ambiguous"] = [list(interval) for interval in video.ambiguous]
+        if video.rows:
+            rows = video.rows
+            database[video.id]["rows"] = {"video": rows.video_id, "first": rows.first, "end": rows.end}
+    form = {
+        "version": "actloc-1",
+        **({"variant": annotations.variant} if annotations.variant else {}),
+        "classes": list(annotations.classes),
+        "past_end": "keep" if annotations.keeps_past_end else "refuse",
+        "database": database,
+    }
+    return json.dumps(form, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> Annotations:
+    """Reads and checks the one form, or any ActivityNet JSON; raises one UserError that lists every problem."""
+    form = _form(path, path.parent)
+    annotations, problems = _parsed(form)
+    raise_problems(path, problems + check(annotations), path.parent)
+    return clip_past_end(annotations)
+
+
+def read_published(path: Path, listing_folder: Path) -> Annotations:
+    """A published dataset's JSON as downloaded; what lies outside its video is left to that dataset's own rule."""
+    annotations, problems = _parsed(_form(path, listing_folder))
+    raise_problems(path, problems, listing_folder)
+    return replace(annotations, keeps_past_end=True)
+
+
+def _form(path: Path, listing_folder: Path) -> dict[str, Any]:
+    form = files.read_json(path)
+    if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
+        raise_problems(path, [Problem("top level", 'expected an object with "database"')], listing_folder)
+    parsed: dict[str, Any] = form
+    return parsed
+
+
+def _parsed(form: dict[str, Any]) -> tuple[Annotations, list[Problem]]:
+    problems: list[Problem] = []
+    videos = {video_id: _video(video_id, entry, problems) for video_id, entry in sorted(form["database"].items())}
+    classes = _classes(form, videos, problems)
+    variant = form.get("variant", "")
+    if not isinstance(variant, str):
+        problems.append(Problem("variant", f"found {variant!r}, expected a name"))
+    keeps_past_end = form.get("past_end") == "keep"
+    return Annotations(classes, videos, keeps_past_end=keeps_past_end, variant=str(variant)), problems
+
+
+def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo:  # Any: not yet checked
+    where = f"database[{video_id!r}]"
+    if not isinstance(entry, dict):
+        problems.append(Problem(where, "expected an object"))
+        return AnnotatedVideo(video_id, "")
+    subset = entry.get("subset")
+    if not isinstance(subset, str) or not subset:
+        problems.append(Problem(where, f"subset: found {subset!r}, expected a name"))
+    listed = entry.get("annotations") or []
+    if not isinstance(listed, list):
+        problems.append(Problem(where, "annotations: expected a list"))
+        listed = []
+    actions = [_action(f"{where}.annotations[{number}]", item, problems) for number, item in enumerate(listed)]
+    file = entry.get("file")
+    return AnnotatedVideo(
+        id=video_id,
+        subset=str(subset),
+        actions=tuple(action for action in actions if action is not None),
+        duration_s=_number(where, "duration", entry.get("duration"), problems),
+        fps=_number(where, "fps", entry.get("fps"), problems),
+        frames=entry.get("frames") if isinstance(entry.get("frames"), int) else None,
+        file=Path(file) if isinstance(file, str) else None,
+        ambiguous=_ambiguous(where, entry.get("ambiguous") or [], problems),
+        rows=_rows(where, entry.get("rows"), problems),
+    )
+
+
+def _rows(where: str, entry: Any, problems: list[Problem]) -> FeatureRows | None:  # Any: not yet checked
+    if entry is None:
+        return None
+    known = entry if isinstance(entry, dict) else {}
+    video_id, first, end = known.get("video"), known.get("first"), known.get("end")
+    if isinstance(video_id, str) and type(first) is int and type(end) is int and 0 <= first < end:
+        return FeatureRows(video_id, first, end)
+    problems.append(Problem(where, f"rows: found {entry!r}, expected a video and rows, 0 <= first < end"))
+    return None
+
+
+def _ambiguous(where: str, listed: Any, problems: list[Problem]) -> tuple[tuple[float, float], ...]:  # Any: unchecked
+    if not isinstance(listed, list) or not all(_is_segment(interval) for interval in listed):
+        problems.append(Problem(where, f"ambiguous: found {listed!r}, expected a list of [start, end] in seconds"))
+        return ()
+    return tuple((float(start), float(end)) for start, end in listed)
+
+
+def _is_segment(value: Any) -> bool:  # Any: not yet checked
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value)
+
+
+def _action(where: str, item: Any, problems: list[Problem]) -> Action | None:  # Any: not yet checked
+    segment = item.get("segment") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not _is_segment(segment):
+        problems.append(Problem(where, f"segment: found {segment!r}, expected [start, end] in seconds"))
+        return None
+    if not isinstance(item.get("label"), str) or not item["label"]:
+        problems.append(Problem(where, f"label: found {item.get('label')!r}, expected a name"))
+        return None
+    start_s, end_s = item["segment"]
+    return Action(float(start_s), float(end_s), item["label"])
+
+
+def _number(where: str, key: str, value: Any, problems: list[Problem]) -> float | None:  # Any: not yet checked
+    if value is None:
+        return None
+    if not _is_number(value) or value <= 0:
+        problems.append(Problem(where, f"{key}: found {value!r}, expected a positive number"))
+        return None
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:  # Any: not yet checked
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST_NUMBER
+
+
+def _classes(form: dict[str, Any], videos: dict[str, AnnotatedVideo], problems: list[Problem]) -> tuple[str, ...]:
+    listed = form.get("classes")
+    if listed is None:
+        return _classes_by_number(form) or tuple(sorted({a.label for video in videos.values() for a in video.actions}))
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        problems.append(Problem("classes", "expected a list of names"))
+        return ()
+    problems.extend(
+        Problem("classes", f"{name!r} stands twice") for name in sorted({n for n in listed if listed.count(n) > 1})
+    )
+    return tuple(listed)
+
+
+def _classes_by_number(form: dict[str, Any]) -> tuple[str, ...]:
+    """The names in the order of ActionFormer's `label_id`; a number that no action has keeps its place as id_007."""
+    number_of: dict[str, int] = {}
+    for entry in form["database"].values():
+        for item in (entry.get("annotations") or []) if isinstance(entry, dict) else []:
+            if isinstance(item, dict) and isinstance(item.get("label"), str) and isinstance(item.get("label_id"), int):
+                number_of[item["label"]] = item["label_id"]
+    name_of = {number: name for name, number in number_of.items()}
+    if len(name_of) != len(number_of) or not all(0 <= number < _MOST_CLASSES for number in name_of):
+        return ()
+    return tuple(name_of.get(number, f"id_{number:03d}") for number in range(max(name_of, default=-1) + 1))

@@ -1,0 +1,103 @@
+"""Reads predictions that others wrote: ActivityNet's JSON, or THUMOS14's text `video start end class score`."""
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from actloc import files
+from actloc.datasets import thumos14
+from actloc.errors import UserError
+from actloc.evaluation.results import Prediction, Predictions
+
+_SHOWN = 20  # problems in one message
+_TEXT_FIELDS = 5
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Claim(_Lenient):
+    label: str
+    # ActionFormer's evaluator writes `scores`
+    score: float = Field(validation_alias=AliasChoices("score", "scores"))
+    segment: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _ActivityNet(_Lenient):
+    results: dict[str, list[_Claim]]
+
+
+def read(path: Path, classes: Collection[str] = ()) -> Predictions:
+    """The predictions of a file by video, each video's in the file's order; raises UserError naming what is wrong.
+
+    A file that ends in `.json` is ActivityNet's, any other is text. There a number is THUMOS14's official one, unless
+    it is the name of one of the dataset's `classes`.
+    """
+    return _read_json(path) if path.suffix.lower() == ".json" else _read_text(path, classes)
+
+
+def _read_json(path: Path) -> Predictions:
+    try:
+        content = _ActivityNet.model_validate(files.read_json(path))
+    except ValidationError as error:
+        places = [f"{'.'.join(map(str, one['loc'])) or 'top level'}: {one['msg']}" for one in error.errors()]
+        raise _unreadable(path, places) from error
+    return {
+        video_id: [Prediction(claim.label, claim.score, claim.segment[0], claim.segment[1]) for claim in claims]
+        for video_id, claims in content.results.items()
+    }
+
+
+def _read_text(path: Path, classes: Collection[str]) -> Predictions:
+    found: Predictions = {}
+    problems = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, [str(error)]) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            video_id, prediction = _line(line, classes)
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+            continue
+        found.setdefault(video_id, []).append(prediction)
+    if problems:
+        raise _unreadable(path, problems)
+    return found
+
+
+def _line(line: str, classes: Collection[str]) -> tuple[str, Prediction]:
+    """One row; raises ValueError saying what is wrong with it. A class may have blanks, a video may not."""
+    parts = line.split()
+    if len(parts) < _TEXT_FIELDS:
+        raise ValueError(f"{len(parts)} fields in place of video, start, end, class and score")
+    start_s, end_s, score = (float(part) for part in (parts[1], parts[2], parts[-1]))
+    if not all(map(math.isfinite, (start_s, end_s, score))):
+        raise ValueError("a time or the score is not finite")
+    return parts[0], Prediction(_class_name(" ".join(parts[3:-1]), classes), score, start_s, end_s)
+
+
+def _class_name(text: str, classes: Collection[str]) -> str:
+    if text in classes or not text.isdecimal():
+        return text
+    if int(text) not in thumos14.CLASSES:
+        raise ValueError(f"{text} is no official class number of THUMOS14 (7, 9, 12, 21 ... 97); write the name")
+    return thumos14.CLASSES[int(text)]
+
+
+def _unreadable(path: Path, problems: list[str]) -> UserError:
+    shown = "\n  ".join(problems[:_SHOWN])
+    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return UserError(
+        f"{path} cannot be read as predictions:\n  {shown}{more}",
+        'Expected {"results": {video: [{"label", "score", "segment": [start, end]}]}} in a .json file, '
+        "or lines `video start end class score`.",
+        "Mend them, or convert the file to one of these forms.",
+    )

@@ -1,0 +1,235 @@
+"""Scores detections against a subset's annotations and says where the numbers come from."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import actloc
+from actloc import files, provenance
+from actloc.annotations import model
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.evaluation import detection
+from actloc.evaluation.columns import GroundTruth, Intervals
+from actloc.evaluation.columns import Predictions as PredictionRows
+from actloc.evaluation.protocols import PROTOCOLS, Protocol
+from actloc.evaluation.results import (
+    ClassifierRecord,
+    Counts,
+    Prediction,
+    Predictions,
+    Results,
+    Threshold,
+    TrueAction,
+    Video,
+)
+from actloc.experiment import Experiment
+from actloc.structures import VideoDetections
+
+
+def results_folder(experiment: Experiment, *, of_file: bool = False) -> Path:
+    """Where `eval` writes: one folder per subset, and others for raw weights, the best checkpoint, and a file's."""
+    name = files.safe_name(experiment.dataset.evaluation_subset)
+    if of_file:  # the run's own score thresholds must not be replaced by those of a file
+        return experiment.run_folder / "eval" / f"{name}-file"
+    name += "-raw" if experiment.evaluation.weights == "raw" else ""
+    name += "-best" if experiment.evaluation.checkpoint == "best" else ""
+    return experiment.run_folder / "eval" / name
+
+
+def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
+    """Detections with class names, videos by id, each video's by falling score."""
+    return {
+        video.video_id: [
+            Prediction(classes[label], _shortest(score), _shortest(start), _shortest(end))
+            for (start, end), score, label in zip(
+                video.detections.segments.numpy(),
+                video.detections.scores.numpy(),
+                video.detections.labels.tolist(),
+                strict=True,
+            )
+        ]
+        for video in sorted(found, key=lambda video: video.video_id)
+    }
+
+
+def _shortest(value: np.float32) -> float:
+    """The shortest decimal that names this float32: 1.2, not 1.2000000476837158; and 0.0, not -0.0."""
+    return float(str(value)) + 0.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A subset's videos and the actions that count."""
+
+    videos: list[AnnotatedVideo]
+    actions: dict[str, tuple[Action, ...]]
+    classes: tuple[str, ...]
+    variant: str = ""
+    """Which of the dataset's published variants it is."""
+
+    @property
+    def class_number(self) -> dict[str, int]:
+        """Number of each class."""
+        return {name: number for number, name in enumerate(self.classes)}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where predictions come from: a checkpoint, or a file, which has neither weights nor a seed."""
+
+    name: str
+    weights: Literal["averaged", "raw"] | None = None
+    seed: int | None = None
+    missing: tuple[str, ...] = ()
+    """Videos without features: their truth counts as missed."""
+    classifier: ClassifierRecord | None = None
+    """What gave the predictions their classes."""
+
+
+def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
+    """The subset's truth, without repeats and actions under 1 ms where the protocol says so."""
+    videos = annotations.of_subset(subset)
+    actions = {
+        video.id: model.without_duplicates(video.actions) if protocol.drops_repeats else video.actions
+        for video in videos
+    }
+    return Truth(videos, actions, annotations.classes, annotations.variant)
+
+
+def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, origin: Origin) -> Results:
+    """Everything `eval` measures."""
+    tious, protocol = experiment.evaluation.tious, protocol_of(experiment)
+    arrays, rows = to_rows(truth, predictions, protocol)
+    ap = detection.average_precision(arrays, rows, tious, protocol)
+    present = {int(label): column for column, label in enumerate(arrays.classes)}
+    thresholds = detection.best_f1_thresholds(arrays, rows, experiment.evaluation.threshold_tiou, protocol)
+    means = ap.mean(axis=1)
+    labels = range(len(truth.classes))
+    return Results(
+        name=experiment.run.name,
+        dataset=experiment.dataset.name,
+        variant=truth.variant,
+        subset=subset,
+        protocol=experiment.evaluation.protocol,
+        seed=origin.seed,
+        checkpoint=origin.name,
+        weights=origin.weights,
+        commit=provenance.commit(),
+        machine=provenance.machine(),
+        version=actloc.__version__,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+        tious=list(tious),
+        mean_ap=[float(value) for value in means],
+        average_map=float(means.mean()),
+        classes=list(truth.classes),
+        class_ap=[
+            [float(value) for value in ap[:, present[label]]] if label in present else [None] * len(tious)
+            for label in labels
+        ],
+        truth_per_class=[int(np.sum(arrays.labels == label)) for label in labels],
+        thresholds=[
+            Threshold(score=thresholds[label][0], f1=thresholds[label][1])
+            if label in thresholds
+            else Threshold(score=None, f1=0.0)
+            for label in labels
+        ],
+        counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
+        videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
+        recall_multiples=list(experiment.evaluation.recall_at),
+        recall=_recall(arrays, rows, experiment),
+        classifier=origin.classifier,
+    )
+
+
+def _recall(truth: GroundTruth, predictions: PredictionRows, experiment: Experiment) -> list[list[float | None]]:
+    """Per multiple, per tIoU."""
+    multiples, tious = experiment.evaluation.recall_at, experiment.evaluation.tious
+    if not multiples:
+        return []
+    recall = detection.recall_at(truth, predictions, tious, multiples, protocol_of(experiment)).mean(axis=2)
+    return [[float(value) for value in row] for row in recall.T]
+
+
+def average_map(experiment: Experiment) -> Callable[[Annotations, str, list[VideoDetections]], float]:
+    """The average mAP of detections on a subset, for validation while training."""
+
+    def measure(annotations: Annotations, subset: str, found: list[VideoDetections]) -> float:
+        protocol = protocol_of(experiment)
+        truth = truth_of(annotations, subset, protocol)
+        arrays, rows = to_rows(truth, to_predictions(found, annotations.classes), protocol)
+        return float(detection.average_precision(arrays, rows, experiment.evaluation.tious, protocol).mean())
+
+    return measure
+
+
+def protocol_of(experiment: Experiment) -> Protocol:
+    """The rules that `evaluation.protocol` names."""
+    return PROTOCOLS[experiment.evaluation.protocol]
+
+
+def to_rows(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[GroundTruth, PredictionRows]:
+    """Both sides as numbers. Predictions of videos that are not in the subset stay: they are false."""
+    ids = sorted({*truth.actions, *predictions})
+    number = {video_id: place for place, video_id in enumerate(ids)}
+    return _truth_rows(truth, number), _prediction_rows(truth, predictions, protocol, number)
+
+
+def _truth_rows(truth: Truth, number: dict[str, int]) -> GroundTruth:
+    rows = [
+        (number[video_id], action.start_s, action.end_s, truth.class_number[action.label])
+        for video_id, actions in truth.actions.items()
+        for action in actions
+    ]
+    ambiguous = [(number[video.id], *interval) for video in truth.videos for interval in video.ambiguous]
+    videos, starts, ends, labels = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    unclear = np.array(ambiguous, dtype=np.float64).reshape(-1, 3).T
+    intervals = Intervals(unclear[0].astype(np.int64), unclear[1], unclear[2])
+    return GroundTruth(videos.astype(np.int64), starts, ends, labels.astype(np.int64), intervals)
+
+
+def _prediction_rows(
+    truth: Truth, predictions: Predictions, protocol: Protocol, number: dict[str, int]
+) -> PredictionRows:
+    """Rows in the order that decides ties: wholly sorted, so that a file's own changes nothing (R20), or only by video.
+
+    Labels that are no class of the dataset are left out.
+    """
+    class_number = truth.class_number
+    rows = [
+        (number[video_id], class_number[one.label], one.start_s, one.end_s, one.score)
+        for video_id, listed in predictions.items()
+        for one in listed
+        if one.label in class_number
+    ]
+    rows = sorted(rows) if protocol.ties == "last_sorted" else sorted(rows, key=lambda row: row[0])
+    videos, labels, starts, ends, scores = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    return PredictionRows(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
+
+
+def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
+    known, classes = truth.actions, set(truth.classes)
+    unknown_videos = [video_id for video_id in predictions if video_id not in known]
+    empty = [video.id for video in truth.videos if not predictions.get(video.id)]
+    return Counts(
+        videos=len(truth.videos),
+        truths=sum(len(actions) for actions in truth.actions.values()),
+        predictions=sum(len(listed) for listed in predictions.values()),
+        videos_without_predictions=empty,
+        truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
+        videos_without_features=list(missing),
+        predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
+        unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
+        ties=ties,
+        duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
+        names={"videos of unknown predictions": unknown_videos} if unknown_videos else {},
+    )
+
+
+def _video(video: AnnotatedVideo, actions: tuple[Action, ...]) -> Video:
+    shown = [TrueAction(label=action.label, start_s=action.start_s, end_s=action.end_s) for action in actions]
+    duration_s = video.duration_s or max((action.end_s for action in actions), default=0.0)
+    return Video(id=video.id, duration_s=duration_s, truth=shown)

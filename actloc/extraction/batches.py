@@ -1,0 +1,107 @@
+"""The encoder on batches that videos share and that are always full."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actloc.encoders.base import ClipEncoder
+from actloc.layers.precision import computing_in
+from actloc.settings.sections import Machine
+from actloc.sources.base import SourceConfig
+from actloc.store.info import Features
+
+_MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
+_GPU_BATCH = 32
+_MOST_SHAPES = 16
+"""Shapes of frames that wait for more of their kind; beyond, the one that began to wait first is run."""
+_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
+
+
+class Receiver(Protocol):
+    """Whoever gave items to the network."""
+
+    def receive(self, vector: Features) -> None:
+        """Takes what the network made of the next item."""
+
+
+def batch_size(encoder: ClipEncoder, features: SourceConfig, machine: Machine, device_type: str) -> int:
+    """Items that the encoder sees at once on a device of this type, cpu or cuda."""
+    clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
+    return min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+
+
+class BatchedNetwork:
+    """The encoder on batches of items, frames where it works frame by frame and else clips.
+
+    What an item gives must not depend on what else is decoded, so a batch has one size, whatever it holds: the
+    arithmetic of one item is then the same everywhere, to the last bit.
+    """
+
+    def __init__(self, encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> None:
+        self._encoder = encoder
+        self.batch_size = batch_size(encoder, features, machine, encoder.device.type)
+        self.works_ahead = encoder.device.type != "cpu"
+        """Whether a batch is put together while the one before it is computed."""
+        self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape
+        self._computing: tuple[list[Receiver], Tensor] | None = None
+
+    def add(self, owner: Receiver, items: Sequence[NDArray[Any]]) -> None:
+        """Takes the owner's next items and runs every batch that is full, or has waited long for another shape."""
+        for item in items:
+            alike = self._waiting.setdefault(item.shape, [])
+            alike.append((owner, item))
+            if len(alike) == self.batch_size:
+                self._run(self._waiting.pop(item.shape))
+        while len(self._waiting) > _MOST_SHAPES:
+            self._run(self._waiting.pop(next(iter(self._waiting))))
+
+    def finish(self) -> None:
+        """Runs what is left."""
+        while self._waiting:
+            self._run(self._waiting.popitem()[1])
+        self._hand_out()
+
+    def owes(self, owner: Receiver) -> bool:
+        """Whether the owner has not received a vector for each of its items."""
+        waiting = any(one is owner for alike in self._waiting.values() for one, _ in alike)
+        return waiting or (self._computing is not None and any(one is owner for one in self._computing[0]))
+
+    def forget(self, owner: Receiver) -> None:
+        """Throws away what waits of an owner that failed."""
+        left = {shape: [pair for pair in alike if pair[0] is not owner] for shape, alike in self._waiting.items()}
+        self._waiting = {shape: alike for shape, alike in left.items() if alike}
+
+    def _run(self, alike: list[tuple[Receiver, NDArray[Any]]]) -> None:
+        first = alike[0][1]
+        is_on_gpu = self._encoder.device.type == "cuda"
+        batch = torch.zeros(self.batch_size, *first.shape, dtype=_DTYPES[first.dtype], pin_memory=is_on_gpu)
+        places = batch.numpy()
+        for place, (_, item) in zip(places, alike, strict=False):
+            place[...] = item
+        vectors = self._vectors(batch)  # a GPU is given its work here and does it later
+        self._hand_out()
+        self._computing = ([owner for owner, _ in alike], vectors)
+        if not self.works_ahead:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Waits for the batch that is being computed and gives each owner its vectors."""
+        if self._computing is None:
+            return
+        (owners, vectors), self._computing = self._computing, None
+        for owner, vector in zip(owners, vectors.cpu().numpy(), strict=False):
+            owner.receive(vector)
+
+    def _vectors(self, batch: Tensor) -> Tensor:
+        encoder = self._encoder
+        items = batch.to(encoder.device, non_blocking=True)
+        with torch.inference_mode(), computing_in(encoder.config.precision, encoder.device):
+            if encoder.is_framewise:
+                return encoder.frame_vectors(items)
+            features = encoder.encode(items)  # (S, C, v)
+        assert features.shape[2] == 1, f"one vector per clip expected, found {features.shape[2]}"
+        return features[:, :, 0].float()

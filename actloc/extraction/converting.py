@@ -1,0 +1,77 @@
+"""Videos re-encoded or turned into frames before an encoder sees them, for whole data sets and for one new video."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from actloc import console, files
+from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.errors import VideoError
+from actloc.settings.sections import Preparation
+from actloc.video import ffmpeg
+from actloc.video.reader import probe
+
+
+def convert_videos(annotations: Annotations, folder: Path, preparation: Preparation) -> Annotations:
+    """The annotations with their files re-encoded or turned into frames below `folder`, where the settings ask."""
+    if preparation.videos == "keep":
+        return annotations
+    videos = {}
+    with console.progress("converting", len(annotations.videos)) as bar:
+        for video in annotations.videos.values():
+            videos[video.id] = _converted(video, folder, preparation)
+            bar(1, video.id)
+    return replace(annotations, videos=videos)
+
+
+def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) -> AnnotatedVideo:
+    """A video that cannot be converted keeps its own file, of which extract-features then says what is wrong."""
+    if video.file is None or video.duration_s is None:
+        return video
+    try:
+        return replace(video, file=convert(video.file, video.id, folder, preparation))
+    except VideoError as error:
+        console.warn(f"{video.file} cannot be converted: {error}; extract-features will look at it", id=video.id)
+        return video
+
+
+def convert(source: Path, video_id: str, folder: Path, preparation: Preparation) -> Path:
+    """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are lacking.
+
+    The settings and the source's content are part of the name: what is there already was made from the same.
+    """
+    name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
+    size = f"{preparation.fps:g}fps_{preparation.short_side}px"
+    if preparation.videos == "reencode":
+        target = folder / f"reencoded_{size}_every{preparation.keyframe_interval}" / f"{name}.mp4"
+    else:
+        target = folder / f"frames_{size}_q{preparation.jpeg_quality}" / name
+    if not target.exists():
+        files.remove_leftovers(target.parent)
+        num_frames = _write(source, target, preparation)
+        try:
+            _check_whole(source, num_frames, preparation.fps)
+        except VideoError:
+            files.remove(target)
+            raise
+    return target
+
+
+def _write(source: Path, target: Path, preparation: Preparation) -> int:
+    if preparation.videos == "frames":
+        return ffmpeg.extract_frames(
+            source, target, fps=preparation.fps, short_side=preparation.short_side, quality=preparation.jpeg_quality
+        )
+    return ffmpeg.reencode(
+        source,
+        target,
+        fps=preparation.fps,
+        short_side=preparation.short_side,
+        keyframe_interval=preparation.keyframe_interval,
+    )
+
+
+def _check_whole(source: Path, num_frames: int, fps: float) -> None:
+    """ffmpeg ends well on a file that was cut off, so its frames are counted (R8)."""
+    expected = probe(source).duration_s * fps
+    if expected - num_frames > max(1.0, 0.005 * expected):
+        raise VideoError("truncated", "ffmpeg gave fewer frames", f"{expected:.0f} frames", f"{num_frames} frames")

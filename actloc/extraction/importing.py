@@ -1,0 +1,188 @@
+"""Features in other projects' files put into a store: checked as the source `folders` checks them, bit for bit."""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import actloc
+from actloc import console
+from actloc.annotations.model import AnnotatedVideo
+from actloc.errors import UserError, VideoError
+from actloc.signals import StopFlag
+from actloc.sources import folders, stored
+from actloc.sources.base import SourceConfig
+from actloc.store.filling import Outcome, source_bytes, source_sha256
+from actloc.store.foreign_files import FeatureFileError
+from actloc.store.info import FeatureInfo, Features
+from actloc.store.store import IMPORTED, FeatureStore
+from actloc.video.windows import offset_frames
+
+_GRID = ("fps", "fps_from", "clip_frames", "stride_frames", "align", "dtype")
+_FORM = ("prefix", "suffix", "key", "channels_first", "unequal_lengths")
+Shape = tuple[int, int]
+"""Steps and channels."""
+
+
+def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON values
+    """Everything that determines imported features, apart from the files: whose they are, their form and grid."""
+    return {
+        IMPORTED: {
+            "recipe": name,
+            "folders": [path.name for path in (config.path, *config.more_paths)],
+            **config.model_dump(mode="json", include=set(_FORM)),
+        },
+        "features": config.model_dump(mode="json", include=set(_GRID)),
+    }
+
+
+def paths_of(config: folders.Config, video: AnnotatedVideo) -> list[Path]:
+    """The files that the video's features come from, one for each folder."""
+    return [file.path for file in config.files(video)]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the files' headers say: the shape of each video that can be imported, and why the others cannot."""
+
+    shapes: dict[str, Shape]
+    refused: dict[str, VideoError]
+
+
+def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
+    """Looks at every video's file; raises UserError with the likely cause where most of them do not fit."""
+    present, missing = config.split(videos)
+    if videos and not present:
+        first = config.files(videos[0])[0]
+        raise UserError(
+            f"{config.path} has features of none of {len(videos)} videos: {first} is not there.",
+            "Expected one file, or one dataset of an HDF5 file, for each.",
+            "Look at features.path, prefix and suffix.",
+        )
+    refused = {video.id: _missing(config, video) for video in missing}
+    shapes = _shapes(config, present, refused)
+    readable = [video for video in present if video.id in shapes]
+    for video in readable:
+        folders.fps_of(video, config)  # a rate that nobody states is told before anything is written
+    refused.update(_misfits(config, readable, {name: steps for name, (steps, _) in shapes.items()}))
+    refused.update(_other_channels(config, shapes))
+    return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
+
+
+def _missing(config: folders.Config, video: AnnotatedVideo) -> VideoError:
+    expected = ", ".join(map(str, config.files(video)))
+    return VideoError("not_a_file", f"{config.path} has no features of {video.id}", expected, "none")
+
+
+def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[str, VideoError]) -> dict[str, Shape]:
+    """The shapes of the files that can be read; `refused` gets the others."""
+    shapes, wrong = {}, []
+    with console.progress("looking at files", len(videos)) as bar:
+        for video in videos:
+            try:
+                shapes[video.id] = config.shape(video)
+            except FeatureFileError as error:
+                wrong.append(error)
+                refused[video.id] = _as_failure(error)
+            bar(1)
+    if 2 * len(wrong) > len(videos):
+        more = f" {len(wrong) - 1} more of {len(videos)} videos cannot be used either." if len(wrong) > 1 else ""
+        raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].mend)
+    return shapes
+
+
+def _as_failure(error: FeatureFileError) -> VideoError:
+    return VideoError(error.reason, error.found, error.expected)
+
+
+def _misfits(config: folders.Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> dict[str, VideoError]:
+    """Videos whose rows do not fit their duration, unless the settings let them through."""
+    timed, odd = folders.misfits(config, videos, steps)
+    if config.allow_misfits or 2 * len(odd) > len(timed):
+        folders.check_grid(config, videos, steps)
+        return {}
+    cause = folders.likely_cause(config, odd, timed, steps) if odd else ""
+    return {video.id: _misfit(config, video, steps[video.id], cause) for video in odd}
+
+
+def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: str) -> VideoError:
+    expected = folders.expected_rows(config, video)
+    return VideoError(
+        "truncated" if steps < expected else "unsupported",
+        f"its {steps} rows do not fit its duration of {video.duration_s} s. {cause}",
+        f"{expected} rows, give or take {config.tolerance_steps:g}; or features.allow_misfits=true",
+        f"{steps} rows",
+    )
+
+
+def _other_channels(config: folders.Config, shapes: dict[str, Shape]) -> dict[str, VideoError]:
+    """Videos with other channels than the rest."""
+    counts = Counter(channels for _, channels in shapes.values())
+    if len(counts) < 2:
+        return {}
+    usual, count = counts.most_common(1)[0]
+    if 2 * count < len(shapes):
+        raise UserError(
+            f"The features in {config.path} have {len(counts)} different numbers of channels.",
+            "Expected the same number for every video.",
+            "The likely cause: channels in the place of steps. Look at features.channels_first.",
+        )
+    return {
+        name: VideoError("unsupported", f"it has {channels} channels", f"{usual}, as {count} others", f"{channels}")
+        for name, (_, channels) in shapes.items()
+        if channels != usual
+    }
+
+
+def import_videos(
+    config: folders.Config,
+    videos: Sequence[AnnotatedVideo],
+    store: FeatureStore,
+    recipe: dict[str, Any],  # Any: JSON values
+    stop: StopFlag,
+) -> Generator[tuple[str, Outcome]]:
+    """Puts each video's features into the store; raises Stopped between videos at a signal."""
+    for video in videos:
+        stop.raise_if_set()
+        try:
+            array: Features = config.read(video).numpy()
+            yield video.id, store.write(video.id, array, _info(config, video, array, recipe), config.dtype)
+        except FeatureFileError as error:
+            yield video.id, _as_failure(error)
+        except VideoError as error:
+            yield video.id, error
+
+
+def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe: dict[str, Any]) -> FeatureInfo:
+    fps = folders.fps_of(video, config)
+    frames = (len(array) - 1) * config.stride_frames + config.clip_frames
+    if video.duration_s is not None:
+        frames = round(video.duration_s * fps)
+    made_of = paths_of(config, video)
+    return FeatureInfo(
+        video_id=video.id,
+        encoder=recipe[IMPORTED]["recipe"],
+        weights_sha256=None,
+        recipe=json.dumps(recipe, sort_keys=True),
+        fps=fps,
+        clip_frames=config.clip_frames,
+        stride_frames=config.stride_frames,
+        align=config.align,
+        offset_frames=offset_frames(config.align, config.clip_frames),
+        frame_count=frames,
+        duration_s=frames / fps if video.duration_s is None else video.duration_s,
+        reader=config.name,
+        source_bytes=source_bytes(made_of),
+        source_sha256=source_sha256(made_of),
+        code_version=actloc.__version__,
+    )
+
+
+def settings_afterwards(config: folders.Config, store: Path) -> dict[str, Any]:  # Any: YAML values
+    """The `features:` block that reads from the store what `config` reads in place."""
+    has_own_rates = config.fps == "native" or config.fps_from == "annotations"
+    shared = config.model_dump(include=set(SourceConfig.model_fields) - {"name", "path", "fps"})
+    block = stored.Config(path=store, fps="native" if has_own_rates else config.fps, **shared)
+    return {"name": block.name, **block.model_dump(mode="json", exclude_defaults=True)}

@@ -1,0 +1,261 @@
+"""Features of videos: frames are decoded ahead in other processes, an encoder turns clips into vectors.
+
+Three stages: `clips` decodes a video and cuts it, `batches` encodes batches that videos share, `rows` makes rows of
+what comes out and gives them to a sink. None of them keeps more of a video than a few clips.
+
+Results depend on the video and the recipe alone: neither the number of decoders nor the order of videos changes a bit,
+and the batch size changes no more than rounding.
+"""
+
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+import actloc
+from actloc import console
+from actloc.encoders.base import ClipEncoder
+from actloc.errors import UserError, VideoError
+from actloc.extraction.batches import BatchedNetwork
+from actloc.extraction.decoded import DecodedVideo
+from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
+from actloc.settings.sections import Machine
+from actloc.sources.base import SourceConfig
+from actloc.store.filling import source_bytes, source_sha256
+from actloc.store.info import FeatureInfo, Features
+from actloc.video import windows
+from actloc.video.reader import Summary
+
+_MOST_DECODERS = 16  # beyond, the one process that takes their frames has no time for more
+
+
+def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # Any: JSON values
+    """Everything that determines features, apart from the video itself."""
+    names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
+    grid = features.model_dump(mode="json", include=names)
+    files = {name for name in type(encoder.config).model_fields if name.endswith("weights")}
+    return {
+        "encoder": encoder.config.model_dump(mode="json", exclude=files),  # they may move; their sha256 says which
+        "weights_sha256": encoder.weights_sha256,
+        "features": grid,
+    }
+
+
+def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
+    """Raises UserError if the encoder cannot take clips of this length."""
+    if features.clip_frames % (encoder.clip_multiple * features.frame_interval):
+        needed = encoder.clip_multiple * features.frame_interval
+        raise UserError(
+            f"features.clip_frames is {features.clip_frames}, features.frame_interval {features.frame_interval}.",
+            f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
+            f"Set features.clip_frames={needed}",
+        )
+
+
+def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
+    """The encoder as it is used: on `device`, evaluating, its kernels in the memory format of its settings."""
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions on a GPU round float32 to 10 bits
+    encoder = encoder.to(device).eval()
+    if encoder.config.channels_last:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in encoder.parameters():
+            if parameter.dim() in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.dim()])
+    return encoder
+
+
+def num_decoders(machine: Machine) -> int:
+    """How many videos are decoded at a time: the setting, or one for each core that the network leaves free."""
+    if machine.decoders is not None:
+        return machine.decoders
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux: a Slurm job sees the cores it was given
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(max(cores - 1, 1), _MOST_DECODERS)
+
+
+def encode_video(
+    path: Path,
+    encoder: ClipEncoder,
+    features: SourceConfig,
+    machine: Machine,
+    waiting: Callable[[], None] = lambda: None,
+) -> tuple[Features, FeatureInfo]:
+    """The features (T, C) float32 of one video and what is known about them; raises VideoError.
+
+    `waiting` is called while there is no frame to work on; what it raises ends the work.
+    """
+    rows = RowsInMemory()
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, features, machine, lambda _: rows, waiting)
+    if isinstance(outcome, VideoError):
+        raise outcome
+    return rows.features, outcome
+
+
+def encode_videos(
+    videos: Mapping[str, Path],
+    encoder: ClipEncoder,
+    features: SourceConfig,
+    machine: Machine,
+    open_rows: Callable[[str], RowSink],
+    waiting: Callable[[], None] = lambda: None,
+) -> Generator[tuple[str, FeatureInfo | VideoError]]:
+    """Puts each video's rows into the sink that `open_rows` gives for its id.
+
+    Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
+    or with why there are none. Several videos are decoded at a time and share the encoder's batches.
+    """
+    check_clip_length(encoder, features)
+    network = BatchedNetwork(encoder, features, machine)
+    most_active = num_decoders(machine)
+    ahead = deque(videos.items())
+    active: list[VideoInProgress] = []
+    ended: list[VideoInProgress] = []
+    try:
+        while ahead or active:
+            waiting()
+            if ahead and len(active) < most_active:
+                video_id, path = ahead.popleft()
+                try:
+                    active.append(VideoInProgress(video_id, path, encoder, features, machine, open_rows, waiting))
+                except VideoError as error:
+                    yield video_id, error
+                continue
+            # whose frames wait most, so that nobody waits for a slow one; among equals, who was served longest ago
+            video = max(active, key=lambda one: one.backlog)
+            items = video.take(network.batch_size)
+            network.add(video, items)
+            active.remove(video)
+            (ended if video.is_over else active).append(video)
+            yield from _settled(ended, network)
+        network.finish()
+        yield from _settled(ended, network)
+    finally:
+        for video in (*active, *ended):
+            video.close()
+
+
+def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterator[tuple[str, FeatureInfo | VideoError]]:
+    """The outcomes of videos that wait for nothing more; takes them out of `ended`."""
+    for video in [video for video in ended if video.failure or not network.owes(video)]:
+        network.forget(video)
+        outcome = video.outcome()
+        ended.remove(video)
+        yield video.video_id, outcome
+
+
+class VideoInProgress:
+    """A video on its way to features; its decoding has begun."""
+
+    def __init__(
+        self,
+        video_id: str,
+        path: Path,
+        encoder: ClipEncoder,
+        features: SourceConfig,
+        machine: Machine,
+        open_rows: Callable[[str], RowSink],
+        waiting: Callable[[], None],
+    ) -> None:
+        self.video_id = video_id
+        self.failure: VideoError | None = None
+        """Why the video has no features, once that is known."""
+        self.is_over = False
+        """Whether the network has got every item that it will get."""
+        self._path, self._encoder, self._settings = path, encoder, features
+        self._decoded = DecodedVideo(path, encoder, features, machine, waiting)
+        try:
+            self._sink = open_rows(video_id)
+        except BaseException:
+            self._decoded.close()
+            raise
+        self._assembly = RowAssembly(encoder, features, self._sink)
+
+    @property
+    def backlog(self) -> float:
+        """How much of what may be decoded ahead is waiting; 1 where decoding itself waits or has ended."""
+        return self._decoded.backlog
+
+    def take(self, count: int) -> list[NDArray[Any]]:
+        """The next items, fewer than `count` only at the end of the video; none of one that failed."""
+        items: list[NDArray[Any]] = []
+        try:
+            if self.failure is None:
+                items = list(itertools.islice(self._decoded, count))
+        except VideoError as error:
+            self.failure = error
+        self.is_over = len(items) < count
+        return items
+
+    def receive(self, vector: Features) -> None:
+        """Takes what the network made of the next item."""
+        try:
+            if self.failure is None:
+                self._assembly.take(vector)
+        except VideoError as error:
+            self.failure = error
+
+    def outcome(self) -> FeatureInfo | VideoError:
+        """What is known of the features, which then are where they belong, or why there are none."""
+        try:
+            if self.failure is None:
+                self._assembly.end()
+                return self._finished()
+        except VideoError as error:
+            self.failure = error
+        finally:
+            self.close()
+        assert self.failure is not None, "a video without a failure is finished"
+        return self.failure
+
+    def _finished(self) -> FeatureInfo:
+        summary, settings = self._decoded.summary, self._settings
+        warn_of_corrupt_frames(self.video_id, summary)
+        num_frames, found = self._decoded.num_frames, self._assembly.num_rows
+        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
+        info = describe(self.video_id, self._path, self._encoder, settings, summary, num_frames)
+        return self._sink.finish(info)
+
+    def close(self) -> None:
+        """Ends the decoding and throws away rows that are not finished; may be called again."""
+        self._decoded.close()
+        self._sink.discard()
+
+
+def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
+    """Says how many frames of a video the decoder had to patch up, if any."""
+    if summary.corrupt_frames:
+        console.warn(
+            f"{video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
+            id=video_id,
+            corrupt_frames=summary.corrupt_frames,
+        )
+
+
+def describe(
+    video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary, num_frames: int
+) -> FeatureInfo:
+    """What is known of a video's features, except how many they are."""
+    return FeatureInfo(
+        video_id=video_id,
+        encoder=encoder.config.name,
+        weights_sha256=encoder.weights_sha256,
+        recipe=json.dumps(recipe(encoder, features), sort_keys=True),
+        fps=summary.fps,
+        clip_frames=features.clip_frames,
+        stride_frames=features.stride_frames,
+        align=features.align,
+        offset_frames=windows.offset_frames(features.align, features.clip_frames),
+        frame_count=num_frames,
+        duration_s=summary.duration_s,
+        reader=summary.reader,
+        source_bytes=source_bytes([path]),
+        source_sha256=source_sha256([path]),
+        code_version=actloc.__version__,
+    )

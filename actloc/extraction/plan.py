@@ -1,0 +1,89 @@
+"""What an extraction has before it: which videos, in which order, on which shard, and about how much."""
+
+import heapq
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from actloc.annotations.model import AnnotatedVideo
+from actloc.errors import UserError
+from actloc.sources.base import SourceConfig
+
+_USUAL_FPS = 30.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of the work, which may be done at the same time on one machine or many."""
+
+    number: int
+    """From 1."""
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """The shard that `2/8` means; raises UserError."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+        shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
+        if not 1 <= shard.number <= shard.count:
+            raise UserError(
+                f"--shard is {text}.",
+                "Expected a number and how many there are, from 1/8 to 8/8.",
+                "In a Slurm array of 1-8: --shard $SLURM_ARRAY_TASK_ID/8",
+            )
+        return shard
+
+    @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{self.number}/{self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.count}"
+
+
+def shared_out(videos: Mapping[str, AnnotatedVideo], shard: Shard) -> dict[str, AnnotatedVideo]:
+    """The videos of one shard: longest first, each goes to the shard that has least to do; ties by id and number.
+
+    It depends on nothing but the videos and their durations, so every machine finds the same.
+    """
+    seconds = durations(videos.values())
+    loads = [(0.0, number) for number in range(1, shard.count + 1)]
+    own = {}
+    for video in longest_first(videos.values()):
+        load, number = loads[0]
+        heapq.heapreplace(loads, (load + seconds[video.id], number))
+        if number == shard.number:
+            own[video.id] = video
+    return own
+
+
+def longest_first(videos: Iterable[AnnotatedVideo]) -> list[AnnotatedVideo]:
+    """The order of work in which the end waits for no long video; ties by id."""
+    listed = list(videos)
+    seconds = durations(listed)
+    return sorted(listed, key=lambda video: (-seconds[video.id], video.id))
+
+
+def durations(videos: Iterable[AnnotatedVideo]) -> dict[str, float]:
+    """Seconds of each video by id; one whose annotation does not say counts as long as the others on average."""
+    said = {video.id: video.duration_s for video in videos}
+    known = [seconds for seconds in said.values() if seconds is not None]
+    usual = fmean(known) if known else 1.0
+    return {video_id: usual if seconds is None else seconds for video_id, seconds in said.items()}
+
+
+def seconds_per_row(video: AnnotatedVideo, features: SourceConfig) -> float:
+    """Seconds from one row to the next; a guess where the video's own rate counts and nobody says it."""
+    fps = (video.fps or _USUAL_FPS) if features.fps == "native" else features.fps
+    return features.stride_frames / fps
+
+
+def estimated_bytes(videos: Sequence[AnnotatedVideo], channels: int, features: SourceConfig) -> list[float]:
+    """About what the features of each video take."""
+    seconds = durations(videos)
+    row_bytes = channels * np.dtype(features.dtype).itemsize
+    return [seconds[video.id] / seconds_per_row(video, features) * row_bytes for video in videos]

@@ -1,0 +1,377 @@
+"""Extraction on a Ray cluster: the stages of `extraction`, the first two wherever Ray has room for them.
+
+Videos are decoded by tasks on CPUs and encoded by actors, on GPUs where the cluster has them; between the two go pieces
+of a video that fill one batch each. Rows are written by the one process that was started, so a store has one writer. A
+task or an actor that dies is run again by Ray; a piece that comes twice counts once. The stores are those of
+`extraction`, to the last bit, on machines of one kind.
+"""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
+from actloc.extraction.batches import BatchedNetwork, batch_size
+from actloc.extraction.local import check_clip_length, describe, ready, warn_of_corrupt_frames
+from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
+from actloc.extraction.rows import RowAssembly, RowSink
+from actloc.settings.sections import Machine
+from actloc.sources.base import SourceConfig
+from actloc.store.info import FeatureInfo, Features
+from actloc.video.base import python_environment
+from actloc.video.frame_transforms import FrameStep
+from actloc.video.reader import Summary, read_frames
+
+_POLL_S = 0.2
+_GRACE_S = 10.0
+"""For Ray to end what it is doing; what it has not ended by then is ended with it."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_ENCODING_CPUS = 0.5  # other than decoding's, or Ray would make one stage of both
+Row = dict[str, Any]  # a row of Ray Data
+
+
+def check_installed() -> None:
+    """Raises UserError where Ray is not there."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(
+            "The engine ray was asked for, and Ray is not installed.",
+            "Expected the extra `ray`.",
+            "pip install actloc[ray], or leave out --engine ray",
+        )
+
+
+def encode_videos(
+    videos: Mapping[str, Path],
+    encoder: ClipEncoder,
+    features: SourceConfig,
+    machine: Machine,
+    open_rows: Callable[[str], RowSink],
+    waiting: Callable[[], None] = lambda: None,
+) -> Generator[tuple[str, FeatureInfo | VideoError]]:
+    """What `extraction.encode_videos` does, on the cluster that RAY_ADDRESS names, or on one started here.
+
+    `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
+    """
+    check_clip_length(encoder, features)
+    if encoder.makes_frames:
+        raise UserError(
+            f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
+            "Expected frames that CPUs decode and GPUs encode, which is what the engine ray takes apart.",
+            "Leave out --engine ray, and share the videos with --shard 1/8",
+        )
+    if not videos:
+        return
+    arriving: dict[str, ArrivingVideo] = {}
+    try:
+        with _cluster():
+            for row in _polled(_rows(videos, encoder, features, machine), waiting):
+                video_id = row["video_id"]
+                if video_id not in arriving:
+                    path = videos[video_id]
+                    arriving[video_id] = ArrivingVideo(video_id, path, encoder, features, open_rows(video_id))
+                outcome = arriving[video_id].take(row)
+                if outcome is not None:
+                    yield video_id, outcome
+    finally:
+        for video in arriving.values():
+            video.close()
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[None]:
+    """Joins or starts a cluster, quietly, and leaves it at the end."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" in os.environ:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of a minute each; Ray would try twenty times
+    import ray
+
+    runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
+    try:
+        with _own_signals():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+    except ray.exceptions.RayTaskError:
+        raise  # what our own code met there
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise EnvironmentProblem(
+            f"Ray gave up: {str(error).strip() or type(error).__name__}",
+            "Expected a cluster, the one of RAY_ADDRESS or one started here, that stays until the work is done.",
+            "See `ray status` and mend it, or unset RAY_ADDRESS; then run the same command again.",
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Puts back how SIGTERM is handled, which ray.init takes for itself; raises Stopped if it came meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as left:  # Ray's answer to SIGTERM
+        raise Stopped(signal.SIGTERM) from left
+    finally:
+        signal.signal(signal.SIGTERM, own)
+
+
+def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> Iterator[Row]:
+    """Encoded pieces of all videos, in any order."""
+    import ray
+
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    num_gpus = 0 if machine.device == "cpu" else int(resources.get("GPU", 0))  # this machine itself may have none
+    device = "cuda" if num_gpus else encoder.device.type
+    count = batch_size(encoder, features, machine, device)
+    decode = Decoding(encoder.config.frame_steps(), features, machine, count, encoder.is_framewise)
+    # half of the CPUs encode where there is no GPU: neither stage then waits for the other for ever
+    actors = num_gpus or max(1, int(resources["CPU"]) // 2)
+    listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
+    pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
+        decode, batch_size=1, num_cpus=1, batch_format="numpy"
+    )
+    encoded = pieces.map_batches(
+        Encoding,
+        fn_constructor_args=(EncoderCopy.of(encoder, device), features, machine),
+        batch_size=1,
+        num_cpus=0 if num_gpus else _ENCODING_CPUS,
+        num_gpus=1 if num_gpus else None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
+        batch_format="numpy",
+    )
+    yield from encoded.iter_rows()
+
+
+class Decoding:
+    """The task that decodes one video and sends it on in pieces; the last one tells how it ended."""
+
+    def __init__(
+        self, steps: Sequence[FrameStep], features: SourceConfig, machine: Machine, batch_size: int, is_framewise: bool
+    ) -> None:
+        self._steps, self._features, self._machine = steps, features, machine
+        self._batch_size, self._is_framewise = batch_size, is_framewise
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
+        """Rows of the video in `batch`, one at a time."""
+        video_id, number = str(batch["video_id"][0]), 0
+        features, machine = self._features, self._machine
+        try:
+            with read_frames(
+                Path(str(batch["path"][0])),
+                fps=features.fps,
+                decode_fps=features.decode_fps,
+                steps=self._steps,
+                reader=machine.reader,
+                timeout_s=machine.decode_timeout_s,
+            ) as reader:
+                count = self._batch_size
+                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, features, count)
+                for number, piece in enumerate(cut, 1):
+                    yield _row(video_id, number - 1, piece=to_bytes(piece))
+                end: Row = {"summary": asdict(reader.summary)}
+        except VideoError as error:
+            end = {"failure": error.args}
+        except ActlocError as error:  # such as a decoder that is not installed there
+            end = _refusal(error)
+        yield _row(video_id, number, end=json.dumps(end))
+
+
+@dataclass(frozen=True)
+class EncoderCopy:
+    """What makes an encoder again in another process, from the same files and to the same bits."""
+
+    config: EncoderConfig
+    weights_sha256: str | None
+    device: str
+    num_threads: int
+    """Other threads may round otherwise."""
+    folder: Path
+    """Where the settings' paths begin."""
+
+    @classmethod
+    def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
+        """Says how to copy `encoder` to `device`, cpu or cuda; which of several GPUs that is is up to Ray."""
+        return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
+
+    def build(self) -> ClipEncoder:
+        """The encoder; raises UserError where its weights are not there or are others."""
+        torch.set_num_threads(self.num_threads)
+        with contextlib.chdir(self.folder):
+            encoder = ready(self.config.build(), torch.device(self.device))
+        if encoder.weights_sha256 != self.weights_sha256:
+            raise UserError(
+                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
+                f"Expected {self.weights_sha256}, as where the command was started.",
+                "Put the same file there.",
+            )
+        return encoder
+
+
+class Encoding:
+    """The actor that holds an encoder and runs it on pieces."""
+
+    def __init__(self, copy: EncoderCopy, features: SourceConfig, machine: Machine) -> None:
+        self._features, self._machine = features, machine
+        self._refusal = ""
+        try:
+            self._encoder = copy.build()
+        except ActlocError as error:  # told with the first piece: Ray would begin the actor again, and then hide why
+            self._refusal = json.dumps(_refusal(error))
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """The row in `batch` with vectors in the place of its piece."""
+        video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
+        if end or self._refusal:
+            return _row(video_id, number, end=end or self._refusal)
+        frames, clips = from_bytes(batch["piece"][0])
+        items = list(frames if clips is None else (frames[places] for places in clips))
+        network, found = BatchedNetwork(self._encoder, self._features, self._machine), Vectors()
+        network.add(found, items)
+        network.finish()
+        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)))
+
+
+class Vectors:
+    """What the network makes of one piece."""
+
+    def __init__(self) -> None:
+        self.vectors: list[Features] = []
+
+    def receive(self, vector: Features) -> None:
+        """Takes the next item's vector."""
+        self.vectors.append(vector)
+
+
+class ArrivingVideo:
+    """A video whose pieces come back encoded, in any order."""
+
+    def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
+        self._video_id, self._path, self._encoder, self._features = video_id, path, encoder, features
+        self._sink = sink
+        self._assembly = RowAssembly(encoder, features, sink)
+        self._early: dict[int, Row] = {}
+        self._next = 0
+        self._is_over = False
+
+    def take(self, row: Row) -> FeatureInfo | VideoError | None:
+        """Takes a row; the outcome of the video once all have come and none before.
+
+        Raises UserError or EnvironmentProblem where a machine of the cluster cannot do the work.
+        """
+        if self._is_over or row["number"] < self._next:
+            return None  # a piece that came twice, of a task that Ray ran again
+        self._early[row["number"]] = row
+        try:
+            while self._next in self._early:
+                current = self._early.pop(self._next)
+                if current["end"]:
+                    return self._ended(json.loads(current["end"]))
+                for vector in from_bytes(current["piece"])[0]:
+                    self._assembly.take(vector)
+                self._next += 1
+        except VideoError as error:
+            self.close()
+            return error
+        return None
+
+    def _ended(self, end: dict[str, Any]) -> FeatureInfo:
+        if "failure" in end:
+            raise VideoError(*end["failure"])
+        if "refusal" in end:
+            kind = next(kind for kind in (EnvironmentProblem, UserError) if kind.status == end["status"])
+            raise kind(*end["refusal"])
+        self._assembly.end()
+        summary = Summary(**end["summary"])
+        warn_of_corrupt_frames(self._video_id, summary)
+        info = describe(self._video_id, self._path, self._encoder, self._features, summary, summary.num_frames)
+        self._is_over = True
+        return self._sink.finish(info)
+
+    def close(self) -> None:
+        """Throws away rows that are not finished; may be called again."""
+        self._is_over = True
+        self._early.clear()
+        self._sink.discard()
+
+
+def _refusal(error: ActlocError) -> Row:
+    """What `error` says, and on which machine."""
+    found = f"On {socket.gethostname()}: {error.found}"
+    return {"refusal": (found, error.expected, error.mend), "status": error.status}
+
+
+def _row(video_id: str, number: int, *, piece: bytes = b"", end: str = "") -> dict[str, list[Any]]:
+    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end]}
+
+
+def _polled(rows: Iterator[Row], waiting: Callable[[], None]) -> Iterator[Row]:
+    """The rows as they come from Ray; `waiting` is called several times a second in between, and may raise."""
+    arrived: queue.Queue[Row | BaseException | None] = queue.Queue(maxsize=1)
+    is_over = threading.Event()
+
+    def receive() -> None:
+        try:
+            for row in rows:
+                arrived.put(row)
+                if is_over.is_set():
+                    return
+            arrived.put(None)
+        except BaseException as error:  # told where the rows are wanted
+            arrived.put(error)
+
+    receiver = threading.Thread(target=receive, daemon=True)
+    receiver.start()
+    try:
+        while True:
+            waiting()
+            try:
+                row = arrived.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if row is None:
+                return
+            if isinstance(row, BaseException):
+                raise row
+            yield row
+    finally:
+        is_over.set()
+        deadline = time.monotonic() + _GRACE_S
+        while receiver.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                arrived.get_nowait()  # the receiver may wait with the next one
+            _stop_execution()
+            receiver.join(_POLL_S)
+
+
+def _stop_execution() -> None:
+    """Ends Ray Data's own thread: if it calls Ray once that is gone, a cluster starts anew or the process dies."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=True)

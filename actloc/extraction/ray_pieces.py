@@ -1,0 +1,68 @@
+"""Pieces of a video that travel from where it is decoded to where it is encoded, one batch of the network each."""
+
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc.extraction.decoded import thinned, windower
+from actloc.sources.base import SourceConfig
+
+Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
+"""Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
+
+
+def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
+    """`count` frames at a time."""
+    remaining = iter(frames)
+    while listed := list(itertools.islice(remaining, count)):
+        yield np.stack(listed), None
+
+
+def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: int) -> Iterator[Piece]:
+    """`count` clips at a time; frames that clips share are sent once in a piece."""
+    cutter = windower(features)
+    kept: dict[int, NDArray[Any]] = {}
+    clips: list[NDArray[np.int64]] = []
+
+    def piece() -> Piece:
+        places = np.stack(clips)
+        first, last = int(places.min()), int(places.max())
+        listed = np.stack([kept[place] for place in range(first, last + 1)])
+        clips.clear()
+        return listed, places - first
+
+    for number, frame in enumerate(frames):
+        kept[number] = frame
+        clips += thinned(cutter.add(np.array(number)), features.frame_interval)
+        if len(clips) == count:
+            yield piece()
+        kept.pop(number - _frames_needed(features, count), None)
+    for clip in thinned(cutter.end(), features.frame_interval):
+        clips.append(clip)
+        if len(clips) == count:
+            yield piece()
+    if clips:
+        yield piece()
+
+
+def _frames_needed(features: SourceConfig, count: int) -> int:
+    """Frames behind the newest one that a clip which is not yet sent may hold."""
+    return features.clip_frames + (count + 1) * features.stride_frames
+
+
+def to_bytes(piece: Piece) -> bytes:
+    """Arrays as .npz: frames of videos differ in size, and columns of Ray Data do not like that."""
+    frames, clips = piece
+    stream = io.BytesIO()
+    np.savez(stream, frames=frames, clips=np.empty(0, np.int64) if clips is None else clips)
+    return stream.getvalue()
+
+
+def from_bytes(content: bytes) -> Piece:
+    """The piece that `to_bytes` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return arrays["frames"], arrays["clips"] if arrays["clips"].size else None

@@ -1,0 +1,82 @@
+"""The last stage of extraction: rows of features out of what the network gives, and where they go."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actloc.encoders.base import ClipEncoder
+from actloc.extraction.decoded import thinned, windower
+from actloc.sources.base import SourceConfig
+from actloc.store.info import FeatureInfo, Features
+
+
+class RowSink(Protocol):
+    """Where the rows of one video go as they come."""
+
+    def append(self, rows: Features) -> None:
+        """Takes the next rows (n, C); raises VideoError where they cannot be kept."""
+
+    def finish(self, info: FeatureInfo) -> FeatureInfo:
+        """Takes what is known once the last row has come; returns it with the number of rows and channels."""
+
+    def discard(self) -> None:
+        """Throws away what is not finished; may be called again."""
+
+
+class RowsInMemory:
+    """The rows of a video that are wanted at once."""
+
+    def __init__(self) -> None:
+        self._rows: list[Features] = []
+        self.features: Features = np.empty((0, 0), np.float32)
+        """All rows (T, C), once they are finished."""
+
+    def append(self, rows: Features) -> None:
+        """Takes the next rows (n, C)."""
+        self._rows.append(rows)
+
+    def finish(self, info: FeatureInfo) -> FeatureInfo:
+        """Joins the rows."""
+        self.features = np.concatenate(self._rows)
+        return replace(info, steps=self.features.shape[0], channels=self.features.shape[1])
+
+    def discard(self) -> None:
+        """Lets go of the rows."""
+        self._rows.clear()
+
+
+class RowAssembly:
+    """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
+
+    def __init__(self, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
+        self._encoder = encoder
+        self._interval = features.frame_interval
+        self._windower = windower(features)
+        self._sink = sink
+        self.num_rows = 0
+
+    def take(self, vector: Features) -> None:
+        """The next item's vector; raises what the sink raises."""
+        if self._encoder.is_framewise:
+            self._pool(self._windower.add(vector))
+        else:
+            self._append(vector[None])
+
+    def end(self) -> None:
+        """Makes what rows are left once every vector is taken; raises VideoError where there was none at all."""
+        if self._encoder.is_framewise:
+            self._pool(self._windower.end())
+
+    def _pool(self, clips: Iterable[NDArray[Any]]) -> None:
+        with torch.inference_mode():
+            for clip in thinned(clips, self._interval):
+                rows = self._encoder.pool_frames(torch.from_numpy(clip[None]))[:, :, 0]
+                self._append(rows.float().numpy())
+
+    def _append(self, rows: Features) -> None:
+        self._sink.append(rows)
+        self.num_rows += len(rows)

@@ -1,0 +1,111 @@
+"""A trained run applied to new videos: the run's own preparation, encoder and detector."""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+
+from actloc import console
+from actloc.devices import choose_device
+from actloc.errors import UserError, VideoError
+from actloc.evaluation import scoring
+from actloc.evaluation.results import Prediction, read_results
+from actloc.experiment import Experiment, load
+from actloc.extraction import local
+from actloc.extraction.converting import convert
+from actloc.sources.base import to_grid
+from actloc.store.info import grid as stored_grid
+from actloc.structures import Sample, Targets, VideoDetections
+from actloc.tasks.localization import detect_one, load_trained
+
+
+class Predictor:
+    """Finds actions in videos with a trained run; loads the encoder and the detector once."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.trained = load_trained(experiment)
+        if experiment.encoder is None:
+            raise UserError(
+                f"{experiment.file} names no encoder: this run was trained on features made elsewhere.",
+                "Expected an `encoder:` block, to turn a video into features.",
+                "Name the encoder that made the features in the run's settings.",
+            )
+        self.encoder = local.ready(experiment.encoder.build(), choose_device(experiment.machine.device))
+        self._check_encoder()
+        self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
+
+    def _check_encoder(self) -> None:
+        trained_with = self.trained.encoder_weights_sha256
+        if trained_with != self.encoder.weights_sha256:
+            raise UserError(
+                f"The encoder's weights here have sha256 {self.encoder.weights_sha256}.",
+                f"The run was trained on features made with {trained_with}.",
+                "Use the weights that the run was trained with; where they are a file: --set encoder.weights=FILE",
+            )
+
+    def predict(self, video: str | Path) -> list[Prediction]:
+        """The actions found in a video file, by falling score, none below its class's threshold.
+
+        Raises VideoError where the video cannot be read.
+        """
+        found, _ = self.predict_timed(Path(video))
+        return found
+
+    def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
+        """`predict`, and the video's duration in seconds."""
+        with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
+            source = video
+            if self.experiment.preparation.videos != "keep":
+                source = convert(video, video.stem, Path(folder), self.experiment.preparation)
+            array, info = local.encode_video(source, self.encoder, self.experiment.features, self.experiment.machine)
+        features, grid = to_grid(torch.from_numpy(array), stored_grid(info), self.experiment.features)
+        sample = Sample(video.stem, features, Targets.none(), grid)
+        try:
+            detections = detect_one(self.experiment, self.trained.detector, sample, info.duration_s)
+        except UserError as error:  # too long for the detector: this video's failure, not the command's
+            raise VideoError("unsupported", error.found, error.expected) from error
+        found = VideoDetections(video.stem, detections)
+        predictions = scoring.to_predictions([found], self.trained.classes)[video.stem]
+        return [one for one in predictions if one.score >= self.thresholds[one.label]], info.duration_s
+
+
+def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoint: str) -> dict[str, float]:
+    """The least score shown of each class: the setting's, or those of best F1 that `eval` stored in the run."""
+    setting = experiment.prediction.threshold
+    if setting != "best_f1":
+        return dict.fromkeys(classes, setting)
+    folder = scoring.results_folder(experiment)
+    if not (folder / "metrics.json").is_file():
+        raise UserError(
+            f"{experiment.run_folder} has no score thresholds: it was not evaluated.",
+            "Expected the thresholds of best F1 that `actloc eval` stores.",
+            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
+        )
+    results = read_results(folder)
+    if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
+        raise UserError(
+            f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
+            f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
+            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
+        )
+    stored = results.score_thresholds()
+    measured = {name: score for name, score in stored.items() if score is not None}
+    if not measured:
+        raise UserError(
+            f"No class of {experiment.run_folder} was found in evaluation, so no score threshold is known.",
+            "Expected a run that finds something.",
+            "Train longer, or set a number: --set prediction.threshold=0.3",
+        )
+    unmeasured = [name for name in classes if name not in measured]
+    if unmeasured:
+        # evaluation had no truth or no prediction of these classes, so nothing says where their best F1 lies
+        console.warn(f"No threshold was measured for {', '.join(unmeasured)}; the median of the others is used")
+    middle = statistics.median(measured.values())
+    return {name: measured.get(name, middle) for name in classes}
+
+
+def load_predictor(run: str | Path) -> Predictor:
+    """The predictor of a trained run folder."""
+    return Predictor(load(str(run)))

@@ -1,0 +1,161 @@
+"""Whether two stores hold the same features: per dimension, and shifted in time (spec: features 2.12).
+
+Features of one video made in two ways lie on two grids. Those of the second store are read at the times of the first
+one's rows, linearly between its own, and moved by a shift of time; the shift at which dimensions correlate best tells
+whether one grid is off.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc.errors import UserError
+from actloc.store.info import FeatureInfo, Features
+from actloc.store.store import FeatureStore
+
+Numbers = NDArray[Any]  # float64
+_DIMENSIONS_FOR_SHIFT = 64
+
+
+@dataclass(frozen=True)
+class VideoComparison:
+    """One video in both stores."""
+
+    video_id: str
+    rows: tuple[int, int]
+    correlation: float | None
+    """Mean over the dimensions without a shift; None where nothing varies or no times are shared."""
+    best_shift_s: float
+    """How much later the second store shows the same."""
+    best_correlation: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two stores over all the videos that both have."""
+
+    videos: list[VideoComparison]
+    dimensions: Numbers
+    """Pearson's correlation (C,) of each dimension over all shared rows, without a shift; nan where it is constant."""
+    cosine: float | None
+    """Mean cosine of rows at the same time; None where there are none."""
+    largest_difference: float
+    """The largest difference of two values at the same time."""
+
+
+def compare(
+    first: FeatureStore,
+    second: FeatureStore,
+    video_ids: list[str],
+    most_shift_s: float,
+    done: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Compares the videos named, at least one; calls `done` after each. Raises UserError where channels differ."""
+    videos: list[VideoComparison] = []
+    total = _Agreement(first.info(video_ids[0]).channels)
+    for video_id in video_ids:
+        a, b = first.read(video_id), second.read(video_id)
+        infos = first.info(video_id), second.info(video_id)
+        if a.shape[1] != b.shape[1]:
+            raise UserError(
+                f"{video_id} has {a.shape[1]} channels in {first.folder} and {b.shape[1]} in {second.folder}.",
+                "Expected as many in both.",
+                "Compare features of one kind: make both with the same encoder and stream.",
+            )
+        total.add(*_at_same_times(a, b, *infos, 0.0))
+        videos.append(_of_video(video_id, a, b, infos, most_shift_s))
+        done(video_id)
+    cosine = total.cosines / total.num_cosines if total.num_cosines else None
+    return Comparison(videos, total.correlations(), cosine, total.largest_difference)
+
+
+class _Agreement:
+    """Sums over pairs of rows, which are not kept: those of all videos of a data set do not fit into memory."""
+
+    def __init__(self, channels: int) -> None:
+        self._count = 0
+        self._first = np.zeros((2, channels))
+        self._sums = np.zeros((5, channels))
+        """Of a, b, a * a, b * b and a * b, each less its first row: large means would cost digits."""
+        self.cosines, self.num_cosines = 0.0, 0
+        self.largest_difference = 0.0
+
+    def add(self, a: Numbers, b: Numbers) -> None:
+        """Takes rows (N, C) at the same times."""
+        if not self._count and len(a):
+            self._first = np.stack([a[0], b[0]])
+        self._count += len(a)
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        self.cosines += float(((a * b).sum(1)[norms > 0] / norms[norms > 0]).sum())
+        self.num_cosines += int((norms > 0).sum())
+        self.largest_difference = max(self.largest_difference, float(np.abs(a - b).max(initial=0)))
+        self._sums += _sums(a - self._first[0], b - self._first[1])
+
+    def correlations(self) -> Numbers:
+        """Pearson's correlation (C,) of each dimension; nan where it is constant."""
+        return _correlations(self._sums, self._count)
+
+
+def correlations(a: Numbers, b: Numbers) -> Numbers:
+    """Pearson's correlation (C,) of the columns of a and b (N, C); nan where a column is constant."""
+    return _correlations(_sums(a - a[:1], b - b[:1]), len(a))
+
+
+def _sums(a: Numbers, b: Numbers) -> Numbers:
+    return np.stack([a.sum(0), b.sum(0), (a * a).sum(0), (b * b).sum(0), (a * b).sum(0)])
+
+
+def _correlations(sums: Numbers, count: int) -> Numbers:
+    a, b, aa, bb, ab = sums
+    count = max(count, 1)
+    spread = np.sqrt(np.maximum(aa - a * a / count, 0) * np.maximum(bb - b * b / count, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 0, (ab - a * b / count) / spread, np.nan)
+
+
+def _of_video(
+    video_id: str, a: Features, b: Features, infos: tuple[FeatureInfo, FeatureInfo], most_shift_s: float
+) -> VideoComparison:
+    step_s = min(info.stride_frames / info.fps for info in infos) / 2
+    count = int(most_shift_s / step_s)
+    # a zero shift first: of equal ones the first counts
+    shifts = sorted((number * step_s for number in range(-count, count + 1)), key=abs)
+    some = slice(None, None, -(-a.shape[1] // _DIMENSIONS_FOR_SHIFT))  # enough to find a shift, and many times quicker
+    means = [_mean_correlation(a[:, some], b[:, some], infos, shift) for shift in shifts]
+    best = shifts[int(np.argmax([-np.inf if mean is None else mean for mean in means]))]
+    unshifted, shifted = (_mean_correlation(a, b, infos, shift) for shift in (0.0, best))
+    return VideoComparison(video_id, (len(a), len(b)), unshifted, best, shifted)
+
+
+def _mean_correlation(a: Features, b: Features, infos: tuple[FeatureInfo, FeatureInfo], shift_s: float) -> float | None:
+    """Over the dimensions that vary; None where less than half of the rows have a counterpart: few agree by chance."""
+    ours, theirs = _at_same_times(a, b, *infos, shift_s)
+    return _mean(correlations(ours, theirs)) if 2 * len(ours) >= len(a) else None
+
+
+def _mean(values: Numbers) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _at_same_times(
+    a: Features, b: Features, info_a: FeatureInfo, info_b: FeatureInfo, shift_s: float
+) -> tuple[Numbers, Numbers]:
+    """The rows (N, C) of `a` within the span of `b`, and `b` at their times plus the shift."""
+    times, others = _times(info_a) + shift_s, _times(info_b)
+    slack_s = 1e-6  # rates that differ in their last bit
+    inside = (times >= others[0] - slack_s) & (times <= others[-1] + slack_s)
+    places = np.interp(times[inside], others, np.arange(len(others)))
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, len(others) - 1)
+    share = (places - below)[:, None]
+    return a[inside].astype(np.float64), b[below] * (1 - share) + b[above] * share
+
+
+def _times(info: FeatureInfo) -> Numbers:
+    """Seconds of the rows' centres."""
+    times: Numbers = (np.arange(info.steps, dtype=np.float64) * info.stride_frames + info.offset_frames) / info.fps
+    return times

@@ -1,0 +1,144 @@
+"""Features of one video as other projects ship them: .npy, .npz, .pt, or a dataset of an HDF5 file."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from actloc.errors import UserError, VideoReason
+from actloc.store.sealed_file import is_finite
+
+SUFFIXES = (".npy", ".npz", ".pt", ".pth")
+_EXPECTED = "Expected an array of numbers with two dimensions, steps and channels."
+_MEND = "Download the file again, or look at features.path, suffix and key."
+
+
+class FeatureFileError(UserError):
+    """A video's features cannot be used; `reason` is what `failed.jsonl` says of it."""
+
+    def __init__(self, reason: VideoReason, found: str, expected: str, mend: str) -> None:
+        super().__init__(found, expected, mend)
+        self.reason: VideoReason = reason
+
+
+class _OddError(Exception):
+    """The file can be read and holds something else."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an array's header says, for files whose values would take long to read."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """Where one video's features lie; nothing in it can run code."""
+
+    path: Path
+    dataset: str | None = None
+    """The name inside an HDF5 file; None for a file of its own."""
+    key: str | None = None
+    """The name inside a .npz, or inside a .pt that holds a dictionary."""
+    part: tuple[slice, ...] = ()
+    """Which rows and columns are the video's; none for all."""
+
+    def exists(self) -> bool:
+        """Whether the file, and in an HDF5 file the dataset, is there."""
+        return self.path.is_file() and (self.dataset is None or self.dataset in names_in_hdf5(self.path))
+
+    def shape(self) -> tuple[int, int]:
+        """The array's shape, without reading its values where the form allows that."""
+        rows, columns = self._load(only_shape=True)
+        return int(rows), int(columns)
+
+    def read(self) -> Tensor:
+        """The array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
+        values = self._load(only_shape=False)
+        array = values if isinstance(values, Tensor) else torch.from_numpy(values)
+        array = array.float()
+        if not is_finite(array):
+            raise FeatureFileError("non_finite", f"{self} holds nan or inf.", "Expected finite features.", _MEND)
+        return array
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.dataset}" if self.dataset else str(self.path)
+
+    def _load(self, *, only_shape: bool) -> Any:  # Any: a shape, an array or a tensor
+        try:
+            values = self._open(only_shape)
+            if len(values.shape) != 2 or 0 in values.shape:
+                raise _OddError(f"its shape is {tuple(values.shape)}")
+            shape = np.broadcast_to(np.float32(0), values.shape)[self.part].shape
+            if 0 in shape:
+                asked = ", ".join(f"{cut.start or 0}:{cut.stop or ''}" for cut in self.part)
+                raise _OddError(f"its shape is {tuple(values.shape)}, with nothing in [{asked}]")
+            if only_shape:
+                return shape
+            return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
+        except _OddError as error:
+            raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _MEND) from error
+        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            what = f"{self} is no plain {self.path.suffix} file: {error}."
+            raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # a torn file makes numpy, torch, zlib and tokenize raise whatever they meet
+            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
+
+    def _open(self, only_shape: bool) -> Any:  # Any: what has a shape
+        if self.dataset is not None:
+            return self._from_hdf5(self.dataset, only_shape)
+        if self.path.suffix == ".npy":
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if self.path.suffix == ".npz":
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                name = self._chosen(list(arrays))
+                return _header_of(arrays.zip, name) if only_shape else arrays[name]
+        if self.path.suffix in (".pt", ".pth"):
+            # an old .pt is no zip file and cannot be mapped into memory
+            mapped = zipfile.is_zipfile(self.path)
+            found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+            return found[self._chosen(list(found))] if isinstance(found, dict) else found
+        raise _OddError(f"{self.path.suffix or 'no suffix'} is none of {', '.join(SUFFIXES)}")
+
+    def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: what has a shape
+        with h5py.File(self.path, "r") as file:
+            # a link or a virtual dataset could read any other file
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise _OddError("it is a link to elsewhere")
+            dataset = file[name]
+            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+                raise _OddError("it is no dataset of this file")
+            return _Header(dataset.shape) if only_shape else dataset[()]
+
+    def _chosen(self, names: list[str]) -> str:
+        if self.key is not None and self.key in names:
+            return self.key
+        if self.key is None and len(names) == 1:
+            return names[0]
+        raise _OddError(f"features.key is {self.key}, and it holds {', '.join(map(str, names[:10]))}")
+
+
+def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:
+    """The shape of one array of a .npz, from the first bytes of its member."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return _Header(read(member)[0])
+
+
+def names_in_hdf5(path: Path) -> frozenset[str]:
+    """The datasets at the top of an HDF5 file; raises UserError if it is none."""
+    try:
+        with h5py.File(path, "r") as file:
+            return frozenset(file)
+    except OSError as error:
+        raise UserError(f"{path} is no HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _MEND) from error

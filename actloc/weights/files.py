@@ -1,0 +1,75 @@
+"""Reads checkpoints that other projects wrote, never running code from them, and writes them back."""
+
+import pickle
+import pickletools
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actloc.errors import UserError
+
+_DETECTOR_MEND = "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes."
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend: str = _DETECTOR_MEND) -> None:
+    """Raises UserError that lists every weight of `source` that `network` lacks, misses or has in another shape."""
+    expected = network.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in weights]
+    wrong += [f"{name} is unexpected" for name in weights if name not in expected]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, the settings make it {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if wrong:
+        listed = "\n  ".join(wrong)
+        raise UserError(
+            f"{len(wrong)} weights of {source} do not fit the settings:\n  {listed}",
+            f"Expected the {len(expected)} weights of the network that the settings describe.",
+            mend,
+        )
+
+
+def load(path: Path) -> Any:  # Any: whatever the file holds
+    """The content of a file that torch.save wrote, if it is tensors and plain values; raises UserError."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.", "Expected a checkpoint.", "Check the path.")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of unusual pickles: they load safely or are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} was refused: it needs {_foreign_class(path, str(error))}.",
+            "Expected a checkpoint with nothing in it but tensors and plain values.",
+            "Ask its author for the weights alone: reading this file could run the code that it names.",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}).",
+            "Expected a whole file, written by torch.save.",
+            "Download or copy it again.",
+        ) from error
+
+
+def _foreign_class(path: Path, refusal: str) -> str:
+    """What the file asks for: torch names it, except in plain pickles, which it does not read that far."""
+    named = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", refusal)
+    if named:
+        return named[1]
+    strings = ["?", "?"]
+    with path.open("rb") as file:
+        for operation, argument, _ in pickletools.genops(file):
+            if operation.name == "STACK_GLOBAL":
+                return ".".join(strings[-2:])
+            strings += [argument] if isinstance(argument, str) else []
+    return "what torch.save does not write"
+
+
+def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, mend: str) -> None:
+    """Loads the tensors of `path` strictly into one network of an encoder that has a file for each."""
+    check_fit(network, tensors, path, mend)
+    network.load_state_dict(tensors)

@@ -1,0 +1,76 @@
+"""ActionFormer's own checkpoints, `epoch_035.pth.tar`: read and written under the names of our detector."""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actloc.errors import UserError
+from actloc.weights.files import load
+
+_PREFIX = "module."  # torch's DataParallel puts it before every name; the official code trains under it
+
+
+@dataclass(frozen=True)
+class OfficialCheckpoint:
+    """The weights of an official ActionFormer `.pth.tar` and their averages, under actloc's names."""
+
+    weights: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    epoch: int | None
+    """Epochs of training behind it, where the file says."""
+
+    @property
+    def in_channels(self) -> int | None:
+        """Channels of the features that the network takes; None where no weight says it."""
+        parts = [
+            tensor for name, tensor in self.weights.items() if re.fullmatch(r"backbone\.proj\.\d+\..*weight", name)
+        ]
+        embedding = self.weights.get("backbone.embd.0.conv.weight")
+        kernels = parts or ([] if embedding is None else [embedding])
+        return sum(kernel.shape[1] for kernel in kernels if kernel.dim() > 1) or None
+
+
+def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
+    """Reads `path` without running code from it; raises UserError where it is no official checkpoint."""
+    checkpoint = load(path)
+    weights, averaged = (_weights(path, checkpoint, entry) for entry in ("state_dict", "state_dict_ema"))
+    epoch = checkpoint.get("epoch")
+    return OfficialCheckpoint(weights, averaged, epoch if isinstance(epoch, int) else None)
+
+
+def official_content(checkpoint: OfficialCheckpoint) -> bytes:
+    """A `.pth.tar` that the official evaluation reads; it has no optimizer to go on training with."""
+    entries: dict[str, Any] = {  # Any: torch.save takes what it can pickle
+        "state_dict": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.weights.items()},
+        "state_dict_ema": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.averaged.items()},
+    }
+    if checkpoint.epoch is not None:
+        entries["epoch"] = checkpoint.epoch
+    stream = io.BytesIO()
+    torch.save(entries, stream)
+    return stream.getvalue()
+
+
+def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # Any: whatever the file holds
+    weights = checkpoint.get(entry) if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        found = f"the entries {', '.join(map(str, checkpoint))}" if isinstance(checkpoint, dict) else "no entries"
+        raise UserError(
+            f"{path} is no official ActionFormer checkpoint: it has no weights under {entry}, but {found}.",
+            "Expected the weights under state_dict and their averages under state_dict_ema.",
+            "Give a file that ActionFormer's train.py saved, such as epoch_035.pth.tar.",
+        )
+    stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
+    if len(stripped) < len(weights):
+        twice = sorted(name for name in stripped if name in weights and f"{_PREFIX}{name}" in weights)
+        raise UserError(
+            f"{path} has weights with and without the prefix {_PREFIX}: {', '.join(twice)}.",
+            "Expected each weight once.",
+            "Give a file that ActionFormer's train.py saved.",
+        )
+    return stripped

@@ -1,0 +1,115 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actloc.annotations import form, model
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
+from actloc.errors import UserError
+
+
+def write(path: Path, **database: Any) -> Path:
+    path.write_text(json.dumps({"classes": ["jump", "run"], "database": database}))
+    return path
+
+
+def entry(*actions: tuple[Any, Any, str], subset: str = "train", duration: Any = 10.0) -> dict[str, Any]:
+    listed = [{"segment": [start, end], "label": label} for start, end, label in actions]
+    return {"subset": subset, "duration": duration, "annotations": listed}
+
+
+def test_writing_and_reading_gives_the_same_annotations(tmp_path: Path) -> None:
+    videos = {
+        "a": AnnotatedVideo("a", "train", (Action(0.5, 2.25, "run"),), 10.0, 30.0, 300, Path("videos/a.mp4")),
+        "b ü": AnnotatedVideo("b ü", "test", ambiguous=((1.0, 2.5), (3.0, 4.0))),
+        "clip": AnnotatedVideo("clip", "test", rows=FeatureRows("whole video", 187, 1086)),
+    }
+    annotations = Annotations(("jump", "run"), videos, variant="test set 212")
+    form.write(tmp_path / "a.json", annotations)
+    assert form.read(tmp_path / "a.json") == annotations
+
+
+def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.json",
+        **{
+            "../x": entry((1, 2, "run")),
+            "v1": entry((5, 3, "run"), (1, 40.0, "run"), (1, 10.3, "run")),
+            "v2": entry((1, 2, "runn"), ("x", 2, "run")),
+            "v3": entry((-1, 2, "jump"), subset=""),
+            "v4": entry(duration="long"),
+            "v5": {**entry(), "rows": {"video": "../x", "first": 0, "end": 3}},
+            "v6": {**entry(), "rows": {"video": "x", "first": 3, "end": 3}},
+        },
+    )
+    with pytest.raises(UserError) as caught:
+        form.read(path)
+    told = str(caught.value)
+    for part in (
+        "'../x' is empty or would leave its folder",
+        "database['v1'].annotations[0]: 5-3 s of v1 ends before or at its start",
+        "database['v1'].annotations[1]: 1-40 s of v1 ends 30.00 s after the video",
+        "unknown label 'runn'. Did you mean run?",
+        "expected [start, end] in seconds",
+        "-1-2 s of v3 starts before the video",
+        "subset: found '', expected a name",
+        "duration: found 'long', expected a positive number",
+        "database['v5'].rows: '../x' is empty or would leave its folder",
+        "database['v6']: rows: found {'video': 'x', 'first': 3, 'end': 3}, expected a video and rows",
+    ):
+        assert part in told
+    assert "10.3" not in told
+    assert len((tmp_path / "annotation_problems.txt").read_text().splitlines()) == 10
+
+
+def test_an_end_a_little_beyond_the_video_is_clipped_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = form.read(write(tmp_path / "a.json", v1=entry((1, 10.3, "run"))))
+    assert annotations.videos["v1"].actions == (Action(1.0, 10.0, "run"),)
+    assert "clipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ['{"database": {"a": {}, "a": {}}}', '{"database": {"a": {"duration": NaN}}}', "[", "[]"]
+)
+def test_doubled_keys_nan_and_other_json_are_the_users_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError):
+        form.read(tmp_path / "a.json")
+
+
+def test_classes_follow_the_files_own_numbers(tmp_path: Path) -> None:
+    listed = [{"segment": [0, 1], "label": "b", "label_id": 0}, {"segment": [1, 2], "label": "a", "label_id": 1}]
+    (tmp_path / "a.json").write_text(json.dumps({"database": {"v": {"subset": "x", "annotations": listed}}}))
+    assert form.read(tmp_path / "a.json").classes == ("b", "a")
+
+
+def test_subsets_match_without_regard_to_case() -> None:
+    annotations = Annotations(("run",), {"a": AnnotatedVideo("a", "Validation")})
+    assert [video.id for video in annotations.of_subset("validation")] == ["a"]
+
+
+def test_repeats_are_dropped_as_the_official_code_drops_them() -> None:
+    recorded = json.loads(Path("tests/golden/duplicates.json").read_text())
+    actions = [Action(*item["segment"], str(item["label_id"])) for item in recorded["annotations"]]
+    kept = model.without_duplicates(tuple(actions))
+    assert [actions.index(action) for action in kept] == recorded["kept"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.01, 50), st.sampled_from(["run", "jump"])), max_size=8))
+def test_dropping_repeats_twice_changes_nothing(rows: list[tuple[float, float, str]]) -> None:
+    actions = tuple(Action(start, start + length, label) for start, length, label in rows)
+    once = model.without_duplicates(actions)
+    assert model.without_duplicates(once) == once
+
+
+def test_empty_classes_are_those_that_no_action_of_any_subset_has() -> None:
+    videos = {
+        name: AnnotatedVideo(name, subset, (Action(0, 1, label),))
+        for name, subset, label in (("a", "train", "run"), ("b", "test", "jump"))
+    }
+    assert Annotations(("fall", "jump", "run", "sit"), videos).empty_classes == [0, 3]

@@ -1,0 +1,385 @@
+import itertools
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actloc import fault_injection
+from actloc.encoders.base import ClipEncoder, ResizedFrames
+from actloc.encoders.color import Config as ColorConfig
+from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
+from actloc.errors import Stopped, UserError, VideoError
+from actloc.extraction.batches import BatchedNetwork
+from actloc.extraction.local import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
+from actloc.extraction.ray import Vectors
+from actloc.extraction.rows import RowsInMemory
+from actloc.settings.sections import Machine
+from actloc.signals import StopFlag
+from actloc.sources.stored import Config as Stored
+from actloc.store.info import FeatureInfo, Features
+from actloc.video.reader import FrameReader, read_frames
+from tests.videos import Clips, ffmpeg, resized
+
+COLOR = ColorConfig(short_side=16).build()
+
+
+def grid(**settings: Any) -> Stored:
+    return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
+
+
+class WholeClips(ClipEncoder):
+    """An encoder that sees clips only as wholes: the first and the last frame's mean red."""
+
+    channels = 2
+    clip_multiple = 2
+
+    def encode(self, clips: Tensor) -> Tensor:
+        return clips[:, [0, -1], :, :, 0].double().mean((2, 3)).float()[:, :, None]
+
+
+class FramePairs(WholeClips):
+    """The same of frames that a network has made something of: here each frame's difference to the next."""
+
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        return (second.astype(np.float32) - first for first, second in itertools.pairwise(frames))
+
+
+class WholeClipsConfig(ResizedFrames):
+    short_side: int = 16
+
+    def build(self) -> WholeClips:
+        return WholeClips(self)
+
+    @classmethod
+    def small(cls) -> "WholeClipsConfig":
+        return cls(name="whole")
+
+
+WHOLE = WholeClipsConfig(name="whole").build()
+
+
+Outcome = tuple[Features, FeatureInfo] | VideoError
+
+
+def encoded(videos: Mapping[str, Path], encoder: ClipEncoder, features: Stored, machine: Machine) -> dict[str, Outcome]:
+    """What becomes of each video."""
+    sinks = {video_id: RowsInMemory() for video_id in videos}
+    outcomes = dict(encode_videos(videos, encoder, features, machine, sinks.__getitem__))
+    return {
+        video_id: outcome if isinstance(outcome, VideoError) else (sinks[video_id].features, outcome)
+        for video_id, outcome in outcomes.items()
+    }
+
+
+def difference(first: Features, second: Features) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(first - second).max() / np.abs(first).max())
+
+
+@pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
+@pytest.mark.parametrize("encoder", [COLOR, WHOLE], ids=["framewise", "clipwise"])
+def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipEncoder, align: str) -> None:
+    array, info = encode_video(clips["plain.mp4"], encoder, grid(align=align, stride_frames=7), Machine(clip_batch=2))
+    frames = list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))
+    starts = {"valid": [0, 7, 14, 21], "backpad": [0, 7, 14, 21, 26], "centred": [-2, 5, 12, 19, 26]}[align]
+    whole = np.stack([[frames[min(max(k, 0), 29)] for k in range(start, start + 4)] for start in starts])
+    expected = encoder.encode(torch.from_numpy(whole))[:, :, 0].numpy()
+    np.testing.assert_allclose(array, expected, rtol=1e-6)
+    assert (info.steps, info.channels) == array.shape
+    assert (info.frame_count, info.duration_s, info.reader) == (30, 2.0, "pyav")
+    assert info.offset_frames == (0.0 if align == "centred" else 2.0)
+    assert info.source_bytes == clips["plain.mp4"].stat().st_size
+
+
+def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> None:
+    encoder = FramePairs(WholeClipsConfig(name="whole"))
+    array, info = encode_video(clips["plain.mp4"], encoder, grid(stride_frames=1), Machine())
+    frames = np.stack(list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))).astype(np.float32)
+    red = np.diff(frames[..., 0], axis=0).mean((1, 2))
+    assert info.frame_count == len(red) == 29
+    np.testing.assert_allclose(array, np.stack([red[:-3], red[3:]], axis=1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
+def test_the_batch_changes_no_more_than_rounding(clips: Clips, encoder: ClipEncoder) -> None:
+    one, eight = (
+        encode_video(clips["plain.mp4"], encoder, grid(fps=8.0), Machine(clip_batch=size))[0] for size in (1, 8)
+    )
+    assert difference(one, eight) <= 1e-5
+
+
+def test_decoders_and_order_change_nothing(clips: Clips) -> None:
+    names = ("plain.mp4", "variable.mp4", "edit_list.mp4", "turned.mp4")
+    found = []
+    for decoders, listed in ((1, names), (3, names[::-1])):
+        machine = Machine(decoders=decoders, clip_batch=2)
+        videos = {name: clips[name] for name in listed}
+        found.append(encoded(videos, COLOR, grid(), machine))
+    for name in names:
+        (first, first_info), (second, second_info) = (results[name] for results in found)  # type: ignore[misc]
+        assert np.array_equal(first, second)
+        assert first_info == second_info
+
+
+def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
+    videos = {name: clips[name] for name in names}
+    machine = Machine(decoders=2, clip_batch=4)
+    found = [encoded(videos, WHOLE, grid(), machine)]
+    begin = BatchedNetwork.__init__
+
+    def work_ahead(self: BatchedNetwork, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.works_ahead = True
+
+    monkeypatch.setattr(BatchedNetwork, "__init__", work_ahead)
+    found.append(encoded(videos, WHOLE, grid(), machine))
+    for name in ("plain.mp4", "turned.mp4", "variable.mp4"):
+        (first, first_info), (second, second_info) = (outcomes[name] for outcomes in found)  # type: ignore[misc]
+        assert np.array_equal(first, second)
+        assert first_info == second_info
+    assert all(getattr(outcomes["hole.mp4"], "reason", "") == "damaged" for outcomes in found)
+
+
+def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> None:
+    class Choosy(RowsInMemory):
+        def append(self, rows: Features) -> None:
+            super().append(rows)
+            if len(self._rows) == 3:
+                raise VideoError("non_finite", "made up")
+
+    sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
+    videos = dict.fromkeys(sinks, clips["plain.mp4"])
+    machine = Machine(decoders=2, clip_batch=4)
+    outcomes = dict(encode_videos(videos, WHOLE, grid(), machine, sinks.__getitem__))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "b": "non_finite",
+        "c": "done",
+    }
+    assert np.array_equal(sinks["a"].features, sinks["c"].features)
+    assert sinks["b"]._rows == []
+
+
+def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    run = BatchedNetwork.add
+
+    def counted(self: BatchedNetwork, *arguments: Any) -> None:
+        run(self, *arguments)
+        held.append(sum(map(len, self._waiting.values())))
+
+    monkeypatch.setattr(BatchedNetwork, "add", counted)
+    encoded({"a": clips["plain.mp4"]}, WHOLE, grid(fps=90.0, stride_frames=1), Machine(clip_batch=4))
+    assert len(held) > 40
+    assert max(held) < 4
+
+
+def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
+    network = BatchedNetwork(WHOLE, grid(), Machine(clip_batch=2))
+    owners = [Vectors() for _ in range(40)]
+    for number, owner in enumerate(owners, 8):
+        network.add(owner, [np.full((4, 8, number, 3), number, np.uint8)])
+    assert [network.owes(owner) for owner in owners] == [False] * 24 + [True] * 16
+    network.finish()
+    expected = [WHOLE.encode(torch.full((1, 4, 8, number, 3), number))[0, :, 0].numpy() for number in range(8, 48)]
+    np.testing.assert_allclose(np.concatenate([owner.vectors for owner in owners]), expected, rtol=1e-6)
+
+
+def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in (1, 2, 6, 100):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        found.append(num_decoders(Machine()))
+    assert found == [1, 1, 5, 16]
+    assert num_decoders(Machine(decoders=40)) == 40
+
+
+class Kernels(ClipEncoder):
+    """Convolutions of pictures and of clips."""
+
+    channels = 8
+
+    def __init__(self, config: ResizedFrames) -> None:
+        super().__init__(config)
+        self.clips = torch.nn.Conv3d(3, 8, 3)
+        self.pictures = torch.nn.Conv2d(8, 8, 3)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        return self.pictures(self.clips(self.network_input(clips)).mean(2)).mean((2, 3))[:, :, None]
+
+
+def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    ready(COLOR, torch.device("cpu"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_kernels_lie_in_memory_as_the_settings_say(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    encoder = Kernels(WholeClipsConfig(name="whole", channels_last=channels_last)).train()
+    clips = torch.randint(0, 256, (2, 4, 12, 12, 3), dtype=torch.uint8)
+    before = encoder.encode(clips)
+    ready(encoder, torch.device("cpu"))
+    assert not encoder.training
+    assert encoder.clips.weight.is_contiguous(memory_format=torch.channels_last_3d) == channels_last
+    assert encoder.pictures.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    torch.testing.assert_close(encoder.encode(clips), before, rtol=1e-5, atol=1e-4)
+
+
+def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    ffmpeg("-i", clips["plain.mp4"], "-frames:v", "4", tmp_path / "short.mp4")
+    videos = {
+        "a": clips["plain.mp4"],
+        "address": Path("http://127.0.0.1/x.mp4"),
+        "b": clips["cover.mp4"],
+        "sound": clips["only_sound.mp4"],
+        "cut": clips["index_first_cut.mp4"],
+        "hole": clips["hole.mp4"],
+        "no_index": clips["index_last_cut.mp4"],
+        "short": tmp_path / "short.mp4",
+        "text": tmp_path / "text.mp4",
+        "zero": tmp_path / "zero.mp4",
+    }
+    outcomes = encoded(videos, COLOR, grid(), Machine(decoders=2))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "address": "not_a_file",
+        "b": "done",
+        "sound": "no_video_stream",
+        "cut": "truncated",
+        "hole": "damaged",
+        "no_index": "unreadable",
+        "short": "too_short",
+        "text": "unreadable",
+        "zero": "unreadable",
+    }
+
+
+def test_a_flash_lands_in_the_same_step_whatever_the_frame_rate(tmp_path: Path) -> None:
+    scene = "color=black:s=64x48:r=30:d=4,drawbox=c=white:t=fill:enable='between(t,1.99,2.19)'"
+    rates = {"constant": [], "variable": ["-vf", "select='lt(n,30)+not(mod(n,3))'", "-fps_mode", "vfr"]}
+    for name, rate in rates.items():
+        ffmpeg("-f", "lavfi", "-i", scene, *rate, "-pix_fmt", "yuv420p", tmp_path / f"{name}.mp4")
+        ffmpeg("-i", tmp_path / f"{name}.mp4", "-c", "copy", tmp_path / f"{name}.mkv")
+    brightness = [
+        encode_video(tmp_path / f"{name}.{container}", COLOR, grid(fps=10.0, clip_frames=2), Machine())[0][:, 0]
+        for name in rates
+        for container in ("mp4", "mkv")
+    ]
+    for other in brightness:
+        assert int(other.argmax()) == 10  # frames 20 and 21 at 10 a second
+        np.testing.assert_allclose(other[:18], brightness[0][:18], atol=0.02)
+
+
+def test_sound_and_cover_art_change_no_feature(clips: Clips) -> None:
+    plain, sound, cover = (
+        encode_video(clips[name], COLOR, grid(), Machine())[0] for name in ("plain.mp4", "sound.mp4", "cover.mp4")
+    )
+    assert np.array_equal(sound, cover)
+    assert difference(plain, sound) < 1e-6
+
+
+def test_frames_that_needed_patching_are_told(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = FrameReader.summary.fget
+    monkeypatch.setattr(FrameReader, "summary", property(lambda self: replace(summary(self), corrupt_frames=3)))
+    encode_video(clips["plain.mp4"], COLOR, grid(), Machine())
+    assert "plain: 3 of 60 frames have decoding errors" in capsys.readouterr().err
+
+
+def test_a_clip_length_the_encoder_cannot_take_is_refused(clips: Clips) -> None:
+    with pytest.raises(UserError, match="clip_frames is 3"):
+        encode_video(clips["plain.mp4"], WHOLE, grid(clip_frames=3), Machine())
+
+
+def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault_injection._calls.clear()
+    monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
+    videos = {"a": clips["plain.mp4"], "b": clips["plain.mp4"]}
+    outcomes = encoded(videos, COLOR, grid(), Machine(decode_timeout_s=3.0))
+    assert isinstance(outcomes["a"], VideoError)
+    assert outcomes["a"].reason == "timeout"
+    assert not isinstance(outcomes["b"], VideoError)
+
+
+def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault_injection._calls.clear()
+    monkeypatch.setenv("ACTLOC_FAULT", "decode:2:hang")
+    begin = VideoInProgress.__init__
+
+    def crash_the_second(self: VideoInProgress, video_id: str, *arguments: Any) -> None:
+        begin(self, video_id, *arguments)
+        if video_id == "b":
+            os.kill(self._decoded._reader._process.pid, signal.SIGSEGV)
+
+    monkeypatch.setattr(VideoInProgress, "__init__", crash_the_second)
+    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, grid(), Machine(decoders=2))
+    assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
+        "a": "done",
+        "b": "unreadable",
+        "c": "done",
+    }
+
+
+def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault_injection._calls.clear()
+    monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
+    with StopFlag() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            encode_video(clips["plain.mp4"], COLOR, grid(), Machine(), stop.raise_if_set)
+
+
+def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    begin = VideoInProgress.__init__
+
+    def noted(self: VideoInProgress, *arguments: Any) -> None:
+        begin(self, *arguments)
+        started.append(self._decoded._reader._process)
+
+    def fail(clips: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(VideoInProgress, "__init__", noted)
+    monkeypatch.setattr(WHOLE, "encode", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, grid(), Machine(decoders=2, clip_batch=4))
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+
+
+def test_the_recipe_holds_what_determines_features_and_nothing_else() -> None:
+    features = grid(path=Path("elsewhere"), max_steps=8)
+    assert recipe(COLOR, features) == {
+        "encoder": {
+            "name": "color",
+            "precision": "float32",
+            "channels_last": False,
+            "short_side": 16,
+            "crop": None,
+        },
+        "weights_sha256": None,
+        "features": {
+            "fps": 15.0,
+            "decode_fps": None,
+            "clip_frames": 4,
+            "frame_interval": 1,
+            "stride_frames": 2,
+            "align": "valid",
+            "dtype": "float32",
+        },
+    }

@@ -1,0 +1,176 @@
+"""Extraction on Ray: what comes back of a video without a cluster, and the engine on a local one of two CPUs."""
+
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actloc.encoders.color import Config as Color
+from actloc.errors import EnvironmentProblem, UserError
+from actloc.extraction import ray
+from actloc.extraction.ray import ArrivingVideo, EncoderCopy, Encoding
+from actloc.extraction.ray_pieces import to_bytes
+from actloc.extraction.rows import RowsInMemory
+from actloc.settings.sections import Machine
+from actloc.sources.stored import Config as Stored
+from tests.toy import actloc, digests, make_toy, start
+
+SUMMARY = {
+    "frames_decoded": 6,
+    "corrupt_frames": 0,
+    "num_frames": 10,
+    "fps": 15.0,
+    "duration_s": 0.7,
+    "width": 4,
+    "height": 4,
+    "reader": "pyav",
+}
+
+
+def grid(**settings: object) -> Stored:
+    return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
+
+
+def piece(number: int, vectors: list[list[float]]) -> ray.Row:
+    content = to_bytes((np.array(vectors, np.float32), None))
+    return {"video_id": "v", "number": number, "piece": content, "end": ""}
+
+
+def end(what: dict[str, object], number: int) -> ray.Row:
+    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what)}
+
+
+def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    encoder = Color().build()
+    encoder.is_framewise = False
+    rows = RowsInMemory()
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), rows)
+    for row in (end({"summary": SUMMARY}, number=2), piece(1, [[3, 4]]), piece(1, [[3, 4]])):
+        assert video.take(row) is None
+    info = video.take(piece(0, [[1, 2], [2, 3]]))
+    assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
+    assert (info.steps, info.frame_count) == (3, 10)  # type: ignore[union-attr]
+    assert video.take(piece(0, [[1, 2], [2, 3]])) is None
+
+
+def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install actloc\[ray\]"):
+        ray.check_installed()
+
+
+def test_learned_flow_is_not_taken_apart() -> None:
+    encoder = Color().build()
+    encoder.makes_frames = True
+    with pytest.raises(UserError, match="computes its frames by a network"):
+        next(ray.encode_videos({}, encoder, grid(), Machine(), lambda _: RowsInMemory()))
+
+
+def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    encoder = Color().build()
+    encoder.is_framewise = False
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), RowsInMemory())
+    video.take(piece(0, [[1, 2]]))
+    video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}}, number=1))
+    assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
+
+
+def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path) -> None:
+    lacking = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
+    told = Encoding(lacking, grid(), Machine())({name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()})
+    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), grid(), RowsInMemory())
+    with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
+        video.take({name: values[0] for name, values in told.items()})
+
+
+def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = EncoderCopy.of(Color().build(), "cpu")
+    folders, build = [], Color.build
+    monkeypatch.setattr(Color, "build", lambda config: folders.append(Path.cwd()) or build(config))
+    monkeypatch.chdir("/")
+    copy.build()
+    assert folders == [tmp_path]
+    assert Path.cwd() == Path("/")
+
+
+def test_no_videos_start_no_cluster() -> None:
+    assert list(ray.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())) == []
+
+
+def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    videos = {"v": Path("v.mp4")}
+    encoding = ray.encode_videos(videos, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
+    with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
+        next(encoding)
+
+
+def workers(word: str) -> list[int]:
+    """The processes of Ray that do `word`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if command.startswith("ray::") and word in command and "__init__" not in command:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for Ray's workers in /proc")
+@pytest.mark.parametrize("stage", ["Decoding", "Encoding"])
+def test_a_killed_worker_costs_nothing(tmp_path: Path, stage: str) -> None:
+    pytest.importorskip("ray")
+    folder = make_toy(tmp_path / "toy")
+    (folder / "videos/broken.mp4").write_text("no video")
+    plain = actloc(folder, "extract-features", "toy.yaml", "features.path=plain")
+    assert plain.returncode == 3, plain.stderr
+    with start(folder, "extract-features", "toy.yaml", "features.path=rayed", "--engine", "ray") as process:
+        deadline, killed = time.monotonic() + 120, []
+        while process.poll() is None and not killed and time.monotonic() < deadline:
+            for worker in workers(stage)[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+            time.sleep(0.01)
+        stdout, stderr = process.communicate(timeout=200)
+    assert killed, "no worker was seen"
+    assert process.returncode == 3, stderr
+    assert "features" in stdout + stderr
+    assert digests(folder / "rayed") == digests(folder / "plain")
+    failed = [json.loads(line) for line in (folder / "rayed/failed.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["reason"]) for row in failed] == [("broken", "unreadable")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for Ray's workers in /proc")
+def test_a_signal_ends_the_work_and_the_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    folder = make_toy(tmp_path / "toy")
+    others = set(workers("MapBatches"))
+    with start(folder, "extract-features", "toy.yaml", "--engine", "ray") as process:
+        deadline, seen = time.monotonic() + 120, set[int]()
+        while process.poll() is None and not seen and time.monotonic() < deadline:
+            seen = set(workers("MapBatches")) - others
+            time.sleep(0.01)
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert "Traceback" not in stderr
+    assert seen, "no worker was seen"
+    assert not seen & set(workers("MapBatches"))

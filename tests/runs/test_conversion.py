@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.commands import convert
+from actloc.errors import UserError
+from actloc.experiment import load
+from actloc.runs import conversion
+from actloc.runs.record import is_finished
+from actloc.training import checkpoint as checkpoints
+from actloc.weights.official_actionformer import read_official_checkpoint
+from tests.golden.cases import GOLDEN
+
+OFFICIAL = GOLDEN / "e2e" / "tiny_epoch_140.pth.tar"
+SETTINGS = """\
+dataset: {name: custom, folder: prepared, videos: videos, annotations: labels.csv}
+features: {name: stored, path: features, fps: 30, clip_frames: 16, stride_frames: 4, max_steps: 320}
+detector:
+  name: actionformer
+  dim: 16
+  windows: 9
+  num_stem_blocks: 1
+  num_branch_blocks: 3
+  regression_ranges: [[0, 4], [4, 8], [8, 16], [16, 10000]]
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with settings and annotations of three classes."""
+    monkeypatch.chdir(tmp_path)
+    Path("settings.yaml").write_text(SETTINGS)
+    labels = ("fall", "jump", "run")
+    videos = {f"v{label}": AnnotatedVideo(f"v{label}", "train", (Action(0, 1, label),), 5.0) for label in labels}
+    annotation_form.write(load("settings.yaml").dataset.annotations_file, Annotations(labels, videos))
+    return tmp_path
+
+
+def test_an_official_checkpoint_makes_the_way_to_a_run_and_back_unchanged() -> None:
+    run, file = Path("ckpt/official"), Path("again.pth.tar")
+    assert convert.run(OFFICIAL, run, "settings.yaml", None) == 0
+    stored, official = checkpoints.load(checkpoints.last(run)), read_official_checkpoint(OFFICIAL)
+    assert stored.numbers["about"]["classes"] == ["fall", "jump", "run"]
+    assert stored.numbers["about"]["in_channels"] == 16
+    assert is_finished(run)
+    assert load(str(run)).detector == load("settings.yaml").detector
+    assert convert.run(run, file, "settings.yaml", None) == 0
+    again = read_official_checkpoint(file)
+    assert again.epoch == 140
+    for first, second in ((official.weights, again.weights), (official.averaged, again.averaged)):
+        assert sorted(first) == sorted(second)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_that_does_not_fit_the_settings_leaves_nothing_behind() -> None:
+    with pytest.raises(UserError, match=r"branch\.3\.ln1\.weight is missing"):
+        convert.run(
+            OFFICIAL,
+            Path("ckpt/official"),
+            "settings.yaml",
+            ["detector.num_branch_blocks=4", "detector.regression_ranges=[[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]"],
+        )
+    assert not Path("ckpt").exists()
+
+
+def test_an_official_checkpoint_without_settings_is_refused() -> None:
+    with pytest.raises(UserError, match="needs a CONFIG"):
+        convert.run(OFFICIAL, Path("ckpt/official"), None, None)
+
+
+def test_what_is_there_is_never_replaced() -> None:
+    Path("run").mkdir()
+    Path("run/file").write_text("mine")
+    with pytest.raises(UserError, match="run is there already"):
+        conversion.to_run(OFFICIAL, Path("run"), load("settings.yaml"))
+    conversion.to_run(OFFICIAL, Path("other"), load("settings.yaml"))
+    with pytest.raises(UserError, match="run/file is there already"):
+        conversion.to_official(Path("other"), Path("run/file"), None)
+    assert Path("run/file").read_text() == "mine"
+
+
+def test_a_run_of_another_detector_is_no_official_checkpoint() -> None:
+    numbers = {"about": {"settings": {"detector.name": "my_package.mine"}}}
+    checkpoints.save(Path("run"), checkpoints.Checkpoint(3, {}, {}, {}, numbers))
+    with pytest.raises(UserError, match=r"the detector my_package\.mine"):
+        conversion.to_official(Path("run"), Path("official.pth.tar"), None)
+    assert not Path("official.pth.tar").exists()
+
+
+def test_a_run_that_does_not_fit_the_settings_it_is_converted_with_is_refused() -> None:
+    conversion.to_run(OFFICIAL, Path("run"), load("settings.yaml"))
+    with pytest.raises(UserError, match="the settings make it"):
+        convert.run(Path("run"), Path("official.pth.tar"), "settings.yaml", ["detector.dim=32"])
