@@ -2,31 +2,27 @@
 
 from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
 
-import json
 import re
 import shlex
-import types
-import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Annotated, Any
 
 from actloc import console, recipes
 from actloc.errors import UserError
-from actloc.settings import parts, sections, yaml_text
-from actloc.settings.yaml_text import KeyPath, SettingProblem, SettingsDocument, dotted
+from actloc.settings import sameness, sections, yaml_text
+from actloc.settings.parts import Chosen
+from actloc.settings.sections import Part, Result, Section
+from actloc.settings.validation import missing_inputs, problem, validated
+from actloc.settings.yaml_text import SettingProblem, SettingsDocument
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from actloc.datasets.base import DatasetConfig
     from actloc.detectors.base import DetectorConfig
     from actloc.encoders.base import EncoderConfig
     from actloc.sources.base import SourceConfig
 
-_SECTIONS: dict[str, type[sections.Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     "run": sections.Run,
     "preparation": sections.Preparation,
     "optimizer": sections.Optimizer,
@@ -42,18 +38,6 @@ _SECTIONS: dict[str, type[sections.Section]] = {
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
 _OPTIONAL = {"encoder"}
 _USUAL = {"detector": "actionformer"}  # files that only make features need not name one
-SHAPES_TRAINING = (
-    *("dataset.training_subset", "dataset.class_agnostic", "preparation", "features", "encoder", "detector"),
-    *("optimizer", "schedule", "average", "training", "run.seed"),
-)
-"""What a run's weights depend on; a run goes on only with the same values. Checksums stand in for paths."""
-SHAPES_DETECTIONS = ("dataset.class_agnostic", "preparation", "features", "encoder", "detector")
-"""What must be at evaluation as it was in training."""
-_CHANGES_NOTHING = (
-    *("features.path", "features.more_paths", "encoder.weights", "encoder.flow_weights", "encoder.raft_weights"),
-    *("features.allow_missing", "features.allow_misfits", "features.tolerance_steps"),
-    *("encoder.weights", "encoder.flow_weights", "encoder.raft_weights"),
-)
 
 
 @dataclass(frozen=True)
@@ -90,14 +74,16 @@ class Experiment:
 
     def to_data(self) -> dict[str, Any]:
         """The complete settings as plain data, ready for YAML or JSON."""
-        sections = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("file", "overrides")
-        }
-        return {name: value.model_dump(mode="json") for name, value in sections.items() if value is not None}
+        return {name: value.model_dump(mode="json") for name, value in self._sections().items() if value is not None}
 
-    def shaping_data(self) -> dict[str, Any]:
-        """The settings that the run's weights depend on, by dotted key; a checkpoint carries them."""
-        return {key: value for key, value in _flat(self.to_data()).items() if _is_below(key, SHAPES_TRAINING)}
+    def _sections(self) -> dict[str, Section | None]:
+        names = [field.name for field in fields(self) if field.name not in ("file", "overrides")]
+        return {name: getattr(self, name) for name in names}
+
+    def shaping(self, result: Result) -> dict[str, Any]:  # Any: JSON values
+        """The settings that `result` depends on, by dotted key; a checkpoint carries those of its weights."""
+        sections = {name: value for name, value in self._sections().items() if value is not None}
+        return sameness.flat({name: sameness.shaping(section, result) for name, section in sections.items()})
 
     def to_yaml(self) -> str:
         """The complete settings as YAML."""
@@ -119,13 +105,28 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
             run.update(name=folder.name, folder=str(_near(folder.parent)))
         default = _default_name(file, document.data.get("evaluation"))
         run["name"] = str(run.get("name", default))  # 2024 is a fine name
-    problems = list(document.problems)
-    values = _sections(document, problems) | _part_blocks(document, problems)
+    values = _checked(document)
     if check_inputs:
-        problems += [problem for key, value in values.items() for problem in _missing_inputs(document, key, value)]
-    if problems:
-        raise _settings_error(file, problems)
+        given = {key: value for key, value in values.items() if value is not None}
+        document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
+    if document.problems:
+        raise _settings_error(file, document.problems)
     return Experiment(file=file, overrides=tuple(overrides or ()), **values)
+
+
+def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections' classes, and None where one is bad
+    known = [*_SECTIONS, *_PARTS]
+    for key in document.data:
+        if key not in known:
+            document.problems.append(problem(document, (key,), f"is not a section{console.nearest(key, known)}"))
+    for key, usual in _USUAL.items():
+        if document.data.get(key) is None:
+            document.data[key] = {"name": usual}
+    forms: dict[str, Any] = {**_SECTIONS, **{key: Annotated[Part, Chosen(kind)] for key, kind in _PARTS.items()}}
+    for key in _OPTIONAL:
+        if document.data.get(key) is None:
+            forms.pop(key)
+    return dict.fromkeys(_PARTS) | {key: validated(document, key, form) for key, form in forms.items()}
 
 
 def _near(folder: Path) -> Path:
@@ -188,121 +189,6 @@ def runs(folder: Path = Path("ckpt")) -> list[Path]:
     return sorted(path for path in folder.glob("*") if is_run(path)) if folder.is_dir() else []
 
 
-def _sections(document: SettingsDocument, problems: list[SettingProblem]) -> dict[str, Any]:
-    known = [*_SECTIONS, *_PARTS]
-    for key in document.data:
-        if key not in known:
-            problems.append(_problem(document, (key,), f"is not a section{console.nearest(key, known)}"))
-    return {name: _validated(document, name, section, problems) for name, section in _SECTIONS.items()}
-
-
-def _part_blocks(document: SettingsDocument, problems: list[SettingProblem]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, kind in _PARTS.items():
-        if key in _USUAL and document.data.get(key) is None:
-            document.data[key] = {"name": _USUAL[key]}
-        block = document.data.get(key)
-        values[key] = None
-        if block is None and key in _OPTIONAL:
-            continue
-        if not isinstance(block, dict) or not isinstance(block.get("name"), str):
-            expected = ", ".join(parts.available(kind))
-            problems.append(_problem(document, (key,), f"is missing its name; expected name: one of {expected}"))
-            continue
-        try:
-            module = parts.find(kind, block["name"])
-        except ValueError as error:
-            problems.append(_problem(document, (key, "name"), f": {error}"))
-            continue
-        values[key] = _validated(document, key, module.Config, problems)
-    return values
-
-
-def _validated(
-    document: SettingsDocument, key: str, section: type[BaseModel], problems: list[SettingProblem]
-) -> BaseModel | None:
-    data = document.data.get(key)
-    data = {} if data is None else data
-    try:
-        # strict JSON: lists may be tuples and text may be a path, but true is no number and "2" no 2
-        return TypeAdapter(section).validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        told: dict[KeyPath, str] = {}
-        for details in error.errors(include_url=False):
-            path, what = _explain(section, key, data, details)
-            told[path] = f"{told[path]}, or {what.partition('expected ')[2]}" if path in told else what
-        problems += [_problem(document, path, what) for path, what in told.items()]
-    return None
-
-
-def _explain(section: type[BaseModel], key: str, data: Any, details: ErrorDetails) -> tuple[KeyPath, str]:
-    kind, location = details["type"], details["loc"]
-    if kind in ("extra_forbidden", "missing"):
-        path = (key, *location)
-        if kind == "missing":
-            return path, "is missing"
-        names = _field_names(section, location[:-1])
-        return path, f"is not a setting{console.nearest(str(location[-1]), names)}"
-    path = (key, *_real_part(data, location))
-    expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    if kind == "value_error":
-        return path, expected
-    found = json.dumps(details["input"], ensure_ascii=False)
-    hint = ""
-    if kind == "literal_error" and isinstance(details["input"], str):
-        choices = [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")]
-        hint = console.nearest(details["input"], choices) if len(choices) > 1 else ""
-    return path, f": found {found}, expected {expected}{hint}"
-
-
-def _real_part(data: Any, location: KeyPath) -> KeyPath:
-    """The part of an error's location that stands in the data; the rest are names of union members."""
-    real: list[str | int] = []
-    for step in location:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            break
-        real.append(step)
-    return tuple(real)
-
-
-def _field_names(section: type[BaseModel], location: KeyPath) -> list[str]:
-    for step in location:
-        field = section.model_fields.get(str(step))
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        section = inner
-    return list(section.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:  # Any: type forms have no common type
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
-    return None
-
-
-def _missing_inputs(document: SettingsDocument, key: str, section: BaseModel | None) -> list[SettingProblem]:
-    if section is None:
-        return []
-    problems = []
-    for name, field in type(section).model_fields.items():
-        for marker in field.metadata:
-            path = getattr(section, name)
-            if isinstance(marker, sections.InputPath) and isinstance(path, Path) and not marker.exists(path):
-                names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-                what = f": the {marker.kind} {path} does not exist{console.nearest(path.name, names)}"
-                problems.append(_problem(document, (key, name), what))
-    return problems
-
-
-def _problem(document: SettingsDocument, path: KeyPath, what: str) -> SettingProblem:
-    return SettingProblem(document.where(path), f"{dotted(path)} {what}".replace(" :", ":"))
-
-
 def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
     count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     listed = "\n  ".join(str(problem) for problem in dict.fromkeys(problems))
@@ -311,27 +197,3 @@ def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
         "Expected what each line says.",
         "Every setting with its meaning: actloc show sample_efficientnet_actionformer",
     )
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], among: tuple[str, ...] = SHAPES_TRAINING) -> list[str]:
-    """`key: old value in the run, new value now` for every setting below `among` that differs."""
-    before, after = _flat(old), _flat(new)
-    keys = [key for key in sorted({*before, *after}) if _is_below(key, among)]
-    return [
-        f"{key}: {json.dumps(before.get(key))} in the run, {json.dumps(after.get(key))} now"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _is_below(key: str, among: tuple[str, ...]) -> bool:
-    return key not in _CHANGES_NOTHING and any(key == one or key.startswith(f"{one}.") for one in among)
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:  # Any: plain data
-    if not isinstance(data, dict):
-        return {prefix: data}
-    flat = {}
-    for name, inner in data.items():
-        flat.update(_flat(inner, f"{prefix}.{name}".strip(".")))
-    return flat

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.settings.sameness import differences
 from actloc.store.comparing import Comparison, compare
-from actloc.store.store import IMPORTED, FeatureStore, differences
+from actloc.store.store import IMPORTED, FeatureStore
 
 _SHOWN = 20
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -52,7 +53,7 @@ def _differences(recipes: list[dict[str, Any]], folders: tuple[Path, Path]) -> l
     if len(told) == 1:
         grids = [recipe["features"] for recipe in recipes]
         recipes = [{"features": {key: grid[key] for key in grids[0].keys() & grids[1].keys()}} for grid in grids]
-    return told + differences(recipes[0], recipes[1], *map(str, folders))
+    return told + differences(recipes[0], recipes[1], *(f"in {folder}" for folder in folders))
 
 
 def _store(folder: Path) -> FeatureStore:

@@ -10,8 +10,9 @@ from actloc import console, files
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation import scoring
-from actloc.experiment import Experiment, differences, is_run, load
+from actloc.experiment import Experiment, is_run, load
 from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
 from actloc.tasks.localization import LocalizationLearner, read_annotations
 from actloc.training import checkpoint as checkpoints
@@ -139,7 +140,7 @@ def _refuse_other_settings(experiment: Experiment) -> None:
     if not recorded.is_file():
         return
     # loaded with today's defaults: a setting that the run did not know yet is no difference
-    differing = differences(load(str(recorded)).to_data(), experiment.to_data())
+    differing = differences(load(str(recorded)).shaping("weights"), experiment.shaping("weights"), "in the run", "now")
     if differing:
         listed = "\n  ".join(differing)
         raise UserError(

@@ -26,7 +26,6 @@ _RULE = published.Rule(
 class Config(DatasetConfig):
     """Where the annotations are, and which videos are blocked."""
 
-    name: Literal["activitynet13"] = "activitynet13"
     annotations: InputFileOrFolder
     """A JSON (ActivityNet's or ActionFormer's), or a folder of TSP's *_train_tsp_groundtruth.csv and *_valid_...csv."""
     blocked: Annotated[Literal["etad"] | Path | None, InputPath("file")] = None

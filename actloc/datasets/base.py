@@ -2,27 +2,29 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from actloc.annotations.model import Annotations
-from actloc.settings.sections import Part
+from actloc.settings.sections import Part, Shapes
 
 
 class DatasetConfig(Part):
     """Settings that every dataset has; a dataset's file adds its own and says how its raw form is read."""
+
+    shapes = "nothing"
 
     has_actions: ClassVar[bool] = True
     """Whether there is something to learn; videos alone are only turned into features, and prepared on the way."""
 
     folder: Path
     """Where `prepare` writes: annotations.json, and videos where it makes any."""
-    training_subset: str = "train"
+    training_subset: Annotated[str, Shapes("weights")] = "train"
     """The subset that `train` learns from."""
     evaluation_subset: str = "test"
     """The subset that `eval` scores."""
     validation_subset: str = "validation"
     """A subset that neither trains nor is scored by `eval`; training.validation_subset may name it."""
-    class_agnostic: bool = False
+    class_agnostic: Annotated[bool, Shapes("detections")] = False
     """Learn and score one class, action, in place of all."""
 
     @property

@@ -1,7 +1,6 @@
 """Charades: 157 everyday actions in 7,985 + 1,863 home videos; official tables or super-events' JSON."""
 
 from pathlib import Path
-from typing import Literal
 
 from actloc.annotations import published
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
@@ -16,7 +15,6 @@ _SUBSETS = {"Charades_v1_train.csv": "training", "Charades_v1_test.csv": "testin
 class Config(DatasetConfig):
     """Where the annotations and the names of the classes are."""
 
-    name: Literal["charades"] = "charades"
     annotations: InputFileOrFolder
     """charades.json, whose classes are numbers from 0 to 156, or a folder of the official Charades_v1_train.csv and
     Charades_v1_test.csv."""

@@ -6,7 +6,6 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from actloc import console
 from actloc.annotations import form as annotation_form
@@ -32,7 +31,6 @@ _TOO_MANY = "too many cells"  # such as those of an unquoted comma; no column of
 class Config(DatasetConfig):
     """A folder of videos and a file that says what happens when."""
 
-    name: Literal["custom"] = "custom"
     videos: InputFolder
     """The folder of videos; a video's id is its file name without the suffix."""
     annotations: InputFile

@@ -39,7 +39,6 @@ _RULES = {
 class Config(DatasetConfig):
     """Where the annotations are; a clip is a video of its own, and its times are counted from its first frame."""
 
-    name: Literal["ego4d_mq"] = "ego4d_mq"
     annotations: InputFileOrFolder
     """A folder of moments_train.json, moments_val.json and moments_test_unannotated.json, or ActionFormer's JSON."""
     class_names: OptionalInputFile = None

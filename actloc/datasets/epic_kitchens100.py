@@ -29,7 +29,6 @@ _DECIMALS = 2  # of the official timestamps
 class Config(DatasetConfig):
     """Where the annotations are, and whether verbs or nouns are the classes."""
 
-    name: Literal["epic_kitchens100"] = "epic_kitchens100"
     annotations: InputFileOrFolder
     """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv. Where
     EPIC_100_train.csv is missing, c2/training.csv of C2-Action-Detection stands in: times in whole frames."""

@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,6 @@ _LARGEST_BYTES = 64 * 1024 * 1024  # the largest official file has 1.3 MB; an ar
 class Config(DatasetConfig):
     """Where the recordings are, and the windows that become features."""
 
-    name: Literal["hapt"] = "hapt"
     raw: InputFileOrFolder
     """The unpacked folder that holds RawData, or its .zip, .tar, .tar.gz or .tar.xz."""
     window_samples: PositiveInt = 50

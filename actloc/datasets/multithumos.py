@@ -1,7 +1,6 @@
 """MultiTHUMOS: 65 classes, densely labelled, on the videos of THUMOS14; official text files or super-events' JSON."""
 
 from pathlib import Path
-from typing import Literal
 
 from actloc.annotations import published
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
@@ -15,7 +14,6 @@ _NUM_CLASSES, _FIRST = 65, 1
 class Config(DatasetConfig):
     """Where the annotations and the names of the classes are."""
 
-    name: Literal["multithumos"] = "multithumos"
     annotations: InputFileOrFolder
     """multithumos.json, whose classes are numbers from 1 to 65, or a folder of the official CLASS.txt files."""
     class_names: OptionalInputFile = None

@@ -8,7 +8,6 @@ import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -26,7 +25,6 @@ from actloc.video.reader import probe
 class Config(DatasetConfig):
     """How many videos to splice and what goes into each."""
 
-    name: Literal["spliced_clips"] = "spliced_clips"
     clips: InputFolder
     """A folder of mp4 clips; the name of a clip is its action's name."""
     background_prefix: str = "background"

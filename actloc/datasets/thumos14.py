@@ -44,7 +44,6 @@ _LEFT_OUT = {213: (), 212: ("1292",), 211: ("1292", "0270"), 210: ("1292", "0270
 class Config(DatasetConfig):
     """Where the annotations are and which test set is scored; validation videos are the ones to learn from."""
 
-    name: Literal["thumos14"] = "thumos14"
     annotations: InputFileOrFolder
     """ActionFormer's thumos14.json, or a folder that holds the official CLASS_val.txt and CLASS_test.txt files."""
     metadata: OptionalInputFolder = None

@@ -1,7 +1,7 @@
 """A folder of videos without annotations, to turn into features; train on them with another dataset."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from actloc import console
 from actloc.annotations import form as annotation_form
@@ -15,7 +15,6 @@ class Config(DatasetConfig):
     """Where the videos are; a video's id is its file name without prefix and suffix."""
 
     has_actions: ClassVar[bool] = False
-    name: Literal["video_folder"] = "video_folder"
     videos: InputFolder
     """The folder of videos."""
     prefix: str = ""

@@ -27,8 +27,6 @@ SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # offic
 class Config(DetectorConfig):
     """Settings of ActionFormer; the defaults are those of THUMOS14 with I3D features."""
 
-    name: Literal["actionformer"] = "actionformer"
-
     backbone: Literal["transformer", "conv"] = "transformer"
     """What the blocks of the pyramid are: transformers, or residual convolutions without attention and positions."""
     neck: Literal["identity", "fpn"] = "identity"

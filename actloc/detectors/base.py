@@ -52,6 +52,8 @@ class Detector(nn.Module, ABC):
 class DetectorConfig(Part, ABC):
     """The settings of a detector; `name` is its file."""
 
+    shapes = "detections"
+
     @abstractmethod
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:
         """A new detector for features of `in_channels`, trained on at most `max_steps` steps of a video."""

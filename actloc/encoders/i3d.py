@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import raft_flow
-from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.encoders.base import ClipEncoder, PublishedConfig, WeightsFile
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.raft import RAFT
 from actloc.layers.same import SameMaxPool3d, pad_same
-from actloc.settings.sections import OptionalInputFile
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.weights import files, published
 from actloc.weights.published import PublishedFile
@@ -70,7 +69,6 @@ _FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ..
 class Config(PublishedConfig):
     """Settings of I3D: which streams, and whose frames."""
 
-    name: Literal["i3d"] = "i3d"
     stream: Literal["rgb", "flow", "both"] = "rgb"
     """both: 2048 channels, RGB's 1024 and then flow's; with flow, a video's last frame is dropped."""
     frames: Literal[
@@ -82,11 +80,11 @@ class Config(PublishedConfig):
     flow: Literal["tvl1", "raft"] = "tvl1"
     """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
     the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
-    weights: OptionalInputFile = None
+    weights: WeightsFile = None
     """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
-    flow_weights: OptionalInputFile = None
+    flow_weights: WeightsFile = None
     """The flow stream's file; none looks for data/weights/flow_imagenet.pt."""
-    raft_weights: OptionalInputFile = None
+    raft_weights: WeightsFile = None
     """RAFT's file, where it computes flow; none looks for data/weights/raft-sintel.pth."""
     num_classes: PositiveInt = 400
     """Classes of the weights' classifier, which features do not use: 600 where Kinetics-600 was learned."""

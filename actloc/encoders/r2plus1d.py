@@ -58,7 +58,6 @@ VARIANTS = {
 class Config(PublishedConfig):
     """Settings of the residual networks that TSP learned with."""
 
-    name: Literal["r2plus1d"] = "r2plus1d"
     variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
     """The network; its weights may be TSP's, TAC's, or those of Kinetics that these began with."""
 

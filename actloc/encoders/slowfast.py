@@ -56,7 +56,6 @@ PUBLISHED = {
 class Config(PublishedConfig):
     """Settings of SlowFast; the defaults are PySlowFast's own test of the R50."""
 
-    name: Literal["slowfast"] = "slowfast"
     depth: Literal[50, 101] = 50
     """Layers of the ResNets; the weights' file must be of the same depth."""
     res4_temporal_blocks: PositiveInt | None = None

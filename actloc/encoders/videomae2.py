@@ -51,7 +51,6 @@ SIZES = {
 class Config(PublishedConfig):
     """Settings of VideoMAE v2."""
 
-    name: Literal["videomae2"] = "videomae2"
     size: Literal["small", "base", "large", "huge", "giant"] = "giant"
     """Width and depth; the published features are giant's."""
     normalise: bool = False

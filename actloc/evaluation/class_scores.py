@@ -12,7 +12,7 @@ from actloc import files
 from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.evaluation.columns import Floats
-from actloc.settings.sections import ScoreForm
+from actloc.settings.choices import ScoreForm
 
 _SHOWN = 20  # names in one message
 _UCF101_COLUMNS = 101

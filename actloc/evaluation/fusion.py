@@ -3,7 +3,7 @@
 import numpy as np
 
 from actloc.evaluation.columns import Floats, Integers
-from actloc.settings.sections import FusionRule
+from actloc.settings.choices import FusionRule
 
 
 def fuse(

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from actloc.settings.sections import ProtocolName
+from actloc.settings.choices import ProtocolName
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import actloc
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
+from actloc.settings.sameness import shaping
 from actloc.signals import StopFlag
 from actloc.sources import folders, stored
 from actloc.sources.base import SourceConfig
@@ -20,21 +21,21 @@ from actloc.store.info import FeatureInfo, Features
 from actloc.store.store import IMPORTED, FeatureStore
 from actloc.video.windows import offset_frames
 
-_GRID = ("fps", "fps_from", "clip_frames", "stride_frames", "align", "dtype")
-_FORM = ("prefix", "suffix", "key", "channels_first", "unequal_lengths")
 Shape = tuple[int, int]
 """Steps and channels."""
 
 
 def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines imported features, apart from the files: whose they are, their form and grid."""
+    shaped = shaping(config, "features")
+    grid = {*SourceConfig.model_fields, "fps_from"}
     return {
         IMPORTED: {
             "recipe": name,
             "folders": [path.name for path in (config.path, *config.more_paths)],
-            **config.model_dump(mode="json", include=set(_FORM)),
+            **{key: value for key, value in shaped.items() if key not in grid},
         },
-        "features": config.model_dump(mode="json", include=set(_GRID)),
+        "features": {key: value for key, value in shaped.items() if key in grid},
     }
 
 

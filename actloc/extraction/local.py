@@ -25,6 +25,7 @@ from actloc.errors import UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo
 from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
+from actloc.settings.sameness import shaping
 from actloc.settings.sections import Machine
 from actloc.sources.base import SourceConfig
 from actloc.store.filling import source_bytes, source_sha256
@@ -37,13 +38,10 @@ _MOST_DECODERS = 16  # beyond, the one process that takes their frames has no ti
 
 def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines features, apart from the video itself."""
-    names = {"fps", "decode_fps", "clip_frames", "frame_interval", "stride_frames", "align", "dtype"}
-    grid = features.model_dump(mode="json", include=names)
-    files = {name for name in type(encoder.config).model_fields if name.endswith("weights")}
     return {
-        "encoder": encoder.config.model_dump(mode="json", exclude=files),  # they may move; their sha256 says which
+        "encoder": shaping(encoder.config, "features"),
         "weights_sha256": encoder.weights_sha256,
-        "features": grid,
+        "features": shaping(features, "features"),
     }
 
 

@@ -33,7 +33,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
         "classes": list(classes),
         "in_channels": in_channels,
         "encoder_weights_sha256": None,
-        "settings": experiment.shaping_data(),
+        "settings": experiment.shaping("weights"),
     }
     source = {"file": file.name, "sha256": files.sha256_of_file(file), "epoch": official.epoch}
     # an official file tells epochs, not optimizer steps: its epochs number the checkpoint

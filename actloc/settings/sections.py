@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,14 +15,40 @@ from pydantic import (
     model_validator,
 )
 
+from actloc.settings.choices import FusionRule, ProtocolName, ReaderName, ScoreForm
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
-ProtocolName = Literal[
-    "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
-]
+Result = Literal["nothing", "weights", "detections", "features"]
+"""What a setting shapes, the least first: what shapes features also shapes detections, and those also weights."""
 
-ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
-FusionRule = Literal["product", "sqrt", "none"]
+
+class Shapes:
+    """Marks a setting that shapes something else than the rest of its section: `Annotated[Path, Shapes("nothing")]`.
+
+    A run goes on, and a store is used, only with the settings that shaped it; `settings/sameness.py` reads the marks.
+    """
+
+    def __init__(self, what: Result) -> None:
+        self.what = what
+
+
+class InputPath:
+    """Marks a setting that names a file or folder the user brings; `prepare` looks for it before anything runs."""
+
+    def __init__(self, kind: Literal["file", "folder", "file or folder"]) -> None:
+        self.kind = kind
+
+    def exists(self, path: Path) -> bool:
+        """Whether the path is there and of this kind."""
+        return ("file" in self.kind and path.is_file()) or ("folder" in self.kind and path.is_dir())
+
+
+InputFile = Annotated[Path, InputPath("file")]
+InputFolder = Annotated[Path, InputPath("folder")]
+InputFileOrFolder = Annotated[Path, InputPath("file or folder")]
+OptionalInputFile = Annotated[Path | None, InputPath("file")]
+OptionalInputFolder = Annotated[Path | None, InputPath("folder")]
 
 
 class Section(BaseModel):
@@ -30,22 +56,34 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    shapes: ClassVar[Result]
+    """What the section's settings shape, unless one is marked with `Shapes`; every section says it."""
+
 
 class Part(Section):
     """A block whose `name` chooses a file: `detector: {name: actionformer}` is `actloc/detectors/actionformer.py`."""
 
-    name: str
-    """The file that holds the part, or the dotted name of your own module."""
+    name: str = ""
+    """The part's file, without .py."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        # the name is written once, as the file's: a second copy in the class could only disagree
+        cls.model_fields["name"].default = cls.__module__.rpartition(".")[2]
+        cls.model_rebuild(force=True)
 
 
 class Run(Section):
     """What this run is called and where it is kept."""
 
+    shapes = "nothing"
+
     name: str
     """The run's folder below `folder`; without it, the settings file's own name."""
     folder: Path = Path("ckpt")
     """The folder that holds the runs."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), Shapes("weights")] = 0
     """The one seed behind initial weights, order of samples, crops and dropout."""
 
     @model_validator(mode="after")
@@ -57,6 +95,8 @@ class Run(Section):
 
 class Preparation(Section):
     """What `prepare` does to the videos with ffmpeg."""
+
+    shapes = "detections"
 
     videos: Literal["keep", "reencode", "frames"] = "keep"
     """Read the videos as they are, re-encode them at a constant rate, or store them as JPEG frames."""
@@ -73,6 +113,8 @@ class Preparation(Section):
 class Optimizer(Section):
     """How gradients move weights."""
 
+    shapes = "weights"
+
     name: Literal["adamw", "sgd"] = "adamw"
     """AdamW with betas 0.9 and 0.999, or SGD with `momentum`."""
     learning_rate: PositiveFloat = 1e-4
@@ -88,6 +130,8 @@ class Optimizer(Section):
 class Schedule(Section):
     """How long to train, and the learning rate on the way: linear warm-up from 0, then half a cosine down to 1e-8."""
 
+    shapes = "weights"
+
     epochs: PositiveInt = 30
     """Epochs after warm-up; `warmup_epochs` come on top."""
     warmup_epochs: NonNegativeInt = 5
@@ -99,6 +143,8 @@ class Schedule(Section):
 class Average(Section):
     """The exponential moving average of the weights, which evaluation and prediction use."""
 
+    shapes = "weights"
+
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Share of the old average kept at each step."""
     warm_up: bool = True
@@ -107,6 +153,8 @@ class Average(Section):
 
 class Training(Section):
     """What one step and one epoch are."""
+
+    shapes = "weights"
 
     batch_size: PositiveInt = 2
     """Videos whose gradient one forward and backward pass holds."""
@@ -124,6 +172,8 @@ class Training(Section):
 
 class Evaluation(Section):
     """How predictions are scored."""
+
+    shapes = "nothing"
 
     protocol: ProtocolName = "actionformer"
     """Whose rules count: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
@@ -146,12 +196,16 @@ class Evaluation(Section):
 class Prediction(Section):
     """What `predict` shows."""
 
+    shapes = "nothing"
+
     threshold: Literal["best_f1"] | Fraction = "best_f1"
     """Segments below this score are not shown; best_f1 takes, per class, the threshold `eval` stored in the run."""
 
 
 class Machine(Section):
     """What may change from machine to machine without changing a result: a run can go on with other values."""
+
+    shapes = "nothing"
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """cpu, cuda, cuda:1, or auto: the GPU if there is one."""
@@ -162,7 +216,7 @@ class Machine(Section):
     one for each core but one, at least 1 and at most 16."""
     clip_batch: PositiveInt | None = None
     """Clips the encoder sees at once; none is 32 on a GPU and what the encoder likes on a CPU."""
-    reader: Literal["pyav", "ffmpeg", "decord"] = "pyav"
+    reader: ReaderName = "pyav"
     """What decodes videos. decord is for comparison and needs actloc[decord]: right on files of constant rate with
     closed groups of pictures, it repeats frames of cut files (edit lists) and is wrong on open groups, MPEG-TS and AVI;
     it is sent back after each batch, which keeps its memory bounded and costs time."""
@@ -172,6 +226,8 @@ class Machine(Section):
 
 class Suppression(Section):
     """How overlapping detections of one video are thinned out."""
+
+    shapes = "nothing"
 
     method: Literal["soft", "hard", "none"] = "soft"
     """soft lowers what overlaps a better detection by a Gaussian, hard drops it, none keeps all."""
@@ -189,19 +245,10 @@ class Suppression(Section):
     """Overlap from which suppressed detections move a kept one's ends; 0 does not vote."""
 
 
-class InputPath:
-    """Marks a setting that names a file or folder the user brings; `prepare` looks for it before anything runs."""
-
-    def __init__(self, kind: Literal["file", "folder", "file or folder"]) -> None:
-        self.kind = kind
-
-    def exists(self, path: Path) -> bool:
-        """Whether the path is there and of this kind."""
-        return ("file" in self.kind and path.is_file()) or ("folder" in self.kind and path.is_dir())
-
-
 class Fusion(Section):
     """Class scores of whole videos by another classifier, joined with detections when they are scored."""
+
+    shapes = "nothing"
 
     file: Annotated[Path | None, InputPath("file")] = None
     """The file of class scores; without one there is no fusion."""
@@ -214,10 +261,3 @@ class Fusion(Section):
     """Classes of a video that each of its detections gets."""
     most_detections: PositiveInt = 200
     """Detections of a video that are kept, best first."""
-
-
-InputFile = Annotated[Path, InputPath("file")]
-InputFolder = Annotated[Path, InputPath("folder")]
-InputFileOrFolder = Annotated[Path, InputPath("file or folder")]
-OptionalInputFile = Annotated[Path | None, InputPath("file")]
-OptionalInputFolder = Annotated[Path | None, InputPath("folder")]

@@ -3,7 +3,7 @@
 import random
 from abc import abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -14,7 +14,8 @@ from actloc.annotations import model
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.crops import clip_past_end, random_crop, resize
-from actloc.settings.sections import Fraction, Part
+from actloc.settings.choices import Align, Dtype
+from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.structures import Grid, Sample, Targets
 from actloc.video.windows import num_clips
 
@@ -22,21 +23,23 @@ from actloc.video.windows import num_clips
 class SourceConfig(Part):
     """The time grid of the features and the windows that training sees."""
 
-    path: Path
+    shapes = "detections"
+
+    path: Annotated[Path, Shapes("nothing")]
     """The feature store."""
-    fps: PositiveFloat | Literal["native"]
+    fps: Annotated[PositiveFloat | Literal["native"], Shapes("features")]
     """Frames per second at which frames are counted; videos are resampled to it. native: each video's own rate."""
-    decode_fps: PositiveFloat | Literal["native"] | None = None
+    decode_fps: Annotated[PositiveFloat | Literal["native"] | None, Shapes("features")] = None
     """Show videos at this rate and pick the frames at `fps` from it, as TSP does; none resamples to `fps` at once."""
-    clip_frames: PositiveInt
+    clip_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames that one feature covers."""
-    frame_interval: PositiveInt = 1
+    frame_interval: Annotated[PositiveInt, Shapes("features")] = 1
     """An encoder sees every so many-th frame of a clip."""
-    stride_frames: PositiveInt
+    stride_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames from one feature to the next."""
-    align: Literal["valid", "backpad", "centred"] = "valid"
+    align: Annotated[Align, Shapes("features")] = "valid"
     """valid: clips inside the video; backpad: one more that ends with it; centred: clips around every stride."""
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Annotated[Dtype, Shapes("features")] = "float32"
     """How features are stored."""
     max_steps: PositiveInt = 2304
     """The longest window that training sees; longer videos are cut at random."""
@@ -52,11 +55,11 @@ class SourceConfig(Part):
     """Leave out actions that repeat one of the same class within 1 ms (ActivityNet)."""
     downsample: PositiveInt = 1
     """Use every so many-th feature."""
-    allow_missing: bool = False
+    allow_missing: Annotated[bool, Shapes("nothing")] = False
     """Go on without the videos that have no features; they are named, and count as missed in evaluation."""
-    allow_misfits: bool = False
+    allow_misfits: Annotated[bool, Shapes("nothing")] = False
     """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
-    tolerance_steps: NonNegativeFloat = 2.0
+    tolerance_steps: Annotated[NonNegativeFloat, Shapes("nothing")] = 2.0
     """Features may be so many steps more or fewer than the video's duration asks for."""
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import functools
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.crops import resize
-from actloc.settings.sections import Part
+from actloc.settings.sections import Part, Shapes
 from actloc.sources.base import (
     Source,
     SourceConfig,
@@ -35,26 +35,25 @@ _STRIDES = (1, 2, 4, 8, 16, 32)
 class Config(SourceConfig):
     """Where the files are, how they are called, and how their rows lie in time."""
 
-    name: Literal["folders"] = "folders"
-    path: Path
+    path: Annotated[Path, Shapes("nothing")]
     """A folder with one file per video, or one HDF5 file with one dataset per video; of a clip without one (Ego4D), the
     rows that the annotations name are read from its whole video's."""
-    more_paths: tuple[Path, ...] = ()
+    more_paths: Annotated[tuple[Path, ...], Shapes("nothing")] = ()
     """More such folders; their channels follow those of the first."""
-    prefix: str = ""
+    prefix: Annotated[str, Shapes("features")] = ""
     """What stands before the id in a file's or dataset's name: v_ for ActivityNet."""
-    suffix: str = ".npy"
+    suffix: Annotated[str, Shapes("features")] = ".npy"
     """What stands behind the id in a file's name, and says how it is read: .npy, .npz, .pt."""
-    key: str | None = None
+    key: Annotated[str | None, Shapes("features")] = None
     """The array in a .npz or .pt; none where there is only one."""
-    channels_first: bool = False
+    channels_first: Annotated[bool, Shapes("features")] = False
     """Whether files hold (channels, steps), as those of MS-TCN do."""
-    fps_from: Literal["settings", "annotations"] = "settings"
+    fps_from: Annotated[Literal["settings", "annotations"], Shapes("features")] = "settings"
     """annotations: frames are counted at each video's own rate, and at `fps` where none is stated; with fps=native
     all rates come from there."""
     is_resized: bool = False
     """The files were stretched to one length when they were made: their rows share the duration evenly."""
-    unequal_lengths: Literal["refuse", "interpolate"] = "refuse"
+    unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
     """Where the folders have different numbers of rows: stop, or interpolate to the longest (EgoVLP)."""
 
     def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "FolderSource":

@@ -3,12 +3,12 @@
 import json
 import random
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
+from actloc.settings.sameness import shaping
 from actloc.settings.sections import Part
 from actloc.sources.base import (
     Source,
@@ -29,8 +29,6 @@ from actloc.structures import Sample
 
 class Config(SourceConfig):
     """A folder with one feature file per video."""
-
-    name: Literal["stored"] = "stored"
 
     def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "StoredSource":
         """The subset's features, each checked against these settings and its video's duration."""
@@ -79,9 +77,11 @@ def _recorded_settings(
     recipe = complete(json.loads(info.recipe))
     if encoder is None or "encoder" not in recipe:
         return []
-    now, grid = encoder.model_dump(mode="json"), config.model_dump(mode="json")
+    now, grid = encoder.model_dump(mode="json"), shaping(config, "features")
     made = {f"encoder.{name}": (value, now.get(name)) for name, value in recipe["encoder"].items() if name != "name"}
-    made |= {name: (recipe["features"][name], grid[name]) for name in ("decode_fps", "frame_interval")}
+    # the rest is known for each video; float16 and float32 features mean the same
+    untold = [name for name in recipe["features"] if name != "dtype" and not hasattr(info, name)]
+    made |= {name: (recipe["features"][name], grid.get(name)) for name in untold}
     return [(name, *values) for name, values in made.items()]
 
 

@@ -1,14 +1,11 @@
 """What is known of one video's features."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actloc.structures import Grid
-
-Dtype = Literal["float32", "float16"]
 
 Features = NDArray[np.float32]
 

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from actloc import files
 from actloc.errors import UserError
-from actloc.store.info import Dtype, FeatureInfo, Features
+from actloc.settings.choices import Dtype
+from actloc.settings.sameness import differences
+from actloc.store.info import FeatureInfo, Features
 from actloc.store.sealed_file import DamagedError, is_finite, opened, values, values_as_stored
 from actloc.store.writer import FeatureWriter
 
@@ -60,7 +62,7 @@ class FeatureStore:
         found, wanted = self.recipe(), complete(recipe)
         if found is None or found == wanted:
             return
-        lines = differences(found, wanted, "the store", "the settings")
+        lines = differences(found, wanted, "in the store", "in the settings")
         raise UserError(
             "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
             "One store holds features of one recipe.",
@@ -257,25 +259,8 @@ def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold
 
 
 def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
-    """The recipe with the settings that came after it; that of imported features stays as it is."""
-    if "encoder" not in recipe:
-        return recipe
-    return {**recipe, **{block: {**later, **recipe.get(block, {})} for block, later in _LATER_SETTINGS.items()}}
-
-
-def differences(first: dict[str, Any], second: dict[str, Any], name: str, other_name: str) -> list[str]:
-    """`key: value in NAME, value in OTHER` for each setting in which two recipes differ."""
-    a, b = _flat(first), _flat(second)
-    return [
-        f"{key}: {a.get(key, 'absent')} in {name}, {b.get(key, 'absent')} in {other_name}"
-        for key in sorted({*a, *b})
-        if a.get(key) != b.get(key)
-    ]
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted keys."""
-    flat = {}
-    for key, value in settings.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
+    """The recipe with defaults for settings added later."""
+    return {
+        block: {**_LATER_SETTINGS[block], **made} if block in _LATER_SETTINGS else made
+        for block, made in recipe.items()
+    }

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from actloc import files
 from actloc.errors import VideoError
 from actloc.fault_injection import inject
+from actloc.settings.choices import Dtype
 from actloc.store.sealed_file import BLOCK_BYTES, DATASET, user_block
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class FeatureWriter:
     A context manager that discards what is not finished.
     """
 
-    def __init__(self, path: Path, dtype: Literal["float32", "float16"]) -> None:
+    def __init__(self, path: Path, dtype: Dtype) -> None:
         self._path = path
         self._dtype = np.dtype(dtype)
         self._block: list[NDArray[Any]] = []

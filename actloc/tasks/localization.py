@@ -15,8 +15,9 @@ from actloc.detectors.base import Detector
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
-from actloc.experiment import SHAPES_DETECTIONS, Experiment, differences, load
+from actloc.experiment import Experiment, load
 from actloc.layers.precision import computing_in
+from actloc.settings.sameness import differences
 from actloc.sources.base import Source
 from actloc.structures import Batch, Detections, Sample, VideoDetections
 from actloc.training import checkpoint as checkpoints
@@ -122,8 +123,9 @@ def _refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -
     """Another network, or features of another kind, would give numbers that belong to no run."""
     recorded = experiment.run_folder / "config.yaml"
     if recorded.is_file():  # loaded with today's defaults: a setting that the run did not know yet is no difference
-        trained = {**load(str(recorded)).shaping_data(), **trained}
-    differing = differences(trained, experiment.to_data(), SHAPES_DETECTIONS)
+        trained = {**load(str(recorded)).shaping("weights"), **trained}
+    now = experiment.shaping("detections")
+    differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
     if differing:
         listed = "\n  ".join(differing)
         raise UserError(
@@ -190,7 +192,7 @@ class LocalizationLearner:
             "classes": list(self.annotations.classes),
             "in_channels": self.source.in_channels,
             "encoder_weights_sha256": self.source.encoder_weights_sha256,
-            "settings": self.experiment.shaping_data(),
+            "settings": self.experiment.shaping("weights"),
         }
 
     def training_state(self) -> dict[str, float]:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from actloc import fault_injection
 from actloc.errors import UserError, VideoError
+from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
 
-Reader = Literal["pyav", "ffmpeg", "decord"]
 Rate = float | Literal["native"]
 Frame = NDArray[Any]  # (H, W, c), uint8 unless a step makes it float32
 
@@ -56,7 +56,7 @@ def read_frames(
     fps: Rate,
     decode_fps: Rate | None = None,
     steps: Sequence[FrameStep] = (),
-    reader: Reader = "pyav",
+    reader: ReaderName = "pyav",
     timeout_s: float = 30.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> "FrameReader":
@@ -78,7 +78,7 @@ def read_frames(
     return FrameReader({**request, **rates, "steps": frame_transforms.to_json(steps)}, timeout_s, waiting)
 
 
-def check_installed(reader: Reader, steps: Sequence[FrameStep]) -> None:
+def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
     """Raises UserError or EnvironmentProblem where the reader or a step needs what is not here.
 
     That is the machine's fault and not a video's.
@@ -94,7 +94,7 @@ def check_installed(reader: Reader, steps: Sequence[FrameStep]) -> None:
         find_ffmpeg()
 
 
-def probe(path: Path, *, reader: Reader = "pyav", timeout_s: float = 30.0) -> VideoFacts:
+def probe(path: Path, *, reader: ReaderName = "pyav", timeout_s: float = 30.0) -> VideoFacts:
     """What the header of `path` says; decodes nothing. Raises VideoError."""
     request = {"task": "facts", "path": str(checked_path(path)), "reader": reader}
     with FrameReader(request, timeout_s, lambda: None) as child:

@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
+from actloc.settings.choices import Align
 
-Align = Literal["valid", "backpad", "centred"]
 Item = NDArray[Any]  # a frame (H, W, 3), or what a network made of one
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from actloc.evaluation.columns import GroundTruth, Predictions
 from actloc.evaluation.detection import average_precision
 from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
-from actloc.store.info import Dtype, FeatureInfo
+from actloc.settings.choices import Dtype
+from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from scripts.benchmarks.results import Result, best_seconds
 

@@ -160,7 +160,7 @@ def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path
     ours = experiment(tmp_path)
     ours.run_folder.mkdir(parents=True)
     (ours.run_folder / "config.yaml").write_text((tmp_path / "toy.yaml").read_text())
-    trained = {key: value for key, value in ours.shaping_data().items() if key != "features.frame_interval"}
+    trained = {key: value for key, value in ours.shaping("weights").items() if key != "features.frame_interval"}
     _refuse_other_detector(ours, trained)
     other = experiment(tmp_path, "features.frame_interval=1", "features.clip_frames=2")
     with pytest.raises(UserError, match=r"features\.clip_frames: 1 in the run, 2 now"):

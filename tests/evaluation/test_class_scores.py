@@ -7,7 +7,7 @@ import pytest
 
 from actloc.errors import UserError
 from actloc.evaluation.class_scores import read
-from actloc.settings.sections import ScoreForm
+from actloc.settings.choices import ScoreForm
 
 
 def written(path: Path, **content: Any) -> Path:

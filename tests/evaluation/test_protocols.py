@@ -6,7 +6,7 @@ import pytest
 from actloc.evaluation.columns import GroundTruth, Intervals
 from actloc.evaluation.detection import average_precision, best_f1_thresholds, count_ties, recall_at
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.settings.sections import ProtocolName
+from actloc.settings.choices import ProtocolName
 from tests.evaluation.test_detection import predictions_of, truth_of
 
 ACTIVITYNET, THUMOS = PROTOCOLS["activitynet"], PROTOCOLS["thumos"]

@@ -18,7 +18,7 @@ from actloc.evaluation.detection import average_precision
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import Prediction, Predictions
 from actloc.evaluation.scoring import to_rows, truth_of
-from actloc.settings.sections import ProtocolName
+from actloc.settings.choices import ProtocolName
 from tests.published import matlab, scnn
 
 DATA = Path(os.environ.get("ACTLOC_DATA", "/work/shared/data"))

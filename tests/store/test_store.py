@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from actloc.errors import UserError, VideoError
+from actloc.settings.choices import Dtype
 from actloc.store import info
 from actloc.store import store as module
 from actloc.store.info import FeatureInfo, grid
@@ -96,7 +97,7 @@ def test_the_same_features_give_the_same_bytes(store: FeatureStore, tmp_path: Pa
     dtype=st.sampled_from(["float32", "float16"]),
 )
 def test_any_id_and_any_features_make_the_round_trip(
-    tmp_path: Path, video_id: str, array: info.Features, dtype: info.Dtype
+    tmp_path: Path, video_id: str, array: info.Features, dtype: Dtype
 ) -> None:
     store = FeatureStore(tmp_path / "any")
     store.write(video_id, array, replace(INFO, video_id=video_id), dtype)
@@ -207,7 +208,7 @@ def test_a_file_under_another_videos_name_is_found(store: FeatureStore) -> None:
         (-1e30, "float16", "out_of_range"),
     ],
 )
-def test_numbers_that_would_be_lost_are_refused(tmp_path: Path, value: float, dtype: info.Dtype, reason: str) -> None:
+def test_numbers_that_would_be_lost_are_refused(tmp_path: Path, value: float, dtype: Dtype, reason: str) -> None:
     bad = features()
     bad[3, 2] = value
     store = FeatureStore(tmp_path)

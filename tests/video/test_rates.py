@@ -8,8 +8,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from actloc.settings.choices import ReaderName
 from actloc.video.ffmpeg import extract_frames
-from actloc.video.reader import Reader, read_frames
+from actloc.video.reader import read_frames
 from actloc.video.readers import decord, images, pyav
 from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers.base import meant_rate, rate_of_stamps
@@ -17,7 +18,7 @@ from tests.videos import Clips, ffmpeg
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(24000, 1001), Fraction(60000, 1001)]
 CONTAINERS = ["mp4", "mkv", "avi", "ts", "flv"]
-READERS: list[Reader] = [reader for reader in get_args(Reader) if reader != "decord"]
+READERS: list[ReaderName] = [reader for reader in get_args(ReaderName) if reader != "decord"]
 
 
 def quietly() -> None:
@@ -51,7 +52,7 @@ def test_a_constant_rate_is_found_exactly(
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("rate", RATES[:4], ids=str)
 def test_at_its_own_rate_every_frame_of_a_video_comes_once(
-    constant: dict[tuple[Fraction, str], Path], rate: Fraction, reader: Reader
+    constant: dict[tuple[Fraction, str], Path], rate: Fraction, reader: ReaderName
 ) -> None:
     for container in ("mp4", "mkv"):
         reading = read_frames(constant[rate, container], fps="native", reader=reader)
@@ -82,7 +83,7 @@ def test_real_clips_are_read_at_their_own_rates(name: str, frames: int, rate: fl
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", ["variable.mp4", "variable.mkv"])
-def test_a_variable_rate_is_its_mean(clips: Clips, name: str, reader: Reader) -> None:
+def test_a_variable_rate_is_its_mean(clips: Clips, name: str, reader: ReaderName) -> None:
     reading = read_frames(clips[name], fps="native", reader=reader)
     count = sum(1 for _ in reading)
     assert reading.summary.fps == pytest.approx(39 / 1.9, rel=1e-3)  # 40 frames, of which the last begins at 1.9 s
@@ -95,7 +96,7 @@ def test_a_variable_rate_is_its_mean(clips: Clips, name: str, reader: Reader) ->
     ("name", "frames"),
     [("raw.h264", 60), ("sound.avi", 60), ("late_start.avi", 60), ("edit_list.mp4", 39), ("midway.ts", 45)],
 )
-def test_odd_files_have_their_own_rate_too(clips: Clips, name: str, frames: int, reader: Reader) -> None:
+def test_odd_files_have_their_own_rate_too(clips: Clips, name: str, frames: int, reader: ReaderName) -> None:
     reading = read_frames(clips[name], fps="native", reader=reader)
     assert sum(1 for _ in reading) == reading.summary.frames_decoded == frames
     assert reading.summary.fps == pytest.approx(30, rel=1e-4)

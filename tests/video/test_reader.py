@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from actloc import fault_injection
 from actloc.errors import EnvironmentProblem, UserError, VideoError, VideoReason
+from actloc.settings.choices import ReaderName
 from actloc.video import decode, reader
 from actloc.video.base import MESSAGE, VideoFacts
 from actloc.video.reader import probe, read_frames
@@ -109,7 +110,7 @@ def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> No
 
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize(("name", "frames"), [("late_start.avi", FRAMES), ("midway.ts", 45)])
-def test_what_was_never_there_is_not_lacking(clips: Clips, name: str, frames: int, which: reader.Reader) -> None:
+def test_what_was_never_there_is_not_lacking(clips: Clips, name: str, frames: int, which: ReaderName) -> None:
     assert sum(1 for _ in read_frames(clips[name], fps=FPS, reader=which)) == frames
 
 
@@ -127,7 +128,7 @@ def test_text_and_nothing_are_unreadable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg", "decord"])
-def test_a_list_of_files_named_mp4_is_not_followed(clips: Clips, tmp_path: Path, which: reader.Reader) -> None:
+def test_a_list_of_files_named_mp4_is_not_followed(clips: Clips, tmp_path: Path, which: ReaderName) -> None:
     path = tmp_path / "x.mp4"
     path.write_text(f"ffconcat version 1.0\nfile '{clips['plain.mp4']}'\n")
     with pytest.raises(VideoError) as caught:

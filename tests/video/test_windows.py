@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actloc.errors import VideoError
-from actloc.video.windows import Align, clip_starts, clips, num_clips, offset_frames
+from actloc.settings.choices import Align
+from actloc.video.windows import clip_starts, clips, num_clips, offset_frames
 
 ALIGNS = st.sampled_from(["valid", "backpad", "centred"])
 COUNTS, LENGTHS, STRIDES = st.integers(0, 70), st.integers(1, 20), st.integers(1, 24)

@@ -1,0 +1,21 @@
+"""Names that settings and the code behind them share: each list of choices is written once, here.
+
+Nothing is imported, so processes that only decode video can use it too.
+"""
+
+from typing import Literal
+
+Align = Literal["valid", "backpad", "centred"]
+"""Where the clips of a video lie; `video/windows.py` says what each means."""
+Dtype = Literal["float32", "float16"]
+"""How features are stored."""
+ReaderName = Literal["pyav", "ffmpeg", "decord"]
+"""What decodes videos: a file of `video/readers`."""
+ProtocolName = Literal[
+    "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
+]
+"""Whose rules of evaluation count; `evaluation/protocols.py` says what each means."""
+ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
+"""Files of class scores that `evaluation/class_scores.py` reads."""
+FusionRule = Literal["product", "sqrt", "none"]
+"""How a detection's score and a class score become one; `evaluation/fusion.py`."""
