@@ -129,6 +129,11 @@ def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections
     return dict.fromkeys(_PARTS) | {key: validated(document, key, form) for key, form in forms.items()}
 
 
+def with_inputs(experiment: Experiment) -> Experiment:
+    """The experiment, once what the user brings is known to be there; raises UserError."""
+    return load(str(experiment.file), list(experiment.overrides), check_inputs=True)
+
+
 def _near(folder: Path) -> Path:
     """The path from the working folder where it lies below it: messages and records stay readable."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

@@ -6,22 +6,17 @@ from pathlib import Path
 from actloc import console, files
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
+from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import UserError
-from actloc.evaluation import fused, prediction_files, scoring
+from actloc.evaluation import fusion, prediction_files, scoring
+from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import Predictions, Results, write_predictions, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
 from actloc.reports import tables
+from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.sources.base import Source
-from actloc.tasks.localization import (
-    TrainedDetector,
-    detect,
-    evaluation_source,
-    load_official,
-    load_trained,
-    read_annotations,
-)
 from actloc.training.distributed import Processes, joined
 
 
@@ -29,7 +24,7 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
     """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no truth."""
     _refuse_missing_scores(experiment.fusion.file)
     with joined(choose_device(experiment.machine.device)) as processes:
-        annotations = read_annotations(experiment)
+        annotations = read_prepared(experiment.dataset, experiment.arguments)
         if predictions is None:
             found, origin = _detected(experiment, annotations, processes)
         else:
@@ -43,20 +38,27 @@ def _refuse_missing_scores(file: Path | None) -> None:
         raise UserError(
             f"fusion.file is {file}, which does not exist.",
             "Expected the file of class scores that detections take their classes from.",
-            "Put it there, name another with fused.file=FILE, or score without it: fused.file=null",
+            "Put it there, name another with fusion.file=FILE, or score without it: fusion.file=null",
         )
 
 
 def _score(experiment: Experiment, annotations: Annotations, found: Predictions, origin: Origin) -> int:
+    subset, protocol = experiment.dataset.evaluation_subset, PROTOCOLS[experiment.evaluation.protocol]
     if experiment.fusion.file is not None:
         every_class = annotation_form.read(experiment.dataset.annotations_file)
-        found, classifier = fused.fused(experiment, experiment.fusion.file, every_class, found)
+        truth = scoring.truth_of(every_class, subset, protocol)
+        found, classifier = fusion.with_classifier(
+            experiment.fusion.file, found, truth, experiment.fusion, experiment.evaluation.tious, protocol
+        )
         origin = replace(origin, classifier=classifier)
-        annotations = annotations if experiment.fusion.rule == fused.UNCHANGED else every_class
-    subset = experiment.dataset.evaluation_subset
-    truth = scoring.truth_of(annotations, subset, scoring.protocol_of(experiment))
-    results = scoring.score(experiment, truth, subset, found, origin)
-    folder = scoring.results_folder(experiment, of_file=origin.weights is None)
+        annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
+    truth = scoring.truth_of(annotations, subset, protocol)
+    results = scoring.score(
+        experiment.run.name, experiment.dataset.name, subset, truth, found, origin, experiment.evaluation
+    )
+    folder = scoring.results_folder(
+        experiment.run_folder, subset, experiment.evaluation, of_file=origin.weights is None
+    )
     write_predictions(folder, found)
     path = write_results(folder, results)
     _tell(results)
@@ -69,7 +71,9 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
 def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> tuple[Predictions, Origin]:
     trained = _trained(experiment, annotations)
     source = _source(experiment, annotations, trained)
-    found = scoring.to_predictions(detect(experiment, trained.detector, source, processes), annotations.classes)
+    found = scoring.to_predictions(
+        trained.localizer.detect(source, experiment.machine.num_workers, processes), annotations.classes
+    )
     missing = tuple(video.id for video in source.missing)
     return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
 
@@ -98,7 +102,7 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
 
 def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
     """The features to score on; raises UserError where the detector takes others."""
-    source = evaluation_source(experiment, annotations)
+    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, experiment.encoder)
     if source.in_channels != trained.in_channels:
         raise UserError(
             f"The features have {source.in_channels} channels.",

@@ -1,44 +1,33 @@
 """`actloc extract-features CONFIG`: videos in, one file of features per video out; a second run does what is left."""
 
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 
 import torch
 
 from actloc import console, files, recipes
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.commands import prepare
+from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
-from actloc.experiment import Experiment
-from actloc.extraction.local import check_clip_length, encode_videos, num_decoders, ready, recipe
-from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first, shared_out
-from actloc.extraction.progress import Pace
-from actloc.extraction.rows import RowSink
-from actloc.settings.sections import Machine
+from actloc.errors import ActlocError, UserError
+from actloc.experiment import Experiment, with_inputs
+from actloc.extraction import preparing
+from actloc.extraction.into_store import Engine, extract, lack_of_space_for, sources_of
+from actloc.extraction.local import check_clip_length, encode_videos, ready, recipe
+from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
-from actloc.sources.base import SourceConfig
 from actloc.store.filling import (
     Row,
-    Sources,
-    failure,
-    fill,
     free_bytes,
     is_complete,
-    lack_of_space,
-    lacking,
     stale,
     tell_failures,
 )
-from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
-from actloc.tasks.localization import read_annotations
 from actloc.video.reader import check_installed
 
 _MOST_NAMES = 10
-Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
-"""What takes the arguments of `extraction.encode_videos` and yields the same."""
 
 
 def run(
@@ -65,31 +54,32 @@ def run(
             "Expected one of them: a shard that throws away the store takes the other shards' work with it.",
             f"Delete {experiment.features.path} and start all shards",
         )
-    prepare.where_needed(experiment)
-    videos = _share(read_annotations(experiment), own)
+    preparing.where_needed(experiment.dataset, experiment.preparation, lambda: with_inputs(experiment))
+    videos = _share(read_prepared(experiment.dataset, experiment.arguments), own)
     store = FeatureStore(experiment.features.path)
     encoder = encoder_config.build()
-    wanted = recipe(encoder, experiment.features)
+    layout, dtype = experiment.features.layout, experiment.features.dtype
+    wanted = recipe(encoder, layout, dtype)
     if not overwrite:
         store.check_recipe(wanted)
-        if is_complete(store, _sources(videos)):
+        if is_complete(store, sources_of(videos)):
             console.result(f"{store.folder} is already complete")
             return _tell_end(experiment, store, videos, [], own)
     _check_files(experiment, videos)
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
         encoder = ready(encoder, choose_device(experiment.machine.device))
-        failed = extract(videos, store, encoder, experiment.features, experiment.machine, stop, own, encode)
+        failed = extract(videos, store, encoder, layout, dtype, experiment.machine, stop, own, encode)
     return _tell_end(experiment, store, videos, failed, own)
 
 
 def _engine(name: str) -> Engine:
     if name == "local":
         return encode_videos
-    from actloc.extraction import ray
+    from actloc.extraction import ray_cluster
 
-    ray.check_installed()
-    return ray.encode_videos
+    ray_cluster.check_installed()
+    return ray_cluster.encode_videos
 
 
 def _encoder_config(experiment: Experiment) -> EncoderConfig:
@@ -120,68 +110,21 @@ def _share(annotations: Annotations, shard: Shard | None) -> dict[str, Annotated
 def _as_prepared(experiment: Experiment) -> Annotations:
     """The annotations, or for videos alone those that `prepare` would write."""
     if experiment.dataset.has_actions or experiment.dataset.is_prepared():
-        return read_annotations(experiment)
-    return prepare.with_inputs(experiment).dataset.collect()
-
-
-def extract(
-    videos: dict[str, AnnotatedVideo],
-    store: FeatureStore,
-    encoder: ClipEncoder,
-    features: SourceConfig,
-    machine: Machine,
-    stop: StopFlag,
-    shard: Shard | None = None,
-    encode: Engine = encode_videos,
-) -> list[Row]:
-    """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
-
-    Raises Stopped at a signal: the videos done are in the store, those in progress are dropped.
-    """
-    wanted = longest_first(videos[name] for name in lacking(store, _sources(videos)))
-    lack = _lack_of_space(store, wanted, encoder, features, machine)
-    if lack:
-        raise lack
-    paths = {video.id: video.file for video in wanted if video.file is not None}
-    failed = {row["id"]: row for row in store.failed() if row["id"] in paths}  # until each is tried again
-    for video in wanted:
-        if video.file is None:
-            error = VideoError("not_a_file", "the annotations name no file", "a video", "none")
-            failed[video.id] = failure(video.id, None, error)
-    to_do = [video for video in wanted if video.id in paths]
-    with console.progress("extracting features", sum(durations(to_do).values()), is_count=False) as bar:
-        pace = Pace(bar, to_do, features)
-
-        def open_rows(video_id: str) -> RowSink:
-            return pace.watched(video_id, store.writer(video_id, features.dtype))
-
-        encoded = encode(paths, encoder, features, machine, open_rows, stop.raise_if_set)
-        return fill(store, encoded, failed, paths, pace.over, str(shard or ""))
-
-
-def _sources(videos: Mapping[str, AnnotatedVideo]) -> Sources:
-    return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
-
-
-def _lack_of_space(
-    store: FeatureStore, videos: list[AnnotatedVideo], encoder: ClipEncoder, features: SourceConfig, machine: Machine
-) -> EnvironmentProblem | None:
-    sizes = sorted(estimated_bytes(videos, encoder.channels, features))
-    # the rows of a video in progress lie beside the file that is made of them
-    return lack_of_space(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))
+        return read_prepared(experiment.dataset, experiment.arguments)
+    return with_inputs(experiment).dataset.collect()
 
 
 def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
     """Says what there is to do and what is missing for it; starts and writes nothing."""
-    features, machine = experiment.features, experiment.machine
-    videos, store = _share(_as_prepared(experiment), shard), FeatureStore(features.path)
-    again = set(videos if overwrite else stale(store, _sources(videos)))
+    layout, dtype, machine = experiment.features.layout, experiment.features.dtype, experiment.machine
+    videos, store = _share(_as_prepared(experiment), shard), FeatureStore(experiment.features.path)
+    again = set(videos if overwrite else stale(store, sources_of(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
     missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
     missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
         encoder = config.build()
-        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, features)))
+        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, layout, dtype)))
     except UserError as error:
         missing.append(str(error))
         outline = _outline(config)
@@ -189,10 +132,10 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
         outline = encoder
     gigabytes = None
     if outline is not None:
-        missing += _refusal(lambda: check_clip_length(outline, features))
-        lack = _lack_of_space(store, to_do, outline, features, machine)
+        missing += _refusal(lambda: check_clip_length(outline, layout))
+        lack = lack_of_space_for(store, to_do, outline.channels, layout, dtype, machine)
         missing += [str(lack)] if lack else []
-        gigabytes = sum(estimated_bytes(to_do, outline.channels, features)) / 1e9
+        gigabytes = sum(estimated_bytes(to_do, outline.channels, layout, dtype)) / 1e9
     size = "GB unknown without the encoder" if gigabytes is None else f"about {gigabytes:.3f} GB"
     hours, free = sum(durations(to_do).values()) / 3600, free_bytes(store.folder) / 1e9
     console.result(f"{len(videos)} videos, {len(videos) - len(to_do)} of them done")

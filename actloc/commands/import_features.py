@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from actloc import console, files
-from actloc.commands import prepare
+from actloc.datasets.base import read_prepared
 from actloc.errors import UserError
-from actloc.experiment import Experiment
-from actloc.extraction import importing
+from actloc.experiment import Experiment, with_inputs
+from actloc.extraction import importing, preparing
 from actloc.settings import yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
 from actloc.store.filling import Row, failure, fill, is_complete, lack_of_space, lacking, tell_failures
 from actloc.store.store import FeatureStore
-from actloc.tasks.localization import read_annotations
 
 _LONGEST_NAME = 200
 
@@ -25,8 +24,8 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
     config = _importable(experiment, store)
     wanted = importing.recipe_of(config, _checked_name(experiment.file.stem if recipe is None else recipe))
     if not experiment.dataset.has_actions:
-        prepare.where_needed(experiment)
-    videos = read_annotations(experiment).videos
+        preparing.where_needed(experiment.dataset, experiment.preparation, lambda: with_inputs(experiment))
+    videos = read_prepared(experiment.dataset, experiment.arguments).videos
     target = FeatureStore(store)
     sources = {name: importing.paths_of(config, video) for name, video in videos.items()}
     if not overwrite:

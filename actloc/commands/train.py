@@ -7,14 +7,17 @@ from pathlib import Path
 import torch
 
 from actloc import console, files
+from actloc.annotations.model import Annotations
+from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation import scoring
 from actloc.experiment import Experiment, is_run, load
 from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.runs.trained import new_localizer
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
-from actloc.tasks.localization import LocalizationLearner, read_annotations
+from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
@@ -70,11 +73,15 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
     folder = experiment.run_folder
-    annotations = read_annotations(experiment)
+    annotations = read_prepared(experiment.dataset, experiment.arguments)
     _be_repeatable()
-    learner = LocalizationLearner(experiment, annotations, scoring.average_map(experiment), processes)
+    learner = _learner(experiment, annotations, processes)
     _tell_start(experiment, learner)
-    about = {**learner.about(), "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file)}
+    about = {
+        **learner.about(),
+        "settings": experiment.shaping("weights"),
+        "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
+    }
     processes.of_first(lambda: _begin(experiment, overwrite))  # not before all that could be wrong was looked at
     trainer = Trainer(
         learner,
@@ -90,6 +97,20 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     )
     trainer.run(_start(folder, resume, about, processes), stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
+
+
+def _learner(experiment: Experiment, annotations: Annotations, processes: Processes) -> LocalizationLearner:
+    """The detector on the training subset, and how it is validated; both subsets' features are checked here."""
+    subset = experiment.training.validation_subset
+    source = experiment.features.build(annotations, experiment.dataset.training_subset, experiment.encoder)
+    scored = experiment.features.build(annotations, subset, experiment.encoder) if subset else source
+
+    def validate(localizer: Localizer) -> float:
+        found = localizer.detect(scored, experiment.machine.num_workers, processes)
+        return scoring.average_map(annotations, subset or "", found, experiment.evaluation)
+
+    localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 
 def _begin(experiment: Experiment, overwrite: bool) -> None:
@@ -165,7 +186,7 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     console.say(
         f"{len(source.videos)} videos with {actions} actions of {len(learner.annotations.classes)} classes; "
-        f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.device}"
+        f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
     background = [video.id for video in source.videos if not video.actions]
     if background:

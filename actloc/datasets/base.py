@@ -1,11 +1,16 @@
 """What every dataset answers: which videos there are, in which subset, with which actions."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
+from actloc.errors import UserError
 from actloc.settings.sections import Part, Shapes
+
+_ANY_CLASS = "action"
 
 
 class DatasetConfig(Part):
@@ -55,3 +60,34 @@ class DatasetConfig(Part):
     @abstractmethod
     def small(cls, folder: Path) -> "DatasetConfig":
         """Settings of a tiny dataset in `folder`; the contract tests prepare it."""
+
+
+def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:
+    """The prepared annotations, with all classes merged into one where the dataset asks for it.
+
+    `arguments` are what follows `actloc prepare` in messages. Raises UserError if there are none, or if another variant
+    of the dataset was prepared than the settings ask for.
+    """
+    file = dataset.annotations_file
+    if not file.exists():
+        raise UserError(
+            f"{file} does not exist.",
+            "Expected what `actloc prepare` writes; paths count from the working folder.",
+            f"Run: actloc prepare {arguments}",
+        )
+    annotations = annotation_form.read(file)
+    asked = dataset.variant
+    if annotations.variant != asked:
+        raise UserError(
+            f"{file} was prepared as: {annotations.variant or 'no variant named'}; the settings ask for: {asked}.",
+            "Expected the variant that the settings name; another one's numbers cannot be compared with its.",
+            f"Replace it: actloc prepare {arguments} --overwrite; "
+            "or keep both: prepare and use dataset.folder=ANOTHER_FOLDER",
+        )
+    if not dataset.class_agnostic:
+        return annotations
+    videos = {
+        video.id: replace(video, actions=tuple(replace(action, label=_ANY_CLASS) for action in video.actions))
+        for video in annotations.videos.values()
+    }
+    return replace(annotations, classes=(_ANY_CLASS,), videos=videos)

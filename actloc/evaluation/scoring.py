@@ -1,7 +1,7 @@
 """Scores detections against a subset's annotations and says where the numbers come from."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,18 +26,18 @@ from actloc.evaluation.results import (
     TrueAction,
     Video,
 )
-from actloc.experiment import Experiment
+from actloc.settings.sections import Evaluation
 from actloc.structures import VideoDetections
 
 
-def results_folder(experiment: Experiment, *, of_file: bool = False) -> Path:
+def results_folder(run_folder: Path, subset: str, evaluation: Evaluation, *, of_file: bool = False) -> Path:
     """Where `eval` writes: one folder per subset, and others for raw weights, the best checkpoint, and a file's."""
-    name = files.safe_name(experiment.dataset.evaluation_subset)
+    name = files.safe_name(subset)
     if of_file:  # the run's own score thresholds must not be replaced by those of a file
-        return experiment.run_folder / "eval" / f"{name}-file"
-    name += "-raw" if experiment.evaluation.weights == "raw" else ""
-    name += "-best" if experiment.evaluation.checkpoint == "best" else ""
-    return experiment.run_folder / "eval" / name
+        return run_folder / "eval" / f"{name}-file"
+    name += "-raw" if evaluation.weights == "raw" else ""
+    name += "-best" if evaluation.checkpoint == "best" else ""
+    return run_folder / "eval" / name
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
@@ -100,21 +100,29 @@ def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth
     return Truth(videos, actions, annotations.classes, annotations.variant)
 
 
-def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predictions, origin: Origin) -> Results:
-    """Everything `eval` measures."""
-    tious, protocol = experiment.evaluation.tious, protocol_of(experiment)
+def score(
+    run_name: str,
+    dataset_name: str,
+    subset: str,
+    truth: Truth,
+    predictions: Predictions,
+    origin: Origin,
+    evaluation: Evaluation,
+) -> Results:
+    """Everything `eval` measures of the predictions of one subset."""
+    tious, protocol = evaluation.tious, PROTOCOLS[evaluation.protocol]
     arrays, rows = to_rows(truth, predictions, protocol)
     ap = detection.average_precision(arrays, rows, tious, protocol)
     present = {int(label): column for column, label in enumerate(arrays.classes)}
-    thresholds = detection.best_f1_thresholds(arrays, rows, experiment.evaluation.threshold_tiou, protocol)
+    thresholds = detection.best_f1_thresholds(arrays, rows, evaluation.threshold_tiou, protocol)
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
     return Results(
-        name=experiment.run.name,
-        dataset=experiment.dataset.name,
+        name=run_name,
+        dataset=dataset_name,
         variant=truth.variant,
         subset=subset,
-        protocol=experiment.evaluation.protocol,
+        protocol=evaluation.protocol,
         seed=origin.seed,
         checkpoint=origin.name,
         weights=origin.weights,
@@ -139,36 +147,27 @@ def score(experiment: Experiment, truth: Truth, subset: str, predictions: Predic
         ],
         counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
-        recall_multiples=list(experiment.evaluation.recall_at),
-        recall=_recall(arrays, rows, experiment),
+        recall_multiples=list(evaluation.recall_at),
+        recall=_recall(arrays, rows, evaluation),
         classifier=origin.classifier,
     )
 
 
-def _recall(truth: GroundTruth, predictions: PredictionRows, experiment: Experiment) -> list[list[float | None]]:
+def _recall(truth: GroundTruth, predictions: PredictionRows, evaluation: Evaluation) -> list[list[float | None]]:
     """Per multiple, per tIoU."""
-    multiples, tious = experiment.evaluation.recall_at, experiment.evaluation.tious
+    multiples, tious = evaluation.recall_at, evaluation.tious
     if not multiples:
         return []
-    recall = detection.recall_at(truth, predictions, tious, multiples, protocol_of(experiment)).mean(axis=2)
+    recall = detection.recall_at(truth, predictions, tious, multiples, PROTOCOLS[evaluation.protocol]).mean(axis=2)
     return [[float(value) for value in row] for row in recall.T]
 
 
-def average_map(experiment: Experiment) -> Callable[[Annotations, str, list[VideoDetections]], float]:
+def average_map(annotations: Annotations, subset: str, found: list[VideoDetections], evaluation: Evaluation) -> float:
     """The average mAP of detections on a subset, for validation while training."""
-
-    def measure(annotations: Annotations, subset: str, found: list[VideoDetections]) -> float:
-        protocol = protocol_of(experiment)
-        truth = truth_of(annotations, subset, protocol)
-        arrays, rows = to_rows(truth, to_predictions(found, annotations.classes), protocol)
-        return float(detection.average_precision(arrays, rows, experiment.evaluation.tious, protocol).mean())
-
-    return measure
-
-
-def protocol_of(experiment: Experiment) -> Protocol:
-    """The rules that `evaluation.protocol` names."""
-    return PROTOCOLS[experiment.evaluation.protocol]
+    protocol = PROTOCOLS[evaluation.protocol]
+    truth = truth_of(annotations, subset, protocol)
+    arrays, rows = to_rows(truth, to_predictions(found, annotations.classes), protocol)
+    return float(detection.average_precision(arrays, rows, evaluation.tious, protocol).mean())
 
 
 def to_rows(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[GroundTruth, PredictionRows]:

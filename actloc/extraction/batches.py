@@ -11,8 +11,8 @@ from torch import Tensor
 from actloc.encoders.base import ClipEncoder
 from actloc.layers.precision import computing_in
 from actloc.settings.sections import Machine
-from actloc.sources.base import SourceConfig
 from actloc.store.info import Features
+from actloc.video.windows import ClipLayout
 
 _MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
 _GPU_BATCH = 32
@@ -28,10 +28,10 @@ class Receiver(Protocol):
         """Takes what the network made of the next item."""
 
 
-def batch_size(encoder: ClipEncoder, features: SourceConfig, machine: Machine, device_type: str) -> int:
+def batch_size(encoder: ClipEncoder, layout: ClipLayout, machine: Machine, device_type: str) -> int:
     """Items that the encoder sees at once on a device of this type, cpu or cuda."""
     clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
-    return min(clips * features.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+    return min(clips * layout.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
 
 
 class BatchedNetwork:
@@ -41,9 +41,9 @@ class BatchedNetwork:
     arithmetic of one item is then the same everywhere, to the last bit.
     """
 
-    def __init__(self, encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> None:
+    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, machine: Machine) -> None:
         self._encoder = encoder
-        self.batch_size = batch_size(encoder, features, machine, encoder.device.type)
+        self.batch_size = batch_size(encoder, layout, machine, encoder.device.type)
         self.works_ahead = encoder.device.type != "cpu"
         """Whether a batch is put together while the one before it is computed."""
         self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder
 from actloc.settings.sections import Machine
-from actloc.sources.base import SourceConfig
-from actloc.video import windows
 from actloc.video.reader import Summary, read_frames
+from actloc.video.windows import ClipLayout
 
 
 class DecodedVideo:
@@ -23,23 +22,23 @@ class DecodedVideo:
         self,
         path: Path,
         encoder: ClipEncoder,
-        features: SourceConfig,
+        layout: ClipLayout,
         machine: Machine,
-        waiting: Callable[[], None],
+        check_stop: Callable[[], None],
     ) -> None:
         self.num_frames = 0
         """How many frames clips are cut from; learned flow drops the last of those that were read."""
         self._reader = read_frames(
             path,
-            fps=features.fps,
-            decode_fps=features.decode_fps,
+            fps=layout.fps,
+            decode_fps=layout.decode_fps,
             steps=encoder.config.frame_steps(),
             reader=machine.reader,
             timeout_s=machine.decode_timeout_s,
-            waiting=waiting,
+            check_stop=check_stop,
         )
-        self._interval = features.frame_interval
-        self._windower = windower(features)
+        self._interval = layout.frame_interval
+        self._windower = layout.windower()
         frames = self._counted(encoder.frames(iter(self._reader)))
         self._items: Iterator[NDArray[Any]] = frames if encoder.is_framewise else self._clips(frames)
 
@@ -69,11 +68,6 @@ class DecodedVideo:
     def close(self) -> None:
         """Ends the decoding; may be called again."""
         self._reader.close()
-
-
-def windower(features: SourceConfig) -> windows.Windower:
-    """What cuts the clips that the settings ask for."""
-    return windows.Windower(features.align, features.clip_frames, features.stride_frames)
 
 
 def thinned(clips: Iterable[NDArray[Any]], interval: int) -> Iterator[NDArray[Any]]:

@@ -12,6 +12,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +26,34 @@ from actloc.errors import UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo
 from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
+from actloc.settings.choices import Dtype
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import Machine
-from actloc.sources.base import SourceConfig
 from actloc.store.filling import source_bytes, source_sha256
 from actloc.store.info import FeatureInfo, Features
-from actloc.video import windows
 from actloc.video.reader import Summary
+from actloc.video.windows import ClipLayout
 
 _MOST_DECODERS = 16  # beyond, the one process that takes their frames has no time for more
 
 
-def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # Any: JSON values
+def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines features, apart from the video itself."""
     return {
         "encoder": shaping(encoder.config, "features"),
         "weights_sha256": encoder.weights_sha256,
-        "features": shaping(features, "features"),
+        "features": {**asdict(layout), "dtype": dtype},
     }
 
 
-def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
+def check_clip_length(encoder: ClipEncoder, layout: ClipLayout) -> None:
     """Raises UserError if the encoder cannot take clips of this length."""
-    if features.clip_frames % (encoder.clip_multiple * features.frame_interval):
-        needed = encoder.clip_multiple * features.frame_interval
+    if layout.clip_frames % (encoder.clip_multiple * layout.frame_interval):
+        needed = encoder.clip_multiple * layout.frame_interval
         raise UserError(
-            f"features.clip_frames is {features.clip_frames}, features.frame_interval {features.frame_interval}.",
+            f"layout.clip_frames is {layout.clip_frames}, layout.frame_interval {layout.frame_interval}.",
             f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
-            f"Set features.clip_frames={needed}",
+            f"Set layout.clip_frames={needed}",
         )
 
 
@@ -80,16 +81,16 @@ def num_decoders(machine: Machine) -> int:
 def encode_video(
     path: Path,
     encoder: ClipEncoder,
-    features: SourceConfig,
+    layout: ClipLayout,
     machine: Machine,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Features, FeatureInfo]:
     """The features (T, C) float32 of one video and what is known about them; raises VideoError.
 
-    `waiting` is called while there is no frame to work on; what it raises ends the work.
+    `check_stop` is called while there is no frame to work on; what it raises ends the work.
     """
     rows = RowsInMemory()
-    ((_, outcome),) = encode_videos({path.stem: path}, encoder, features, machine, lambda _: rows, waiting)
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, layout, machine, lambda _: rows, check_stop)
     if isinstance(outcome, VideoError):
         raise outcome
     return rows.features, outcome
@@ -98,29 +99,29 @@ def encode_video(
 def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
-    features: SourceConfig,
+    layout: ClipLayout,
     machine: Machine,
     open_rows: Callable[[str], RowSink],
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
     """Puts each video's rows into the sink that `open_rows` gives for its id.
 
     Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
     or with why there are none. Several videos are decoded at a time and share the encoder's batches.
     """
-    check_clip_length(encoder, features)
-    network = BatchedNetwork(encoder, features, machine)
+    check_clip_length(encoder, layout)
+    network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
     ahead = deque(videos.items())
     active: list[VideoInProgress] = []
     ended: list[VideoInProgress] = []
     try:
         while ahead or active:
-            waiting()
+            check_stop()
             if ahead and len(active) < most_active:
                 video_id, path = ahead.popleft()
                 try:
-                    active.append(VideoInProgress(video_id, path, encoder, features, machine, open_rows, waiting))
+                    active.append(VideoInProgress(video_id, path, encoder, layout, machine, open_rows, check_stop))
                 except VideoError as error:
                     yield video_id, error
                 continue
@@ -155,24 +156,24 @@ class VideoInProgress:
         video_id: str,
         path: Path,
         encoder: ClipEncoder,
-        features: SourceConfig,
+        layout: ClipLayout,
         machine: Machine,
         open_rows: Callable[[str], RowSink],
-        waiting: Callable[[], None],
+        check_stop: Callable[[], None],
     ) -> None:
         self.video_id = video_id
         self.failure: VideoError | None = None
         """Why the video has no features, once that is known."""
         self.is_over = False
         """Whether the network has got every item that it will get."""
-        self._path, self._encoder, self._settings = path, encoder, features
-        self._decoded = DecodedVideo(path, encoder, features, machine, waiting)
+        self._path, self._encoder, self._layout = path, encoder, layout
+        self._decoded = DecodedVideo(path, encoder, layout, machine, check_stop)
         try:
             self._sink = open_rows(video_id)
         except BaseException:
             self._decoded.close()
             raise
-        self._assembly = RowAssembly(encoder, features, self._sink)
+        self._assembly = RowAssembly(encoder, layout, self._sink)
 
     @property
     def backlog(self) -> float:
@@ -212,12 +213,12 @@ class VideoInProgress:
         return self.failure
 
     def _finished(self) -> FeatureInfo:
-        summary, settings = self._decoded.summary, self._settings
+        summary, layout = self._decoded.summary, self._layout
         warn_of_corrupt_frames(self.video_id, summary)
         num_frames, found = self._decoded.num_frames, self._assembly.num_rows
-        expected = windows.num_clips(num_frames, settings.align, settings.clip_frames, settings.stride_frames)
+        expected = layout.num_clips(num_frames)
         assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
-        info = describe(self.video_id, self._path, self._encoder, settings, summary, num_frames)
+        info = describe(self.video_id, self._path, self._encoder, layout, self._sink.dtype, summary, num_frames)
         return self._sink.finish(info)
 
     def close(self) -> None:
@@ -237,19 +238,25 @@ def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
 
 
 def describe(
-    video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, summary: Summary, num_frames: int
+    video_id: str,
+    path: Path,
+    encoder: ClipEncoder,
+    layout: ClipLayout,
+    dtype: Dtype,
+    summary: Summary,
+    num_frames: int,
 ) -> FeatureInfo:
     """What is known of a video's features, except how many they are."""
     return FeatureInfo(
         video_id=video_id,
         encoder=encoder.config.name,
         weights_sha256=encoder.weights_sha256,
-        recipe=json.dumps(recipe(encoder, features), sort_keys=True),
+        recipe=json.dumps(recipe(encoder, layout, dtype), sort_keys=True),
         fps=summary.fps,
-        clip_frames=features.clip_frames,
-        stride_frames=features.stride_frames,
-        align=features.align,
-        offset_frames=windows.offset_frames(features.align, features.clip_frames),
+        clip_frames=layout.clip_frames,
+        stride_frames=layout.stride_frames,
+        align=layout.align,
+        offset_frames=layout.offset_frames,
         frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,

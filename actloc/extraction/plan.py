@@ -10,7 +10,8 @@ import numpy as np
 
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
-from actloc.sources.base import SourceConfig
+from actloc.settings.choices import Dtype
+from actloc.video.windows import ClipLayout
 
 _USUAL_FPS = 30.0
 
@@ -76,14 +77,14 @@ def durations(videos: Iterable[AnnotatedVideo]) -> dict[str, float]:
     return {video_id: usual if seconds is None else seconds for video_id, seconds in said.items()}
 
 
-def seconds_per_row(video: AnnotatedVideo, features: SourceConfig) -> float:
+def seconds_per_row(video: AnnotatedVideo, layout: ClipLayout) -> float:
     """Seconds from one row to the next; a guess where the video's own rate counts and nobody says it."""
-    fps = (video.fps or _USUAL_FPS) if features.fps == "native" else features.fps
-    return features.stride_frames / fps
+    fps = (video.fps or _USUAL_FPS) if layout.fps == "native" else layout.fps
+    return layout.stride_frames / fps
 
 
-def estimated_bytes(videos: Sequence[AnnotatedVideo], channels: int, features: SourceConfig) -> list[float]:
+def estimated_bytes(videos: Sequence[AnnotatedVideo], channels: int, layout: ClipLayout, dtype: Dtype) -> list[float]:
     """About what the features of each video take."""
     seconds = durations(videos)
-    row_bytes = channels * np.dtype(features.dtype).itemsize
-    return [seconds[video.id] / seconds_per_row(video, features) * row_bytes for video in videos]
+    row_bytes = channels * np.dtype(dtype).itemsize
+    return [seconds[video.id] / seconds_per_row(video, layout) * row_bytes for video in videos]

@@ -7,17 +7,17 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.console import Reporter
 from actloc.extraction.plan import durations, seconds_per_row
 from actloc.extraction.rows import RowSink
-from actloc.sources.base import SourceConfig
 from actloc.store.info import FeatureInfo, Features
+from actloc.video.windows import ClipLayout
 
 
 class Pace:
     """Moves a bar of as many units as the videos have seconds, by every row that comes."""
 
-    def __init__(self, bar: Reporter, videos: Sequence[AnnotatedVideo], features: SourceConfig) -> None:
+    def __init__(self, bar: Reporter, videos: Sequence[AnnotatedVideo], layout: ClipLayout) -> None:
         self._bar = bar
         self._left_s = durations(videos)
-        self._row_s = {video.id: seconds_per_row(video, features) for video in videos}
+        self._row_s = {video.id: seconds_per_row(video, layout) for video in videos}
         self._num_videos, self._num_done = len(videos), 0
         self._seen_s, self._started = 0.0, time.monotonic()
 
@@ -46,6 +46,7 @@ class _WatchedSink:
 
     def __init__(self, pace: Pace, video_id: str, sink: RowSink) -> None:
         self._pace, self._video_id, self._sink = pace, video_id, sink
+        self.dtype = sink.dtype
 
     def append(self, rows: Features) -> None:
         self._sink.append(rows)

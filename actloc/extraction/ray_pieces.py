@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.extraction.decoded import thinned, windower
-from actloc.sources.base import SourceConfig
+from actloc.extraction.decoded import thinned
+from actloc.video.windows import ClipLayout
 
 Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
 """Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
@@ -22,9 +22,9 @@ def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
         yield np.stack(listed), None
 
 
-def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: int) -> Iterator[Piece]:
+def clip_pieces(frames: Iterable[NDArray[Any]], layout: ClipLayout, count: int) -> Iterator[Piece]:
     """`count` clips at a time; frames that clips share are sent once in a piece."""
-    cutter = windower(features)
+    cutter = layout.windower()
     kept: dict[int, NDArray[Any]] = {}
     clips: list[NDArray[np.int64]] = []
 
@@ -37,11 +37,11 @@ def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: i
 
     for number, frame in enumerate(frames):
         kept[number] = frame
-        clips += thinned(cutter.add(np.array(number)), features.frame_interval)
+        clips += thinned(cutter.add(np.array(number)), layout.frame_interval)
         if len(clips) == count:
             yield piece()
-        kept.pop(number - _frames_needed(features, count), None)
-    for clip in thinned(cutter.end(), features.frame_interval):
+        kept.pop(number - _frames_needed(layout, count), None)
+    for clip in thinned(cutter.end(), layout.frame_interval):
         clips.append(clip)
         if len(clips) == count:
             yield piece()
@@ -49,9 +49,9 @@ def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: i
         yield piece()
 
 
-def _frames_needed(features: SourceConfig, count: int) -> int:
+def _frames_needed(layout: ClipLayout, count: int) -> int:
     """Frames behind the newest one that a clip which is not yet sent may hold."""
-    return features.clip_frames + (count + 1) * features.stride_frames
+    return layout.clip_frames + (count + 1) * layout.stride_frames
 
 
 def to_bytes(piece: Piece) -> bytes:

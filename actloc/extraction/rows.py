@@ -9,13 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder
-from actloc.extraction.decoded import thinned, windower
-from actloc.sources.base import SourceConfig
+from actloc.extraction.decoded import thinned
+from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, Features
+from actloc.video.windows import ClipLayout
 
 
 class RowSink(Protocol):
     """Where the rows of one video go as they come."""
+
+    dtype: Dtype
+    """How they are stored."""
 
     def append(self, rows: Features) -> None:
         """Takes the next rows (n, C); raises VideoError where they cannot be kept."""
@@ -29,6 +33,8 @@ class RowSink(Protocol):
 
 class RowsInMemory:
     """The rows of a video that are wanted at once."""
+
+    dtype: Dtype = "float32"
 
     def __init__(self) -> None:
         self._rows: list[Features] = []
@@ -52,10 +58,10 @@ class RowsInMemory:
 class RowAssembly:
     """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
 
-    def __init__(self, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
+    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
         self._encoder = encoder
-        self._interval = features.frame_interval
-        self._windower = windower(features)
+        self._interval = layout.frame_interval
+        self._windower = layout.windower()
         self._sink = sink
         self.num_rows = 0
 

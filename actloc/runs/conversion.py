@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from actloc import console, files
+from actloc.datasets.base import read_prepared
 from actloc.detectors.base import Detector
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.runs.record import mark_finished, write_record
-from actloc.tasks.localization import read_annotations
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.weights.files import check_fit
@@ -24,7 +24,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     """
     _refuse_existing(folder)
     official = read_official_checkpoint(file)
-    classes = read_annotations(experiment).classes
+    classes = read_prepared(experiment.dataset, experiment.arguments).classes
     in_channels = official.in_channels or 1  # without an embedding nothing fits, and all is listed
     network = _outline(experiment, in_channels, len(classes))
     check_fit(network, official.weights, file)

@@ -14,10 +14,10 @@ from actloc.evaluation.results import Prediction, read_results
 from actloc.experiment import Experiment, load
 from actloc.extraction import local
 from actloc.extraction.converting import convert
+from actloc.runs.trained import load_trained
 from actloc.sources.base import to_grid
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Sample, Targets, VideoDetections
-from actloc.tasks.localization import detect_one, load_trained
 
 
 class Predictor:
@@ -59,11 +59,12 @@ class Predictor:
             source = video
             if self.experiment.preparation.videos != "keep":
                 source = convert(video, video.stem, Path(folder), self.experiment.preparation)
-            array, info = local.encode_video(source, self.encoder, self.experiment.features, self.experiment.machine)
+            layout, machine = self.experiment.features.layout, self.experiment.machine
+            array, info = local.encode_video(source, self.encoder, layout, machine)
         features, grid = to_grid(torch.from_numpy(array), stored_grid(info), self.experiment.features)
         sample = Sample(video.stem, features, Targets.none(), grid)
         try:
-            detections = detect_one(self.experiment, self.trained.detector, sample, info.duration_s)
+            detections = self.trained.localizer.detect_one(sample, info.duration_s)
         except UserError as error:  # too long for the detector: this video's failure, not the command's
             raise VideoError("unsupported", error.found, error.expected) from error
         found = VideoDetections(video.stem, detections)
@@ -76,7 +77,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
-    folder = scoring.results_folder(experiment)
+    folder = scoring.results_folder(experiment.run_folder, experiment.dataset.evaluation_subset, experiment.evaluation)
     if not (folder / "metrics.json").is_file():
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not evaluated.",

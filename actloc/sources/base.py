@@ -17,7 +17,7 @@ from actloc.ops.crops import clip_past_end, random_crop, resize
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.structures import Grid, Sample, Targets
-from actloc.video.windows import num_clips
+from actloc.video.windows import ClipLayout, num_clips
 
 
 class SourceConfig(Part):
@@ -61,6 +61,13 @@ class SourceConfig(Part):
     """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
     tolerance_steps: Annotated[NonNegativeFloat, Shapes("nothing")] = 2.0
     """Features may be so many steps more or fewer than the video's duration asks for."""
+
+    @property
+    def layout(self) -> ClipLayout:
+        """Which clips of a video the features are those of."""
+        return ClipLayout(
+            self.fps, self.decode_fps, self.clip_frames, self.frame_interval, self.stride_frames, self.align
+        )
 
     @model_validator(mode="after")
     def _crop_is_a_range(self) -> Self:

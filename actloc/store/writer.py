@@ -38,7 +38,8 @@ class FeatureWriter:
 
     def __init__(self, path: Path, dtype: Dtype) -> None:
         self._path = path
-        self._dtype = np.dtype(dtype)
+        self.dtype: Dtype = dtype
+        """How the rows are stored."""
         self._block: list[NDArray[Any]] = []
         """Rows that are not on disk yet: fewer than a chunk."""
         self._steps = self._channels = self._spilled = 0
@@ -49,7 +50,7 @@ class FeatureWriter:
 
     def append(self, rows: NDArray[np.float32]) -> None:
         """Takes the next rows (n, C); raises VideoError `non_finite` or `out_of_range` where numbers would be lost."""
-        self._block.append(_as_stored(rows, self._dtype))
+        self._block.append(_as_stored(rows, np.dtype(self.dtype)))
         self._steps += rows.shape[0]
         self._channels = rows.shape[1]
         if self._steps - self._spilled >= _CHUNK_ROWS:
@@ -96,7 +97,7 @@ class FeatureWriter:
         chunks = (min(_CHUNK_ROWS, self._steps), self._channels)
         with h5py.File(stream, "w", userblock_size=BLOCK_BYTES) as file:
             dataset = file.create_dataset(
-                DATASET, (self._steps, self._channels), self._dtype, chunks=chunks, fletcher32=True
+                DATASET, (self._steps, self._channels), np.dtype(self.dtype), chunks=chunks, fletcher32=True
             )
             for start, block in self._blocks():
                 digest.update(block.data)
@@ -109,10 +110,10 @@ class FeatureWriter:
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         self._rows.seek(0)
-        row_bytes = self._channels * self._dtype.itemsize
+        row_bytes = self._channels * np.dtype(self.dtype).itemsize
         for start in range(0, self._steps, _CHUNK_ROWS):
             content = self._rows.read(_CHUNK_ROWS * row_bytes)
-            yield start, np.frombuffer(content, self._dtype).reshape(-1, self._channels)
+            yield start, np.frombuffer(content, np.dtype(self.dtype)).reshape(-1, self._channels)
 
     def discard(self) -> None:
         """Throws away what is not finished; may be called again."""

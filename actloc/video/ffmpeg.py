@@ -48,12 +48,12 @@ def run(
     *,
     timeout_s: float = 60.0,
     folder: Path | None = None,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs ffmpeg in `folder` and returns the number of frames it wrote.
 
     Raises VideoError `unreadable` with ffmpeg's own words, `timeout` after `timeout_s` seconds without progress,
-    OSError on a full disk, and what `waiting`, called several times a second, raises. It never outlives us.
+    OSError on a full disk, and what `check_stop`, called several times a second, raises. It never outlives us.
     """
     command = ffmpeg_command(["-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y", *arguments])
     with subprocess.Popen(
@@ -67,7 +67,7 @@ def run(
     ) as process:
         watched = _Watched(process)
         try:
-            watched.wait(timeout_s, waiting)
+            watched.wait(timeout_s, check_stop)
             process.wait(timeout_s)  # it has closed its output and is about to end
         finally:
             process.kill()
@@ -90,11 +90,11 @@ class _Watched:
     def num_frames(self) -> int:
         return int(self._state.get("frame", 0))
 
-    def wait(self, timeout_s: float, waiting: Callable[[], None]) -> None:
+    def wait(self, timeout_s: float, check_stop: Callable[[], None]) -> None:
         """Comes back when ffmpeg has closed its output."""
         last_change = time.monotonic()
         while True:
-            waiting()
+            check_stop()
             if select.select([self._pipe], [], [], _POLL_S)[0]:
                 content = os.read(self._pipe, 1 << 16)
                 if not content:
@@ -142,7 +142,7 @@ def reencode(
     duration_s: float | None = None,
     speed: float = 1.0,
     timeout_s: float = 60.0,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes `source`, or a part of it, as H.264 mp4 without sound at a constant rate; returns its frames.
 
@@ -158,7 +158,7 @@ def reencode(
         f"scale=w='if(lt(iw,ih),{even},-2)':h='if(lt(iw,ih),-2,{even})':flags=bicubic",
     ]
     arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0", "-vf", ",".join(filters)]
-    return _write_mp4(arguments, target, keyframe_interval, timeout_s, waiting)
+    return _write_mp4(arguments, target, keyframe_interval, timeout_s, check_stop)
 
 
 def splice(
@@ -170,7 +170,7 @@ def splice(
     height: int,
     keyframe_interval: int = 30,
     timeout_s: float = 60.0,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes the pieces one after the other as one H.264 mp4 of even `width` x `height`; returns its frames.
 
@@ -193,7 +193,7 @@ def splice(
     labels = "".join(f"[p{number}]" for number in range(len(pieces)))
     graph = ";".join([*chains, f"{labels}concat=n={len(pieces)}:v=1:a=0[out]"])
     arguments = [*inputs, "-filter_complex", graph, "-map", "[out]"]
-    written = _write_mp4(arguments, target, keyframe_interval, timeout_s, waiting)
+    written = _write_mp4(arguments, target, keyframe_interval, timeout_s, check_stop)
     expected = sum(piece.num_frames(fps) for piece in pieces)
     if written != expected:
         target.unlink()
@@ -209,7 +209,7 @@ def _cut(start_s: float, duration_s: float | None, speed: float) -> list[str]:
 
 
 def _write_mp4(
-    arguments: list[str], target: Path, keyframe_interval: int, timeout_s: float, waiting: Callable[[], None]
+    arguments: list[str], target: Path, keyframe_interval: int, timeout_s: float, check_stop: Callable[[], None]
 ) -> int:
     group = ["-g", str(keyframe_interval), "-keyint_min", str(keyframe_interval), "-x264-params", "open-gop=0"]
     files.make_folder(target.parent)
@@ -217,7 +217,7 @@ def _write_mp4(
     output = [*_H264, *group, *_REPRODUCIBLE, "-fps_mode", "cfr", "-movflags", "+faststart", "-f", "mp4"]
     try:
         inject("write")
-        num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, waiting=waiting)
+        num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, check_stop=check_stop)
         if not num_frames:
             raise VideoError("empty", "nothing is left to encode", "at least one frame", "0 frames")
         _sync(temporary)
@@ -235,7 +235,7 @@ def extract_frames(
     short_side: int,
     quality: int = 2,
     timeout_s: float = 60.0,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes the frames as 000001.jpg ... and `frames.json`, which `read_frames` reads back; returns their number.
 
@@ -252,7 +252,7 @@ def extract_frames(
         files.make_folder(temporary)
         inject("write")
         # ffmpeg would expand a % in a folder's name, so the folder is where it works, not what it is told.
-        num_frames = run(arguments, timeout_s=timeout_s, folder=temporary, waiting=waiting)
+        num_frames = run(arguments, timeout_s=timeout_s, folder=temporary, check_stop=check_stop)
         files.write_json(temporary / FRAMES_FILE, {"fps": fps, "count": num_frames})
         files.remove(folder)
         files.replace(temporary, folder)

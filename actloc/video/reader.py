@@ -58,7 +58,7 @@ def read_frames(
     steps: Sequence[FrameStep] = (),
     reader: ReaderName = "pyav",
     timeout_s: float = 30.0,
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
@@ -67,7 +67,7 @@ def read_frames(
     Call it from a thread that lives as long as the reading: the decoding process ends with it.
 
     Time zero is the first frame's time stamp; each output frame is the picture on show at that time, as with ffmpeg's
-    filter `fps`. Each frame then goes through `steps`, which may change its size, channels and type. `waiting` is
+    filter `fps`. Each frame then goes through `steps`, which may change its size, channels and type. `check_stop` is
     called several times a second while there is no frame yet; what it raises ends the reading. Failures raise
     VideoError, from here or from the iteration.
     """
@@ -75,7 +75,7 @@ def read_frames(
     hangs = fault_injection.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
     rates = {"fps": fps, "decode_fps": decode_fps}
-    return FrameReader({**request, **rates, "steps": frame_transforms.to_json(steps)}, timeout_s, waiting)
+    return FrameReader({**request, **rates, "steps": frame_transforms.to_json(steps)}, timeout_s, check_stop)
 
 
 def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
@@ -108,10 +108,10 @@ class FrameReader:
         self,
         request: dict[str, Any],  # Any: JSON values
         timeout_s: float,
-        waiting: Callable[[], None],
+        check_stop: Callable[[], None],
     ) -> None:
         self._timeout_s = timeout_s
-        self._waiting = waiting
+        self._check_stop = check_stop
         self._summary: Summary | None = None
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype(np.uint8)
@@ -167,7 +167,7 @@ class FrameReader:
     def _next(self) -> tuple[bytes, int, bytes]:
         deadline = time.monotonic() + self._timeout_s
         while (message := self._messages.take(_POLL_S)) is None:
-            self._waiting()
+            self._check_stop()
             if self._messages.is_over:
                 raise self._died()
             if time.monotonic() > deadline:

@@ -1,8 +1,9 @@
 """Clips of a video out of one pass over its frames: where they start, how many there are (spec: features 1)."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,36 @@ from actloc.errors import VideoError
 from actloc.settings.choices import Align
 
 Item = NDArray[Any]  # a frame (H, W, 3), or what a network made of one
+
+
+@dataclass(frozen=True)
+class ClipLayout:
+    """Which frames of a video make up which clips: one clip gives one row of features."""
+
+    fps: float | Literal["native"]
+    """Frames per second at which frames are counted; native is each video's own rate."""
+    decode_fps: float | Literal["native"] | None
+    """The rate to which videos are resampled before frames are picked; None resamples to `fps` at once."""
+    clip_frames: int
+    """Frames that one clip covers."""
+    frame_interval: int
+    """The encoder sees every n-th frame of a clip."""
+    stride_frames: int
+    """Frames from one clip to the next."""
+    align: Align
+
+    def num_clips(self, num_frames: int) -> int:
+        """How many clips a video of `num_frames` gives; 0 if it is too short for one."""
+        return num_clips(num_frames, self.align, self.clip_frames, self.stride_frames)
+
+    @property
+    def offset_frames(self) -> float:
+        """The centre of the first clip."""
+        return offset_frames(self.align, self.clip_frames)
+
+    def windower(self) -> "Windower":
+        """What cuts frames into these clips; `frame_interval` is left to the caller."""
+        return Windower(self.align, self.clip_frames, self.stride_frames)
 
 
 def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> int:
@@ -23,34 +54,18 @@ def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: in
     return (-(-beyond_first // stride_frames) if align == "backpad" else beyond_first // stride_frames) + 1
 
 
-def clip_starts(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> list[int]:
-    """The first frame of each clip.
-
-    valid     i * stride, while the whole clip is inside
-    backpad   the same, and one more clip that ends with the video if the last one does not
-    centred   i * stride - clip // 2; frames before 0 repeat the first frame, frames beyond the end the last
-    """
-    starts = range(num_clips(num_frames, align, clip_frames, stride_frames))
-    if align == "centred":
-        return [i * stride_frames - clip_frames // 2 for i in starts]
-    return [min(i * stride_frames, num_frames - clip_frames) for i in starts]
-
-
 def offset_frames(align: Align, clip_frames: int) -> float:
     """The centre of the first clip, in frames; the last clip of `backpad` alone is off the grid this begins."""
     return 0.0 if align == "centred" else clip_frames / 2
 
 
-def clips(frames: Iterable[Item], align: Align, clip_frames: int, stride_frames: int) -> Iterator[Item]:
-    """The clips (F, ...) of all frames; raises VideoError `too_short` at the end where there was no clip."""
-    windower = Windower(align, clip_frames, stride_frames)
-    for frame in frames:
-        yield from windower.add(frame)
-    yield from windower.end()
-
-
 class Windower:
-    """Cuts frames that come one by one into clips (F, ...); keeps the last `clip_frames` frames and no more."""
+    """Cuts frames that come one by one into clips (F, ...); keeps the last `clip_frames` frames and no more.
+
+    valid     clip i begins at frame i * stride, while the whole clip is inside
+    backpad   the same, and one more clip that ends with the video if the last one does not
+    centred   clip i begins at i * stride - clip // 2; before frame 0 is the first frame, after the end the last
+    """
 
     def __init__(self, align: Align, clip_frames: int, stride_frames: int) -> None:
         self._align: Align = align

@@ -14,7 +14,8 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
-from actloc.tasks.localization import TrainedDetector, _refuse_other_detector
+from actloc.runs.trained import TrainedDetector, refuse_other_detector
+from actloc.sources import stored
 
 CONFIG = """\
 dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
@@ -146,7 +147,7 @@ def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -
 
 def test_features_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SimpleNamespace(in_channels=6, encoder_weights_sha256="a" * 64)
-    monkeypatch.setattr(evaluate, "evaluation_source", lambda *_: source)
+    monkeypatch.setattr(stored.Config, "build", lambda *_: source)
     annotations = Annotations(("jump", "run"), VIDEOS)
     for sha256 in ("a" * 64, None):  # None: trained on features made elsewhere, of which nothing is known
         trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, sha256, "ckpt_000001")  # type: ignore[arg-type]
@@ -161,9 +162,9 @@ def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path
     ours.run_folder.mkdir(parents=True)
     (ours.run_folder / "config.yaml").write_text((tmp_path / "toy.yaml").read_text())
     trained = {key: value for key, value in ours.shaping("weights").items() if key != "features.frame_interval"}
-    _refuse_other_detector(ours, trained)
+    refuse_other_detector(ours, trained)
     other = experiment(tmp_path, "features.frame_interval=1", "features.clip_frames=2")
     with pytest.raises(UserError, match=r"features\.clip_frames: 1 in the run, 2 now"):
-        _refuse_other_detector(other, trained)
+        refuse_other_detector(other, trained)
     with pytest.raises(UserError, match=r"features\.frame_interval: 1 in the run, 2 now"):
-        _refuse_other_detector(experiment(tmp_path, "features.frame_interval=2"), trained)
+        refuse_other_detector(experiment(tmp_path, "features.frame_interval=2"), trained)

@@ -203,7 +203,7 @@ def test_a_broken_npz_is_the_users_error(content: bytes | None, tmp_path: Path) 
 
 def test_a_recipe_names_weights_by_their_digests_alone(two_streams: I3D) -> None:
     features = load("configs/features/i3d_thumos.yaml").features
-    text = json.dumps(recipe(two_streams, features))
+    text = json.dumps(recipe(two_streams, features.layout, features.dtype))
     assert "imagenet.pt" not in text
     assert two_streams.weights_sha256 is not None
     assert two_streams.weights_sha256 in text

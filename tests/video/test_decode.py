@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actloc.errors import VideoError
-from actloc.video import windows
 from actloc.video.decode import picked
 from actloc.video.reader import read_frames
+from tests.clips import clip_starts
 from tests.videos import FRAMES, Clips
 
 SAMPLING = json.loads(Path("tests/golden/features/clip_sampling.json").read_text())["tsp (frames, fps, stride)"]
@@ -72,7 +72,7 @@ def test_clips_are_those_of_tsps_extraction(case: str) -> None:
     expected = fixture["tsp (frames, fps, stride)"][case]
     num_frames, fps, stride = map(int, case.split(","))
     frames = picks([1] * num_frames, fps, 15)
-    starts = windows.clip_starts(len(frames), "valid", 16, stride)
+    starts = clip_starts(len(frames), "valid", 16, stride)
     times = [frames[start] / fps for start in starts]
     assert len(times) == expected["count"]
     assert times[:3] == expected["first3"]

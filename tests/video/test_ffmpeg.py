@@ -159,7 +159,7 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom actloc.video import ffmpeg\n"
         "ffmpeg.run(['-re', '-f', 'lavfi', '-i', 'testsrc2=s=32x32', '-f', 'mpegts', sys.argv[1]], "
-        "waiting=lambda: print(end='.', flush=True))\n"
+        "check_stop=lambda: print(end='.', flush=True))\n"
     )
     target = tmp_path / "endless.ts"
     with subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.DEVNULL) as parent:

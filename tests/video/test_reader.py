@@ -221,7 +221,7 @@ def test_what_waiting_raises_ends_the_reading(clips: Clips) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    frames = read_frames(clips["plain.mp4"], fps=FPS, waiting=stop)
+    frames = read_frames(clips["plain.mp4"], fps=FPS, check_stop=stop)
     with pytest.raises(KeyboardInterrupt):
         list(frames)
     assert frames._process.poll() is not None

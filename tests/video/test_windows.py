@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from actloc.errors import VideoError
 from actloc.settings.choices import Align
-from actloc.video.windows import clip_starts, clips, num_clips, offset_frames
+from actloc.video.windows import num_clips, offset_frames
+from tests.clips import clip_starts, clips
 
 ALIGNS = st.sampled_from(["valid", "backpad", "centred"])
 COUNTS, LENGTHS, STRIDES = st.integers(0, 70), st.integers(1, 20), st.integers(1, 24)

@@ -13,12 +13,12 @@ import pytest
 
 from actloc.encoders.color import Config as Color
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.extraction import ray
-from actloc.extraction.ray import ArrivingVideo, EncoderCopy, Encoding
+from actloc.extraction import ray_cluster
+from actloc.extraction.ray_cluster import ArrivingVideo, EncoderCopy, Encoding
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import Machine
-from actloc.sources.stored import Config as Stored
+from tests.clips import layout
 from tests.toy import actloc, digests, make_toy, start
 
 SUMMARY = {
@@ -33,16 +33,12 @@ SUMMARY = {
 }
 
 
-def grid(**settings: object) -> Stored:
-    return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
-
-
-def piece(number: int, vectors: list[list[float]]) -> ray.Row:
+def piece(number: int, vectors: list[list[float]]) -> ray_cluster.Row:
     content = to_bytes((np.array(vectors, np.float32), None))
     return {"video_id": "v", "number": number, "piece": content, "end": ""}
 
 
-def end(what: dict[str, object], number: int) -> ray.Row:
+def end(what: dict[str, object], number: int) -> ray_cluster.Row:
     return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what)}
 
 
@@ -51,7 +47,7 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     encoder = Color().build()
     encoder.is_framewise = False
     rows = RowsInMemory()
-    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), rows)
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), rows)
     for row in (end({"summary": SUMMARY}, number=2), piece(1, [[3, 4]]), piece(1, [[3, 4]])):
         assert video.take(row) is None
     info = video.take(piece(0, [[1, 2], [2, 3]]))
@@ -63,21 +59,21 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install actloc\[ray\]"):
-        ray.check_installed()
+        ray_cluster.check_installed()
 
 
 def test_learned_flow_is_not_taken_apart() -> None:
     encoder = Color().build()
     encoder.makes_frames = True
     with pytest.raises(UserError, match="computes its frames by a network"):
-        next(ray.encode_videos({}, encoder, grid(), Machine(), lambda _: RowsInMemory()))
+        next(ray_cluster.encode_videos({}, encoder, layout(), Machine(), lambda _: RowsInMemory()))
 
 
 def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     encoder = Color().build()
     encoder.is_framewise = False
-    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), RowsInMemory())
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), RowsInMemory())
     video.take(piece(0, [[1, 2]]))
     video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}}, number=1))
     assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
@@ -85,8 +81,10 @@ def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.C
 
 def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path) -> None:
     lacking = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
-    told = Encoding(lacking, grid(), Machine())({name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()})
-    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), grid(), RowsInMemory())
+    told = Encoding(lacking, layout(), Machine())(
+        {name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()}
+    )
+    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), layout(), RowsInMemory())
     with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
         video.take({name: values[0] for name, values in told.items()})
 
@@ -103,7 +101,7 @@ def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, m
 
 
 def test_no_videos_start_no_cluster() -> None:
-    assert list(ray.encode_videos({}, Color().build(), grid(), Machine(), lambda _: RowsInMemory())) == []
+    assert list(ray_cluster.encode_videos({}, Color().build(), layout(), Machine(), lambda _: RowsInMemory())) == []
 
 
 def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +112,7 @@ def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ray, "init", refuse)
     videos = {"v": Path("v.mp4")}
-    encoding = ray.encode_videos(videos, Color().build(), grid(), Machine(), lambda _: RowsInMemory())
+    encoding = ray_cluster.encode_videos(videos, Color().build(), layout(), Machine(), lambda _: RowsInMemory())
     with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
         next(encoding)
 

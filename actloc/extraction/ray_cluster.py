@@ -32,11 +32,11 @@ from actloc.extraction.local import check_clip_length, describe, ready, warn_of_
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.sections import Machine
-from actloc.sources.base import SourceConfig
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.base import python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import Summary, read_frames
+from actloc.video.windows import ClipLayout
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
@@ -64,16 +64,16 @@ def check_installed() -> None:
 def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
-    features: SourceConfig,
+    layout: ClipLayout,
     machine: Machine,
     open_rows: Callable[[str], RowSink],
-    waiting: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
     """What `extraction.encode_videos` does, on the cluster that RAY_ADDRESS names, or on one started here.
 
     `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
     """
-    check_clip_length(encoder, features)
+    check_clip_length(encoder, layout)
     if encoder.makes_frames:
         raise UserError(
             f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
@@ -85,11 +85,11 @@ def encode_videos(
     arriving: dict[str, ArrivingVideo] = {}
     try:
         with _cluster():
-            for row in _polled(_rows(videos, encoder, features, machine), waiting):
+            for row in _polled(_rows(videos, encoder, layout, machine), check_stop):
                 video_id = row["video_id"]
                 if video_id not in arriving:
                     path = videos[video_id]
-                    arriving[video_id] = ArrivingVideo(video_id, path, encoder, features, open_rows(video_id))
+                    arriving[video_id] = ArrivingVideo(video_id, path, encoder, layout, open_rows(video_id))
                 outcome = arriving[video_id].take(row)
                 if outcome is not None:
                     yield video_id, outcome
@@ -140,15 +140,15 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, own)
 
 
-def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConfig, machine: Machine) -> Iterator[Row]:
+def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, machine: Machine) -> Iterator[Row]:
     """Encoded pieces of all videos, in any order."""
     import ray
 
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_gpus = 0 if machine.device == "cpu" else int(resources.get("GPU", 0))  # this machine itself may have none
     device = "cuda" if num_gpus else encoder.device.type
-    count = batch_size(encoder, features, machine, device)
-    decode = Decoding(encoder.config.frame_steps(), features, machine, count, encoder.is_framewise)
+    count = batch_size(encoder, layout, machine, device)
+    decode = Decoding(encoder.config.frame_steps(), layout, machine, count, encoder.is_framewise)
     # half of the CPUs encode where there is no GPU: neither stage then waits for the other for ever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
@@ -157,7 +157,7 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, features: SourceConf
     )
     encoded = pieces.map_batches(
         Encoding,
-        fn_constructor_args=(EncoderCopy.of(encoder, device), features, machine),
+        fn_constructor_args=(EncoderCopy.of(encoder, device), layout, machine),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -171,26 +171,26 @@ class Decoding:
     """The task that decodes one video and sends it on in pieces; the last one tells how it ended."""
 
     def __init__(
-        self, steps: Sequence[FrameStep], features: SourceConfig, machine: Machine, batch_size: int, is_framewise: bool
+        self, steps: Sequence[FrameStep], layout: ClipLayout, machine: Machine, batch_size: int, is_framewise: bool
     ) -> None:
-        self._steps, self._features, self._machine = steps, features, machine
+        self._steps, self._layout, self._machine = steps, layout, machine
         self._batch_size, self._is_framewise = batch_size, is_framewise
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
         """Rows of the video in `batch`, one at a time."""
         video_id, number = str(batch["video_id"][0]), 0
-        features, machine = self._features, self._machine
+        layout, machine = self._layout, self._machine
         try:
             with read_frames(
                 Path(str(batch["path"][0])),
-                fps=features.fps,
-                decode_fps=features.decode_fps,
+                fps=layout.fps,
+                decode_fps=layout.decode_fps,
                 steps=self._steps,
                 reader=machine.reader,
                 timeout_s=machine.decode_timeout_s,
             ) as reader:
                 count = self._batch_size
-                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, features, count)
+                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, layout, count)
                 for number, piece in enumerate(cut, 1):
                     yield _row(video_id, number - 1, piece=to_bytes(piece))
                 end: Row = {"summary": asdict(reader.summary)}
@@ -235,8 +235,8 @@ class EncoderCopy:
 class Encoding:
     """The actor that holds an encoder and runs it on pieces."""
 
-    def __init__(self, copy: EncoderCopy, features: SourceConfig, machine: Machine) -> None:
-        self._features, self._machine = features, machine
+    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: Machine) -> None:
+        self._layout, self._machine = layout, machine
         self._refusal = ""
         try:
             self._encoder = copy.build()
@@ -250,7 +250,7 @@ class Encoding:
             return _row(video_id, number, end=end or self._refusal)
         frames, clips = from_bytes(batch["piece"][0])
         items = list(frames if clips is None else (frames[places] for places in clips))
-        network, found = BatchedNetwork(self._encoder, self._features, self._machine), Vectors()
+        network, found = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
         network.add(found, items)
         network.finish()
         return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)))
@@ -270,10 +270,10 @@ class Vectors:
 class ArrivingVideo:
     """A video whose pieces come back encoded, in any order."""
 
-    def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
-        self._video_id, self._path, self._encoder, self._features = video_id, path, encoder, features
+    def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
+        self._video_id, self._path, self._encoder, self._layout = video_id, path, encoder, layout
         self._sink = sink
-        self._assembly = RowAssembly(encoder, features, sink)
+        self._assembly = RowAssembly(encoder, layout, sink)
         self._early: dict[int, Row] = {}
         self._next = 0
         self._is_over = False
@@ -308,7 +308,9 @@ class ArrivingVideo:
         self._assembly.end()
         summary = Summary(**end["summary"])
         warn_of_corrupt_frames(self._video_id, summary)
-        info = describe(self._video_id, self._path, self._encoder, self._features, summary, summary.num_frames)
+        info = describe(
+            self._video_id, self._path, self._encoder, self._layout, self._sink.dtype, summary, summary.num_frames
+        )
         self._is_over = True
         return self._sink.finish(info)
 
@@ -329,8 +331,8 @@ def _row(video_id: str, number: int, *, piece: bytes = b"", end: str = "") -> di
     return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end]}
 
 
-def _polled(rows: Iterator[Row], waiting: Callable[[], None]) -> Iterator[Row]:
-    """The rows as they come from Ray; `waiting` is called several times a second in between, and may raise."""
+def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:
+    """The rows as they come from Ray; `check_stop` is called several times a second in between, and may raise."""
     arrived: queue.Queue[Row | BaseException | None] = queue.Queue(maxsize=1)
     is_over = threading.Event()
 
@@ -348,7 +350,7 @@ def _polled(rows: Iterator[Row], waiting: Callable[[], None]) -> Iterator[Row]:
     receiver.start()
     try:
         while True:
-            waiting()
+            check_stop()
             try:
                 row = arrived.get(timeout=_POLL_S)
             except queue.Empty:

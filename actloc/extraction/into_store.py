@@ -1,0 +1,77 @@
+"""Fills a feature store with the features of videos, by the engine that was chosen."""
+
+from collections.abc import Callable, Generator, Mapping
+
+from actloc import console
+from actloc.annotations.model import AnnotatedVideo
+from actloc.encoders.base import ClipEncoder
+from actloc.errors import EnvironmentProblem, VideoError
+from actloc.extraction.local import encode_videos, num_decoders
+from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first
+from actloc.extraction.progress import Pace
+from actloc.extraction.rows import RowSink
+from actloc.settings.choices import Dtype
+from actloc.settings.sections import Machine
+from actloc.signals import StopFlag
+from actloc.store.filling import Row, Sources, failure, fill, lack_of_space, lacking
+from actloc.store.info import FeatureInfo
+from actloc.store.store import FeatureStore
+from actloc.video.windows import ClipLayout
+
+Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
+"""What takes the arguments of `extraction.encode_videos` and yields the same."""
+
+
+def extract(
+    videos: dict[str, AnnotatedVideo],
+    store: FeatureStore,
+    encoder: ClipEncoder,
+    layout: ClipLayout,
+    dtype: Dtype,
+    machine: Machine,
+    stop: StopFlag,
+    shard: Shard | None = None,
+    encode: Engine = encode_videos,
+) -> list[Row]:
+    """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
+
+    Raises Stopped at a signal: the videos done are in the store, those in progress are dropped.
+    """
+    wanted = longest_first(videos[name] for name in lacking(store, sources_of(videos)))
+    lack = lack_of_space_for(store, wanted, encoder.channels, layout, dtype, machine)
+    if lack:
+        raise lack
+    paths = {video.id: video.file for video in wanted if video.file is not None}
+    failed = {row["id"]: row for row in store.failed() if row["id"] in paths}  # until each is tried again
+    for video in wanted:
+        if video.file is None:
+            error = VideoError("not_a_file", "the annotations name no file", "a video", "none")
+            failed[video.id] = failure(video.id, None, error)
+    to_do = [video for video in wanted if video.id in paths]
+    with console.progress("extracting features", sum(durations(to_do).values()), is_count=False) as bar:
+        pace = Pace(bar, to_do, layout)
+
+        def open_rows(video_id: str) -> RowSink:
+            return pace.watched(video_id, store.writer(video_id, dtype))
+
+        encoded = encode(paths, encoder, layout, machine, open_rows, stop.raise_if_set)
+        return fill(store, encoded, failed, paths, pace.over, str(shard or ""))
+
+
+def sources_of(videos: Mapping[str, AnnotatedVideo]) -> Sources:
+    """The file that each video's features are made of."""
+    return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
+
+
+def lack_of_space_for(
+    store: FeatureStore,
+    videos: list[AnnotatedVideo],
+    channels: int,
+    layout: ClipLayout,
+    dtype: Dtype,
+    machine: Machine,
+) -> EnvironmentProblem | None:
+    """What to raise if the store's disk has no room for the videos' features."""
+    sizes = sorted(estimated_bytes(videos, channels, layout, dtype))
+    # the rows of a video in progress lie beside the file that is made of them
+    return lack_of_space(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))

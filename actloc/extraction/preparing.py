@@ -1,0 +1,59 @@
+"""A dataset read in its own form and written in ours, its videos converted where the settings ask for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from actloc import console, files
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Annotations
+from actloc.datasets.base import DatasetConfig
+from actloc.errors import UserError
+from actloc.extraction.converting import convert_videos
+from actloc.settings.sections import Preparation
+from actloc.signals import stopping_at_once
+
+
+def where_needed(dataset: DatasetConfig, preparation: Preparation, check_inputs: Callable[[], object]) -> None:
+    """Prepares what is not prepared; commands that start together wait for the one that does it.
+
+    `check_inputs` raises UserError where a file that the user brings is missing; it is called before anything is read.
+    """
+    if not dataset.is_prepared():
+        with files.taking_turns(dataset.folder):
+            if not dataset.is_prepared():
+                check_inputs()
+                prepare(dataset, preparation)
+
+
+def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool = False) -> Annotations:
+    """Writes the dataset's folder, prints what each subset holds, and returns the annotations.
+
+    A list of videos without actions is replaced where it is old; other annotations only with `overwrite`.
+    """
+    with files.locked(dataset.folder), stopping_at_once():
+        annotations = replace(dataset.collect(), variant=dataset.variant)
+        annotations = convert_videos(annotations, dataset.folder, preparation)
+        text = annotation_form.to_text(annotations)
+        _write(dataset.annotations_file, text, overwrite or not dataset.has_actions)
+    if dataset.variant:
+        console.result(f"{dataset.name}: {dataset.variant}")
+    for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():
+        videos = annotations.of_subset(subset)
+        actions = sum(len(video.actions) for video in videos)
+        console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
+    return annotations
+
+
+def _write(path: Path, text: str, overwrite: bool) -> None:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        console.say(f"{path} is already complete")
+        return
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} exists and holds other annotations than these settings and files give now.",
+            "Expected nothing, or the same.",
+            "Replace it with --overwrite, or keep both: dataset.folder=ANOTHER_FOLDER",
+        )
+    files.write_text(path, text)
+    console.say(f"Wrote {path}")

@@ -1,0 +1,87 @@
+"""The trained detector of a run, or of an official checkpoint, with what is known about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from actloc.devices import choose_device
+from actloc.errors import UserError
+from actloc.experiment import Experiment, load
+from actloc.settings.sameness import differences
+from actloc.tasks.localization import Localizer, build_detector
+from actloc.training import checkpoint as checkpoints
+from actloc.training.checkpoint import Checkpoint
+from actloc.weights.files import check_fit
+from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector with the weights of a checkpoint, and what the checkpoint says about it."""
+
+    localizer: Localizer
+    classes: tuple[str, ...]
+    in_channels: int
+    encoder_weights_sha256: str | None
+    checkpoint: str
+
+
+def load_trained(experiment: Experiment) -> TrainedDetector:
+    """The run's detector with the weights that the settings choose; raises UserError if there are none."""
+    foreign = experiment.evaluation.weights_file
+    if foreign is not None:
+        raise UserError(
+            f"evaluation.weights_file is {foreign}: it knows neither its classes nor its encoder.",
+            "Expected a run; only `eval` takes the file as it is.",
+            f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.file}",
+        )
+    chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
+    stored = checkpoints.load(chosen(experiment.run_folder))
+    about = stored.numbers["about"]
+    refuse_other_detector(experiment, about["settings"])
+    folder = checkpoints.folder_of(experiment.run_folder, stored.step)
+    classes, in_channels = tuple(about["classes"]), about["in_channels"]
+    localizer = _with_weights(experiment, in_channels, len(classes), stored, folder)
+    return TrainedDetector(localizer, classes, in_channels, about["encoder_weights_sha256"], folder.name)
+
+
+def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
+    """The experiment's detector with the weights of an official checkpoint; raises UserError if they do not fit."""
+    stored = read_official_checkpoint(file)
+    in_channels = stored.in_channels or 1  # without an embedding nothing fits, and all is listed
+    localizer = _with_weights(experiment, in_channels, len(classes), stored, file)
+    return TrainedDetector(localizer, classes, in_channels, None, file.name)
+
+
+def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) -> Localizer:
+    """The experiment's detector with freshly drawn weights, as its settings apply it."""
+    device = choose_device(experiment.machine.device)
+    max_steps, seed = experiment.features.max_steps, experiment.run.seed
+    detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
+    return Localizer(detector, device, experiment.training.precision, experiment.suppression)
+
+
+def _with_weights(
+    experiment: Experiment, in_channels: int, num_classes: int, stored: Checkpoint | OfficialCheckpoint, source: Path
+) -> Localizer:
+    localizer = new_localizer(experiment, in_channels, num_classes)
+    weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
+    check_fit(localizer.detector, weights, source)
+    localizer.detector.load_state_dict(weights)
+    localizer.detector.eval()
+    return localizer
+
+
+def refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
+    """Another network, or features of another kind, would give numbers that belong to no run."""
+    recorded = experiment.run_folder / "config.yaml"
+    if recorded.is_file():  # loaded with today's defaults: a setting that the run did not know yet is no difference
+        trained = {**load(str(recorded)).shaping("weights"), **trained}
+    now = experiment.shaping("detections")
+    differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
+    if differing:
+        listed = "\n  ".join(differing)
+        raise UserError(
+            f"{experiment.run_folder} was trained with other settings:\n  {listed}",
+            "Detection needs those of the training.",
+            f"Leave them as they were, or name the run itself: {experiment.run_folder}",
+        )
