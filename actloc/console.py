@@ -24,6 +24,7 @@ from rich.table import Table
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
+_MOST_LINES = 20
 
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -48,6 +49,24 @@ def clean(text: object) -> str:
     return escape(_CONTROL.sub("", str(text)))
 
 
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 video`, `2 videos`: how many there are, in words."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_ten(names: Iterable[object]) -> str:
+    """`a, b, c`, and dots after the tenth."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:10]) + (", ..." if len(listed) > 10 else "")
+
+
+def first_lines(lines: Iterable[object]) -> str:
+    """One indented line for each, twenty at most, and how many more there are."""
+    listed = [str(line) for line in lines]
+    more = [f"... and {len(listed) - _MOST_LINES} more"] if len(listed) > _MOST_LINES else []
+    return "\n  ".join(listed[:_MOST_LINES] + more)
+
+
 def nearest(name: str, names: Iterable[str], *, lists_known: bool = True) -> str:
     """`. Did you mean X?` for the closest of `names`, else the first ten, unless the caller has no use for them."""
     known = sorted(names)
@@ -56,7 +75,7 @@ def nearest(name: str, names: Iterable[str], *, lists_known: bool = True) -> str
         return f". Did you mean {close[0]}?"
     if not lists_known:
         return "."
-    return f". Known: {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}" if known else ""
+    return f". Known: {first_ten(known)}" if known else ""
 
 
 def say(text: object, style: str | None = None) -> None:

@@ -14,8 +14,6 @@ SAME_S = 1e-3
 CLIPPED_PAST_END_S = 0.5
 """Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
 
-_SHOWN = 20  # problems in one message
-
 
 @dataclass(frozen=True)
 class Action:
@@ -95,10 +93,8 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         where = f" (all are listed in {listing})"
     except OSError:
         where = ""  # a folder nobody may write into must not hide what is wrong
-    shown = "\n  ".join(str(problem) for problem in problems[:_SHOWN])
-    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise UserError(
-        f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n  {shown}{more}",
+        f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n  {console.first_lines(problems)}",
         "Expected 0 <= start < end <= duration in seconds, known labels and subsets, and each video once.",
         f"Mend them{where} and run the command again.",
     )

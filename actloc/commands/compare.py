@@ -27,7 +27,7 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
     ids = [set(store.ids()) for store in stores]
     for store, alone in zip(stores, (ids[0] - ids[1], ids[1] - ids[0]), strict=True):
         if alone:
-            console.say(f"Only in {store.folder}: {len(alone)} videos, {', '.join(sorted(alone)[:10])}")
+            console.say(f"Only in {store.folder}: {len(alone)} videos, {console.first_ten(sorted(alone))}")
     shared = sorted(ids[0] & ids[1])
     if not shared:
         raise UserError(

@@ -122,13 +122,13 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
 def _tell(results: Results) -> None:
     counts = results.counts
     if counts.videos_without_predictions:
-        names = ", ".join(counts.videos_without_predictions[:10])
+        names = console.first_ten(counts.videos_without_predictions)
         console.warn(
             f"{len(counts.videos_without_predictions)} videos have no predictions ({names}); "
             f"their {counts.truths_missed_there} actions count as missed"
         )
     if counts.predictions_of_unknown_videos:
-        names = ", ".join(counts.names["videos of unknown predictions"][:10])
+        names = console.first_ten(counts.names["videos of unknown predictions"])
         console.warn(
             f"{counts.predictions_of_unknown_videos} predictions of videos outside the subset are false: {names}"
         )

@@ -27,8 +27,6 @@ from actloc.store.filling import (
 from actloc.store.store import FeatureStore
 from actloc.video.reader import check_installed
 
-_MOST_NAMES = 10
-
 
 def run(
     experiment: Experiment,
@@ -159,8 +157,7 @@ def _lack_of_files(videos: list[AnnotatedVideo]) -> list[str]:
     lost = sorted(video.id for video in videos if video.file is None or not video.file.exists())
     if not lost:
         return []
-    names = ", ".join(lost[:_MOST_NAMES]) + (", ..." if len(lost) > _MOST_NAMES else "")
-    return [f"{len(lost)} of the videos to do have no file: {names}"]
+    return [f"{len(lost)} of the videos to do have no file: {console.first_ten(lost)}"]
 
 
 def _refusal(check: Callable[[], object]) -> list[str]:

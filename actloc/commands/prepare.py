@@ -40,6 +40,6 @@ def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:
         rule = "they are left out, and missed"
     else:
         rule = "`train` stops at them, unless features.allow_missing=true"
-    names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+    names = console.first_ten(lacking)
     console.say(f"{len(lacking)} of {len(annotations.videos)} videos have no features ({rule}): {names}")
     files.write_text(listing, "".join(f"{video_id}\n" for video_id in lacking))

@@ -190,14 +190,12 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     )
     background = [video.id for video in source.videos if not video.actions]
     if background:
-        console.say(f"{len(background)} of them without actions train as background: {_names(background)}")
+        console.say(f"{len(background)} of them without actions train as background: {console.first_ten(background)}")
     if source.missing:
         missing = [video.id for video in source.missing]
-        console.warn(f"{len(missing)} videos have no features and are left out: {_names(missing)}", ids=missing)
-
-
-def _names(ids: list[str]) -> str:
-    return ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
+        console.warn(
+            f"{len(missing)} videos have no features and are left out: {console.first_ten(missing)}", ids=missing
+        )
 
 
 def _empty(folder: Path) -> None:

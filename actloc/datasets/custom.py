@@ -97,7 +97,7 @@ def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: l
 def _tell(videos: dict[str, AnnotatedVideo]) -> None:
     negatives = [video.id for video in videos.values() if not video.actions]
     if negatives:
-        names = ", ".join(negatives[:10]) + (", ..." if len(negatives) > 10 else "")
+        names = console.first_ten(negatives)
         console.say(f"{len(negatives)} of {len(videos)} videos have no rows and are background only: {names}")
 
 

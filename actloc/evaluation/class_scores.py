@@ -8,13 +8,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from actloc import files
+from actloc import console, files
 from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.evaluation.columns import Floats
 from actloc.settings.choices import ScoreForm
 
-_SHOWN = 20  # names in one message
 _UCF101_COLUMNS = 101
 
 Row = Annotated[list[float], Field(min_length=1)]
@@ -38,7 +37,7 @@ class ClassScores:
             "classes": [name for name in classes if name not in self.classes],
             "videos": [video_id for video_id in video_ids if video_id.removeprefix("v_") not in known],
         }
-        told = [f"{len(names)} {what}: {', '.join(names[:_SHOWN])}" for what, names in lacking.items() if names]
+        told = [f"{len(names)} {what}: {console.first_ten(names)}" for what, names in lacking.items() if names]
         if told:
             raise UserError(
                 f"{path} does not have {'; nor '.join(told)}.",

@@ -7,12 +7,11 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from actloc import files
+from actloc import console, files
 from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.evaluation.results import Prediction, Predictions
 
-_SHOWN = 20  # problems in one message
 _TEXT_FIELDS = 5
 
 
@@ -93,10 +92,8 @@ def _class_name(text: str, classes: Collection[str]) -> str:
 
 
 def _unreadable(path: Path, problems: list[str]) -> UserError:
-    shown = "\n  ".join(problems[:_SHOWN])
-    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return UserError(
-        f"{path} cannot be read as predictions:\n  {shown}{more}",
+        f"{path} cannot be read as predictions:\n  {console.first_lines(problems)}",
         'Expected {"results": {video: [{"label", "score", "segment": [start, end]}]}} in a .json file, '
         "or lines `video start end class score`.",
         "Mend them, or convert the file to one of these forms.",

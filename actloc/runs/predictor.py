@@ -15,7 +15,6 @@ from actloc.experiment import Experiment, load
 from actloc.extraction import local
 from actloc.extraction.converting import convert
 from actloc.runs.trained import load_trained
-from actloc.sources.base import to_grid
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Sample, Targets, VideoDetections
 
@@ -61,7 +60,7 @@ class Predictor:
                 source = convert(video, video.stem, Path(folder), self.experiment.preparation)
             layout, machine = self.experiment.features.layout, self.experiment.machine
             array, info = local.encode_video(source, self.encoder, layout, machine)
-        features, grid = to_grid(torch.from_numpy(array), stored_grid(info), self.experiment.features)
+        features, grid = self.experiment.features.to_grid(torch.from_numpy(array), stored_grid(info))
         sample = Sample(video.stem, features, Targets.none(), grid)
         try:
             detections = self.trained.localizer.detect_one(sample, info.duration_s)

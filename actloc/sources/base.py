@@ -1,7 +1,7 @@
 """Where features come from: a detector and the trainer see samples and batches, not files or encoders."""
 
 import random
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,15 +9,12 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from actloc import console
-from actloc.annotations import model
-from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.errors import UserError
-from actloc.ops.crops import clip_past_end, random_crop, resize
+from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplicates
+from actloc.ops.windows import to_grid, training_window
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.structures import Grid, Sample, Targets
-from actloc.video.windows import ClipLayout, num_clips
+from actloc.video.windows import ClipLayout
 
 
 class SourceConfig(Part):
@@ -69,6 +66,10 @@ class SourceConfig(Part):
             self.fps, self.decode_fps, self.clip_frames, self.frame_interval, self.stride_frames, self.align
         )
 
+    def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""
+        return to_grid(raw, grid, clip_frames=self.clip_frames, downsample=self.downsample, resize_to=self.resize_to)
+
     @model_validator(mode="after")
     def _crop_is_a_range(self) -> Self:
         if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
@@ -86,7 +87,7 @@ class SourceConfig(Part):
         return []
 
 
-class Source:
+class Source(ABC):
     """The features and actions of one subset's videos."""
 
     videos: list[AnnotatedVideo]
@@ -97,97 +98,31 @@ class Source:
     encoder_weights_sha256: str | None
     """Which weights made the features; None for an encoder without any."""
 
-    @abstractmethod
-    def training_sample(self, index: int, generator: random.Random) -> Sample:
-        """Video `index` as training sees it: cropped at random."""
+    def __init__(self, config: SourceConfig, annotations: Annotations) -> None:
+        self._settings = config
+        self._label_number = {name: number for number, name in enumerate(annotations.classes)}
 
     @abstractmethod
     def evaluation_sample(self, index: int) -> Sample:
         """Video `index` whole."""
 
-
-def make_sample(
-    video: AnnotatedVideo, features: Tensor, grid: Grid, config: SourceConfig, label_number: dict[str, int]
-) -> Sample:
-    """The video whole, as evaluation sees it: features (C, T) on `grid`, and its actions in steps."""
-    actions = model.without_duplicates(video.actions) if config.drop_duplicates else video.actions
-    if not actions:
-        return Sample(video.id, features, Targets.none(), grid)
-    segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
-    labels = torch.tensor([label_number[action.label] for action in actions])
-    return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)
-
-
-def training_window(sample: Sample, config: SourceConfig, generator: random.Random) -> Sample:
-    """The sample cropped at random, with what is left of its actions."""
-    targets = sample.targets
-    offset = sample.grid.offset_steps
-    if config.past_end == "clip":
-        targets = clip_past_end(targets, sample.features.shape[1] + offset, config.min_kept)
-    features, targets = random_crop(
-        sample.features,
-        targets,
-        generator,
-        offset_steps=offset,
-        max_steps=config.max_steps,
-        crop_ratio=config.crop_ratio,
-        min_kept=config.min_kept,
-    )
-    return Sample(sample.video_id, features, targets, sample.grid)
-
-
-def to_grid(raw: Tensor, grid: Grid, config: SourceConfig) -> tuple[Tensor, Grid]:
-    """Features (C, T') and their time grid from (T, C) on `grid`: every so many-th, or interpolated to a fixed T'."""
-    if config.resize_to is None:
-        stride = grid.stride_frames * config.downsample
-        return raw[:: config.downsample].T.contiguous(), Grid(grid.fps, stride, grid.offset_frames)
-    # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
-    stride = ((raw.shape[0] - 1) * grid.stride_frames + config.clip_frames) / config.resize_to
-    return resize(raw.T.contiguous(), config.resize_to), Grid(grid.fps, stride, 0.5 * stride)
-
-
-def expected_steps(config: SourceConfig, duration_s: float, fps: float) -> int:
-    """The rows that a video's duration asks for, with frames counted at `fps`."""
-    return num_clips(round(duration_s * fps), config.align, config.clip_frames, config.stride_frames)
-
-
-def fits(config: SourceConfig, duration_s: float, fps: float, steps: int) -> bool:
-    """Whether a video has the rows that its duration asks for, give or take `tolerance_steps`."""
-    return abs(expected_steps(config, duration_s, fps) - steps) <= config.tolerance_steps
-
-
-def are_let_through(config: SourceConfig, num_misfits: int, num_videos: int, found: str) -> bool:
-    """Whether `allow_misfits` lets these few be used, which a warning then says; where most are odd, it does not.
-
-    `found` names the first three.
-    """
-    if not config.allow_misfits or 2 * num_misfits > num_videos:
-        return False
-    console.warn(f"{found}{', ...' if num_misfits > 3 else ''}; features.allow_misfits lets them be used")
-    return True
-
-
-def check_present(source: Source, config: SourceConfig, annotations: Annotations, subset: str, mend: str) -> None:
-    """Raises UserError that names the videos without features, unless the settings allow them and some have."""
-    if source.videos and (config.allow_missing or not source.missing):
-        return
-    if not annotations.classes:
-        raise UserError(
-            "The annotations have no action.",
-            "Expected actions, of one class at least, to learn and to score.",
-            "Name them in a file, as configs/own_videos.yaml does: actloc show own_videos",
+    def training_sample(self, index: int, generator: random.Random) -> Sample:
+        """Video `index` as training sees it: cropped at random, by `generator` alone."""
+        settings = self._settings
+        return training_window(
+            self.evaluation_sample(index),
+            generator,
+            clips_past_end=settings.past_end == "clip",
+            max_steps=settings.max_steps,
+            crop_ratio=settings.crop_ratio,
+            min_kept=settings.min_kept,
         )
-    if not source.videos and not source.missing:
-        subsets = sorted({video.subset for video in annotations.videos.values()})
-        raise UserError(
-            f"No video is in the subset {subset!r}.",
-            f"The annotations have the subsets {', '.join(subsets) or 'none'}.",
-            "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
-        )
-    names = ", ".join(video.id for video in source.missing[:10]) + (", ..." if len(source.missing) > 10 else "")
-    raise UserError(
-        f"{config.path} has features of {len(source.videos)} of {len(source.videos) + len(source.missing)} videos "
-        f"of the subset {subset!r}; missing: {names}.",
-        "Expected features of every video.",
-        f"{mend}; or go on without them: features.allow_missing=true",
-    )
+
+    def _sample(self, video: AnnotatedVideo, features: Tensor, grid: Grid) -> Sample:
+        """The video whole: features (C, T) on `grid`, and its actions in steps."""
+        actions = without_duplicates(video.actions) if self._settings.drop_duplicates else video.actions
+        if not actions:
+            return Sample(video.id, features, Targets.none(), grid)
+        segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
+        labels = torch.tensor([self._label_number[action.label] for action in actions])
+        return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)

@@ -1,7 +1,6 @@
 """Features as their authors ship them, read in place: folders of .npy, .npz or .pt, or an HDF5 file."""
 
 import functools
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,22 +10,12 @@ from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.ops.crops import resize
+from actloc.ops.windows import resize
 from actloc.settings.sections import Part, Shapes
-from actloc.sources.base import (
-    Source,
-    SourceConfig,
-    are_let_through,
-    check_present,
-    expected_steps,
-    fits,
-    make_sample,
-    to_grid,
-    training_window,
-)
+from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
+from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
 from actloc.structures import Grid, Sample
-from actloc.video.windows import offset_frames
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # the usual ones first: neighbours fit short videos too
 _STRIDES = (1, 2, 4, 8, 16, 32)
@@ -132,23 +121,26 @@ class FolderSource(Source):
     encoder_weights_sha256 = None
 
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
+        super().__init__(config, annotations)
         self.config = config
-        self.label_number = {name: number for number, name in enumerate(annotations.classes)}
         self.videos, self.missing = config.split(annotations.of_subset(subset))
-        check_present(self, config, annotations, subset, "Look at features.path, prefix and suffix")
+        check_present(
+            self.videos,
+            self.missing,
+            annotations,
+            subset,
+            config.path,
+            "Look at features.path, prefix and suffix",
+            allow_missing=config.allow_missing,
+        )
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
 
-    def training_sample(self, index: int, generator: random.Random) -> Sample:
-        """The video cropped at random, on a seeded generator of its own."""
-        return training_window(self.evaluation_sample(index), self.config, generator)
-
     def evaluation_sample(self, index: int) -> Sample:
         """The video whole, resized where the settings ask for it."""
         video = self.videos[index]
-        features, grid = on_grid(self.config.read(video), video, self.config)
-        return make_sample(video, features, grid, self.config, self.label_number)
+        return self._sample(video, *on_grid(self.config.read(video), video, self.config))
 
     def _channels(self, shapes: dict[str, tuple[int, int]]) -> int:
         first = self.videos[0].id
@@ -179,8 +171,8 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
     """Features (C, T') and their time grid from the files' (T, C)."""
     fps = fps_of(video, config)
     if not config.is_resized:
-        grid = Grid(fps, config.stride_frames, offset_frames(config.align, config.clip_frames))
-        return to_grid(raw, grid, config)
+        grid = Grid(fps, config.stride_frames, config.layout.offset_frames)
+        return config.to_grid(raw, grid)
     if video.duration_s is None:
         raise UserError(
             f"{video.id} has no duration, which features.is_resized needs.",
@@ -202,7 +194,7 @@ def check_grid(config: Config, videos: list[AnnotatedVideo], steps: dict[str, in
         f"{video.id} has {steps[video.id]} rows, not {expected_rows(config, video)}" for video in odd[:3]
     )
     found = f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit: {listed}"
-    if are_let_through(config, len(odd), len(timed), found):
+    if config.allow_misfits and warn_of_misfits(len(odd), len(timed), found):
         return
     raise UserError(
         f"{found}. {likely_cause(config, odd, timed, steps)}",
@@ -222,11 +214,11 @@ def misfits(
 
 def expected_rows(config: Config, video: AnnotatedVideo) -> int:
     """How many rows the video's duration asks for."""
-    return expected_steps(config, video.duration_s or 0.0, fps_of(video, config))
+    return expected_steps(config.layout, video.duration_s or 0.0, fps_of(video, config))
 
 
 def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
-    return fits(config, video.duration_s or 0.0, fps_of(video, config), steps)
+    return fits(config.layout, video.duration_s or 0.0, fps_of(video, config), steps, config.tolerance_steps)
 
 
 def likely_cause(

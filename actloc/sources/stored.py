@@ -1,7 +1,6 @@
 """Features read from the store that `extract-features` or `import-features` made."""
 
 import json
-import random
 from pathlib import Path
 
 import torch
@@ -10,17 +9,8 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import Part
-from actloc.sources.base import (
-    Source,
-    SourceConfig,
-    are_let_through,
-    check_present,
-    expected_steps,
-    fits,
-    make_sample,
-    to_grid,
-    training_window,
-)
+from actloc.sources.base import Source, SourceConfig
+from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
 from actloc.store.store import FeatureStore, complete
@@ -44,13 +34,21 @@ class StoredSource(Source):
     """Videos of one subset with their features on disk."""
 
     def __init__(self, config: Config, annotations: Annotations, subset: str, encoder: Part | None) -> None:
+        super().__init__(config, annotations)
         self.config = config
         self.store = FeatureStore(config.path)
-        self.label_number = {name: number for number, name in enumerate(annotations.classes)}
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        check_present(self, config, annotations, subset, f"Run: {self.store.made_by()}")
+        check_present(
+            self.videos,
+            self.missing,
+            annotations,
+            subset,
+            config.path,
+            f"Run: {self.store.made_by()}",
+            allow_missing=config.allow_missing,
+        )
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
             _check_settings(config, encoder, video, info, self.store)
@@ -58,16 +56,11 @@ class StoredSource(Source):
         self.in_channels = infos[0].channels
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
-    def training_sample(self, index: int, generator: random.Random) -> Sample:
-        """The video cropped at random, on a seeded generator of its own."""
-        return training_window(self.evaluation_sample(index), self.config, generator)
-
     def evaluation_sample(self, index: int) -> Sample:
         """The video whole, resized where the settings ask for it."""
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
-        features, grid = to_grid(raw, stored_grid(self.store.info(video.id)), self.config)
-        return make_sample(video, features, grid, self.config, self.label_number)
+        return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
 
 
 def _recorded_settings(
@@ -114,17 +107,18 @@ def _check_steps(
         for video, info in zip(videos, infos, strict=True)
         if video.duration_s is not None
     ]
-    odd = [(name, seconds, info) for name, seconds, info in timed if not fits(config, seconds, info.fps, info.steps)]
+    layout, tolerance = config.layout, config.tolerance_steps
+    odd = [one for one in timed if not fits(layout, one[1], one[2].fps, one[2].steps, tolerance)]
     if not odd:
         return
     listed = [
         f"{name}: there are {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
         f"{config.clip_frames} and stride {config.stride_frames} give about "
-        f"{expected_steps(config, seconds, info.fps)}"
+        f"{expected_steps(layout, seconds, info.fps)}"
         for name, seconds, info in odd[:3]
     ]
     found = "\n  ".join([f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit:", *listed])
-    if not are_let_through(config, len(odd), len(timed), found):
+    if not (config.allow_misfits and warn_of_misfits(len(odd), len(timed), found)):
         raise _misfit(store, found)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actloc import console
 from actloc.errors import UserError, VideoReason
 from actloc.store.sealed_file import is_finite
 
@@ -124,7 +125,7 @@ class FeatureFile:
             return self.key
         if self.key is None and len(names) == 1:
             return names[0]
-        raise _OddError(f"features.key is {self.key}, and it holds {', '.join(map(str, names[:10]))}")
+        raise _OddError(f"features.key is {self.key}, and it holds {console.first_ten(names)}")
 
 
 def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:

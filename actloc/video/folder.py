@@ -56,7 +56,7 @@ def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "")
             "Set dataset.videos to the folder that holds them.",
         )
     if others:
-        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {', '.join(others[:10])}")
+        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {console.first_ten(others)}")
     return found
 
 

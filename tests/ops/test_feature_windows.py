@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.ops.crops import clip_past_end, random_crop, resize
+from actloc.ops.windows import clip_past_end, random_crop, resize
 from actloc.structures import Targets
 
 

@@ -1,11 +1,11 @@
-"""Random windows of a training video and its actions (ActionFormer, `spec/actionformer.md` section 7)."""
+"""Windows of a video's features and actions, as training and evaluation see them (ActionFormer's rules)."""
 
 import random
 
 import torch
 from torch import Tensor
 
-from actloc.structures import Targets
+from actloc.structures import Grid, Sample, Targets
 
 _MOST_TRIES = 200
 
@@ -59,6 +59,42 @@ def _inside(targets: Targets, start: float, end: float, min_kept: float) -> Targ
     share = (clipped[:, 1] - clipped[:, 0]).clamp(min=0) / (targets.segments[:, 1] - targets.segments[:, 0])
     is_kept = share >= min_kept
     return Targets(clipped[is_kept], targets.labels[is_kept])
+
+
+def training_window(
+    sample: Sample,
+    generator: random.Random,
+    *,
+    clips_past_end: bool,
+    max_steps: int,
+    crop_ratio: tuple[float, float] | None,
+    min_kept: float,
+) -> Sample:
+    """The sample cropped at random, with what is left of its actions; `clips_past_end` is ActivityNet's rule."""
+    targets, offset = sample.targets, sample.grid.offset_steps
+    if clips_past_end:
+        targets = clip_past_end(targets, sample.features.shape[1] + offset, min_kept)
+    features, targets = random_crop(
+        sample.features,
+        targets,
+        generator,
+        offset_steps=offset,
+        max_steps=max_steps,
+        crop_ratio=crop_ratio,
+        min_kept=min_kept,
+    )
+    return Sample(sample.video_id, features, targets, sample.grid)
+
+
+def to_grid(
+    raw: Tensor, grid: Grid, *, clip_frames: int, downsample: int, resize_to: int | None
+) -> tuple[Tensor, Grid]:
+    """Features (C, T') and their time grid from (T, C) on `grid`: every n-th, or interpolated to a fixed T'."""
+    if resize_to is None:
+        return raw[::downsample].T.contiguous(), Grid(grid.fps, grid.stride_frames * downsample, grid.offset_frames)
+    # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
+    stride = ((raw.shape[0] - 1) * grid.stride_frames + clip_frames) / resize_to
+    return resize(raw.T.contiguous(), resize_to), Grid(grid.fps, stride, 0.5 * stride)
 
 
 def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Targets:
