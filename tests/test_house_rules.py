@@ -7,53 +7,87 @@ import pytest
 
 PACKAGE = Path("actloc")
 FLOORS = [
-    {"errors", "faults", "__init__"},
-    {"files", "config", "console", "signals", "parts", "settings_file", "provenance"},
-    {"structures", "annotations", "raw_forms"},
-    {"layers", "ops", "video", "weights", "caffe2_weights"},
-    {"store", "stored_file", "feature_files", "feature_writer"},
-    {"detectors", "encoders", "datasets", "published_weights", "learned_flow"},
-    {"sources", "training", "evaluation", "reports", "experiment", "recipes"},
-    {"tasks"},
+    {"errors", "fault_injection", "console"},
+    {"files", "signals", "settings", "structures"},
+    {"devices", "provenance", "annotations", "layers", "recipes", "weights"},
+    {"ops", "video", "raft_flow"},
+    {"store", "encoders", "detectors"},
+    {"datasets", "sources"},
+    {"experiment", "extraction", "evaluation", "training"},
+    {"exit_status", "reports", "tasks"},
+    {"runs"},
     {"commands"},
-    {"cli", "running", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
-PARTS = ("detectors", "encoders", "datasets", "sources")
+"""From the ground up. A module imports its own folder and lower floors, never a neighbour on its own floor."""
+PARTS = ("detectors", "encoders", "datasets", "sources", "tasks")
+"""Folders of choices: every file but `base.py` stands alone."""
+FRONT_DOOR = "actloc"
+"""`actloc.load` opens on `runs`, far above; nothing else imports upwards."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+NAMES = {".".join(module.with_suffix("").parts).removesuffix(".__init__"): module for module in MODULES}
+LONGEST_FILE, LONGEST_FUNCTION, MOST_LOOSE_MODULES = 400, 60, 14
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
 
 
 def floor_of(name: str) -> int:
-    return next(number for number, names in enumerate(FLOORS) if name in names)
+    return next(number for number, rooms in enumerate(FLOORS) if room(name) in rooms)
 
 
-def room(module: Path) -> str:
-    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def imported(name: str) -> set[str]:
+    """The modules of actloc that a module imports anywhere, also inside functions and for the type checker alone."""
+    found = set()
+    for node in ast.walk(ast.parse(NAMES[name].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module in NAMES:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in NAMES else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in NAMES}
+    return found - {name, FRONT_DOOR}  # `from actloc import __version__` goes nowhere
 
 
-def imported(tree: ast.Module) -> list[str]:
-    """Dotted names below actloc that a module imports anywhere but for the type checker."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "actloc":
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name.removeprefix("actloc.") for name in names]
+@pytest.mark.parametrize("name", sorted(NAMES.keys() - {FRONT_DOOR}))
+def test_a_module_imports_its_own_folder_and_lower_floors_only(name: str) -> None:
+    for other in imported(name):
+        if room(other) != room(name):
+            assert floor_of(other) < floor_of(name), f"{name} imports {other}, which is not below it"
+        elif room(name) in PARTS and not name.endswith(".base"):
+            assert other.endswith(".base"), f"{name} imports another part: {other}"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_imports_lower_floors_only(module: Path) -> None:
-    here = room(module)
-    if here == "__init__":
-        return  # the front door, actloc.load, opens on what lies above
-    for name in imported(ast.parse(module.read_text())):
-        there = name.partition(".")[0]
-        if there == "__version__" or ((PACKAGE / f"{there}.py").exists() is False and not (PACKAGE / there).is_dir()):
-            continue
-        assert there == here or floor_of(there) <= floor_of(here), f"{module} imports {name} from above"
-        if here in PARTS and there == here and module.stem != "base":
-            assert name.split(".")[1] == "base", f"{module} imports another part: {name}"
+def test_the_front_door_opens_on_runs_alone() -> None:
+    assert {room(other) for other in imported(FRONT_DOOR)} == {"runs"}
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    state: dict[str, str] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        state[name] = "open"
+        for other in imported(name):
+            assert state.get(other) != "open", f"a circle: {' -> '.join((*path, name, other))}"
+            if other not in state:
+                visit(other, (*path, name))
+        state[name] = "done"
+
+    for name in NAMES.keys() - {FRONT_DOOR}:
+        if name not in state:
+            visit(name, ())
+
+
+def test_few_modules_lie_loose_at_the_top() -> None:
+    loose = [path.name for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__")]
+    assert len(loose) <= MOST_LOOSE_MODULES, loose
+
+
+def test_settings_as_a_whole_stop_at_commands_and_runs() -> None:
+    users = {room(name) for name in NAMES if name != FRONT_DOOR and "actloc.experiment" in imported(name)}
+    assert users <= {"commands", "runs", "cli", "exit_status"}, "below, pass the sections that are needed"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
