@@ -10,6 +10,7 @@ VideoError               one video could not be used; it goes to failed.jsonl an
 Stopped                  a signal asked us to stop and everything is saved (128 + signal)
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 EXIT_SOME_INPUTS_FAILED = 3
@@ -27,6 +28,17 @@ VideoReason = Literal[
     "non_finite",
     "out_of_range",
 ]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One of several things that are wrong, and where: a line of a CSV, a place in a JSON, a setting."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
 
 
 class ActlocError(Exception):

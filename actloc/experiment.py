@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from actloc import console, recipes
-from actloc.errors import UserError
+from actloc.errors import Problem, UserError
 from actloc.settings import sameness, sections, yaml_text
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Part, Result, Section
 from actloc.settings.validation import missing_inputs, problem, validated
-from actloc.settings.yaml_text import SettingProblem, SettingsDocument
+from actloc.settings.yaml_text import SettingsDocument
 
 if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
@@ -194,7 +194,7 @@ def runs(folder: Path = Path("ckpt")) -> list[Path]:
     return sorted(path for path in folder.glob("*") if is_run(path)) if folder.is_dir() else []
 
 
-def _settings_error(file: Path, problems: list[SettingProblem]) -> UserError:
+def _settings_error(file: Path, problems: list[Problem]) -> UserError:
     count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     listed = "\n  ".join(str(problem) for problem in dict.fromkeys(problems))
     return UserError(

@@ -18,11 +18,11 @@ from actloc.annotations.model import (
     AnnotatedVideo,
     Annotations,
     FeatureRows,
-    Problem,
     check,
     clip_past_end,
     raise_problems,
 )
+from actloc.errors import Problem
 
 _LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
 _MOST_CLASSES = 100_000  # a label_id beyond this is no class number

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console, files
-from actloc.errors import UserError
+from actloc.errors import Problem, UserError
 
 SAME_S = 1e-3
 """Times closer than this are one, and an action shorter than this is none (ActionFormer's rule)."""
@@ -69,17 +69,6 @@ class Annotations:
         """The numbers of the classes that no action of any subset has."""
         seen = {action.label for video in self.videos.values() for action in video.actions}
         return [number for number, name in enumerate(self.classes) if name not in seen]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong and where: a line of a CSV, a place in a JSON."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) -> None:

@@ -12,6 +12,7 @@ from actloc.experiment import Experiment
 from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
 from actloc.signals import stopping_at_once
+from actloc.store.filling import failure
 
 
 def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
@@ -30,16 +31,7 @@ def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
             except VideoError as error:
                 console.say(f"{path}: {error}", style="red")
                 console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
-                failed.append(
-                    {
-                        "id": path.stem,
-                        "path": str(path),
-                        "reason": error.reason,
-                        "detail": error.detail,
-                        "expected": error.expected,
-                        "found": error.found,
-                    }
-                )
+                failed.append(failure(path.stem, path, error))
             else:
                 shown.append(Video(id=path.stem, duration_s=duration_s))
                 segments = [dataclasses.asdict(one) for one in found[path.stem]]

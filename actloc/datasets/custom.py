@@ -10,9 +10,9 @@ from pathlib import Path
 from actloc import console
 from actloc.annotations import form as annotation_form
 from actloc.annotations import model
-from actloc.annotations.model import Action, AnnotatedVideo, Annotations, Problem
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
-from actloc.errors import UserError
+from actloc.errors import Problem, UserError
 from actloc.files import is_unsafe_id
 from actloc.settings.sections import InputFile, InputFolder
 from actloc.video.folder import VIDEO_SUFFIXES, videos_by_id, with_all_facts

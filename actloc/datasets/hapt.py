@@ -4,7 +4,6 @@ The raw form is the folder of the download, or an archive of it, which is read i
 """
 
 import io
-import json
 import re
 import tarfile
 import zipfile
@@ -16,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-import actloc
 from actloc import console, files
 from actloc.annotations import published
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.settings.sections import InputFileOrFolder
-from actloc.store.info import FeatureInfo
+from actloc.store.filling import describe
 from actloc.store.store import FeatureStore
+from actloc.video.windows import ClipLayout
 
 _FPS = 50.0
 _SIGNAL = re.compile(r"(acc|gyro)_(exp\d\d)_(user\d\d)\.txt")
@@ -93,30 +92,23 @@ class Config(DatasetConfig):
         store.begin(recipe)
         made_of = {name: b"".join(raw.contents(name)) for name in recordings}
         lacking = [name for name in recordings if not _is_stored(store, name, made_of[name])]
+        layout = ClipLayout(_FPS, None, self.window_samples, 1, self.stride_samples, "valid")
         for name in lacking:
             features = windows((recordings[name] - mean) / deviation, self.window_samples, self.stride_samples)
-            text = json.dumps(recipe, sort_keys=True)
-            store.write(name, features, self._info(name, len(recordings[name]), made_of[name], text))
+            info = describe(
+                name,
+                (len(made_of[name]), files.sha256_of_bytes(made_of[name])),
+                encoder=self.name,
+                weights_sha256=None,
+                recipe=recipe,
+                layout=layout,
+                fps=_FPS,
+                frame_count=len(recordings[name]),
+                duration_s=len(recordings[name]) / _FPS,
+                reader=self.name,
+            )
+            store.write(name, features, info)
         console.say(f"Wrote the features of {len(lacking)} of {len(recordings)} recordings to {store.folder}")
-
-    def _info(self, name: str, num_samples: int, made_of: bytes, recipe: str) -> FeatureInfo:
-        return FeatureInfo(
-            video_id=name,
-            encoder="hapt",
-            weights_sha256=None,
-            recipe=recipe,
-            fps=_FPS,
-            clip_frames=self.window_samples,
-            stride_frames=self.stride_samples,
-            align="valid",
-            offset_frames=self.window_samples / 2,
-            frame_count=num_samples,
-            duration_s=num_samples / _FPS,
-            reader="hapt",
-            source_bytes=len(made_of),
-            source_sha256=files.sha256_of_bytes(made_of),
-            code_version=actloc.__version__,
-        )
 
     @classmethod
     def small(cls, folder: Path) -> "Config":

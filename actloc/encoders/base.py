@@ -88,8 +88,6 @@ class ClipEncoder(nn.Module):
     """A clip's length is a multiple of this."""
     cpu_batch: int = 32
     """Clips at once on a CPU, where large batches only leave the caches."""
-    mixes_clips: bool = False
-    """Whether a clip's features depend on the other clips of the batch, so that none can be left out."""
     is_framewise: bool = False
     """Whether a clip's features are pooled from vectors of its frames, which overlapping clips then share."""
     makes_frames: bool = False
@@ -125,7 +123,7 @@ class ClipEncoder(nn.Module):
 
         Clips are what `config.frame_steps()` and then `frames` make of pictures: uint8, or float32 between 0 and 255,
         RGB first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to
-        rounding, unless `mixes_clips`. Gradients flow unless the caller switches them off.
+        rounding. Gradients flow unless the caller switches them off.
         """
 
     def frame_vectors(self, frames: Tensor) -> Tensor:

@@ -1,12 +1,19 @@
 """Which predictions of a video are right, for the pictures of a report (the numbers come from `actloc eval`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from actloc.evaluation.columns import Floats, GroundTruth, Integers
+from actloc.evaluation.columns import Predictions as PredictionColumns
+from actloc.evaluation.pairing import Pairing
+from actloc.evaluation.protocols import Protocol
 from actloc.evaluation.results import Prediction, Predictions, Results, TrueAction, Video
 
 MATCH_TIOU = 0.5
+_PROTOCOL = Protocol(ties="first_row")
 
 Verdict = Literal["right", "wrong", "below", "unjudged"]
 Thresholds = Mapping[str, float | None]
@@ -51,13 +58,6 @@ class Judged:
     judgement: Judgement
 
 
-def tiou(first: TrueAction | Prediction, second: TrueAction | Prediction) -> float:
-    """Temporal intersection over union; 0 where both are empty."""
-    shared = min(first.end_s, second.end_s) - max(first.start_s, second.start_s)
-    union = (first.end_s - first.start_s) + (second.end_s - second.start_s) - shared
-    return shared / union if shared > 0 and union > 0 else 0.0
-
-
 def is_counted(prediction: Prediction, thresholds: Thresholds) -> bool:
     """Whether the score reaches the class's best-F1 threshold."""
     threshold = thresholds.get(prediction.label)
@@ -70,24 +70,29 @@ def judge(truth: list[TrueAction], predictions: list[Prediction], thresholds: Th
     Below tIoU 0.5 it gets none and is wrong. Predictions under the class's threshold do not count.
     """
     found = [False] * len(truth)
+    counted = [place for place, one in enumerate(predictions) if is_counted(one, thresholds)]
     verdicts: list[Verdict] = ["below"] * len(predictions)
-    for i in sorted(range(len(predictions)), key=lambda i: -predictions[i].score):
-        if is_counted(predictions[i], thresholds):
-            match = _best_free(predictions[i], truth, found)
-            verdicts[i] = "wrong" if match is None else "right"
-            if match is not None:
-                found[match] = True
+    for place in counted:
+        verdicts[place] = "wrong"
+    if truth and counted:
+        number = {label: index for index, label in enumerate(dict.fromkeys(action.label for action in truth))}
+        claims = [predictions[place] for place in counted]
+        columns = GroundTruth(*_columns(truth, number))
+        claimed = PredictionColumns(*_columns(claims, number), np.array([one.score for one in claims]))
+        pairing = Pairing(columns, claimed, MATCH_TIOU, _PROTOCOL)
+        for place, row in zip(*pairing.matches(MATCH_TIOU), strict=True):
+            verdicts[counted[pairing.rows[place]]] = "right"
+            found[row] = True
     return Judgement(found, verdicts)
 
 
-def _best_free(prediction: Prediction, truth: list[TrueAction], found: list[bool]) -> int | None:
-    overlaps = [
-        (tiou(prediction, action), -i)
-        for i, action in enumerate(truth)
-        if action.label == prediction.label and not found[i]
-    ]
-    overlap, negative_place = max(overlaps, default=(0.0, 0))
-    return -negative_place if overlap >= MATCH_TIOU else None
+def _columns(
+    listed: Sequence[TrueAction | Prediction], number: dict[str, int]
+) -> tuple[Integers, Floats, Floats, Integers]:
+    """Videos, starts, ends and class numbers; -1 for a class that no true action of the video has."""
+    starts, ends = (np.array([getattr(one, name) for one in listed], np.float64) for name in ("start_s", "end_s"))
+    labels = np.array([number.get(one.label, -1) for one in listed], np.int64)
+    return np.zeros(len(listed), np.int64), starts, ends, labels
 
 
 def worst_first(results: Results, predictions: Predictions) -> list[Judged]:

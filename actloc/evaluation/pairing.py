@@ -35,6 +35,8 @@ class Pairing:
         order = _best_first(predictions.scores, protocol)
         order = order[classes[order] >= 0]
         order = order[np.argsort(classes[order].astype(np.min_scalar_type(self.num_classes)), kind="stable")]
+        self.rows = order
+        """The row that each of the sorted predictions has in the columns it came from."""
         self.classes, self.scores = classes[order], predictions.scores[order]
         self._find_groups(truth, predictions.videos[order])
         segments = np.stack((predictions.starts_s[order], predictions.ends_s[order]), axis=1).astype(np.float64)
@@ -79,16 +81,20 @@ class Pairing:
         """Which overlaps count at `tiou`."""
         return ious > tiou if self.protocol.is_strict else ious >= tiou
 
-    def found(self, tiou: float) -> Booleans:
-        """Which predictions match a true action at `tiou`."""
+    def matches(self, tiou: float) -> tuple[Integers, Integers]:
+        """The places of predictions, as sorted here, that match a true action at `tiou`, and the rows of those."""
         is_enough = self.is_match(self.pair_ious, tiou)
         rows, truths = self.pair_rows[is_enough], self.pair_truths[is_enough]
         if self.protocol.turn == "truth":
-            matched = rows[_settled(truths, rows, len(self.classes))]
+            settled = _settled(truths, rows, len(self.classes))
         else:
-            matched = rows[_settled(rows, truths, len(self.truth_classes))]
+            settled = _settled(rows, truths, len(self.truth_classes))
+        return rows[settled], truths[settled]
+
+    def found(self, tiou: float) -> Booleans:
+        """Which predictions match a true action at `tiou`."""
         found = np.zeros(len(self.classes), dtype=np.bool_)
-        found[matched] = True
+        found[self.matches(tiou)[0]] = True
         return found
 
     def judged(self, tiou: float) -> list[tuple[Booleans, Floats]]:

@@ -1,13 +1,11 @@
 """Features in other projects' files put into a store: checked as the source `folders` checks them, bit for bit."""
 
-import json
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import actloc
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
@@ -15,11 +13,10 @@ from actloc.settings.sameness import shaping
 from actloc.signals import StopFlag
 from actloc.sources import folders, stored
 from actloc.sources.base import SourceConfig
-from actloc.store.filling import Outcome, source_bytes, source_sha256
+from actloc.store.filling import Outcome, describe, source_of
 from actloc.store.foreign_files import FeatureFileError
 from actloc.store.info import FeatureInfo, Features
 from actloc.store.store import IMPORTED, FeatureStore
-from actloc.video.windows import offset_frames
 
 Shape = tuple[int, int]
 """Steps and channels."""
@@ -161,23 +158,17 @@ def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe
     frames = (len(array) - 1) * config.stride_frames + config.clip_frames
     if video.duration_s is not None:
         frames = round(video.duration_s * fps)
-    made_of = paths_of(config, video)
-    return FeatureInfo(
-        video_id=video.id,
+    return describe(
+        video.id,
+        source_of(paths_of(config, video)),
         encoder=recipe[IMPORTED]["recipe"],
         weights_sha256=None,
-        recipe=json.dumps(recipe, sort_keys=True),
+        recipe=recipe,
+        layout=config.layout,
         fps=fps,
-        clip_frames=config.clip_frames,
-        stride_frames=config.stride_frames,
-        align=config.align,
-        offset_frames=offset_frames(config.align, config.clip_frames),
         frame_count=frames,
         duration_s=frames / fps if video.duration_s is None else video.duration_s,
         reader=config.name,
-        source_bytes=source_bytes(made_of),
-        source_sha256=source_sha256(made_of),
-        code_version=actloc.__version__,
     )
 
 

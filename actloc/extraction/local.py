@@ -8,7 +8,6 @@ and the batch size changes no more than rounding.
 """
 
 import itertools
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,7 +18,6 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-import actloc
 from actloc import console
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError, VideoError
@@ -29,7 +27,7 @@ from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import Machine
-from actloc.store.filling import source_bytes, source_sha256
+from actloc.store.filling import describe, source_of
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipLayout
@@ -218,7 +216,7 @@ class VideoInProgress:
         num_frames, found = self._decoded.num_frames, self._assembly.num_rows
         expected = layout.num_clips(num_frames)
         assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
-        info = describe(self.video_id, self._path, self._encoder, layout, self._sink.dtype, summary, num_frames)
+        info = feature_info(self.video_id, self._path, self._encoder, layout, self._sink.dtype, summary, num_frames)
         return self._sink.finish(info)
 
     def close(self) -> None:
@@ -237,7 +235,7 @@ def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
         )
 
 
-def describe(
+def feature_info(
     video_id: str,
     path: Path,
     encoder: ClipEncoder,
@@ -247,20 +245,15 @@ def describe(
     num_frames: int,
 ) -> FeatureInfo:
     """What is known of a video's features, except how many they are."""
-    return FeatureInfo(
-        video_id=video_id,
+    return describe(
+        video_id,
+        source_of([path]),
         encoder=encoder.config.name,
         weights_sha256=encoder.weights_sha256,
-        recipe=json.dumps(recipe(encoder, layout, dtype), sort_keys=True),
+        recipe=recipe(encoder, layout, dtype),
+        layout=layout,
         fps=summary.fps,
-        clip_frames=layout.clip_frames,
-        stride_frames=layout.stride_frames,
-        align=layout.align,
-        offset_frames=layout.offset_frames,
         frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,
-        source_bytes=source_bytes([path]),
-        source_sha256=source_sha256([path]),
-        code_version=actloc.__version__,
     )

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork, batch_size
-from actloc.extraction.local import check_clip_length, describe, ready, warn_of_corrupt_frames
+from actloc.extraction.local import check_clip_length, feature_info, ready, warn_of_corrupt_frames
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.sections import Machine
@@ -308,7 +308,7 @@ class ArrivingVideo:
         self._assembly.end()
         summary = Summary(**end["summary"])
         warn_of_corrupt_frames(self._video_id, summary)
-        info = describe(
+        info = feature_info(
             self._video_id, self._path, self._encoder, self._layout, self._sink.dtype, summary, summary.num_frames
         )
         self._is_over = True

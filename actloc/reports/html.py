@@ -19,7 +19,6 @@ from actloc.evaluation.results import Predictions, Results, Video
 from actloc.reports import figures, text, timelines
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import (
-    Published,
     Table,
     class_comparison,
     map_table,
@@ -75,12 +74,12 @@ class RunView:
     environment: str | None
 
 
-def report_page(evaluations: Sequence[Evaluation], published: Sequence[Published] = ()) -> str:
+def report_page(evaluations: Sequence[Evaluation]) -> str:
     """`report.html`: several runs side by side first, then each run by itself."""
     runs = [evaluation.results for evaluation in evaluations]
     tables: list[Table] = []
-    if len(runs) + len(published) > 1:
-        tables.append(map_table(runs, published))
+    if len(runs) > 1:
+        tables.append(map_table(runs))
     if len(runs) > 1:
         tables += [*more_tables(runs), class_comparison(runs)]
     views = [

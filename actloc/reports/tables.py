@@ -9,22 +9,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from actloc import console
-from actloc.evaluation.results import Fraction, Record, Results
+from actloc.evaluation.results import Results
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
 _MOST_NUMBERS = 7  # columns of numbers that fit beside a name on 80 letters
 
 Numbers = dict[float, float | None]
 """By tIoU."""
-
-
-class Published(Record):
-    """Numbers of a paper, to stand beside ours; fractions as everywhere."""
-
-    name: str
-    tious: list[Fraction]
-    mean_ap: list[Fraction | None]
-    average_map: Fraction | None
 
 
 @dataclass(frozen=True)
@@ -46,26 +37,18 @@ class Table:
     caption: list[str]
 
 
-def map_table(runs: Sequence[Results], published: Sequence[Published] = ()) -> Table:
-    """mAP per tIoU and its average; the best of several is marked where all runs share data and protocol.
-
-    Beside published numbers, ours are marked as measured.
-    """
-    names = [[name, "measured"] for name in run_names(runs)] + [[paper.name, "published"] for paper in published]
-    num_names = 2 if published else 1
-    sources: list[Results | Published] = [*runs, *published]
-    numbers = [_by_tiou(source.tious, source.mean_ap) for source in sources]
-    averages = [source.average_map for source in sources]
+def map_table(runs: Sequence[Results]) -> Table:
+    """mAP per tIoU and its average; the best of several is marked where all runs share data and protocol."""
+    numbers = [_by_tiou(run.tious, run.mean_ap) for run in runs]
+    averages = [run.average_map for run in runs]
     tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
     mark = are_comparable(runs)
     columns = [_cells([by_tiou.get(tiou) for by_tiou in numbers], mark) for tiou in tious] + [_cells(averages, mark)]
     return Table(
         title="mAP in percent at temporal IoU",
-        columns=[*["run", "origin"][:num_names], *(threshold(tiou) for tiou in tious), "average"],
-        num_names=num_names,
-        rows=[
-            [*map(Cell, name[:num_names]), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)
-        ],
+        columns=["run", *(threshold(tiou) for tiou in tious), "average"],
+        num_names=1,
+        rows=[[Cell(name), *row] for name, row in zip(run_names(runs), zip(*columns, strict=True), strict=True)],
         caption=[provenance(run) for run in runs] + _warning(runs),
     )
 
@@ -248,13 +231,12 @@ def as_markdown(table: Table) -> str:
     return "\n".join([f"**{markdown(table.title)}**", "", *lines, *caption, ""])
 
 
-def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
-    """One rectangular table of everything, in percent: for each run its mAP and each class's AP, then the papers.
+def as_csv(runs: Sequence[Results]) -> str:
+    """One rectangular table of everything, in percent: for each run its mAP and each class's AP.
 
     A number nobody measured is an empty cell.
     """
-    sources: list[Results | Published] = [*runs, *published]
-    tious = sorted({tiou for source in sources for tiou in _by_tiou(source.tious, source.mean_ap)})
+    tious = sorted({tiou for run in runs for tiou in _by_tiou(run.tious, run.mean_ap)})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "videos", "protocol", "checkpoint", "weights", "seed"]
@@ -263,10 +245,6 @@ def as_csv(runs: Sequence[Results], published: Sequence[Published] = ()) -> str:
     for run in runs:
         for texts, numbers, average in _run_rows(run):
             writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, average)])
-    for paper in published:
-        numbers = _by_tiou(paper.tious, paper.mean_ap)
-        texts = [paper.name, "published", *[""] * 10, "mAP", "", ""]
-        writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, paper.average_map)])
     return stream.getvalue()
 
 

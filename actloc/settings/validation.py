@@ -12,9 +12,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from actloc import console
+from actloc.errors import Problem
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import InputPath
-from actloc.settings.yaml_text import KeyPath, SettingProblem, SettingsDocument, dotted
+from actloc.settings.yaml_text import KeyPath, SettingsDocument, dotted
 
 
 def validated(document: SettingsDocument, key: str, form: Any) -> Any:  # Any: pydantic's type forms have no type
@@ -33,12 +34,12 @@ def validated(document: SettingsDocument, key: str, form: Any) -> Any:  # Any: p
     return None
 
 
-def problem(document: SettingsDocument, path: KeyPath, what: str) -> SettingProblem:
+def problem(document: SettingsDocument, path: KeyPath, what: str) -> Problem:
     """`what` is wrong with the setting at `path`; text that begins with a colon follows its name at once."""
-    return SettingProblem(document.where(path), f"{dotted(path)} {what}".replace(" :", ":"))
+    return Problem(document.where(path), f"{dotted(path)} {what}".replace(" :", ":"))
 
 
-def missing_inputs(document: SettingsDocument, path: KeyPath, section: BaseModel) -> Iterable[SettingProblem]:
+def missing_inputs(document: SettingsDocument, path: KeyPath, section: BaseModel) -> Iterable[Problem]:
     """The files and folders that the user brings and that are not there."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)

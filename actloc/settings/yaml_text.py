@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from actloc.errors import UserError
+from actloc.errors import Problem, UserError
 
 KeyPath = tuple[str | int, ...]
 _MOST_NODES = 10_000  # stops aliases that unfold for ever
@@ -48,17 +48,6 @@ _CONVERT: dict[str, Any] = {
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-@dataclass(frozen=True)
-class SettingProblem:
-    """One thing wrong with one setting."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
 @dataclass
 class SettingsDocument:
     """The plain data of a settings file, the line of each key, and what was wrong on the way."""
@@ -66,7 +55,7 @@ class SettingsDocument:
     file: Path
     data: dict[str, Any] = field(default_factory=dict)  # Any: YAML values
     lines: dict[KeyPath, int | str] = field(default_factory=dict)
-    problems: list[SettingProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def where(self, path: KeyPath) -> str:
         """`file:line` of a key, or of the closest key above it that is written down."""
@@ -92,7 +81,7 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
     document = SettingsDocument(file)
     root = _compose(text, str(file))
     if not isinstance(root, yaml.MappingNode):
-        document.problems.append(SettingProblem(f"{file}:1", "expected settings as `key: value` lines"))
+        document.problems.append(Problem(f"{file}:1", "expected settings as `key: value` lines"))
         return document
     try:
         document.data = _Builder(document).value(root, ())
@@ -163,7 +152,7 @@ class _Builder:
 
     def _problem(self, node: yaml.Node, path: KeyPath, what: str) -> None:
         where = f"{self.document.file}:{node.start_mark.line + 1}"
-        self.document.problems.append(SettingProblem(where, f"{dotted(path)} {what}".strip()))
+        self.document.problems.append(Problem(where, f"{dotted(path)} {what}".strip()))
 
 
 def dotted(path: KeyPath) -> str:
@@ -177,7 +166,7 @@ def _override(document: SettingsDocument, override: str) -> None:
     path: KeyPath = tuple(key.split("."))
     if not equals or not all(path):
         what = f"found {override!r}, expected key.key=value"
-        document.problems.append(SettingProblem(COMMAND_LINE, what))
+        document.problems.append(Problem(COMMAND_LINE, what))
         return
     name = f"{COMMAND_LINE}, {key}"
     node = _compose(text, name) or _compose("null", name)
@@ -186,7 +175,7 @@ def _override(document: SettingsDocument, override: str) -> None:
     for part in path[:-1]:
         inner = section.setdefault(str(part), {})
         if not isinstance(inner, dict):
-            document.problems.append(SettingProblem(COMMAND_LINE, f"{key}: {part} is not a section"))
+            document.problems.append(Problem(COMMAND_LINE, f"{key}: {part} is not a section"))
             return
         section = inner
     builder = _Builder(SettingsDocument(Path(COMMAND_LINE), problems=document.problems))

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actloc.errors import UserError
-from actloc.store.info import FeatureInfo, Features
+from actloc.store.info import FeatureInfo, Features, grid
 from actloc.store.store import FeatureStore
 
 Numbers = NDArray[Any]  # float64
@@ -145,7 +146,9 @@ def _at_same_times(
     a: Features, b: Features, info_a: FeatureInfo, info_b: FeatureInfo, shift_s: float
 ) -> tuple[Numbers, Numbers]:
     """The rows (N, C) of `a` within the span of `b`, and `b` at their times plus the shift."""
-    times, others = _times(info_a) + shift_s, _times(info_b)
+    steps = [torch.arange(info.steps, dtype=torch.float64) for info in (info_a, info_b)]
+    times = grid(info_a).seconds(steps[0]).numpy() + shift_s
+    others = grid(info_b).seconds(steps[1]).numpy()
     slack_s = 1e-6  # rates that differ in their last bit
     inside = (times >= others[0] - slack_s) & (times <= others[-1] + slack_s)
     places = np.interp(times[inside], others, np.arange(len(others)))
@@ -153,9 +156,3 @@ def _at_same_times(
     above = np.minimum(below + 1, len(others) - 1)
     share = (places - below)[:, None]
     return a[inside].astype(np.float64), b[below] * (1 - share) + b[above] * share
-
-
-def _times(info: FeatureInfo) -> Numbers:
-    """Seconds of the rows' centres."""
-    times: Numbers = (np.arange(info.steps, dtype=np.float64) * info.stride_frames + info.offset_frames) / info.fps
-    return times

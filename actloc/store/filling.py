@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -11,11 +12,12 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from actloc import console
+from actloc import __version__, console
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
+from actloc.video.windows import ClipLayout
 
 Outcome = FeatureInfo | VideoError
 """What is known of a video's features, which are in the store, or why there are none."""
@@ -126,6 +128,44 @@ def is_stale(store: FeatureStore, video_id: str, paths: Sequence[Path]) -> bool:
     # an unpacked archive brings old modification times with it
     is_newer = any(time.st_mtime_ns > modified or time.st_ctime_ns >= placed for time in times)
     return is_newer and source_sha256(paths) != digest
+
+
+def describe(
+    video_id: str,
+    source: tuple[int, str],
+    *,
+    encoder: str,
+    weights_sha256: str | None,
+    recipe: dict[str, Any],
+    layout: ClipLayout,
+    fps: float,
+    frame_count: int,
+    duration_s: float,
+    reader: str,
+) -> FeatureInfo:
+    """What is known of a video's features, except how many they are; `source` is bytes and sha256 of its files."""
+    return FeatureInfo(
+        video_id=video_id,
+        encoder=encoder,
+        weights_sha256=weights_sha256,
+        recipe=json.dumps(recipe, sort_keys=True),
+        fps=fps,
+        clip_frames=layout.clip_frames,
+        stride_frames=layout.stride_frames,
+        align=layout.align,
+        offset_frames=layout.offset_frames,
+        frame_count=frame_count,
+        duration_s=duration_s,
+        reader=reader,
+        source_bytes=source[0],
+        source_sha256=source[1],
+        code_version=__version__,
+    )
+
+
+def source_of(paths: Sequence[Path]) -> tuple[int, str]:
+    """Bytes and digest of the files that a video's features are made of."""
+    return source_bytes(paths), source_sha256(paths)
 
 
 def source_bytes(paths: Sequence[Path]) -> int:

@@ -2,18 +2,12 @@ from collections.abc import Callable
 
 import pytest
 
-from actloc.evaluation.matching import judge, tiou, worst_first
+from actloc.evaluation.matching import judge, worst_first
 from actloc.evaluation.results import Prediction, Predictions, Results, TrueAction, Video
 
 
 def action(start_s: float, end_s: float, label: str = "a") -> TrueAction:
     return TrueAction(label=label, start_s=start_s, end_s=end_s)
-
-
-def test_overlap_is_intersection_over_union() -> None:
-    assert tiou(action(0, 2), action(1, 3)) == pytest.approx(1 / 3)
-    assert tiou(action(0, 1), action(2, 3)) == 0.0
-    assert tiou(action(1, 1), action(1, 1)) == 0.0
 
 
 def test_each_true_action_is_found_once_by_the_best_score() -> None:

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from actloc.evaluation.results import Results
 from actloc.reports import tables
-from actloc.reports.tables import Published
 
 
 def terminal(table: tables.Table) -> str:
@@ -58,13 +57,6 @@ def test_runs_with_other_thresholds_stand_in_one_table(make_results: Callable[..
     assert [cell.text for cell in table.rows[1]] == ["b", "50.00", "\u2013", "10.00", "60.00"]
 
 
-def test_published_numbers_are_told_from_measured_ones(results: Results) -> None:
-    paper = Published(name="Zhang 2022", tious=[0.3, 0.5], mean_ap=[0.7, 0.6], average_map=0.65)
-    rows = tables.map_table([results], [paper]).rows
-    assert [row[1].text for row in rows] == ["measured", "published"]
-    assert rows[1][2].is_best
-
-
 def test_subsets_of_one_run_are_told_apart(make_results: Callable[..., Results]) -> None:
     runs = [make_results(), make_results(subset="validation"), make_results(name="b")]
     assert tables.run_names(runs) == ["run_a, test", "run_a, validation", "b"]
@@ -103,11 +95,9 @@ def test_markdown_stays_a_table_of_plain_text(make_results: Callable[..., Result
 
 
 def test_csv_is_one_rectangle_without_formulas(make_results: Callable[..., Results]) -> None:
-    paper = Published(name="=paper", tious=[0.5], mean_ap=[None], average_map=None)
-    rows = list(csv.reader(io.StringIO(tables.as_csv([make_results(), make_results(name="-b")], [paper]))))
+    rows = list(csv.reader(io.StringIO(tables.as_csv([make_results(), make_results(name="-b")]))))
     assert len({len(row) for row in rows}) == 1
-    assert len(rows) == 1 + 2 * 5 + 1
+    assert len(rows) == 1 + 2 * 5
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
     assert rows[1][:6] == ["run_a", "measured", "thumos14", "test set 212", "test", "3"]
     assert rows[1][-3:] == ["60.00", "", "60.00"]
-    assert rows[-1][:2] == ["'=paper", "published"]
