@@ -46,4 +46,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], where_old: str, where_
 
 
 def _text(settings: dict[str, Any], key: str) -> str:
-    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "absent"
+    if key not in settings:
+        return "absent"
+    value = settings[key]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
