@@ -55,8 +55,8 @@ def test_a_file_that_is_there_stays_and_what_is_named_in_the_settings_is_made(
     assert real.read_bytes() == b"the real ones"
     assert {path.name for path in folder.rglob("*.p*") if path.is_file()} == {"rgb_imagenet.pt", "flow.pt"}
     told = capsys.readouterr()
-    assert told.out.startswith("Made up elsewhere/flow.pt, 51 MB")
-    assert "data/weights/rgb_imagenet.pt is there and stays as it is" in told.err
+    assert told.out.startswith("Wrote made-up weights: elsewhere/flow.pt, 51 MB")
+    assert "data/weights/rgb_imagenet.pt exists; kept" in told.err
     assert "mean nothing" in told.err.splitlines()[-1]
 
 
