@@ -7,6 +7,7 @@ import torch
 
 from actloc.encoders import i3d, r2plus1d, slowfast, videomae2
 from actloc.encoders.base import PublishedConfig
+from actloc.weights import published
 from scripts import made_up_weights
 from tests.golden.fill import fill
 
@@ -33,8 +34,8 @@ def test_an_encoder_takes_them_for_its_authors_files_and_says_what_they_are(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weight = ENCODERS[name]
-    for place, published, make in made_up_weights.needed(config):
-        made_up_weights.write(place or published.FOLDER / published.name, make)
+    for place, file, make in made_up_weights.needed(config):
+        made_up_weights.write(place or published.FOLDER / file.name, make)
     encoder = config.build()
     found = encoder.state_dict()[weight]
     expected = fill(weight.removeprefix("streams.flow."), tuple(found.shape))

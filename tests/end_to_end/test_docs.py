@@ -1,11 +1,14 @@
 """The commands of every page, help page and config header run as they are printed, on small videos."""
 
+import ast
 import importlib.metadata
 import os
 import re
 import shlex
 import shutil
+from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import yaml
 
 import actloc as package
 from actloc import experiment, recipes
+from actloc.errors import VideoReason
 from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_video
 
 NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionformer"
@@ -36,7 +40,13 @@ PAGES = [
     Path(name)
     for name in (
         *("README.md", "configs/README.md", "data/README.md", "ckpt/README.md"),
-        *(".github/BENCHMARKS.md", ".github/CHANGELOG.md", ".github/CONTRIBUTING.md", "tests/golden/README.md"),
+        *(
+            ".github/BENCHMARKS.md",
+            ".github/CHANGELOG.md",
+            ".github/CONTRIBUTING.md",
+            "tests/golden/README.md",
+            "actloc/README.md",
+        ),
     )
 ]
 # data and weights that are not in the repository: of such commands only the settings are checked
@@ -228,6 +238,30 @@ def test_a_page_names_and_links_what_exists(page: Path) -> None:
         assert Path(name).exists(), name
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_tour_names_every_room_and_only_files_that_exist() -> None:
+    tour = Path("actloc/README.md")
+    named = set(re.findall(r"`([\w./]+(?:\.py|/))`", tour.read_text()))
+    for name in named:
+        assert (tour.parent / name).exists() or Path(name).exists(), name
+    rooms = {f"{path.name}/" for path in tour.parent.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.name for path in tour.parent.glob("*.py") if path.name != "__main__.py"}
+    assert rooms | modules <= named
+
+
+def test_the_table_of_refusals_has_every_reason_with_the_files_that_give_it() -> None:
+    places = defaultdict(set)
+    for module in Path("actloc").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("VideoError", "FeatureFileError"):
+                reasons = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+                for reason in set(reasons) & set(get_args(VideoReason)):
+                    places[reason].add(str(module.relative_to("actloc")))
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", Path("actloc/README.md").read_text(), re.MULTILINE)
+    table = {reason: set(re.findall(r"`([^`]+)`", files)) for reason, files in rows}
+    assert table == places
+    assert set(table) == set(get_args(VideoReason))
 
 
 @pytest.mark.parametrize("page", [*PAGES, *experiment.configs(), *recipes.available()], ids=str)
