@@ -17,6 +17,7 @@ import yaml
 import actloc as package
 from actloc import experiment, recipes
 from actloc.errors import VideoReason
+from tests.test_house_rules import FLOORS
 from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_video
 
 NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionformer"
@@ -240,14 +241,17 @@ def test_a_page_names_and_links_what_exists(page: Path) -> None:
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
-def test_the_tour_names_every_room_and_only_files_that_exist() -> None:
+def test_the_tour_names_only_files_that_exist() -> None:
     tour = Path("actloc/README.md")
-    named = set(re.findall(r"`([\w./]+(?:\.py|/))`", tour.read_text()))
-    for name in named:
-        assert (tour.parent / name).exists() or Path(name).exists(), name
-    rooms = {f"{path.name}/" for path in tour.parent.iterdir() if (path / "__init__.py").exists()}
-    modules = {path.name for path in tour.parent.glob("*.py") if path.name != "__main__.py"}
-    assert rooms | modules <= named
+    for name in re.findall(r"`([\w./]+(?:\.\w+|/))`", tour.read_text()):
+        if "/" in name or name.endswith(".py"):
+            assert (tour.parent / name).exists() or Path(name).exists(), name
+
+
+def test_the_tours_floors_are_those_of_the_house_rules() -> None:
+    table = Path("actloc/README.md").read_text().partition("| from the top down |")[2].partition("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)(?:\.py|/)`", row.split("|")[1])) for row in table.splitlines()[2:]]
+    assert rows == [rooms for rooms in reversed(FLOORS) if rooms != {"__main__"}]
 
 
 def test_the_table_of_refusals_has_every_reason_with_the_files_that_give_it() -> None:
