@@ -70,20 +70,25 @@ def _slowfast(encoder: slowfast.Config) -> Content:
 
 
 def write(path: Path, make: Callable[[], Content]) -> None:
-    """Puts a whole file there, unless there is one."""
+    """Writes the file unless it exists."""
     if path.exists():
-        console.say(f"{path} is there and stays as it is")
+        console.say(f"{path} exists; kept")
         return
     files.remove_leftovers(files.make_folder(path.parent))
     torch.save({**make(), MADE_UP: True}, files.temporary_path(path))
     files.replace(files.temporary_path(path), path)
-    console.result(f"Made up {path}, {path.stat().st_size / 1e6:.0f} MB")
+    console.result(f"Wrote made-up weights: {path}, {path.stat().st_size / 1e6:.0f} MB")
 
 
 def main() -> None:
-    """Makes up the weights that recipes' encoders read, so that all can be tried before anything is downloaded."""
+    """Writes made-up weights for the encoders of recipes, to try every step before downloading real ones."""
     parser = argparse.ArgumentParser(prog="scripts/made_up_weights", description=main.__doc__)
-    parser.add_argument("given", nargs="+", metavar="RECIPE_OR_CONFIG|key=value", help="recipes, and settings for all")
+    parser.add_argument(
+        "given",
+        nargs="+",
+        metavar="RECIPE_OR_CONFIG|key=value",
+        help="recipes or configs, and settings for all of them",
+    )
     given = parser.parse_args().given
     settings = [argument for argument in given if "=" in argument]
     try:
@@ -94,7 +99,7 @@ def main() -> None:
     except ActlocError as error:
         console.say(error, style="red")
         sys.exit(error.status)
-    console.warn("features made with made-up weights mean nothing; download the real ones before you use any")
+    console.warn("features made with made-up weights mean nothing; download the real weights before you use any")
 
 
 if __name__ == "__main__":

@@ -71,10 +71,12 @@ def table(rows: dict[str, list[Scores]]) -> str:
 
 
 def main() -> None:
-    """All runs, then the table: average mAP in percent over tIoU 0.3-0.7 / 0.5-0.95."""
+    """Train and score three seeds with three averages; print average mAP in percent over tIoU 0.3-0.7 / 0.5-0.95."""
     parser = argparse.ArgumentParser(prog="scripts/seed_table", description=main.__doc__)
     parser.add_argument("config", help="a YAML file or the name of one in configs/")
-    parser.add_argument("settings", nargs="*", help="key.key=value, as for actloc; run.name begins every run's name")
+    parser.add_argument(
+        "settings", nargs="*", help="key.key=value, as for actloc; run.name is the start of every run's name"
+    )
     options = parser.parse_args()
     print(table(measure(options.config, options.settings)))  # noqa: T201 - the result
 

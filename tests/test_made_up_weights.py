@@ -7,6 +7,7 @@ import torch
 
 from actloc.encoders import i3d, r2plus1d, slowfast, videomae2
 from actloc.encoders.base import PublishedConfig
+from actloc.weights import published
 from scripts import made_up_weights
 from tests.golden.fill import fill
 
@@ -33,8 +34,8 @@ def test_an_encoder_takes_them_for_its_authors_files_and_says_what_they_are(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weight = ENCODERS[name]
-    for place, published, make in made_up_weights.needed(config):
-        made_up_weights.write(place or published.FOLDER / published.name, make)
+    for place, file, make in made_up_weights.needed(config):
+        made_up_weights.write(place or published.FOLDER / file.name, make)
     encoder = config.build()
     found = encoder.state_dict()[weight]
     expected = fill(weight.removeprefix("streams.flow."), tuple(found.shape))
@@ -55,8 +56,8 @@ def test_a_file_that_is_there_stays_and_what_is_named_in_the_settings_is_made(
     assert real.read_bytes() == b"the real ones"
     assert {path.name for path in folder.rglob("*.p*") if path.is_file()} == {"rgb_imagenet.pt", "flow.pt"}
     told = capsys.readouterr()
-    assert told.out.startswith("Made up elsewhere/flow.pt, 51 MB")
-    assert "data/weights/rgb_imagenet.pt is there and stays as it is" in told.err
+    assert told.out.startswith("Wrote made-up weights: elsewhere/flow.pt, 51 MB")
+    assert "data/weights/rgb_imagenet.pt exists; kept" in told.err
     assert "mean nothing" in told.err.splitlines()[-1]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from actloc.settings.choices import FusionRule, ProtocolName, ReaderName, ScoreForm
+from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -44,9 +46,10 @@ class InputPath:
         return ("file" in self.kind and path.is_file()) or ("folder" in self.kind and path.is_dir())
 
 
-InputFile = Annotated[Path, InputPath("file")]
-InputFolder = Annotated[Path, InputPath("folder")]
-InputFileOrFolder = Annotated[Path, InputPath("file or folder")]
+ShippedPath = Annotated[Path, AfterValidator(here_or_shipped)]
+InputFile = Annotated[ShippedPath, InputPath("file")]
+InputFolder = Annotated[ShippedPath, InputPath("folder")]
+InputFileOrFolder = Annotated[ShippedPath, InputPath("file or folder")]
 OptionalInputFile = Annotated[Path | None, InputPath("file")]
 OptionalInputFolder = Annotated[Path | None, InputPath("folder")]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.windows import resize
-from actloc.settings.sections import Part, Shapes
+from actloc.settings.sections import Part, Shapes, ShippedPath
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
@@ -24,7 +24,7 @@ _STRIDES = (1, 2, 4, 8, 16, 32)
 class Config(SourceConfig):
     """Where the files are, how they are called, and how their rows lie in time."""
 
-    path: Annotated[Path, Shapes("nothing")]
+    path: Annotated[ShippedPath, Shapes("nothing")]
     """A folder with one file per video, or one HDF5 file with one dataset per video; of a clip without one (Ego4D), the
     rows that the annotations name are read from its whole video's."""
     more_paths: Annotated[tuple[Path, ...], Shapes("nothing")] = ()

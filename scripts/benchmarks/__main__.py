@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,11 @@ WIDTH = 110  # columns that no name wraps in
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Speed, memory and counts beside official ones.")
-    parser.add_argument("--quick", action="store_true", help="few lengths and repetitions: about a minute")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure speed, memory and operation counts, and print them beside official ones.",
+    )
+    parser.add_argument("--quick", action="store_true", help="measure few lengths with few repetitions: about a minute")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch and numpy; the official times used 1")
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench.json"), help="the JSON file to write")
     options = parser.parse_args()
@@ -34,7 +36,7 @@ def measure(quick: bool, threads: int, output: Path) -> None:
 
     from actloc import files
     from scripts.benchmarks import array_results, network_results
-    from scripts.benchmarks.results import devices, product_rate
+    from scripts.benchmarks.results import devices, processor, product_rate
 
     torch.set_num_threads(threads)
     console = Console(stderr=True)
@@ -50,7 +52,7 @@ def measure(quick: bool, threads: int, output: Path) -> None:
         rates = {device.type: max(rates[device.type], product_rate(5, device)) for device in devices()}
     Console(width=max(Console().width, WIDTH)).print(_table(results, rates))
     machine = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
@@ -67,7 +69,7 @@ def measure(quick: bool, threads: int, output: Path) -> None:
             "results": [_record(result, rates[result.device]) for result in results],
         },
     )
-    console.print(f"{output} written")
+    console.print(f"Wrote {output}")
 
 
 def _record(result: "Result", rate: float) -> dict[str, Any]:  # Any: JSON values
@@ -77,12 +79,12 @@ def _record(result: "Result", rate: float) -> dict[str, Any]:  # Any: JSON value
 def _table(results: "list[Result]", rates: dict[str, float]) -> "Table":
     from rich.table import Table
 
-    from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S
+    from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S, processor
 
     table = Table(
-        title="actloc beside recorded numbers of official ActionFormer (spec: performance)",
-        caption=f"CPU time. The ratio of times is taken in 2048-cubed float32 products: {rates['cpu']:.0f} GFLOP/s in "
-        f"this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s when the official times were recorded.",
+        title="actloc beside recorded numbers of official ActionFormer",
+        caption=f"CPU time on {processor()}. The ratio of times is taken in 2048-cubed float32 products: "
+        f"{rates['cpu']:.0f} GFLOP/s in this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s for the official times.",
     )
     table.add_column("quantity")
     for name in ("actloc", "official", "actloc / official"):
@@ -102,14 +104,6 @@ def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-
-
-def _processor() -> str:
-    """The processor's name as Linux has it, else what Python knows."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

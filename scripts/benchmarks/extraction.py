@@ -6,7 +6,6 @@ slower of the two. Networks have freshly drawn weights: the numbers in them chan
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -71,16 +70,21 @@ class Rates:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="scripts/bench extract", description="Rates and memory of extraction.")
-    parser.add_argument("--only", metavar="NAME", help="cases whose names hold this word")
-    parser.add_argument("--quick", action="store_true", help="videos of a sixth of the length, for a first look")
-    parser.add_argument("--no-memory", action="store_true", help="leave out the memory of 1 minute and of 1 hour")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench extract", description="Measure rates and memory of feature extraction."
+    )
+    parser.add_argument("--only", metavar="NAME", help="measure only the cases whose names contain NAME")
+    parser.add_argument("--quick", action="store_true", help="use videos of a sixth of the length, for a first look")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="skip measuring the memory for 1 minute and 1 hour of video"
+    )
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench_extract.json"), help="the JSON file to write")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
     from rich.console import Console
 
     from actloc import files
+    from scripts.benchmarks.results import processor
 
     console = Console(stderr=True)
     share = 1 / 6 if options.quick else 1.0
@@ -100,13 +104,13 @@ def main() -> None:
         options.output,
         {
             "version": 1,
-            "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "threads": 1},
+            "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": 1},
             "rates": [{**asdict(one), "overlap": one.overlap} for one in rates],
             "memory_mb": memory,
             "gpu_clips_per_s": on_gpu,
         },
     )
-    console.print(f"{options.output} written")
+    console.print(f"Wrote {options.output}")
 
 
 def measured(case: Case, size: str, folder: Path) -> Rates:
@@ -267,7 +271,9 @@ def _print(rates: list[Rates], memory: dict[str, float], on_gpu: dict[str, float
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Extraction, one thread decoding and one computing, float32, wall time")
+    from scripts.benchmarks.results import processor
+
+    table = Table(title=f"Extraction, one thread decoding and one computing, float32, wall time on {processor()}")
     for name in ("encoder", "video", "decoding", "network", "both", "both / slower", "decodes a frame", "flows a pair"):
         table.add_column(name, justify="left" if name in ("encoder", "video") else "right")
     for one in rates:
@@ -279,7 +285,7 @@ def _print(rates: list[Rates], memory: dict[str, float], on_gpu: dict[str, float
     console = Console(width=max(Console().width, 130))
     console.print(table)
     for name, value in memory.items():
-        console.print(f"largest process of an extraction of {name}: {value:.0f} MB")
+        console.print(f"largest process while extracting {name} of video: {value:.0f} MB")
     for name, value in on_gpu.items():
         console.print(f"{name}, bfloat16 on the GPU: {value:.1f} clips per second")
 

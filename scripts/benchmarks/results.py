@@ -1,8 +1,10 @@
 """What a benchmark says, and the unit of its times."""
 
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,7 +14,7 @@ DeviceName = Literal["cpu", "cuda"]
 CPU = torch.device("cpu")
 PRODUCT_SIZE = 2048
 PRODUCT_GFLOP = 2 * PRODUCT_SIZE**3 / 1e9
-OFFICIAL_GFLOP_PER_S = 128.0  # spec: performance, section 1: the official step, one thread, float32
+OFFICIAL_GFLOP_PER_S = 128.0  # of the recorded official training step, one thread, float32
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Result:
     """None where this machine cannot tell it."""
     unit: Unit
     official: float | None = None
-    """What was recorded of the official code (spec: performance); None where nothing was."""
+    """The recorded number of the official code; None where there is none."""
     note: str = ""
     device: DeviceName = "cpu"
     """What it was measured on."""
@@ -42,6 +44,14 @@ class Result:
             return None
         ours, theirs = self.products(gflop_per_s), self.products(OFFICIAL_GFLOP_PER_S, official=True)
         return self.value / self.official if ours is None or theirs is None else ours / theirs
+
+
+def processor() -> str:
+    """The processor's name as Linux has it, else what Python knows."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def devices() -> list[torch.device]:

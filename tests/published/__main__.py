@@ -43,7 +43,7 @@ def main() -> int:
         try:
             case = case_of(arguments.data)
         except FileNotFoundError as error:
-            unchecked.append(f"{case_of.__name__}: {error.filename} is not here")
+            unchecked.append(f"{case_of.__name__}: {error.filename} does not exist")
             continue
         is_right &= _add_rows(table, case)
         if arguments.output:
@@ -58,7 +58,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     names = [case_of.__name__ for case_of in CASES]
     parser = argparse.ArgumentParser("scripts/published_results", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which results; all of {', '.join(names)} without")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"results to check: {', '.join(names)} (default: all)")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of published files (default: %(default)s)")
     parser.add_argument(
         "--output", type=Path, help="also write what `actloc eval --predictions` reads into this folder"
