@@ -128,7 +128,8 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """How long to train, and the learning rate on the way: linear warm-up from 0, then half a cosine down to 1e-8."""
+    """How long to train, and the learning rate on the way: linear warm-up from 0, then half a cosine down to 1e-8, or
+    to 0 if there is no warm-up."""
 
     shapes = "weights"
 

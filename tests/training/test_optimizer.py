@@ -37,6 +37,19 @@ def test_a_warm_up_of_one_step_rests_and_the_end_stays_at_the_end() -> None:
     assert learning_rate(5, 0.1, 1, 4, 1) == learning_rate(99, 0.1, 1, 4, 1) == pytest.approx(1e-8)
 
 
+def test_without_a_warm_up_the_rate_falls_to_zero_as_pytorchs_cosine_does() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3 * 4)
+    expected = []
+    for _ in range(3 * 4 + 1):
+        expected.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    found = [learning_rate(step, 0.1, 3, 4, 0) for step in range(len(expected))]
+    np.testing.assert_allclose(found, expected, atol=1e-15, rtol=0)
+    assert found[-1] == 0
+
+
 @pytest.mark.parametrize("name", ["thumos_short", "anet_tsp_full"])
 def test_the_parameters_that_decay_are_the_official_ones(name: str) -> None:
     case = load_case(name)
