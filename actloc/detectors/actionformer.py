@@ -43,6 +43,8 @@ class Config(DetectorConfig):
     """Convolutions before the first transformer block."""
     embedding_kernel: PositiveInt = 3
     """Steps under each of these convolutions; odd."""
+    embedding_norm: bool = True
+    """Whether a norm follows each of them; without it they have biases."""
     num_stem_blocks: int = Field(default=2, ge=0)
     """Transformer blocks at full length."""
     num_branch_blocks: int = Field(default=5, ge=0)
@@ -51,12 +53,20 @@ class Config(DetectorConfig):
     """How many steps of a level become one of the next."""
     position_embedding: bool = False
     """Whether sinusoid positions are added to the embedding."""
+    relative_positions: bool = False
+    """Whether attention within a window learns what each distance adds to a score; windows must then be odd."""
+    first_level: int = Field(default=0, ge=0)
+    """The finest level of the pyramid that the neck and the heads see: 1 leaves out the one at full length."""
+    neck_norm: bool = True
+    """Whether the neck has norms; without them the convolutions of the neck fpn have biases."""
     regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = SIX_RANGES
-    """For each level, the nearest and farthest action border, in feature steps, that it learns to point at."""
+    """For each level that the heads see: the nearest and farthest action border, in feature steps, that it learns."""
     head_layers: PositiveInt = 3
     """Convolutions of each head, the last one included."""
     head_kernel: PositiveInt = 3
     """Steps under each convolution of the heads; odd."""
+    head_norm: bool = True
+    """Whether a norm follows each convolution of the heads but the last; without it they have biases."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of activations dropped after attention and inside the MLP."""
     drop_path: float = Field(default=0.1, ge=0, lt=1)
@@ -87,31 +97,40 @@ class Config(DetectorConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         num_levels = self.num_branch_blocks + 1
+        if self.first_level >= num_levels:
+            raise ValueError(f"first_level is {self.first_level}: the pyramid has levels 0 to {num_levels - 1}")
         if self.dim % self.num_heads:
             raise ValueError(f"dim is {self.dim}: it must be a multiple of num_heads, {self.num_heads}")
         if isinstance(self.windows, tuple) and len(self.windows) != num_levels:
             raise ValueError(f"windows has {len(self.windows)} numbers: one, or one for each of {num_levels} levels")
-        if len(self.regression_ranges) != num_levels:
-            raise ValueError(f"regression_ranges has {len(self.regression_ranges)} pairs for {num_levels} levels")
+        if len(self.regression_ranges) != len(self.strides):
+            raise ValueError(
+                f"regression_ranges has {len(self.regression_ranges)} pairs for {len(self.strides)} levels"
+            )
         if any(nearest > farthest for nearest, farthest in self.regression_ranges):
             raise ValueError("regression_ranges: the nearest border of a level lies beyond its farthest")
         if self.projection and sum(projected for _, projected in self.projection) != self.dim:
             raise ValueError(f"projection: the channels after it must add up to dim, {self.dim}")
-        if self.backbone == "conv" and self.position_embedding:
-            raise ValueError("position_embedding: the backbone conv takes none; set it to false")
+        if self.backbone == "conv" and (self.position_embedding or self.relative_positions):
+            name = "position_embedding" if self.position_embedding else "relative_positions"
+            raise ValueError(f"{name}: the backbone conv takes none; set it to false")
+        if self.relative_positions and any(window > 1 and window % 2 == 0 for window in self.level_windows):
+            raise ValueError("windows: with relative_positions they must be odd, or 1 or less for the whole video")
         if self.embedding_kernel % 2 == 0 or self.head_kernel % 2 == 0:
             raise ValueError("embedding_kernel and head_kernel must be odd, so that they have a centre")
         return self
 
     @property
     def strides(self) -> list[int]:
-        """Feature steps from one point of a level to the next."""
-        return [self.scale_factor**level for level in range(self.num_branch_blocks + 1)]
+        """Feature steps from one point to the next, for each level that the heads see."""
+        return [self.scale_factor**level for level in range(self.first_level, self.num_branch_blocks + 1)]
 
     @property
     def level_windows(self) -> list[int]:
-        """The attention window of each level."""
-        return list(self.windows) if isinstance(self.windows, tuple) else [self.windows] * len(self.strides)
+        """The attention window of each level of the pyramid."""
+        if isinstance(self.windows, tuple):
+            return list(self.windows)
+        return [self.windows] * (self.num_branch_blocks + 1)
 
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> "ActionFormer":
         """A new ActionFormer, initialised as the official one."""
@@ -165,6 +184,7 @@ def _build_backbone(config: Config, in_channels: int) -> FeaturePyramid:
             stride=stride,
             dropout=config.dropout,
             drop_path=config.drop_path,
+            relative_positions=config.relative_positions,
         )
 
     def conv_block(window: int, stride: int) -> nn.Module:
@@ -178,6 +198,7 @@ def _build_backbone(config: Config, in_channels: int) -> FeaturePyramid:
         projection=config.projection,
         num_embedding_convs=config.num_embedding_convs,
         embedding_kernel=config.embedding_kernel,
+        embedding_norm=config.embedding_norm,
         num_stem_blocks=config.num_stem_blocks,
         scale_factor=config.scale_factor,
     )
@@ -197,9 +218,9 @@ class ActionFormer(Detector):
         self.backbone = _build_backbone(config, in_channels)
         num_levels = len(config.strides)
         self.neck = (
-            NormNeck(config.dim, num_levels)
+            NormNeck(config.dim, num_levels, has_norm=config.neck_norm)
             if config.neck == "identity"
-            else TopDownNeck(config.dim, num_levels, config.scale_factor)
+            else TopDownNeck(config.dim, num_levels, config.scale_factor, has_norm=config.neck_norm)
         )
         self.cls_head = ClassificationHead(
             config.dim,
@@ -207,8 +228,15 @@ class ActionFormer(Detector):
             num_layers=config.head_layers,
             kernel=config.head_kernel,
             prior_probability=config.prior_probability,
+            has_norm=config.head_norm,
         )
-        self.reg_head = RegressionHead(config.dim, num_levels, num_layers=config.head_layers, kernel=config.head_kernel)
+        self.reg_head = RegressionHead(
+            config.dim,
+            num_levels,
+            num_layers=config.head_layers,
+            kernel=config.head_kernel,
+            has_norm=config.head_norm,
+        )
 
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Start these classes near zero: focal loss would take long to learn that they never come."""
@@ -233,21 +261,25 @@ class ActionFormer(Detector):
                 f"Expected at most {longest} in {'training' if self.training else 'evaluation'}.",
                 "Raise features.max_steps" + ("." if self.training else " or detector.max_buffer_factor."),
             )
-        unit = self.config.strides[-1] if length <= self.max_steps else self._divisor
+        stride = self.config.strides[-1]
+        unit = stride if length <= self.max_steps else math.lcm(stride, self._divisor)
         return math.ceil(max(length, self.max_steps) / unit) * unit
 
     @property
     def _divisor(self) -> int:
         """Official lengths beyond `max_steps` are multiples of this: the largest attention chunk, in feature steps."""
-        pairs = zip(self.config.strides, self.config.level_windows, strict=True)
+        # officially the levels that the heads see meet the windows of the first levels, also where they are others
+        pairs = zip(self.config.strides, self.config.level_windows, strict=False)
         return max(stride * 2 * (window // 2) if window > 1 else stride for stride, window in pairs)
 
     def forward(self, features: Tensor, mask: Tensor) -> Outputs:
         """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
         stride = self.config.strides[-1]
         assert features.shape[2] % stride == 0, f"{features.shape[2]} steps are not a multiple of the stride {stride}"
-        masks = level_masks(mask[:, None], len(self.config.strides), self.config.scale_factor)
-        levels = self.neck(self.backbone(features, masks, self._position_embedding(mask)), masks)
+        masks = level_masks(mask[:, None], self.config.num_branch_blocks + 1, self.config.scale_factor)
+        pyramid = self.backbone(features, masks, self._position_embedding(mask))
+        masks = masks[self.config.first_level :]
+        levels = self.neck(pyramid[self.config.first_level :], masks)
         lengths = [level.shape[2] for level in levels]
         gap = self.config.head_kernel // 2
         joined, joined_mask = join_levels(levels, gap), join_levels(masks, gap)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actloc.layers.masked_conv import MaskedConv1d
-from actloc.layers.norms import ChannelNorm
+from actloc.layers.norms import channel_norm
 
 
 def join_levels(levels: list[Tensor], gap_steps: int) -> Tensor:
@@ -26,12 +26,12 @@ def drop_gaps(joined: Tensor, lengths_steps: list[int], gap_steps: int) -> Tenso
 
 
 class _Tower(nn.Module):
-    """Convolutions with norm and ReLU, common to both heads."""
+    """Convolutions with norm and ReLU, common to both heads; without norms they have biases."""
 
-    def __init__(self, dim: int, *, num_layers: int, kernel: int) -> None:
+    def __init__(self, dim: int, *, num_layers: int, kernel: int, has_norm: bool) -> None:
         super().__init__()
-        self.head = nn.ModuleList(MaskedConv1d(dim, dim, kernel, bias=False) for _ in range(num_layers - 1))
-        self.norm = nn.ModuleList(ChannelNorm(dim) for _ in range(num_layers - 1))
+        self.head = nn.ModuleList(MaskedConv1d(dim, dim, kernel, bias=not has_norm) for _ in range(num_layers - 1))
+        self.norm = nn.ModuleList(channel_norm(dim, has_norm) for _ in range(num_layers - 1))
 
     def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
@@ -43,8 +43,17 @@ class _Tower(nn.Module):
 class ClassificationHead(_Tower):
     """One logit per class and step; there is no class for background."""
 
-    def __init__(self, dim: int, num_classes: int, *, num_layers: int, kernel: int, prior_probability: float) -> None:
-        super().__init__(dim, num_layers=num_layers, kernel=kernel)
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        num_layers: int,
+        kernel: int,
+        prior_probability: float,
+        has_norm: bool = True,
+    ) -> None:
+        super().__init__(dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
         self.cls_head = MaskedConv1d(dim, num_classes, kernel)
         self.start_at(prior_probability, range(num_classes))
 
@@ -78,8 +87,8 @@ class LevelScale(nn.Module):
 class RegressionHead(_Tower):
     """Distances from a step to the start and to the end of its action, in strides of its level."""
 
-    def __init__(self, dim: int, num_levels: int, *, num_layers: int, kernel: int) -> None:
-        super().__init__(dim, num_layers=num_layers, kernel=kernel)
+    def __init__(self, dim: int, num_levels: int, *, num_layers: int, kernel: int, has_norm: bool = True) -> None:
+        super().__init__(dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
         self.offset_head = MaskedConv1d(dim, 2, kernel)
 

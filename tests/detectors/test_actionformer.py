@@ -10,6 +10,8 @@ from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.structures import Targets
+from actloc.training.optimizer import parameter_groups
+from tests.detectors.direct import Direct
 from tests.golden.cases import drawn, padded, weight
 
 SMALL = Config.small().model_copy(update={"dropout": 0.0})
@@ -35,12 +37,22 @@ def real_outputs(detector: ActionFormer, videos: list[Tensor], steps: int) -> li
     ]
 
 
+NO_NORMS = {"embedding_norm": False, "neck_norm": False, "head_norm": False}
 VARIANTS = [
     *({"windows": windows} for windows in ((5, 5, -1), 19, 4, -1)),
     {"neck": "fpn"},
     {"backbone": "conv", "position_embedding": False},
     {"backbone": "conv", "position_embedding": False, "neck": "fpn", "num_stem_blocks": 2},
     {"projection": ((4, 10), (2, 6))},
+    {"relative_positions": True, "windows": (5, 3, -1)},
+    {"first_level": 1, "regression_ranges": ((0, 8), (8, 10000))},
+    {"first_level": 2, "regression_ranges": ((0, 10000),), "neck": "fpn", "windows": 9},
+    {"embedding_norm": False},
+    {"neck_norm": False},
+    {"neck": "fpn", "neck_norm": False, "first_level": 1, "regression_ranges": ((0, 8), (8, 10000))},
+    {"head_norm": False},
+    NO_NORMS | {"relative_positions": True, "windows": 7, "head_layers": 3, "projection": ((4, 10), (2, 6))},
+    NO_NORMS | {"backbone": "conv", "position_embedding": False},
 ]
 
 
@@ -54,6 +66,70 @@ def test_dropping_needless_padding_gives_the_outputs_of_official_padding(changes
     (trimmed,), (expected,) = (real_outputs(detector, [video], n) for n in (detector.padded_steps(length), official))
     for ours, theirs in zip(trimmed, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("length", [37, 64, 121])
+def test_outputs_are_those_of_the_definition(changes: Any, length: int) -> None:
+    detector = small_detector(**changes)
+    video = drawn(length, 6, length)
+    official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
+    expected = Direct(detector.state_dict(), detector.config, 64)(video, official)
+    ((logits, offsets),) = real_outputs(detector, [video], detector.padded_steps(length))
+    for found, levels in zip((logits, offsets), zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(found.double(), torch.cat(levels), atol=1e-5, rtol=1e-5)
+
+
+def test_the_divisor_of_official_lengths_pairs_the_levels_in_use_with_the_first_windows() -> None:
+    ranges = ((0, 8), (8, 10000))
+    detector = small_detector(first_level=1, windows=(9, 5, 1), regression_ranges=ranges)
+    assert detector._divisor == max(2 * 8, 4 * 4)  # though the windows of these levels are 5 and 1
+
+
+def norm(name: str) -> set[str]:
+    return {f"{name}.weight", f"{name}.bias"}
+
+
+SCALE_2 = "reg_head.scale.2.scale"
+NECK_PARTS = (("lateral", "weight"), ("lateral", "bias"), ("fpn", "weight"), ("fpn", "bias"))
+CHANGED_NAMES: list[tuple[dict[str, Any], set[str], set[str]]] = [  # settings, names that come, names that go
+    (
+        {"relative_positions": True},
+        {f"backbone.{block}.attn.rel_pe" for block in ("stem.0", "branch.0")},  # attention to the whole video has none
+        set(),
+    ),
+    ({"first_level": 1, "regression_ranges": ((0, 8), (8, 10000))}, set(), {*norm("neck.fpn_norms.2"), SCALE_2}),
+    ({"embedding_norm": False}, {"backbone.embd.0.conv.bias"}, norm("backbone.embd_norm.0")),
+    ({"neck_norm": False}, set(), {name for level in range(3) for name in norm(f"neck.fpn_norms.{level}")}),
+    (
+        {"neck": "fpn", "neck_norm": False},
+        {f"neck.{kind}_convs.{level}.conv.{part}" for kind, part in NECK_PARTS for level in range(3)},
+        {name for level in range(3) for name in norm(f"neck.fpn_norms.{level}")},
+    ),
+    (
+        {"head_norm": False},
+        {f"{head}_head.head.0.conv.bias" for head in ("cls", "reg")},
+        {name for head in ("cls", "reg") for name in norm(f"{head}_head.norm.0")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "come", "go"), CHANGED_NAMES, ids=str)
+def test_names_of_weights_are_the_official_ones_for_settings_that_no_published_config_has(
+    changes: dict[str, Any], come: set[str], go: set[str]
+) -> None:
+    usual, changed = small_detector(), small_detector(**changes)
+    assert changed.state_dict().keys() == (usual.state_dict().keys() | come) - go
+    decaying, _ = parameter_groups(changed, 0.05)
+    names = {id(parameter): name for name, parameter in changed.named_parameters()}
+    decayed = {names[id(parameter)] for parameter in decaying["params"]}
+    assert decayed & come == {name for name in come if name.endswith("conv.weight")}
+
+
+def test_relative_positions_have_an_entry_for_each_head_and_step_of_the_window() -> None:
+    state = small_detector(relative_positions=True, windows=(5, 3, -1)).state_dict()
+    assert state["backbone.stem.0.attn.rel_pe"].shape == (1, 1, 2, 5)
+    assert state["backbone.branch.0.attn.rel_pe"].shape == (1, 1, 2, 3)
 
 
 def test_a_needed_step_of_padding_matters() -> None:
@@ -160,6 +236,8 @@ def test_new_weights_follow_the_official_rule(changes: dict[str, Any]) -> None:
             torch.testing.assert_close(tensor, torch.full_like(tensor, -4.59512))
         elif name.endswith("bias"):
             assert (tensor == 0).all(), name
+        elif name.endswith("rel_pe"):
+            assert 0 < tensor.abs().max() <= 2, name
         elif "norm" in name or ".ln" in name or name.endswith("scale"):
             assert (tensor == 1).all(), name
         else:
@@ -239,6 +317,10 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
         ({"head_kernel": 4}, "must be odd"),
         ({"projection": ((4, 8), (2, 4))}, "add up to dim, 16"),
         ({"backbone": "conv"}, "the backbone conv takes none"),
+        ({"backbone": "conv", "position_embedding": False, "relative_positions": True}, "the backbone conv takes none"),
+        ({"relative_positions": True, "windows": (5, 4, -1)}, "must be odd"),
+        ({"first_level": 3, "regression_ranges": ((0, 9),)}, "the pyramid has levels 0 to 2"),
+        ({"first_level": 1}, "regression_ranges has 3 pairs for 2 levels"),
         ({"window": 3}, "Extra inputs"),
     ],
 )

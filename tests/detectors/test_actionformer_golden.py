@@ -12,6 +12,7 @@ from actloc.evaluation.postprocess import postprocess
 from actloc.structures import Detections, Grid
 from actloc.training.averages import AveragedWeights
 from actloc.training.optimizer import learning_rate, parameter_groups
+from tests.detectors.direct import Direct
 from tests.golden.cases import WITHOUT_GRADIENT, Case, load_case, padded, unmatched
 
 SLOW = pytest.mark.slow
@@ -68,6 +69,19 @@ def test_logits_and_offsets_are_the_official_ones(name: str, rule: str, number: 
         rows = case.arrays.get(f"{prefix}_pos", np.arange(video["levels"][level]["valid"]))
         np.testing.assert_allclose(logits.numpy()[rows], case.arrays[f"{prefix}_cls"], atol=1e-5, rtol=0)
         np.testing.assert_allclose(offsets.numpy()[rows], case.arrays[f"{prefix}_off"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["tiny_fpn", "tiny_global"])
+def test_the_definition_that_other_settings_are_compared_with_gives_the_official_outputs(name: str) -> None:
+    case = load_case(name)
+    detector = case.build("gain")
+    definition = Direct(detector.state_dict(), detector.config, detector.max_steps)
+    for number, video in enumerate(case.facts["eval"]):
+        levels = definition(case.features(video), video["levels"][0]["length"])
+        for level, (logits, offsets) in enumerate(levels):
+            prefix = f"gain_eval{number}_l{level}"
+            np.testing.assert_allclose(logits.numpy(), case.arrays[f"{prefix}_cls"], atol=1e-5, rtol=0)
+            np.testing.assert_allclose(offsets.numpy(), case.arrays[f"{prefix}_off"], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "rule", "number"), EVALUATIONS)
