@@ -49,7 +49,7 @@ class FeaturePyramid(nn.Module):
         self.stem = nn.ModuleList(make_block(windows[0], 1) for _ in range(num_stem_blocks))
         self.branch = nn.ModuleList(make_block(window, scale_factor) for window in windows[1:])
 
-    def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None) -> list[Tensor]:
+    def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None = None) -> list[Tensor]:
         """(B, C, T) features to levels (B, C', T_l), finest first; `masks` (B, 1, T_l) are true on real steps.
 
         `positions` (B, C', T) are added after the embedding, where given. Padded steps of all levels are zero, but

@@ -61,7 +61,7 @@ VARIANTS = [
 def test_dropping_needless_padding_gives_the_outputs_of_official_padding(changes: Any, length: int) -> None:
     detector = small_detector(**changes)
     video = drawn(length, 6, length)
-    official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
+    official = detector.official_steps(length)
     assert detector.padded_steps(length) <= official
     (trimmed,), (expected,) = (real_outputs(detector, [video], n) for n in (detector.padded_steps(length), official))
     for ours, theirs in zip(trimmed, expected, strict=True):
@@ -73,17 +73,27 @@ def test_dropping_needless_padding_gives_the_outputs_of_official_padding(changes
 def test_outputs_are_those_of_the_definition(changes: Any, length: int) -> None:
     detector = small_detector(**changes)
     video = drawn(length, 6, length)
-    official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
-    expected = Direct(detector.state_dict(), detector.config, 64)(video, official)
+    expected = Direct(detector.state_dict(), detector.config, 64)(video, detector.official_steps(length))
     ((logits, offsets),) = real_outputs(detector, [video], detector.padded_steps(length))
     for found, levels in zip((logits, offsets), zip(*expected, strict=True), strict=True):
         torch.testing.assert_close(found.double(), torch.cat(levels), atol=1e-5, rtol=1e-5)
 
 
-def test_the_divisor_of_official_lengths_pairs_the_levels_in_use_with_the_first_windows() -> None:
-    ranges = ((0, 8), (8, 10000))
-    detector = small_detector(first_level=1, windows=(9, 5, 1), regression_ranges=ranges)
-    assert detector._divisor == max(2 * 8, 4 * 4)  # though the windows of these levels are 5 and 1
+@pytest.mark.parametrize(
+    ("changes", "official"),
+    [
+        ({"windows": 19}, {1: 64, 64: 64, 65: 72, 73: 144}),  # chunks of 18 steps of the coarsest level, 4 apart
+        ({"windows": -1}, {65: 68, 121: 124}),
+        ({"windows": (9, 5, 1)}, {65: 72}),
+        # the levels in use meet the windows of the first ones: 2 x 8, though the windows of these levels are 5 and 1
+        ({"windows": (9, 5, 1), "first_level": 1, "regression_ranges": ((0, 8), (8, 10000))}, {65: 80}),
+        ({"windows": (7, -1, -1)}, {65: 72}),  # chunks of 6, but whole steps of the coarsest level too
+    ],
+    ids=str,
+)
+def test_official_lengths_are_whole_chunks_of_attention(changes: dict[str, Any], official: dict[int, int]) -> None:
+    detector = small_detector(**changes)
+    assert {length: detector.official_steps(length) for length in official} == official
 
 
 def norm(name: str) -> set[str]:
@@ -181,11 +191,11 @@ def test_the_same_step_twice_gives_the_same_bits() -> None:
 def test_the_normaliser_is_training_state_and_no_weight() -> None:
     detector, other = small_detector(), small_detector()
     detector.losses(*training_batch(detector))
-    state = detector.training_state()
+    state = detector.criterion.training_state()
     assert state["normaliser"] < detector.config.initial_normaliser
     assert not any("normaliser" in name for name in detector.state_dict())
-    other.load_training_state(state)
-    assert other.training_state() == state
+    other.criterion.load_training_state(state)
+    assert other.criterion.training_state() == state
 
 
 def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> None:
@@ -193,10 +203,10 @@ def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> No
     features, mask, _ = training_batch(whole)
     expected = whole.losses(features, mask, [TARGETS, TARGETS])
     parts.train()
-    parts.start_step(parts.weight_of([21], [TARGETS]) + parts.weight_of([37], [TARGETS]))
-    assert parts.training_state() == whole.training_state()
+    parts.criterion.start_step(sum(parts.criterion.weight_of([length], [TARGETS]) for length in (21, 37)))
+    assert parts.criterion.training_state() == whole.criterion.training_state()
     losses = [parts.losses(features[row : row + 1], mask[row : row + 1], [TARGETS]) for row in range(2)]
-    assert parts.training_state() == whole.training_state()
+    assert parts.criterion.training_state() == whole.criterion.training_state()
     for name, value in expected.items():
         assert sum(part[name] for part in losses).item() == pytest.approx(value.item(), rel=1e-6)
 
@@ -212,7 +222,7 @@ def test_in_bfloat16_only_the_network_rounds(changes: dict[str, Any]) -> None:
             rounded, losses = detector(features, mask), detector.losses(features, mask, targets)
     assert (exact.logits.dtype, rounded.logits.dtype) == (torch.float32, torch.bfloat16)
     # the losses of the rounded outputs, computed outside: targets and sums did not round
-    assert detector._losses_of(rounded, targets) == losses
+    assert detector.criterion(rounded, targets) == losses
     for name, value in exact_losses.items():
         assert losses[name].dtype == torch.float32
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
@@ -222,7 +232,7 @@ def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:
     detector = small_detector()
     features, mask, targets = training_batch(detector)
     detector.eval().losses(features, mask, targets)
-    assert detector.training_state() == {"normaliser": detector.config.initial_normaliser}
+    assert detector.criterion.training_state() == {"normaliser": detector.config.initial_normaliser}
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -319,7 +329,7 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
         ({"backbone": "conv"}, "the backbone conv takes none"),
         ({"backbone": "conv", "position_embedding": False, "relative_positions": True}, "the backbone conv takes none"),
         ({"relative_positions": True, "windows": (5, 4, -1)}, "must be odd"),
-        ({"first_level": 3, "regression_ranges": ((0, 9),)}, "the pyramid has levels 0 to 2"),
+        ({"first_level": 3, "regression_ranges": ((0, 9),)}, "a level of the pyramid, 0 to 2"),
         ({"first_level": 1}, "regression_ranges has 3 pairs for 2 levels"),
         ({"window": 3}, "Extra inputs"),
     ],
