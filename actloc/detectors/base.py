@@ -1,27 +1,42 @@
-"""What every detector has in common: settings that build it, losses to train on, segments to find."""
+"""What detectors have in common: settings that build one, a network, losses to train on, segments to find."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from actloc.errors import UserError
+from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
+from actloc.layers.precision import full_precision
+from actloc.layers.pyramid import FeaturePyramid
+from actloc.ops.criterion import Criterion
+from actloc.ops.points import level_points
+from actloc.ops.pointwise import Assign, PointCriterion, PointOutputs, select_points
 from actloc.settings.sections import Part
 from actloc.structures import Detections, Targets
 
+SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
+
 
 class Detector(nn.Module, ABC):
-    """Finds actions in a padded batch of feature sequences."""
+    """Finds actions in a padded batch of feature sequences.
+
+    `forward` is its network, `criterion` the losses of the network's outputs, `select` the segments in them.
+    """
+
+    criterion: Criterion
 
     @abstractmethod
-    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
-        """Named scalars whose sum training minimises, from (B, C, T) features; `mask` (B, T) is true on real steps.
-
-        They are float32, also where the network computes in bfloat16 under autocast.
-        """
+    def forward(self, features: Tensor, mask: Tensor) -> Any:  # Any: only `criterion` and `select` look into it
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
 
     @abstractmethod
-    def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:
-        """Scored segments of each video in feature steps, before suppression; inputs as for `losses`."""
+    def select(self, outputs: Any) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression."""
 
     @abstractmethod
     def padded_steps(self, longest: int) -> int:
@@ -30,23 +45,17 @@ class Detector(nn.Module, ABC):
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Told, before training from scratch, which class numbers no annotation of the dataset has."""
 
-    def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
-        """How much a batch of videos of these lengths in steps and with these actions counts in `start_step`."""
-        return 0.0
+    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
+        """The criterion's losses; inputs as for `forward`, which may compute in bfloat16: the losses do not."""
+        outputs = self(features, mask)
+        with full_precision(features.device):
+            losses: dict[str, Tensor] = self.criterion(outputs, targets)
+            return losses
 
-    def start_step(self, weight: float) -> None:
-        """Told the weight of all batches of an optimizer step, on all processes, before the first is used.
-
-        What depends on the step as a whole moves here; without it, every call of `losses` counts as a step.
-        """
-
-    def training_state(self) -> dict[str, float]:
-        """Numbers outside the state dict that the next training steps depend on."""
-        return {}
-
-    def load_training_state(self, state: dict[str, float]) -> None:
-        """Go on from what `training_state` gave."""
-        assert not state, f"this detector has no training state, and was given {sorted(state)}"
+    @torch.no_grad()
+    def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression; inputs as for `forward`."""
+        return self.select(self(features, mask))
 
 
 class DetectorConfig(Part, ABC):
@@ -62,3 +71,189 @@ class DetectorConfig(Part, ABC):
     @abstractmethod
     def small(cls) -> Self:
         """The smallest settings that still use every branch; the contract tests build these."""
+
+
+class PointConfig(DetectorConfig):
+    """Settings that detectors share whose points, the steps of a pyramid, each predict a segment."""
+
+    projection: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    """For features of several kinds side by side: for each its channels and the channels it is projected to."""
+    dim: PositiveInt = 512
+    """Channels of every level of the pyramid."""
+    num_embedding_convs: PositiveInt = 2
+    """Convolutions before the pyramid."""
+    embedding_kernel: PositiveInt = 3
+    """Steps under each of these convolutions; odd."""
+    embedding_norm: bool = True
+    """Whether a norm follows each of them; without it they have biases."""
+    num_branch_blocks: int = Field(default=5, ge=0)
+    """Blocks that shorten the sequence; each gives a level, besides the level at full length."""
+    scale_factor: int = Field(default=2, ge=2, multiple_of=2)
+    """How many steps of a level become one of the next."""
+    regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = SIX_RANGES
+    """For each level that the heads see: the nearest and farthest action border, in feature steps, that it learns."""
+    head_dim: PositiveInt | None = None
+    """Channels inside the heads; null: as many as `dim`."""
+    head_layers: PositiveInt = 3
+    """Convolutions of each head, the last one included."""
+    head_kernel: PositiveInt = 3
+    """Steps under each convolution of the heads; odd."""
+    head_norm: bool = True
+    """Whether a norm follows each convolution of the heads but the last; without it they have biases."""
+
+    center_radius: PositiveFloat | None = 1.5
+    """A point learns an action at most this many strides from its centre; null: anywhere within the action."""
+    prior_probability: float = Field(default=0.01, gt=0, lt=1)
+    """Score of every class at the start of training."""
+    empty_class_probability: float = Field(default=1e-6, gt=0, lt=1)
+    """The same for classes that the dataset names but no annotation has."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """How much of each class target is spread over all classes and the background."""
+    loss_weight: float = 1.0
+    """Weight of the regression loss; 0 or less makes it as large as the classification loss at every step."""
+    initial_normaliser: PositiveFloat = 100.0
+    """First guess of the number of positive points in a batch, by which the losses are divided."""
+
+    max_buffer_factor: float = Field(default=6.0, ge=1)
+    """The longest video that can be evaluated, as a multiple of the longest that is trained on."""
+    score_threshold: float = Field(default=0.001, ge=0, lt=1)
+    """Only scores above this become segments."""
+    kept_per_level: PositiveInt = 2000
+    """The most segments that a level of the pyramid may give for a video."""
+    shortest_steps: NonNegativeFloat = 0.05
+    """Only segments longer than this, in feature steps, are kept."""
+
+    @model_validator(mode="after")
+    def _check_points(self) -> Self:
+        if len(self.regression_ranges) != len(self.strides):
+            raise ValueError(
+                f"regression_ranges has {len(self.regression_ranges)} pairs for {len(self.strides)} levels"
+            )
+        if any(nearest > farthest for nearest, farthest in self.regression_ranges):
+            raise ValueError("regression_ranges: the nearest border of a level is beyond its farthest")
+        if self.projection and sum(projected for _, projected in self.projection) != self.dim:
+            raise ValueError(f"projection: the channels after it must add up to dim, {self.dim}")
+        if self.embedding_kernel % 2 == 0 or self.head_kernel % 2 == 0:
+            raise ValueError("embedding_kernel and head_kernel must be odd, so that they have a centre")
+        return self
+
+    @property
+    def strides(self) -> list[int]:
+        """Feature steps from one point to the next, for each level that the heads see."""
+        return [self.scale_factor**level for level in range(self.num_branch_blocks + 1)]
+
+    def build_pyramid(
+        self,
+        in_channels: int,
+        make_block: Callable[[int, int], nn.Module],
+        windows: list[int],
+        num_stem_blocks: int = 0,
+    ) -> FeaturePyramid:
+        """The embedding and the levels after it; `make_block` and `windows` as in `FeaturePyramid`."""
+        expected = sum(channels for channels, _ in self.projection)
+        if self.projection and expected != in_channels:
+            raise UserError(
+                f"The features have {in_channels} channels; the parts of detector.projection have {expected} in all.",
+                "Expected one part for each kind of feature, in the order in which they are side by side.",
+                "Correct detector.projection, or leave it out to take all channels together.",
+            )
+        return FeaturePyramid(
+            in_channels,
+            self.dim,
+            make_block,
+            windows=windows,
+            projection=self.projection,
+            num_embedding_convs=self.num_embedding_convs,
+            embedding_kernel=self.embedding_kernel,
+            embedding_norm=self.embedding_norm,
+            num_stem_blocks=num_stem_blocks,
+            scale_factor=self.scale_factor,
+        )
+
+    def build_heads(self, num_classes: int) -> tuple[ClassificationHead, RegressionHead]:
+        """The heads that all levels share."""
+        classification = ClassificationHead(
+            self.dim,
+            num_classes,
+            hidden_dim=self.head_dim,
+            num_layers=self.head_layers,
+            kernel=self.head_kernel,
+            has_norm=self.head_norm,
+            prior_probability=self.prior_probability,
+        )
+        regression = RegressionHead(
+            self.dim,
+            len(self.strides),
+            hidden_dim=self.head_dim,
+            num_layers=self.head_layers,
+            kernel=self.head_kernel,
+            has_norm=self.head_norm,
+        )
+        return classification, regression
+
+    def build_criterion(self, assign: Assign, *, weight_follows_from_targets: bool = True) -> PointCriterion:
+        """The losses, with `assign` to say what points learn."""
+        return PointCriterion(
+            assign,
+            self.strides,
+            self.regression_ranges,
+            label_smoothing=self.label_smoothing,
+            loss_weight=self.loss_weight,
+            initial_normaliser=self.initial_normaliser,
+            weight_follows_from_targets=weight_follows_from_targets,
+        )
+
+
+class PointDetector(Detector):
+    """Heads on every level of a pyramid; each kind makes its own `backbone`, the heads and the `criterion`."""
+
+    criterion: PointCriterion
+    cls_head: ClassificationHead
+    reg_head: RegressionHead
+
+    def __init__(self, config: PointConfig, num_classes: int, max_steps: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.max_steps = max_steps
+
+    def at_points(self, levels: list[Tensor], masks: list[Tensor]) -> PointOutputs:
+        """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps."""
+        logits, offsets = apply_heads(self.cls_head, self.reg_head, levels, masks)
+        lengths = [level.shape[2] for level in levels]
+        points = level_points(lengths, self.config.strides, self.config.regression_ranges, logits.device)
+        return PointOutputs(points, logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
+
+    def select(self, outputs: PointOutputs) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression; best first within a level."""
+        config = self.config
+        return select_points(outputs, config.score_threshold, config.kept_per_level, config.shortest_steps)
+
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Start these classes near zero: focal loss would take long to learn that they never come."""
+        self.cls_head.start_at(self.config.empty_class_probability, classes)
+
+    def padded_steps(self, longest: int) -> int:
+        """The official length: for a network that mixes all steps of a level, padding is part of the numbers."""
+        return self.official_steps(longest)
+
+    def official_steps(self, length: int) -> int:
+        """What the official code pads a video of `length` steps to; raises UserError where it is too long.
+
+        That is `max_steps`, or beyond them the next multiple of `divisor`; always whole steps of the coarsest level.
+        """
+        longest = self.max_steps if self.training else int(self.max_steps * self.config.max_buffer_factor)
+        if length > longest:
+            raise UserError(
+                f"A video has {length} feature steps.",
+                f"Expected at most {longest} in {'training' if self.training else 'evaluation'}.",
+                "Raise features.max_steps" + ("." if self.training else " or detector.max_buffer_factor."),
+            )
+        stride = self.config.strides[-1]
+        unit = stride if length <= self.max_steps else math.lcm(stride, self.divisor)
+        return math.ceil(max(length, self.max_steps) / unit) * unit
+
+    @property
+    def divisor(self) -> int:
+        """Official lengths beyond `max_steps` are multiples of this: of the coarsest stride, unless overridden."""
+        return self.config.strides[-1]

@@ -25,10 +25,13 @@ def global_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     ).transpose(1, 2)
 
 
-def local_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, reach: int) -> Tensor:
+def local_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, reach: int, relative: Tensor | None = None
+) -> Tensor:
     """Step i attends to the real steps j with |i - j| <= `reach`; shapes as in `global_attention`, any length.
 
-    Every block of queries is compared with its own keys and `reach` more on both sides; what lies outside the band of
+    `relative` (heads, 2 reach + 1) is added to the scores, entry j - i + reach to that of query i and key j.
+    Every block of queries is compared with its own keys and `reach` more on both sides; what is outside the band of
     a query is cut off exactly.
     """
     num_videos, num_steps, num_heads, head_dim = queries.shape
@@ -38,6 +41,8 @@ def local_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor,
     queries = queries.reshape(num_videos * num_blocks, block, num_heads, head_dim)
     keys, values, mask = (_windows(tensor, num_blocks, block, reach) for tensor in (keys, values, mask))
     bias = _key_bias(mask, queries.dtype)[:, None, None, :].masked_fill(~_band(block, reach, mask.device), -math.inf)
+    if relative is not None:
+        bias = bias + _along_band(relative.to(bias.dtype), block)
     attended = F.scaled_dot_product_attention(
         queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), bias
     ).transpose(1, 2)
@@ -58,6 +63,15 @@ def _band(block: int, reach: int, device: torch.device) -> Tensor:
     return everything.triu().tril(2 * reach)
 
 
+def _along_band(relative: Tensor, block: int) -> Tensor:
+    """(heads, 2 reach + 1) to (heads, block, block + 2 reach): query i has them from key i on, and zeros elsewhere."""
+    num_heads, width = relative.shape
+    # the rows, each one entry too long and written without a break, move one key to the right from query to query
+    rows = F.pad(relative, (0, block)).repeat(1, block)
+    num_keys = block + width - 1
+    return rows[:, : block * num_keys].reshape(num_heads, block, num_keys)
+
+
 def _key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """What is added to the scores of a key: 0 where `mask` is true."""
     return (~mask).to(dtype) * PADDED_KEY_BIAS
@@ -68,13 +82,23 @@ class ConvAttention(nn.Module):
 
     The convolutions halve the sequence where `stride` is 2. `window` steps are seen, `window // 2` on each side of the
     query and the query itself (so an even window sees one more); all of them where `window` is at most 1.
+    `relative_positions` learns what is added to a score for each head and each distance within an odd window.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, window: int, stride: int, dropout: float) -> None:
+    rel_pe: nn.Parameter | None
+
+    def __init__(
+        self, dim: int, num_heads: int, *, window: int, stride: int, dropout: float, relative_positions: bool = False
+    ) -> None:
         super().__init__()
         kernel = stride + 1 if stride > 1 else 3
         self.num_heads = num_heads
         self.reach = window // 2 if window > 1 else None
+        self.register_parameter("rel_pe", None)
+        if relative_positions and self.reach is not None:
+            assert window % 2 == 1, f"an even window has no distance of its own for each entry: {window}"
+            self.rel_pe = nn.Parameter(torch.empty(1, 1, num_heads, window))
+            nn.init.trunc_normal_(self.rel_pe, std=math.sqrt(2 / dim))
         self.query_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
         self.query_norm = ChannelNorm(dim)
         self.key_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
@@ -98,7 +122,8 @@ class ConvAttention(nn.Module):
         if self.reach is None:
             attended = global_attention(queries, keys, values, mask[:, 0])
         else:
-            attended = local_attention(queries, keys, values, mask[:, 0], self.reach)
+            relative = None if self.rel_pe is None else self.rel_pe[0, 0]
+            attended = local_attention(queries, keys, values, mask[:, 0], self.reach, relative)
         return self.dropout(self.proj(attended.flatten(2).transpose(1, 2))) * mask
 
     def _heads(self, stream: Tensor) -> Tensor:
@@ -113,12 +138,22 @@ class TransformerBlock(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, *, window: int, stride: int = 1, dropout: float = 0.0, drop_path: float = 0.0
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        window: int,
+        stride: int = 1,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        relative_positions: bool = False,
     ) -> None:
         super().__init__()
         self.ln1 = ChannelNorm(dim)
         self.ln2 = ChannelNorm(dim)
-        self.attn = ConvAttention(dim, num_heads, window=window, stride=stride, dropout=dropout)
+        self.attn = ConvAttention(
+            dim, num_heads, window=window, stride=stride, dropout=dropout, relative_positions=relative_positions
+        )
         self.skip = nn.MaxPool1d(stride + 1, stride, (stride + 1) // 2) if stride > 1 else nn.Identity()
         self.mlp = nn.Sequential(
             PointwiseConv1d(dim, 4 * dim),

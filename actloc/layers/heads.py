@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actloc.layers.masked_conv import MaskedConv1d
-from actloc.layers.norms import ChannelNorm
+from actloc.layers.norms import channel_norm
 
 
 def join_levels(levels: list[Tensor], gap_steps: int) -> Tensor:
@@ -26,12 +26,18 @@ def drop_gaps(joined: Tensor, lengths_steps: list[int], gap_steps: int) -> Tenso
 
 
 class _Tower(nn.Module):
-    """Convolutions with norm and ReLU, common to both heads."""
+    """Convolutions with norm and ReLU, common to both heads; without norms they have biases."""
 
-    def __init__(self, dim: int, *, num_layers: int, kernel: int) -> None:
+    def __init__(self, dim: int, hidden_dim: int | None, *, num_layers: int, kernel: int, has_norm: bool) -> None:
         super().__init__()
-        self.head = nn.ModuleList(MaskedConv1d(dim, dim, kernel, bias=False) for _ in range(num_layers - 1))
-        self.norm = nn.ModuleList(ChannelNorm(dim) for _ in range(num_layers - 1))
+        hidden = hidden_dim or dim
+        self.kernel = kernel
+        self.last_dim = hidden if num_layers > 1 else dim
+        self.head = nn.ModuleList(
+            MaskedConv1d(hidden if number else dim, hidden, kernel, bias=not has_norm)
+            for number in range(num_layers - 1)
+        )
+        self.norm = nn.ModuleList(channel_norm(hidden, has_norm) for _ in range(num_layers - 1))
 
     def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
@@ -43,9 +49,19 @@ class _Tower(nn.Module):
 class ClassificationHead(_Tower):
     """One logit per class and step; there is no class for background."""
 
-    def __init__(self, dim: int, num_classes: int, *, num_layers: int, kernel: int, prior_probability: float) -> None:
-        super().__init__(dim, num_layers=num_layers, kernel=kernel)
-        self.cls_head = MaskedConv1d(dim, num_classes, kernel)
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        hidden_dim: int | None = None,
+        num_layers: int,
+        kernel: int,
+        has_norm: bool = True,
+        prior_probability: float,
+    ) -> None:
+        super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
+        self.cls_head = MaskedConv1d(self.last_dim, num_classes, kernel)
         self.start_at(prior_probability, range(num_classes))
 
     @torch.no_grad()
@@ -78,10 +94,19 @@ class LevelScale(nn.Module):
 class RegressionHead(_Tower):
     """Distances from a step to the start and to the end of its action, in strides of its level."""
 
-    def __init__(self, dim: int, num_levels: int, *, num_layers: int, kernel: int) -> None:
-        super().__init__(dim, num_layers=num_layers, kernel=kernel)
+    def __init__(
+        self,
+        dim: int,
+        num_levels: int,
+        *,
+        hidden_dim: int | None = None,
+        num_layers: int,
+        kernel: int,
+        has_norm: bool = True,
+    ) -> None:
+        super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
-        self.offset_head = MaskedConv1d(dim, 2, kernel)
+        self.offset_head = MaskedConv1d(self.last_dim, 2, kernel)
 
     def forward(self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int]) -> Tensor:
         """Joined levels (B, C, P) to distances (B, 2, P), never negative; masks as in `ClassificationHead`.
@@ -91,3 +116,18 @@ class RegressionHead(_Tower):
         distances = self.offset_head(self._tower(joined, mask, inside), mask)
         scales = [level(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
         return F.relu(distances * torch.cat(scales))
+
+
+def apply_heads(
+    classification: ClassificationHead, regression: RegressionHead, levels: list[Tensor], masks: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Levels (B, C, T_l) to logits (B, P, K) and distances (B, P, 2), the levels in a row without gaps.
+
+    `masks` (B, 1, T_l) are true on real steps.
+    """
+    lengths, gap = [level.shape[2] for level in levels], classification.kernel // 2
+    joined, mask = join_levels(levels, gap), join_levels(masks, gap)
+    inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], gap)
+    logits = classification(joined, mask, inside)
+    distances = regression(joined, mask, inside, [length + gap for length in lengths])
+    return drop_gaps(logits, lengths, gap).transpose(1, 2), drop_gaps(distances, lengths, gap).transpose(1, 2)

@@ -5,6 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def channel_norm(dim: int, is_used: bool) -> nn.Module:
+    """A `ChannelNorm`, or nothing in its place; the convolution before it has a bias only where there is no norm."""
+    return ChannelNorm(dim) if is_used else nn.Identity()
+
+
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of every step, padded steps included: an all-zero step comes out as the bias.
 

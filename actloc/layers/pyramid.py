@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actloc.layers.masked_conv import MaskedConv1d
-from actloc.layers.norms import ChannelNorm
+from actloc.layers.norms import channel_norm
 
 
 def level_masks(mask: Tensor, num_levels: int, scale_factor: int) -> list[Tensor]:
@@ -20,6 +20,7 @@ class FeaturePyramid(nn.Module):
 
     `make_block` gives a block for a window and a stride. Where the features are several kinds side by side,
     `projection` has for each its channels and those that a convolution of its own makes of them.
+    Without `embedding_norm` the convolutions of the embedding have biases.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class FeaturePyramid(nn.Module):
         projection: Sequence[tuple[int, int]] = (),
         num_embedding_convs: int,
         embedding_kernel: int,
+        embedding_norm: bool = True,
         num_stem_blocks: int,
         scale_factor: int,
     ) -> None:
@@ -40,14 +42,14 @@ class FeaturePyramid(nn.Module):
         self.proj = nn.ModuleList(MaskedConv1d(channels, projected, 1) for channels, projected in projection)
         embedded = sum(projected for _, projected in projection) or in_channels
         self.embd = nn.ModuleList(
-            MaskedConv1d(embedded if i == 0 else dim, dim, embedding_kernel, bias=False)
+            MaskedConv1d(embedded if i == 0 else dim, dim, embedding_kernel, bias=not embedding_norm)
             for i in range(num_embedding_convs)
         )
-        self.embd_norm = nn.ModuleList(ChannelNorm(dim) for _ in range(num_embedding_convs))
+        self.embd_norm = nn.ModuleList(channel_norm(dim, embedding_norm) for _ in range(num_embedding_convs))
         self.stem = nn.ModuleList(make_block(windows[0], 1) for _ in range(num_stem_blocks))
         self.branch = nn.ModuleList(make_block(window, scale_factor) for window in windows[1:])
 
-    def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None) -> list[Tensor]:
+    def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None = None) -> list[Tensor]:
         """(B, C, T) features to levels (B, C', T_l), finest first; `masks` (B, 1, T_l) are true on real steps.
 
         `positions` (B, C', T) are added after the embedding, where given. Padded steps of all levels are zero, but
@@ -86,11 +88,11 @@ class ConvBlock(nn.Module):
 
 
 class NormNeck(nn.Module):
-    """The plain neck: a norm for each level and nothing between them."""
+    """The plain neck: a norm for each level, or not even that, and nothing between them."""
 
-    def __init__(self, dim: int, num_levels: int) -> None:
+    def __init__(self, dim: int, num_levels: int, *, has_norm: bool = True) -> None:
         super().__init__()
-        self.fpn_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(num_levels))
+        self.fpn_norms = nn.ModuleList(channel_norm(dim, has_norm) for _ in range(num_levels))
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Levels (B, C, T_l) to the same shapes; padded steps come out as the bias of the norm."""
@@ -98,14 +100,18 @@ class NormNeck(nn.Module):
 
 
 class TopDownNeck(nn.Module):
-    """A feature pyramid network (Lin et al., 2017): coarse levels are added to the finer ones, then convolved."""
+    """A feature pyramid network (Lin et al., 2017): coarse levels are added to the finer ones, then convolved.
 
-    def __init__(self, dim: int, num_levels: int, scale_factor: int) -> None:
+    Without norms the convolutions have biases.
+    """
+
+    def __init__(self, dim: int, num_levels: int, scale_factor: int, *, has_norm: bool = True) -> None:
         super().__init__()
         self.scale_factor = scale_factor
-        self.lateral_convs = nn.ModuleList(MaskedConv1d(dim, dim, 1, bias=False) for _ in range(num_levels))
-        self.fpn_convs = nn.ModuleList(MaskedConv1d(dim, dim, 3, groups=dim, bias=False) for _ in range(num_levels))
-        self.fpn_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(num_levels))
+        levels = range(num_levels)
+        self.lateral_convs = nn.ModuleList(MaskedConv1d(dim, dim, 1, bias=not has_norm) for _ in levels)
+        self.fpn_convs = nn.ModuleList(MaskedConv1d(dim, dim, 3, groups=dim, bias=not has_norm) for _ in levels)
+        self.fpn_norms = nn.ModuleList(channel_norm(dim, has_norm) for _ in levels)
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Levels (B, C, T_l) to the same shapes; `masks` (B, 1, T_l) are true on real steps.

@@ -1,7 +1,7 @@
 """Non-maximum suppression, soft (Bodla et al., 2017; Gaussian decay) and hard, and voting; float32 as officially.
 
-Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Among
-equal scores the lowest index is picked first.
+Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Of equal
+scores hard suppression, which sorts, takes the lowest index first; the soft one takes the order of the official loop.
 """
 
 import numpy as np
@@ -14,40 +14,72 @@ Float32s = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
+MANY = 2000  # scores: to look for equal ones among more takes longer than to treat them as if there were some
+NOTHING = np.array(0, np.float32)
 
 
 class _Contest:
-    """The candidates of one class, with room to compute in; `score` is the best that is left, -inf once none is."""
+    """The candidates of one class; `score` is the best that is left, -inf once none is, and `best` is its place.
 
-    def __init__(self, segments: Float32s, scores: Float32s, sigma: float, min_score: float) -> None:
-        self.starts, self.ends = np.ascontiguousarray(segments.T)
+    The first of equally good ones is picked. Where scores are equal from the start, candidates therefore change places
+    as in the official loop: the best and the first one swap, and the last one fills the place of one that is dropped.
+    Scores that become equal later do so by rounding, and their order means nothing.
+    """
+
+    def __init__(self, indices: Indices, segments: Float32s, scores: Float32s, sigma: float, min_score: float) -> None:
+        self.indices, self.scores = indices, scores[indices]
+        self.starts, self.ends = np.ascontiguousarray(segments[indices].T)
         self.lengths = self.ends - self.starts + OVERLAP_EPSILON
-        self.scores = scores.copy()
-        self.sigma = np.float32(sigma)
-        self.min_score = min_score
-        self.overlaps, self.spare = np.empty_like(scores), np.empty_like(scores)
+        self.divisor = np.array(-sigma, np.float32)
+        self.min_score = np.float32(min_score)
+        self.overlaps, self.spare = np.empty_like(self.scores), np.empty_like(self.scores)
+        self.has_ties = len(indices) > MANY or len(np.unique(self.scores)) < len(indices)
+        self.num_picked = 0
         self.best = int(self.scores.argmax())
-        self.score = self.scores[self.best]  # the first pick stands even below `min_score`
+        self.score = self.scores[self.best]  # the first pick counts even below `min_score`
 
     def pick(self) -> None:
         """Take the best candidate out, lower the others by their overlap with it, and find the next best."""
         best, overlaps, spare = self.best, self.overlaps, self.spare
-        np.minimum(self.ends, self.ends[best], out=overlaps)
-        np.maximum(self.starts, self.starts[best], out=spare)
+        # arrays without dimensions, as [best, ...] makes them: NumPy takes half as long over them as over numbers
+        np.minimum(self.ends, self.ends[best, ...], out=overlaps)
+        np.maximum(self.starts, self.starts[best, ...], out=spare)
         overlaps -= spare
-        np.maximum(overlaps, 0, out=overlaps)
-        np.add(self.lengths, self.lengths[best], out=spare)
+        np.maximum(overlaps, NOTHING, out=overlaps)
+        np.add(self.lengths, self.lengths[best, ...], out=spare)
         spare -= overlaps
         overlaps /= spare
         overlaps *= overlaps
-        overlaps /= -self.sigma
+        overlaps /= self.divisor
         self.scores *= np.exp(overlaps, out=overlaps)
+        if self.has_ties:
+            best = self._change_places()
         self.scores[best] = -np.inf
         self.starts[best] = np.inf  # what is taken out overlaps nothing, so its -inf is never multiplied by 0
         self.best = int(self.scores.argmax())
         self.score = self.scores[self.best]
         if self.score < self.min_score:
             self.score = np.float32(-np.inf)
+
+    def _change_places(self) -> int:
+        """Swap the best candidate with the first, drop those that are too low, and return the new place of the best."""
+        columns = (self.starts, self.ends, self.lengths, self.scores, self.indices)
+        first = self.num_picked
+        for column in columns:
+            column[self.best] = column[first]
+        self.num_picked += 1
+        is_low = self.scores < self.min_score
+        is_low[: self.num_picked] = False
+        num_low = np.count_nonzero(is_low)
+        if num_low:
+            end = len(is_low) - num_low
+            gaps, last = np.flatnonzero(is_low[:end]), end + np.flatnonzero(~is_low[end:])[::-1]
+            for column in columns:
+                column[gaps] = column[last]
+            self.starts, self.ends, self.lengths = self.starts[:end], self.ends[:end], self.lengths[:end]
+            self.scores, self.indices = self.scores[:end], self.indices[:end]
+            self.overlaps, self.spare = self.overlaps[:end], self.spare[:end]
+        return first
 
 
 def soft_suppression(
@@ -81,7 +113,7 @@ def _rounds(
 ) -> tuple[Indices, Float32s]:
     """Pick the best of all classes again and again: a class whose best is never the best costs nothing more."""
     classes = [members for members in classes if len(members)]
-    contests = [_Contest(segments[members], scores[members], sigma, min_score) for members in classes]
+    contests = [_Contest(members, segments, scores, sigma, min_score) for members in classes]
     best_scores = np.array([contest.score for contest in contests], dtype=np.float32)
     indices: list[np.int64] = []
     kept_scores: list[np.float32] = []
@@ -90,7 +122,7 @@ def _rounds(
         contest = contests[winner]
         if contest.score == -np.inf:
             break
-        indices.append(classes[winner][contest.best])
+        indices.append(contest.indices[contest.best])
         kept_scores.append(contest.score)
         contest.pick()
         best_scores[winner] = contest.score

@@ -131,16 +131,28 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """How long to train, and the learning rate on the way: linear warm-up from 0, then half a cosine down to 1e-8."""
+    """How long to train, and the learning rate on the way: linear warm-up from 0, then what `name` says."""
 
     shapes = "weights"
 
+    name: Literal["cosine", "multistep"] = "cosine"
+    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; multistep: drops at `milestones`."""
     epochs: PositiveInt = 30
     """Epochs after warm-up; `warmup_epochs` come on top."""
     warmup_epochs: NonNegativeInt = 5
     """Epochs of linear warm-up."""
     stop_after_epochs: PositiveInt | None = None
     """End early after so many epochs, warm-up included, on the same schedule."""
+    milestones: tuple[PositiveInt, ...] = ()
+    """multistep: epochs after warm-up from which the rate is multiplied by `gamma`, once for each."""
+    gamma: PositiveFloat = 0.1
+    """multistep: the factor of each milestone."""
+
+    @model_validator(mode="after")
+    def _milestones_are_used(self) -> "Schedule":
+        if self.milestones and self.name != "multistep":
+            raise ValueError(f"milestones: the schedule {self.name} has none; set schedule.name=multistep")
+        return self
 
 
 class Average(Section):

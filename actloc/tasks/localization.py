@@ -92,9 +92,13 @@ class LocalizationLearner:
         return self.source.training_sample(index, generator)
 
     def start_step(self, batches: Sequence[Batch]) -> None:
-        """Moves the loss normaliser by the positives of the whole step."""
-        weights = [self.detector.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
-        self.detector.start_step(self.processes.total(sum(weights)))
+        """Moves the criterion by the weight of the whole step, where it can be told before the outputs are there."""
+        criterion = self.detector.criterion
+        if criterion.weight_follows_from_targets:
+            weights = [criterion.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
+            criterion.start_step(self.processes.total(sum(weights)))
+        else:  # every process has counted its own outputs; the first one's numbers are in the checkpoint
+            criterion.load_training_state(self.processes.of_first(criterion.training_state))
 
     def _targets(self, batch: Batch) -> list[Targets]:
         return batch.targets(self.localizer.device)
@@ -125,9 +129,9 @@ class LocalizationLearner:
         }
 
     def training_state(self) -> dict[str, float]:
-        """The detector's plain numbers."""
-        return self.detector.training_state()
+        """The criterion's plain numbers."""
+        return self.detector.criterion.training_state()
 
     def load_training_state(self, state: dict[str, float]) -> None:
         """Takes them back."""
-        self.detector.load_training_state(state)
+        self.detector.criterion.load_training_state(state)

@@ -1,11 +1,12 @@
 """Which weights decay and how the learning rate moves (spec: actionformer, section 6)."""
 
 import math
+from collections.abc import Sequence
 from typing import TypedDict
 
 from torch import nn
 
-FINAL_RATE = 1e-8  # where the official cosine ends
+FINAL_RATE = 1e-8  # where the official cosine after a warm-up ends
 _DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -35,10 +36,29 @@ def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, war
     """The rate of step `step`, from 0: up in a line from 0 to `base`, then down half a cosine to 1e-8.
 
     The first step of a warm-up has rate 0 and the last has `base`; a warm-up of a single step is that first one.
-    After the last epoch the rate stays where it ended.
+    Without a warm-up the cosine ends at 0. After the last epoch the rate stays where it ended.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
     if step < warmup_steps:
-        return base * step / max(warmup_steps - 1, 1)
+        return _warm_up(step, base, warmup_steps)
     progress = min((step - warmup_steps) / (epochs * steps_per_epoch), 1.0)
-    return FINAL_RATE + 0.5 * (base - FINAL_RATE) * (1 + math.cos(math.pi * progress))
+    final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a schedule of its own for each
+    return final + 0.5 * (base - final) * (1 + math.cos(math.pi * progress))
+
+
+def multistep_rate(
+    step: int, base: float, steps_per_epoch: int, milestones: Sequence[int], gamma: float, warmup_epochs: int
+) -> float:
+    """As `learning_rate`, but after the warm-up `base`, times `gamma` from each of `milestones` on.
+
+    Milestones are epochs after the warm-up; one that is listed twice counts twice.
+    """
+    warmup_steps = warmup_epochs * steps_per_epoch
+    if step < warmup_steps:
+        return _warm_up(step, base, warmup_steps)
+    passed = sum(step - warmup_steps >= milestone * steps_per_epoch for milestone in milestones)
+    return float(base * gamma**passed)
+
+
+def _warm_up(step: int, base: float, warmup_steps: int) -> float:
+    return base * step / max(warmup_steps - 1, 1)

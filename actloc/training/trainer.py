@@ -21,7 +21,7 @@ from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
 from actloc.training.log import RunLog
-from actloc.training.optimizer import learning_rate, parameter_groups
+from actloc.training.optimizer import learning_rate, multistep_rate, parameter_groups
 
 
 class Learner(Protocol):
@@ -178,13 +178,11 @@ class Trainer:
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
-        rate = learning_rate(
-            self.step,
-            self.rates.learning_rate,
-            self.loader.steps_per_epoch,
-            self.schedule.epochs,
-            self.schedule.warmup_epochs,
-        )
+        schedule, start = self.schedule, (self.step, self.rates.learning_rate, self.loader.steps_per_epoch)
+        if schedule.name == "multistep":
+            rate = multistep_rate(*start, schedule.milestones, schedule.gamma, schedule.warmup_epochs)
+        else:
+            rate = learning_rate(*start, schedule.epochs, schedule.warmup_epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate

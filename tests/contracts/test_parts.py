@@ -117,8 +117,8 @@ class TestDetector:
         features, mask = self.batch(detector.train().padded_steps(37))
         detector.losses(features, mask, list(self.TARGETS))
         other.load_state_dict(detector.state_dict())
-        other.load_training_state(detector.training_state())
-        assert other.training_state() == detector.training_state()
+        other.criterion.load_training_state(detector.criterion.training_state())
+        assert other.criterion.training_state() == detector.criterion.training_state()
 
     def test_settings_make_the_round_trip(self, name: str) -> None:
         config = parts.find("detectors", name).Config

@@ -10,6 +10,8 @@ from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.structures import Targets
+from actloc.training.optimizer import parameter_groups
+from tests.detectors.direct import Direct
 from tests.golden.cases import drawn, padded, weight
 
 SMALL = Config.small().model_copy(update={"dropout": 0.0})
@@ -35,12 +37,22 @@ def real_outputs(detector: ActionFormer, videos: list[Tensor], steps: int) -> li
     ]
 
 
+NO_NORMS = {"embedding_norm": False, "neck_norm": False, "head_norm": False}
 VARIANTS = [
     *({"windows": windows} for windows in ((5, 5, -1), 19, 4, -1)),
     {"neck": "fpn"},
     {"backbone": "conv", "position_embedding": False},
     {"backbone": "conv", "position_embedding": False, "neck": "fpn", "num_stem_blocks": 2},
     {"projection": ((4, 10), (2, 6))},
+    {"relative_positions": True, "windows": (5, 3, -1)},
+    {"first_level": 1, "regression_ranges": ((0, 8), (8, 10000))},
+    {"first_level": 2, "regression_ranges": ((0, 10000),), "neck": "fpn", "windows": 9},
+    {"embedding_norm": False},
+    {"neck_norm": False},
+    {"neck": "fpn", "neck_norm": False, "first_level": 1, "regression_ranges": ((0, 8), (8, 10000))},
+    {"head_norm": False},
+    NO_NORMS | {"relative_positions": True, "windows": 7, "head_layers": 3, "projection": ((4, 10), (2, 6))},
+    NO_NORMS | {"backbone": "conv", "position_embedding": False},
 ]
 
 
@@ -49,11 +61,85 @@ VARIANTS = [
 def test_dropping_needless_padding_gives_the_outputs_of_official_padding(changes: Any, length: int) -> None:
     detector = small_detector(**changes)
     video = drawn(length, 6, length)
-    official = 64 if length <= 64 else math.ceil(length / detector._divisor) * detector._divisor
+    official = detector.official_steps(length)
     assert detector.padded_steps(length) <= official
     (trimmed,), (expected,) = (real_outputs(detector, [video], n) for n in (detector.padded_steps(length), official))
     for ours, theirs in zip(trimmed, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("length", [37, 64, 121])
+def test_outputs_are_those_of_the_definition(changes: Any, length: int) -> None:
+    detector = small_detector(**changes)
+    video = drawn(length, 6, length)
+    expected = Direct(detector.state_dict(), detector.config, 64)(video, detector.official_steps(length))
+    ((logits, offsets),) = real_outputs(detector, [video], detector.padded_steps(length))
+    for found, levels in zip((logits, offsets), zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(found.double(), torch.cat(levels), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "official"),
+    [
+        ({"windows": 19}, {1: 64, 64: 64, 65: 72, 73: 144}),  # chunks of 18 steps of the coarsest level, 4 apart
+        ({"windows": -1}, {65: 68, 121: 124}),
+        ({"windows": (9, 5, 1)}, {65: 72}),
+        # the levels in use meet the windows of the first ones: 2 x 8, though the windows of these levels are 5 and 1
+        ({"windows": (9, 5, 1), "first_level": 1, "regression_ranges": ((0, 8), (8, 10000))}, {65: 80}),
+        ({"windows": (7, -1, -1)}, {65: 72}),  # chunks of 6, but whole steps of the coarsest level too
+    ],
+    ids=str,
+)
+def test_official_lengths_are_whole_chunks_of_attention(changes: dict[str, Any], official: dict[int, int]) -> None:
+    detector = small_detector(**changes)
+    assert {length: detector.official_steps(length) for length in official} == official
+
+
+def norm(name: str) -> set[str]:
+    return {f"{name}.weight", f"{name}.bias"}
+
+
+SCALE_2 = "reg_head.scale.2.scale"
+NECK_PARTS = (("lateral", "weight"), ("lateral", "bias"), ("fpn", "weight"), ("fpn", "bias"))
+CHANGED_NAMES: list[tuple[dict[str, Any], set[str], set[str]]] = [  # settings, names that come, names that go
+    (
+        {"relative_positions": True},
+        {f"backbone.{block}.attn.rel_pe" for block in ("stem.0", "branch.0")},  # attention to the whole video has none
+        set(),
+    ),
+    ({"first_level": 1, "regression_ranges": ((0, 8), (8, 10000))}, set(), {*norm("neck.fpn_norms.2"), SCALE_2}),
+    ({"embedding_norm": False}, {"backbone.embd.0.conv.bias"}, norm("backbone.embd_norm.0")),
+    ({"neck_norm": False}, set(), {name for level in range(3) for name in norm(f"neck.fpn_norms.{level}")}),
+    (
+        {"neck": "fpn", "neck_norm": False},
+        {f"neck.{kind}_convs.{level}.conv.{part}" for kind, part in NECK_PARTS for level in range(3)},
+        {name for level in range(3) for name in norm(f"neck.fpn_norms.{level}")},
+    ),
+    (
+        {"head_norm": False},
+        {f"{head}_head.head.0.conv.bias" for head in ("cls", "reg")},
+        {name for head in ("cls", "reg") for name in norm(f"{head}_head.norm.0")},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "come", "go"), CHANGED_NAMES, ids=str)
+def test_names_of_weights_are_the_official_ones_for_settings_that_no_published_config_has(
+    changes: dict[str, Any], come: set[str], go: set[str]
+) -> None:
+    usual, changed = small_detector(), small_detector(**changes)
+    assert changed.state_dict().keys() == (usual.state_dict().keys() | come) - go
+    decaying, _ = parameter_groups(changed, 0.05)
+    names = {id(parameter): name for name, parameter in changed.named_parameters()}
+    decayed = {names[id(parameter)] for parameter in decaying["params"]}
+    assert decayed & come == {name for name in come if name.endswith("conv.weight")}
+
+
+def test_relative_positions_have_an_entry_for_each_head_and_step_of_the_window() -> None:
+    state = small_detector(relative_positions=True, windows=(5, 3, -1)).state_dict()
+    assert state["backbone.stem.0.attn.rel_pe"].shape == (1, 1, 2, 5)
+    assert state["backbone.branch.0.attn.rel_pe"].shape == (1, 1, 2, 3)
 
 
 def test_a_needed_step_of_padding_matters() -> None:
@@ -105,11 +191,11 @@ def test_the_same_step_twice_gives_the_same_bits() -> None:
 def test_the_normaliser_is_training_state_and_no_weight() -> None:
     detector, other = small_detector(), small_detector()
     detector.losses(*training_batch(detector))
-    state = detector.training_state()
+    state = detector.criterion.training_state()
     assert state["normaliser"] < detector.config.initial_normaliser
     assert not any("normaliser" in name for name in detector.state_dict())
-    other.load_training_state(state)
-    assert other.training_state() == state
+    other.criterion.load_training_state(state)
+    assert other.criterion.training_state() == state
 
 
 def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> None:
@@ -117,10 +203,10 @@ def test_announced_batches_move_the_normaliser_once_by_all_their_actions() -> No
     features, mask, _ = training_batch(whole)
     expected = whole.losses(features, mask, [TARGETS, TARGETS])
     parts.train()
-    parts.start_step(parts.weight_of([21], [TARGETS]) + parts.weight_of([37], [TARGETS]))
-    assert parts.training_state() == whole.training_state()
+    parts.criterion.start_step(sum(parts.criterion.weight_of([length], [TARGETS]) for length in (21, 37)))
+    assert parts.criterion.training_state() == whole.criterion.training_state()
     losses = [parts.losses(features[row : row + 1], mask[row : row + 1], [TARGETS]) for row in range(2)]
-    assert parts.training_state() == whole.training_state()
+    assert parts.criterion.training_state() == whole.criterion.training_state()
     for name, value in expected.items():
         assert sum(part[name] for part in losses).item() == pytest.approx(value.item(), rel=1e-6)
 
@@ -136,7 +222,7 @@ def test_in_bfloat16_only_the_network_rounds(changes: dict[str, Any]) -> None:
             rounded, losses = detector(features, mask), detector.losses(features, mask, targets)
     assert (exact.logits.dtype, rounded.logits.dtype) == (torch.float32, torch.bfloat16)
     # the losses of the rounded outputs, computed outside: targets and sums did not round
-    assert detector._losses_of(rounded, targets) == losses
+    assert detector.criterion(rounded, targets) == losses
     for name, value in exact_losses.items():
         assert losses[name].dtype == torch.float32
         assert losses[name].item() == pytest.approx(value.item(), rel=0.05)
@@ -146,7 +232,7 @@ def test_evaluating_a_loss_leaves_the_normaliser_alone() -> None:
     detector = small_detector()
     features, mask, targets = training_batch(detector)
     detector.eval().losses(features, mask, targets)
-    assert detector.training_state() == {"normaliser": detector.config.initial_normaliser}
+    assert detector.criterion.training_state() == {"normaliser": detector.config.initial_normaliser}
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -160,6 +246,8 @@ def test_new_weights_follow_the_official_rule(changes: dict[str, Any]) -> None:
             torch.testing.assert_close(tensor, torch.full_like(tensor, -4.59512))
         elif name.endswith("bias"):
             assert (tensor == 0).all(), name
+        elif name.endswith("rel_pe"):
+            assert 0 < tensor.abs().max() <= 2, name
         elif "norm" in name or ".ln" in name or name.endswith("scale"):
             assert (tensor == 1).all(), name
         else:
@@ -239,6 +327,10 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
         ({"head_kernel": 4}, "must be odd"),
         ({"projection": ((4, 8), (2, 4))}, "add up to dim, 16"),
         ({"backbone": "conv"}, "the backbone conv takes none"),
+        ({"backbone": "conv", "position_embedding": False, "relative_positions": True}, "the backbone conv takes none"),
+        ({"relative_positions": True, "windows": (5, 4, -1)}, "must be odd"),
+        ({"first_level": 3, "regression_ranges": ((0, 9),)}, "a level of the pyramid, 0 to 2"),
+        ({"first_level": 1}, "regression_ranges has 3 pairs for 2 levels"),
         ({"window": 3}, "Extra inputs"),
     ],
 )

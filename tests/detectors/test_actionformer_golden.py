@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.detectors.actionformer import Outputs
 from actloc.evaluation.postprocess import postprocess
+from actloc.ops.pointwise import PointOutputs
 from actloc.structures import Detections, Grid
 from actloc.training.averages import AveragedWeights
 from actloc.training.optimizer import learning_rate, parameter_groups
+from tests.detectors.direct import Direct
 from tests.golden.cases import WITHOUT_GRADIENT, Case, load_case, padded, unmatched
 
 SLOW = pytest.mark.slow
@@ -41,7 +42,7 @@ EVALUATIONS = evaluations(
 )
 
 
-def level_outputs(outputs: Outputs) -> list[tuple[Tensor, Tensor]]:
+def level_outputs(outputs: PointOutputs) -> list[tuple[Tensor, Tensor]]:
     """Logits and offsets of the first video, level by level."""
     lengths = outputs.level_lengths
     return list(zip(outputs.logits[0].split(lengths), outputs.offsets[0].split(lengths), strict=True))
@@ -70,6 +71,19 @@ def test_logits_and_offsets_are_the_official_ones(name: str, rule: str, number: 
         np.testing.assert_allclose(offsets.numpy()[rows], case.arrays[f"{prefix}_off"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["tiny_fpn", "tiny_global"])
+def test_the_definition_that_other_settings_are_compared_with_gives_the_official_outputs(name: str) -> None:
+    case = load_case(name)
+    detector = case.build("gain")
+    definition = Direct(detector.state_dict(), detector.config, detector.max_steps)
+    for number, video in enumerate(case.facts["eval"]):
+        levels = definition(case.features(video), video["levels"][0]["length"])
+        for level, (logits, offsets) in enumerate(levels):
+            prefix = f"gain_eval{number}_l{level}"
+            np.testing.assert_allclose(logits.numpy(), case.arrays[f"{prefix}_cls"], atol=1e-5, rtol=0)
+            np.testing.assert_allclose(offsets.numpy(), case.arrays[f"{prefix}_off"], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("name", "rule", "number"), EVALUATIONS)
 def test_detections_in_seconds_are_the_official_ones(name: str, rule: str, number: int) -> None:
     case = load_case(name)
@@ -91,7 +105,8 @@ def test_two_training_passes_give_the_official_losses_while_the_normaliser_moves
         losses = detector.losses(features, mask, targets)
         assert losses["classification"].item() == pytest.approx(expected["cls_loss"], rel=1e-6)
         assert sum(losses.values()).item() == pytest.approx(expected["final_loss"], rel=1e-6)
-        assert detector.training_state() == {"normaliser": pytest.approx(expected["loss_normalizer_after"], rel=1e-15)}
+        normaliser = pytest.approx(expected["loss_normalizer_after"], rel=1e-15)
+        assert detector.criterion.training_state() == {"normaliser": normaliser}
 
 
 @pytest.mark.parametrize("case", CASES, indirect=True)

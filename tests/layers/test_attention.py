@@ -16,12 +16,18 @@ def masks(length: int, real: int) -> Tensor:
     return torch.arange(length) < torch.tensor([[length], [real]])
 
 
-def dense_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, reach: int) -> Tensor:
+def dense_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, reach: int, relative: Tensor | None = None
+) -> Tensor:
     """The definition in float64: a softmax over the real keys at most `reach` away."""
     queries, keys, values = (tensor.double().transpose(1, 2) for tensor in (queries, keys, values))
     steps = torch.arange(mask.shape[1])
     seen = ((steps[:, None] - steps).abs() <= reach) & mask[:, None, None, :]
-    scores = (queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[3])).masked_fill(~seen, -1e30)
+    scores = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[3])
+    if relative is not None:
+        distances = (steps - steps[:, None] + reach).clamp(0, 2 * reach)
+        scores = scores + relative.double()[:, distances]
+    scores = scores.masked_fill(~seen, -1e30)
     return (scores.softmax(dim=3) @ values).transpose(1, 2)
 
 
@@ -32,6 +38,18 @@ def test_local_attention_is_a_softmax_within_a_band(length: int, reach: int) -> 
     result = local_attention(*heads, mask, reach)
     torch.testing.assert_close(result[mask].double(), dense_attention(*heads, mask, reach)[mask], atol=2e-6, rtol=0)
     assert result.isfinite().all()
+
+
+@pytest.mark.parametrize("reach", [1, 2, 9, 17])
+@pytest.mark.parametrize("length", [1, 5, 33, 70])
+def test_what_is_learned_of_distances_is_added_to_the_scores_and_gets_its_gradient(length: int, reach: int) -> None:
+    heads, mask = drawn_heads(length), masks(length, max(1, length // 3))
+    relative = torch.randn(2, 2 * reach + 1, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    expected = dense_attention(*heads, mask, reach, relative)[mask]
+    result = local_attention(*heads, mask, reach, relative)[mask]
+    torch.testing.assert_close(result.double(), expected, atol=2e-6, rtol=0)
+    gradients = [torch.autograd.grad(outputs.square().sum(), relative)[0] for outputs in (result, expected)]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-5)
 
 
 def test_global_attention_is_a_softmax_over_all_real_steps() -> None:

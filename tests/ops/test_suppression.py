@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actloc.ops.suppression import (
+    MANY,
     hard_suppression,
     hard_suppression_per_class,
     soft_suppression,
@@ -94,6 +95,60 @@ def direct(segments: NDArray[Any], scores: NDArray[Any], sigma: float, min_score
     return kept
 
 
+def official_loop(segments: NDArray[Any], scores: NDArray[Any], sigma: float, min_score: float) -> list[int]:
+    """Indices in the order in which the official loop picks: it swaps, and fills the places of those it drops."""
+    rows = [(*segment, segment[1] - segment[0] + np.float32(1e-6), i) for i, segment in enumerate(segments)]
+    left, place = scores.tolist(), 0
+    while place < len(rows):
+        best = place + int(np.argmax(np.float32(left[place:])))
+        rows[place], rows[best] = rows[best], rows[place]
+        left[place], left[best] = left[best], left[place]
+        start, end, length, _ = rows[place]
+        other = place = place + 1
+        while other < len(rows):
+            shared = np.maximum(np.minimum(rows[other][1], end) - np.maximum(rows[other][0], start), np.float32(0))
+            overlap = shared / (rows[other][2] + length - shared)
+            left[other] = np.float32(left[other]) * np.exp(np.float32([overlap * overlap / np.float32(-sigma)]))[0]
+            if left[other] < np.float32(min_score):
+                rows[other], left[other] = rows[-1], left[-1]
+                rows.pop()
+                left.pop()
+            else:
+                other += 1
+    return [row[3] for row in rows]
+
+
+TIED_CANDIDATES = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(1, 8), st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=40
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(TIED_CANDIDATES, st.sampled_from([0.001, 0.02]))
+def test_equal_scores_are_picked_in_the_order_of_the_official_loop(
+    rows: list[tuple[int, int, int, int]], min_score: float
+) -> None:
+    segments, scores, labels = arrays_of(rows)
+    rule = {"sigma": 0.1, "min_score": min_score}
+    indices, _ = soft_suppression(segments, scores, **rule, max_kept=len(rows))
+    assert indices.tolist() == official_loop(segments, scores, **rule)
+    indices, _ = soft_suppression_per_class(segments, scores, labels, **rule, max_kept=len(rows))
+    for label in range(3):
+        members = np.flatnonzero(labels == label)
+        expected = members[official_loop(segments[members], scores[members], **rule)].tolist() if len(members) else []
+        assert [index for index in indices.tolist() if labels[index] == label] == expected
+
+
+def test_candidates_too_many_to_look_for_equal_scores_are_picked_in_that_order_too() -> None:
+    generator = np.random.default_rng(0)
+    starts = generator.integers(0, 300, 2500).astype(np.float32)
+    segments = np.stack((starts, starts + generator.integers(1, 9, 2500)), axis=1).astype(np.float32)
+    scores = (generator.integers(1, 50, 2500) / 100).astype(np.float32)
+    assert len(scores) > MANY
+    indices, _ = soft_suppression(segments, scores, sigma=0.01, min_score=0.2, max_kept=2500)
+    assert indices.tolist() == official_loop(segments, scores, 0.01, 0.2)
+
+
 CANDIDATES = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(1, 99), st.integers(0, 2)),
     min_size=1,
@@ -129,7 +184,7 @@ def test_the_order_of_candidates_does_not_matter(rows: list[tuple[int, int, int,
     assert [row[0] for row in results[0]] == pytest.approx([row[0] for row in results[1]], abs=1e-6)
 
 
-def test_of_equal_scores_the_lowest_index_and_the_lowest_class_come_first() -> None:
+def test_of_equal_scores_that_nothing_moved_the_lowest_index_and_the_lowest_class_come_first() -> None:
     segments = np.array([[0, 1], [2, 3], [4, 5], [6, 7]], dtype=np.float32)
     scores = np.full(4, 0.5, dtype=np.float32)
     assert soft_suppression(segments, scores, **RULE, max_kept=3)[0].tolist() == [0, 1, 2]

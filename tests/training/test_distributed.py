@@ -34,8 +34,8 @@ def gradients(processes: Processes, batches: list[Batch]) -> list[Tensor | None]
     detector = config.build(6, 3, 64).train()
     assert isinstance(detector, ActionFormer)
     device = torch.device("cpu")
-    weights = [detector.weight_of(batch.lengths, batch.targets(device)) for batch in batches]
-    detector.start_step(processes.total(sum(weights)))
+    weights = [detector.criterion.weight_of(batch.lengths, batch.targets(device)) for batch in batches]
+    detector.criterion.start_step(processes.total(sum(weights)))
     for batch in batches:
         features, mask = batch.padded(detector.padded_steps(max(batch.lengths)), device)
         losses = detector.losses(features, mask, batch.targets(device))

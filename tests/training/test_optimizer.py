@@ -1,11 +1,14 @@
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
-from actloc.training.optimizer import learning_rate, parameter_groups
+from actloc.training.optimizer import learning_rate, multistep_rate, parameter_groups
 from tests.golden.cases import GOLDEN, load_case
 
 FACTS = json.loads((GOLDEN / "lr.json").read_text())
@@ -35,6 +38,36 @@ def test_a_warm_up_of_one_step_rests_and_the_end_stays_at_the_end() -> None:
     assert learning_rate(1, 0.1, 1, 4, 1) == 0.1
     assert learning_rate(0, 0.1, 1, 4, 0) == 0.1
     assert learning_rate(5, 0.1, 1, 4, 1) == learning_rate(99, 0.1, 1, 4, 1) == pytest.approx(1e-8)
+
+
+def pytorchs(schedule_of: Callable[[torch.optim.Optimizer], Any], num_steps: int) -> list[float]:
+    """The rates that a schedule of PyTorch gives from 0.1 on."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule, rates = schedule_of(optimizer), []
+    for _ in range(num_steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_without_a_warm_up_the_rate_falls_to_zero_as_pytorchs_cosine_does() -> None:
+    expected = pytorchs(lambda optimizer: CosineAnnealingLR(optimizer, 3 * 4), 3 * 4 + 1)
+    found = [learning_rate(step, 0.1, 3, 4, 0) for step in range(len(expected))]
+    np.testing.assert_allclose(found, expected, atol=1e-15, rtol=0)
+    assert found[-1] == 0
+
+
+@pytest.mark.parametrize("milestones", [[], [1], [2, 5], [5, 2, 2], [100]])
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 3])
+def test_at_milestones_the_rate_drops_as_pytorchs_does_counted_from_the_end_of_the_warm_up(
+    warmup_epochs: int, milestones: list[int]
+) -> None:
+    steps = [3 * milestone for milestone in milestones]
+    falling = pytorchs(lambda optimizer: MultiStepLR(optimizer, steps, gamma=0.3), 3 * 8)
+    expected = [learning_rate(step, 0.1, 3, 8, warmup_epochs) for step in range(3 * warmup_epochs)] + falling
+    found = [multistep_rate(step, 0.1, 3, milestones, 0.3, warmup_epochs) for step in range(len(expected))]
+    np.testing.assert_allclose(found, expected, atol=1e-15, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["thumos_short", "anet_tsp_full"])

@@ -1,0 +1,147 @@
+"""What detectors share whose every point, a step of a pyramid's level, predicts a segment: learning and selection.
+
+ActionFormer (Zhang et al., 2022, arXiv 2202.07925) and its descendants differ in their networks and in what a point
+learns, which `PointCriterion` is given as `assign`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actloc.ops.criterion import Criterion
+from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
+from actloc.ops.points import Points, best_segments, level_points
+from actloc.structures import Detections, Targets
+
+NORMALISER_MOMENTUM = 0.9  # ActionFormer, section 3.4: how much of the loss normaliser stays at each training step
+SMALLEST_BALANCED_LOSS = 0.01  # official floor of the regression loss where the two losses balance themselves
+
+
+@dataclass(frozen=True)
+class PointOutputs:
+    """What a network predicts at every point, the levels in a row, finest first."""
+
+    points: Points
+    logits: Tensor
+    """(B, P, K): zero on padded points."""
+    offsets: Tensor
+    """(B, P, 2): distances to start and end, in strides of the level."""
+    mask: Tensor
+    """(B, P): true on real points."""
+    level_lengths: list[int]
+    """Points of each level; they add up to P."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What every point learns; background has no class, and what is said of padded points is ignored."""
+
+    classes: Tensor
+    """(B, P, K): 1 where a class is to be found; a point with a class is positive."""
+    offsets: Tensor
+    """(B, P, 2): distances of positive points to start and end, in strides of the level."""
+    weights: Tensor | float = 1.0
+    """(B, P): how much a positive point counts, in the losses and in their normaliser."""
+
+
+Assign = Callable[[Points, list[Targets], PointOutputs | None], Assignment]
+"""Says what points learn; without outputs it is asked for weights and classes only, see `weight_of`."""
+
+
+class PointCriterion(Criterion):
+    """Focal loss of all real points and DIoU loss of the positive ones, both divided by a running count of positives.
+
+    The count moves at every call in training, or, once `start_step` was called, only there.
+    """
+
+    def __init__(
+        self,
+        assign: Assign,
+        strides: list[int],
+        ranges: Sequence[tuple[float, float]],
+        *,
+        label_smoothing: float,
+        loss_weight: float,
+        initial_normaliser: float,
+        weight_follows_from_targets: bool = True,
+    ) -> None:
+        super().__init__()
+        self.assign = assign
+        self.strides = strides
+        self.ranges = ranges
+        self.label_smoothing = label_smoothing
+        self.loss_weight = loss_weight
+        self.normaliser = initial_normaliser
+        self.weight_follows_from_targets = weight_follows_from_targets
+        self.moves_by_step = False
+
+    def forward(self, outputs: PointOutputs, targets: list[Targets]) -> dict[str, Tensor]:
+        """The two losses, float32 scalars."""
+        assigned = self.assign(outputs.points, targets, outputs)
+        positive = (assigned.classes.sum(dim=2) > 0) & outputs.mask
+        if self.training and not self.moves_by_step:
+            self._move_normaliser(float(torch.where(positive, assigned.weights, 0.0).sum()))
+        smoothing = self.label_smoothing
+        classes = assigned.classes * (1 - smoothing) + smoothing / (assigned.classes.shape[2] + 1)
+        weights = torch.where(positive, assigned.weights, outputs.mask.float())
+        focal = sigmoid_focal_loss(outputs.logits.float(), classes) * weights[..., None]
+        classification = focal.sum() / self.normaliser
+        distances = distance_iou_loss(outputs.offsets.float(), assigned.offsets) * assigned.weights
+        regression = torch.where(positive, distances, 0.0).sum() / self.normaliser
+        balance: Tensor | float = self.loss_weight
+        if self.loss_weight <= 0:
+            balance = classification.detach() / regression.detach().clamp(min=SMALLEST_BALANCED_LOSS)
+        return {"classification": classification, "regression": balance * regression}
+
+    def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
+        """The number of positive points of videos of these lengths in steps."""
+        assert self.weight_follows_from_targets, "how many points are positive depends on the outputs"
+        device = targets[0].segments.device
+        level_lengths = [math.ceil(max(lengths) / stride) for stride in self.strides]
+        points = level_points(level_lengths, self.strides, self.ranges, device)
+        is_real = points.steps < torch.tensor(lengths, device=device)[:, None]
+        return float(((self.assign(points, targets, None).classes.sum(dim=2) > 0) & is_real).sum())
+
+    def start_step(self, weight: float) -> None:
+        """Moves the normaliser by the positive points of a whole step; from now on calls leave it alone."""
+        self.moves_by_step = True
+        self._move_normaliser(weight)
+
+    def _move_normaliser(self, num_positive: float) -> None:
+        moved = (1 - NORMALISER_MOMENTUM) * max(num_positive, 1)
+        self.normaliser = NORMALISER_MOMENTUM * self.normaliser + moved
+
+    def training_state(self) -> dict[str, float]:
+        """The normaliser."""
+        return {"normaliser": self.normaliser}
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        """Goes on from what `training_state` gave."""
+        self.normaliser = state["normaliser"]
+
+
+def select_points(
+    outputs: PointOutputs, score_threshold: float, kept_per_level: int, shortest_steps: float
+) -> list[Detections]:
+    """Each video's scored segments in feature steps: of every level the best, by the limits of `best_segments`."""
+    points, lengths = outputs.points, outputs.level_lengths
+    scores = outputs.logits.float().sigmoid() * outputs.mask[..., None]
+    reaches = outputs.offsets.float() * points.strides[:, None]  # (B, P, 2) in feature steps
+    segments = torch.stack((points.steps - reaches[..., 0], points.steps + reaches[..., 1]), dim=2)
+    found = []
+    for of_video, where in zip(scores, segments, strict=True):
+        levels = [
+            best_segments(*of_level, score_threshold, kept_per_level, shortest_steps)
+            for of_level in zip(of_video.split(lengths), where.split(lengths), strict=True)
+        ]
+        found.append(
+            Detections(
+                torch.cat([level.segments for level in levels]),
+                torch.cat([level.scores for level in levels]),
+                torch.cat([level.labels for level in levels]),
+            )
+        )
+    return found

@@ -1,0 +1,80 @@
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from actloc.settings.sections import Average, Optimizer, Schedule, Training
+from actloc.signals import StopFlag
+from actloc.structures import Batch, Grid, Sample, Targets
+from actloc.training.optimizer import learning_rate, multistep_rate
+from actloc.training.trainer import Trainer
+
+
+class OneWeight:
+    """Learns one number from samples without content."""
+
+    num_samples = 3
+
+    def __init__(self) -> None:
+        self.network = nn.Linear(1, 1, bias=False)
+
+    def load_sample(self, index: int, generator: random.Random) -> Sample:
+        return Sample(f"v{index}", torch.ones(1, 4), Targets.none(), Grid(30.0, 4.0, 8.0))
+
+    def start_step(self, batches: Sequence[Batch]) -> None:
+        pass
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return batch.padded(4, torch.device("cpu"))
+
+    def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"distance": (self.network.weight - 3).square().sum()}
+
+    def validate(self, averaged: dict[str, Tensor]) -> float:
+        return 0.0
+
+    def training_state(self) -> dict[str, float]:
+        return {}
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        assert not state
+
+
+def rates(folder: Path, **schedule: Any) -> list[float]:
+    """The learning rates of a whole run of three steps an epoch."""
+    trainer = Trainer(
+        OneWeight(),
+        folder,
+        optimizer=Optimizer(learning_rate=0.1),
+        schedule=Schedule(**schedule),
+        average=Average(),
+        training=Training(batch_size=1),
+        seed=0,
+        num_workers=0,
+        about={},
+    )
+    with StopFlag() as stop:
+        trainer.run(None, stop)
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [line["train/learning_rate"] for line in lines if line["event"] == "step"]
+
+
+def test_a_run_follows_half_a_cosine(tmp_path: Path) -> None:
+    assert rates(tmp_path, epochs=3, warmup_epochs=1) == [learning_rate(step, 0.1, 3, 3, 1) for step in range(12)]
+
+
+def test_a_run_drops_its_rate_at_the_milestones(tmp_path: Path) -> None:
+    found = rates(tmp_path, name="multistep", epochs=3, warmup_epochs=1, milestones=(1, 2), gamma=0.5)
+    assert found == [multistep_rate(step, 0.1, 3, (1, 2), 0.5, 1) for step in range(12)]
+    assert found[3:] == [0.1] * 3 + [0.05] * 3 + [0.025] * 3
+
+
+def test_milestones_of_a_cosine_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"schedule\.name=multistep"):
+        Schedule(milestones=(3,))
