@@ -55,4 +55,4 @@ def test_a_run_detects_in_the_precision_it_was_trained_in(folder: Path) -> None:
 def test_a_run_does_not_go_on_in_another_precision(folder: Path) -> None:
     done = actloc(folder, "train", "toy.yaml", "run.name=rounded")
     assert done.returncode == 2
-    assert 'training.precision: bfloat16 in the run, float32 now' in done.stderr
+    assert "training.precision: bfloat16 in the run, float32 now" in done.stderr

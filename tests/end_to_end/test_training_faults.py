@@ -135,7 +135,7 @@ def test_a_run_from_before_a_setting_existed_is_taken_up_with_its_default(traine
     done = actloc(folder, "train", "toy.yaml")
     assert done.returncode == 0, done.stderr
     done = actloc(folder, "train", "toy.yaml", "training.precision=bfloat16")
-    assert 'training.precision: float32 in the run, bfloat16 now' in done.stderr
+    assert "training.precision: float32 in the run, bfloat16 now" in done.stderr
 
 
 def test_other_settings_are_refused_with_each_difference(trained: Path, reference: dict[str, str]) -> None:
