@@ -119,7 +119,7 @@ def test_an_unknown_run_is_the_users_error_and_a_json_event() -> None:
 
 
 def test_an_exception_of_ours_is_one_line_and_a_file() -> None:
-    code = "from actloc import running\nprint(running._status_of(lambda: 1 // 0))\n"
+    code = "from actloc import exit_status\nprint(exit_status._status_of(lambda: 1 // 0))\n"
     done = python(code)
     assert done.stdout.strip() == "1"
     assert "This is a bug in actloc: ZeroDivisionError" in done.stderr
