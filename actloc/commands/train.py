@@ -188,6 +188,14 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         f"{len(source.videos)} videos with {actions} actions of {len(learner.annotations.classes)} classes; "
         f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
+    accumulate, size = experiment.training.accumulate, learner.processes.size
+    cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
+    if cuts and not learner.detector.criterion.weight_follows_from_targets:
+        console.warn(
+            f"With {' and '.join(cuts)} a step differs from one pass over all its videos: with these settings, "
+            f"{experiment.detector.name} counts positive points in the outputs of each pass. "
+            "To train on more videos at once, raise training.batch_size in one process instead."
+        )
     background = [video.id for video in source.videos if not video.actions]
     if background:
         console.say(f"{len(background)} of them without actions train as background: {console.first_ten(background)}")
