@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from actloc.detectors.base import PointConfig, PointDetector
 from actloc.layers.attention import TransformerBlock
+from actloc.layers.norms import channel_norm
 from actloc.layers.positions import PositionTable
 from actloc.layers.pyramid import ConvBlock, NormNeck, TopDownNeck, level_masks
 from actloc.ops.points import Points, assign_targets
@@ -107,7 +108,7 @@ class ActionFormer(PointDetector):
         self.backbone = config.build_pyramid(in_channels, self._block, config.level_windows, config.num_stem_blocks)
         num_levels = len(config.strides)
         self.neck = (
-            NormNeck(config.dim, num_levels, has_norm=config.neck_norm)
+            NormNeck(channel_norm(config.dim, config.neck_norm) for _ in range(num_levels))
             if config.neck == "identity"
             else TopDownNeck(config.dim, num_levels, config.scale_factor, has_norm=config.neck_norm)
         )

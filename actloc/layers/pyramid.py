@@ -1,6 +1,6 @@
 """ActionFormer's backbone and necks: one sequence becomes a pyramid, each level shorter than the one before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -88,11 +88,11 @@ class ConvBlock(nn.Module):
 
 
 class NormNeck(nn.Module):
-    """The plain neck: a norm for each level, or not even that, and nothing between them."""
+    """The plain neck: a norm for each level, which may be the same one, and nothing between them."""
 
-    def __init__(self, dim: int, num_levels: int, *, has_norm: bool = True) -> None:
+    def __init__(self, norms: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.fpn_norms = nn.ModuleList(channel_norm(dim, has_norm) for _ in range(num_levels))
+        self.fpn_norms = nn.ModuleList(norms)
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Levels (B, C, T_l) to the same shapes; padded steps come out as the bias of the norm."""

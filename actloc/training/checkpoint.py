@@ -60,7 +60,14 @@ def folder_of(run_folder: Path, step: int) -> Path:
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """The tensors as safetensors takes them: one that two layers share, under two names, becomes two."""
+    separate: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        separate[name] = own.clone() if own.data_ptr() in seen else own
+        seen.add(own.data_ptr())
+    return separate
 
 
 def load(folder: Path) -> Checkpoint:

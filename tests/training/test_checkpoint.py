@@ -26,6 +26,14 @@ def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert loaded.numbers == {"best": None}
 
 
+def test_a_weight_that_two_layers_share_is_written_under_both_names(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 3)
+    shared = torch.nn.ModuleList([layer, layer]).state_dict()
+    weights = checkpoints.load(checkpoints.save(tmp_path, Checkpoint(1, shared, shared, {}, {}))).weights
+    assert weights.keys() == shared.keys()
+    assert all(torch.equal(weights[name], shared[name]) for name in shared)
+
+
 def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step in range(1, 6):
         folder = checkpoints.save(tmp_path, make(step))
