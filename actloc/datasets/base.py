@@ -59,7 +59,10 @@ class DatasetConfig(Part):
     @classmethod
     @abstractmethod
     def small(cls, folder: Path) -> "DatasetConfig":
-        """Settings of a tiny dataset in `folder`; the contract tests prepare it."""
+        """Settings of a tiny dataset in `folder`; the contract tests prepare it.
+
+        Its raw form is written here, unless `tests/datasets/raw.py` has it, as for datasets whose rows are published.
+        """
 
 
 def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:

@@ -86,6 +86,12 @@ class SourceConfig(Part):
         """Videos without features, for `prepare` to tell; none where features are made later."""
         return []
 
+    @classmethod
+    @abstractmethod
+    def small(cls, folder: Path, annotations: Annotations) -> Self:
+        """Settings of a source of these videos' features, made up, which it writes into `folder`; the contract tests
+        build it."""
+
 
 class Source(ABC):
     """The features and actions of one subset's videos."""

@@ -3,8 +3,9 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,9 +111,15 @@ class Config(SourceConfig):
         )
 
     @classmethod
-    def small(cls, folder: Path) -> "Config":
-        """Settings that the contract test fills a folder for."""
-        return cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=64)
+    def small(cls, folder: Path, annotations: Annotations) -> Self:
+        """Files of noise for clips of 4 frames, 8 frames per second."""
+        config = cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=16)
+        config.path.mkdir()
+        generator = np.random.default_rng(0)
+        for video in annotations.videos.values():
+            steps = expected_steps(config.layout, video.duration_s or 0.0, 8.0)
+            np.save(config.path / f"{video.id}.npy", generator.standard_normal((steps, 6), dtype=np.float32))
+        return config
 
 
 class FolderSource(Source):

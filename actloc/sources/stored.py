@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Self
 
+import numpy as np
 import torch
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -10,6 +12,7 @@ from actloc.errors import UserError
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import Part
 from actloc.sources.base import Source, SourceConfig
+from actloc.store.filling import describe
 from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
@@ -25,9 +28,28 @@ class Config(SourceConfig):
         return StoredSource(self, annotations, subset, encoder)
 
     @classmethod
-    def small(cls, folder: Path) -> "Config":
-        """Settings that the contract test fills a store for."""
-        return cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=64)
+    def small(cls, folder: Path, annotations: Annotations) -> Self:
+        """A store of noise for clips of 4 frames, 8 frames per second."""
+        config = cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=16)
+        store, generator = FeatureStore(config.path), np.random.default_rng(0)
+        store.begin({})
+        for video in annotations.videos.values():
+            duration_s = video.duration_s or 0.0
+            steps = expected_steps(config.layout, duration_s, 8.0)
+            info = describe(
+                video.id,
+                (0, ""),
+                encoder="noise",
+                weights_sha256=None,
+                recipe={},
+                layout=config.layout,
+                fps=8.0,
+                frame_count=round(8 * duration_s),
+                duration_s=duration_s,
+                reader="none",
+            )
+            store.write(video.id, generator.standard_normal((steps, 6), dtype=np.float32), info)
+        return config
 
 
 class StoredSource(Source):

@@ -23,7 +23,6 @@ ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
 DETECTORS = list(parts.available("detectors"))
 ENCODERS = list(parts.available("encoders"))
 DATASETS = list(parts.available("datasets"))
-SOURCES = list(parts.available("sources"))
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -201,8 +200,12 @@ class TestEncoder:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_dataset_collects_checked_annotations_that_make_the_round_trip(name: str, tmp_path: Path) -> None:
-    RAW[name](tmp_path)
+    if name in RAW:
+        RAW[name](tmp_path)
     config = parts.find("datasets", name).Config.small(tmp_path)
+    assert any(tmp_path.iterdir()), (
+        f"Config.small of {name} should write the raw form of a tiny dataset into the folder"
+    )
     found = config.collect()
     annotation_form.write(config.annotations_file, found)
     assert annotation_form.read(config.annotations_file) == found
