@@ -10,7 +10,7 @@ import torch
 
 from actloc.detectors.actionformer import Config
 from actloc.errors import UserError
-from actloc.evaluation.detection import GroundTruth, Predictions, average_precision, recall_at
+from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
 from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Grid
@@ -69,8 +69,8 @@ def test_an_official_checkpoint_finds_what_the_official_code_finds(
 def test_an_official_checkpoint_has_its_official_score(found: dict[str, Detections], database: dict[str, Any]) -> None:
     videos = {video: index for index, (video, entry) in enumerate(database.items()) if entry["subset"] == "Test"}
     rows = np.array([(videos[video], *row) for video in videos for row in counted_rows(database[video]["annotations"])])
-    truth = GroundTruth(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
-    predictions = Predictions(
+    truth = TruthColumns(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
+    predictions = PredictionColumns(
         np.concatenate([np.full(len(one), videos[video]) for video, one in found.items()]),
         *np.concatenate([one.segments.numpy() for one in found.values()]).T,
         np.concatenate([one.labels.numpy() for one in found.values()]),
