@@ -13,6 +13,8 @@ from actloc import console, files
 from actloc.errors import UserError
 
 METRICS_NAME = "metrics.json"
+UNKNOWN_VIDEOS = "videos of unknown predictions"
+"""The heading in `Counts.names` of the videos outside the subset that have predictions."""
 
 _Form = TypeVar("_Form", bound="Record")
 Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]

@@ -16,7 +16,7 @@ from actloc.evaluation import detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
-from actloc.evaluation.results import ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
 from actloc.settings.sections import Evaluation
 from actloc.structures import VideoDetections
 
@@ -215,7 +215,7 @@ def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
-        names={"videos of unknown predictions": unknown_videos} if unknown_videos else {},
+        names={UNKNOWN_VIDEOS: unknown_videos} if unknown_videos else {},
     )
 
 

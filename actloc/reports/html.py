@@ -17,7 +17,7 @@ import actloc
 from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.evaluation.predictions import Predictions
-from actloc.evaluation.results import Results, Video
+from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, Video
 from actloc.reports import figures, text, timelines
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import (
@@ -188,6 +188,8 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _omissions(results: Results) -> list[Omission]:
     counts = results.counts
     silent, unread = counts.videos_without_predictions, counts.videos_without_features
+    others = dict(counts.names)
+    outside = others.pop(UNKNOWN_VIDEOS, [])
     missed = "without predictions"
     if silent:
         actions = console.count(counts.truths_missed_there, "true action counts", "true actions count")
@@ -195,12 +197,12 @@ def _omissions(results: Results) -> list[Omission]:
     return [
         _omission(len(silent), "video", missed, silent),
         _omission(len(unread), "video", "without features", unread),
-        _omission(counts.predictions_of_unknown_videos, "prediction", "for videos outside the subset"),
+        _omission(counts.predictions_of_unknown_videos, "prediction", "for videos outside the subset", outside),
         _omission(counts.unknown_labels, "prediction", "with unknown labels"),
         _omission(counts.duplicates_removed, "repeated true action", "removed"),
         _omission(counts.ties, "prediction", "tied in score with another of their class"),
         *(Omission(what, count, []) for what, count in counts.dropped.items()),
-        *(Omission(what, len(names), names) for what, names in counts.names.items()),
+        *(Omission(what, len(names), names) for what, names in others.items()),
     ]
 
 

@@ -43,7 +43,7 @@ def stale(store: FeatureStore, sources: SourceFiles) -> list[str]:
 
 
 def is_complete(store: FeatureStore, sources: SourceFiles) -> bool:
-    """Whether the store has the features of all videos, made from the present files."""
+    """Whether the store has the features of all videos, and no file changed since they were made."""
     if store.recipe() is None or any(row["id"] in sources for row in store.failed()):
         return False
     return all(store.has(name) for name in sources) and not stale(store, sources)
