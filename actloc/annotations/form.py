@@ -1,10 +1,10 @@
-"""The one annotation form: a superset of ActivityNet's JSON with seconds as truth.
+"""Reads and writes actloc's annotation format: a superset of ActivityNet's JSON, with times in seconds.
 
-{"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}} with a video being
+{"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}}, where a video is
 {"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}.
-Where there are any: "variant": name; of a video "ambiguous": [[start, end]] and "rows": {"video", "first", "end"}.
+Optional: "variant": name; in a video "ambiguous": [[start, end]] and "rows": {"video", "first", "end"}.
 
-Reading checks everything and reports every problem at once (spec: reliability, R15).
+Reading checks everything and reports all problems together, so that a user can fix them in one go.
 """
 
 import json
@@ -24,17 +24,17 @@ from actloc.annotations.model import (
 )
 from actloc.errors import Problem
 
-_LARGEST_NUMBER = 1e12  # seconds or frames per second beyond this are no numbers of a video
-_MOST_CLASSES = 100_000  # a label_id beyond this is no class number
+_LARGEST_NUMBER = 1e12  # a video cannot have this many seconds or frames per second
+_MOST_CLASSES = 100_000  # a larger label_id cannot be a class number
 
 
 def write(path: Path, annotations: Annotations) -> None:
-    """Writes the one form, ids sorted."""
+    """Writes annotations as JSON, ids sorted."""
     files.write_text(path, to_text(annotations))
 
 
 def to_text(annotations: Annotations) -> str:
-    """The one form as JSON text: the same annotations give the same bytes."""
+    """The annotations as JSON text; equal annotations give equal text."""
     number = {name: index for index, name in enumerate(annotations.classes)}
     database: dict[str, dict[str, Any]] = {}
     for video in sorted(annotations.videos.values(), key=lambda video: video.id):
@@ -65,7 +65,7 @@ def to_text(annotations: Annotations) -> str:
 
 
 def read(path: Path) -> Annotations:
-    """Reads and checks the one form, or any ActivityNet JSON; raises one UserError that lists every problem."""
+    """Reads and checks this format or any ActivityNet JSON; raises one UserError that lists every problem."""
     form = _form(path, path.parent)
     annotations, problems = _parsed(form)
     raise_problems(path, problems + check(annotations), path.parent)
@@ -73,7 +73,7 @@ def read(path: Path) -> Annotations:
 
 
 def read_published(path: Path, listing_folder: Path) -> Annotations:
-    """A published dataset's JSON as downloaded; what lies outside its video is left to that dataset's own rule."""
+    """Reads a published dataset's JSON as downloaded; leaves actions outside their video to the dataset's own rule."""
     annotations, problems = _parsed(_form(path, listing_folder))
     raise_problems(path, problems, listing_folder)
     return replace(annotations, keeps_past_end=True)
@@ -182,13 +182,13 @@ def _classes(form: dict[str, Any], videos: dict[str, AnnotatedVideo], problems: 
         problems.append(Problem("classes", "expected a list of names"))
         return ()
     problems.extend(
-        Problem("classes", f"{name!r} stands twice") for name in sorted({n for n in listed if listed.count(n) > 1})
+        Problem("classes", f"{name!r} is listed twice") for name in sorted({n for n in listed if listed.count(n) > 1})
     )
     return tuple(listed)
 
 
 def _classes_by_number(form: dict[str, Any]) -> tuple[str, ...]:
-    """The names in the order of ActionFormer's `label_id`; a number that no action has keeps its place as id_007."""
+    """The names in the order of ActionFormer's `label_id`; a number without an action keeps its place as id_007."""
     number_of: dict[str, int] = {}
     for entry in form["database"].values():
         for item in (entry.get("annotations") or []) if isinstance(entry, dict) else []:

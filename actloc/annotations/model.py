@@ -1,4 +1,4 @@
-"""Videos, their actions, and the rules that annotations of any form must keep."""
+"""Videos and their actions, and the rules for annotations of any format."""
 
 import math
 import re
@@ -9,15 +9,15 @@ from actloc import console, files
 from actloc.errors import Problem, UserError
 
 SAME_S = 1e-3
-"""Times closer than this are one, and an action shorter than this is none (ActionFormer's rule)."""
+"""Times closer than this are the same, and an action shorter than this is ignored (ActionFormer's rule)."""
 
 CLIPPED_PAST_END_S = 0.5
-"""Ends this far beyond the video are clipped with a warning; further is a mistake (R15)."""
+"""An action that ends up to this long after its video is clipped with a warning; a longer one is an error."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """One annotated action: seconds from the video's first frame."""
+    """One annotated action, in seconds from the video's first frame."""
 
     start_s: float
     end_s: float
@@ -26,7 +26,7 @@ class Action:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Where a clip's features lie in a file that holds those of its whole video: rows from `first` to before `end`."""
+    """The rows of a clip's features in the file of its whole video: from `first` up to, not including, `end`."""
 
     video_id: str
     first: int
@@ -35,7 +35,7 @@ class FeatureRows:
 
 @dataclass(frozen=True)
 class AnnotatedVideo:
-    """A video, where it lies, and its actions; a video without actions is background."""
+    """A video, its file and its actions; a video without actions is background."""
 
     id: str
     subset: str
@@ -45,9 +45,9 @@ class AnnotatedVideo:
     frames: int | None = None
     file: Path | None = None
     ambiguous: tuple[tuple[float, float], ...] = ()
-    """Seconds in which nobody could tell what happens: no class, but some protocols forgive predictions there."""
+    """Intervals (seconds) whose action is unclear: they have no class, and some protocols forgive predictions there."""
     rows: FeatureRows | None = None
-    """Of a clip: which part of its whole video's features is its own."""
+    """Of a clip: which rows of its whole video's features belong to it."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ class Annotations:
     videos: dict[str, AnnotatedVideo]
     keeps_past_end: bool = False
     variant: str = ""
-    """Which of the dataset's published variants this is, test set 212 for one; empty where there is only one."""
+    """The published variant of the dataset, such as test set 212; empty if there is only one."""
 
     def of_subset(self, subset: str) -> list[AnnotatedVideo]:
-        """The subset's videos in id order; subset names match without regard to case, as ActionFormer's do."""
+        """The subset's videos in id order; subset names match in any case (upper or lower), as in ActionFormer."""
         return [video for video in self.videos.values() if video.subset.lower() == subset.lower()]
 
     @property
     def empty_classes(self) -> list[int]:
-        """The numbers of the classes that no action of any subset has."""
+        """The numbers of the classes without an action in any subset."""
         seen = {action.label for video in self.videos.values() for action in video.actions}
         return [number for number, name in enumerate(self.classes) if name not in seen]
 
 
 def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) -> None:
-    """Raises one UserError for all `problems`: 20 in the message, all in a file; does nothing without any."""
+    """Raises one UserError for all `problems`, if there are any: 20 in the message, all in a file."""
     if not problems:
         return
     problems = sorted(problems, key=_in_reading_order)
@@ -81,23 +81,23 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
         where = f" (all are listed in {listing})"
     except OSError:
-        where = ""  # a folder nobody may write into must not hide what is wrong
+        where = ""  # a read-only folder must not hide the problems
     raise UserError(
-        f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n  {console.first_lines(problems)}",
+        f"{source} has {console.count(len(problems), 'problem')}:\n  {console.first_lines(problems)}",
         "Expected 0 <= start < end <= duration in seconds, known labels and subsets, and each video once.",
-        f"Mend them{where} and run the command again.",
+        f"Fix them{where} and run the command again.",
     )
 
 
 def _in_reading_order(problem: Problem) -> list[tuple[int, str]]:
-    """Line 9 before line 10."""
+    """Sorts line 9 before line 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", problem.where)]
 
 
 def check(annotations: Annotations, places: dict[tuple[str, int], str] | None = None) -> list[Problem]:
-    """Every action that is not inside its video, and every id that could be a path.
+    """Finds every action that is not inside its video, and every id that could be a path.
 
-    `places` names where action i of a video stands; without it the place in the JSON form is told.
+    `places` says where action i of a video is written, such as the line of a CSV; the default is its place in the JSON.
     """
     problems = []
     for video in annotations.videos.values():
@@ -130,12 +130,12 @@ def _wrong_with(action: Action, video: AnnotatedVideo, annotations: Annotations)
     if video.duration_s is not None and not annotations.keeps_past_end:
         beyond = action.end_s - video.duration_s
         if beyond > CLIPPED_PAST_END_S or action.start_s >= video.duration_s:
-            return f"{span} of {video.id} ends {beyond:.2f} s after the video, which has {video.duration_s:.2f} s"
+            return f"{span} of {video.id} ends {beyond:.2f} s after the video, which is {video.duration_s:.2f} s long"
     return None
 
 
 def clip_past_end(annotations: Annotations) -> Annotations:
-    """Ends at most 0.5 s beyond their video set to its end, each with a warning."""
+    """Clips actions that end at most 0.5 s after their video to its end, each with a warning."""
     if annotations.keeps_past_end:
         return annotations
     videos = {}
@@ -149,7 +149,7 @@ def _clipped(action: Action, video: AnnotatedVideo) -> Action:
     if video.duration_s is None or action.end_s <= video.duration_s:
         return action
     console.warn(
-        f"{video.id}: {action.label} {action.start_s:g}-{action.end_s:g} s clipped to the video's end, "
+        f"{video.id}: {action.label} {action.start_s:g}-{action.end_s:g} s clipped to the end of the video at "
         f"{video.duration_s:g} s",
         id=video.id,
     )
@@ -159,7 +159,7 @@ def _clipped(action: Action, video: AnnotatedVideo) -> Action:
 def without_duplicates(actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """Actions of at least 1 ms, without those that repeat an earlier kept one of their class within 1 ms at both ends.
 
-    ActionFormer's rule for ground truth (`spec/actionformer.md` section 11.1).
+    The rule by which ActionFormer's code filters the ground truth.
     """
     kept: list[Action] = []
     for action in actions:
@@ -169,7 +169,7 @@ def without_duplicates(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 
 
 def is_repeat(action: Action, other: Action) -> bool:
-    """Whether both are one action annotated twice."""
+    """Whether both are the same action, annotated twice."""
     return (
         action.label == other.label
         and abs(action.start_s - other.start_s) <= SAME_S

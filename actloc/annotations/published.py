@@ -1,4 +1,4 @@
-"""What the readers of published datasets share: tables, class lists, and the account of every defect met."""
+"""Shared by the readers of published datasets: reads tables and class lists, and reports defects of annotations."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _LISTING = "annotation_defects.txt"
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong with a published annotation: its kind with what is done about it, and where it is."""
+    """Something wrong with a published annotation: what it is and what is done about it, and where it is."""
 
     kind: str
     where: str
@@ -25,17 +25,17 @@ class Defect:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a dataset does about each kind of defect, in words for the user; only the last two change anything."""
+    """What is done about each kind of defect, in words for the user; only the last two change anything."""
 
-    past_end: str = "kept, as the official ground truth has them"
-    no_length: str = "kept; the actionformer protocol scores nothing under 1 ms"
+    past_end: str = "kept, as in the official ground truth"
+    no_length: str = "kept; the actionformer protocol ignores actions shorter than 1 ms"
     duplicate: str = "kept, as published"
-    before_start: str = "their start is set to 0"
+    before_start: str = "start set to 0"
     reversed_: str = "left out"
 
 
 def settle(annotations: Annotations, rule: Rule, folder: Path, more: list[Defect] | None = None) -> Annotations:
-    """The annotations after the dataset's rule; every defect is told, and all of them are listed in `folder`."""
+    """Applies the dataset's rule to the annotations; reports the defects and lists all of them in `folder`."""
     defects = list(more or [])
     videos = {}
     for video in sorted(annotations.videos.values(), key=lambda video: video.id):
@@ -44,7 +44,7 @@ def settle(annotations: Annotations, rule: Rule, folder: Path, more: list[Defect
         videos[video.id] = replace(video, actions=tuple(a for a in actions if a.end_s >= a.start_s))
     settled = replace(annotations, videos=videos, keeps_past_end=True)
     model.raise_problems(folder, model.check(settled), folder)
-    _tell(defects, folder / _LISTING)
+    _report(defects, folder / _LISTING)
     return settled
 
 
@@ -65,8 +65,8 @@ def _defects(video: AnnotatedVideo, rule: Rule) -> list[Defect]:
     return found
 
 
-def _tell(defects: list[Defect], listing: Path) -> None:
-    """One line for each kind on the console, one line for each defect in the file; no file without defects."""
+def _report(defects: list[Defect], listing: Path) -> None:
+    """Prints one line per kind and writes one line per defect to `listing`; without defects removes that file."""
     if not defects:
         files.remove(listing)
         return
@@ -79,11 +79,11 @@ def _tell(defects: list[Defect], listing: Path) -> None:
     text = "".join(f"{defect.where}: {defect.kind}\n" for defect in defects)
     if not listing.exists() or listing.read_text(encoding="utf-8") != text:
         files.write_text(listing, text)
-    console.say(f"All {len(defects)} are listed in {listing}")
+    console.say(f"{console.count(len(defects), 'defect')} in total, listed in {listing}")
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV with a header; raises UserError unless it has `columns` and every row is as long."""
+    """Reads the rows of a CSV; raises UserError unless its header has `columns` and every row is as long as it."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -93,7 +93,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     rows = [] if missing else list(reader)
     short = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
     if missing or short:
-        what = f"has no column {', '.join(missing)}" if missing else f"has a row of another length, number {short}"
+        what = f"has no column {', '.join(missing)}" if missing else f"has a different number of cells in row {short}"
         raise UserError(
             f"{path} {what}.", f"Expected at least the columns {', '.join(columns)}.", "Download the official file."
         )
@@ -101,7 +101,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def number(text: str, where: object) -> float:
-    """The number in a cell; raises UserError naming `where` it stands."""
+    """The number in a cell; raises UserError that says `where` the cell is."""
     try:
         return float(text)
     except ValueError as error:
@@ -109,7 +109,7 @@ def number(text: str, where: object) -> float:
 
 
 def read_segment_lines(path: Path, label: str) -> list[tuple[str, Action]]:
-    """The video and the action of each line `video start end`, in THUMOS's text form: one file holds one class."""
+    """Reads the video and the action of each line `video start end` of a THUMOS text file, which has one class."""
     found = []
     for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         cells, where = line.split(), f"{path}:{line_number}"
@@ -121,7 +121,7 @@ def read_segment_lines(path: Path, label: str) -> list[tuple[str, Action]]:
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Names by number from lines like `7 BaseballPitch`, `c092 Smiling`, `000<tab>name`, or a CSV `id,key,...`."""
+    """Reads numbered names from lines like `7 BaseballPitch`, `c092 Smiling`, `000<tab>name`, or a CSV `id,key,...`."""
     if path.suffix == ".csv":
         return {int(number(row["id"], path)): row["key"] for row in read_rows(path, ("id", "key"))}
     names = {}
@@ -133,7 +133,7 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 
 def read_videos_facts(folder: Path) -> dict[str, AnnotatedVideo]:
-    """Duration, rate and frames by id from TSP's `*_metadata.csv` files; an id is a file name without its suffix."""
+    """Reads duration, rate and frames by id from TSP's `*_metadata.csv`; an id is a file name without its suffix."""
     facts = {}
     paths = sorted(folder.glob("*_metadata.csv"))
     for path in paths:
@@ -148,7 +148,7 @@ def read_videos_facts(folder: Path) -> dict[str, AnnotatedVideo]:
             )
     if not paths:
         raise UserError(
-            f"{folder} holds no *_metadata.csv.", "Expected TSP's files.", "Set dataset.metadata to their folder."
+            f"{folder} contains no *_metadata.csv.", "Expected TSP's files.", "Set dataset.metadata to their folder."
         )
     return facts
 
@@ -156,30 +156,32 @@ def read_videos_facts(folder: Path) -> dict[str, AnnotatedVideo]:
 def read_numbered_actions(
     path: Path, num_classes: int, first: int, names: Path | None, default_name: Callable[[int], str]
 ) -> Annotations:
-    """The form of super-events: `{id: {subset, duration, actions: [[class number, start, end], ...]}}`."""
+    """Reads the format of super-events: `{id: {subset, duration, actions: [[class number, start, end], ...]}}`."""
     given = read_class_names(names) if names else {}
     classes = [given.get(number, default_name(number)) for number in range(first, first + num_classes)]
     videos = {}
     form = files.read_json(path)
     try:
         for video_id, entry in sorted(form.items()):
-            actions = tuple(Action(float(s), float(e), classes[_checked(c - first)]) for c, s, e in entry["actions"])
+            actions = tuple(
+                Action(float(s), float(e), classes[_not_negative(c - first)]) for c, s, e in entry["actions"]
+            )
             videos[video_id] = AnnotatedVideo(video_id, entry["subset"], actions, float(entry["duration"]))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
-            f"{path} is not in the form of super-events: {error!r}.",
+            f"{path} is not in the format of super-events: {error!r}.",
             f"Expected subset, duration and actions of the classes {first} to {first + num_classes - 1} per video.",
             "Set dataset.annotations to multithumos.json or charades.json as downloaded.",
         ) from error
     return Annotations(tuple(classes), videos, keeps_past_end=True)
 
 
-def _checked(index: int) -> int:
+def _not_negative(index: int) -> int:
     if index < 0:
         raise IndexError(index)
     return index
 
 
 def without(videos: dict[str, AnnotatedVideo], dropped: set[str]) -> dict[str, AnnotatedVideo]:
-    """The videos but those."""
+    """The videos that are not in `dropped`."""
     return {video_id: video for video_id, video in videos.items() if video_id not in dropped}

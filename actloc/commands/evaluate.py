@@ -10,8 +10,9 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation import fusion, prediction_files, scoring
+from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import Predictions, Results, write_predictions, write_results
+from actloc.evaluation.results import Results, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
 from actloc.reports import tables

@@ -54,9 +54,9 @@ def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag) -> N
             for video_id in ids:
                 stop.raise_if_set()
                 _pack(store, video_id, file)
-                stream.tell_failure()
+                stream.raise_failure()
                 bar(1, video_id)
-        stream.tell_failure()
+        stream.raise_failure()
         os.fsync(stream.fileno())
 
 

@@ -18,11 +18,11 @@ from actloc.extraction.local import check_clip_length, encode_videos, ready, rec
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
 from actloc.store.filling import (
-    Row,
+    FailureRow,
     free_bytes,
     is_complete,
+    report_failures,
     stale,
-    tell_failures,
 )
 from actloc.store.store import FeatureStore
 from actloc.video.reader import check_installed
@@ -173,7 +173,7 @@ def _tell_end(
     experiment: Experiment,
     store: FeatureStore,
     videos: dict[str, AnnotatedVideo],
-    failed: list[Row],
+    failed: list[FailureRow],
     shard: Shard | None,
 ) -> int:
     done = len(videos) - len(failed)
@@ -181,7 +181,7 @@ def _tell_end(
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed))
     if failed:
         again = f"actloc extract-features {experiment.arguments}{option}"
-        return tell_failures(store, len(videos), failed, again, str(shard or ""))
+        return report_failures(store, len(videos), failed, again, str(shard or ""))
     console.result(f"{store.folder}: features of {done} videos{share}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")

@@ -13,7 +13,7 @@ from actloc.extraction import importing, preparing
 from actloc.settings import yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
-from actloc.store.filling import Row, failure, fill, is_complete, lack_of_space, lacking, tell_failures
+from actloc.store.filling import FailureRow, failure, fill, is_complete, lack_of_space, report_failures, to_make
 from actloc.store.store import FeatureStore
 
 _LONGEST_NAME = 200
@@ -40,7 +40,7 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
     with files.locked(store), StopFlag() as stop:
         target.begin(wanted, overwrite=overwrite)
         failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
-        todo = {name: found.shapes[name] for name in lacking(target, sources) if name in found.shapes}
+        todo = {name: found.shapes[name] for name in to_make(target, sources) if name in found.shapes}
         num_values = sum(steps * channels for steps, channels in todo.values())
         lack = lack_of_space(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
         if lack:
@@ -94,7 +94,9 @@ def _checked_name(name: str) -> str:
     return name.strip()
 
 
-def _tell_end(config: folders.Config, store: FeatureStore, num_videos: int, failed: list[Row], again: str) -> int:
+def _tell_end(
+    config: folders.Config, store: FeatureStore, num_videos: int, failed: list[FailureRow], again: str
+) -> int:
     done = num_videos - len(failed)
     block = importing.settings_afterwards(config, store.folder)
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed), features=block)
@@ -103,4 +105,4 @@ def _tell_end(config: folders.Config, store: FeatureStore, num_videos: int, fail
         console.result(f"# {store.folder}: features of {done} videos, {store.num_bytes() / 1e9:.2f} GB")
         console.result(yaml_text.dump({"features": block}).rstrip())
         console.say("Next: these lines in the place of your config's `features:` train on the store.")
-    return tell_failures(store, num_videos, failed, again) if failed else 0
+    return report_failures(store, num_videos, failed, again) if failed else 0

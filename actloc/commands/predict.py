@@ -7,7 +7,8 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
-from actloc.evaluation.results import Prediction, Predictions, Video, write_predictions
+from actloc.evaluation.predictions import Prediction, Predictions, write_predictions
+from actloc.evaluation.results import Video
 from actloc.experiment import Experiment
 from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor

@@ -1,4 +1,4 @@
-"""The truth and the predictions of a whole subset as columns of numbers."""
+"""Ground truth and predictions of a whole subset as columns: one array per property, one row per segment."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Stretches of videos, one row each; none of them by default."""
+    """Time intervals of videos, one per row; empty by default."""
 
     videos: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     starts_s: Floats = field(default_factory=lambda: np.zeros(0))
@@ -20,28 +20,28 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class GroundTruth:
-    """The true actions of a subset, one row each; `videos` are indices of any kind, `labels` class numbers."""
+class TruthColumns:
+    """The annotated actions of a subset, one per row; `videos` are any integer ids, `labels` are class numbers."""
 
     videos: Integers
     starts_s: Floats
     ends_s: Floats
     labels: Integers
     ambiguous: Intervals = field(default_factory=Intervals)
-    """Where nobody could tell what happens (THUMOS14)."""
+    """THUMOS14's Ambiguous intervals: it is unclear whether an action happens there."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def classes(self) -> Integers:
-        """The labels that occur, sorted: the columns of every result."""
+        """The class numbers that occur, sorted: the columns of every result."""
         return np.unique(self.labels)
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Scored segments of a subset, one row each; a video that is not in the truth has only false ones."""
+class PredictionColumns:
+    """The scored segments of a subset, one per row; in a video without ground truth all of them are wrong."""
 
     videos: Integers
     starts_s: Floats

@@ -1,6 +1,6 @@
-"""Gives detections their classes by a classifier of whole videos, and says what the classifier alone is worth.
+"""Takes the classes of detections from a classifier of whole videos, and measures how good that classifier is.
 
-The arithmetic is ActionFormer's (`libs/utils/postprocessing.py`).
+Same arithmetic as ActionFormer (`libs/utils/postprocessing.py`).
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from actloc import files
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats, Integers
 from actloc.evaluation.detection import average_precision
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import Protocol
-from actloc.evaluation.results import ClassifierRecord, Prediction, Predictions
-from actloc.evaluation.scoring import Truth, to_rows
+from actloc.evaluation.results import ClassifierRecord
+from actloc.evaluation.scoring import Truth, to_columns
 from actloc.settings.choices import FusionRule
 from actloc.settings.sections import Fusion
 
@@ -23,16 +24,17 @@ UNCHANGED = "none"
 
 
 def with_classifier(
-    file: Path, found: Predictions, truth: Truth, settings: Fusion, tious: Sequence[float], protocol: Protocol
+    file: Path, predictions: Predictions, truth: Truth, settings: Fusion, tious: Sequence[float], protocol: Protocol
 ) -> tuple[Predictions, ClassifierRecord]:
-    """The predictions with the classes and scores that `settings` ask for, and the classifier's own worth.
+    """The predictions with the classes and scores that `settings` ask for, and how good the classifier is by itself.
 
-    `truth` has all classes, whatever the detector knows. A class or video that is missing in the file is an error.
+    `truth` has all classes of the dataset, also those that the detector does not know. Raises UserError if the file
+    has no scores for a class or a video.
     """
-    needed = {video_id for video_id, listed in found.items() if listed}
+    needed = {video_id for video_id, listed in predictions.items() if listed}
     needed |= {video_id for video_id, actions in truth.actions.items() if actions}
     scores = class_scores.read(file, settings.form).aligned(file, truth.classes, sorted(needed))
-    upper = _with_true_classes(truth, found, settings)
+    upper_bound = to_columns(truth, _with_true_classes(truth, predictions, settings), protocol)
     record = ClassifierRecord(
         file=file.name,
         sha256=files.sha256_of_file(file),
@@ -40,38 +42,38 @@ def with_classifier(
         rule=settings.rule,
         top_k=settings.top_k,
         top_1=_top_1(truth, scores),
-        true_class_mean_ap=_mean_ap(truth, upper, tious, protocol),
+        true_class_mean_ap=[float(ap) for ap in average_precision(*upper_bound, tious, protocol).mean(axis=1)],
     )
     if settings.rule == UNCHANGED:
-        return found, record
-    joined = {
-        video_id: _joined(listed, scores[video_id], truth.classes, settings) if listed else []
-        for video_id, listed in found.items()
+        return predictions, record
+    fused = {
+        video_id: _fused(listed, scores[video_id], truth.classes, settings) if listed else []
+        for video_id, listed in predictions.items()
     }
-    return joined, record
+    return fused, record
 
 
-def _joined(listed: list[Prediction], scores: Floats, classes: tuple[str, ...], settings: Fusion) -> list[Prediction]:
+def _fused(listed: list[Prediction], scores: Floats, classes: tuple[str, ...], settings: Fusion) -> list[Prediction]:
     own = np.array([one.score for one in listed])
-    rows, labels, joint = fuse(own, scores, settings.rule, settings.top_k, settings.most_detections)
+    rows, labels, fused_scores = fuse(own, scores, settings.rule, settings.top_k, settings.most_detections)
     return [
         replace(listed[row], label=classes[label], score=float(score))
-        for row, label, score in zip(rows, labels, joint, strict=True)
+        for row, label, score in zip(rows, labels, fused_scores, strict=True)
     ]
 
 
-def _with_true_classes(truth: Truth, found: Predictions, settings: Fusion) -> Predictions:
-    """What a perfect classifier would make of the detections: each once for every class that its video has."""
+def _with_true_classes(truth: Truth, predictions: Predictions, settings: Fusion) -> Predictions:
+    """The detections as a perfect classifier would label them: each once for every class that its video has."""
     perfect = {}
     for video_id, actions in truth.actions.items():
         labels = sorted({action.label for action in actions})
-        best = sorted(found.get(video_id, []), key=lambda one: -one.score)[: settings.most_detections]
+        best = sorted(predictions.get(video_id, []), key=lambda one: -one.score)[: settings.most_detections]
         perfect[video_id] = [replace(one, label=label) for label in labels for one in best]
     return perfect
 
 
 def _top_1(truth: Truth, scores: dict[str, Floats]) -> float | None:
-    """The share of videos with truth whose best class is one of theirs."""
+    """The share of videos with true actions whose highest-scoring class is one of theirs."""
     is_right = [
         truth.classes[int(scores[video_id].argmax())] in {action.label for action in actions}
         for video_id, actions in truth.actions.items()
@@ -80,18 +82,13 @@ def _top_1(truth: Truth, scores: dict[str, Floats]) -> float | None:
     return float(np.mean(is_right)) if is_right else None
 
 
-def _mean_ap(truth: Truth, predictions: Predictions, tious: Sequence[float], protocol: Protocol) -> list[float | None]:
-    ap = average_precision(*to_rows(truth, predictions, protocol), tious, protocol)
-    return [float(value) for value in ap.mean(axis=1)]
-
-
 def fuse(
     detection_scores: Floats, class_scores: Floats, rule: FusionRule, top_k: int, most: int
 ) -> tuple[Integers, Integers, Floats]:
-    """Rows, class numbers and scores of the fused detections of one video: all with the best class, then the next.
+    """Rows, class numbers and scores of one video's fused detections: all with the best class, then with the next.
 
-    The `most` best detections stay, each once for every one of the `top_k` best classes. Of equal scores the later
-    goes first, as in the evaluator.
+    Keeps the `most` detections of highest score, each once for every one of the `top_k` best classes. Of equal scores
+    the later one goes first, as in the evaluator.
     """
     rows = _best(detection_scores, most)
     labels = _best(class_scores, top_k)

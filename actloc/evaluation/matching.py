@@ -1,4 +1,4 @@
-"""Which predictions of a video are right, for the pictures of a report (the numbers come from `actloc eval`)."""
+"""Decides which predictions of a video are right, for a report's timelines; its numbers come from `actloc eval`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,52 +6,57 @@ from typing import Literal
 
 import numpy as np
 
-from actloc.evaluation.columns import Floats, GroundTruth, Integers
-from actloc.evaluation.columns import Predictions as PredictionColumns
+from actloc.evaluation.columns import Floats, Integers, PredictionColumns, TruthColumns
 from actloc.evaluation.pairing import Pairing
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import Protocol
-from actloc.evaluation.results import Prediction, Predictions, Results, TrueAction, Video
+from actloc.evaluation.results import Results, TrueAction, Video
 
 MATCH_TIOU = 0.5
 _PROTOCOL = Protocol(ties="first_row")
 
 Verdict = Literal["right", "wrong", "below", "unjudged"]
 Thresholds = Mapping[str, float | None]
-"""Best-F1 score by class; None, or no entry, where there is none: then no prediction of the class counts."""
+"""Score threshold of best F1 by class; if it is None or missing, no prediction of the class counts."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of each true action and of each prediction of a video, in their order."""
+    """The outcome for each true action and each prediction of a video, in their order."""
 
     found: list[bool]
     verdicts: list[Verdict]
 
     @property
     def num_found(self) -> int:
-        """True actions that a counted prediction meets."""
+        """True actions matched by a counted prediction."""
         return sum(self.found)
 
     @property
     def num_missed(self) -> int:
-        """True actions that no counted prediction meets."""
+        """True actions that no counted prediction matches."""
         return len(self.found) - self.num_found
 
     @property
     def num_wrong(self) -> int:
-        """Counted predictions that meet no true action of their own."""
+        """Counted predictions without a true action matched to them."""
         return self.verdicts.count("wrong")
 
     @property
     def f1(self) -> float | None:
-        """F1 of the counted predictions; None where there is nothing to find and nothing claimed."""
+        """F1 of the counted predictions; None if there are neither true actions nor counted predictions."""
         total = 2 * self.num_found + self.num_missed + self.num_wrong
         return 2 * self.num_found / total if total else None
+
+    @property
+    def sort_key(self) -> tuple[float, int]:
+        """Sorts judgements worst first: lowest F1, then most mistakes; those without an F1 come last."""
+        return 2.0 if self.f1 is None else self.f1, -(self.num_missed + self.num_wrong)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A video, what was predicted and what of it is right."""
+    """A video, its predictions, and which of them are right."""
 
     video: Video
     predictions: list[Prediction]
@@ -65,9 +70,9 @@ def is_counted(prediction: Prediction, thresholds: Thresholds) -> bool:
 
 
 def judge(truth: list[TrueAction], predictions: list[Prediction], thresholds: Thresholds) -> Judgement:
-    """Gives each counted prediction, best score first, the free true action of its class that it overlaps most.
+    """Matches each counted prediction, best score first, to the unmatched true action of its class it overlaps most.
 
-    Below tIoU 0.5 it gets none and is wrong. Predictions under the class's threshold do not count.
+    A prediction without a match at tIoU 0.5 is wrong. Predictions below their class's threshold do not count.
     """
     found = [False] * len(truth)
     counted = [place for place, one in enumerate(predictions) if is_counted(one, thresholds)]
@@ -77,7 +82,7 @@ def judge(truth: list[TrueAction], predictions: list[Prediction], thresholds: Th
     if truth and counted:
         number = {label: index for index, label in enumerate(dict.fromkeys(action.label for action in truth))}
         claims = [predictions[place] for place in counted]
-        columns = GroundTruth(*_columns(truth, number))
+        columns = TruthColumns(*_columns(truth, number))
         claimed = PredictionColumns(*_columns(claims, number), np.array([one.score for one in claims]))
         pairing = Pairing(columns, claimed, MATCH_TIOU, _PROTOCOL)
         for place, row in zip(*pairing.matches(MATCH_TIOU), strict=True):
@@ -89,22 +94,17 @@ def judge(truth: list[TrueAction], predictions: list[Prediction], thresholds: Th
 def _columns(
     listed: Sequence[TrueAction | Prediction], number: dict[str, int]
 ) -> tuple[Integers, Floats, Floats, Integers]:
-    """Videos, starts, ends and class numbers; -1 for a class that no true action of the video has."""
+    """Videos, starts, ends and class numbers; -1 for a class without a true action in the video."""
     starts, ends = (np.array([getattr(one, name) for one in listed], np.float64) for name in ("start_s", "end_s"))
     labels = np.array([number.get(one.label, -1) for one in listed], np.int64)
     return np.zeros(len(listed), np.int64), starts, ends, labels
 
 
 def worst_first(results: Results, predictions: Predictions) -> list[Judged]:
-    """Every video of the results judged: lowest F1 first, then most mistakes, last those with nothing to judge."""
+    """Judges every video of the results: lowest F1 first, then most mistakes; videos without an F1 come last."""
     thresholds = results.score_thresholds()
     judged = []
     for video in results.videos:
         claimed = predictions.get(video.id, [])
         judged.append(Judged(video, claimed, judge(video.truth, claimed, thresholds)))
-    return sorted(judged, key=lambda item: _badness(item.judgement))
-
-
-def _badness(judgement: Judgement) -> tuple[float, int]:
-    f1 = 2.0 if judgement.f1 is None else judgement.f1
-    return f1, -(judgement.num_missed + judgement.num_wrong)
+    return sorted(judged, key=lambda item: item.judgement.sort_key)

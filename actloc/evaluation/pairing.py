@@ -1,4 +1,4 @@
-"""Who finds what: pairs predictions with true actions as a protocol asks, for a whole subset at once."""
+"""Matches predictions to true actions by the rules of a protocol, for a whole subset at once."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,25 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError
-from actloc.evaluation.columns import Booleans, Floats, GroundTruth, Integers, Intervals, Predictions
+from actloc.evaluation.columns import Booleans, Floats, Integers, Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.protocols import Protocol
 from actloc.ops.segments import iou
 
-PAIRS_AT_ONCE = 2_000_000  # IoUs computed together: bounds memory, changes nothing
+PAIRS_AT_ONCE = 2_000_000  # IoUs computed in one batch: bounds memory, does not change results
 
 
 class Pairing:
     """Predictions sorted by class, best first, and every pair of a prediction and a true action that may match.
 
-    A group is the truth of one class in one video. Pairs stand in the order in which they are asked for.
+    A group is the true actions of one class in one video. Pairs are in the order in which the protocol considers them.
     """
 
-    def __init__(self, truth: GroundTruth, predictions: Predictions, lowest_iou: float, protocol: Protocol) -> None:
+    def __init__(
+        self, truth: TruthColumns, predictions: PredictionColumns, lowest_iou: float, protocol: Protocol
+    ) -> None:
         if len(truth) == 0:
             raise UserError(
                 "There is no ground truth to score against.",
                 "Expected at least one annotated action in the subset.",
-                "Check the subset's name and the annotations of the dataset.",
+                "Check the name of the subset and the dataset's annotations.",
             )
         self.protocol = protocol
         self.num_classes = len(truth.classes)
@@ -36,7 +38,7 @@ class Pairing:
         order = order[classes[order] >= 0]
         order = order[np.argsort(classes[order].astype(np.min_scalar_type(self.num_classes)), kind="stable")]
         self.rows = order
-        """The row that each of the sorted predictions has in the columns it came from."""
+        """For each of the sorted predictions, its row in `predictions`."""
         self.classes, self.scores = classes[order], predictions.scores[order]
         self._find_groups(truth, predictions.videos[order])
         segments = np.stack((predictions.starts_s[order], predictions.ends_s[order]), axis=1).astype(np.float64)
@@ -45,7 +47,7 @@ class Pairing:
         if protocol.skips_ambiguous:
             self.is_ambiguous = _touching(truth.ambiguous, predictions.videos[order], segments)
 
-    def _find_groups(self, truth: GroundTruth, videos: Integers) -> None:
+    def _find_groups(self, truth: TruthColumns, videos: Integers) -> None:
         truth_keys = truth.videos * self.num_classes + self.truth_classes
         self.truths_by_group = np.argsort(truth_keys, kind="stable")
         keys, self.group_starts, self.group_sizes = np.unique(
@@ -53,22 +55,25 @@ class Pairing:
         )
         wanted = videos * self.num_classes + self.classes
         groups = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        self.groups = np.where(keys[groups] == wanted, groups, -1)  # -1: nothing to find there
+        self.groups = np.where(keys[groups] == wanted, groups, -1)  # -1: the video has no true action of the class
 
     def _find_pairs(self, truth_segments: Floats, segments: Floats, lowest_iou: float) -> None:
-        found = [
-            _overlapping(rows, truths, truth_segments, segments, lowest_iou, self.protocol)
-            for rows, truths in self._possible_pairs()
-        ]
-        rows, truths, ious = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        batches = []
+        for rows, truths in self._possible_pairs():
+            ious = iou(segments[rows], truth_segments[truths])
+            if self.protocol.empty_pairs_match:
+                ious = np.where(np.isnan(ious), np.inf, ious)
+            is_enough = ious >= lowest_iou
+            batches.append((rows[is_enough], truths[is_enough], ious[is_enough]))
+        rows, truths, ious = (np.concatenate(column) for column in zip(*batches, strict=True))
         if self.protocol.turn == "truth":
             order = np.lexsort((rows, -ious, truths))
-        else:  # of equal IoUs the later true action first, as in the official code
+        else:  # of equal IoUs the later true action first, as in ActionFormer's code
             order = np.lexsort((-truths, -ious, rows))
         self.pair_rows, self.pair_truths, self.pair_ious = rows[order], truths[order], ious[order]
 
     def _possible_pairs(self) -> Iterator[tuple[Integers, Integers]]:
-        """Predictions and true actions of the same group, a bounded number at a time."""
+        """Pairs of a prediction and a true action of the same group, in batches of bounded size."""
         rows = np.flatnonzero(self.groups >= 0)
         sizes = self.group_sizes[self.groups[rows]]
         cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // PAIRS_AT_ONCE)) + 1
@@ -78,11 +83,11 @@ class Pairing:
             yield repeated, self.truths_by_group[self.group_starts[self.groups[repeated]] + place]
 
     def is_match(self, ious: Floats, tiou: float) -> Booleans:
-        """Which overlaps count at `tiou`."""
+        """Which IoUs are a match at `tiou`."""
         return ious > tiou if self.protocol.is_strict else ious >= tiou
 
     def matches(self, tiou: float) -> tuple[Integers, Integers]:
-        """The places of predictions, as sorted here, that match a true action at `tiou`, and the rows of those."""
+        """The sorted predictions that match a true action at `tiou`, and the rows of these true actions."""
         is_enough = self.is_match(self.pair_ious, tiou)
         rows, truths = self.pair_rows[is_enough], self.pair_truths[is_enough]
         if self.protocol.turn == "truth":
@@ -91,23 +96,24 @@ class Pairing:
             settled = _settled(rows, truths, len(self.truth_classes))
         return rows[settled], truths[settled]
 
-    def found(self, tiou: float) -> Booleans:
-        """Which predictions match a true action at `tiou`."""
-        found = np.zeros(len(self.classes), dtype=np.bool_)
-        found[self.matches(tiou)[0]] = True
-        return found
+    def hits(self, tiou: float) -> Booleans:
+        """Which of the sorted predictions match a true action at `tiou`."""
+        is_hit = np.zeros(len(self.classes), dtype=np.bool_)
+        is_hit[self.matches(tiou)[0]] = True
+        return is_hit
 
     def judged(self, tiou: float) -> list[tuple[Booleans, Floats]]:
-        """For each class, which of its predictions are found, and their scores, best first; without those that the
-        protocol does not count.
+        """For each class, which of its predictions are hits, and their scores, best first.
+
+        Leaves out the predictions that the protocol does not count.
         """
-        found = self.found(tiou)
-        counts = self.by_class(found | ~self.is_ambiguous)
-        columns = zip(self.by_class(found), self.by_class(self.scores), counts, strict=True)
-        return [(class_found[kept], scores[kept]) for class_found, scores, kept in columns]
+        is_hit = self.hits(tiou)
+        counts = self.by_class(is_hit | ~self.is_ambiguous)
+        columns = zip(self.by_class(is_hit), self.by_class(self.scores), counts, strict=True)
+        return [(class_hits[kept], scores[kept]) for class_hits, scores, kept in columns]
 
     def places(self) -> Integers:
-        """Each prediction's place among those of its group, from 0."""
+        """The rank of each prediction within its group, from 0."""
         order = np.argsort(self.groups, kind="stable")
         firsts = np.searchsorted(self.groups[order], self.groups[order])
         places = np.empty_like(order)
@@ -115,19 +121,19 @@ class Pairing:
         return places
 
     def by_class(self, column: NDArray[Any]) -> list[NDArray[Any]]:
-        """A value per prediction, parted by class."""
+        """Splits a column with one value per prediction by class."""
         return np.split(column, np.searchsorted(self.classes, np.arange(1, self.num_classes)))
 
 
 def _settled(askers: Integers, asked: Integers, num_asked: int) -> Integers:
     """The pairs that match when each asker in turn takes the first of its pairs whose other side is still free.
 
-    Pairs are sorted by asker. Solved for all at once: every asker asks for its favourite, which keeps the earliest that
-    ever asked and sends the others on to their next choice.
+    Pairs are sorted by asker. All askers are settled together (as in stable matching): every asker asks for its
+    favourite, which keeps the earliest asker so far and sends the others to their next choice.
     """
     nobody = len(askers)
     holders = np.full(num_asked, nobody)  # the pair that holds each of the asked
-    asking = np.flatnonzero(np.diff(askers, prepend=-1))  # the pair that each asker now asks for
+    asking = np.flatnonzero(np.diff(askers, prepend=-1))  # the pair that each asker asks for now
     while len(asking):
         wanted = asked[asking]
         before = holders[wanted]
@@ -146,29 +152,14 @@ def _best_first(scores: Floats, protocol: Protocol) -> Integers:
 
 
 def _columns(classes: Integers, labels: Integers, unknown_labels_collide: bool) -> Integers:
-    """The column of each label, -1 where there is none."""
+    """The column of each label, -1 if it has none."""
     columns = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     is_column = unknown_labels_collide & (labels >= 0) & (labels < len(classes))
     return np.where(classes[columns] == labels, columns, np.where(is_column, labels, -1))
 
 
-def _overlapping(
-    rows: Integers,
-    truths: Integers,
-    truth_segments: Floats,
-    segments: Floats,
-    lowest_iou: float,
-    protocol: Protocol,
-) -> tuple[Integers, Integers, Floats]:
-    ious = iou(segments[rows], truth_segments[truths])
-    if protocol.empty_pairs_match:
-        ious = np.where(np.isnan(ious), np.inf, ious)
-    is_enough = ious >= lowest_iou
-    return rows[is_enough], truths[is_enough], ious[is_enough]
-
-
 def _touching(intervals: Intervals, videos: Integers, segments: Floats) -> Booleans:
-    """Which segments share time with an interval of their video."""
+    """Which segments overlap an interval of their video."""
     touches = np.zeros(len(videos), dtype=np.bool_)
     for video, start, end in zip(intervals.videos, intervals.starts_s, intervals.ends_s, strict=True):
         touches |= (videos == video) & (np.minimum(segments[:, 1], end) > np.maximum(segments[:, 0], start))

@@ -1,4 +1,4 @@
-"""From a detector's scored segments, in feature steps, to a video's detections in seconds."""
+"""Turns a detector's scored segments, in feature steps, into a video's detections in seconds."""
 
 from functools import partial
 
@@ -20,33 +20,32 @@ from actloc.structures import Detections, Grid
 
 
 def postprocess(detections: Detections, grid: Grid, duration_s: float, settings: Suppression) -> Detections:
-    """Detections in seconds within [0, `duration_s`], best first; overlapping ones are thinned out as `settings` ask.
+    """Detections in seconds within [0, `duration_s`], best first, with overlapping ones suppressed as `settings` ask.
 
-    With method `none` all of them stay.
+    Method `none` keeps all of them.
     """
-    kept = _sorted(detections) if settings.method == "none" else _suppressed(detections, settings)
+    if settings.method == "none":
+        order = detections.scores.argsort(descending=True, stable=True)
+        kept = Detections(detections.segments[order], detections.scores[order], detections.labels[order])
+    else:
+        kept = _suppressed(detections, settings)
     return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels)
-
-
-def _sorted(detections: Detections) -> Detections:
-    order = detections.scores.argsort(descending=True, stable=True)
-    return Detections(detections.segments[order], detections.scores[order], detections.labels[order])
 
 
 def _suppressed(detections: Detections, settings: Suppression) -> Detections:
     segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
     labels = detections.labels.cpu().numpy()
-    indices, final_scores = _thinned_out(segments, scores, labels, settings)
+    indices, final_scores = _remaining(segments, scores, labels, settings)
     kept = segments[indices]
     if not settings.multiclass and settings.voting_threshold > 0:
         kept = vote(kept, segments, scores, settings.voting_threshold)
     return Detections(torch.from_numpy(kept), torch.from_numpy(final_scores), torch.from_numpy(labels[indices]))
 
 
-def _thinned_out(
+def _remaining(
     segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: Suppression
 ) -> tuple[Indices, Float32s]:
-    """What stays, best first, as indices (M,) and scores (M,)."""
+    """Indices (M,) and scores (M,) of the segments that suppression keeps, best first."""
     by_class = settings.multiclass
     if settings.method == "hard":
         hard = partial(hard_suppression_per_class, labels=labels) if by_class else hard_suppression

@@ -1,4 +1,4 @@
-"""Reads predictions that others wrote: ActivityNet's JSON, or THUMOS14's text `video start end class score`."""
+"""Reads predictions of other projects: ActivityNet's JSON, or THUMOS14's text `video start end class score`."""
 
 import math
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from actloc import console, files
 from actloc.datasets import thumos14
 from actloc.errors import UserError
-from actloc.evaluation.results import Prediction, Predictions
+from actloc.evaluation.predictions import Prediction, Predictions
 
 _TEXT_FIELDS = 5
 
@@ -31,10 +31,10 @@ class _ActivityNet(_Lenient):
 
 
 def read(path: Path, classes: Collection[str] = ()) -> Predictions:
-    """The predictions of a file by video, each video's in the file's order; raises UserError naming what is wrong.
+    """Reads the predictions of each video in the file's order; raises UserError that names what is wrong.
 
-    A file that ends in `.json` is ActivityNet's, any other is text. There a number is THUMOS14's official one, unless
-    it is the name of one of the dataset's `classes`.
+    A file that ends in `.json` has ActivityNet's format, any other is text. A number in the class column of a text is
+    THUMOS14's official class number, unless one of the dataset's `classes` has this name.
     """
     return _read_json(path) if path.suffix.lower() == ".json" else _read_text(path, classes)
 
@@ -52,7 +52,7 @@ def _read_json(path: Path) -> Predictions:
 
 
 def _read_text(path: Path, classes: Collection[str]) -> Predictions:
-    found: Predictions = {}
+    predictions: Predictions = {}
     problems = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -66,17 +66,17 @@ def _read_text(path: Path, classes: Collection[str]) -> Predictions:
         except ValueError as error:
             problems.append(f"line {number}: {error}")
             continue
-        found.setdefault(video_id, []).append(prediction)
+        predictions.setdefault(video_id, []).append(prediction)
     if problems:
         raise _unreadable(path, problems)
-    return found
+    return predictions
 
 
 def _line(line: str, classes: Collection[str]) -> tuple[str, Prediction]:
-    """One row; raises ValueError saying what is wrong with it. A class may have blanks, a video may not."""
+    """Parses one row; raises ValueError that says what is wrong. A class may contain blanks, a video id may not."""
     parts = line.split()
     if len(parts) < _TEXT_FIELDS:
-        raise ValueError(f"{len(parts)} fields in place of video, start, end, class and score")
+        raise ValueError(f"{console.count(len(parts), 'field')} instead of video, start, end, class and score")
     start_s, end_s, score = (float(part) for part in (parts[1], parts[2], parts[-1]))
     if not all(map(math.isfinite, (start_s, end_s, score))):
         raise ValueError("a time or the score is not finite")
@@ -87,7 +87,9 @@ def _class_name(text: str, classes: Collection[str]) -> str:
     if text in classes or not text.isdecimal():
         return text
     if int(text) not in thumos14.CLASSES:
-        raise ValueError(f"{text} is no official class number of THUMOS14 (7, 9, 12, 21 ... 97); write the name")
+        raise ValueError(
+            f"{text} is not an official class number of THUMOS14 (7, 9, 12, 21 ... 97); write the class name"
+        )
     return thumos14.CLASSES[int(text)]
 
 
@@ -96,5 +98,5 @@ def _unreadable(path: Path, problems: list[str]) -> UserError:
         f"{path} cannot be read as predictions:\n  {console.first_lines(problems)}",
         'Expected {"results": {video: [{"label", "score", "segment": [start, end]}]}} in a .json file, '
         "or lines `video start end class score`.",
-        "Mend them, or convert the file to one of these forms.",
+        "Fix the file, or convert it to one of these formats.",
     )

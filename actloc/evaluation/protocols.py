@@ -1,6 +1,6 @@
-"""The rules by which published results were scored, each a row of choices under a name.
+"""The rules by which published results are scored: each protocol is a name and a row of choices.
 
-`evaluation.protocol` names one; the results say which. What the choices mean stands at the fields of `Protocol`.
+`evaluation.protocol` names one, and the results record it. The fields of `Protocol` explain the choices.
 """
 
 from dataclasses import dataclass
@@ -11,30 +11,33 @@ from actloc.settings.choices import ProtocolName
 
 @dataclass(frozen=True)
 class Protocol:
-    """What counts as truth, what counts as found, and in which order."""
+    """Which ground truth counts, which predictions match it, and in which order."""
 
     drops_repeats: bool = False
-    """Truth under 1 ms, and truth that repeats an earlier one of its class within 1 ms at both ends, does not count."""
+    """Ignore true actions shorter than 1 ms, and those that repeat an earlier one of their class within 1 ms."""
     empty_pairs_match: bool = False
-    """A prediction and a true action without length match, wherever they lie: 0 / 0 is below no threshold."""
+    """A prediction and a true action of zero length match wherever they are: 0 / 0 is not below any threshold."""
     is_strict: bool = False
-    """The overlap must exceed the threshold; otherwise equality is enough."""
+    """The tIoU must exceed the threshold; otherwise equality is enough."""
     turn: Literal["predictions", "truth"] = "predictions"
-    """Best first, each prediction takes its best free truth; or in file order, each truth takes its best free one."""
+    """Who chooses: each prediction, best score first, or each true action, in the order of the file.
+
+    It takes the unmatched one on the other side that it overlaps most.
+    """
     skips_ambiguous: bool = False
-    """A prediction that is not found and touches an Ambiguous interval of its video counts neither way."""
+    """Ignore a prediction without a match that overlaps an Ambiguous interval of its video."""
     is_interpolated: bool = True
-    """Precision is made falling before its area is taken (VOC 2010)."""
+    """Make precision non-increasing in recall before taking the area under it (PASCAL VOC 2010)."""
     ties: Literal["last_sorted", "first_row"] = "last_sorted"
-    """Of equal scores the later row goes first, rows sorted by video, label, start and end; or the earlier row of the
-    file, videos by name."""
+    """Which of equal scores goes first: the last row, sorted by video, label, start and end; or the first row of the
+    file, with videos sorted by name."""
     unknown_labels_collide: bool = False
-    """A label without truth is counted in the column of its number, as ActionFormer's code does (Q1)."""
+    """Count a label without ground truth in the column of its number, a bug of ActionFormer's evaluation code."""
 
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {
     "actionformer": Protocol(drops_repeats=True),
-    # for a comparison with numbers of the official code where some classes have no truth
+    # to compare with numbers of the official code when some classes have no ground truth
     "actionformer_collisions": Protocol(drops_repeats=True, unknown_labels_collide=True),
     "activitynet": Protocol(empty_pairs_match=True),
     "qvhighlights": Protocol(empty_pairs_match=True, ties="first_row"),

@@ -1,29 +1,28 @@
-"""What an evaluation leaves behind: `metrics.json` in our form and `predictions.json` in ActivityNet's form.
+"""The results of an evaluation, which `actloc eval` writes to `eval/<subset>/metrics.json` of the run.
 
-`actloc eval` writes both into `eval/<subset>/` of the run; `actloc report` needs nothing else. A number nobody measured
-is None in Python, null in the file and a dash on the page.
+`actloc report` needs only this file and `predictions.json`. A number that was not measured is None in Python, null in
+the file and a dash on the page.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
 
-import actloc
-from actloc import files
+from actloc import console, files
 from actloc.errors import UserError
 
 METRICS_NAME = "metrics.json"
-PREDICTIONS_NAME = "predictions.json"
+UNKNOWN_VIDEOS = "videos of unknown predictions"
+"""The heading in `Counts.names` of the videos outside the subset that have predictions."""
 
 _Form = TypeVar("_Form", bound="Record")
-# a mean or an area of ones may be a rounding error above 1
-Fraction = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+"""From 0 to 1; rounding may lift the mean of ones slightly above 1."""
 
 
 class Record(BaseModel):
-    """A part of a results file: frozen, complete, without values of another type or that are not finite."""
+    """A part of a results file: frozen, strict about types, without unknown keys, nan or inf."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -39,7 +38,7 @@ class TrueAction(Record):
 
 
 class Video(Record):
-    """A video of the subset with its truth; the report needs no annotation file."""
+    """A video of the subset with its true actions, so that a report needs no annotation file."""
 
     id: str
     duration_s: NonNegativeFloat
@@ -47,75 +46,75 @@ class Video(Record):
 
 
 class Threshold(Record):
-    """The score from which on a class's predictions have the best F1."""
+    """The score threshold at which a class's predictions have the best F1."""
 
     score: float | None
-    """None where the class has no truth or no prediction."""
-    f1: Fraction
+    """None if the class has no true action or no prediction."""
+    f1: Proportion
 
 
 class Counts(Record):
-    """How much there was, and what was left out or missed, by name (R7)."""
+    """How much was scored, and what was left out or missed, so that nothing goes missing silently."""
 
     videos: NonNegativeInt
     truths: NonNegativeInt
     predictions: NonNegativeInt
     videos_without_predictions: list[str] = []
     truths_missed_there: NonNegativeInt = 0
-    """Truth of the videos without predictions; it counts as missed."""
+    """True actions of the videos without predictions; they count as missed."""
     videos_without_features: list[str] = []
     predictions_of_unknown_videos: NonNegativeInt = 0
     unknown_labels: NonNegativeInt = 0
     duplicates_removed: NonNegativeInt = 0
     ties: NonNegativeInt = 0
-    """Predictions that share their score with another of their class: the protocol chose their order."""
+    """Predictions that share their score with another of their class: the protocol decides their order."""
     dropped: dict[str, NonNegativeInt] = {}
-    """Whatever else was left out, and how many: `{"predictions of zero length": 3}`."""
+    """What else was left out, and how many: `{"predictions of zero length": 3}`."""
     names: dict[str, list[str]] = {}
-    """The names behind a count, by a heading for people: `{"videos of unknown predictions": ["v_1"]}`."""
+    """The names that make up a count, under a heading: `{"videos of unknown predictions": ["v_1"]}`."""
 
 
 class ClassifierRecord(Record):
-    """The classifier of whole videos that gave detections their classes, and what it is worth by itself."""
+    """The classifier of whole videos that gave detections their classes, and how good it is by itself."""
 
     file: str
     sha256: str
     form: str
     rule: str
     top_k: NonNegativeInt
-    top_1: Fraction | None
-    """Share of videos whose best class is one of their true ones."""
-    true_class_mean_ap: list[Fraction | None]
-    """Per tIoU, the mAP of the same detections with the true classes of their video, as a perfect classifier would."""
+    top_1: Proportion | None
+    """Share of videos whose highest-scoring class is one of their true ones."""
+    true_class_mean_ap: list[Proportion | None]
+    """Per tIoU, the mAP of the same detections if the classifier were perfect: with the true classes of their video."""
 
 
 class Results(Record):
-    """Everything one evaluation of one run measured, and where it comes from."""
+    """Everything that one evaluation of one run measured, and where it comes from."""
 
     name: str
-    """The run."""
+    """Name of the run."""
     dataset: str
     variant: str = ""
-    """Which of the dataset's published variants was scored, test set 212 for one; empty where there is only one."""
+    """The published variant of the dataset, such as test set 212; empty if there is only one."""
     subset: str
     protocol: str
     seed: int | None
     checkpoint: str
-    """Its name, or the file that the predictions were read from."""
+    """Name of the checkpoint, or of the file that the predictions were read from."""
     weights: Literal["averaged", "raw"] | None
-    """None where predictions were read from a file."""
+    """None if the predictions were read from a file."""
     commit: str | None
     machine: str
     version: str
-    """actloc's."""
+    """Version of actloc."""
     created: str
     """Date and time, ISO 8601."""
-    tious: list[Fraction]
-    mean_ap: list[Fraction | None]
+    tious: list[Proportion]
+    mean_ap: list[Proportion | None]
     """Per tIoU."""
-    average_map: Fraction | None
+    average_map: Proportion | None
     classes: list[str]
-    class_ap: list[list[Fraction | None]]
+    class_ap: list[list[Proportion | None]]
     """Per class, per tIoU."""
     truth_per_class: list[NonNegativeInt]
     thresholds: list[Threshold]
@@ -123,56 +122,28 @@ class Results(Record):
     counts: Counts
     videos: list[Video]
     recall_multiples: list[NonNegativeInt] = []
-    """k of each Recall@kx that was measured."""
-    recall: list[list[Fraction | None]] = []
+    """The k of each Recall@kx that was measured."""
+    recall: list[list[Proportion | None]] = []
     """Per k, per tIoU: the mean over classes."""
     classifier: ClassifierRecord | None = None
-    """None where detections keep their own classes and nothing was compared."""
+    """None if no classifier was used."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:
         for name in ("class_ap", "truth_per_class", "thresholds"):
             if len(getattr(self, name)) != len(self.classes):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries for {len(self.classes)} classes")
+                raise ValueError(f"{name} has length {len(getattr(self, name))}, classes has {len(self.classes)}")
         if len(self.recall) != len(self.recall_multiples):
-            raise ValueError(f"recall has {len(self.recall)} rows for {len(self.recall_multiples)} multiples")
+            raise ValueError(f"recall has length {len(self.recall)}, recall_multiples has {len(self.recall_multiples)}")
         rows = [self.mean_ap, *self.class_ap, *self.recall]
         rows += [self.classifier.true_class_mean_ap] if self.classifier else []
         if any(len(row) != len(self.tious) for row in rows):
-            raise ValueError(
-                f"mean_ap and each row of AP and recall need one entry for each of {len(self.tious)} tIoUs"
-            )
+            raise ValueError("mean_ap and each row of AP and recall need one entry per tIoU")
         return self
 
     def score_thresholds(self) -> dict[str, float | None]:
-        """The best-F1 score of each class by its name."""
+        """The best-F1 score threshold of each class by its name."""
         return {label: threshold.score for label, threshold in zip(self.classes, self.thresholds, strict=True)}
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One action a detector claims."""
-
-    label: str
-    score: float
-    start_s: float
-    end_s: float
-
-
-Predictions = dict[str, list[Prediction]]
-"""By video id."""
-
-
-class _Claim(Record):
-    label: str
-    score: float
-    segment: Annotated[list[float], Field(min_length=2, max_length=2)]
-
-
-class _PredictionsFile(Record):
-    version: str
-    results: dict[str, list[_Claim]]
-    external_data: dict[str, object]
 
 
 def write_results(folder: Path, results: Results) -> Path:
@@ -183,39 +154,21 @@ def write_results(folder: Path, results: Results) -> Path:
 
 
 def read_results(folder: Path) -> Results:
-    """The results in `folder`; a file that is absent, damaged or of another form is the user's error."""
-    return _read(folder / METRICS_NAME, Results)
+    """Reads the results in `folder`; raises UserError if the file is missing, damaged or in another format."""
+    return read_record(folder / METRICS_NAME, Results)
 
 
-def write_predictions(folder: Path, predictions: Predictions) -> Path:
-    """Writes `predictions.json` into `folder`; returns its path."""
-    path = folder / PREDICTIONS_NAME
-    claims = {
-        video_id: [{"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]} for one in predicted]
-        for video_id, predicted in predictions.items()
-    }
-    files.write_json(path, {"version": f"actloc {actloc.__version__}", "results": claims, "external_data": {}})
-    return path
-
-
-def read_predictions(folder: Path) -> Predictions:
-    """The predictions in `folder`, each video's in the file's order."""
-    content = _read(folder / PREDICTIONS_NAME, _PredictionsFile)
-    return {
-        video_id: [Prediction(claim.label, claim.score, claim.segment[0], claim.segment[1]) for claim in claims]
-        for video_id, claims in content.results.items()
-    }
-
-
-def _read(path: Path, form: type[_Form]) -> _Form:
+def read_record(path: Path, form: type[_Form]) -> _Form:
+    """Reads a file of `eval`; raises UserError that names the first place where it is not what `form` describes."""
     content = files.read_json(path)
     try:
         return form.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        differences = console.count(error.error_count(), "place differs", "places differ")
         raise UserError(
             f"{path}: {place}: {first['msg']}.",
-            f"Expected the form that actloc eval writes; {error.error_count()} places differ.",
+            f"Expected a file as actloc eval writes it; {differences}.",
             f"Evaluate again: actloc eval {path.parent.parent.parent}",
         ) from error

@@ -1,4 +1,4 @@
-"""Scores detections against a subset's annotations and says where the numbers come from."""
+"""Scores detections against a subset's annotations and records where the numbers come from."""
 
 import time
 from collections.abc import Sequence
@@ -13,27 +13,18 @@ from actloc import files, provenance
 from actloc.annotations import model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import detection
-from actloc.evaluation.columns import GroundTruth, Intervals
-from actloc.evaluation.columns import Predictions as PredictionRows
+from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
-from actloc.evaluation.results import (
-    ClassifierRecord,
-    Counts,
-    Prediction,
-    Predictions,
-    Results,
-    Threshold,
-    TrueAction,
-    Video,
-)
+from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
 from actloc.settings.sections import Evaluation
 from actloc.structures import VideoDetections
 
 
 def results_folder(run_folder: Path, subset: str, evaluation: Evaluation, *, of_file: bool = False) -> Path:
-    """Where `eval` writes: one folder per subset, and others for raw weights, the best checkpoint, and a file's."""
+    """Where `eval` writes: one folder per subset; raw weights, the best checkpoint and a file have folders apart."""
     name = files.safe_name(subset)
-    if of_file:  # the run's own score thresholds must not be replaced by those of a file
+    if of_file:  # a file must not replace the score thresholds of the run
         return run_folder / "eval" / f"{name}-file"
     name += "-raw" if evaluation.weights == "raw" else ""
     name += "-best" if evaluation.checkpoint == "best" else ""
@@ -41,7 +32,7 @@ def results_folder(run_folder: Path, subset: str, evaluation: Evaluation, *, of_
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
-    """Detections with class names, videos by id, each video's by falling score."""
+    """Detections with class names, videos sorted by id, each video's detections in the order given."""
     return {
         video.video_id: [
             Prediction(classes[label], _shortest(score), _shortest(start), _shortest(end))
@@ -57,7 +48,7 @@ def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> 
 
 
 def _shortest(value: np.float32) -> float:
-    """The shortest decimal that names this float32: 1.2, not 1.2000000476837158; and 0.0, not -0.0."""
+    """The shortest decimal that is this float32: 1.2, not 1.2000000476837158; and 0.0, not -0.0."""
     return float(str(value)) + 0.0
 
 
@@ -69,29 +60,29 @@ class Truth:
     actions: dict[str, tuple[Action, ...]]
     classes: tuple[str, ...]
     variant: str = ""
-    """Which of the dataset's published variants it is."""
+    """The published variant of the dataset."""
 
     @property
     def class_number(self) -> dict[str, int]:
-        """Number of each class."""
+        """The number of each class by its name."""
         return {name: number for number, name in enumerate(self.classes)}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where predictions come from: a checkpoint, or a file, which has neither weights nor a seed."""
+    """Where predictions come from: a checkpoint, or a file, which has no weights and no seed."""
 
     name: str
     weights: Literal["averaged", "raw"] | None = None
     seed: int | None = None
     missing: tuple[str, ...] = ()
-    """Videos without features: their truth counts as missed."""
+    """Videos without features: their true actions count as missed."""
     classifier: ClassifierRecord | None = None
     """What gave the predictions their classes."""
 
 
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
-    """The subset's truth, without repeats and actions under 1 ms where the protocol says so."""
+    """The subset's ground truth; if the protocol says so, without repeats and actions shorter than 1 ms."""
     videos = annotations.of_subset(subset)
     actions = {
         video.id: model.without_duplicates(video.actions) if protocol.drops_repeats else video.actions
@@ -109,12 +100,12 @@ def score(
     origin: Origin,
     evaluation: Evaluation,
 ) -> Results:
-    """Everything `eval` measures of the predictions of one subset."""
+    """Everything `eval` measures about the predictions for one subset."""
     tious, protocol = evaluation.tious, PROTOCOLS[evaluation.protocol]
-    arrays, rows = to_rows(truth, predictions, protocol)
-    ap = detection.average_precision(arrays, rows, tious, protocol)
-    present = {int(label): column for column, label in enumerate(arrays.classes)}
-    thresholds = detection.best_f1_thresholds(arrays, rows, evaluation.threshold_tiou, protocol)
+    truth_columns, columns = to_columns(truth, predictions, protocol)
+    ap = detection.average_precision(truth_columns, columns, tious, protocol)
+    present = {int(label): column for column, label in enumerate(truth_columns.classes)}
+    thresholds = detection.best_f1_thresholds(truth_columns, columns, evaluation.threshold_tiou, protocol)
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
     return Results(
@@ -138,23 +129,23 @@ def score(
             [float(value) for value in ap[:, present[label]]] if label in present else [None] * len(tious)
             for label in labels
         ],
-        truth_per_class=[int(np.sum(arrays.labels == label)) for label in labels],
+        truth_per_class=[int(np.sum(truth_columns.labels == label)) for label in labels],
         thresholds=[
             Threshold(score=thresholds[label][0], f1=thresholds[label][1])
             if label in thresholds
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, origin.missing, detection.count_ties(rows)),
+        counts=_counts(truth, predictions, origin.missing, detection.count_ties(columns)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
         recall_multiples=list(evaluation.recall_at),
-        recall=_recall(arrays, rows, evaluation),
+        recall=_recall(truth_columns, columns, evaluation),
         classifier=origin.classifier,
     )
 
 
-def _recall(truth: GroundTruth, predictions: PredictionRows, evaluation: Evaluation) -> list[list[float | None]]:
-    """Per multiple, per tIoU."""
+def _recall(truth: TruthColumns, predictions: PredictionColumns, evaluation: Evaluation) -> list[list[float | None]]:
+    """Mean recall over classes, per multiple and tIoU."""
     multiples, tious = evaluation.recall_at, evaluation.tious
     if not multiples:
         return []
@@ -163,21 +154,21 @@ def _recall(truth: GroundTruth, predictions: PredictionRows, evaluation: Evaluat
 
 
 def average_map(annotations: Annotations, subset: str, found: list[VideoDetections], evaluation: Evaluation) -> float:
-    """The average mAP of detections on a subset, for validation while training."""
+    """The average mAP of detections on a subset, for validation during training."""
     protocol = PROTOCOLS[evaluation.protocol]
     truth = truth_of(annotations, subset, protocol)
-    arrays, rows = to_rows(truth, to_predictions(found, annotations.classes), protocol)
-    return float(detection.average_precision(arrays, rows, evaluation.tious, protocol).mean())
+    truth_columns, columns = to_columns(truth, to_predictions(found, annotations.classes), protocol)
+    return float(detection.average_precision(truth_columns, columns, evaluation.tious, protocol).mean())
 
 
-def to_rows(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[GroundTruth, PredictionRows]:
-    """Both sides as numbers. Predictions of videos that are not in the subset stay: they are false."""
+def to_columns(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[TruthColumns, PredictionColumns]:
+    """Both sides as numbers. Keeps predictions for videos outside the subset: they are wrong."""
     ids = sorted({*truth.actions, *predictions})
     number = {video_id: place for place, video_id in enumerate(ids)}
-    return _truth_rows(truth, number), _prediction_rows(truth, predictions, protocol, number)
+    return _truth_columns(truth, number), _prediction_columns(truth, predictions, protocol, number)
 
 
-def _truth_rows(truth: Truth, number: dict[str, int]) -> GroundTruth:
+def _truth_columns(truth: Truth, number: dict[str, int]) -> TruthColumns:
     rows = [
         (number[video_id], action.start_s, action.end_s, truth.class_number[action.label])
         for video_id, actions in truth.actions.items()
@@ -187,15 +178,15 @@ def _truth_rows(truth: Truth, number: dict[str, int]) -> GroundTruth:
     videos, starts, ends, labels = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     unclear = np.array(ambiguous, dtype=np.float64).reshape(-1, 3).T
     intervals = Intervals(unclear[0].astype(np.int64), unclear[1], unclear[2])
-    return GroundTruth(videos.astype(np.int64), starts, ends, labels.astype(np.int64), intervals)
+    return TruthColumns(videos.astype(np.int64), starts, ends, labels.astype(np.int64), intervals)
 
 
-def _prediction_rows(
+def _prediction_columns(
     truth: Truth, predictions: Predictions, protocol: Protocol, number: dict[str, int]
-) -> PredictionRows:
-    """Rows in the order that decides ties: wholly sorted, so that a file's own changes nothing (R20), or only by video.
+) -> PredictionColumns:
+    """Columns in the order that decides ties: fully sorted, so that the file's order does not matter, or by video only.
 
-    Labels that are no class of the dataset are left out.
+    Leaves out predictions whose label is not a class of the dataset.
     """
     class_number = truth.class_number
     rows = [
@@ -206,7 +197,7 @@ def _prediction_rows(
     ]
     rows = sorted(rows) if protocol.ties == "last_sorted" else sorted(rows, key=lambda row: row[0])
     videos, labels, starts, ends, scores = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    return PredictionRows(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
+    return PredictionColumns(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
 
 
 def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
@@ -224,7 +215,7 @@ def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
-        names={"videos of unknown predictions": unknown_videos} if unknown_videos else {},
+        names={UNKNOWN_VIDEOS: unknown_videos} if unknown_videos else {},
     )
 
 

@@ -13,7 +13,7 @@ from actloc.extraction.rows import RowSink
 from actloc.settings.choices import Dtype
 from actloc.settings.sections import Machine
 from actloc.signals import StopFlag
-from actloc.store.filling import Row, Sources, failure, fill, lack_of_space, lacking
+from actloc.store.filling import FailureRow, SourceFiles, failure, fill, lack_of_space, to_make
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipLayout
@@ -32,12 +32,12 @@ def extract(
     stop: StopFlag,
     shard: Shard | None = None,
     encode: Engine = encode_videos,
-) -> list[Row]:
+) -> list[FailureRow]:
     """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
 
     Raises Stopped at a signal: the videos done are in the store, those in progress are dropped.
     """
-    wanted = longest_first(videos[name] for name in lacking(store, sources_of(videos)))
+    wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
     lack = lack_of_space_for(store, wanted, encoder.channels, layout, dtype, machine)
     if lack:
         raise lack
@@ -58,7 +58,7 @@ def extract(
         return fill(store, encoded, failed, paths, pace.over, str(shard or ""))
 
 
-def sources_of(videos: Mapping[str, AnnotatedVideo]) -> Sources:
+def sources_of(videos: Mapping[str, AnnotatedVideo]) -> SourceFiles:
     """The file that each video's features are made of."""
     return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
 

@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: the report of one or many runs, and the timelines of videos without truth.
+"""Self-contained HTML pages: the report of one or several runs, and the timelines of `actloc predict`.
 
-Everything foreign passes Jinja's autoescape and `printable`; there is no script and no address, and the page's
-Content-Security-Policy forbids both (R13).
+All foreign text passes through Jinja's autoescape and `printable`. A page contains no script and no address, and its
+Content-Security-Policy forbids both, so that a hostile name in a dataset cannot harm whoever opens it.
 """
 
 import functools
@@ -14,8 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import actloc
+from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
-from actloc.evaluation.results import Predictions, Results, Video
+from actloc.evaluation.predictions import Predictions
+from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, Video
 from actloc.reports import figures, text, timelines
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import (
@@ -29,12 +31,12 @@ from actloc.reports.tables import (
 )
 
 MOST_TIMELINES = 40
-"""Videos drawn per run, about 1.5 MB of page; the others stand in a table."""
+"""Videos drawn per run, about 1.5 MB of page; the others are listed in a table."""
 
 
 @dataclass(frozen=True)
 class Omission:
-    """Something that was left out or missed: how often, and the names behind it."""
+    """Something that was left out or missed: how often, and the names of those concerned."""
 
     what: str
     count: int
@@ -43,7 +45,7 @@ class Omission:
 
 @dataclass(frozen=True)
 class ClassLine:
-    """A class in the table of APs."""
+    """A row of the class table."""
 
     label: str
     colour: int
@@ -75,13 +77,9 @@ class RunView:
 
 
 def report_page(evaluations: Sequence[Evaluation]) -> str:
-    """`report.html`: several runs side by side first, then each run by itself."""
+    """The page `report.html`: first a comparison if there are several runs, then each run by itself."""
     runs = [evaluation.results for evaluation in evaluations]
-    tables: list[Table] = []
-    if len(runs) > 1:
-        tables.append(map_table(runs))
-    if len(runs) > 1:
-        tables += [*more_tables(runs), class_comparison(runs)]
+    tables = [map_table(runs), *more_tables(runs), class_comparison(runs)] if len(runs) > 1 else []
     views = [
         _view(f"run-{number}", name, evaluation)
         for number, (name, evaluation) in enumerate(zip(run_names(runs), evaluations, strict=True), start=1)
@@ -99,8 +97,8 @@ def predictions_page(
 ) -> str:
     """The page of `actloc predict`: a timeline per video, in the order given.
 
-    With thresholds, predictions below their class's are drawn as not counting. `facts` are shown at the top, such as
-    the model's name and checkpoint.
+    Predictions below their class's threshold, if `thresholds` are given, are drawn as not counting. `facts`, such as
+    the name of the run, are shown at the top.
     """
     labels = sorted({one.label for claimed in predictions.values() for one in claimed})
     looks = timelines.looks_of(labels, predictions)
@@ -123,7 +121,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_finalize,
+        finalize=lambda value: value if isinstance(value, Markup) else text.printable(value),
     )
     environment.filters |= {
         "percent": text.percent,
@@ -134,6 +132,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "version": actloc.__version__,
+        "count": console.count,
         "num_colours": timelines.NUM_COLOURS,
         "room_steps_px": timelines.ROOM_STEPS_PX,
         "most_counted": timelines.MOST_COUNTED,
@@ -142,12 +141,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _finalize(value: object) -> object:
-    return value if isinstance(value, Markup) else text.printable(value)
-
-
 def _short(number: float) -> str:
-    """A place in a drawing: a hundredth of a percent is below a pixel."""
+    """A position in a drawing, with two decimals: a hundredth of a percent is less than a pixel."""
     return f"{number:.2f}".rstrip("0").rstrip(".")
 
 
@@ -155,6 +150,8 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
     results = evaluation.results
     judged = worst_first(results, evaluation.predictions)
     looks = timelines.looks_of(results.classes, evaluation.predictions)
+    run = shlex.quote(str(evaluation.run))
+    train = evaluation.command or f"actloc train {shlex.quote(str(evaluation.run / 'config.yaml'))}"
     return RunView(
         anchor=anchor,
         name=name,
@@ -167,7 +164,7 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
         timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
         undrawn=judged[MOST_TIMELINES:],
         curve=figures.curve(evaluation.losses),
-        commands=_commands(evaluation),
+        commands=[train, f"actloc eval {run}", f"actloc report {run}"],
         settings=evaluation.settings,
         environment=evaluation.environment,
     )
@@ -191,19 +188,26 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _omissions(results: Results) -> list[Omission]:
     counts = results.counts
     silent, unread = counts.videos_without_predictions, counts.videos_without_features
-    missed = "videos without predictions"
+    others = dict(counts.names)
+    outside = others.pop(UNKNOWN_VIDEOS, [])
+    missed = "without predictions"
     if silent:
-        missed += f"; their {counts.truths_missed_there} true actions count as missed"
+        actions = console.count(counts.truths_missed_there, "true action counts", "true actions count")
+        missed += f"; {actions} as missed"
     return [
-        Omission(missed, len(silent), silent),
-        Omission("videos without features", len(unread), unread),
-        Omission("predictions of unknown videos", counts.predictions_of_unknown_videos, []),
-        Omission("predictions with unknown labels", counts.unknown_labels, []),
-        Omission("duplicates removed", counts.duplicates_removed, []),
-        Omission("predictions whose score another of their class shares", counts.ties, []),
+        _omission(len(silent), "video", missed, silent),
+        _omission(len(unread), "video", "without features", unread),
+        _omission(counts.predictions_of_unknown_videos, "prediction", "for videos outside the subset", outside),
+        _omission(counts.unknown_labels, "prediction", "with unknown labels"),
+        _omission(counts.duplicates_removed, "repeated true action", "removed"),
+        _omission(counts.ties, "prediction", "tied in score with another of their class"),
         *(Omission(what, count, []) for what, count in counts.dropped.items()),
-        *(Omission(what, len(names), names) for what, names in counts.names.items()),
+        *(Omission(what, len(names), names) for what, names in others.items()),
     ]
+
+
+def _omission(count: int, noun: str, rest: str, names: list[str] | None = None) -> Omission:
+    return Omission(f"{noun if count == 1 else f'{noun}s'} {rest}", count, names or [])
 
 
 def _class_lines(results: Results, colours: Mapping[str, int]) -> list[ClassLine]:
@@ -214,9 +218,3 @@ def _class_lines(results: Results, colours: Mapping[str, int]) -> list[ClassLine
         )
     ]
     return sorted(lines, key=lambda line: -1.0 if line.average is None else line.average, reverse=True)
-
-
-def _commands(evaluation: Evaluation) -> list[str]:
-    run = shlex.quote(str(evaluation.run))
-    train = evaluation.command or f"actloc train {shlex.quote(str(evaluation.run / 'config.yaml'))}"
-    return [train, f"actloc eval {run}", f"actloc report {run}"]

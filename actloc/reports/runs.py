@@ -1,4 +1,4 @@
-"""A run folder as a report reads it: each evaluated subset with the settings, command and losses behind it."""
+"""Reads a run folder for a report: each evaluated subset with its settings, command and training losses."""
 
 import json
 import math
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.evaluation.results import METRICS_NAME, Predictions, Results, read_predictions, read_results
+from actloc.evaluation.predictions import Predictions, read_predictions
+from actloc.evaluation.results import METRICS_NAME, Results, read_results
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One subset of one run: what was measured, what was predicted, and how to do it again."""
+    """One evaluated subset of one run: its results and predictions, and how to reproduce them."""
 
     run: Path
     results: Results
@@ -21,25 +22,26 @@ class Evaluation:
     settings: str | None
     """The text of config.yaml."""
     environment: str | None
-    """The text of environment.json, without the path of the program that ran."""
+    """The text of environment.json, without the path of the program."""
     command: str | None
-    """The command line that trained, if environment.json tells it."""
+    """The command line of the training, if environment.json has it."""
     losses: list[tuple[int, float]]
     """(step, total training loss), by step."""
 
 
 def read_run(run: Path) -> list[Evaluation]:
-    """Every evaluated subset of a run, by name; none is the user's error."""
+    """Every evaluated subset of a run, by name; raises UserError if there is none."""
     if not run.is_dir():
         raise _no_such_run(run)
     folders = sorted(path.parent for path in run.glob(f"eval/*/{METRICS_NAME}"))
     if not folders:
         raise UserError(
             f"{run} has no eval/*/{METRICS_NAME}.",
-            "A report shows what an evaluation measured.",
+            "Expected the results of an evaluation, which a report shows.",
             f"Evaluate first: actloc eval {run}",
         )
-    settings, losses = _text(run / "config.yaml"), read_losses(run / "log.jsonl")
+    config, losses = run / "config.yaml", read_losses(run / "log.jsonl")
+    settings = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     environment, command = _environment(run / "environment.json")
     return [
         Evaluation(run, read_results(folder), read_predictions(folder), settings, environment, command, losses)
@@ -48,17 +50,13 @@ def read_run(run: Path) -> list[Evaluation]:
 
 
 def read_losses(log: Path) -> list[tuple[int, float]]:
-    """(step, total loss) of the training lines of a log; a step logged again after a resume counts once, the later."""
+    """(step, total loss) from the training lines of a log; of a step logged twice, after a resume, the later one."""
     losses: dict[int, float] = {}
     for row in files.read_json_lines(log):
         step, loss = row.get("step"), row.get("train/loss/total")
         if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss):
             losses[step] = float(loss)
     return sorted(losses.items())
-
-
-def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _environment(path: Path) -> tuple[str | None, str | None]:
@@ -69,7 +67,7 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     words = content.get("command") if isinstance(content, dict) else None
     if not isinstance(words, list) or not words:
         return json.dumps(content, indent=1, ensure_ascii=False), None
-    # sys.argv[0] is a path on the machine that ran, of nobody's concern: .venv/bin/actloc or actloc/__main__.py
+    # sys.argv[0] is a private path of the machine that trained: .venv/bin/actloc or actloc/__main__.py
     line = shlex.join(["actloc", *(str(word) for word in words[1:])])
     return json.dumps({**content, "command": line}, indent=1, ensure_ascii=False), line
 
@@ -79,6 +77,6 @@ def _no_such_run(run: Path) -> UserError:
     names = [path.parent.name for path in parent.glob("*/config.yaml")] if parent.is_dir() else []
     return UserError(
         f"{run} is not a run folder{console.nearest(run.name, names)}",
-        "Expected a folder that actloc train made.",
-        "See what there is: actloc ls runs",
+        "Expected a folder that actloc train created.",
+        "List the runs: actloc ls runs",
     )

@@ -1,17 +1,17 @@
-"""Found actions as subtitles (SRT) that any player shows, and as lines of a CSV file."""
+"""Predicted actions as subtitles (SRT), which any player shows, and as lines of a CSV file."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from actloc.evaluation.results import Prediction
+from actloc.evaluation.predictions import Prediction
 from actloc.reports.text import csv_cell, one_line, score
 
 _MS_PER_HOUR, _MS_PER_MINUTE, _MS_PER_SECOND = 3_600_000, 60_000, 1000
 
 
 def as_srt(predictions: Sequence[Prediction]) -> str:
-    """SRT text with one subtitle per segment, by start; players show those that overlap together."""
+    """SRT text with one subtitle per segment, by start; players show overlapping ones together."""
     blocks = [
         f"{number}\n{_time(one.start_s)} --> {_time(one.end_s)}\n{_subtitle(one)}\n"
         for number, one in enumerate(sorted(predictions, key=lambda one: (one.start_s, one.end_s)), start=1)
@@ -20,7 +20,7 @@ def as_srt(predictions: Sequence[Prediction]) -> str:
 
 
 def as_csv(predictions: Mapping[str, Sequence[Prediction]]) -> str:
-    """`video,start,end,label,score`, in seconds, each video's segments in their order."""
+    """CSV text with the columns video, start, end (seconds), label and score, each video's segments in their order."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["video", "start", "end", "label", "score"])
@@ -32,7 +32,7 @@ def as_csv(predictions: Mapping[str, Sequence[Prediction]]) -> str:
 
 
 def _subtitle(prediction: Prediction) -> str:
-    # players read <i>, {\an8} and --> as commands, and SRT knows no escape: round brackets keep them text
+    # players interpret <i>, {\an8} and -->, and SRT has no escape: round brackets keep them text
     label = one_line(prediction.label).translate(str.maketrans("<>{}", "()()"))
     return f"{label} ({score(prediction.score)})"
 

@@ -1,4 +1,4 @@
-"""Tables of one or many runs side by side: mAP per tIoU and AP per class, for the terminal, Markdown and CSV."""
+"""Tables that compare one or several runs: mAP per tIoU and AP per class, for the terminal, Markdown and CSV."""
 
 import csv
 import io
@@ -12,15 +12,15 @@ from actloc import console
 from actloc.evaluation.results import Results
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
-_MOST_NUMBERS = 7  # columns of numbers that fit beside a name on 80 letters
+_MOST_NUMBERS = 7  # columns of numbers that fit next to a name in 80 characters
 
-Numbers = dict[float, float | None]
-"""By tIoU."""
+ByTIoU = dict[float, float | None]
+"""A number for each tIoU, None if it was not measured."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table."""
+    """One cell of a table."""
 
     text: str
     is_best: bool = False
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Names to the left, numbers to the right: the first `num_names` columns hold text."""
+    """Names on the left, numbers on the right: the first `num_names` columns are text."""
 
     title: str
     columns: list[str]
@@ -38,7 +38,7 @@ class Table:
 
 
 def map_table(runs: Sequence[Results]) -> Table:
-    """mAP per tIoU and its average; the best of several is marked where all runs share data and protocol."""
+    """mAP per tIoU and its average; the best of several runs is marked if they share data and protocol."""
     numbers = [_by_tiou(run.tious, run.mean_ap) for run in runs]
     averages = [run.average_map for run in runs]
     tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
@@ -54,17 +54,17 @@ def map_table(runs: Sequence[Results]) -> Table:
 
 
 def more_tables(runs: Sequence[Results]) -> list[Table]:
-    """Tables of what only some runs measure: Recall@kx, and what their classifier of whole videos is worth."""
+    """Tables of what only some runs measure: Recall@kx, and how good their classifier of whole videos is."""
     recalled = [run for run in runs if run.recall]
     classified = [run for run in runs if run.classifier]
     return [*([recall_table(recalled)] if recalled else []), *([classifier_table(classified)] if classified else [])]
 
 
 def recall_table(runs: Sequence[Results]) -> Table:
-    """Recall@kx per tIoU and on average, a row for each run and k."""
+    """Recall@kx per tIoU and on average, with one row for each run and k."""
     names = run_names(runs)
     return _by_tiou_table(
-        "Recall in percent of the best k * n predictions (Recall@kx)",
+        "Recall@kx in percent: recall of the best k * n predictions",
         ["run", "measure"],
         [
             ([name, f"Recall@{multiple}x"], run.tious, row)
@@ -75,7 +75,7 @@ def recall_table(runs: Sequence[Results]) -> Table:
 
 
 def classifier_table(runs: Sequence[Results]) -> Table:
-    """Fused mAP beside the mAP with true classes, and how often the classifier alone is right."""
+    """mAP with the classifier's classes and with true classes, and how often the classifier by itself is right."""
     rows = []
     for name, run in zip(run_names(runs), runs, strict=True):
         if run.classifier is not None:
@@ -106,9 +106,11 @@ def _by_tiou_table(
 
 
 def class_table(run: Results) -> Table:
-    """AP of each class per tIoU and on average, best class first; classes nobody measured come last."""
+    """AP of each class per tIoU and on average, best class first; classes that were not measured come last."""
     averages = [mean(row) for row in run.class_ap]
-    order = sorted(range(len(averages)), key=lambda place: _or_last(averages[place]), reverse=True)
+    order = sorted(
+        range(len(averages)), key=lambda place: (averages[place] is not None, averages[place] or 0.0), reverse=True
+    )
     return Table(
         title=f"AP in percent per class, {run.name}",
         columns=["class", "actions", *(threshold(tiou) for tiou in run.tious), "average"],
@@ -126,7 +128,7 @@ def class_table(run: Results) -> Table:
 
 
 def class_comparison(runs: Sequence[Results]) -> Table:
-    """Average AP of each class in each run, the best marked; a dash where a run does not know the class."""
+    """Average AP of each class in each run, the best marked; a dash if a run does not know the class."""
     by_run = [dict(zip(run.classes, map(mean, run.class_ap), strict=True)) for run in runs]
     labels = dict.fromkeys(label for averages in by_run for label in averages)
     mark = are_comparable(runs)
@@ -145,7 +147,7 @@ def are_comparable(runs: Sequence[Results]) -> bool:
 
 
 def run_names(runs: Sequence[Results]) -> list[str]:
-    """The runs' names, with the subset where one run was measured on several."""
+    """The names of the runs, followed by the subset if a run was measured on several."""
     names = [run.name for run in runs]
     return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
 
@@ -159,38 +161,34 @@ def provenance(run: Results) -> str:
 
 def scored_data(run: Results) -> str:
     """The dataset, which of its variants, the subset and its number of videos: `thumos14 test, test set 212, ...`."""
-    parts = [f"{run.dataset} {run.subset}", run.variant, f"{run.counts.videos} videos"]
+    parts = [f"{run.dataset} {run.subset}", run.variant, console.count(run.counts.videos, "video")]
     return ", ".join(part for part in parts if part)
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what was measured; None where nothing was."""
+    """The mean of the numbers that were measured; None if there are none."""
     measured = [value for value in values if value is not None]
     return sum(measured) / len(measured) if measured else None
 
 
-def _or_last(average: float | None) -> float:
-    return -1.0 if average is None else average
-
-
 def _warning(runs: Sequence[Results]) -> list[str]:
-    return [] if are_comparable(runs) else ["The runs differ in data or protocol, so no best is marked."]
+    return [] if are_comparable(runs) else ["The runs differ in data or protocol, so the best is not marked."]
 
 
-def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> Numbers:
-    # 0.1 + 0.2 of one run is the 0.3 of another
+def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> ByTIoU:
+    # 0.1 + 0.2 in one run is 0.3 in another
     return {round(tiou, 4): value for tiou, value in zip(tious, values, strict=True)}
 
 
 def _cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
-    """Values to compare with each other; equal to two decimals is equally good."""
+    """Cells of values to compare with each other; values equal to two decimals are equally good."""
     measured = [value for value in values if value is not None]
     best = percent(max(measured)) if mark and len(measured) > 1 else None
     return [Cell(percent(value), percent(value) == best) for value in values]
 
 
-def turned(table: Table) -> Table:
-    """Columns of numbers as rows, and rows as columns."""
+def transposed(table: Table) -> Table:
+    """The transposed table: its columns of numbers as rows, and its rows as columns."""
     places = range(table.num_names, len(table.columns))
     return Table(
         title=table.title,
@@ -202,9 +200,9 @@ def turned(table: Table) -> Table:
 
 
 def as_rich(table: Table) -> RichTable:
-    """For the terminal; foreign text is shown as it is, and a table too wide for 80 letters is turned."""
+    """The table for the terminal; shows foreign text as it is, and transposes a table too wide for 80 characters."""
     if len(table.columns) - table.num_names > _MOST_NUMBERS > len(table.rows):
-        table = turned(table)
+        table = transposed(table)
     rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
     for place, name in enumerate(table.columns):
         is_text = place < table.num_names
@@ -221,7 +219,7 @@ def _shown(text: str, style: str = "") -> Text:
 
 
 def as_markdown(table: Table) -> str:
-    """A Markdown table under its title, the caption below; best values are bold."""
+    """A Markdown table with the title above and the caption below; best values are bold."""
     rules = ["---" if place < table.num_names else "---:" for place in range(len(table.columns))]
     rows = [
         [f"**{markdown(cell.text)}**" if cell.is_best else markdown(cell.text) for cell in row] for row in table.rows
@@ -232,9 +230,9 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(runs: Sequence[Results]) -> str:
-    """One rectangular table of everything, in percent: for each run its mAP and each class's AP.
+    """One CSV table of everything, in percent: each run's mAP, and the AP of each class.
 
-    A number nobody measured is an empty cell.
+    A number that was not measured is an empty cell.
     """
     tious = sorted({tiou for run in runs for tiou in _by_tiou(run.tious, run.mean_ap)})
     stream = io.StringIO()
@@ -244,11 +242,13 @@ def as_csv(runs: Sequence[Results]) -> str:
     writer.writerow([*names, "measure", "class", "actions", *(threshold(tiou) for tiou in tious), "average"])
     for run in runs:
         for texts, numbers, average in _run_rows(run):
-            writer.writerow([*map(csv_cell, texts), *_csv_numbers(numbers, tious, average)])
+            values = [*(numbers.get(tiou) for tiou in tious), average]
+            cells = ["" if value is None else percent(value) for value in values]
+            writer.writerow([*map(csv_cell, texts), *cells])
     return stream.getvalue()
 
 
-def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]:
+def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
     source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
     source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
@@ -259,8 +259,3 @@ def _run_rows(run: Results) -> Iterator[tuple[list[str], Numbers, float | None]]
         yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, row), mean(row)
     for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):
         yield [*source, "AP", label, str(truths)], _by_tiou(run.tious, row), mean(row)
-
-
-def _csv_numbers(numbers: Numbers, tious: list[float], average: float | None) -> list[str]:
-    values = [*(numbers.get(tiou) for tiou in tious), average]
-    return ["" if value is None else percent(value) for value in values]

@@ -1,7 +1,7 @@
-"""Timelines of a video: where every bar, text and tick stands. The template only draws what is laid out here.
+"""Lays out the timeline of a video: the position of every bar, text and tick. The template only draws it.
 
-Horizontal places are percent of the video's length, so that one drawing fits a phone, a screen and paper; vertical
-places are lanes. A class has a lane or more of truth and, right below, lanes of predictions.
+Horizontal positions are percent of the video's length, so that one drawing fits a phone, a screen and paper; vertical
+positions are lanes. Each class has one or more lanes of true actions and, right below, lanes of predictions.
 """
 
 import bisect
@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from typing import Literal
 
 from actloc.evaluation.matching import Judged, Judgement, Thresholds, is_counted
-from actloc.evaluation.results import Prediction, Predictions, Video
+from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.results import Video
 from actloc.reports.text import score, seconds
 
 MOST_COUNTED = 20
-"""Predictions that count drawn per video, or as many as it has true actions where that is more."""
+"""Counted predictions drawn per video, or as many as it has true actions if that is more."""
 MOST_BELOW = 8
-"""Predictions drawn per video although their score is too low to count."""
+"""Predictions drawn per video whose score is too low to count."""
 NUM_COLOURS = 6
 ROOM_STEPS_PX = (180, 240, 360, 480, 640, 800)
-"""Widths of the plot from which on the style sheet shows a bar's text."""
-_PX_PER_LETTER = 7.0  # of the 11 px digits in a bar
+"""Widths of the plot at which the style sheet starts to show the text of a bar."""
+_PX_PER_LETTER = 7.0  # width of the 11 px digits in a bar
 _MOST_TICKS = 8
-_MOST_WORDS = 12  # segments read out for a track; the table below the picture has all that are drawn
+_MOST_WORDS = 12  # segments that a screen reader reads for a track; the table below has all
 _FAINTEST = 0.25  # opacity of score 0: still visible
 
 Kind = Literal["found", "missed", "right", "wrong", "below", "unjudged"]
-Origin = Literal["truth", "predicted"]
+Side = Literal["truth", "predicted"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A true action (score None) or a prediction, and what became of it."""
+    """A true action (score None) or a prediction, and its outcome."""
 
-    origin: Origin
+    side: Side
     label: str
     start_s: float
     end_s: float
@@ -44,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Bar:
-    """A claim's place: `left` and `width` in percent; `text` stands at `text_left` in a plot of `room_px` or more."""
+    """The position of a claim in percent; `text` is shown at `text_left` if the plot is at least `room_px` wide."""
 
     claim: Claim
     lane: int
@@ -59,17 +60,17 @@ class Bar:
 
 @dataclass(frozen=True)
 class Track:
-    """The bars of one class's truth or predictions, and the same in words."""
+    """The bars of one class's true actions or predictions, and the same in words."""
 
-    origin: Origin
+    side: Side
     bars: list[Bar]
     num_lanes: int
     words: str
 
 
 @dataclass(frozen=True)
-class Row:
-    """A class of a video: truth above, predictions below."""
+class ClassRow:
+    """A class of a video: true actions above, predictions below."""
 
     label: str
     colour: int
@@ -79,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on the time axis; a minor one has no text where the plot is narrow."""
+    """A mark on the time axis; the text of a minor one is hidden if the plot is narrow."""
 
     left: float
     text: str
@@ -88,7 +89,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Looks:
-    """What all timelines of a page share: each class's colour number and the score drawn with full colour."""
+    """What all timelines of a page share: the colour number of each class, and the score drawn in full colour."""
 
     colours: Mapping[str, int]
     full_score: float
@@ -100,24 +101,24 @@ class Timeline:
 
     video: Video
     judgement: Judgement | None
-    """None where there is no truth to judge by."""
+    """None if the video has no ground truth."""
     num_counted: int
     num_counted_shown: int
     num_below: int
     num_below_shown: int
-    rows: list[Row]
+    rows: list[ClassRow]
     ticks: list[Tick]
     claims: list[Claim]
 
 
 def looks_of(labels: Iterable[str], predictions: Predictions) -> Looks:
-    """Colours for the labels in their order; the best score gets full colour."""
+    """Colours for the labels in their order; the highest score gets full colour."""
     colours = {label: place % NUM_COLOURS for place, label in enumerate(dict.fromkeys(labels))}
     return Looks(colours, max((one.score for claimed in predictions.values() for one in claimed), default=1.0))
 
 
 def judged_timeline(judged: Judged, looks: Looks) -> Timeline:
-    """The timeline of a video with truth."""
+    """The timeline of a video with ground truth."""
     judgement = judged.judgement
     truth = [
         Claim("truth", action.label, action.start_s, action.end_s, None, "found" if found else "missed")
@@ -133,17 +134,12 @@ def judged_timeline(judged: Judged, looks: Looks) -> Timeline:
 def predicted_timeline(
     video: Video, predictions: Sequence[Prediction], thresholds: Thresholds | None, looks: Looks
 ) -> Timeline:
-    """The timeline of a video without truth; without thresholds every prediction counts."""
-    claimed = [
-        Claim("predicted", one.label, one.start_s, one.end_s, one.score, kind)
-        for one in predictions
-        for kind in [_kind_without_truth(one, thresholds)]
-    ]
+    """The timeline of a video without ground truth; without thresholds every prediction counts."""
+    claimed = []
+    for one in predictions:
+        kind: Kind = "unjudged" if thresholds is None or is_counted(one, thresholds) else "below"
+        claimed.append(Claim("predicted", one.label, one.start_s, one.end_s, one.score, kind))
     return _timeline(video, [], claimed, None, looks)
-
-
-def _kind_without_truth(prediction: Prediction, thresholds: Thresholds | None) -> Kind:
-    return "unjudged" if thresholds is None or is_counted(prediction, thresholds) else "below"
 
 
 def _timeline(
@@ -159,7 +155,7 @@ def _timeline(
         tracks = [_track("predicted", claimed_here, extent_s, looks.full_score)]
         if judgement is not None:
             tracks.insert(0, _track("truth", true_here, extent_s, looks.full_score))
-        rows.append(Row(label, looks.colours.get(label, 0), _note(true_here, claimed_here, judgement), tracks))
+        rows.append(ClassRow(label, looks.colours.get(label, 0), _note(true_here, claimed_here, judgement), tracks))
     in_time = sorted([*truth, *shown], key=lambda claim: (claim.start_s, claim.end_s))
     num_below, num_below_shown = (sum(claim.kind == "below" for claim in claims) for claims in (claimed, shown))
     return Timeline(
@@ -176,7 +172,7 @@ def _timeline(
 
 
 def _choose(truth: list[Claim], claimed: list[Claim]) -> list[Claim]:
-    """The predictions to draw, best first: those that count, then some others of the classes that are drawn anyway."""
+    """The predictions to draw, best first: counted ones, then some others of the classes that are drawn anyway."""
     by_score = sorted(claimed, key=lambda claim: -(claim.score or 0.0))
     counted = [claim for claim in by_score if claim.kind != "below"]
     labels = {claim.label for claim in [*truth, *counted]} or {claim.label for claim in claimed}
@@ -185,7 +181,7 @@ def _choose(truth: list[Claim], claimed: list[Claim]) -> list[Claim]:
 
 
 def _extent(video: Video, truth: list[Claim], shown: list[Claim]) -> float:
-    """The seconds that the axis spans; truth may end after the video (THUMOS14), predictions are cut at the axis."""
+    """The seconds that the axis spans: true actions may end after the video (THUMOS14), predictions are cut off."""
     extent_s = max([video.duration_s, *(claim.end_s for claim in truth)])
     return extent_s if extent_s > 0 else max([claim.end_s for claim in shown if claim.end_s > 0], default=1.0)
 
@@ -193,25 +189,26 @@ def _extent(video: Video, truth: list[Claim], shown: list[Claim]) -> float:
 def _note(truth: list[Claim], claimed: list[Claim], judgement: Judgement | None) -> str:
     if judgement is None:
         num_counted = sum(claim.kind == "unjudged" for claim in claimed)
-        return f"{num_counted} of {len(claimed)} count" if num_counted < len(claimed) else f"{num_counted} found"
+        is_all = num_counted == len(claimed)
+        return f"{num_counted} found" if is_all else f"{num_counted} of {len(claimed)} above the threshold"
     found = sum(claim.kind == "found" for claim in truth)
     wrong = sum(claim.kind == "wrong" for claim in claimed)
-    parts = [f"{found} of {len(truth)} found"] if truth else ["no true action"]
+    parts = [f"{found} of {len(truth)} found"] if truth else ["no true actions"]
     return ", ".join([*parts, f"{wrong} wrong"] if wrong else parts)
 
 
-def _track(origin: Origin, claims: list[Claim], extent_s: float, full_score: float) -> Track:
+def _track(side: Side, claims: list[Claim], extent_s: float, full_score: float) -> Track:
     lanes = _lanes(claims)
     bars = [
         _bar(claim, number, next_start_s, extent_s, full_score)
         for number, lane in enumerate(lanes)
         for claim, next_start_s in zip(lane, [*(claim.start_s for claim in lane[1:]), extent_s], strict=True)
     ]
-    return Track(origin, bars, max(1, len(lanes)), _words(claims))
+    return Track(side, bars, max(1, len(lanes)), _words(claims))
 
 
 def _lanes(claims: list[Claim]) -> list[list[Claim]]:
-    """Each claim in the first lane where nothing overlaps it, so that the first claims stand on top."""
+    """Puts each claim into the first lane where it overlaps nothing, so that the first claims are on top."""
     lanes: list[list[Claim]] = []
     for claim in claims:
         for lane in lanes:
@@ -229,19 +226,16 @@ def _lanes(claims: list[Claim]) -> list[list[Claim]]:
 def _bar(claim: Claim, lane: int, next_start_s: float, extent_s: float, full_score: float) -> Bar:
     left, right, free = (100 * min(max(t / extent_s, 0.0), 1.0) for t in (claim.start_s, claim.end_s, next_start_s))
     text = "" if claim.score is None else score(claim.score)
-    opacity = 1.0 if claim.score is None else _opacity(claim.score, full_score)
-    # the text stands in the bar or in the gap after it, wherever there is more room
+    opacity = 1.0
+    if claim.score is not None and full_score > 0:
+        opacity = _FAINTEST + (1 - _FAINTEST) * min(max(claim.score / full_score, 0.0), 1.0)
+    # the text is in the bar or in the gap after it, wherever there is more room
     text_left, room = (left, right - left) if right - left >= free - right else (right, free - right)
     return Bar(claim, lane, left, right - left, opacity, text, text_left, _room_px(text, room))
 
 
-def _opacity(value: float, full_score: float) -> float:
-    share = value / full_score if full_score > 0 else 1.0
-    return _FAINTEST + (1 - _FAINTEST) * min(max(share, 0.0), 1.0)
-
-
 def _room_px(text: str, room: float) -> int | None:
-    """The smallest step of plot width at which `room` percent of it hold the text."""
+    """The smallest step of the plot's width at which the text fits into `room` percent of it."""
     needed_px = _PX_PER_LETTER * (len(text) + 1)
     return next((step for step in ROOM_STEPS_PX if text and step * room / 100 >= needed_px), None)
 
@@ -258,7 +252,7 @@ def _words(claims: list[Claim]) -> str:
 
 
 def _ticks(extent_s: float) -> list[Tick]:
-    """Whole steps of 1, 2 or 5 times a power of ten seconds, at most eight."""
+    """At most eight steps, each of 1, 2 or 5 times a power of ten seconds."""
     power = 10.0 ** math.floor(math.log10(extent_s / _MOST_TICKS))
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if extent_s / (power * factor) <= _MOST_TICKS)
     times = [number * step for number in range(int(extent_s / step) + 1)]

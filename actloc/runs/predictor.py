@@ -10,7 +10,8 @@ from actloc import console
 from actloc.devices import choose_device
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import scoring
-from actloc.evaluation.results import Prediction, read_results
+from actloc.evaluation.predictions import Prediction
+from actloc.evaluation.results import read_results
 from actloc.experiment import Experiment, load
 from actloc.extraction import local
 from actloc.extraction.converting import convert

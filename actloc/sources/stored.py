@@ -68,7 +68,7 @@ class StoredSource(Source):
             annotations,
             subset,
             config.path,
-            f"Run: {self.store.made_by()}",
+            f"Run: {self.store.command_to_make()}",
             allow_missing=config.allow_missing,
         )
         infos = [self.store.info(video.id) for video in self.videos]
@@ -148,5 +148,5 @@ def _misfit(store: FeatureStore, found: str) -> UserError:
     return UserError(
         found,
         "Expected features made with these settings from these videos.",
-        f"Set `features:` to what the store says, or make them again: {store.made_by()} --overwrite",
+        f"Set `features:` to what the store says, or make them again: {store.command_to_make()} --overwrite",
     )

@@ -1,8 +1,7 @@
-"""Whether two stores hold the same features: per dimension, and shifted in time (spec: features 2.12).
+"""Compares the features of two stores: per dimension, and shifted in time.
 
-Features of one video made in two ways lie on two grids. Those of the second store are read at the times of the first
-one's rows, linearly between its own, and moved by a shift of time; the shift at which dimensions correlate best tells
-whether one grid is off.
+Features of one video made in two ways are on two time grids. Those of the second store are interpolated linearly at the
+times of the first one's rows plus a shift; the shift with the highest correlation shows whether one grid is off.
 """
 
 from collections.abc import Callable
@@ -17,34 +16,34 @@ from actloc.errors import UserError
 from actloc.store.info import FeatureInfo, Features, grid
 from actloc.store.store import FeatureStore
 
-Numbers = NDArray[Any]  # float64
+Floats = NDArray[Any]  # float64
 _DIMENSIONS_FOR_SHIFT = 64
 
 
 @dataclass(frozen=True)
 class VideoComparison:
-    """One video in both stores."""
+    """The comparison of one video."""
 
     video_id: str
     rows: tuple[int, int]
     correlation: float | None
-    """Mean over the dimensions without a shift; None where nothing varies or no times are shared."""
+    """Mean over the dimensions, without a shift; None if no dimension varies or few rows share a time."""
     best_shift_s: float
-    """How much later the second store shows the same."""
+    """By how much the second store is later than the first."""
     best_correlation: float | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores over all the videos that both have."""
+    """The comparison of two stores over the videos that both have."""
 
     videos: list[VideoComparison]
-    dimensions: Numbers
-    """Pearson's correlation (C,) of each dimension over all shared rows, without a shift; nan where it is constant."""
+    dimensions: Floats
+    """Pearson's correlation (C,) of each dimension over all shared rows, without a shift; nan if it is constant."""
     cosine: float | None
-    """Mean cosine of rows at the same time; None where there are none."""
+    """Mean cosine similarity of rows at the same time; None if there are none."""
     largest_difference: float
-    """The largest difference of two values at the same time."""
+    """The largest absolute difference of two values at the same time."""
 
 
 def compare(
@@ -54,7 +53,7 @@ def compare(
     most_shift_s: float,
     done: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Compares the videos named, at least one; calls `done` after each. Raises UserError where channels differ."""
+    """Compares `video_ids`, at least one; calls `done` after each. Raises UserError if a video's channels differ."""
     videos: list[VideoComparison] = []
     total = _Agreement(first.info(video_ids[0]).channels)
     for video_id in video_ids:
@@ -63,8 +62,8 @@ def compare(
         if a.shape[1] != b.shape[1]:
             raise UserError(
                 f"{video_id} has {a.shape[1]} channels in {first.folder} and {b.shape[1]} in {second.folder}.",
-                "Expected as many in both.",
-                "Compare features of one kind: make both with the same encoder and stream.",
+                "Expected the same number of channels in both stores.",
+                "Compare features that were made with the same encoder and stream.",
             )
         total.add(*_at_same_times(a, b, *infos, 0.0))
         videos.append(_of_video(video_id, a, b, infos, most_shift_s))
@@ -74,18 +73,18 @@ def compare(
 
 
 class _Agreement:
-    """Sums over pairs of rows, which are not kept: those of all videos of a data set do not fit into memory."""
+    """Sums over pairs of rows. The rows are not kept: those of a whole dataset do not fit into memory."""
 
     def __init__(self, channels: int) -> None:
         self._count = 0
         self._first = np.zeros((2, channels))
         self._sums = np.zeros((5, channels))
-        """Of a, b, a * a, b * b and a * b, each less its first row: large means would cost digits."""
+        """Of a, b, a * a, b * b and a * b, with the first row subtracted from a and b: large means cost precision."""
         self.cosines, self.num_cosines = 0.0, 0
         self.largest_difference = 0.0
 
-    def add(self, a: Numbers, b: Numbers) -> None:
-        """Takes rows (N, C) at the same times."""
+    def add(self, a: Floats, b: Floats) -> None:
+        """Adds rows (N, C) of both stores at the same times."""
         if not self._count and len(a):
             self._first = np.stack([a[0], b[0]])
         self._count += len(a)
@@ -95,21 +94,21 @@ class _Agreement:
         self.largest_difference = max(self.largest_difference, float(np.abs(a - b).max(initial=0)))
         self._sums += _sums(a - self._first[0], b - self._first[1])
 
-    def correlations(self) -> Numbers:
-        """Pearson's correlation (C,) of each dimension; nan where it is constant."""
+    def correlations(self) -> Floats:
+        """Pearson's correlation (C,) of each dimension; nan if it is constant."""
         return _correlations(self._sums, self._count)
 
 
-def correlations(a: Numbers, b: Numbers) -> Numbers:
-    """Pearson's correlation (C,) of the columns of a and b (N, C); nan where a column is constant."""
+def correlations(a: Floats, b: Floats) -> Floats:
+    """Pearson's correlation (C,) of the columns of a and b (N, C); nan if a column is constant."""
     return _correlations(_sums(a - a[:1], b - b[:1]), len(a))
 
 
-def _sums(a: Numbers, b: Numbers) -> Numbers:
+def _sums(a: Floats, b: Floats) -> Floats:
     return np.stack([a.sum(0), b.sum(0), (a * a).sum(0), (b * b).sum(0), (a * b).sum(0)])
 
 
-def _correlations(sums: Numbers, count: int) -> Numbers:
+def _correlations(sums: Floats, count: int) -> Floats:
     a, b, aa, bb, ab = sums
     count = max(count, 1)
     spread = np.sqrt(np.maximum(aa - a * a / count, 0) * np.maximum(bb - b * b / count, 0))
@@ -122,9 +121,9 @@ def _of_video(
 ) -> VideoComparison:
     step_s = min(info.stride_frames / info.fps for info in infos) / 2
     count = int(most_shift_s / step_s)
-    # a zero shift first: of equal ones the first counts
+    # the smallest shift first: of equal correlations argmax takes the first
     shifts = sorted((number * step_s for number in range(-count, count + 1)), key=abs)
-    some = slice(None, None, -(-a.shape[1] // _DIMENSIONS_FOR_SHIFT))  # enough to find a shift, and many times quicker
+    some = slice(None, None, -(-a.shape[1] // _DIMENSIONS_FOR_SHIFT))  # enough to find the shift, and much faster
     means = [_mean_correlation(a[:, some], b[:, some], infos, shift) for shift in shifts]
     best = shifts[int(np.argmax([-np.inf if mean is None else mean for mean in means]))]
     unshifted, shifted = (_mean_correlation(a, b, infos, shift) for shift in (0.0, best))
@@ -132,24 +131,26 @@ def _of_video(
 
 
 def _mean_correlation(a: Features, b: Features, infos: tuple[FeatureInfo, FeatureInfo], shift_s: float) -> float | None:
-    """Over the dimensions that vary; None where less than half of the rows have a counterpart: few agree by chance."""
+    """The mean over the dimensions that vary; None if less than half of the rows have a counterpart.
+
+    A few rows may correlate by chance.
+    """
     ours, theirs = _at_same_times(a, b, *infos, shift_s)
-    return _mean(correlations(ours, theirs)) if 2 * len(ours) >= len(a) else None
-
-
-def _mean(values: Numbers) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
+    if 2 * len(ours) < len(a):
+        return None
+    values = correlations(ours, theirs)
+    varying = values[np.isfinite(values)]
+    return float(varying.mean()) if len(varying) else None
 
 
 def _at_same_times(
     a: Features, b: Features, info_a: FeatureInfo, info_b: FeatureInfo, shift_s: float
-) -> tuple[Numbers, Numbers]:
-    """The rows (N, C) of `a` within the span of `b`, and `b` at their times plus the shift."""
+) -> tuple[Floats, Floats]:
+    """The rows (N, C) of `a` whose time plus the shift is within `b`, and `b` interpolated there."""
     steps = [torch.arange(info.steps, dtype=torch.float64) for info in (info_a, info_b)]
     times = grid(info_a).seconds(steps[0]).numpy() + shift_s
     others = grid(info_b).seconds(steps[1]).numpy()
-    slack_s = 1e-6  # rates that differ in their last bit
+    slack_s = 1e-6  # frame rates may differ in their last bit
     inside = (times >= others[0] - slack_s) & (times <= others[-1] + slack_s)
     places = np.interp(times[inside], others, np.arange(len(others)))
     below = np.floor(places).astype(int)

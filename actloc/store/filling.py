@@ -1,6 +1,7 @@
-"""Filling a feature store: what it lacks, one outcome per video, and what is told (spec: reliability, R2, R4, R6, R17).
+"""Fills a feature store: finds what is missing, records the outcome of each video, and reports failures.
 
-`extract-features` and `import-features` differ in where features come from, and in nothing of this.
+Shared by `extract-features` and `import-features`, which differ only in where the features come from. A run that was
+interrupted continues where it stopped, and a video that fails does not stop the others.
 """
 
 import functools
@@ -20,29 +21,29 @@ from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipLayout
 
 Outcome = FeatureInfo | VideoError
-"""What is known of a video's features, which are in the store, or why there are none."""
-Row = dict[str, Any]  # Any: JSON values
-Sources = Mapping[str, Sequence[Path]]
-"""The files that each video's features are made from; none for a video that has no file."""
+"""The facts about a video's features, which are then in the store, or why there are none."""
+FailureRow = dict[str, Any]  # Any: JSON values
+"""A line of `failed.jsonl`."""
+SourceFiles = Mapping[str, Sequence[Path]]
+"""The files that each video's features are made from; empty for a video without a file."""
 
 
-def lacking(store: FeatureStore, sources: Sources) -> list[str]:
-    """The videos without features, and those whose files are others than before, which a warning names."""
+def to_make(store: FeatureStore, sources: SourceFiles) -> list[str]:
+    """The videos whose features are missing, and those whose files changed, which a warning names."""
     again = stale(store, sources)
     if again:
-        console.warn(
-            f"{len(again)} videos are other files than before and are done again: {', '.join(again)}", ids=again
-        )
+        videos = console.count(len(again), "video")
+        console.warn(f"Making features again for {videos} with changed files: {', '.join(again)}", ids=again)
     return [name for name in sources if not store.has(name) or name in set(again)]
 
 
-def stale(store: FeatureStore, sources: Sources) -> list[str]:
-    """The videos whose files are others than those that their features were made from."""
+def stale(store: FeatureStore, sources: SourceFiles) -> list[str]:
+    """The videos whose files changed since their features were made."""
     return [name for name, paths in sources.items() if store.has(name) and is_stale(store, name, paths)]
 
 
-def is_complete(store: FeatureStore, sources: Sources) -> bool:
-    """Whether nothing is left to do."""
+def is_complete(store: FeatureStore, sources: SourceFiles) -> bool:
+    """Whether the store has the features of all videos, and no file changed since they were made."""
     if store.recipe() is None or any(row["id"] in sources for row in store.failed()):
         return False
     return all(store.has(name) for name in sources) and not stale(store, sources)
@@ -51,33 +52,33 @@ def is_complete(store: FeatureStore, sources: Sources) -> bool:
 def fill(
     store: FeatureStore,
     outcomes: Generator[tuple[str, Outcome]],
-    failed: dict[str, Row],
+    failed: dict[str, FailureRow],
     paths: Mapping[str, Path],
-    over: Callable[[str], None],
+    done: Callable[[str], None],
     part: str = "",
-) -> list[Row]:
-    """Takes each outcome and calls `over` with its video's id.
+) -> list[FailureRow]:
+    """Records each outcome and then calls `done` with the id of its video.
 
-    Returns the rows of the videos that failed, those of `failed` first, and lists them in the store, for one part of
-    the work or for all. Raises what `outcomes` raises at a signal: the videos done are in the store.
+    Returns the rows of the videos that failed, those of `failed` first, and lists them in the store, for all of the
+    work or for `part` of it. Raises what `outcomes` raises at a signal: the finished videos are in the store.
     """
     store.write_failed(list(failed.values()), part)
     with closing(outcomes):
         for video_id, outcome in outcomes:
             if isinstance(outcome, VideoError):
                 failed[video_id] = failure(video_id, paths[video_id], outcome)
-                store.write_failed(list(failed.values()), part)  # at once: a run that is killed has named them too
+                store.write_failed(list(failed.values()), part)  # now, in case the process is killed
                 console.emit("video_failed", id=video_id, reason=outcome.reason, detail=outcome.detail)
             else:
                 failed.pop(video_id, None)
                 console.emit("video_done", id=video_id, steps=outcome.steps)
-            over(video_id)
+            done(video_id)
     store.write_failed(list(failed.values()), part)
     return list(failed.values())
 
 
-def failure(video_id: str, path: Path | None, error: VideoError) -> Row:
-    """The row of `failed.jsonl`."""
+def failure(video_id: str, path: Path | None, error: VideoError) -> FailureRow:
+    """The row of `failed.jsonl` for a video that failed."""
     return {
         "id": video_id,
         "path": None if path is None else str(path),
@@ -89,43 +90,43 @@ def failure(video_id: str, path: Path | None, error: VideoError) -> Row:
 
 
 def lack_of_space(folder: Path, num_videos: int, num_bytes: float) -> EnvironmentProblem | None:
-    """What is told before hours of work if the disk cannot hold what comes of it."""
+    """The error to raise before hours of work if the features will not fit on the disk; None if they will."""
     free = free_bytes(folder)
     if num_bytes <= free:
         return None
     return EnvironmentProblem(
         f"{folder} has {free / 1e9:.1f} GB free.",
-        f"The features of {num_videos} videos need about {num_bytes / 1e9:.1f} GB.",
-        "Make room, put the store on another disk, or set features.dtype=float16.",
+        f"The features of {console.count(num_videos, 'video')} need about {num_bytes / 1e9:.1f} GB.",
+        "Free disk space, put the store on another disk, or set features.dtype=float16.",
     )
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free where `folder` is or will be."""
+    """The free space of the disk where `folder` is or will be."""
     return disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.is_dir())).free
 
 
-def tell_failures(store: FeatureStore, num_videos: int, failed: list[Row], again: str, part: str = "") -> int:
-    """Says how many failed and why, and which command tries them again; returns the exit status."""
+def report_failures(store: FeatureStore, num_videos: int, failed: list[FailureRow], again: str, part: str = "") -> int:
+    """Prints how many videos failed, why, and `again`, the command that retries them; returns the exit status."""
     reasons = Counter(row["reason"] for row in failed)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    done = num_videos - len(failed)
-    console.say(f"{len(failed)} of {num_videos} videos failed, {done} are done.", style="red")
+    videos, succeeded = console.count(num_videos, "video"), num_videos - len(failed)
+    console.say(f"{len(failed)} of {videos} failed, {succeeded} succeeded.", style="red")
     console.say(f"{store.failed_file(part)}: {listed}")
-    console.say(f"Retry them after replacing the files: {again}")
+    console.say(f"After replacing the files, run: {again}")
     return EXIT_SOME_INPUTS_FAILED
 
 
 def is_stale(store: FeatureStore, video_id: str, paths: Sequence[Path]) -> bool:
-    """Whether a video's files are others than those its features were made from."""
+    """Whether a video's files changed since its features were made."""
     if not paths or not all(path.exists() for path in paths):
-        return False  # the features are made, the files may go
+        return False  # files may be deleted once their features are made
     size, digest = store.source(video_id)
     if source_bytes(paths) != size:
         return True
     modified, placed = store.written(video_id)
     times = [file.stat() for file in _files_of(paths)]
-    # an unpacked archive brings old modification times with it
+    # files unpacked from an archive keep their old modification time, but not their change time
     is_newer = any(time.st_mtime_ns > modified or time.st_ctime_ns >= placed for time in times)
     return is_newer and source_sha256(paths) != digest
 
@@ -143,7 +144,7 @@ def describe(
     duration_s: float,
     reader: str,
 ) -> FeatureInfo:
-    """What is known of a video's features, except how many they are; `source` is bytes and sha256 of its files."""
+    """The facts about a video's features except their shape; `source` is the size in bytes and sha256 of its files."""
     return FeatureInfo(
         video_id=video_id,
         encoder=encoder,
@@ -164,18 +165,21 @@ def describe(
 
 
 def source_of(paths: Sequence[Path]) -> tuple[int, str]:
-    """Bytes and digest of the files that a video's features are made of."""
+    """Size in bytes and sha256 of the files that a video's features are made from."""
     return source_bytes(paths), source_sha256(paths)
 
 
 def source_bytes(paths: Sequence[Path]) -> int:
-    """Bytes of files, or of folders of frames."""
+    """Size in bytes of files, or of folders of frames."""
     return sum(file.stat().st_size for file in _files_of(paths))
 
 
 def source_sha256(paths: Sequence[Path]) -> str:
-    """Digest of a file; of several, or of a folder of frames, the digest of their digests."""
-    digests = [_sha256(file) for file in _files_of(paths)]
+    """The sha256 of a file; of several, or of a folder of frames, the sha256 of their sha256s."""
+    digests = []
+    for file in _files_of(paths):
+        status = file.stat()
+        digests.append(_sha256_of_state(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
 
 
@@ -183,11 +187,6 @@ def _files_of(paths: Sequence[Path]) -> list[Path]:
     return [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
 
 
-def _sha256(file: Path) -> str:
-    status = file.stat()
-    return _sha256_of_state(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=16)  # one HDF5 file of an archive holds the features of all videos
+@functools.lru_cache(maxsize=16)  # one HDF5 file may hold the features of all videos
 def _sha256_of_state(file: Path, *state: int) -> str:
     return sha256_of_file(file)

@@ -1,4 +1,4 @@
-"""Features of one video as other projects ship them: .npy, .npz, .pt, or a dataset of an HDF5 file."""
+"""Reads one video's features as other projects publish them: .npy, .npz, .pt, or a dataset of an HDF5 file."""
 
 import pickle
 import zipfile
@@ -16,12 +16,12 @@ from actloc.errors import UserError, VideoReason
 from actloc.store.sealed_file import is_finite
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
-_EXPECTED = "Expected an array of numbers with two dimensions, steps and channels."
-_MEND = "Download the file again, or look at features.path, suffix and key."
+_EXPECTED = "Expected an array of numbers with two dimensions (steps and channels)."
+_MEND = "Download the file again, or check features.path, features.suffix and features.key."
 
 
 class FeatureFileError(UserError):
-    """A video's features cannot be used; `reason` is what `failed.jsonl` says of it."""
+    """A video's features cannot be used; `reason` is written to `failed.jsonl`."""
 
     def __init__(self, reason: VideoReason, found: str, expected: str, mend: str) -> None:
         super().__init__(found, expected, mend)
@@ -29,44 +29,44 @@ class FeatureFileError(UserError):
 
 
 class _OddError(Exception):
-    """The file can be read and holds something else."""
+    """The file can be read but contains something else."""
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What an array's header says, for files whose values would take long to read."""
+    """The shape in an array's header, for files whose values take long to read."""
 
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """Where one video's features lie; nothing in it can run code."""
+    """Where one video's features are; reading them never runs code from the file."""
 
     path: Path
     dataset: str | None = None
-    """The name inside an HDF5 file; None for a file of its own."""
+    """The name inside an HDF5 file; None if the file has the features of this video only."""
     key: str | None = None
-    """The name inside a .npz, or inside a .pt that holds a dictionary."""
+    """The name inside a .npz, or inside a .pt that contains a dictionary."""
     part: tuple[slice, ...] = ()
-    """Which rows and columns are the video's; none for all."""
+    """The rows and columns that belong to the video; empty for all."""
 
     def exists(self) -> bool:
-        """Whether the file, and in an HDF5 file the dataset, is there."""
+        """Whether the file exists and, if it is an HDF5 file, has the dataset."""
         return self.path.is_file() and (self.dataset is None or self.dataset in names_in_hdf5(self.path))
 
     def shape(self) -> tuple[int, int]:
-        """The array's shape, without reading its values where the form allows that."""
+        """The array's shape, read without its values if the format allows that."""
         rows, columns = self._load(only_shape=True)
         return int(rows), int(columns)
 
     def read(self) -> Tensor:
-        """The array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
+        """Reads the array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
         values = self._load(only_shape=False)
         array = values if isinstance(values, Tensor) else torch.from_numpy(values)
         array = array.float()
         if not is_finite(array):
-            raise FeatureFileError("non_finite", f"{self} holds nan or inf.", "Expected finite features.", _MEND)
+            raise FeatureFileError("non_finite", f"{self} contains nan or inf.", "Expected finite features.", _MEND)
         return array
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class FeatureFile:
         except _OddError as error:
             raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _MEND) from error
         except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            what = f"{self} is no plain {self.path.suffix} file: {error}."
+            what = f"{self} is not a plain {self.path.suffix} file: {error}."
             raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
         except MemoryError:
             raise
@@ -104,20 +104,20 @@ class FeatureFile:
                 name = self._chosen(list(arrays))
                 return _header_of(arrays.zip, name) if only_shape else arrays[name]
         if self.path.suffix in (".pt", ".pth"):
-            # an old .pt is no zip file and cannot be mapped into memory
+            # .pt files of old versions are not zip files and cannot be mapped into memory
             mapped = zipfile.is_zipfile(self.path)
             found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
             return found[self._chosen(list(found))] if isinstance(found, dict) else found
-        raise _OddError(f"{self.path.suffix or 'no suffix'} is none of {', '.join(SUFFIXES)}")
+        raise _OddError(f"its suffix {self.path.suffix!r} is not one of {', '.join(SUFFIXES)}")
 
     def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: what has a shape
         with h5py.File(self.path, "r") as file:
-            # a link or a virtual dataset could read any other file
+            # a link or a virtual dataset could read any file of the machine
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise _OddError("it is a link to elsewhere")
             dataset = file[name]
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-                raise _OddError("it is no dataset of this file")
+                raise _OddError("it is not a dataset of this file")
             return _Header(dataset.shape) if only_shape else dataset[()]
 
     def _chosen(self, names: list[str]) -> str:
@@ -125,11 +125,11 @@ class FeatureFile:
             return self.key
         if self.key is None and len(names) == 1:
             return names[0]
-        raise _OddError(f"features.key is {self.key}, and it holds {console.first_ten(names)}")
+        raise _OddError(f"features.key is {self.key or 'null'}, but the file contains {console.first_ten(names)}")
 
 
 def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:
-    """The shape of one array of a .npz, from the first bytes of its member."""
+    """Reads the shape of one array of a .npz from the first bytes of its member."""
     with archive.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -137,9 +137,9 @@ def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:
 
 
 def names_in_hdf5(path: Path) -> frozenset[str]:
-    """The datasets at the top of an HDF5 file; raises UserError if it is none."""
+    """The datasets at the top of an HDF5 file; raises UserError if it is not an HDF5 file."""
     try:
         with h5py.File(path, "r") as file:
             return frozenset(file)
     except OSError as error:
-        raise UserError(f"{path} is no HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _MEND) from error
+        raise UserError(f"{path} is not an HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _MEND) from error

@@ -1,4 +1,4 @@
-"""Whether videos have features, and as many rows as their durations ask for."""
+"""Checks that videos have features, and as many rows as their durations give."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +10,23 @@ from actloc.video.windows import ClipLayout
 
 
 def expected_steps(layout: ClipLayout, duration_s: float, fps: float) -> int:
-    """The rows that a video's duration asks for, with frames counted at `fps`."""
+    """The number of rows that a video's duration gives, with frames counted at `fps`."""
     return layout.num_clips(round(duration_s * fps))
 
 
 def fits(layout: ClipLayout, duration_s: float, fps: float, steps: int, tolerance_steps: float) -> bool:
-    """Whether a video has the rows that its duration asks for, give or take `tolerance_steps`."""
+    """Whether a video has the number of rows that its duration gives, within `tolerance_steps`."""
     return abs(expected_steps(layout, duration_s, fps) - steps) <= tolerance_steps
 
 
-def warn_of_misfits(num_misfits: int, num_videos: int, found: str) -> bool:
-    """Whether so few videos do not fit that `features.allow_misfits` may let them be used, which a warning then says.
+def warn_of_misfits(num_misfits: int, num_videos: int, message: str) -> bool:
+    """Whether at most half of the videos do not fit, so that `features.allow_misfits` may use them; warns if so.
 
-    `found` names the first three.
+    `message` names the first three.
     """
     if 2 * num_misfits > num_videos:
         return False
-    console.warn(f"{found}{', ...' if num_misfits > 3 else ''}; features.allow_misfits lets them be used")
+    console.warn(f"{message}{', ...' if num_misfits > 3 else ''}; using them because of features.allow_misfits")
     return True
 
 
@@ -40,7 +40,7 @@ def check_present(
     *,
     allow_missing: bool,
 ) -> None:
-    """Raises UserError that names the videos of a subset without features, unless they are allowed and some have.
+    """Raises UserError that names the videos of a subset without features, unless `allow_missing` and some have them.
 
     `mend` is the command that makes them.
     """
@@ -48,20 +48,20 @@ def check_present(
         return
     if not annotations.classes:
         raise UserError(
-            "The annotations have no action.",
-            "Expected actions, of one class at least, to learn and to score.",
-            "Name them in a file, as configs/own_videos.yaml does: actloc show own_videos",
+            "The annotations have no actions.",
+            "Expected actions of at least one class, to train on and to score.",
+            "List them in a file as configs/own_videos.yaml does: actloc show own_videos",
         )
     if not videos and not missing:
         subsets = sorted({video.subset for video in annotations.videos.values()})
         raise UserError(
-            f"No video is in the subset {subset!r}.",
-            f"The annotations have the subsets {', '.join(subsets) or 'none'}.",
-            "Name one with dataset.training_subset, dataset.evaluation_subset or training.validation_subset.",
+            f"The subset {subset!r} has no videos.",
+            f"Expected one of the subsets in the annotations: {', '.join(subsets) or 'none'}.",
+            "Set dataset.training_subset, dataset.evaluation_subset or training.validation_subset to one of them.",
         )
     raise UserError(
-        f"{path} has features of {len(videos)} of {len(videos) + len(missing)} videos of the subset {subset!r}; "
-        f"missing: {console.first_ten([video.id for video in missing])}.",
+        f"{path} has features of {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
+        f"{subset!r}; missing: {console.first_ten([video.id for video in missing])}.",
         "Expected features of every video.",
-        mend if allow_missing else f"{mend}; or go on without them: features.allow_missing=true",
+        mend if allow_missing else f"{mend}; or leave these videos out: features.allow_missing=true",
     )

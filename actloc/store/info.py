@@ -1,4 +1,4 @@
-"""What is known of one video's features."""
+"""The facts that a store keeps about one video's features."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What is known about one video's features."""
+    """How one video's features were made, from what, and their shape."""
 
     video_id: str
     encoder: str
-    """What made the features; of imported ones, the recipe's name."""
+    """The encoder that made the features; of imported ones, the name of the recipe."""
     weights_sha256: str | None
     recipe: str
     """The settings that determine the features, as JSON."""
@@ -25,16 +25,16 @@ class FeatureInfo:
     stride_frames: int
     align: str
     offset_frames: float
-    """The centre of the first clip."""
+    """The centre of the first clip, in frames."""
     frame_count: int
-    """Frames of the video at `fps`."""
+    """The number of frames of the video at `fps`."""
     duration_s: float
     reader: str
-    """What decoded the video, or `folders` where other projects' files were imported."""
+    """The decoder of the video, or `folders` if files of other projects were imported."""
     source_bytes: int
-    """Size of the video's file, or of the files that were imported."""
+    """Size of the video file, or of the imported files."""
     source_sha256: str
-    """Digest of the video's file; of several files, the digest of their digests."""
+    """The sha256 of the video file; of several files, the sha256 of their sha256s."""
     code_version: str
     steps: int = 0
     """T; the store fills it in."""
@@ -43,5 +43,5 @@ class FeatureInfo:
 
 
 def grid(info: FeatureInfo) -> Grid:
-    """The bridge between seconds and the rows of the video's features."""
+    """The time grid of the video's features, which converts between rows and seconds."""
     return Grid(info.fps, info.stride_frames, info.offset_frames)

@@ -1,10 +1,10 @@
-"""The feature store: one small HDF5 file per video, each whole, sealed and provable (reliability R1, R5, R12).
+"""The feature store: one small HDF5 file per video, written completely or not at all, and protected by checksums.
 
-STORE/store.json     the settings that determine the features; a store holds features of one recipe
+STORE/store.json     the settings that determine the features; a store has features of one recipe
 STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; the id is percent-encoded
-STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl is that of one part of the work
+STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl for one part of the work
 
-Every byte of a file is checked whenever it is read; `verify` looks at every checksum there is.
+Every byte of a file is checked whenever it is read; `verify` checks every checksum.
 """
 
 import json
@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc import files
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
@@ -31,20 +31,20 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
     "encoder": {"precision": "float32", "channels_last": False},
     "features": {"decode_fps": None, "frame_interval": 1},
 }
-"""What features were made with whose recipe is older than these settings."""
+"""The values of these settings in recipes that are older than the settings."""
 IMPORTED = "imported_from"
-"""The part of a recipe that says which files of others the features come from."""
+"""The part of a recipe that says which files of other projects the features come from."""
 
 
 class FeatureStore:
-    """The features of many videos in `folder`; looking at it creates and changes nothing."""
+    """The features of many videos in `folder`; reading creates and changes nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._infos: dict[str, FeatureInfo] = {}
 
     def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
-        """The settings all features here were made with; None for a store that is not begun."""
+        """The settings that all features here were made with; None if the store has not begun."""
         path = self.folder / _RECIPE_FILE
         if not path.is_file():
             return None
@@ -53,38 +53,38 @@ class FeatureStore:
             raise UserError(
                 f"{path} does not say how the features were made.",
                 "Expected the file that extract-features and import-features write.",
-                "Make the store again, with --overwrite.",
+                "Make the store again with --overwrite.",
             )
         return complete(content["recipe"])
 
     def check_recipe(self, recipe: dict[str, Any]) -> None:
-        """Raises UserError listing each difference if the store holds features of another recipe."""
+        """Raises UserError that lists each difference if the store has features of another recipe."""
         found, wanted = self.recipe(), complete(recipe)
         if found is None or found == wanted:
             return
         lines = differences(found, wanted, "in the store", "in the settings")
         raise UserError(
-            "\n  ".join([f"{self.folder} holds features made with other settings:", *lines]),
-            "One store holds features of one recipe.",
+            "\n  ".join([f"{self.folder} has features made with other settings:", *lines]),
+            "A store can only have features of one recipe.",
             f"Choose another folder, or replace the store: {_command(recipe, self.folder)} --overwrite",
         )
 
-    def made_by(self) -> str:
-        """The command that makes what is lacking here."""
+    def command_to_make(self) -> str:
+        """The command that makes the features that are missing here."""
         return _command(self.recipe(), self.folder)
 
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Makes the store ready for features of `recipe`; `overwrite` throws away what it holds.
+        """Makes the store ready for features of `recipe`; `overwrite` deletes the features it has.
 
-        Raises UserError where another recipe's features are, or HDF5 files that no store holds.
+        Raises UserError if it has features of another recipe, or if the folder has HDF5 files but is not a store.
         """
         if self.recipe() is None and any(self.folder.glob(f"*{_SUFFIX}")):
             raise UserError(
-                f"{self.folder} holds {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
-                "Expected a folder that actloc made, an empty one, or none.",
+                f"{self.folder} has {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
+                "Expected a feature store, an empty folder, or a folder that does not exist yet.",
                 "Choose another folder.",
             )
-        with files.taking_turns(self.folder):  # of several that begin at once, one writes and the others check
+        with files.taking_turns(self.folder):  # if several processes begin together, one writes and the others check
             if overwrite:
                 for video_id in self.ids():
                     files.remove(self._path(video_id))
@@ -101,13 +101,13 @@ class FeatureStore:
         return sorted(files.id_of_safe_name(name) or self._long_id(name) for name in names if name[0] != ".")
 
     def has(self, video_id: str) -> bool:
-        """Whether the video's features are there."""
+        """Whether the store has the video's features."""
         return self._path(video_id).is_file()
 
     def info(self, video_id: str) -> FeatureInfo:
-        """What is known about the video's features; raises UserError if the file is damaged.
+        """The facts about the video's features; raises UserError if the file is missing or damaged.
 
-        Looks at a file once; `read` looks every time.
+        Checks a file once; `read` checks it every time.
         """
         if video_id not in self._infos:
             with self._opened(video_id) as file:
@@ -115,7 +115,7 @@ class FeatureStore:
         return self._infos[video_id]
 
     def source(self, video_id: str) -> tuple[int, str]:
-        """Size and sha256 of the file the features were made from; looks at nothing else, so it is quick."""
+        """Size and sha256 of the file that the features were made from; fast, since it checks nothing else."""
         try:
             with h5py.File(self._path(video_id), "r") as file:
                 return int(file.attrs["source_bytes"]), str(file.attrs["source_sha256"])
@@ -123,29 +123,29 @@ class FeatureStore:
             raise self._bad(video_id, f"are damaged: {error}") from error
 
     def num_bytes(self) -> int:
-        """Bytes of all feature files."""
+        """Size of all feature files in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob(f"*{_SUFFIX}"))
 
     def written(self, video_id: str) -> tuple[int, int]:
-        """When the features were written and when their file came here, in ns of the file system's clock."""
+        """When the features were written and when their file was put here, in ns of the file system's clock."""
         status = self._path(video_id).stat()
         return status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, video_id: str) -> Features:
-        """The features (T, C) as float32; raises UserError if the file is absent, damaged or holds nan or inf."""
+        """Reads the features (T, C) as float32; raises UserError if the file is missing, damaged or has nan or inf."""
         with self._opened(video_id) as file:
             features = values(file)
         if not is_finite(features):
-            raise self._bad(video_id, "hold values that are not finite")
+            raise self._bad(video_id, "contain values that are not finite")
         return features.numpy()
 
     def writer(self, video_id: str, dtype: Dtype = "float32") -> FeatureWriter:
-        """What takes the video's features row by row; they are there once it is finished."""
+        """A writer that takes the video's features row by row; `finish` puts them into the store."""
         self._infos.pop(video_id, None)
         return FeatureWriter(self._path(video_id), dtype)
 
     def write(self, video_id: str, features: Features, info: FeatureInfo, dtype: Dtype = "float32") -> FeatureInfo:
-        """Stores features (T, C); returns what is then known of them.
+        """Stores features (T, C); returns the facts about them.
 
         Raises VideoError `non_finite` or `out_of_range` instead of storing nan or inf.
         """
@@ -154,12 +154,12 @@ class FeatureStore:
             return writer.finish(info)
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
-        """The videos that could not be used and are not there now: id, path, reason, detail, expected, found."""
+        """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
         rows = {row["id"]: row for path in self._failed_files() for row in files.read_json_lines(path)}
         return [row for row in rows.values() if not self.has(row["id"])]
 
     def write_failed(self, rows: list[dict[str, Any]], part: str = "") -> None:
-        """Replaces the list of videos that could not be used; that of one part of the work, or that of all."""
+        """Replaces the list of failed videos: that of one part of the work, or that of all."""
         own = self.failed_file(part)
         if rows:
             files.write_json_lines(own, rows)
@@ -168,14 +168,14 @@ class FeatureStore:
                 files.remove(path)
 
     def failed_file(self, part: str = "") -> Path:
-        """Where the videos are listed that could not be used."""
+        """The file that lists the failed videos."""
         return self.folder / (f"failed.{part}.jsonl" if part else "failed.jsonl")
 
     def _failed_files(self) -> list[Path]:
         return sorted(self.folder.glob("failed*.jsonl"))
 
     def verify(self) -> list[str]:
-        """Every problem found by reading everything: seals, checksums, recipes, finiteness."""
+        """Reads everything and returns every problem: seals, checksums, recipes, values that are not finite."""
         problems = []
         recipe = self.recipe()
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
@@ -185,18 +185,18 @@ class FeatureStore:
                 problems.append(f"{path.name}: {error}")
                 continue
             if files.safe_name(info.video_id) + _SUFFIX != path.name:
-                problems.append(f"{path.name}: holds the features of {info.video_id!r}")
+                problems.append(f"{path.name}: contains the features of {info.video_id!r}")
             if complete(json.loads(info.recipe)) != recipe:
-                problems.append(f"{path.name}: was made with other settings than the store's")
+                problems.append(f"{path.name}: was made with other settings than those of the store")
             if not np.isfinite(features).all():
-                problems.append(f"{path.name}: holds values that are not finite")
+                problems.append(f"{path.name}: contains values that are not finite")
         return problems
 
     def _path(self, video_id: str) -> Path:
         return self.folder / (files.safe_name(video_id) + _SUFFIX)
 
     def _long_id(self, name: str) -> str:
-        """The id behind a name that was shortened."""
+        """The id of a file whose name was shortened."""
         try:
             with opened((self.folder / (name + _SUFFIX)).read_bytes()) as file:
                 return str(file.attrs["video_id"])
@@ -205,18 +205,18 @@ class FeatureStore:
 
     @contextmanager
     def _opened(self, video_id: str) -> Iterator[h5py.File]:
-        """The video's file, every byte of it as it was written."""
+        """Opens the video's file, with every byte checked."""
         try:
             with opened(self._path(video_id).read_bytes()) as file:
-                found = file.attrs["video_id"]
-                if found != video_id:
-                    raise self._bad(video_id, f"are those of {found}")
+                actual = file.attrs["video_id"]
+                if actual != video_id:
+                    raise self._bad(video_id, f"are those of {actual}")
                 yield file
         except FileNotFoundError as error:
             raise UserError(
                 f"{self.folder} has no features of {video_id}.",
-                f"It has those of {len(self.ids())} videos.",
-                f"Make them: {self.made_by()}",
+                f"The store has features of {console.count(len(self.ids()), 'video')}.",
+                f"Run: {self.command_to_make()}",
             ) from error
         except DamagedError as error:
             raise self._bad(video_id, f"are damaged: {error}") from error
@@ -225,7 +225,7 @@ class FeatureStore:
         return UserError(
             f"The features of {video_id} in {self.folder} {what}.",
             f"Expected {self._path(video_id).name} as actloc wrote it.",
-            f"See what else is wrong: actloc verify {self.folder}. Delete that file and run {self.made_by()}",
+            f"Find all damaged files: actloc verify {self.folder}; delete them and run: {self.command_to_make()}",
         )
 
 
@@ -234,28 +234,25 @@ def _command(recipe: dict[str, Any] | None, folder: Path) -> str:
 
 
 def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
-    """The sha256 of what the file means, whatever file it stands in: metadata as JSON, then the array's bytes."""
+    """The sha256 of a file's content, independent of HDF5: metadata as JSON, then the bytes of the array."""
     metadata = json.dumps(asdict(info), sort_keys=True).encode()
     return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
 
 
 def _info(file: h5py.File) -> FeatureInfo:
-    values = {field.name: _plain(file.attrs[field.name]) for field in fields(FeatureInfo)}
+    stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo)}
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
     return FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
 
 
 def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
-    """Info and features (T, C) as stored, by every checksum there is; raises DamagedError."""
+    """Info and features (T, C) as stored, after checking every checksum; raises DamagedError."""
     with opened(content, prove=True) as file:
         info, features = _info(file), values_as_stored(file)
         written = file.attrs["sha256"]
     if written != fingerprint(features, info):
-        raise DamagedError("its checksum does not fit its features")
+        raise DamagedError("its features do not match their checksum")
     return info, features
-
-
-def _plain(value: Any) -> Any:  # Any: what HDF5 attributes hold
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values

@@ -1,7 +1,7 @@
-"""Writes one video's features as their rows come, in memory that no length changes (spec: reliability, R1, R19).
+"""Writes one video's features as their rows arrive, in memory that does not depend on the length of the video.
 
-Rows go to a hidden file beside the final one; when the last has come, the sealed HDF5 file is built from it in one
-pass and renamed into place. Its bytes do not depend on how the rows came.
+Rows go to a hidden file next to the final one. After the last row the sealed HDF5 file is built from it in one pass and
+renamed into place, so that a killed process leaves no incomplete file. Its bytes do not depend on how the rows arrived.
 """
 
 import contextlib
@@ -31,17 +31,14 @@ _CHUNK_ROWS = 256
 
 
 class FeatureWriter:
-    """The features of one video on their way to `path`; what is not finished leaves nothing behind.
-
-    A context manager that discards what is not finished.
-    """
+    """Writes the features of one video to `path`; a context manager that discards them unless they are finished."""
 
     def __init__(self, path: Path, dtype: Dtype) -> None:
         self._path = path
         self.dtype: Dtype = dtype
         """How the rows are stored."""
         self._block: list[NDArray[Any]] = []
-        """Rows that are not on disk yet: fewer than a chunk."""
+        """Rows that are not on disk yet, fewer than a chunk."""
         self._steps = self._channels = self._spilled = 0
         self._rows_path = files.temporary_path(path.with_name(f"{path.name}.rows"))
         files.make_folder(path.parent)
@@ -49,7 +46,7 @@ class FeatureWriter:
         self._rows = self._rows_path.open("w+b")
 
     def append(self, rows: NDArray[np.float32]) -> None:
-        """Takes the next rows (n, C); raises VideoError `non_finite` or `out_of_range` where numbers would be lost."""
+        """Adds the next rows (n, C); raises VideoError `non_finite` or `out_of_range` if numbers would be lost."""
         self._block.append(_as_stored(rows, np.dtype(self.dtype)))
         self._steps += rows.shape[0]
         self._channels = rows.shape[1]
@@ -65,8 +62,8 @@ class FeatureWriter:
         self._rows.flush()
 
     def finish(self, info: "FeatureInfo") -> "FeatureInfo":
-        """Puts the file in place; returns what is known of the features, their steps and channels filled in."""
-        assert self._steps, "a video without rows is told by whoever makes them"
+        """Puts the file in place; returns `info` with steps and channels filled in."""
+        assert self._steps, "the caller reports a video without rows"
         if self._block:
             self._spill()
         info = replace(info, steps=self._steps, channels=self._channels)
@@ -76,7 +73,7 @@ class FeatureWriter:
             with PatientFile(temporary, "w+") as file:
                 inject("write")
                 self._build(file, info)
-                file.tell_failure()
+                file.raise_failure()
             with temporary.open("r+b") as stream:
                 block = user_block(stream)
                 stream.seek(0)
@@ -91,7 +88,7 @@ class FeatureWriter:
         return info
 
     def _build(self, stream: "PatientFile", info: "FeatureInfo") -> None:
-        """HDF5 out of the rows, a chunk at a time."""
+        """Writes the rows as HDF5, one chunk at a time."""
         metadata = asdict(info)
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
         chunks = (min(_CHUNK_ROWS, self._steps), self._channels)
@@ -102,8 +99,8 @@ class FeatureWriter:
             for start, block in self._blocks():
                 digest.update(block.data)
                 dataset[start : start + len(block)] = block
-                stream.tell_failure()
-            del dataset  # closes it, so that its last chunk lies before the attributes as all others do
+                stream.raise_failure()
+            del dataset  # closes it, so that its last chunk is written before the attributes, like the others
             for name, value in metadata.items():
                 file.attrs[name] = "" if value is None else value
             file.attrs["sha256"] = digest.hexdigest()
@@ -116,8 +113,8 @@ class FeatureWriter:
             yield start, np.frombuffer(content, np.dtype(self.dtype)).reshape(-1, self._channels)
 
     def discard(self) -> None:
-        """Throws away what is not finished; may be called again."""
-        with contextlib.suppress(OSError):  # a disk that was full when rows were written is so when they are let go
+        """Deletes what is not finished; may be called again."""
+        with contextlib.suppress(OSError):  # closing may fail again on a full disk
             self._rows.close()
         self._rows_path.unlink(missing_ok=True)
         self._block.clear()
@@ -130,9 +127,9 @@ class FeatureWriter:
 
 
 def _as_stored(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A copy in the type that is stored."""
+    """A copy of the rows in the type that is stored."""
     if not np.isfinite(rows).all():
-        raise VideoError("non_finite", "the encoder gave nan or inf", "finite features", "nan or inf")
+        raise VideoError("non_finite", "the encoder returned nan or inf", "finite features", "nan or inf")
     with np.errstate(over="ignore"):
         stored = rows.astype(dtype)
     if not np.isfinite(stored).all():
@@ -142,12 +139,12 @@ def _as_stored(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 class PatientFile(io.FileIO):
-    """A file whose failures HDF5 never learns: a disk that is full makes it kill the process (spec: reliability 4)."""
+    """A file that hides write errors from HDF5, which would end the process, for example on a full disk."""
 
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int:  # Any: what has a buffer
-        """All of `data`, or nothing after the first failure."""
+        """Writes all of `data`, or nothing after the first failure; reports success to HDF5."""
         view = memoryview(data).cast("B")
         written = 0
         try:
@@ -158,14 +155,14 @@ class PatientFile(io.FileIO):
         return len(view)
 
     def truncate(self, size: int | None = None, /) -> int:
-        """The new size, also where it could not be given."""
+        """Returns the new size, even if setting it failed."""
         try:
             return super().truncate(size)
         except OSError as error:
             self.failure = self.failure or error
             return self.tell() if size is None else size
 
-    def tell_failure(self) -> None:
+    def raise_failure(self) -> None:
         """Raises the first failure, if there was one."""
         if self.failure is not None:
             raise self.failure

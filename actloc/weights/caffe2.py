@@ -1,7 +1,7 @@
-"""Reads Caffe2's weights (`.pkl`): a pickle of arrays, of which nothing is run that the file names.
+"""Reads Caffe2's weights (`.pkl`), a pickle of arrays, without running any code that the file names.
 
-The pickles come from Python 2: a dict whose `blobs` are numpy arrays by name. Arrays are described to us by the file
-and made by us; whatever else a file asks for is refused.
+The pickles come from Python 2: a dict whose `blobs` are numpy arrays by name. The file only describes its arrays, this
+module creates them; anything else that a file asks for is refused.
 """
 
 import pickle
@@ -20,22 +20,22 @@ _TORCH_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 
 _TRAINING_ONLY = ("lr", "model_iter")
 _MOMENTUM = "_momentum"
 _NUMBERS = {"f2", "f4", "f8"}
-_DAMAGED = (  # what reading a damaged or hostile pickle can bring about
+_DAMAGED = (  # what reading a damaged or hostile pickle can raise
     *(pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError),
     *(OverflowError, RecursionError, MemoryError),
 )
-_MOST_OBJECTS = 1_000_000  # a SlowFast R101 with its momenta has some 20,000
+_MOST_OBJECTS = 1_000_000  # a SlowFast R101 with its momenta has about 20,000
 
 
 def is_caffe2(path: Path) -> bool:
-    """Whether `path` is a plain pickle, which no file of torch.save is."""
+    """Whether `path` is a plain pickle; files of torch.save are not."""
     with path.open("rb") as file:
         start = file.read(len(_TORCH_START))
     return start.startswith(_PICKLE_STARTS) and start != _TORCH_START
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The blobs of `path` by name, without what only training needs; raises UserError."""
+    """Reads the blobs of `path` by name, except those that only training needs; raises UserError."""
     try:
         with path.open("rb") as file:
             _check_memo(file)
@@ -47,30 +47,30 @@ def read(path: Path) -> dict[str, Tensor]:
     except _Refused as refused:
         raise UserError(
             f"{path} was refused: it needs {refused}.",
-            "Expected a Caffe2 file with nothing in it but arrays.",
-            "Ask its author for the weights alone: reading this file could run the code that it names.",
+            "Expected a Caffe2 file that contains only arrays.",
+            "Ask its author for a file with only the weights: reading this one could run the code that it names.",
         ) from refused
     except _DAMAGED as error:
         raise UserError(
             f"{path} cannot be read as Caffe2's weights ({type(error).__name__}).",
-            "Expected a whole pickle with arrays by name under `blobs`.",
+            "Expected a complete pickle with arrays by name under `blobs`.",
             "Download or copy it again.",
         ) from error
 
 
 def _check_memo(file: IO[bytes]) -> None:
-    """Raises ValueError where an object is numbered beyond reason: pickle takes memory for all numbers below."""
+    """Raises ValueError for an implausible object number: pickle allocates memory for all numbers below it."""
     for operation, argument, _ in pickletools.genops(file):
         if operation.name.endswith("PUT") and (argument or 0) > _MOST_OBJECTS:
             raise ValueError(f"object {argument}")
 
 
-class _Refused(Exception):  # noqa: N818 - no error of ours; its text is what the file asked for
+class _Refused(Exception):  # noqa: N818 - never leaves this module; its text is what the file asked for
     pass
 
 
 class _Number:
-    """What a file says about the type of an array's numbers."""
+    """The type of an array's numbers, as the file describes it."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code = code
@@ -81,7 +81,7 @@ class _Number:
 
 
 class _Array:
-    """What a file says about an array."""
+    """An array, as the file describes it."""
 
     def __init__(self, *_: object) -> None:
         self.state: tuple[Any, ...] = ()
@@ -90,7 +90,7 @@ class _Array:
         self.state = state
 
     def tensor(self) -> Tensor:
-        """The array, once what is said about it holds together."""
+        """Creates the array; raises ValueError if its description is inconsistent."""
         _, shape, number, is_fortran, content = self.state
         if number.code not in _NUMBERS or number.byte_order not in ("<", ">", "="):
             raise ValueError(f"an array of {number.byte_order}{number.code}")
@@ -100,7 +100,7 @@ class _Array:
 
 
 def _encode(text: str, _: str) -> bytes:
-    """How Python 3 writes bytes into pickles for Python 2."""
+    """Decodes bytes, which Python 3 writes as text into pickles for Python 2."""
     return text.encode("latin1")
 
 
@@ -114,10 +114,10 @@ _STAND_INS = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows arrays and plain values only, and its own stand-ins for the arrays."""
+    """Reads plain values and arrays only, arrays as the stand-ins defined here."""
 
     def find_class(self, module: str, name: str) -> Any:  # Any: what pickle asks for
-        """The stand-in for what the file names; nothing is imported."""
+        """Returns the stand-in for what the file names; imports nothing."""
         stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if stand_in is None:
             raise _Refused(f"{module}.{name}")

@@ -1,4 +1,4 @@
-"""Reads checkpoints that other projects wrote, never running code from them, and writes them back."""
+"""Reads checkpoints of other projects without running code from them, and checks whether they fit a network."""
 
 import pickle
 import pickletools
@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actloc import console
 from actloc.errors import UserError
 
-_DETECTOR_MEND = "Set `detector:` to what the weights were trained with; the first numbers of cls_head are the classes."
+_DETECTOR_MEND = (
+    "Set `detector:` to the settings of the training; the first dimension of cls_head is the number of classes."
+)
 
 
 def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend: str = _DETECTOR_MEND) -> None:
-    """Raises UserError that lists every weight of `source` that `network` lacks, misses or has in another shape."""
+    """Raises UserError that lists every weight of `source` that is missing, unexpected or of another shape."""
     expected = network.state_dict()
     wrong = [f"{name} is missing" for name in expected if name not in weights]
     wrong += [f"{name} is unexpected" for name in weights if name not in expected]
@@ -26,37 +29,38 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend
         if name in weights and weights[name].shape != tensor.shape
     ]
     if wrong:
+        count, do = console.count(len(wrong), "weight"), "does" if len(wrong) == 1 else "do"
         listed = "\n  ".join(wrong)
         raise UserError(
-            f"{len(wrong)} weights of {source} do not fit the settings:\n  {listed}",
+            f"{count} of {source} {do} not fit the settings:\n  {listed}",
             f"Expected the {len(expected)} weights of the network that the settings describe.",
             mend,
         )
 
 
 def load(path: Path) -> Any:  # Any: whatever the file holds
-    """The content of a file that torch.save wrote, if it is tensors and plain values; raises UserError."""
+    """Loads a file of torch.save that contains only tensors and plain values; raises UserError for any other."""
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Expected a checkpoint.", "Check the path.")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of unusual pickles: they load safely or are refused
+        with warnings.catch_warnings(action="ignore"):  # about unusual pickles: they load safely or are refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} was refused: it needs {_foreign_class(path, str(error))}.",
-            "Expected a checkpoint with nothing in it but tensors and plain values.",
-            "Ask its author for the weights alone: reading this file could run the code that it names.",
+            "Expected a checkpoint that contains only tensors and plain values.",
+            "Ask its author for a file with only the weights: reading this one could run the code that it names.",
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError) as error:
         raise UserError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}).",
-            "Expected a whole file, written by torch.save.",
+            "Expected a complete file, written by torch.save.",
             "Download or copy it again.",
         ) from error
 
 
 def _foreign_class(path: Path, refusal: str) -> str:
-    """What the file asks for: torch names it, except in plain pickles, which it does not read that far."""
+    """What the file asks for. torch names it, except in plain pickles, which it does not read that far."""
     named = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", refusal)
     if named:
         return named[1]
@@ -66,10 +70,10 @@ def _foreign_class(path: Path, refusal: str) -> str:
             if operation.name == "STACK_GLOBAL":
                 return ".".join(strings[-2:])
             strings += [argument] if isinstance(argument, str) else []
-    return "what torch.save does not write"
+    return "something that torch.save does not write"
 
 
 def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, mend: str) -> None:
-    """Loads the tensors of `path` strictly into one network of an encoder that has a file for each."""
+    """Loads the tensors of `path` strictly into one of several networks of an encoder, each with its own file."""
     check_fit(network, tensors, path, mend)
     network.load_state_dict(tensors)

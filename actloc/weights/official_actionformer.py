@@ -1,4 +1,4 @@
-"""ActionFormer's own checkpoints, `epoch_035.pth.tar`: read and written under the names of our detector."""
+"""Reads and writes checkpoints of the official ActionFormer code, such as `epoch_035.pth.tar`."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from torch import Tensor
 from actloc.errors import UserError
 from actloc.weights.files import load
 
-_PREFIX = "module."  # torch's DataParallel puts it before every name; the official code trains under it
+_PREFIX = "module."  # added to every name by torch's DataParallel, which the official code trains with
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class OfficialCheckpoint:
     weights: dict[str, Tensor]
     averaged: dict[str, Tensor]
     epoch: int | None
-    """Epochs of training behind it, where the file says."""
+    """The number of training epochs, if the file has it."""
 
     @property
     def in_channels(self) -> int | None:
-        """Channels of the features that the network takes; None where no weight says it."""
+        """Channels of the features that the network takes; None if no weight shows it."""
         parts = [
             tensor for name, tensor in self.weights.items() if re.fullmatch(r"backbone\.proj\.\d+\..*weight", name)
         ]
@@ -36,7 +36,7 @@ class OfficialCheckpoint:
 
 
 def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
-    """Reads `path` without running code from it; raises UserError where it is no official checkpoint."""
+    """Reads `path` without running code from it; raises UserError if it is not an official checkpoint."""
     checkpoint = load(path)
     weights, averaged = (_weights(path, checkpoint, entry) for entry in ("state_dict", "state_dict_ema"))
     epoch = checkpoint.get("epoch")
@@ -44,7 +44,7 @@ def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
 
 
 def official_content(checkpoint: OfficialCheckpoint) -> bytes:
-    """A `.pth.tar` that the official evaluation reads; it has no optimizer to go on training with."""
+    """The bytes of a `.pth.tar` for the official evaluation; without an optimizer it cannot resume training."""
     entries: dict[str, Any] = {  # Any: torch.save takes what it can pickle
         "state_dict": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.weights.items()},
         "state_dict_ema": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.averaged.items()},
@@ -61,9 +61,9 @@ def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # A
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         found = f"the entries {', '.join(map(str, checkpoint))}" if isinstance(checkpoint, dict) else "no entries"
         raise UserError(
-            f"{path} is no official ActionFormer checkpoint: it has no weights under {entry}, but {found}.",
+            f"{path} is not an official ActionFormer checkpoint: it has no weights under {entry}, but {found}.",
             "Expected the weights under state_dict and their averages under state_dict_ema.",
-            "Give a file that ActionFormer's train.py saved, such as epoch_035.pth.tar.",
+            "Use a file that ActionFormer's train.py saved, such as epoch_035.pth.tar.",
         )
     stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
     if len(stripped) < len(weights):
@@ -71,6 +71,6 @@ def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # A
         raise UserError(
             f"{path} has weights with and without the prefix {_PREFIX}: {', '.join(twice)}.",
             "Expected each weight once.",
-            "Give a file that ActionFormer's train.py saved.",
+            "Use a file that ActionFormer's train.py saved.",
         )
     return stripped

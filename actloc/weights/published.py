@@ -1,4 +1,4 @@
-"""Encoders' weights as their authors publish them: which file, from where, read without running code from it."""
+"""Encoders' weights as their authors publish them: finds the files, and reads them without running code from them."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from actloc.errors import UserError
 from actloc.weights import files
 
 FOLDER = Path("data/weights")
-"""Where published files are looked for by their own names."""
+"""The folder where published files are expected under their own names."""
 MADE_UP = "made_up"
-"""The entry that marks files by `scripts/made_up_weights`."""
+"""The entry that marks files written by `scripts/made_up_weights`."""
 _ENTRIES = ("model_state", "state_dict", "model", "module")  # PySlowFast, most others, TSP, DeepSpeed
 _PREFIX = "module."
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that nobody but its authors may hand out."""
+    """A file that only its authors may distribute."""
 
     name: str
-    """The file's own name."""
+    """The name of the file."""
     where: str
-    """Where its authors publish it, in words that find it."""
+    """Where its authors publish it, in words that a search finds."""
     size: str
-    """About how large it is, such as `256 MB`."""
+    """Its approximate size, such as `256 MB`."""
 
 
 def locate(given: Path | None, published: PublishedFile, setting: str = "encoder.weights") -> Path:
@@ -38,24 +38,26 @@ def locate(given: Path | None, published: PublishedFile, setting: str = "encoder
 
 
 def locate_all(wanted: Mapping[str, tuple[Path | None, PublishedFile]]) -> dict[str, Path]:
-    """What `locate` finds for each setting; the error names all the files that are not there."""
+    """The file for each setting, as in `locate`; the error names all missing files."""
     paths = {setting: given or FOLDER / published.name for setting, (given, published) in wanted.items()}
-    lacking = {setting: path for setting, path in paths.items() if not path.is_file()}
-    if not lacking:
+    missing = {setting: path for setting, path in paths.items() if not path.is_file()}
+    if not missing:
         return paths
-    files = [wanted[setting][1] for setting in lacking]
+    files = [wanted[setting][1] for setting in missing]
     listed = "; ".join(f"{file.name} ({file.size}), published at {file.where}" for file in files)
+    it, its_path = ("it", "its path") if len(missing) == 1 else ("them", "their paths")
+    settings = [f"{setting}=FILE" for setting in missing]
     raise UserError(
-        f"The encoder's weights are not there: no file {', '.join(map(str, lacking.values()))}.",
+        f"The encoder's weights are missing: no file {', '.join(map(str, missing.values()))}.",
         f"Expected {listed}.",
-        f"Put {'it' if len(lacking) == 1 else 'them'} into {FOLDER}/, or name your own: "
-        f"{' '.join(f'{setting}=FILE' for setting in lacking)} (each behind --set for `predict`)",
+        f"Put {it} into {FOLDER}/, or set {its_path}: {' '.join(settings)} "
+        f"(with predict: --set {' --set '.join(settings)})",
     )
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by their names, without the prefix `module.`; raises UserError."""
-    with torch.serialization.safe_globals([argparse.Namespace]):  # TSP's checkpoints hold their command line
+    """Reads the tensors of a checkpoint by name, without the prefix `module.`; raises UserError."""
+    with torch.serialization.safe_globals([argparse.Namespace]):  # TSP's checkpoints contain their command line
         content = files.load(path)
     if isinstance(content, dict) and MADE_UP in content:
         console.warn(f"the weights in {path} are made up: features made with them mean nothing")
@@ -64,8 +66,8 @@ def read(path: Path) -> dict[str, Tensor]:
             content = content[entry]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
         raise UserError(
-            f"{path} holds no weights.",
+            f"{path} contains no weights.",
             f"Expected tensors by name, at the top or under one of {', '.join(_ENTRIES)}.",
-            "Give the file that the encoder's authors publish.",
+            "Use the file that the encoder's authors publish.",
         )
     return {str(name).removeprefix(_PREFIX): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.evaluation.columns import GroundTruth, Predictions
+from actloc.evaluation.columns import PredictionColumns, TruthColumns
 from actloc.evaluation.detection import average_precision
 from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
 from actloc.settings.choices import Dtype
@@ -54,7 +54,7 @@ def _suppression(repeats: int) -> list[Result]:
     return [*rows, Result("soft-NMS, 12,000 in one class, 100 kept", 1000 * seconds, "ms", 45.6)]
 
 
-def _scored(videos: int, classes: int, truths: int) -> tuple[GroundTruth, Predictions]:
+def _scored(videos: int, classes: int, truths: int) -> tuple[TruthColumns, PredictionColumns]:
     """200 predictions a video; half of them in a class that the video has, near one of its actions."""
     generator = np.random.default_rng(0)
     of_truth = np.sort(np.append(np.arange(videos), generator.integers(videos, size=truths - videos)))
@@ -69,8 +69,8 @@ def _scored(videos: int, classes: int, truths: int) -> tuple[GroundTruth, Predic
     found_starts = starts[aim] + generator.normal(0, 3, rows)
     found_ends = found_starts + (ends - starts)[aim] * np.exp(generator.normal(0, 0.3, rows))
     found_labels = np.where(generator.random(rows) < 0.5, labels[aim], generator.integers(classes, size=rows))
-    truth = GroundTruth(of_truth, starts, ends, labels)
-    return truth, Predictions(of_row, found_starts, found_ends, found_labels, generator.random(rows))
+    truth = TruthColumns(of_truth, starts, ends, labels)
+    return truth, PredictionColumns(of_row, found_starts, found_ends, found_labels, generator.random(rows))
 
 
 def _scoring(quick: bool) -> list[Result]:

@@ -32,7 +32,7 @@ def test_writing_and_reading_gives_the_same_annotations(tmp_path: Path) -> None:
     assert form.read(tmp_path / "a.json") == annotations
 
 
-def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together_and_listed_in_a_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.json",
         **{
@@ -47,11 +47,11 @@ def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> N
     )
     with pytest.raises(UserError) as caught:
         form.read(path)
-    told = str(caught.value)
+    message = str(caught.value)
     for part in (
         "'../x' is empty or would leave its folder",
         "database['v1'].annotations[0]: 5-3 s of v1 ends before or at its start",
-        "database['v1'].annotations[1]: 1-40 s of v1 ends 30.00 s after the video",
+        "database['v1'].annotations[1]: 1-40 s of v1 ends 30.00 s after the video, which is 10.00 s long",
         "unknown label 'runn'. Did you mean run?",
         "expected [start, end] in seconds",
         "-1-2 s of v3 starts before the video",
@@ -60,35 +60,36 @@ def test_every_problem_is_told_at_once_and_listed_in_a_file(tmp_path: Path) -> N
         "database['v5'].rows: '../x' is empty or would leave its folder",
         "database['v6']: rows: found {'video': 'x', 'first': 3, 'end': 3}, expected a video and rows",
     ):
-        assert part in told
-    assert "10.3" not in told
+        assert part in message
+    assert "10.3" not in message
+    assert message.endswith("annotation_problems.txt) and run the command again.")
     assert len((tmp_path / "annotation_problems.txt").read_text().splitlines()) == 10
 
 
-def test_an_end_a_little_beyond_the_video_is_clipped_with_a_warning(
+def test_an_end_slightly_after_the_video_is_clipped_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     annotations = form.read(write(tmp_path / "a.json", v1=entry((1, 10.3, "run"))))
     assert annotations.videos["v1"].actions == (Action(1.0, 10.0, "run"),)
-    assert "clipped" in capsys.readouterr().err
+    assert "v1: run 1-10.3 s clipped to the end of the video at 10 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "text", ['{"database": {"a": {}, "a": {}}}', '{"database": {"a": {"duration": NaN}}}', "[", "[]"]
 )
-def test_doubled_keys_nan_and_other_json_are_the_users_error(tmp_path: Path, text: str) -> None:
+def test_repeated_keys_nan_and_other_json_are_user_errors(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError):
         form.read(tmp_path / "a.json")
 
 
-def test_classes_follow_the_files_own_numbers(tmp_path: Path) -> None:
+def test_classes_follow_the_numbers_in_the_file(tmp_path: Path) -> None:
     listed = [{"segment": [0, 1], "label": "b", "label_id": 0}, {"segment": [1, 2], "label": "a", "label_id": 1}]
     (tmp_path / "a.json").write_text(json.dumps({"database": {"v": {"subset": "x", "annotations": listed}}}))
     assert form.read(tmp_path / "a.json").classes == ("b", "a")
 
 
-def test_subsets_match_without_regard_to_case() -> None:
+def test_subsets_match_in_upper_and_lower_case() -> None:
     annotations = Annotations(("run",), {"a": AnnotatedVideo("a", "Validation")})
     assert [video.id for video in annotations.of_subset("validation")] == ["a"]
 
@@ -107,7 +108,7 @@ def test_dropping_repeats_twice_changes_nothing(rows: list[tuple[float, float, s
     assert model.without_duplicates(once) == once
 
 
-def test_empty_classes_are_those_that_no_action_of_any_subset_has() -> None:
+def test_empty_classes_are_those_without_an_action_in_any_subset() -> None:
     videos = {
         name: AnnotatedVideo(name, subset, (Action(0, 1, label),))
         for name, subset, label in (("a", "train", "run"), ("b", "test", "jump"))

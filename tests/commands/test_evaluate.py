@@ -128,8 +128,8 @@ def test_without_a_rule_detections_stay_as_they_are_beside_the_upper_bound(tmp_p
     assert compared["classifier"]["top_1"] == 0.5
 
 
-def test_fusion_names_the_videos_that_the_file_lacks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 videos: b"):
+def test_fusion_names_the_videos_missing_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no scores for 1 video \(b\)"):
         measured(tmp_path, LINES, scores_file(tmp_path, a=[0.5, 0.5], c=[0.5, 0.5]))
 
 

@@ -66,7 +66,7 @@ def test_bad_videos_are_named_and_only_they_are_tried_again(
     ]
     assert all(set(row) == {"id", "path", "reason", "detail", "expected", "found"} for row in rows)
     told = capsys.readouterr().err
-    assert "2 of 6 videos failed, 4 are done" in told
+    assert "2 of 6 videos failed, 4 succeeded" in told
     assert "2 unreadable" in told
     before = {path.name: path.stat().st_mtime_ns for path in store.folder.glob("*.h5")}
     for name in ("v1", "v3"):

@@ -236,7 +236,7 @@ def test_bad_videos_are_named_and_only_they_are_tried_again(folder: Path, capsys
     assert all(set(row) == {"id", "path", "reason", "detail", "expected", "found"} for row in rows.values())
     assert store.ids() == list("ghijkl")
     told = capsys.readouterr().err
-    assert "6 of 12 videos failed, 6 are done" in told
+    assert "6 of 12 videos failed, 6 succeeded" in told
     assert "actloc import-features toy.yaml store --recipe i3d" in told
     before = {path: stamp for path, stamp in stamps().items() if path.suffix == ".h5"}
     save(dict.fromkeys("abcdef", 30.0))
@@ -270,7 +270,10 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
         ({"fps": 15.0, "allow_misfits": True}, r"features\.fps_from=annotations"),
         ({"path": "nowhere"}, r"none of 6 videos: nowhere/a\.npy is not there"),
         ({"prefix": "v_"}, r"Look at features\.path, prefix and suffix"),
-        ({"path": "npz", "prefix": "v_", "suffix": ".npz"}, r"features\.key is None, and it holds feats, other"),
+        (
+            {"path": "npz", "prefix": "v_", "suffix": ".npz"},
+            r"features\.key is null, but the file contains feats, other",
+        ),
     ],
 )
 def test_where_most_do_not_fit_nothing_is_written_and_the_cause_is_told(

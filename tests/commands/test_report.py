@@ -5,16 +5,8 @@ import pytest
 
 from actloc.commands import report
 from actloc.errors import UserError
-from actloc.evaluation.results import (
-    Counts,
-    Prediction,
-    Results,
-    Threshold,
-    TrueAction,
-    Video,
-    write_predictions,
-    write_results,
-)
+from actloc.evaluation.predictions import Prediction, write_predictions
+from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video, write_results
 
 
 def make_run(folder: Path, average_map: float = 0.5, subset: str = "test", name: str = "") -> Path:

@@ -172,7 +172,10 @@ def test_kinetics_600s_variables_have_no_scope_and_more_classes(tensors: dict[st
 def test_another_streams_file_is_refused_with_all_that_does_not_fit(
     files: Path, tensors: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"(?s)1 weights of .*Conv3d_1a_7x7.conv3d.weight is \(64, 2, 7, 7, 7\)"):
+    with pytest.raises(
+        UserError,
+        match=r"(?s)1 weight of .* does not fit the settings:.*Conv3d_1a_7x7.conv3d.weight is \(64, 2, 7, 7, 7\)",
+    ):
         Config(weights=files / "flow_imagenet.pt").build()
     both = {**tensorflow_names(tensors["rgb"], "RGB/inception_i3d/"), "Flow/inception_i3d/Conv3d_1a_7x7/b": np.ones(1)}
     np.savez(tmp_path / "both.npz", **both)  # type: ignore[arg-type]

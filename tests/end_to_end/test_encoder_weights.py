@@ -70,7 +70,7 @@ def test_the_weights_may_move(tinted: Path, tmp_path: Path) -> None:
     usual.rename(folder / "moved.pth")
     lost = run(folder, "predict", "ckpt/toy", "videos/v2.mp4", status=2).stderr
     assert "Expected tint.pth (1 kB), published at nowhere" in lost
-    assert "encoder.weights=FILE (each behind --set for `predict`)" in lost
+    assert "set its path: encoder.weights=FILE (with predict: --set encoder.weights=FILE)" in lost
     moved = ("--set", "encoder.weights=moved.pth", *show_all, "after")
     run(folder, "predict", "ckpt/toy", "videos/v2.mp4", *moved)
     before, after = (json.loads((folder / name / "predictions.json").read_text()) for name in ("before", "after"))

@@ -94,7 +94,7 @@ def test_features_follow_the_preparation(encoded: Path, tmp_path: Path) -> None:
     assert actloc(folder, "prepare", "toy.yaml", *settings, "--overwrite").returncode == 0
     done = actloc(folder, "extract-features", "toy.yaml", *settings)
     assert done.returncode == 0
-    assert "done again" in done.stderr
+    assert "Making features again for 6 videos with changed files: v0, v1, v2" in done.stderr
     assert FeatureStore(folder / "features").info("v0").reader == "images"
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from actloc.errors import UserError
 from actloc.evaluation import pairing
-from actloc.evaluation.columns import GroundTruth, Predictions
+from actloc.evaluation.columns import PredictionColumns, TruthColumns
 from actloc.evaluation.detection import average_precision, best_f1_thresholds, recall_at
 from actloc.evaluation.protocols import PROTOCOLS
 from tests.golden.cases import GOLDEN, counted_rows
@@ -18,19 +18,19 @@ from tests.golden.cases import GOLDEN, counted_rows
 FACTS = json.loads((GOLDEN / "evaluator.json").read_text())
 
 
-def truth_of(rows: list[tuple[int, float, float, int]]) -> GroundTruth:
+def truth_of(rows: list[tuple[int, float, float, int]]) -> TruthColumns:
     """Rows of video, start, end, label."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return GroundTruth(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int))
+    return TruthColumns(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int))
 
 
-def predictions_of(rows: list[tuple[int, float, float, int, float]]) -> Predictions:
+def predictions_of(rows: list[tuple[int, float, float, int, float]]) -> PredictionColumns:
     """Rows of video, start, end, label, score."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
-    return Predictions(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int), table[:, 4])
+    return PredictionColumns(table[:, 0].astype(int), table[:, 1], table[:, 2], table[:, 3].astype(int), table[:, 4])
 
 
-def official(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], GroundTruth, Predictions]:
+def official(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], TruthColumns, PredictionColumns]:
     facts = FACTS[name]
     with np.load(GOLDEN / "evaluator.npz") as file:
         arrays = {key.removeprefix(f"{name}_"): file[key] for key in file if key.startswith(f"{name}_")}
@@ -43,11 +43,11 @@ def official(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], Ground
     ]
     videos = np.array([number.get(video, -1) for video in facts["pred_videos"]])[arrays["pred_video"]]
     predicted = (arrays[f"pred_{column}"] for column in ("t-start", "t-end", "label", "score"))
-    return facts, arrays, truth_of(rows), Predictions(videos, *predicted)
+    return facts, arrays, truth_of(rows), PredictionColumns(videos, *predicted)
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_average_precision_is_the_official_one(name: str) -> None:
+def test_average_precision_equals_the_official_one(name: str) -> None:
     facts, arrays, truth, predictions = official(name)
     ap = average_precision(truth, predictions, facts["tiou"])
     np.testing.assert_allclose(ap, arrays["ap_stable"], atol=1e-12, rtol=0)
@@ -55,15 +55,15 @@ def test_average_precision_is_the_official_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_recall_is_the_official_one(name: str) -> None:
+def test_recall_equals_the_official_one(name: str) -> None:
     facts, arrays, truth, predictions = official(name)
     recall = recall_at(truth, predictions, facts["tiou"], facts["top_k"])
     np.testing.assert_allclose(recall, arrays["recall_stable"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(recall.mean(axis=2), facts["stable"]["recall"], atol=1e-12, rtol=0)
 
 
-def direct(truth: GroundTruth, predictions: Predictions, tiou: float) -> list[float]:
-    """Average precision by the definition: one prediction after the other, each row compared with each."""
+def direct(truth: TruthColumns, predictions: PredictionColumns, tiou: float) -> list[float]:
+    """Average precision by its definition: one prediction after the other, compared with every true action."""
     areas = []
     for label in truth.classes:
         free = set(np.flatnonzero(truth.labels == label))
@@ -97,7 +97,7 @@ PREDICTED = st.lists(
 
 @settings(deadline=None)
 @given(TRUTH, PREDICTED, st.sampled_from([0.1, 0.5, 0.75]))
-def test_matching_all_at_once_equals_matching_one_by_one(truth: GroundTruth, rows: list[Any], tiou: float) -> None:
+def test_matching_all_at_once_equals_matching_one_by_one(truth: TruthColumns, rows: list[Any], tiou: float) -> None:
     predictions = predictions_of(rows)
     ap = average_precision(truth, predictions, [tiou])
     np.testing.assert_allclose(ap[0], direct(truth, predictions, tiou), atol=1e-12, rtol=0)
@@ -105,9 +105,9 @@ def test_matching_all_at_once_equals_matching_one_by_one(truth: GroundTruth, row
 
 @settings(deadline=None)
 @given(TRUTH)
-def test_the_truth_itself_scores_one(truth: GroundTruth) -> None:
+def test_the_ground_truth_scores_one_against_itself(truth: TruthColumns) -> None:
     scores = np.linspace(0.1, 0.9, len(truth))
-    predictions = Predictions(truth.videos, truth.starts_s, truth.ends_s, truth.labels, scores)
+    predictions = PredictionColumns(truth.videos, truth.starts_s, truth.ends_s, truth.labels, scores)
     np.testing.assert_allclose(average_precision(truth, predictions, [0.3, 0.95]), 1.0, atol=1e-12)
     np.testing.assert_allclose(recall_at(truth, predictions, [0.3, 0.95], [1]), 1.0, atol=1e-12)
     assert all(f1 == pytest.approx(1.0) for _, f1 in best_f1_thresholds(truth, predictions).values())
@@ -115,7 +115,7 @@ def test_the_truth_itself_scores_one(truth: GroundTruth) -> None:
 
 @settings(deadline=None)
 @given(TRUTH, PREDICTED, st.randoms(use_true_random=False))
-def test_the_order_of_predictions_does_not_matter(truth: GroundTruth, rows: list[Any], random: Any) -> None:
+def test_the_order_of_predictions_does_not_matter(truth: TruthColumns, rows: list[Any], random: Any) -> None:
     shuffled = random.sample(rows, len(rows))
     for measure in (average_precision, recall_at):
         first, second = (measure(truth, predictions_of(order), [0.3, 0.7]) for order in (rows, shuffled))
@@ -123,7 +123,7 @@ def test_the_order_of_predictions_does_not_matter(truth: GroundTruth, rows: list
     assert best_f1_thresholds(truth, predictions_of(rows)) == best_f1_thresholds(truth, predictions_of(shuffled))
 
 
-def test_bounding_the_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_in_small_batches_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     facts, _, truth, predictions = official("basic")
     whole = average_precision(truth, predictions, facts["tiou"])
     monkeypatch.setattr(pairing, "PAIRS_AT_ONCE", 3)
@@ -131,7 +131,7 @@ def test_bounding_the_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("measure", [average_precision, recall_at])
-def test_without_ground_truth_there_is_nothing_to_measure(measure: Callable[..., Any]) -> None:
+def test_scoring_without_ground_truth_is_an_error(measure: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match="no ground truth"):
         measure(truth_of([]), predictions_of([(0, 0, 1, 0, 0.5)]), [0.5])
 
@@ -143,14 +143,14 @@ def test_without_predictions_everything_is_zero() -> None:
     assert best_f1_thresholds(truth, predictions_of([])) == {}
 
 
-def test_predictions_of_unknown_videos_are_false_and_those_of_unknown_classes_are_ignored() -> None:
+def test_predictions_for_unknown_videos_are_wrong_and_those_of_unknown_classes_are_ignored() -> None:
     truth = truth_of([(0, 0, 10, 0)])
-    found = (0, 0, 10, 0, 0.5)
-    assert average_precision(truth, predictions_of([found, (9, 0, 10, 0, 0.9)]), [0.5]).item() == 0.5
-    assert average_precision(truth, predictions_of([found, (0, 0, 10, 3, 0.9)]), [0.5]).item() == 1.0
+    right = (0, 0, 10, 0, 0.5)
+    assert average_precision(truth, predictions_of([right, (9, 0, 10, 0, 0.9)]), [0.5]).item() == 0.5
+    assert average_precision(truth, predictions_of([right, (0, 0, 10, 3, 0.9)]), [0.5]).item() == 1.0
 
 
-def test_the_official_collision_of_unknown_labels_can_be_had() -> None:
+def test_the_official_collision_of_unknown_labels_can_be_reproduced() -> None:
     truth = truth_of([(0, 0, 10, 0), (0, 20, 30, 2), (0, 40, 50, 5)])
     predictions = predictions_of([(0, 20, 30, 1, 0.9)])  # label 1 is the column of class 2
     assert average_precision(truth, predictions, [0.5]).tolist() == [[0, 0, 0]]
@@ -158,7 +158,7 @@ def test_the_official_collision_of_unknown_labels_can_be_had() -> None:
     assert average_precision(truth, predictions, [0.5], colliding).tolist() == [[0, 1, 0]]
 
 
-def test_the_threshold_of_best_f1_takes_all_predictions_of_a_score() -> None:
+def test_the_best_f1_threshold_keeps_predictions_of_equal_score_together() -> None:
     truth = truth_of([(0, 0, 10, 3), (0, 20, 30, 3), (0, 0, 10, 4)])
     rows = [(0, 0, 10, 3, 0.9), (0, 50, 60, 3, 0.6), (0, 20, 30, 3, 0.6), (0, 70, 80, 3, 0.2), (0, 5, 30, 4, 0.8)]
     assert best_f1_thresholds(truth, predictions_of(rows)) == {3: (pytest.approx(0.4), pytest.approx(0.8))}

@@ -1,6 +1,6 @@
-"""A checkpoint that the official code trained on real data finds what the official code found.
+"""A checkpoint that the official code trained on real data gives the detections of the official code.
 
-14 MB of weights are too much for the repository: they are read from the parity folder, where there is one.
+Its 14 MB of weights are too large for the repository, so they are read from the parity folder, if there is one.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from actloc.detectors.actionformer import ActionFormer, Config
-from actloc.evaluation.detection import GroundTruth, Predictions, average_precision
+from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
 from actloc.settings.sections import Suppression
@@ -44,7 +44,7 @@ def database() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def official(database: dict[str, Any]) -> dict[str, Detections]:
-    """What the official code found, by recording."""
+    """The detections of the official code, by recording."""
     number = {action["label"]: action["label_id"] for entry in database.values() for action in entry["annotations"]}
     return {
         name: Detections(
@@ -70,7 +70,7 @@ def detector() -> ActionFormer:
 
 @pytest.fixture(scope="module")
 def found(detector: ActionFormer, database: dict[str, Any]) -> dict[str, Detections]:
-    """What we find with the same weights, by recording."""
+    """Our detections with the same weights, by recording."""
     return detect_all(detector, database)
 
 
@@ -86,7 +86,7 @@ def detect_all(detector: ActionFormer, database: dict[str, Any]) -> dict[str, De
     return results
 
 
-def test_detections_are_the_official_ones_but_for_ties_at_the_last_place(
+def test_detections_equal_the_official_ones_except_for_ties_at_the_last_place(
     found: dict[str, Detections], official: dict[str, Detections]
 ) -> None:
     assert found.keys() == official.keys()
@@ -98,37 +98,39 @@ def test_detections_are_the_official_ones_but_for_ties_at_the_last_place(
             assert (detections.scores[rows] <= last).all(), name
 
 
-def test_class_scores_are_those_of_the_official_detections(
+def test_average_precision_equals_that_of_the_official_detections(
     found: dict[str, Detections], official: dict[str, Detections], database: dict[str, Any]
 ) -> None:
-    number, columns = _truth(database, list(found))
-    ours, theirs = (average_precision(columns, _rows(side, number), TIOUS) for side in (found, official))
+    number, truth = _truth(database, list(found))
+    ours, theirs = (average_precision(truth, _predictions(side, number), TIOUS) for side in (found, official))
     assert theirs.mean() > 0.7
     np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=0)
 
 
-def test_bfloat16_costs_no_more_than_a_point_of_map(
+def test_bfloat16_costs_at_most_one_point_of_map(
     detector: ActionFormer, found: dict[str, Detections], database: dict[str, Any]
 ) -> None:
     with computing_in("bfloat16", torch.device("cpu")):
         rounded = detect_all(detector, database)
-    number, columns = _truth(database, list(found))
-    exact, bfloat16 = (average_precision(columns, _rows(side, number), TIOUS[:5]).mean() for side in (found, rounded))
+    number, truth = _truth(database, list(found))
+    exact, bfloat16 = (
+        average_precision(truth, _predictions(side, number), TIOUS[:5]).mean() for side in (found, rounded)
+    )
     assert exact != bfloat16
     assert bfloat16 == pytest.approx(exact, abs=0.01)
 
 
-def _truth(database: dict[str, Any], names: list[str]) -> tuple[dict[str, int], GroundTruth]:
+def _truth(database: dict[str, Any], names: list[str]) -> tuple[dict[str, int], TruthColumns]:
     """The row number of each recording, and their actions."""
     rows = np.array(
         [(row, *action) for row, name in enumerate(names) for action in counted_rows(database[name]["annotations"])]
     )
     number = {name: row for row, name in enumerate(names)}
-    return number, GroundTruth(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
+    return number, TruthColumns(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
 
 
-def _rows(found: dict[str, Detections], number: dict[str, int]) -> Predictions:
-    return Predictions(
+def _predictions(found: dict[str, Detections], number: dict[str, int]) -> PredictionColumns:
+    return PredictionColumns(
         np.concatenate([np.full(len(one), number[name]) for name, one in found.items()]),
         *np.concatenate([one.segments.double().numpy() for one in found.values()]).T,
         np.concatenate([one.labels.numpy() for one in found.values()]),

@@ -21,7 +21,7 @@ def test_detections_come_out_in_seconds_inside_the_video_and_sorted() -> None:
     torch.testing.assert_close(final.segments, torch.tensor(expected))
 
 
-def test_suppression_lowers_what_overlaps_within_a_class() -> None:
+def test_suppression_lowers_the_scores_of_overlapping_detections_of_a_class() -> None:
     final = postprocess(FOUND, GRID, 30.0, Suppression(max_kept=3))
     assert final.labels.tolist() == [0, 2, 1]
     assert final.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
@@ -37,7 +37,7 @@ def test_suppression_across_classes_votes() -> None:
     assert voted.scores.tolist() == plain.scores.tolist()
 
 
-def test_hard_suppression_leaves_scores_and_takes_its_own_threshold() -> None:
+def test_hard_suppression_keeps_scores_and_uses_its_own_threshold() -> None:
     strict, mild = (postprocess(FOUND, GRID, 30.0, Suppression(method="hard", tiou=tiou)) for tiou in (0.1, 0.99))
     assert strict.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
     assert mild.scores.tolist() == pytest.approx([0.9, 0.8, 0.4, 0.2])
@@ -50,7 +50,7 @@ def test_hard_suppression_across_classes_votes() -> None:
 
 @pytest.mark.parametrize("method", ["soft", "hard", "none"])
 @pytest.mark.parametrize("multiclass", [True, False])
-def test_a_video_without_detections_stays_without(method: str, multiclass: bool) -> None:
+def test_a_video_without_detections_gives_none(method: str, multiclass: bool) -> None:
     nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
     final = postprocess(nothing, GRID, 30.0, Suppression(method=method, multiclass=multiclass))
     assert len(final) == 0

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from actloc.evaluation.columns import GroundTruth, Intervals
+from actloc.evaluation.columns import Intervals, TruthColumns
 from actloc.evaluation.detection import average_precision, best_f1_thresholds, count_ties, recall_at
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.settings.choices import ProtocolName
@@ -13,16 +13,16 @@ ACTIVITYNET, THUMOS = PROTOCOLS["activitynet"], PROTOCOLS["thumos"]
 NO_AMBIGUOUS = PROTOCOLS["thumos_without_ambiguous"]
 
 
-def with_ambiguous(truth: GroundTruth, *rows: tuple[int, float, float]) -> GroundTruth:
+def with_ambiguous(truth: TruthColumns, *rows: tuple[int, float, float]) -> TruthColumns:
     unclear = truth_of([(*row, 0) for row in rows])
     return replace(truth, ambiguous=Intervals(unclear.videos, unclear.starts_s, unclear.ends_s))
 
 
-def test_every_protocol_that_settings_can_name_has_its_rules() -> None:
+def test_every_protocol_that_settings_can_name_is_defined() -> None:
     assert set(PROTOCOLS) == set(typing.get_args(ProtocolName))
 
 
-def test_a_pair_without_length_matches_under_activitynet_only() -> None:
+def test_a_pair_of_zero_length_matches_only_under_activitynet() -> None:
     truth, predictions = truth_of([(0, 5, 5, 0)]), predictions_of([(0, 7, 7, 0, 0.5)])
     assert average_precision(truth, predictions, [0.5, 0.95], ACTIVITYNET).tolist() == [[1.0], [1.0]]
     assert average_precision(truth, predictions, [0.5]).item() == 0.0
@@ -34,14 +34,14 @@ def test_an_overlap_equal_to_the_threshold_does_not_count_under_thumos() -> None
     assert recall_at(truth, predictions, [0.4999999, 0.5], [1], THUMOS).ravel().tolist() == [1.0, 0.0]
 
 
-def test_the_truth_chooses_the_largest_overlap_under_thumos() -> None:
+def test_a_true_action_chooses_the_largest_overlap_under_thumos() -> None:
     truth = truth_of([(0, 0, 10, 0)])
     predictions = predictions_of([(0, 0, 7, 0, 0.9), (0, 0, 10, 0, 0.8)])
     assert average_precision(truth, predictions, [0.5], NO_AMBIGUOUS).item() == 0.5
     assert average_precision(truth, predictions, [0.5]).item() == 1.0
 
 
-def test_the_first_truth_of_the_file_chooses_first_under_thumos() -> None:
+def test_the_first_true_action_of_the_file_chooses_first_under_thumos() -> None:
     rows = [(0, 0, 10, 0), (0, 2, 10, 0)]
     predictions = predictions_of([(0, 2, 10, 0, 0.9), (0, 0, 6, 0, 0.8)])
     assert average_precision(truth_of(rows), predictions, [0.55], THUMOS).item() == 0.5
@@ -57,7 +57,7 @@ def test_precision_is_not_interpolated_under_thumos() -> None:
     assert average_precision(truth, predictions_of(rows), [0.5]).item() == pytest.approx(3 / 4)
 
 
-def test_ambiguous_stretches_forgive_false_predictions_but_take_no_true_ones() -> None:
+def test_ambiguous_intervals_forgive_wrong_predictions_and_keep_right_ones() -> None:
     truth = with_ambiguous(truth_of([(0, 0, 10, 0)]), (0, 9, 30))
     rows = [(0, 20, 29, 0, 0.9), (1, 20, 29, 0, 0.8), (0, 0, 10, 0, 0.7), (0, 30, 40, 0, 0.6)]
     assert average_precision(truth, predictions_of(rows), [0.5], THUMOS).item() == 0.5

@@ -5,9 +5,9 @@ import pytest
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation.detection import average_precision
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
-from actloc.evaluation.results import Prediction, Predictions
-from actloc.evaluation.scoring import to_rows, truth_of
+from actloc.evaluation.scoring import to_columns, truth_of
 from tests.evaluation.test_detection import FACTS, official
 
 TWICE = (Action(0, 10, "run"), Action(0, 10, "run"), Action(20, 20, "run"))
@@ -23,17 +23,17 @@ FOUND: Predictions = {
 
 
 def average_of(protocol: Protocol, predictions: Predictions = FOUND) -> list[float]:
-    truth, rows = to_rows(truth_of(ANNOTATIONS, "test", protocol), predictions, protocol)
-    return [round(float(value), 6) for value in average_precision(truth, rows, [0.5], protocol)[0]]
+    truth, columns = to_columns(truth_of(ANNOTATIONS, "test", protocol), predictions, protocol)
+    return [round(float(value), 6) for value in average_precision(truth, columns, [0.5], protocol)[0]]
 
 
-def test_the_protocol_decides_which_truth_counts_and_what_ambiguous_stretches_do() -> None:
+def test_the_protocol_decides_which_true_actions_count_and_what_ambiguous_intervals_do() -> None:
     assert average_of(PROTOCOLS["actionformer"]) == [0.0, round(1 / 3, 6)]
     assert average_of(PROTOCOLS["activitynet"]) == [0.0, round(1 / 9, 6)]
     assert average_of(PROTOCOLS["thumos"]) == [0.0, round(1 / 6, 6)]
 
 
-def test_predictions_of_videos_outside_the_subset_are_false() -> None:
+def test_predictions_for_videos_outside_the_subset_are_wrong() -> None:
     without = {"a": FOUND["a"]}
     assert average_of(PROTOCOLS["actionformer"], without) == [0.0, 0.5]
 
@@ -45,13 +45,13 @@ def test_the_order_of_a_file_decides_ties_only_where_the_protocol_says_so() -> N
         assert (forward != backward) == is_decided, name
 
 
-# where scores are equal the fixture's order is that of its rows, and ours that of sorted rows
+# the fixture orders equal scores by its rows, we order them by sorted rows
 @pytest.mark.parametrize("name", [name for name in FACTS if not FACTS[name]["tie_sensitive"]])
-def test_the_official_figures_come_out_of_annotations_and_names_too(name: str) -> None:
+def test_official_numbers_are_reproduced_from_annotations_and_names_too(name: str) -> None:
     facts, arrays, _, _ = official(name)
     annotations, found = named(facts, arrays)
     protocol = PROTOCOLS["actionformer"]
-    truth, predicted = to_rows(truth_of(annotations, facts["split"], protocol), found, protocol)
+    truth, predicted = to_columns(truth_of(annotations, facts["split"], protocol), found, protocol)
     ap = average_precision(truth, predicted, facts["tiou"], protocol)
     np.testing.assert_allclose(ap, arrays["ap_stable"], atol=1e-12, rtol=0)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actloc.annotations import form
-from actloc.evaluation.results import Prediction, Predictions
+from actloc.evaluation.predictions import Prediction, Predictions
 from tests.published.cases import CASES, DATA, SUBSET, Case
 
 # rounded to two decimals by those who published

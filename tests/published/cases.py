@@ -15,9 +15,9 @@ import numpy as np
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation.columns import Floats
 from actloc.evaluation.detection import average_precision
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import Prediction, Predictions
-from actloc.evaluation.scoring import to_rows, truth_of
+from actloc.evaluation.scoring import to_columns, truth_of
 from actloc.settings.choices import ProtocolName
 from tests.published import matlab, scnn
 
@@ -50,10 +50,10 @@ class Case:
         protocol = PROTOCOLS[self.protocol]
         truth = truth_of(self.annotations, SUBSET, protocol)
         if len(self.predictions) == 1:
-            return average_precision(*to_rows(truth, self.predictions[0], protocol), self.tious, protocol)
+            return average_precision(*to_columns(truth, self.predictions[0], protocol), self.tious, protocol)
         pairs = zip(self.predictions, self.tious, strict=True)
         return np.concatenate(
-            [average_precision(*to_rows(truth, found, protocol), [tiou], protocol) for found, tiou in pairs]
+            [average_precision(*to_columns(truth, found, protocol), [tiou], protocol) for found, tiou in pairs]
         )
 
 

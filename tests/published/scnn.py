@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import Prediction, Predictions
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.ops.segments import iou
 
 COLUMNS = (0, 1, 4, 5, 8, 10)

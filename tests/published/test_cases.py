@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from actloc.evaluation import class_scores
-from actloc.evaluation.columns import Predictions
+from actloc.evaluation.columns import PredictionColumns
 from actloc.evaluation.detection import average_precision
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.scoring import to_rows, truth_of
+from actloc.evaluation.scoring import to_columns, truth_of
 from tests.golden.cases import GOLDEN
 from tests.published import cases
 from tests.published.cases import DATA, Case
@@ -45,13 +45,13 @@ def test_the_100_class_aps_of_scnn_come_out(scnn: tuple[Case, NDArray[Any]]) -> 
     np.testing.assert_allclose(ap.mean(axis=1), [0.477186, 0.435345, 0.362761, 0.287022, 0.189701], atol=5e-7)
 
 
-def activitynet() -> tuple[list[tuple[int, float, float, int]], Predictions]:
+def activitynet() -> tuple[list[tuple[int, float, float, int]], PredictionColumns]:
     arrays = golden("activitynet_sample.npz")
     columns = (arrays["truth_videos"], *arrays["truth_segments"].T, arrays["truth_labels"])
     rows = zip(*(column.tolist() for column in columns), strict=True)
     starts, ends = arrays["segments"].T
     videos, labels = (arrays[name].astype(np.int64) for name in ("videos", "labels"))
-    return list(rows), Predictions(videos, starts, ends, labels, np.ones(len(videos)))
+    return list(rows), PredictionColumns(videos, starts, ends, labels, np.ones(len(videos)))
 
 
 def activitynet_average(protocol_name: Any, *, in_file_order: bool) -> float:
@@ -61,10 +61,12 @@ def activitynet_average(protocol_name: Any, *, in_file_order: bool) -> float:
         actions.setdefault(f"{label:03d}", []).append((f"{video:04d}", start, end))
     annotations = cases.annotated(sorted(actions), dict(actions))
     protocol = PROTOCOLS[protocol_name]
-    truth, _ = to_rows(truth_of(annotations, cases.SUBSET, protocol), {}, protocol)
+    truth, _ = to_columns(truth_of(annotations, cases.SUBSET, protocol), {}, protocol)
     if not in_file_order:
         order = np.lexsort((predicted.ends_s, predicted.starts_s, predicted.labels, predicted.videos))
-        predicted = Predictions(*(getattr(predicted, name)[order] for name in Predictions.__dataclass_fields__))
+        predicted = PredictionColumns(
+            *(getattr(predicted, name)[order] for name in PredictionColumns.__dataclass_fields__)
+        )
     return float(average_precision(truth, predicted, cases.HIGH_TIOUS, protocol).mean())
 
 

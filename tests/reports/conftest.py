@@ -1,10 +1,11 @@
-"""Hand-made results that a report must survive."""
+"""Hand-made results with hostile names, which a report must survive."""
 
 from collections.abc import Callable
 
 import pytest
 
-from actloc.evaluation.results import Counts, Prediction, Predictions, Results, Threshold, TrueAction, Video
+from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video
 
 IMAGE = "<img src=x onerror=alert(1)>"
 MARKUP = "clap [/b] [hands] :bomb:"
@@ -16,7 +17,7 @@ STRANGE_ID = 'v"><script>alert(2)</script>\x1b[31m \u202e\U0001f600 {{ 7 * 7 }}'
 
 @pytest.fixture
 def predictions() -> Predictions:
-    """Many for one video, none for the second, some for a video nobody annotated."""
+    """Many for one video, none for the second, one for a video without annotations."""
     many = [Prediction(CLASSES[i % 3], (i % 97) / 100, i * 0.1, i * 0.1 + 4) for i in range(500)]
     return {STRANGE_ID: many, "silent": [], "unknown": [Prediction(IMAGE, 0.5, 1.0, 2.0)]}
 

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from actloc.evaluation.matching import worst_first
-from actloc.evaluation.results import Predictions, Results
+from actloc.evaluation.predictions import Predictions
+from actloc.evaluation.results import Results
 from actloc.reports.figures import curve, lengths
 
 
@@ -19,7 +20,7 @@ def test_a_curve_spans_the_box_and_averages_many_steps() -> None:
 
 
 @pytest.mark.parametrize("losses", [[], [(1, 0.5)]])
-def test_no_curve_is_drawn_of_less_than_two_steps(losses: list[tuple[int, float]]) -> None:
+def test_fewer_than_two_steps_give_no_curve(losses: list[tuple[int, float]]) -> None:
     assert curve(losses) is None
 
 
@@ -37,5 +38,5 @@ def test_lengths_count_every_true_action_once(results: Results, predictions: Pre
     assert (summary.shortest_s, summary.median_s, summary.longest_s) == (4.0, 4.0, 4.0)
 
 
-def test_no_truth_has_no_lengths(make_results: Callable[..., Results]) -> None:
+def test_no_true_actions_give_no_lengths(make_results: Callable[..., Results]) -> None:
     assert lengths(worst_first(make_results(videos=[]), {})) is None

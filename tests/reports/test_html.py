@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from actloc.evaluation.results import Prediction, Predictions, Results, Video
+from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.results import Results, Video
 from actloc.reports.html import MOST_TIMELINES, predictions_page, report_page
 from actloc.reports.runs import Evaluation
 
@@ -13,7 +14,7 @@ MAY_HOLD_ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcs
 
 
 class Page(HTMLParser):
-    """Elements, ids and texts of a page; raises on a tag that closes nothing."""
+    """Elements, ids and texts of a page; fails at a tag that closes nothing."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ def test_a_hostile_run_becomes_text(evaluation: Evaluation) -> None:
     assert "\u202e" not in text
 
 
-def test_the_page_has_the_number_its_source_and_what_was_left_out(evaluation: Evaluation) -> None:
+def test_the_page_shows_the_map_where_it_comes_from_and_what_was_left_out(evaluation: Evaluation) -> None:
     page = Page(report_page([evaluation]))
     shown = " ".join(page.text.split())
     for words in (
@@ -91,24 +92,28 @@ def test_the_page_has_the_number_its_source_and_what_was_left_out(evaluation: Ev
         "ckpt_000030, averaged weights",
         "0123456789abcdef",
         "2 cores, no GPU",
-        "videos without predictions; their 2 true actions count as missed",
+        "Evaluated 501 predictions against 8 true actions in 3 videos.",
+        "1 video without predictions; 2 true actions count as missed",
+        "1 prediction for videos outside the subset",
         "4 predictions of zero length",
-        "None: videos without features; predictions with unknown labels; duplicates removed",
+        "No videos without features, predictions with unknown labels, repeated true actions removed, predictions tied",
         "actloc train x.yaml actloc eval 'ckpt/run a' actloc report 'ckpt/run a'",
-        "environment.json): no such file",
+        "environment.json): not in the run folder",
     ):
         assert words in shown
 
 
-def test_pictures_have_words_and_tables(evaluation: Evaluation) -> None:
+def test_figures_have_descriptions_and_tables(evaluation: Evaluation) -> None:
     page = Page(report_page([evaluation]))
     assert "silent" in page.text
     assert any("truth: 0.0 to 4.0 s" in label for label in page.values("aria-label"))
     assert any(label.startswith("Training loss from step 1 to 49: highest 2.00") for label in page.values("aria-label"))
-    assert "As a table: all true actions, 20 of " in page.text
+    assert "As a table: all true actions; predictions shown: 20 of " in page.text
 
 
-def test_numbers_nobody_measured_are_dashes(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+def test_numbers_that_were_not_measured_are_dashes(
+    evaluation: Evaluation, make_results: Callable[..., Results]
+) -> None:
     bare = make_results(
         seed=None, commit=None, average_map=None, mean_ap=[None, None], class_ap=[[None, None]] * 4, videos=[]
     )
@@ -119,21 +124,21 @@ def test_numbers_nobody_measured_are_dashes(evaluation: Evaluation, make_results
     assert "None" not in page.text.replace("None: ", "")
 
 
-def test_several_runs_stand_side_by_side_first(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+def test_several_runs_are_compared_first(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
     other = with_results(evaluation, make_results(name="run_b", mean_ap=[0.7, 0.1], average_map=0.4))
     page = Page(report_page([evaluation, other]))
     assert_harmless(page)
     assert page.text.index("2 runs side by side") < page.text.index("Run 1 of 2") < page.text.index("Run 2 of 2")
 
 
-def test_videos_without_a_picture_are_listed(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
+def test_videos_without_a_timeline_are_listed(evaluation: Evaluation, make_results: Callable[..., Results]) -> None:
     videos = [Video(id=f"video {number}", duration_s=10.0) for number in range(MOST_TIMELINES + 3)]
     page = Page(report_page([with_results(evaluation, make_results(videos=videos))]))
-    assert "3 more videos, without pictures" in page.text
+    assert "3 more videos without timelines" in page.text
     assert all(video.id in page.text for video in videos)
 
 
-def test_a_class_is_not_mixed_up_when_the_truth_has_a_label_of_its_own(
+def test_a_true_action_whose_label_is_not_a_class_is_drawn(
     evaluation: Evaluation, make_results: Callable[..., Results]
 ) -> None:
     videos = [Video(id="v", duration_s=9.0, truth=[{"label": "unlisted", "start_s": 1.0, "end_s": 2.0}])]  # type: ignore[list-item]
@@ -144,12 +149,12 @@ def test_predictions_of_new_videos_are_drawn_without_truth(predictions: Predicti
     videos = [Video(id=name, duration_s=60.0) for name in predictions]
     page = Page(predictions_page("<b>title</b>", videos, predictions, facts={"Model": "<i>"}))
     assert_harmless(page)
-    assert "No action was found." in page.text
-    assert "20 of 500 predictions" in page.text
+    assert "No actions found." in page.text
+    assert "predictions shown: 20 of 500" in page.text
     assert not any(label.endswith("truth: none") for label in page.values("aria-label"))
 
 
-def test_predictions_below_a_threshold_are_said_not_to_count() -> None:
+def test_the_page_says_which_predictions_are_below_their_threshold() -> None:
     claims = {"v": [Prediction("a", 0.9, 0, 1), Prediction("a", 0.2, 2, 3)]}
     page = Page(predictions_page("t", [Video(id="v", duration_s=5.0)], claims, {"a": 0.5}))
-    assert "1 of 1 predictions that count, 1 of 1 that do not" in page.text
+    assert "predictions shown: 1 of 1 that count, 1 of 1 that do not" in page.text

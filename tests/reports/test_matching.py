@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from actloc.evaluation.matching import judge, worst_first
-from actloc.evaluation.results import Prediction, Predictions, Results, TrueAction, Video
+from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.results import Results, TrueAction, Video
 
 
 def action(start_s: float, end_s: float, label: str = "a") -> TrueAction:
@@ -30,7 +31,7 @@ def test_without_a_threshold_no_prediction_of_the_class_counts(thresholds: dict[
     assert judge([action(0, 1)], [Prediction("a", 0.9, 0, 1)], thresholds).verdicts == ["below"]
 
 
-def test_worst_first_ends_with_videos_that_have_nothing_to_judge(
+def test_worst_first_ends_with_videos_that_have_nothing_to_score(
     make_results: Callable[..., Results], predictions: Predictions
 ) -> None:
     videos = [

@@ -7,7 +7,7 @@ import pytest
 from actloc.datasets import thumos14
 from actloc.errors import UserError
 from actloc.evaluation.prediction_files import read
-from actloc.evaluation.results import Prediction
+from actloc.evaluation.predictions import Prediction
 
 
 def text(path: Path, *lines: str) -> Path:
@@ -34,37 +34,39 @@ def test_the_twenty_classes_of_thumos_are_in_alphabetical_order() -> None:
 
 
 @pytest.mark.parametrize("key", ["score", "scores"])
-def test_activitynet_json_is_read_whatever_else_it_holds(tmp_path: Path, key: str) -> None:
+def test_activitynet_json_may_contain_other_keys(tmp_path: Path, key: str) -> None:
     claim = {"label": "run", key: 1, "segment": [0.5, 2], "more": None}
     path = text(tmp_path / "a.json", json.dumps({"version": "VERSION 1.3", "results": {"v": [claim], "w": []}}))
     assert read(path) == {"v": [Prediction("run", 1.0, 0.5, 2.0)], "w": []}
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
-        ("a.txt", "v 1 2 run", "line 1: 4 fields"),
+        ("a.txt", "v 1 2 run", "line 1: 4 fields instead of video, start, end, class and score"),
         ("a.txt", "v 1 2 run 0.5\nv 1 two run 0.5", "line 2: could not convert"),
         ("a.txt", "v 1 nan run 0.5", "line 1: a time or the score is not finite"),
-        ("a.txt", "v 1 2 1 0.5", "line 1: 1 is no official class number"),
+        ("a.txt", "v 1 2 1 0.5", "line 1: 1 is not an official class number"),
         ("a.json", "[]", "top level"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": "1", "segment": [0, 1]}]}}', "results.v.0.score"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": 1, "segment": [0]}]}}', "results.v.0.segment"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": NaN, "segment": [0, 1]}]}}', "NaN"),
     ],
 )
-def test_a_file_of_another_form_is_refused_with_its_place(tmp_path: Path, name: str, content: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_file_in_another_format_is_refused_with_the_place(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
         read(text(tmp_path / name, content))
 
 
-def test_a_file_that_is_absent_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for name in ("a.txt", "a.json"):
         with pytest.raises(UserError, match=name):
             read(tmp_path / name)
 
 
-def test_every_problem_of_a_text_is_told(tmp_path: Path) -> None:
+def test_the_first_twenty_problems_of_a_text_are_listed(tmp_path: Path) -> None:
     rows: list[Any] = [f"v 1 2 {number} 0.5" for number in range(100, 125)]
     with pytest.raises(UserError, match="and 5 more"):
         read(text(tmp_path / "a.txt", *rows))

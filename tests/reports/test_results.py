@@ -6,22 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from actloc.errors import UserError
-from actloc.evaluation.results import (
-    Predictions,
-    Results,
-    read_predictions,
-    read_results,
-    write_predictions,
-    write_results,
-)
+from actloc.evaluation.predictions import Predictions, read_predictions, write_predictions
+from actloc.evaluation.results import Results, read_results, write_results
 
 
-def test_results_come_back_as_they_were_written(tmp_path: Path, results: Results) -> None:
+def test_results_are_read_as_they_were_written(tmp_path: Path, results: Results) -> None:
     write_results(tmp_path, results)
     assert read_results(tmp_path) == results
 
 
-def test_predictions_come_back_as_they_were_written(tmp_path: Path, predictions: Predictions) -> None:
+def test_predictions_are_read_as_they_were_written(tmp_path: Path, predictions: Predictions) -> None:
     path = write_predictions(tmp_path, predictions)
     assert read_predictions(tmp_path) == predictions
     assert set(json.loads(path.read_text())) == {"version", "results", "external_data"}
@@ -39,7 +33,7 @@ def test_predictions_come_back_as_they_were_written(tmp_path: Path, predictions:
         ("videos", [{"id": "a", "duration_s": 1.0, "truth": [{"label": "x", "start_s": "0", "end_s": 1.0}]}]),
     ],
 )
-def test_a_file_of_another_form_names_the_place_and_the_cure(
+def test_the_error_for_a_file_in_another_format_names_the_place_and_the_fix(
     tmp_path: Path, results: Results, key: str, value: object
 ) -> None:
     folder = tmp_path / "run" / "eval" / "test"
@@ -48,6 +42,7 @@ def test_a_file_of_another_form_names_the_place_and_the_cure(
     with pytest.raises(UserError) as caught:
         read_results(folder)
     assert "metrics.json" in caught.value.found
+    assert caught.value.expected == "Expected a file as actloc eval writes it; 1 place differs."
     assert caught.value.mend == f"Evaluate again: actloc eval {tmp_path / 'run'}"
 
 

@@ -1,7 +1,7 @@
 import csv
 import io
 
-from actloc.evaluation.results import Prediction
+from actloc.evaluation.predictions import Prediction
 from actloc.reports import subtitles
 
 CLAIMS = [Prediction("b --> <i>{\\an8}\n\nx", 0.5, 3661.2344, 3662.0), Prediction("=a", 0.93, 0.0, 1.9996)]
@@ -13,11 +13,11 @@ def test_subtitles_are_numbered_by_time_and_their_text_stays_text() -> None:
     )
 
 
-def test_no_segments_are_an_empty_file() -> None:
+def test_no_segments_give_an_empty_file() -> None:
     assert subtitles.as_srt([]) == ""
 
 
-def test_segments_csv_has_a_line_each_and_no_formulas() -> None:
+def test_segments_csv_has_one_line_per_segment_and_no_formulas() -> None:
     rows = list(csv.reader(io.StringIO(subtitles.as_csv({'-v,"1"': CLAIMS, "empty": []}))))
     assert rows[0] == ["video", "start", "end", "label", "score"]
     assert rows[2] == ['\'-v,"1"', "0.000", "2.000", "'=a", "0.93"]

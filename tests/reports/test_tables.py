@@ -17,23 +17,25 @@ def terminal(table: tables.Table) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_one_run_has_its_numbers_a_dash_and_its_origin(results: Results) -> None:
+def test_one_run_has_its_numbers_a_dash_and_where_they_come_from(results: Results) -> None:
     table = tables.map_table([results])
     assert [cell.text for cell in table.rows[0]] == ["run_a", "60.00", "\u2013", "60.00"]
     assert not any(cell.is_best for cell in table.rows[0])
     (caption,) = table.caption
-    data, origin = "thumos14 test, test set 212, 3 videos", "seed 7, commit 0123456789ab; 2 cores, no GPU"
-    assert caption == f"run_a: {data}; actionformer; {origin}"
+    data, source = "thumos14 test, test set 212, 3 videos", "seed 7, commit 0123456789ab; 2 cores, no GPU"
+    assert caption == f"run_a: {data}; actionformer; {source}"
 
 
-def test_the_best_of_several_runs_is_marked_and_equal_is_equally_best(make_results: Callable[..., Results]) -> None:
+def test_the_best_of_several_runs_is_marked_and_equal_numbers_are_equally_good(
+    make_results: Callable[..., Results],
+) -> None:
     first = make_results(mean_ap=[0.60001, 0.2], average_map=0.4)
     second = make_results(name="run_b", mean_ap=[0.60002, 0.3], average_map=0.45)
     rows = tables.map_table([first, second]).rows
     assert [[cell.is_best for cell in row] for row in rows] == [[False, True, False, False], [False, True, True, True]]
 
 
-def test_no_best_is_marked_between_different_data_or_protocols(make_results: Callable[..., Results]) -> None:
+def test_the_best_is_not_marked_if_data_or_protocols_differ(make_results: Callable[..., Results]) -> None:
     table = tables.map_table([make_results(), make_results(name="b", protocol="thumos toolkit")])
     assert not any(cell.is_best for row in table.rows for cell in row)
     assert "differ in data or protocol" in table.caption[-1]
@@ -42,7 +44,7 @@ def test_no_best_is_marked_between_different_data_or_protocols(make_results: Cal
 @pytest.mark.parametrize(
     "change", [{"variant": "test set 210"}, {"counts": {"videos": 4, "truths": 8, "predictions": 1}}]
 )
-def test_no_best_is_marked_between_variants_of_a_data_set(
+def test_the_best_is_not_marked_between_variants_of_a_dataset(
     change: dict[str, Any], make_results: Callable[..., Results]
 ) -> None:
     table = tables.map_table([make_results(), make_results(name="b", **change)])
@@ -50,24 +52,24 @@ def test_no_best_is_marked_between_variants_of_a_data_set(
     assert "test set 212, 3 videos" in table.caption[0]
 
 
-def test_runs_with_other_thresholds_stand_in_one_table(make_results: Callable[..., Results]) -> None:
+def test_runs_with_different_tious_share_one_table(make_results: Callable[..., Results]) -> None:
     other = make_results(name="b", tious=[0.1 + 0.2, 0.7], mean_ap=[0.5, 0.1])
     table = tables.map_table([make_results(), other])
     assert table.columns == ["run", "0.30", "0.50", "0.70", "average"]
     assert [cell.text for cell in table.rows[1]] == ["b", "50.00", "\u2013", "10.00", "60.00"]
 
 
-def test_subsets_of_one_run_are_told_apart(make_results: Callable[..., Results]) -> None:
+def test_names_tell_the_subsets_of_one_run_apart(make_results: Callable[..., Results]) -> None:
     runs = [make_results(), make_results(subset="validation"), make_results(name="b")]
     assert tables.run_names(runs) == ["run_a, test", "run_a, validation", "b"]
 
 
-def test_classes_are_sorted_best_first_and_the_unmeasured_come_last(results: Results) -> None:
+def test_classes_are_sorted_best_first_and_those_not_measured_come_last(results: Results) -> None:
     rows = tables.class_table(results).rows
     assert [row[-1].text for row in rows] == ["62.50", "37.50", "0.00", "\u2013"]
 
 
-def test_classes_of_several_runs_stand_side_by_side(make_results: Callable[..., Results]) -> None:
+def test_classes_of_several_runs_share_one_table(make_results: Callable[..., Results]) -> None:
     small = make_results(
         name="b", classes=["new"], class_ap=[[0.5, 0.5]], truth_per_class=[1], thresholds=[{"score": 0.1, "f1": 0.5}]
     )
@@ -94,7 +96,7 @@ def test_markdown_stays_a_table_of_plain_text(make_results: Callable[..., Result
     assert page.count("<th>") + page.count("<th ") == 4 + 5
 
 
-def test_csv_is_one_rectangle_without_formulas(make_results: Callable[..., Results]) -> None:
+def test_csv_is_one_rectangular_table_without_formulas(make_results: Callable[..., Results]) -> None:
     rows = list(csv.reader(io.StringIO(tables.as_csv([make_results(), make_results(name="-b")]))))
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 1 + 2 * 5

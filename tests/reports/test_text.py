@@ -38,11 +38,11 @@ def test_a_csv_cell_is_never_a_formula_and_numbers_stay_numbers(cell: str, expec
         ("\\", "\\\\"),
     ],
 )
-def test_markdown_specials_show_as_themselves(raw: str, expected: str) -> None:
+def test_markdown_shows_special_characters_as_they_are(raw: str, expected: str) -> None:
     assert text.markdown(raw) == expected
 
 
-def test_control_characters_direction_marks_and_halves_of_characters_are_taken_out() -> None:
+def test_control_characters_direction_marks_and_surrogates_are_removed() -> None:
     assert text.printable("a\x1b[31m\x00\x9b\u202eb\ud800\t\n") == "a[31mb\ufffd\t\n"
 
 
@@ -50,7 +50,7 @@ def test_emoji_and_joined_letters_stay() -> None:
     assert text.one_line(" \U0001f468\u200d\U0001f469  é ") == "\U0001f468\u200d\U0001f469 é"
 
 
-def test_what_nobody_measured_is_a_dash() -> None:
+def test_a_number_that_was_not_measured_is_a_dash() -> None:
     assert text.percent(None) == "\u2013"
     assert text.percent(0.12345) == "12.35"
 

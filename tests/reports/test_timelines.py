@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actloc.evaluation.matching import Judged, judge
-from actloc.evaluation.results import Prediction, TrueAction, Video
+from actloc.evaluation.predictions import Prediction
+from actloc.evaluation.results import TrueAction, Video
 from actloc.reports.timelines import (
     MOST_BELOW,
     MOST_COUNTED,
@@ -27,19 +28,19 @@ def timeline(
     return judged_timeline(Judged(video, predictions, judge(truth, predictions, thresholds)), LOOKS)
 
 
-def test_truth_stands_above_predictions_of_its_class() -> None:
+def test_true_actions_are_above_the_predictions_of_their_class() -> None:
     truth = [TrueAction(label="a", start_s=10, end_s=20)]
     drawn = timeline(truth, [Prediction("a", 0.8, 10, 20), Prediction("b", 0.9, 0, 50)])
     assert [row.label for row in drawn.rows] == ["a", "b"]
-    assert [track.origin for track in drawn.rows[0].tracks] == ["truth", "predicted"]
-    assert [row.note for row in drawn.rows] == ["1 of 1 found", "no true action, 1 wrong"]
+    assert [track.side for track in drawn.rows[0].tracks] == ["truth", "predicted"]
+    assert [row.note for row in drawn.rows] == ["1 of 1 found", "no true actions, 1 wrong"]
     bar = drawn.rows[0].tracks[1].bars[0]
     assert (bar.left, bar.width, bar.claim.kind, bar.text) == (10.0, 10.0, "right", "0.80")
 
 
-def test_overlapping_segments_get_lanes_and_the_best_score_stands_on_top() -> None:
+def test_overlapping_segments_get_lanes_and_the_best_score_is_on_top() -> None:
     drawn = timeline([], [Prediction("a", 0.6, 5, 15), Prediction("a", 0.9, 0, 10), Prediction("a", 0.7, 15, 20)])
-    (track,) = (track for track in drawn.rows[0].tracks if track.origin == "predicted")
+    (track,) = (track for track in drawn.rows[0].tracks if track.side == "predicted")
     assert track.num_lanes == 2
     assert {bar.claim.score: bar.lane for bar in track.bars} == {0.9: 0, 0.7: 0, 0.6: 1}
 
@@ -60,7 +61,7 @@ def test_bars_of_a_lane_never_overlap_and_stay_on_the_axis(listed: list[tuple[fl
                     assert one.left + one.width <= other.left + 1e-9
 
 
-def test_what_is_not_drawn_is_counted() -> None:
+def test_predictions_that_are_not_drawn_are_counted() -> None:
     predictions = [Prediction("a", i / 100, i, i + 1) for i in range(100)]
     drawn = timeline([], predictions, threshold=0.6)
     assert (drawn.num_counted, drawn.num_counted_shown) == (40, MOST_COUNTED)
@@ -81,7 +82,7 @@ def test_a_video_without_a_counted_prediction_shows_its_best_others() -> None:
     assert drawn.num_below_shown == 2
 
 
-def test_the_axis_reaches_truth_after_the_end_and_has_at_most_eight_steps() -> None:
+def test_the_axis_reaches_true_actions_after_the_end_and_has_at_most_eight_steps() -> None:
     drawn = timeline([TrueAction(label="a", start_s=90, end_s=125)], [], duration_s=100.0)
     assert drawn.rows[0].tracks[0].bars[0].left == pytest.approx(72)
     assert [tick.text for tick in drawn.ticks] == ["0", "20", "40", "60", "80", "100", "120"]
@@ -100,17 +101,17 @@ def test_a_video_of_unknown_length_is_drawn(predictions: list[Prediction]) -> No
     assert timeline([], predictions, duration_s=0.0).ticks
 
 
-def test_without_truth_there_is_one_track_per_class_and_no_judgement() -> None:
+def test_without_ground_truth_there_is_one_track_per_class_and_no_judgement() -> None:
     video = Video(id="v", duration_s=10.0)
     drawn = predicted_timeline(video, [Prediction("a", 0.1, 1, 2), Prediction("b", 0.9, 1, 2)], None, LOOKS)
     assert drawn.judgement is None
     assert [len(row.tracks) for row in drawn.rows] == [1, 1]
     assert {claim.kind for claim in drawn.claims} == {"unjudged"}
     some = predicted_timeline(video, [Prediction("a", 0.1, 1, 2), Prediction("a", 0.9, 1, 2)], {"a": 0.5}, LOOKS)
-    assert some.rows[0].note == "1 of 2 count"
+    assert some.rows[0].note == "1 of 2 above the threshold"
 
 
-def test_text_that_fits_nowhere_is_left_to_the_table() -> None:
+def test_text_that_does_not_fit_is_in_the_table_only() -> None:
     narrow = [Prediction("a", 0.9, i * 0.2, i * 0.2 + 0.1) for i in range(10)]
     drawn = timeline([], narrow, threshold=0.1)
     rooms = [bar.room_px for bar in drawn.rows[0].tracks[1].bars]

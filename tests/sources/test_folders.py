@@ -260,10 +260,10 @@ def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
     cases = {
         ("cube", ".npy"): "its shape is",
         ("objects", ".npy"): "cannot be read",
-        ("two", ".npz"): "features.key is None, and it holds a, b",
-        ("code", ".pt"): "is no plain .pt file",
+        ("two", ".npz"): "features.key is null, but the file contains a, b",
+        ("code", ".pt"): "is not a plain .pt file",
         ("torn", ".npz"): "torn.npz",
-        ("notes", ".txt"): ".txt is none of",
+        ("notes", ".txt"): "its suffix '.txt' is not one of .npy, .npz, .pt, .pth",
     }
     for (name, suffix), told in cases.items():
         with pytest.raises(UserError) as caught:
@@ -276,7 +276,7 @@ def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"flipped\.npz"):
         source(tmp_path, video("flipped"), suffix=".npz").evaluation_sample(0)
     np.save(tmp_path / "v.npy", np.full((20, 3), np.nan))
-    with pytest.raises(UserError, match="holds nan or inf"):
+    with pytest.raises(UserError, match="contains nan or inf"):
         source(tmp_path).evaluation_sample(0)
     np.save(tmp_path / "w.npy", array(20, 4))
     with pytest.raises(UserError, match="w have 4 channels, those of v 3"):
@@ -291,5 +291,5 @@ def test_an_hdf5_link_to_another_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a link to elsewhere"):
         source(tmp_path / "all.h5")
     (tmp_path / "text.h5").write_text("x")
-    with pytest.raises(UserError, match="is no HDF5 file"):
+    with pytest.raises(UserError, match="is not an HDF5 file"):
         source(tmp_path / "text.h5")

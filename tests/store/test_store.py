@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def sealed(content: bytes) -> bytes:
-    """A feature file with these bytes behind its user block."""
+    """A feature file with these bytes after its user block."""
     return user_block(io.BytesIO(content)) + content[BLOCK_BYTES:]
 
 
@@ -63,7 +63,7 @@ def flip(path: Path, position: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
-def test_features_and_facts_make_the_round_trip(store: FeatureStore) -> None:
+def test_features_and_facts_are_read_as_they_were_written(store: FeatureStore) -> None:
     again = FeatureStore(store.folder)
     assert np.array_equal(again.read("v"), features())
     assert again.info("v") == replace(INFO, steps=21, channels=6)
@@ -96,7 +96,7 @@ def test_the_same_features_give_the_same_bytes(store: FeatureStore, tmp_path: Pa
     ),
     dtype=st.sampled_from(["float32", "float16"]),
 )
-def test_any_id_and_any_features_make_the_round_trip(
+def test_any_id_and_any_features_are_read_as_they_were_written(
     tmp_path: Path, video_id: str, array: info.Features, dtype: Dtype
 ) -> None:
     store = FeatureStore(tmp_path / "any")
@@ -106,7 +106,7 @@ def test_any_id_and_any_features_make_the_round_trip(
     assert all(path.parent == tmp_path / "any" for path in (tmp_path / "any").rglob("*"))
 
 
-def test_any_flipped_bit_is_found_by_read_and_verify(store: FeatureStore) -> None:
+def test_read_and_verify_detect_any_flipped_bit(store: FeatureStore) -> None:
     path = store.folder / "v.h5"
     good = path.read_bytes()
     for position in range(0, len(good), 37):  # headers, padding, attributes, values, free space
@@ -120,7 +120,7 @@ def test_any_flipped_bit_is_found_by_read_and_verify(store: FeatureStore) -> Non
     assert problems[0].startswith("v.h5: ")
 
 
-def test_a_store_made_before_files_had_a_crc32_is_read_and_proven(tmp_path: Path) -> None:
+def test_a_store_made_before_files_had_a_crc32_is_read_and_verified(tmp_path: Path) -> None:
     """Recorded with the code of commit 4a798b9: v float32, w float16 in two chunks."""
     old = FeatureStore(Path("tests/golden/store_before_crc32"))
     assert old.ids() == ["v", "w"]
@@ -137,7 +137,7 @@ def test_a_store_made_before_files_had_a_crc32_is_read_and_proven(tmp_path: Path
             FeatureStore(tmp_path).read("v")
 
 
-def test_verify_proves_more_than_reading_looks_at(store: FeatureStore) -> None:
+def test_verify_checks_more_than_reading_does(store: FeatureStore) -> None:
     path = store.folder / "v.h5"
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
@@ -145,22 +145,20 @@ def test_verify_proves_more_than_reading_looks_at(store: FeatureStore) -> None:
     head = bytes(content[:88])
     content[88:103] = f"crc32 {zlib.crc32(body, zlib.crc32(head)):08x}\n".encode()
     path.write_bytes(content)
-    store.read("v")  # made up: both the values and the CRC-32 are wrong
-    assert store.verify() == ["v.h5: its bytes are not those that were written"]
+    store.read("v")  # forged: the CRC-32 fits the wrong values
+    assert store.verify() == ["v.h5: its bytes do not match its checksum"]
     path.write_bytes(sealed(bytes(content)))
     assert store.verify()[0].startswith("v.h5: it is not a feature file")  # HDF5's own checksum
 
 
-def test_the_largest_numbers_are_finite_though_their_sum_is_not(store: FeatureStore) -> None:
+def test_the_largest_numbers_are_read_although_their_sum_is_infinite(store: FeatureStore) -> None:
     largest = np.full((300, 6), np.finfo(np.float32).max)
     store.write("v", largest, INFO)
     assert np.array_equal(store.read("v"), largest)
 
 
 @pytest.mark.parametrize("settings", [{"compression": "gzip"}, {"chunks": (21, 3)}, {"fletcher32": False}])
-def test_features_laid_out_otherwise_are_refused_and_never_misread(
-    store: FeatureStore, settings: dict[str, object]
-) -> None:
+def test_features_in_another_layout_are_refused(store: FeatureStore, settings: dict[str, object]) -> None:
     content = io.BytesIO((store.folder / "v.h5").read_bytes())
     with h5py.File(content, "r+") as file:
         del file["features"]
@@ -170,7 +168,7 @@ def test_features_laid_out_otherwise_are_refused_and_never_misread(
         store.read("v")
 
 
-def test_files_that_no_store_holds_are_not_replaced(tmp_path: Path) -> None:
+def test_files_that_are_not_a_stores_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.h5").write_bytes(b"precious")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="is not a feature store"):
@@ -178,25 +176,28 @@ def test_files_that_no_store_holds_are_not_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.h5"]
 
 
-def test_a_damaged_file_names_the_store_the_video_and_the_way_out(store: FeatureStore) -> None:
+def test_the_error_for_a_damaged_file_names_the_store_the_video_and_the_fix(store: FeatureStore) -> None:
     (store.folder / "v.h5").write_bytes((store.folder / "v.h5").read_bytes()[:-1])
     with pytest.raises(UserError) as caught:
         store.info("v")
     assert str(store.folder) in caught.value.found
     assert " v " in caught.value.found
-    assert f"actloc verify {store.folder}" in caught.value.mend
+    assert caught.value.mend == (
+        f"Find all damaged files: actloc verify {store.folder}; delete them and run: actloc extract-features CONFIG"
+    )
 
 
-def test_a_video_without_features_is_told(store: FeatureStore) -> None:
-    with pytest.raises(UserError, match="has no features of w"):
+def test_reading_a_video_without_features_is_a_user_error(store: FeatureStore) -> None:
+    with pytest.raises(UserError, match="has no features of w") as caught:
         store.read("w")
+    assert caught.value.expected == "The store has features of 1 video."
 
 
-def test_a_file_under_another_videos_name_is_found(store: FeatureStore) -> None:
+def test_a_file_under_the_name_of_another_video_is_refused(store: FeatureStore) -> None:
     (store.folder / "v.h5").rename(store.folder / "w.h5")
     with pytest.raises(UserError, match="are those of v"):
         store.read("w")
-    assert store.verify() == ["w.h5: holds the features of 'v'"]
+    assert store.verify() == ["w.h5: contains the features of 'v'"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_numbers_that_would_be_lost_are_refused(tmp_path: Path, value: float, dt
     assert not store.has("v")
 
 
-def test_what_is_not_finite_is_not_read(store: FeatureStore) -> None:
+def test_features_that_are_not_finite_are_not_read(store: FeatureStore) -> None:
     bad, info = features(), replace(INFO, steps=21, channels=6)
     bad[3, 2] = np.inf
     content = io.BytesIO((store.folder / "v.h5").read_bytes())
@@ -228,10 +229,10 @@ def test_what_is_not_finite_is_not_read(store: FeatureStore) -> None:
     (store.folder / "v.h5").write_bytes(sealed(content.getvalue()))
     with pytest.raises(UserError, match="not finite"):
         store.read("v")
-    assert store.verify() == ["v.h5: holds values that are not finite"]
+    assert store.verify() == ["v.h5: contains values that are not finite"]
 
 
-def test_a_store_holds_features_of_one_recipe(store: FeatureStore) -> None:
+def test_a_store_has_features_of_one_recipe(store: FeatureStore) -> None:
     store.begin(RECIPE)
     other = {"encoder": {"name": "color", "short_side": 32}, "features": {"fps": 25.0, "align": "valid"}}
     with pytest.raises(UserError) as caught:
@@ -247,7 +248,7 @@ def test_a_store_holds_features_of_one_recipe(store: FeatureStore) -> None:
     assert store.recipe() == module.complete(other)
 
 
-def test_failures_are_listed_and_forgotten(store: FeatureStore) -> None:
+def test_failures_are_listed_until_there_are_none(store: FeatureStore) -> None:
     assert store.failed() == []
     store.write_failed([])
     assert not (store.folder / "failed.jsonl").exists()
@@ -258,7 +259,7 @@ def test_failures_are_listed_and_forgotten(store: FeatureStore) -> None:
     assert not (store.folder / "failed.jsonl").exists()
 
 
-def test_looking_at_a_store_that_is_not_there_makes_nothing(tmp_path: Path) -> None:
+def test_reading_a_store_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "absent")
     assert (store.ids(), store.recipe(), store.failed(), store.verify()) == ([], None, [], [])
     assert not (tmp_path / "absent").exists()
@@ -271,7 +272,7 @@ def test_the_grid_puts_row_zero_at_its_clips_centre() -> None:
 
 
 def hostile(kind: str, secret: Path, good: Path) -> bytes:
-    """A file with a valid seal whose features lie in another file."""
+    """A file with a valid seal whose features are in another file."""
     content = io.BytesIO(good.read_bytes())
     with h5py.File(content, "r+") as file:
         del file["features"]
@@ -290,7 +291,7 @@ def hostile(kind: str, secret: Path, good: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual dataset"])
-def test_features_that_lie_elsewhere_are_not_followed(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+def test_features_stored_elsewhere_are_not_read(store: FeatureStore, tmp_path: Path, kind: str) -> None:
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["features"] = features()
     (store.folder / "v.h5").write_bytes(hostile(kind, tmp_path / "secret.h5", store.folder / "v.h5"))
@@ -298,7 +299,7 @@ def test_features_that_lie_elsewhere_are_not_followed(store: FeatureStore, tmp_p
         store.read("v")
 
 
-def test_a_recipe_older_than_a_setting_is_that_settings_default(tmp_path: Path) -> None:
+def test_a_recipe_older_than_a_setting_has_its_default(tmp_path: Path) -> None:
     old = {"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}
     new = {
         "encoder": {**old["encoder"], "precision": "float32", "channels_last": False},

@@ -18,7 +18,7 @@ ROWS = features(700, 6)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
 @given(cuts=st.lists(st.integers(0, len(ROWS)), max_size=8), dtype=st.sampled_from(["float32", "float16"]))
-def test_the_bytes_do_not_depend_on_how_rows_come(tmp_path: Path, cuts: list[int], dtype: str) -> None:
+def test_the_bytes_do_not_depend_on_how_rows_arrive(tmp_path: Path, cuts: list[int], dtype: str) -> None:
     whole, pieces = FeatureStore(tmp_path / "whole"), FeatureStore(tmp_path / "pieces")
     whole.write("v", ROWS, INFO, dtype)  # type: ignore[arg-type]
     ends = [0, *sorted(cuts), len(ROWS)]
@@ -32,7 +32,7 @@ def test_the_bytes_do_not_depend_on_how_rows_come(tmp_path: Path, cuts: list[int
     assert pieces.read("v").shape == ROWS.shape
 
 
-def test_rows_are_held_by_the_chunk_and_not_by_the_video(tmp_path: Path) -> None:
+def test_memory_holds_one_chunk_of_rows_and_not_the_video(tmp_path: Path) -> None:
     with FeatureStore(tmp_path).writer("v") as writer:
         for start in range(len(ROWS)):
             writer.append(ROWS[start : start + 1])
@@ -40,7 +40,7 @@ def test_rows_are_held_by_the_chunk_and_not_by_the_video(tmp_path: Path) -> None
         assert writer._rows_path.stat().st_size == 512 * 6 * 4
 
 
-def test_what_is_not_finished_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_writer_that_does_not_finish_leaves_no_files(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     with store.writer("v") as writer:
         writer.append(ROWS)
@@ -76,7 +76,7 @@ for limit in range(100, size, size // 40):
 """
 
 
-def test_a_disk_that_fills_at_any_byte_is_an_error_and_nothing_worse(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_at_any_byte_raises_oserror_and_keeps_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DISK_THAT_FILLS, tmp_path / "store"], check=False, capture_output=True, text=True
     )

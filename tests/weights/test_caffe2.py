@@ -18,8 +18,10 @@ def written(path: Path, content: Any, protocol: int = 2) -> Path:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-@pytest.mark.parametrize("module", [b"numpy._core.multiarray", b"numpy.core.multiarray"])  # numpy's since 2.0, before
-def test_arrays_come_back_as_they_were_and_training_state_does_not(
+@pytest.mark.parametrize(
+    "module", [b"numpy._core.multiarray", b"numpy.core.multiarray"]
+)  # numpy's name since 2.0 and before
+def test_arrays_are_read_as_they_were_written_and_training_state_is_not_read(
     module: bytes, protocol: int, tmp_path: Path
 ) -> None:
     drawn = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
@@ -33,13 +35,13 @@ def test_arrays_come_back_as_they_were_and_training_state_does_not(
         "model_iter": 7,
     }
     file = written(tmp_path / "x.pkl", {"blobs": blobs, "cfg": "text"}, protocol)
-    if protocol == 2:  # later ones count the letters
+    if protocol == 2:  # later protocols store the length of the name
         file.write_bytes(re.sub(rb"numpy\.\w+\.multiarray", module, file.read_bytes()))
     found = caffe2.read(file)
     assert set(found) == {"conv_w", "by_columns", "double", "big_endian"}
     for tensor in found.values():
         np.testing.assert_array_equal(tensor.numpy(), drawn)
-    found["conv_w"].add_(1)  # memory of its own
+    found["conv_w"].add_(1)  # writable: it does not share the memory of the file
 
 
 class Attack:
@@ -67,12 +69,12 @@ def test_a_file_that_names_code_is_refused_and_none_of_it_runs(tmp_path: Path) -
         ["blobs"],
     ],
 )
-def test_a_pickle_without_arrays_of_numbers_under_blobs_is_told(content: Any, tmp_path: Path) -> None:
+def test_a_pickle_without_arrays_of_numbers_under_blobs_is_refused(content: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read as Caffe2's weights"):
         caffe2.read(written(tmp_path / "x.pkl", content))
 
 
-def test_an_array_that_says_more_than_it_holds_is_told(tmp_path: Path) -> None:
+def test_an_array_with_less_content_than_its_shape_needs_is_refused(tmp_path: Path) -> None:
     content = pickle.dumps({"blobs": {"conv_w": np.zeros(4, np.float32)}}, protocol=3)
     shape = b"K\x04\x85"  # (4,)
     assert content.count(shape) == 1
@@ -81,7 +83,7 @@ def test_an_array_that_says_more_than_it_holds_is_told(tmp_path: Path) -> None:
         caffe2.read(tmp_path / "x.pkl")
 
 
-def test_every_cut_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
     content = pickle.dumps({"blobs": {"conv_w": np.zeros(4, np.float32)}}, protocol=2)
     for length in range(2, len(content)):
         (tmp_path / "x.pkl").write_bytes(content[:length])
@@ -89,18 +91,18 @@ def test_every_cut_of_a_file_is_told(tmp_path: Path) -> None:
             caffe2.read(tmp_path / "x.pkl")
 
 
-def test_a_number_that_would_fill_the_memory_is_told(tmp_path: Path) -> None:
+def test_an_object_number_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02}" + pickle.LONG_BINPUT + b"\xff\xff\xff\xff.")
     with pytest.raises(UserError, match="cannot be read"):
         caffe2.read(tmp_path / "x.pkl")
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_files_of_torch_are_not_taken_for_caffe2s(is_zip: bool, tmp_path: Path) -> None:
+def test_files_of_torch_are_not_mistaken_for_caffe2s(is_zip: bool, tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, tmp_path / "x.pkl", _use_new_zipfile_serialization=is_zip)
     assert not caffe2.is_caffe2(tmp_path / "x.pkl")
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4])
-def test_plain_pickles_are(protocol: int, tmp_path: Path) -> None:
+def test_plain_pickles_are_taken_for_caffe2s(protocol: int, tmp_path: Path) -> None:
     assert caffe2.is_caffe2(written(tmp_path / "x.pkl", {"blobs": {}}, protocol))

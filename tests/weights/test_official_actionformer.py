@@ -10,7 +10,7 @@ import torch
 
 from actloc.detectors.actionformer import Config
 from actloc.errors import UserError
-from actloc.evaluation.detection import GroundTruth, Predictions, average_precision, recall_at
+from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
 from actloc.settings.sections import Suppression
 from actloc.structures import Detections, Grid
@@ -43,7 +43,7 @@ def arrays() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(database: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Detections]:
-    """What the official checkpoint finds in each test video, in seconds, by video."""
+    """The detections of the official checkpoint in each test video, in seconds, by video."""
     detector = SETTINGS.build(16, 3, 320).eval()
     detector.load_state_dict(read_official_checkpoint(CHECKPOINT).averaged)
     results = {}
@@ -55,7 +55,7 @@ def found(database: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Detecti
     return results
 
 
-def test_an_official_checkpoint_finds_what_the_official_code_finds(
+def test_an_official_checkpoint_gives_the_detections_of_the_official_code(
     found: dict[str, Detections], arrays: dict[str, Any]
 ) -> None:
     for index, video in enumerate(arrays["det_video_names"].tolist()):
@@ -66,11 +66,13 @@ def test_an_official_checkpoint_finds_what_the_official_code_finds(
         np.testing.assert_allclose(ours.segments[:, 1].numpy(), arrays["det_t-end"][rows], atol=1e-3, rtol=0)
 
 
-def test_an_official_checkpoint_has_its_official_score(found: dict[str, Detections], database: dict[str, Any]) -> None:
+def test_an_official_checkpoint_gives_the_official_score(
+    found: dict[str, Detections], database: dict[str, Any]
+) -> None:
     videos = {video: index for index, (video, entry) in enumerate(database.items()) if entry["subset"] == "Test"}
     rows = np.array([(videos[video], *row) for video in videos for row in counted_rows(database[video]["annotations"])])
-    truth = GroundTruth(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
-    predictions = Predictions(
+    truth = TruthColumns(rows[:, 0].astype(int), rows[:, 1], rows[:, 2], rows[:, 3].astype(int))
+    predictions = PredictionColumns(
         np.concatenate([np.full(len(one), videos[video]) for video, one in found.items()]),
         *np.concatenate([one.segments.numpy() for one in found.values()]).T,
         np.concatenate([one.labels.numpy() for one in found.values()]),
@@ -100,9 +102,9 @@ def test_every_weight_that_does_not_fit_is_listed() -> None:
     weights["backbone.extra.weight"] = torch.zeros(2)
     with pytest.raises(UserError) as error:
         check_fit(SETTINGS.build(16, 4, 320), weights, CHECKPOINT)
-    told = error.value.found.splitlines()
-    assert "5 weights of" in told[0]
-    assert [line.strip() for line in told[1:]] == [
+    heading, *lines = error.value.found.splitlines()
+    assert heading == f"5 weights of {CHECKPOINT} do not fit the settings:"
+    assert [line.strip() for line in lines] == [
         "neck.fpn_norms.0.bias is missing",
         "reg_head.scale.3.scale is missing",
         "backbone.extra.weight is unexpected",
@@ -131,7 +133,7 @@ def test_writing_an_official_checkpoint_gives_the_official_names_and_the_same_we
     assert set(written) == {"epoch", "state_dict", "state_dict_ema"}
 
 
-def test_weights_without_the_prefix_are_read_and_both_forms_at_once_are_refused(tmp_path: Path) -> None:
+def test_weights_without_the_prefix_are_read_and_a_mixture_is_refused(tmp_path: Path) -> None:
     path, plain = tmp_path / "epoch_001.pth.tar", {"a.weight": torch.ones(2)}
     torch.save({"state_dict": plain, "state_dict_ema": plain}, path)
     assert list(read_official_checkpoint(path).weights) == ["a.weight"]
@@ -141,7 +143,7 @@ def test_weights_without_the_prefix_are_read_and_both_forms_at_once_are_refused(
 
 
 @pytest.mark.parametrize("zipped", [True, False, None])
-def test_a_checkpoint_that_would_run_code_is_refused_by_name(tmp_path: Path, zipped: bool | None) -> None:
+def test_a_checkpoint_that_would_run_code_is_refused_and_the_code_named(tmp_path: Path, zipped: bool | None) -> None:
     path, content = tmp_path / "epoch_001.pth.tar", {"state_dict": Harmful(), "state_dict_ema": {}}
     if zipped is None:
         path.write_bytes(pickle.dumps(content))
@@ -151,11 +153,11 @@ def test_a_checkpoint_that_would_run_code_is_refused_by_name(tmp_path: Path, zip
         read_official_checkpoint(path)
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "epoch_001.pth.tar"
     with pytest.raises(UserError, match="no file"):
         read_official_checkpoint(path)
-    for content in (b"", b"a sentence is no checkpoint", CHECKPOINT.read_bytes()[:100_000]):
+    for content in (b"", b"a sentence is not a checkpoint", CHECKPOINT.read_bytes()[:100_000]):
         path.write_bytes(content)
         with pytest.raises(UserError, match="cannot be read"):
             read_official_checkpoint(path)

@@ -1,0 +1,59 @@
+"""Predicted actions by video, and the file `predictions.json` in ActivityNet's format that stores them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+import actloc
+from actloc import files
+from actloc.evaluation.results import Record, read_record
+
+PREDICTIONS_NAME = "predictions.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One predicted action."""
+
+    label: str
+    score: float
+    start_s: float
+    end_s: float
+
+
+Predictions = dict[str, list[Prediction]]
+"""By video id."""
+
+
+class _Claim(Record):
+    label: str
+    score: float
+    segment: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _PredictionsFile(Record):
+    version: str
+    results: dict[str, list[_Claim]]
+    external_data: dict[str, object]
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> Path:
+    """Writes `predictions.json` into `folder`; returns its path."""
+    path = folder / PREDICTIONS_NAME
+    claims = {
+        video_id: [{"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]} for one in predicted]
+        for video_id, predicted in predictions.items()
+    }
+    files.write_json(path, {"version": f"actloc {actloc.__version__}", "results": claims, "external_data": {}})
+    return path
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Reads the predictions in `folder`, each video's in the file's order; raises UserError like `read_results`."""
+    content = read_record(folder / PREDICTIONS_NAME, _PredictionsFile)
+    return {
+        video_id: [Prediction(claim.label, claim.score, claim.segment[0], claim.segment[1]) for claim in claims]
+        for video_id, claims in content.results.items()
+    }
