@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, Self
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -99,54 +102,96 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
 
 
+class Running:
+    """The command line at work in a process forked from one that has imported everything; leaving the block kills it."""
+
+    def __init__(
+        self, folder: Path, arguments: tuple[str, ...], environment: dict[str, str], *, forks_decoders: bool = True
+    ) -> None:
+        self._stderr = tempfile.TemporaryFile("w+")
+        output, stdout = os.pipe()
+        self.stdout = os.fdopen(output)
+        what = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment)}
+        request = {"do": "run", "forks_decoders": forks_decoders, **what}
+        self.pid = _asked(request, [stdout, self._stderr.fileno()])
+        os.close(stdout)
+        self.returncode: int | None = None
+
+    def poll(self, timeout_s: float | None = 0.0) -> int | None:
+        """The exit status, minus the number of the signal that killed it; None if it has not ended by then."""
+        if self.returncode is None:
+            self.returncode = _asked({"do": "wait", "pid": self.pid, "timeout_s": timeout_s}, [])
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """To the process, unless its end is known."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def communicate(self) -> tuple[str, str]:
+        """Waits for the end: what there still is on stdout, and stderr."""
+        written = self.stdout.read()
+        self.poll(timeout_s=None)
+        self._stderr.seek(0)
+        return written, self._stderr.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.send_signal(signal.SIGKILL)
+        self.poll(timeout_s=None)
+        self.stdout.close()
+        self._stderr.close()
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> Running:
+    """Starts the command line in `folder`."""
+    return Running(folder, arguments, environment)
+
+
 def actloc(
     folder: Path, *arguments: str, kill_after_s: float | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in `folder`, in a process forked from one that has imported everything.
-
-    With `kill_after_s` it is killed by SIGKILL unless it ends before.
-    """
-    with tempfile.TemporaryDirectory() as outputs:
-        paths = {name: str(Path(outputs) / name) for name in ("stdout", "stderr")}
-        request = {
-            "folder": str(folder),
-            "arguments": arguments,
-            "environment": _environment(environment),
-            "kill_after_s": kill_after_s,
-            **paths,
-        }
-        zygote = _zygote()
-        assert zygote.stdin
-        assert zygote.stdout
-        zygote.stdin.write(json.dumps(request) + "\n")
-        zygote.stdin.flush()
-        status = int(zygote.stdout.readline())
-        return subprocess.CompletedProcess(arguments, status, *(Path(path).read_text() for path in paths.values()))
+    """Runs the command line in `folder`; with `kill_after_s` it is killed by SIGKILL unless it ends before."""
+    with start(folder, *arguments, **environment) as running:
+        if kill_after_s is not None and running.poll(kill_after_s) is None:
+            running.send_signal(signal.SIGKILL)
+        stdout, stderr = running.communicate()
+    assert running.returncode is not None
+    return subprocess.CompletedProcess(arguments, running.returncode, stdout, stderr)
 
 
 @functools.cache
-def _zygote() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.zygote"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment({}), cwd=ROOT
-    )
-    atexit.register(process.kill)
-    return process
+def _zygote() -> socket.socket:
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-m", "tests.zygote", str(its.fileno())]
+    process = subprocess.Popen(command, env=_environment({}), cwd=ROOT, pass_fds=[its.fileno()])
+    its.close()
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Starts the command line in `folder` as a process of its own, with pipes for its output."""
-    command = [sys.executable, "-m", "actloc", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def _asked(request: dict[str, Any], descriptors: list[int]) -> Any:
+    zygote = _zygote()
+    socket.send_fds(zygote, [json.dumps(request).encode()], descriptors)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += zygote.recv(1 << 10)
+    return json.loads(answer)
 
 
 def run_afresh(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a new interpreter, for what an interpreter reads at its start."""
-    with start(folder, *arguments, **environment) as process:
-        stdout, stderr = process.communicate(timeout=240)
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+    command = [sys.executable, "-m", "actloc", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=_environment(environment), capture_output=True, text=True, check=False
+    )
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:

@@ -1,73 +1,96 @@
-"""A process that has imported everything and forks itself for each command: 2 s of imports are paid once.
+"""A process that has imported everything and forks itself for each command: seconds of imports are paid once.
 
-Requests and answers are JSON lines on stdin and stdout. Nothing is computed before the fork, so no thread is copied.
+It answers JSON lines on the socket whose number is its argument: `run` comes with the descriptors that become the
+command's stdout and stderr and is answered by the process id, `wait` by the exit status, or by null after `timeout_s`.
+Nothing is computed before a fork, so no thread is copied.
 """
 
+import gc
+import importlib
 import json
 import os
-import signal
+import pkgutil
+import socket
 import sys
 import time
+import traceback
+from typing import Any
 
-import actloc.commands.evaluate
-import actloc.commands.extract_features
-import actloc.commands.predict
-import actloc.commands.prepare
-import actloc.commands.report
-import actloc.commands.train
-import actloc.datasets.custom
-import actloc.encoders.color
-import actloc.encoders.efficientnet_lite0
-import actloc.sources.stored  # noqa: F401 - imported for the children
+import torch._inductor  # torch.use_deterministic_algorithms imports it, in more time than a toy takes to train
+
+import actloc
 from actloc import cli
+from tests.forked_decoder import fork_decoders
+
+OPTIONAL = ("decord", "ray", "__main__")
+"""Modules of what may not be installed, and the one that runs on import."""
 
 
-def run(request: dict[str, object]) -> None:
+def import_all() -> None:
+    """Imports every module of actloc, so that no child has to."""
+    for module in pkgutil.walk_packages(actloc.__path__, "actloc."):
+        if module.name.rpartition(".")[2] not in OPTIONAL:
+            importlib.import_module(module.name)
+
+
+def run(request: dict[str, Any], descriptors: list[int]) -> None:
     """The command, in the forked child; never returns."""
-    os.environ.clear()
-    os.environ.update(request["environment"])  # type: ignore[call-overload]
-    os.chdir(str(request["folder"]))
-    for descriptor, path in ((1, request["stdout"]), (2, request["stderr"])):
-        os.dup2(os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    for target, descriptor in enumerate(descriptors, 1):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = ["actloc", *request["arguments"]]  # type: ignore[misc]
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    if request["forks_decoders"]:
+        fork_decoders()
+    sys.argv = ["actloc", *request["arguments"]]
     status = 1
     try:
         cli.main()
     except SystemExit as done:
         status = int(done.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
-def _killed_after(child: int, seconds: float) -> tuple[int, int]:
-    """How the child ended, by itself or by SIGKILL."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return ended, status
+def ended(child: int, timeout_s: float | None) -> int | None:
+    """The exit status of a child, minus the number of the signal that killed it; None if it is still at work."""
+    end_s = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        found, status = os.waitpid(child, 0 if end_s is None else os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if end_s is None or time.monotonic() >= end_s:
+            return None
         time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)
 
 
-def serve() -> None:
-    """Answers until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            answers.close()
-            run(request)
-        kill_after_s = request["kill_after_s"]
-        _, status = os.waitpid(child, 0) if kill_after_s is None else _killed_after(child, kill_after_s)
-        answers.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
-        answers.flush()
+def serve(connection: socket.socket) -> None:
+    """Answers until the other end is closed."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+        if not message:
+            return
+        request = json.loads(message)
+        if request["do"] == "run":
+            answer: int | None = os.fork()
+            if answer == 0:
+                connection.close()
+                run(request, descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        else:
+            answer = ended(request["pid"], request["timeout_s"])
+        connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":
-    serve()
+    import_all()
+    gc.freeze()  # children leave the pages of what is imported shared
+    serve(socket.socket(fileno=int(sys.argv[1])))

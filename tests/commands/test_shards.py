@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,8 +23,10 @@ def done_by(stdout: str) -> set[str]:
 
 def test_shards_at_the_same_time_make_the_store_of_a_plain_run(folder: Path, reference: dict[str, str]) -> None:
     (folder / "prepared/annotations.json").unlink()  # whoever comes first prepares
-    running = [start(folder, "extract-features", "toy.yaml", "--shard", f"{n}/2", "--json") for n in (1, 2)]
-    outputs = [process.communicate(timeout=120) for process in running]
+    with ExitStack() as ended_in_the_end:
+        shards = [start(folder, "extract-features", "toy.yaml", "--shard", f"{n}/2", "--json") for n in (1, 2)]
+        running = [ended_in_the_end.enter_context(shard) for shard in shards]
+        outputs = [process.communicate() for process in running]
     assert [process.returncode for process in running] == [0, 0], [told for _, told in outputs]
     first, second = (done_by(stdout) for stdout, _ in outputs)
     assert len(first) == len(second) == 3

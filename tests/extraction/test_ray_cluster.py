@@ -1,10 +1,11 @@
 """Extraction on Ray: what comes back of a video without a cluster, and the engine on a local one of two CPUs."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import Machine
 from tests.clips import layout
-from tests.toy import actloc, digests, make_toy, start
+from tests.toy import Running, actloc, digests, make_toy, start
 
 SUMMARY = {
     "frames_decoded": 6,
@@ -117,17 +118,35 @@ def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.Mon
         next(encoding)
 
 
-def workers(word: str) -> list[int]:
-    """The processes of Ray that do `word`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if command.startswith("ray::") and word in command and "__init__" not in command:
-            found.append(int(folder.name))
-    return found
+def descendants(pid: int) -> Iterator[int]:
+    """The processes below a process."""
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for child in file.read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
+
+
+def workers_at(word: str, running: Running) -> list[int]:
+    """The processes of the command's cluster that do `word`; waits for the first, none if the command ends before."""
+    while running.poll(0.05) is None:
+        found = []
+        for pid in descendants(running.pid):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+                if command.startswith("ray::") and word in command and "__init__" not in command:
+                    found.append(pid)
+        if found:
+            return found
+    return []
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether there is such a process, and not only its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
@@ -140,14 +159,10 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, stage: str) -> None:
     plain = actloc(folder, "extract-features", "toy.yaml", "features.path=plain")
     assert plain.returncode == 3, plain.stderr
     with start(folder, "extract-features", "toy.yaml", "features.path=rayed", "--engine", "ray") as process:
-        deadline, killed = time.monotonic() + 120, []
-        while process.poll() is None and not killed and time.monotonic() < deadline:
-            for worker in workers(stage)[:1]:
-                os.kill(worker, signal.SIGKILL)
-                killed.append(worker)
-            time.sleep(0.01)
-        stdout, stderr = process.communicate(timeout=200)
-    assert killed, "no worker was seen"
+        workers = workers_at(stage, process)
+        assert workers, process.communicate()
+        os.kill(workers[0], signal.SIGKILL)
+        stdout, stderr = process.communicate()
     assert process.returncode == 3, stderr
     assert "features" in stdout + stderr
     assert digests(folder / "rayed") == digests(folder / "plain")
@@ -160,15 +175,11 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, stage: str) -> None:
 def test_a_signal_ends_the_work_and_the_cluster(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     folder = make_toy(tmp_path / "toy")
-    others = set(workers("MapBatches"))
     with start(folder, "extract-features", "toy.yaml", "--engine", "ray") as process:
-        deadline, seen = time.monotonic() + 120, set[int]()
-        while process.poll() is None and not seen and time.monotonic() < deadline:
-            seen = set(workers("MapBatches")) - others
-            time.sleep(0.01)
-        process.terminate()
-        _, stderr = process.communicate(timeout=60)
+        seen = workers_at("MapBatches", process)
+        assert seen, process.communicate()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert "Traceback" not in stderr
-    assert seen, "no worker was seen"
-    assert not seen & set(workers("MapBatches"))
+    assert not [worker for worker in seen if is_at_work(worker)]

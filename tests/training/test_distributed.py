@@ -1,3 +1,4 @@
+import multiprocessing
 import random
 from pathlib import Path
 
@@ -68,7 +69,11 @@ def refuse(rank: int) -> None:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_gradients_of_the_shares_add_up_to_those_of_the_whole_batch(tmp_path: Path, size: int) -> None:
-    torch.multiprocessing.spawn(work, (size, str(tmp_path)), nprocs=size)  # type: ignore[no-untyped-call]
+    # torch is imported once, in a process without threads, and not once for each of the job's
+    multiprocessing.set_forkserver_preload(["pytest", "actloc.detectors.actionformer", "actloc.training.loader"])
+    torch.multiprocessing.start_processes(  # type: ignore[no-untyped-call]
+        work, (size, str(tmp_path)), nprocs=size, start_method="forkserver"
+    )
     expected = gradients(ALONE, batches_of(ALONE))
     for rank in range(size):
         for found in torch.load(tmp_path / str(rank)):
