@@ -1,4 +1,4 @@
-"""What every dataset answers: which videos there are, in which subset, with which actions."""
+"""The interface of datasets: which videos there are, in which subset, with which actions."""
 
 from abc import abstractmethod
 from dataclasses import replace
@@ -14,46 +14,46 @@ _ANY_CLASS = "action"
 
 
 class DatasetConfig(Part):
-    """Settings that every dataset has; a dataset's file adds its own and says how its raw form is read."""
+    """Settings that every dataset has; each dataset adds its own and reads its original annotations."""
 
     shapes = "nothing"
 
     has_actions: ClassVar[bool] = True
-    """Whether there is something to learn; videos alone are only turned into features, and prepared on the way."""
+    """False for videos without annotations: `extract-features` prepares and uses them, and nothing can be trained."""
 
     folder: Path
-    """Where `prepare` writes: annotations.json, and videos where it makes any."""
+    """Where `prepare` writes annotations.json, and the videos that it makes, if any."""
     training_subset: Annotated[str, Shapes("weights")] = "train"
-    """The subset that `train` learns from."""
+    """The subset that `train` uses."""
     evaluation_subset: str = "test"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
     validation_subset: str = "validation"
-    """A subset that neither trains nor is scored by `eval`; training.validation_subset may name it."""
+    """A subset that neither `train` nor `eval` uses, unless training.validation_subset names it."""
     class_agnostic: Annotated[bool, Shapes("detections")] = False
-    """Learn and score one class, action, in place of all."""
+    """Merge all classes into one, called action."""
 
     @property
     def annotations_file(self) -> Path:
-        """The one annotation form that `prepare` writes and everything else reads."""
+        """The annotations that `prepare` writes and every other command reads."""
         return self.folder / "annotations.json"
 
     @property
     def variant(self) -> str:
-        """A short name of the published variant that these settings ask for; empty where there is only one.
+        """A short name for the published variant that these settings choose; empty if there is only one.
 
-        `prepare` writes it into the annotations, all that reads them compares it, and results tell it.
+        `prepare` writes it into the annotations, everything that reads them compares it, and results include it.
         """
         return ""
 
     def is_prepared(self) -> bool:
-        """Whether `prepare` has written annotations; of videos alone, whether they name the videos that there are."""
+        """Whether `prepare` has written annotations; for videos alone, whether they list the videos of the folder."""
         return self.annotations_file.exists()
 
     @abstractmethod
     def collect(self) -> Annotations:
-        """Reads the raw form, makes videos where the dataset makes any, and returns all annotations, checked.
+        """Reads the original annotations, makes videos if the dataset needs any, and returns all annotations, checked.
 
-        Raises UserError listing every problem of the raw files.
+        Raises UserError listing every problem of the original files.
         """
 
     @classmethod
@@ -66,26 +66,26 @@ class DatasetConfig(Part):
 
 
 def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:
-    """The prepared annotations, with all classes merged into one where the dataset asks for it.
+    """The prepared annotations, with all classes merged into one if the dataset is `class_agnostic`.
 
-    `arguments` are what follows `actloc prepare` in messages. Raises UserError if there are none, or if another variant
-    of the dataset was prepared than the settings ask for.
+    `arguments` follow `actloc prepare` in messages. Raises UserError if there are no annotations, or if they are of
+    another variant than the one that the settings choose.
     """
     file = dataset.annotations_file
     if not file.exists():
         raise UserError(
             f"{file} does not exist.",
-            "Expected what `actloc prepare` writes; paths count from the working folder.",
+            "Expected the file that `actloc prepare` writes; relative paths start at the current folder.",
             f"Run: actloc prepare {arguments}",
         )
     annotations = annotation_form.read(file)
-    asked = dataset.variant
-    if annotations.variant != asked:
+    chosen = dataset.variant
+    if annotations.variant != chosen:
         raise UserError(
-            f"{file} was prepared as: {annotations.variant or 'no variant named'}; the settings ask for: {asked}.",
-            "Expected the variant that the settings name; another one's numbers cannot be compared with its.",
+            f"{file} is of another variant: {annotations.variant or 'none'}; the settings choose: {chosen or 'none'}.",
+            "Expected the variant that the settings choose: numbers of different variants are not comparable.",
             f"Replace it: actloc prepare {arguments} --overwrite; "
-            "or keep both: prepare and use dataset.folder=ANOTHER_FOLDER",
+            "or keep both: set dataset.folder=ANOTHER_FOLDER in all commands",
         )
     if not dataset.class_agnostic:
         return annotations

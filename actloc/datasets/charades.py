@@ -1,4 +1,4 @@
-"""Charades: 157 everyday actions in 7,985 + 1,863 home videos; official tables or super-events' JSON."""
+"""Charades: 157 everyday actions in 7,985 + 1,863 home videos, from the official tables or super-events' JSON."""
 
 from pathlib import Path
 
@@ -13,27 +13,27 @@ _SUBSETS = {"Charades_v1_train.csv": "training", "Charades_v1_test.csv": "testin
 
 
 class Config(DatasetConfig):
-    """Where the annotations and the names of the classes are."""
+    """Where the annotations and the class names are."""
 
     annotations: InputFileOrFolder
-    """charades.json, whose classes are numbers from 0 to 156, or a folder of the official Charades_v1_train.csv and
+    """charades.json, with classes numbered 0 to 156, or a folder of the official Charades_v1_train.csv and
     Charades_v1_test.csv."""
     class_names: OptionalInputFile = None
-    """The official Charades_v1_classes.txt, lines `c000 Holding some clothes`; without it: c000 to c156."""
+    """The official Charades_v1_classes.txt, lines `c000 Holding some clothes`. null: c000 to c156."""
     training_subset: str = "training"
-    """The subset that `train` learns from."""
+    """The subset that `train` uses."""
     evaluation_subset: str = "testing"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
 
     def collect(self) -> Annotations:
         """Annotations of every video, all 157 classes in the order of their numbers."""
         if self.annotations.is_dir():
-            found = _read_tables(self.annotations, self.class_names)
+            annotations = _read_tables(self.annotations, self.class_names)
         else:
-            found = published.read_numbered_actions(
+            annotations = published.read_numbered_actions(
                 self.annotations, _NUM_CLASSES, _FIRST, self.class_names, _default_name
             )
-        return published.settle(found, published.Rule(), self.folder)
+        return published.settle(annotations, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -46,7 +46,7 @@ def _default_name(number: int) -> str:
 
 
 def _read_tables(folder: Path, names: Path | None) -> Annotations:
-    """Videos of both tables; their `actions` read `c092 11.90 21.20;c147 0.00 12.60`, or nothing."""
+    """Reads the videos of both tables; a cell `actions` is empty or like `c092 11.90 21.20;c147 0.00 12.60`."""
     given = published.read_class_names(names) if names else {}
     classes = {_default_name(number): given.get(number, _default_name(number)) for number in range(_NUM_CLASSES)}
     videos = {}
@@ -62,5 +62,7 @@ def _read_tables(folder: Path, names: Path | None) -> Annotations:
 def _action(text: str, classes: dict[str, str], path: Path) -> Action:
     cells = text.split()
     if len(cells) != 3 or cells[0] not in classes:
-        raise UserError(f"{path}: found {text!r}.", "Expected `c092 11.90 21.20`.", "Download the official file.")
+        raise UserError(
+            f"{path}: {text!r} is not an action.", "Expected `c092 11.90 21.20`.", "Download the official file again."
+        )
     return Action(published.number(cells[1], path), published.number(cells[2], path), classes[cells[0]])

@@ -1,4 +1,4 @@
-"""Your own videos: a folder of them and a CSV `video,start,end,label[,subset]`, or an ActivityNet JSON."""
+"""Your own videos: a folder of videos and a CSV `video,start,end,label[,subset]`, or a JSON like ActivityNet's."""
 
 import csv
 import hashlib
@@ -25,19 +25,19 @@ _COLUMNS = {
     "subset": ("subset", "split"),
 }
 _EVERY_FIFTH = 5
-_TOO_MANY = "too many cells"  # such as those of an unquoted comma; no column of a CSV has this name
+_TOO_MANY = "too many cells"  # as after an unquoted comma; no column of a CSV has this name
 
 
 class Config(DatasetConfig):
-    """A folder of videos and a file that says what happens when."""
+    """Where the videos are, and the file that lists their actions."""
 
     videos: InputFolder
-    """The folder of videos; a video's id is its file name without the suffix."""
+    """The folder of videos; the id of a video is its file name without extension."""
     annotations: InputFile
-    """A CSV `video,start,end,label[,subset]` (seconds or H:MM:SS), or a JSON in ActivityNet's form."""
+    """A CSV `video,start,end,label[,subset]` (seconds or H:MM:SS), or a JSON like ActivityNet's."""
 
     def collect(self) -> Annotations:
-        """Annotations of every video in the folder and every video the file names."""
+        """Annotations of every video that is in the folder or in the file."""
         found = videos_by_id(self.videos, besides=self.annotations)
         subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
@@ -66,7 +66,7 @@ class Config(DatasetConfig):
 
 
 def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: str) -> dict[str, AnnotatedVideo]:
-    """Videos without a stated subset, ordered by sha256 of their id: every fifth goes to evaluation."""
+    """Assigns videos without a subset: of these, ordered by the sha256 of their ids, every fifth is for evaluation."""
     open_ids = [video_id for video_id, video in videos.items() if not video.subset]
     open_ids.sort(key=lambda video_id: hashlib.sha256(video_id.encode()).hexdigest())
     chosen = {
@@ -77,19 +77,17 @@ def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: 
 
 
 def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: list[str]) -> list[Problem]:
-    """Subsets that the settings do not name, and needed ones that lack videos or actions."""
+    """Subsets that no setting names, and required ones without videos or actions."""
     found = sorted({video.subset for video in videos.values()})
-    how = f"found {', '.join(found)}; name yours with dataset.training_subset= and dataset.evaluation_subset="
-    problems = [
-        Problem(str(source), f"the subset {name!r} is not known; {how}") for name in found if name not in subsets
-    ]
+    how = f"the videos are in {', '.join(found)}; set dataset.training_subset= and dataset.evaluation_subset= to yours"
+    problems = [Problem(str(source), f"unknown subset {name!r}; {how}") for name in found if name not in subsets]
     for subset in subsets[:2]:
         members = [video for video in videos.values() if video.subset == subset]
         if not members:
-            what = f"no video is in the subset {subset!r}; with fewer than 5 videos name subsets in a column `subset`"
+            what = f"no video is in the subset {subset!r}; with fewer than 5 videos, assign them in a column `subset`"
             problems.append(Problem(str(source), what))
         elif not any(video.actions for video in members):
-            what = f"no action is in the subset {subset!r}; choose its videos yourself in a column `subset`"
+            what = f"no action is in the subset {subset!r}; assign its videos in a column `subset`"
             problems.append(Problem(str(source), what))
     return problems
 
@@ -98,13 +96,15 @@ def _tell(videos: dict[str, AnnotatedVideo]) -> None:
     negatives = [video.id for video in videos.values() if not video.actions]
     if negatives:
         names = console.first_ten(negatives)
-        console.say(f"{len(negatives)} of {len(videos)} videos have no rows and are background only: {names}")
+        verb = "has no annotations and is" if len(negatives) == 1 else "have no annotations and are"
+        videos_in_all = console.count(len(videos), "video")
+        console.say(f"{len(negatives)} of {videos_in_all} {verb} used as background: {names}")
 
 
 def _read_csv(
     path: Path, folder: Path, found: dict[str, Path], subsets: list[str]
 ) -> tuple[dict[str, AnnotatedVideo], dict[tuple[str, int], str], list[Problem]]:
-    """Videos by id, the line of each action, and what is wrong with the rows."""
+    """Videos by id, the line of each action, and the problems of the rows."""
     problems: list[Problem] = []
     actions: dict[str, list[Action]] = {}
     subset_of: dict[str, str] = {}
@@ -144,7 +144,7 @@ def _video_id(text: str, found: dict[str, Path]) -> str:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows under our own column names, with their line numbers."""
+    """Line numbers and rows, with the columns renamed to actloc's names."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -160,15 +160,15 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     missing = [name for name in ("video", "start", "end", "label") if name not in column]
     if missing:
         raise UserError(
-            f"{path}:1: the columns {', '.join(missing)} are missing; found {', '.join(header) or 'nothing'}.",
-            "Expected a first line video,start,end,label with an optional subset.",
+            f"{path}:1: no column {' or '.join(missing)}; the columns are {', '.join(header) or 'not named'}.",
+            "Expected the first line video,start,end,label, or the same with subset.",
             "Name the columns in the first line.",
         )
     rows = []
     for cells in reader:
         if any(cell.strip() for cell in cells):
             row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
-            row[_TOO_MANY] = "" if len(cells) <= len(header) else f"{len(cells)} cells below {len(header)} columns"
+            row[_TOO_MANY] = "" if len(cells) <= len(header) else f"{len(cells)} cells for {len(header)} columns"
             rows.append((reader.line_num, row))
     return rows
 
@@ -177,9 +177,9 @@ def _action(row: dict[str, str]) -> tuple[Action | None, str]:
     start_s, end_s = _seconds(row["start"]), _seconds(row["end"])
     if start_s is None or end_s is None:
         bad = row["start"] if start_s is None else row["end"]
-        return None, f"found {bad!r}, expected seconds or H:MM:SS"
+        return None, f"cannot read the time {bad!r}; expected seconds or H:MM:SS"
     if not row["label"]:
-        return None, "the column label is empty"
+        return None, "the label is empty"
     return Action(start_s, end_s, row["label"]), ""
 
 
@@ -189,6 +189,6 @@ def _seconds(text: str) -> float | None:
     if match is None:
         return None
     hours, minutes, seconds = match.groups()
-    if seconds is None:  # a negative number, of which the check of all actions tells
+    if seconds is None:  # a negative number, which the check of all actions reports
         return float(text.replace(",", "."))
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds.replace(",", "."))

@@ -1,4 +1,4 @@
-"""Ego4D Moment Queries: 110 moments in clips of about 8 minutes; from the moments files or ActionFormer's JSON."""
+"""Ego4D Moment Queries: 110 moments in clips of about 8 minutes, from the moments files or ActionFormer's JSON."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +13,19 @@ from actloc.errors import UserError
 from actloc.settings.sections import InputFileOrFolder, OptionalInputFile
 
 _SUBSETS = {"train": "training", "val": "validation", "test": "test", "test_unannotated": "test"}
-_STRIDE, _CLIP = 16, 32  # frames of Ego4D's features: a row every 16, each of 32
+_STRIDE, _CLIP = 16, 32  # frames of Ego4D's features: one row every 16, each of 32
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How a converter makes a clip of the moments files' numbers."""
+    """How a converter makes clips from the moments files."""
 
     decimals: int
-    """Of all times."""
+    """Decimals of all times."""
     shortest_s: float = 0.0
     """Shorter moments are left out."""
     rates: tuple[float, float] = (0.0, float("inf"))
-    """Clips of other frames per second are left out."""
+    """Clips with other frame rates are left out."""
     begins_on_a_row: bool = False
     """The clip begins up to 15 frames early, where a row of its video's features does, and knows its rows."""
 
@@ -37,28 +37,28 @@ _RULES = {
 
 
 class Config(DatasetConfig):
-    """Where the annotations are; a clip is a video of its own, and its times are counted from its first frame."""
+    """Where the annotations are. Each clip counts as a video, and its times start at its first frame."""
 
     annotations: InputFileOrFolder
     """A folder of moments_train.json, moments_val.json and moments_test_unannotated.json, or ActionFormer's JSON."""
     class_names: OptionalInputFile = None
-    """ActionFormer's label map, lines `000<tab>name`; without it the names in ASCII order, which is the same."""
+    """ActionFormer's label map, lines `000<tab>name`. null: names in ASCII order, which is the same order."""
     clips: Literal["actionformer", "opentad"] = "actionformer"
     """Whose clips they are, also by which rule moments files become clips. actionformer: cut from the features of whole
     videos, so a clip begins with a row of them, up to 15 frames early, and moments under 0.25 s are left out; opentad:
     every clip and moment as it stands, for features made of the clips."""
     training_subset: str = "training"
-    """The subset that `train` learns from."""
+    """The subset that `train` uses."""
     evaluation_subset: str = "validation"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
 
     @property
     def variant(self) -> str:
-        """Whose clips they are: starts, and what counts as a moment, differ."""
+        """Whose clips they are: they differ in their starts and in which moments count."""
         return f"clips of {self.clips}"
 
     def collect(self) -> Annotations:
-        """Primary moments of every clip; a moment that several people marked stands there several times."""
+        """Primary moments of every clip; a moment that several annotators marked appears several times."""
         if self.annotations.is_dir():
             found, defects = _read_moments(self.annotations, _RULES[self.clips])
         else:
@@ -74,13 +74,13 @@ class Config(DatasetConfig):
 
 
 def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[published.Defect]]:
-    """All clips; labelled ones without a primary moment are left out, as ActionFormer's and OpenTAD's tools do."""
+    """All clips except labelled ones without a primary moment, as in ActionFormer's and OpenTAD's tools."""
     paths = sorted(folder.glob("moments_*.json"))
     if not paths:
         raise UserError(
-            f"{folder} holds no moments_*.json.",
+            f"{folder} has no moments_*.json.",
             "Expected moments_train.json and moments_val.json.",
-            "Set dataset.annotations to the folder that holds them.",
+            "Set dataset.annotations to the folder of these files.",
         )
     videos: dict[str, AnnotatedVideo] = {}
     defects: list[published.Defect] = []
@@ -91,9 +91,9 @@ def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[publishe
                 videos.update({clip.id: clip for clip in clips if clip is not None})
         except (KeyError, TypeError, ZeroDivisionError) as error:
             raise UserError(
-                f"{path} is not in the form of Ego4D's moments: {error!r}.",
-                "Expected videos with a split and clips with clip_uid, times and annotations.",
-                "Download it again with the Ego4D command line.",
+                f"{path} does not have the form of Ego4D's moments: {error!r}.",
+                "Expected videos with a split, and clips with clip_uid, times and annotations.",
+                "Download it again with Ego4D's command-line tool.",
             ) from error
     empty = {video.id for video in videos.values() if video.subset != "test" and not video.actions}
     defects += [published.Defect("has no primary moment (left out)", video_id) for video_id in sorted(empty)]
@@ -105,7 +105,7 @@ def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[publishe
 def _clip(
     clip: dict[str, Any], entry: dict[str, Any], rule: _Rule, defects: list[published.Defect]
 ) -> AnnotatedVideo | None:
-    """One clip of a video's entry, or a defect and none; a missing key is told by the caller."""
+    """A clip of a video's entry; None and a defect if it is left out. The caller reports missing keys."""
     start_s, end_s = clip["video_start_sec"], clip["video_end_sec"]
     first, end = clip["video_start_frame"], clip["video_end_frame"]
     if rule.begins_on_a_row:
@@ -135,9 +135,9 @@ def _rows(video_id: str, first: int, end: int) -> FeatureRows:
 
 
 def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[published.Defect]) -> tuple[Action, ...]:
-    """Primary moments in seconds from `start_s` of the video, where the clip begins."""
+    """Primary moments, in seconds from the clip's start (`start_s` of the video)."""
     actions = []
-    # clips begin on a frame, a little after the round second that the labels' own clip times count from
+    # the labels' own clip times count from a round second, but the clip begins on a frame a little after it
     for label in (label for annotator in clip.get("annotations") or [] for label in annotator["labels"]):
         begin_s, end_s = label["video_start_time"], label["video_end_time"]
         action = Action(round(begin_s - start_s, rule.decimals), round(end_s - start_s, rule.decimals), label["label"])

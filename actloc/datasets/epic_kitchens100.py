@@ -21,41 +21,42 @@ _TABLES = {
     "EPIC_100_test_timestamps.csv": "test",
 }
 _TRAINING_FRAMES = "c2/training.csv"
-_FRAMES_FPS = 30.0  # at which all 22,760 rows that both forms have agree within one frame
+_FRAMES_FPS = 30.0  # at this rate, all 22,760 rows that both tables have agree within one frame
 _INFO = "EPIC_100_video_info.csv"
 _DECIMALS = 2  # of the official timestamps
 
 
 class Config(DatasetConfig):
-    """Where the annotations are, and whether verbs or nouns are the classes."""
+    """Where the annotations are, and whether classes are verbs or nouns."""
 
     annotations: InputFileOrFolder
-    """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv. Where
-    EPIC_100_train.csv is missing, c2/training.csv of C2-Action-Detection stands in: times in whole frames."""
+    """ActionFormer's JSON, or a folder of EPIC_100_{train,validation,test_timestamps,video_info}.csv. If
+    EPIC_100_train.csv is missing, c2/training.csv of C2-Action-Detection replaces it; its times are whole frames."""
     labels: Literal["verb", "noun"] = "verb"
-    """What a class is."""
+    """Whether classes are verbs or nouns."""
     class_names: OptionalInputFile = None
-    """EPIC_100_verb_classes.csv or EPIC_100_noun_classes.csv; without it classes are called id_000 and so on."""
+    """EPIC_100_verb_classes.csv or EPIC_100_noun_classes.csv; null: classes are named id_000, id_001, ..."""
     training_subset: str = "training"
-    """The subset that `train` learns from."""
+    """The subset that `train` uses."""
     evaluation_subset: str = "validation"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
 
     @property
     def variant(self) -> str:
-        """What the classes are."""
+        """Verbs or nouns."""
         return f"{self.labels}s"
 
     def collect(self) -> Annotations:
-        """Annotations of every video, all classes in the order of their numbers, also those that never occur."""
+        """Annotations of every video, and all classes in the order of their numbers, even those that never occur."""
         given = published.read_class_names(self.class_names) if self.class_names else {}
         classes = [given.get(number, f"id_{number:03d}") for number in range(_NUM_CLASSES[self.labels])]
         if self.annotations.is_dir():
-            found = Annotations(tuple(classes), self._videos(classes), keeps_past_end=True)
+            annotations = Annotations(tuple(classes), self._videos(classes), keeps_past_end=True)
         else:
-            found = annotation_form.read_published(self.annotations, self.folder)
-            found = replace(found, classes=(*found.classes, *classes[len(found.classes) :]))
-        return published.settle(found, published.Rule(), self.folder)
+            annotations = annotation_form.read_published(self.annotations, self.folder)
+            unnamed = classes[len(annotations.classes) :]
+            annotations = replace(annotations, classes=(*annotations.classes, *unnamed))
+        return published.settle(annotations, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -63,29 +64,33 @@ class Config(DatasetConfig):
         return cls(folder=folder / "prepared", annotations=folder / "epic")
 
     def _tables(self) -> dict[Path, str]:
-        """The subset of each table that is there, C2's in the place of a missing official one; what lacks is told."""
+        """The existing tables and their subsets, with C2's for a missing official one; warns about missing tables."""
         tables = {self.annotations / name: subset for name, subset in _TABLES.items()}
         frames = self.annotations / _TRAINING_FRAMES
         if not (self.annotations / _TRAINING).is_file() and frames.is_file():
             tables = {frames if path.name == _TRAINING else path: subset for path, subset in tables.items()}
-            console.warn(f"{_TRAINING} is not there; {frames} stands in: its times are up to 0.03 s early")
-        there = {path: subset for path, subset in tables.items() if path.is_file()}
-        if not there:
+            console.warn(f"{_TRAINING} is missing; using {frames} instead, whose times are up to 0.03 s early")
+        existing = {path: subset for path, subset in tables.items() if path.is_file()}
+        if not existing:
             raise UserError(
-                f"{self.annotations} holds none of {', '.join(_TABLES)}.",
+                f"{self.annotations} has none of {', '.join(_TABLES)}.",
                 "Expected the official tables.",
                 "Set dataset.annotations to a clone of epic-kitchens-100-annotations.",
             )
-        for path in tables.keys() - there.keys():
-            console.warn(f"{path} is not there; the subset {tables[path]!r} stays empty")
-        return there
+        for path in tables.keys() - existing.keys():
+            console.warn(f"{path} is missing; the subset {tables[path]!r} is empty")
+        return existing
 
     def _videos(self, classes: list[str]) -> dict[str, AnnotatedVideo]:
-        """Videos of the tables that are there, with what the table of videos says about them."""
+        """Videos of the existing tables, with durations and frame rates from the table of videos."""
         subset_of: dict[str, str] = {}
         actions: dict[str, list[Action]] = {}
         for path, subset in self._tables().items():
-            for video_id, action in _read(path, subset, self.labels, classes):
+            if path.name == Path(_TRAINING_FRAMES).name:
+                rows: Iterator[tuple[str, Action | None]] = _read_frames(path, self.labels, classes)
+            else:  # the test table names no classes
+                rows = _read_times(path, None if subset == "test" else f"{self.labels}_class", classes)
+            for video_id, action in rows:
                 subset_of[video_id] = subset
                 if action is not None:
                     actions.setdefault(video_id, []).append(action)
@@ -99,16 +104,8 @@ class Config(DatasetConfig):
         }
 
 
-def _read(path: Path, subset: str, labels: str, classes: list[str]) -> Iterator[tuple[str, Action | None]]:
-    """The video and the action of each row; the test table names no classes, so it has no actions."""
-    if path.name == Path(_TRAINING_FRAMES).name:
-        yield from _read_frames(path, labels, classes)
-    else:
-        yield from _read_times(path, None if subset == "test" else f"{labels}_class", classes)
-
-
 def _read_times(path: Path, column: str | None, classes: list[str]) -> Iterator[tuple[str, Action | None]]:
-    """The video and the action of each row of an official table; no action where no column has its class."""
+    """The video and the action of each row of an official table; None for the action if `column` is None."""
     times = ("start_timestamp", "stop_timestamp")
     for row in published.read_rows(path, ("video_id", *times, *([column] if column else []))):
         start_s, end_s = (_seconds(row[time], path) for time in times)
@@ -126,7 +123,7 @@ def _label(class_number: str, classes: list[str], path: Path) -> str:
     index = int(published.number(class_number, path))
     if not 0 <= index < len(classes):
         raise UserError(
-            f"{path} has the class {index}.",
+            f"{path} has a class {index}.",
             f"Expected 0 to {len(classes) - 1}.",
             "Set dataset.labels to verb or noun.",
         )
@@ -137,6 +134,8 @@ def _seconds(text: str, path: Path) -> float:
     """Seconds of `HH:MM:SS.ss`."""
     cells = text.split(":")
     if len(cells) != 3:
-        raise UserError(f"{path}: found {text!r}.", "Expected HH:MM:SS.ss.", "Download the official file.")
+        raise UserError(
+            f"{path}: {text!r} is not a time.", "Expected HH:MM:SS.ss.", "Download the official file again."
+        )
     hours, minutes, seconds = (published.number(cell, path) for cell in cells)
     return round(hours * 3600 + minutes * 60 + seconds, _DECIMALS)

@@ -1,6 +1,6 @@
 """HAPT: 12 activities and transitions in 61 phone recordings (Reyes-Ortiz et al., 2015); sensor streams as features.
 
-The raw form is the folder of the download, or an archive of it, which is read in memory: nothing in it is unpacked.
+The original data is the downloaded folder or an archive of it, which is read in memory and not unpacked.
 """
 
 import io
@@ -29,16 +29,16 @@ _FPS = 50.0
 _SIGNAL = re.compile(r"(acc|gyro)_(exp\d\d)_(user\d\d)\.txt")
 _SENSORS = ("acc", "gyro")
 _TEXTS = ("labels.txt", "activity_labels.txt", "subject_id_train.txt", "subject_id_test.txt")
-_LARGEST_BYTES = 64 * 1024 * 1024  # the largest official file has 1.3 MB; an archive that says more is not this one
+_LARGEST_BYTES = 64 * 1024 * 1024  # the largest official file has 1.3 MB; a larger one is not HAPT's
 
 
 class Config(DatasetConfig):
     """Where the recordings are, and the windows that become features."""
 
     raw: InputFileOrFolder
-    """The unpacked folder that holds RawData, or its .zip, .tar, .tar.gz or .tar.xz."""
+    """The unpacked folder that contains RawData, or an archive of it: .zip, .tar, .tar.gz or .tar.xz."""
     window_samples: PositiveInt = 50
-    """Samples of one feature, at 50 per second: six channels of so many, one channel after the other."""
+    """Samples per feature, at 50 per second: a feature is six channels of this length, one after the other."""
     stride_samples: PositiveInt = 25
     """Samples from one feature to the next."""
 
@@ -48,7 +48,7 @@ class Config(DatasetConfig):
         return self.folder / "features"
 
     def collect(self) -> Annotations:
-        """Annotations of all recordings by the official split of people; writes their features."""
+        """Annotations of all recordings, split by person as officially; also writes their features."""
         raw = _read(self.raw)
         recordings = {name: raw.recording(name) for name in sorted(raw.signals)}
         people = {"train": raw.people("subject_id_train.txt"), "test": raw.people("subject_id_test.txt")}
@@ -62,12 +62,12 @@ class Config(DatasetConfig):
             for name, signal in recordings.items()
         }
         orphans = [
-            published.Defect("names a recording that is not there (left out)", f"{name}: {action.label}")
+            published.Defect("names a missing recording (left out)", f"{name}: {action.label}")
             for name in sorted(actions.keys() - recordings.keys())
             for action in actions[name]
         ]
-        found = Annotations(tuple(raw.activities().values()), videos, keeps_past_end=True)
-        settled = published.settle(found, published.Rule(), self.folder, orphans)
+        annotations = Annotations(tuple(raw.activities().values()), videos, keeps_past_end=True)
+        settled = published.settle(annotations, published.Rule(), self.folder, orphans)
         self._write_features(raw, recordings, [name for name in recordings if subset_of[name] == "train"])
         return settled
 
@@ -85,19 +85,22 @@ class Config(DatasetConfig):
         store = FeatureStore(self.features_folder)
         if store.recipe() not in (None, recipe):
             raise UserError(
-                f"{store.folder} holds features of other recordings or other windows.",
-                "Expected nothing there, or the same.",
+                f"{store.folder} has features of other recordings or other windows.",
+                "Expected no features, or the same ones.",
                 f"Delete {store.folder}, or set dataset.folder to another folder.",
             )
         store.begin(recipe)
         made_of = {name: b"".join(raw.contents(name)) for name in recordings}
-        lacking = [name for name in recordings if not _is_stored(store, name, made_of[name])]
+        sha256_of = {name: files.sha256_of_bytes(content) for name, content in made_of.items()}
+        missing = [
+            name for name in recordings if not store.has(name) or store.info(name).source_sha256 != sha256_of[name]
+        ]
         layout = ClipLayout(_FPS, None, self.window_samples, 1, self.stride_samples, "valid")
-        for name in lacking:
+        for name in missing:
             features = windows((recordings[name] - mean) / deviation, self.window_samples, self.stride_samples)
             info = describe(
                 name,
-                (len(made_of[name]), files.sha256_of_bytes(made_of[name])),
+                (len(made_of[name]), sha256_of[name]),
                 encoder=self.name,
                 weights_sha256=None,
                 recipe=recipe,
@@ -108,16 +111,14 @@ class Config(DatasetConfig):
                 reader=self.name,
             )
             store.write(name, features, info)
-        console.say(f"Wrote the features of {len(lacking)} of {len(recordings)} recordings to {store.folder}")
+        console.say(
+            f"Wrote the features of {len(missing)} of {console.count(len(recordings), 'recording')} to {store.folder}"
+        )
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
         """Recordings of a few seconds that the contract test writes."""
         return cls(folder=folder / "prepared", raw=folder / "hapt")
-
-
-def _is_stored(store: FeatureStore, name: str, made_of: bytes) -> bool:
-    return store.has(name) and store.info(name).source_sha256 == files.sha256_of_bytes(made_of)
 
 
 def windows(signal: NDArray[np.float64], length: int, stride: int) -> NDArray[np.float32]:
@@ -131,8 +132,8 @@ def _subset(name: str, people: dict[str, set[int]]) -> str:
     subsets = [subset for subset, members in people.items() if person in members]
     if len(subsets) != 1:
         raise UserError(
-            f"The person of {name} is in {len(subsets)} subsets.",
-            "Expected each person in subject_id_train.txt or in subject_id_test.txt.",
+            f"The person of {name} is in {console.count(len(subsets), 'subset')}.",
+            "Expected each person in either subject_id_train.txt or subject_id_test.txt.",
             "Download HAPT again.",
         )
     return subsets[0]
@@ -140,7 +141,7 @@ def _subset(name: str, people: dict[str, set[int]]) -> str:
 
 @dataclass(frozen=True)
 class _Raw:
-    """The files of the download that count."""
+    """The files of the download that are used."""
 
     path: Path
     signals: dict[str, dict[str, bytes]]
@@ -157,7 +158,7 @@ class _Raw:
         try:
             table = np.loadtxt(io.BytesIO(self.signals[name][sensor]), ndmin=2)
         except (KeyError, ValueError) as error:
-            raise self._bad(f"{sensor}_{name}.txt is missing or no table: {error}") from error
+            raise self._bad(f"{sensor}_{name}.txt is missing or not a table: {error}") from error
         if table.shape[1] != 3 or not np.isfinite(table).all():
             raise self._bad(f"{sensor}_{name}.txt does not have three finite numbers in every line")
         return table
@@ -167,7 +168,7 @@ class _Raw:
         return [self.signals[name][sensor] for sensor in _SENSORS]
 
     def activities(self) -> dict[int, str]:
-        """Names by number."""
+        """Names of the activities by number."""
         rows = [line.split() for line in self.texts["activity_labels.txt"].splitlines() if line.strip()]
         return {int(published.number(cells[0], self.path)): cells[1] for cells in rows}
 
@@ -176,7 +177,7 @@ class _Raw:
         return {int(published.number(cell, self.path / name)) for cell in self.texts[name].split()}
 
     def actions(self) -> dict[str, list[Action]]:
-        """Actions by recording; samples are counted from 1 and the last one belongs to the action."""
+        """Actions by recording; samples are counted from 1, and the last one is part of the action."""
         activities, actions = self.activities(), dict[str, list[Action]]()
         for line in self.texts["labels.txt"].splitlines():
             if not line.strip():
@@ -185,12 +186,14 @@ class _Raw:
                 experiment, person, activity, first, last = map(int, line.split())
                 action = Action((first - 1) / _FPS, last / _FPS, activities[activity])
             except (ValueError, KeyError) as error:
-                raise self._bad(f"labels.txt has the line {line!r}") from error
+                raise self._bad(f"labels.txt: cannot read the line {line!r}") from error
             actions.setdefault(f"exp{experiment:02d}_user{person:02d}", []).append(action)
         return actions
 
     def _bad(self, what: str) -> UserError:
-        return UserError(f"{self.path}: {what}.", "Expected HAPT as downloaded.", "Download it again (UCI, 341).")
+        return UserError(
+            f"{self.path}: {what}.", "Expected HAPT as downloaded.", "Download it again (UCI data set 341)."
+        )
 
 
 def _read(path: Path) -> _Raw:
@@ -204,27 +207,27 @@ def _read(path: Path) -> _Raw:
     missing = [name for name in _TEXTS if name not in raw.texts]
     if missing or not raw.signals:
         raise UserError(
-            f"{path} lacks {', '.join(missing) or 'recordings like RawData/acc_exp01_user01.txt'}.",
-            "Expected the folder RawData, activity_labels.txt and the two lists of people, anywhere inside.",
+            f"{path} does not contain {' or '.join(missing) or 'recordings like RawData/acc_exp01_user01.txt'}.",
+            "Expected the folder RawData, activity_labels.txt and the two lists of people, at any depth.",
             "Download HAPT (UCI data set 341) and set dataset.raw to it.",
         )
     return raw
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name without folders, and content, of every regular file that may count; the rest is passed over."""
+    """Name (without folders) and content of every regular file that may be used; skips the rest."""
     try:
         if path.is_dir():
             yield from ((file.name, file.read_bytes()) for file in sorted(path.rglob("*.txt")) if file.is_file())
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    if _counts(entry.filename, entry.file_size):
+                    if _may_be_used(entry.filename, entry.file_size):
                         yield Path(entry.filename).name, archive.read(entry)
         else:
             with tarfile.open(path) as archive_:
                 for member in archive_:
-                    is_wanted = member.isreg() and _counts(member.name, member.size)
+                    is_wanted = member.isreg() and _may_be_used(member.name, member.size)
                     content = archive_.extractfile(member) if is_wanted else None
                     if content is not None:
                         yield Path(member.name).name, content.read()
@@ -234,6 +237,6 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _counts(name: str, size: int) -> bool:
+def _may_be_used(name: str, size: int) -> bool:
     file = Path(name).name
     return size <= _LARGEST_BYTES and (file in _TEXTS or _SIGNAL.fullmatch(file) is not None)

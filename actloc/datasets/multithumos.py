@@ -1,7 +1,8 @@
-"""MultiTHUMOS: 65 classes, densely labelled, on the videos of THUMOS14; official text files or super-events' JSON."""
+"""MultiTHUMOS: 65 densely labelled classes on THUMOS14's videos, from the official text files or super-events' JSON."""
 
 from pathlib import Path
 
+from actloc import console
 from actloc.annotations import published
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
@@ -12,27 +13,27 @@ _NUM_CLASSES, _FIRST = 65, 1
 
 
 class Config(DatasetConfig):
-    """Where the annotations and the names of the classes are."""
+    """Where the annotations and the class names are."""
 
     annotations: InputFileOrFolder
-    """multithumos.json, whose classes are numbers from 1 to 65, or a folder of the official CLASS.txt files."""
+    """multithumos.json, with classes numbered 1 to 65, or a folder of the official CLASS.txt files."""
     class_names: OptionalInputFile = None
-    """The official class_list.txt, lines `1 BaseballPitch`; without it the JSON's classes are called class_01 to
-    class_65, and those of text files are numbered in the order of their names."""
+    """The official class_list.txt, lines `1 BaseballPitch`. null: the JSON's classes are named class_01 to class_65,
+    and those of text files are in alphabetical order."""
     training_subset: str = "training"
-    """The subset that `train` learns from."""
+    """The subset that `train` uses."""
     evaluation_subset: str = "testing"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
 
     def collect(self) -> Annotations:
         """Annotations of every video, all 65 classes in the order of their numbers."""
         if self.annotations.is_dir():
-            found = _read_text_files(self.annotations, self.class_names)
+            annotations = _read_text_files(self.annotations, self.class_names)
         else:
-            found = published.read_numbered_actions(
+            annotations = published.read_numbered_actions(
                 self.annotations, _NUM_CLASSES, _FIRST, self.class_names, lambda number: f"class_{number:02d}"
             )
-        return published.settle(found, published.Rule(), self.folder)
+        return published.settle(annotations, published.Rule(), self.folder)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -41,14 +42,15 @@ class Config(DatasetConfig):
 
 
 def _read_text_files(folder: Path, names: Path | None) -> Annotations:
-    """One file per class, BaseballPitch.txt; THUMOS's validation videos are the ones to learn from."""
+    """Reads one file per class, like BaseballPitch.txt; THUMOS's validation videos are for training."""
     files = {path.stem: path for path in sorted(folder.glob("*.txt")) if path.stem not in ("class_list", "README")}
     classes = tuple(published.read_class_names(names).values()) if names else tuple(files)
     if len(files) != _NUM_CLASSES or set(files) != set(classes):
-        odd = ", ".join(sorted(set(files) ^ set(classes))[:5]) or "none is named otherwise"
+        differing = console.first_ten(sorted(set(files) ^ set(classes)))
         raise UserError(
-            f"{folder} holds {len(files)} text files; {odd}.",
-            f"Expected one for each of the {_NUM_CLASSES} classes, as dataset.class_names calls them.",
+            f"{folder} has {console.count(len(files), 'text file')}"
+            f"{f'; missing or unexpected: {differing}' if differing else ''}.",
+            f"Expected one for each of the {_NUM_CLASSES} classes, named as in dataset.class_names.",
             "Set dataset.annotations to MultiTHUMOS's folder annotations, or to multithumos.json.",
         )
     actions: dict[str, list[Action]] = {}

@@ -1,7 +1,7 @@
 """Untrimmed videos spliced from a folder of short real clips: a data set small enough to ship.
 
-Every clip but the background ones is one action. Training videos draw from the first part of each clip's time, test
-videos from the last part, with a gap between, so no frame is shared. Scenes and people are the same in both.
+Each clip shows one action, except background clips. Training videos use the first part of each clip and test videos
+the last part, with a gap between, so that they share no frame. Scenes and people are the same in both.
 """
 
 import math
@@ -23,16 +23,16 @@ from actloc.video.reader import probe
 
 
 class Config(DatasetConfig):
-    """How many videos to splice and what goes into each."""
+    """How many videos to splice, and from what."""
 
     clips: InputFolder
-    """A folder of mp4 clips; the name of a clip is its action's name."""
+    """A folder of mp4 clips, each named after its action."""
     background_prefix: str = "background"
-    """Clips whose name starts so show no action."""
+    """Clips whose names start with this show no action."""
     num_training_videos: PositiveInt = 20
-    """Videos of the training subset."""
+    """Number of training videos."""
     num_evaluation_videos: PositiveInt = 8
-    """Videos of the evaluation subset."""
+    """Number of evaluation videos."""
     shortest_s: PositiveFloat = 20.0
     """Shortest video."""
     longest_s: PositiveFloat = 40.0
@@ -40,27 +40,27 @@ class Config(DatasetConfig):
     shortest_action_s: PositiveFloat = 1.5
     """Shortest action."""
     longest_action_s: PositiveFloat = 5.0
-    """Longest action, as far as a clip's part allows."""
+    """Longest action; shorter if a clip's part is shorter."""
     shortest_background_s: PositiveFloat = 1.0
-    """Least background before, between and after actions."""
+    """Shortest background before, between and after actions."""
     longest_background_s: PositiveFloat = 4.0
-    """Most background between two actions."""
+    """Longest background between two actions."""
     slowest: PositiveFloat = 0.8
-    """Slowest speed at which a piece is played."""
+    """Lowest speed at which a clip is played."""
     fastest: PositiveFloat = 1.25
-    """Fastest speed at which a piece is played."""
+    """Highest speed at which a clip is played."""
     training_part: tuple[Fraction, Fraction] = (0.0, 0.55)
-    """The part of every clip's time that training videos draw from."""
+    """The part of every clip that training videos use, as fractions of its duration."""
     evaluation_part: tuple[Fraction, Fraction] = (0.6, 1.0)
-    """The part of every clip's time that test videos draw from."""
+    """The part of every clip that evaluation videos use, as fractions of its duration."""
     fps: PositiveFloat = 25.0
     """Frames per second of the spliced videos."""
     width: PositiveInt = 320
-    """Pixels across."""
+    """Width of the spliced videos in pixels."""
     height: PositiveInt = 240
-    """Pixels down; clips of another shape get black bars."""
+    """Height in pixels; clips with another aspect ratio get black bars."""
     seed: NonNegativeInt = 0
-    """Seed of every choice."""
+    """Seed of all random choices."""
 
     @model_validator(mode="after")
     def _parts_do_not_meet(self) -> "Config":
@@ -72,7 +72,8 @@ class Config(DatasetConfig):
     def _lengths_leave_room(self) -> "Config":
         if self.longest_s - self.shortest_s < self.longest_addition_s:
             raise ValueError(
-                f"longest_s must exceed shortest_s by {self.longest_addition_s:g} s, the longest action and background"
+                f"longest_s is less than shortest_s + {self.longest_addition_s:g}; expected room for "
+                "longest_action_s + longest_background_s between them"
             )
         return self
 
@@ -82,7 +83,7 @@ class Config(DatasetConfig):
         return self.longest_action_s + self.longest_background_s
 
     def collect(self) -> Annotations:
-        """Splices every video that is not there yet; the same settings give the same videos."""
+        """Splices the videos that do not exist yet; the same settings give the same videos."""
         clips = _clips(self.clips, self.background_prefix)
         plans = [
             _plan(self, clips, subset, number)
@@ -99,7 +100,9 @@ class Config(DatasetConfig):
                     ffmpeg.splice(plan.pieces, plan.file, fps=self.fps, width=self.width, height=self.height)
                 bar(1, plan.video.id)
         classes = sorted(name for name in clips if not name.startswith(self.background_prefix))
-        return Annotations(tuple(classes), {plan.video.id: plan.video for plan in sorted(plans, key=_id)})
+        return Annotations(
+            tuple(classes), {plan.video.id: plan.video for plan in sorted(plans, key=lambda plan: plan.video.id)}
+        )
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -129,18 +132,15 @@ class _Plan:
     pieces: list[Piece]
 
 
-def _id(plan: _Plan) -> str:
-    return plan.video.id
-
-
 def _clips(folder: Path, background_prefix: str) -> dict[str, _Clip]:
     clips = {path.stem: _Clip(path, _duration_s(path)) for path in sorted(folder.glob("*.mp4"))}
     num_background = sum(name.startswith(background_prefix) for name in clips)
     if not 0 < num_background < len(clips):
         raise UserError(
-            f"{folder} holds {num_background} background clips and {len(clips) - num_background} clips of actions.",
-            f"Expected at least one of each, as .mp4; the names of background clips start with {background_prefix!r}.",
-            "Set dataset.clips to their folder, or dataset.background_prefix.",
+            f"{folder} has {console.count(num_background, 'background clip')} and "
+            f"{console.count(len(clips) - num_background, 'action clip')}.",
+            f"Expected at least one of each as .mp4; names of background clips start with {background_prefix!r}.",
+            "Set dataset.clips to the folder of the clips, or dataset.background_prefix.",
         )
     return clips
 
@@ -153,12 +153,12 @@ def _duration_s(path: Path) -> float:
 
 
 def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> _Plan:
-    """Which pieces a video is made of, and so what happens in it when; drawn from the seed and the video's number."""
+    """Draws the pieces of a video, and with them its actions; the draw depends on the seed and the video's number."""
     draw = random.Random(f"{config.seed} {subset} {number}")
     part = config.training_part if subset == config.training_subset else config.evaluation_part
     background = [name for name in clips if name.startswith(config.background_prefix)]
     classes = [name for name in clips if name not in background]
-    # the loop ends once another action and its background could exceed the longest video
+    # the loop ends before one more action and background could exceed the longest video
     enough = draw.uniform(config.shortest_s, config.longest_s - config.longest_addition_s) * config.fps
     pieces: list[Piece] = []
     actions: list[Action] = []
@@ -177,7 +177,7 @@ def _plan(config: Config, clips: dict[str, _Clip], subset: str, number: int) -> 
         add(draw.choice(classes), config.shortest_action_s, config.longest_action_s)
         add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
     video_id = f"{subset}_{number:03d}"
-    # the plan is part of the file's name: other settings never meet an old video
+    # the name includes a hash of the plan, so that other settings never use an old video
     digest = sha256_of_bytes(repr((pieces, config.fps, config.width, config.height)).encode())[:8]
     file = config.folder / "videos" / f"{video_id}-{digest}.mp4"
     video = AnnotatedVideo(
@@ -200,7 +200,7 @@ def _piece(
     shortest_s: float,
     longest_s: float,
 ) -> tuple[Piece, int]:
-    """A stretch of the clip's part at some speed, and its length in frames of the spliced video."""
+    """Draws a piece of the clip's part and its speed; also returns its length in frames of the spliced video."""
     start_s, end_s = part[0] * clip.duration_s, part[1] * clip.duration_s
     speed = draw.uniform(config.slowest, config.fastest)
     most_s = min(longest_s, (end_s - start_s) / speed)
@@ -209,7 +209,7 @@ def _piece(
     taken_s = frames / config.fps * speed
     if taken_s > end_s - start_s:
         raise UserError(
-            f"{clip.path} gives {end_s - start_s:.2f} s to this subset; a piece needs {taken_s:.2f} s.",
+            f"{clip.path} has {end_s - start_s:.2f} s for this subset; a piece needs {taken_s:.2f} s.",
             "Expected clips that are long enough for the shortest action and background.",
             "Use longer clips, or lower dataset.shortest_action_s and dataset.shortest_background_s.",
         )

@@ -34,26 +34,26 @@ CLASSES = {
     93: "ThrowDiscus",
     97: "VolleyballSpiking",
 }
-"""By the official number, that among the 101 classes of UCF101; the numbers 1-20 of detclasslist.txt are others."""
+"""Classes by their official number, which is the number in UCF101. The numbers 1-20 of detclasslist.txt differ."""
 _SUBSETS = {"val": "Validation", "test": "Test"}
 _AMBIGUOUS = "Ambiguous"
-# 1292 has Ambiguous intervals only; most of 270 is annotated beyond its end; 1496 is said to be annotated wrongly
+# 1292 has only Ambiguous intervals; 270 is mostly annotated past its end; 1496 is reported as annotated wrongly
 _LEFT_OUT = {213: (), 212: ("1292",), 211: ("1292", "0270"), 210: ("1292", "0270", "1496")}
 
 
 class Config(DatasetConfig):
-    """Where the annotations are and which test set is scored; validation videos are the ones to learn from."""
+    """Where the annotations are, and which test set to score; training uses the validation videos."""
 
     annotations: InputFileOrFolder
-    """ActionFormer's thumos14.json, or a folder that holds the official CLASS_val.txt and CLASS_test.txt files."""
+    """ActionFormer's thumos14.json, or a folder of the official CLASS_val.txt and CLASS_test.txt files."""
     metadata: OptionalInputFolder = None
-    """A folder of TSP's *_metadata.csv, for the durations and rates that the text files lack."""
+    """A folder of TSP's *_metadata.csv, with the durations and frame rates that the text files do not have."""
     test_set: Literal[210, 211, 212, 213] = 212
-    """Test videos: 212 as ActionFormer, 211 as OpenTAD, 210 as SSN; 213 adds one without any action."""
+    """Number of test videos: 212 as in ActionFormer, 211 as in OpenTAD, 210 as in SSN; 213 adds one without actions."""
     training_subset: str = "Validation"
-    """The subset that `train` learns from: the videos that THUMOS calls validation."""
+    """The subset that `train` uses: THUMOS trains on its validation videos."""
     evaluation_subset: str = "Test"
-    """The subset that `eval` scores."""
+    """The subset that `eval` uses."""
 
     @property
     def variant(self) -> str:
@@ -61,16 +61,20 @@ class Config(DatasetConfig):
         return f"test set {self.test_set}"
 
     def collect(self) -> Annotations:
-        """Annotations of the chosen test set's videos and all validation videos."""
+        """Annotations of the chosen test set and of all validation videos."""
         if self.annotations.is_dir():
-            found, ambiguous = _read_text_files(self.annotations)
+            annotations, ambiguous = _read_text_files(self.annotations)
         else:
-            found, ambiguous = annotation_form.read_published(self.annotations, self.folder), []
+            annotations, ambiguous = annotation_form.read_published(self.annotations, self.folder), []
         facts = published.read_videos_facts(self.metadata) if self.metadata else {}
         left_out = {f"video_test_000{number}" for number in _LEFT_OUT[self.test_set]}
-        videos = published.without({key: _with_facts(video, facts) for key, video in found.videos.items()}, left_out)
-        console.say(f"Test set {self.test_set}: {', '.join(sorted(left_out)) or 'nothing'} left out")
-        return published.settle(replace(found, videos=videos), published.Rule(), self.folder, ambiguous)
+        videos = published.without(annotations.videos, left_out)
+        for video_id in videos.keys() & facts.keys():
+            known = facts[video_id]
+            video = replace(videos[video_id], duration_s=known.duration_s, fps=known.fps, frames=known.frames)
+            videos[video_id] = video
+        console.say(f"Test set {self.test_set}: excluded {', '.join(sorted(left_out)) or 'no video'}")
+        return published.settle(replace(annotations, videos=videos), published.Rule(), self.folder, ambiguous)
 
     @classmethod
     def small(cls, folder: Path) -> "Config":
@@ -78,19 +82,14 @@ class Config(DatasetConfig):
         return cls(folder=folder / "prepared", annotations=folder / "txt", metadata=folder / "metadata")
 
 
-def _with_facts(video: AnnotatedVideo, facts: dict[str, AnnotatedVideo]) -> AnnotatedVideo:
-    known = facts.get(video.id)
-    return replace(video, duration_s=known.duration_s, fps=known.fps, frames=known.frames) if known else video
-
-
 def _read_text_files(folder: Path) -> tuple[Annotations, list[published.Defect]]:
-    """All videos that a file names, and a line for each Ambiguous interval: it is no class, but protocols may ask."""
+    """All videos that the files name, and a defect for each Ambiguous interval: not a class, but used by protocols."""
     files = [path for path in sorted(folder.rglob("*_*.txt")) if path.stem.rpartition("_")[2] in _SUBSETS]
     if not files:
         raise UserError(
-            f"{folder} holds no file like Diving_val.txt or Diving_test.txt.",
+            f"{folder} has no file like Diving_val.txt or Diving_test.txt.",
             "Expected the unpacked TH14_Temporal_annotations_validation.zip and _test.zip.",
-            "Set dataset.annotations to their folder.",
+            "Set dataset.annotations to the folder of these files.",
         )
     actions: dict[str, list[Action]] = {}
     ambiguous: dict[str, list[tuple[float, float]]] = {}
@@ -102,7 +101,9 @@ def _read_text_files(folder: Path) -> tuple[Annotations, list[published.Defect]]
             listed = actions.setdefault(video_id, [])
             if label == _AMBIGUOUS:
                 where = f"{video_id}: {action.start_s:g}-{action.end_s:g} s"
-                defects.append(published.Defect("is Ambiguous, which is no class (kept beside the actions)", where))
+                defects.append(
+                    published.Defect("is Ambiguous, which is not a class (kept apart from the actions)", where)
+                )
                 ambiguous.setdefault(video_id, []).append((action.start_s, action.end_s))
             else:
                 listed.append(action)

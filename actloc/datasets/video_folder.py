@@ -1,4 +1,4 @@
-"""A folder of videos without annotations, to turn into features; train on them with another dataset."""
+"""A folder of videos without annotations, for feature extraction; training needs another dataset."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -12,28 +12,28 @@ from actloc.video.folder import video_files, videos_by_id, with_all_facts
 
 
 class Config(DatasetConfig):
-    """Where the videos are; a video's id is its file name without prefix and suffix."""
+    """Where the videos are; the id of a video is its file name without prefix and extension."""
 
     has_actions: ClassVar[bool] = False
     videos: InputFolder
     """The folder of videos."""
     prefix: str = ""
-    """What stands before the id in a file's name, where annotations have ids without it: v_ for ActivityNet."""
+    """The prefix of file names that is not part of the ids in annotations: v_ for ActivityNet."""
 
     def is_prepared(self) -> bool:
-        """Whether the annotations name the files that the folder holds now."""
+        """Whether the annotations list exactly the files that are in the folder now."""
         if not self.annotations_file.exists() or not self.videos.is_dir():
             return False
         prepared = annotation_form.read(self.annotations_file).videos.values()
-        found = {(path.stem.removeprefix(self.prefix), path) for path in video_files(self.videos)}
-        return {(video.id, video.file) for video in prepared} == found
+        present = {(path.stem.removeprefix(self.prefix), path) for path in video_files(self.videos)}
+        return {(video.id, video.file) for video in prepared} == present
 
     def collect(self) -> Annotations:
-        """Every video of the folder, in the evaluation subset, with no action."""
+        """Every video of the folder, in the evaluation subset, without actions."""
         found = videos_by_id(self.videos, prefix=self.prefix)
         videos = with_all_facts({key: AnnotatedVideo(key, self.evaluation_subset, file=found[key]) for key in found})
         hours = sum(video.duration_s or 0 for video in videos.values()) / 3600
-        console.say(f"{len(videos)} videos, {hours:.2f} hours")
+        console.say(f"{console.count(len(videos), 'video')}, {hours:.2f} hours")
         return Annotations((), videos)
 
     @classmethod

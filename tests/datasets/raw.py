@@ -1,4 +1,4 @@
-"""Tiny raw forms of every dataset, as `Config.small(folder)` expects them; the rows of published data are excerpts."""
+"""Tiny original files of every dataset, as `Config.small(folder)` expects them; rows of published data are excerpts."""
 
 import json
 import shutil

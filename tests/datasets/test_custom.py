@@ -34,11 +34,11 @@ def test_rows_become_actions_and_videos_without_rows_are_background(
     assert found.videos["b"].subset == "test"
     assert found.videos["a"].duration_s == pytest.approx(2.0, abs=0.05)
     assert found.videos["a"].file == videos / "a.mp4"
-    assert "3 of 6 videos have no rows" in capsys.readouterr().err
+    assert "3 of 6 videos have no annotations and are used as background: " in capsys.readouterr().err
     assert sorted(found.videos) == sorted(path.stem for path in videos.iterdir())
 
 
-def test_without_a_subset_every_fifth_by_sha256_of_its_id_goes_to_test(videos: Path, tmp_path: Path) -> None:
+def test_without_a_subset_every_fifth_video_by_sha256_of_its_id_is_for_test(videos: Path, tmp_path: Path) -> None:
     ids = sorted((path.stem for path in videos.iterdir()), key=lambda id_: hashlib.sha256(id_.encode()).hexdigest())
     text = "video,start,end,label\n" + "".join(f"{id_},0,1,run\n" for id_ in ids)
     found = collect(videos, tmp_path, text)
@@ -51,26 +51,26 @@ def test_semicolons_decimal_commas_a_bom_and_synonyms_are_read(videos: Path, tmp
     assert found.videos["a"].actions == (Action(0.5, 1.25, "run"),)
 
 
-def test_every_wrong_row_is_told_with_its_line(videos: Path, tmp_path: Path) -> None:
+def test_every_wrong_row_is_reported_with_its_line(videos: Path, tmp_path: Path) -> None:
     text = (
         "video,start,end,label,subset\na,1,0.5,run,train\na,0,30,run,train\nb,x,1,run,test\nb,0,1,,test\n"
         "c d,0,1,run,tset\n,0,1,run,train\n../e,0,1,run,test\nf,nan,1,run,train\na,0,1,run,test\n"
     )
     with pytest.raises(UserError) as caught:
         collect(videos, tmp_path, text)
-    told = str(caught.value)
+    message = str(caught.value)
     for part in (
         "labels.csv:2: 1-0.5 s of a ends before or at its start",
         "labels.csv:3: 0-30 s of a ends 28.00 s after the video",
-        "labels.csv:4: found 'x', expected seconds or H:MM:SS",
-        "labels.csv:5: the column label is empty",
+        "labels.csv:4: cannot read the time 'x'; expected seconds or H:MM:SS",
+        "labels.csv:5: the label is empty",
         "labels.csv:6: unknown subset 'tset'. Did you mean test?",
         "labels.csv:7: the id '' is empty",
         "labels.csv:8: the id '../e' is empty or would leave its folder",
-        "labels.csv:9: found 'nan'",
+        "labels.csv:9: cannot read the time 'nan'",
         "labels.csv:10: a is in 'train' above and in 'test' here",
     ):
-        assert part in told, told
+        assert part in message, message
 
 
 def test_an_end_a_little_past_the_video_is_clipped(videos: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_missing_and_an_unreadable_video_are_kept_and_named(
     assert "gone" in capsys.readouterr().err
 
 
-def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
+def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     make_video(folder / "a.mp4", [], 1.0)
     make_video(folder / "a.mkv", [], 1.0)
@@ -96,12 +96,12 @@ def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
         collect(folder, tmp_path, "video,start,end,label\na,0,1,run\n")
 
 
-def test_missing_columns_are_told_with_what_was_found(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the columns start, label are missing; found video, von, end"):
+def test_missing_columns_are_reported_with_the_existing_ones(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column start or label; the columns are video, von, end"):
         collect(videos, tmp_path, "video,von,end\na,0,1\n")
 
 
-def test_too_few_videos_for_a_test_subset_is_told(tmp_path: Path) -> None:
+def test_too_few_videos_for_a_test_subset_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     make_video(folder / "a.mp4", [], 1.0)
     with pytest.raises(UserError, match="no video is in the subset 'test'"):
@@ -116,12 +116,12 @@ def test_activitynet_json_is_read_too(videos: Path, tmp_path: Path) -> None:
     assert found.videos["b"].actions == (Action(0.0, 1.0, "run"),)
 
 
-def test_more_cells_than_columns_are_told_and_not_guessed(videos: Path, tmp_path: Path) -> None:
+def test_more_cells_than_columns_are_reported_and_not_guessed(videos: Path, tmp_path: Path) -> None:
     text = "video,start,end,label\na,0,1,run, jump\nb,0,1,2,5,run\n"
     with pytest.raises(UserError) as caught:
         collect(videos, tmp_path, text)
-    assert "labels.csv:2: 5 cells below 4 columns" in str(caught.value)
-    assert "labels.csv:3: 6 cells below 4 columns" in str(caught.value)
+    assert "labels.csv:2: 5 cells for 4 columns" in str(caught.value)
+    assert "labels.csv:3: 6 cells for 4 columns" in str(caught.value)
 
 
 def test_the_plainest_of_two_names_of_a_column_counts(videos: Path, tmp_path: Path) -> None:
@@ -129,14 +129,17 @@ def test_the_plainest_of_two_names_of_a_column_counts(videos: Path, tmp_path: Pa
     assert collect(videos, tmp_path, text).videos["a"].actions == (Action(0.0, 1.0, "run"),)
 
 
-def test_an_unknown_subset_in_a_json_is_told_with_the_setting_to_change(videos: Path, tmp_path: Path) -> None:
+def test_an_unknown_subset_in_a_json_is_reported_with_the_setting_to_change(videos: Path, tmp_path: Path) -> None:
     action = [{"segment": [0, 1], "label": "run"}]
     database = {"a": {"subset": "training", "annotations": action}, "b": {"subset": "test", "annotations": action}}
-    with pytest.raises(UserError, match=r"subset 'training' is not known; found .*dataset\.training_subset="):
+    with pytest.raises(
+        UserError,
+        match=r"unknown subset 'training'; the videos are in test, train, training; set dataset\.training_subset=",
+    ):
         collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
 
 
-def test_files_that_are_no_videos_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_not_videos_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "videos"
     for name in ("a", "b"):
         make_video(folder / f"{name}.mp4", [], 1.0)

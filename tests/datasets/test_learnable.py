@@ -1,4 +1,4 @@
-"""The learnable set in data/ holds the parity fixture's values, and its config the settings of the official run."""
+"""The learnable set in data/ has the fixture's values, and its config has the settings of the official run."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ from actloc.sources import folders
 from tests.golden.cases import GOLDEN
 
 CONFIG = "configs/learnable_actionformer.yaml"
-# of learn_ann.json as it was given, and of the names and int8 values of learn_features_int8_eighths.npz, sorted by name
+# of the original learn_ann.json, and of the names and int8 values of learn_features_int8_eighths.npz, sorted by name
 ANNOTATIONS_SHA256 = "472a9834a41a23c97420479191451fce79d20d86d40308543a65f92c575fb196"
 FEATURES_SHA256 = "085e3b759259eed2dcf0b86c29de8423cd94ecfb9c57b568f3a275dcf338d584"
 
@@ -29,7 +29,7 @@ def prepared(tmp_path: Path) -> Experiment:
     return loaded
 
 
-def test_the_set_is_prepared_whole_and_every_video_fits_its_features(prepared: Experiment) -> None:
+def test_the_whole_set_is_prepared_and_every_video_fits_its_features(prepared: Experiment) -> None:
     annotations = read(prepared.dataset.annotations_file)
     subsets = [prepared.dataset.training_subset, prepared.dataset.evaluation_subset]
     sources = [prepared.features.build(annotations, subset, None) for subset in subsets]
@@ -80,7 +80,7 @@ def test_the_settings_are_those_of_the_official_run() -> None:
     suppression = ours.suppression
     assert (suppression.min_score, suppression.max_kept) == (test["min_score"], test["max_seg_num"])
     assert (suppression.multiclass, suppression.voting_threshold) == (test["multiclass_nms"], test["voting_thresh"])
-    # what learn.yaml leaves to the official defaults (spec: actionformer, section 13)
+    # official defaults of what learn.yaml does not set
     assert (detector.num_heads, detector.drop_path, detector.dropout, detector.shortest_steps) == (4, 0.1, 0.0, 0.05)
     assert (detector.score_threshold, suppression.method, suppression.sigma) == (0.001, "soft", 0.5)
     assert (ours.average.decay, ours.average.warm_up) == (0.999, False)
