@@ -11,13 +11,13 @@ from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d, depthwise
 from actloc.layers.norms import ChannelNorm
 
 BLOCK_STEPS = 32  # queries that share their keys: of 32, 64 and 128 the fastest for a window of 19
-PADDED_KEY_BIAS = -1e4  # the official one: silences a key, yet stays finite where a query sees nothing but padding
+PADDED_KEY_BIAS = -1e4  # official: hides a key, and stays finite where a query sees only padding
 
 
 def global_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Every step attends to every real step. Tensors are (B, T, heads, dim); `mask` (B, T) is true on real steps.
 
-    Padded queries come out as finite numbers without meaning.
+    The output of padded queries is finite but meaningless.
     """
     bias = _key_bias(mask, queries.dtype)[:, None, None, :]
     return F.scaled_dot_product_attention(
@@ -31,8 +31,8 @@ def local_attention(
     """Step i attends to the real steps j with |i - j| <= `reach`; shapes as in `global_attention`, any length.
 
     `relative` (heads, 2 reach + 1) is added to the scores, entry j - i + reach to that of query i and key j.
-    Every block of queries is compared with its own keys and `reach` more on both sides; what is outside the band of
-    a query is cut off exactly.
+    Each block of queries is compared with its own keys and `reach` more on both sides; keys outside the band of a
+    query are masked out exactly.
     """
     num_videos, num_steps, num_heads, head_dim = queries.shape
     block = BLOCK_STEPS * math.ceil(2 * reach / BLOCK_STEPS)
@@ -40,7 +40,9 @@ def local_attention(
     queries = F.pad(queries, (0, 0, 0, 0, 0, num_blocks * block - num_steps))
     queries = queries.reshape(num_videos * num_blocks, block, num_heads, head_dim)
     keys, values, mask = (_windows(tensor, num_blocks, block, reach) for tensor in (keys, values, mask))
-    bias = _key_bias(mask, queries.dtype)[:, None, None, :].masked_fill(~_band(block, reach, mask.device), -math.inf)
+    bias = _key_bias(mask, queries.dtype)[:, None, None, :]
+    is_near = torch.ones(block, block + 2 * reach, dtype=torch.bool, device=mask.device).triu().tril(2 * reach)
+    bias = bias.masked_fill(~is_near, -math.inf)
     if relative is not None:
         bias = bias + _along_band(relative.to(bias.dtype), block)
     attended = F.scaled_dot_product_attention(
@@ -50,23 +52,17 @@ def local_attention(
 
 
 def _windows(sequence: Tensor, num_blocks: int, block: int, reach: int) -> Tensor:
-    """(B, T, ...) to (B blocks, block + 2 reach, ...): every block with its neighbours, zeros beyond both ends."""
+    """(B, T, ...) to (B blocks, block + 2 reach, ...): each block with its neighbours, and zeros beyond both ends."""
     missing = (num_blocks + 1) * block - sequence.shape[1] - reach
     padded = F.pad(sequence, (0, 0) * (sequence.dim() - 2) + (reach, missing))
     blocks = padded.reshape(len(sequence), num_blocks + 1, block, *sequence.shape[2:])
     return torch.cat((blocks[:, :-1], blocks[:, 1:, : 2 * reach]), dim=2).flatten(0, 1)
 
 
-def _band(block: int, reach: int, device: torch.device) -> Tensor:
-    """(block, block + 2 reach): true where a key of the window is at most `reach` steps from the query."""
-    everything = torch.ones(block, block + 2 * reach, dtype=torch.bool, device=device)
-    return everything.triu().tril(2 * reach)
-
-
 def _along_band(relative: Tensor, block: int) -> Tensor:
-    """(heads, 2 reach + 1) to (heads, block, block + 2 reach): query i has them from key i on, and zeros elsewhere."""
+    """(heads, 2 reach + 1) to (heads, block, block + 2 reach): in row i the values start at key i; the rest is zero."""
     num_heads, width = relative.shape
-    # the rows, each one entry too long and written without a break, move one key to the right from query to query
+    # rows that are one entry too long, read without gaps, shift by one key from query to query
     rows = F.pad(relative, (0, block)).repeat(1, block)
     num_keys = block + width - 1
     return rows[:, : block * num_keys].reshape(num_heads, block, num_keys)
@@ -80,9 +76,9 @@ def _key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 class ConvAttention(nn.Module):
     """Multi-head attention whose queries, keys and values first pass a depthwise convolution and a norm.
 
-    The convolutions halve the sequence where `stride` is 2. `window` steps are seen, `window // 2` on each side of the
-    query and the query itself (so an even window sees one more); all of them where `window` is at most 1.
-    `relative_positions` learns what is added to a score for each head and each distance within an odd window.
+    The convolutions halve the sequence if `stride` is 2. A query attends to itself and `window // 2` steps on each side
+    (so an even window covers one step more), or to all steps if `window` is at most 1.
+    `relative_positions` learns a bias for each head and each distance within an odd window.
     """
 
     rel_pe: nn.Parameter | None
@@ -96,7 +92,7 @@ class ConvAttention(nn.Module):
         self.reach = window // 2 if window > 1 else None
         self.register_parameter("rel_pe", None)
         if relative_positions and self.reach is not None:
-            assert window % 2 == 1, f"an even window has no distance of its own for each entry: {window}"
+            assert window % 2 == 1, f"relative positions need an odd window, not {window}"
             self.rel_pe = nn.Parameter(torch.empty(1, 1, num_heads, window))
             nn.init.trunc_normal_(self.rel_pe, std=math.sqrt(2 / dim))
         self.query_conv = MaskedConv1d(dim, dim, kernel, stride=stride, groups=dim, bias=False)
@@ -114,7 +110,7 @@ class ConvAttention(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output.
 
-        The three streams need no mask of their own: the attention ignores padded keys, the end zeroes padded queries.
+        The convolutions need no mask: attention ignores padded keys, and the last step zeroes padded queries.
         """
         queries = self._heads(self.query(self.query_norm(depthwise(self.query_conv.conv, features))))
         keys = self._heads(self.key(self.key_norm(depthwise(self.key_conv.conv, features))))
@@ -132,9 +128,9 @@ class ConvAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """A pre-norm block; where `stride` is above 1 it shortens the sequence, and max-pooling stands in for the identity.
+    """A pre-norm block; if `stride` is above 1 it shortens the sequence, and max-pooling replaces the identity.
 
-    Without `drop_path` the branches have no learnable scale either, as in the official code.
+    Without `drop_path` the branches also have no learnable scale, as in the official code.
     """
 
     def __init__(

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts almost silent
+INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts close to zero
 
 
 class AffineDropPath(nn.Module):
-    """Scales each channel of a residual branch and, in training, leaves the whole branch of a video out at `rate`."""
+    """Scales each channel of a residual branch and, in training, drops a video's whole branch with chance `rate`."""
 
     def __init__(self, dim: int, rate: float) -> None:
         super().__init__()
@@ -15,7 +15,7 @@ class AffineDropPath(nn.Module):
         self.scale = nn.Parameter(torch.full((1, dim, 1), INITIAL_SCALE))
 
     def forward(self, branch: Tensor) -> Tensor:
-        """(B, C, T) to the same shape; what is kept is divided by the chance of keeping it."""
+        """(B, C, T) to the same shape; branches that are kept are divided by the chance of keeping one."""
         if not self.training or self.rate == 0:
             return branch * self.scale
         keep = 1 - self.rate

@@ -1,4 +1,4 @@
-"""The heads that every level of a pyramid shares: class scores and distances to the borders of an action.
+"""The heads that every level of a pyramid shares: class scores and distances to the ends of an action.
 
 A head sees all levels as one sequence with zeros between them, so each convolution runs once and not once per level.
 """
@@ -41,8 +41,8 @@ class _Tower(nn.Module):
 
     def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
-            normed = norm(conv(joined, mask)).contiguous()  # the next convolution's order: else ReLU's backward is slow
-            joined = F.relu(normed) * inside  # a level ends in zeros, as if it stood alone
+            normed = norm(conv(joined, mask)).contiguous()  # the next convolution's order; else ReLU's backward is slow
+            joined = F.relu(normed) * inside  # each level ends in zeros, as if it were alone
         return joined
 
 
@@ -66,7 +66,7 @@ class ClassificationHead(_Tower):
 
     @torch.no_grad()
     def start_at(self, probability: float, classes: Sequence[int]) -> None:
-        """Set the biases with which these classes score about `probability` before any training."""
+        """Sets the biases so that these classes score about `probability` before training."""
         bias = self.cls_head.conv.bias
         assert bias is not None, "the last convolution has a bias"
         bias[list(classes)] = -math.log((1 - probability) / probability)
@@ -74,7 +74,7 @@ class ClassificationHead(_Tower):
     def forward(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         """Joined levels (B, C, P) to logits (B, K, P), zero where `mask` is false.
 
-        `mask` (B, 1, P) is true on real steps, `inside` (1, 1, P) on all but the gaps between the levels.
+        `mask` (B, 1, P) is true on real steps, `inside` (1, 1, P) everywhere but in the gaps between levels.
         """
         return self.cls_head(self._tower(joined, mask, inside), mask)
 

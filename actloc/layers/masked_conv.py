@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def depthwise(conv: nn.Conv1d, features: Tensor) -> Tensor:
-    """What `conv` makes of (B, C, T), computed on (B, T, C) memory; the result is a view of such memory."""
+    """`conv` of (B, C, T), computed on (B, T, C) memory; the result is a view of such memory."""
     image = features.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (B, C, 1, T)
     stride, padding = conv.stride[0], (0, conv.kernel_size[0] // 2)
     kernel = conv.weight.unsqueeze(2)
@@ -33,7 +33,7 @@ class MaskedConv1d(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T / stride); `mask` (B, 1, T / stride) is true on real steps of the output.
 
-        The input is not masked: padded steps next to real ones have a say, as in the official code.
+        The input is not masked: padded steps affect the real ones next to them, as in the official code.
         """
         return self.conv(features) * mask
 
@@ -43,7 +43,7 @@ class PointwiseConv1d(nn.Conv1d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
-        assert self.bias is not None, "Conv1d makes a bias unless told otherwise"
+        assert self.bias is not None, "Conv1d has a bias by default"
         nn.init.zeros_(self.bias)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 def channel_norm(dim: int, is_used: bool) -> nn.Module:
-    """A `ChannelNorm`, or nothing in its place; the convolution before it has a bias only where there is no norm."""
+    """A `ChannelNorm`, or the identity; the convolution before it has a bias only if there is no norm."""
     return ChannelNorm(dim) if is_used else nn.Identity()
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the channels of every step, padded steps included: an all-zero step comes out as the bias.
+    """Layer norm over the channels of every step, including padded steps: an all-zero step becomes the bias.
 
     The parameters are (1, C, 1), as in official ActionFormer checkpoints.
     """

@@ -15,7 +15,7 @@ def sinusoid_table(length_steps: int, dim: int) -> Tensor:
 
 
 class PositionTable(nn.Module):
-    """The table for `max_steps` steps, divided by sqrt(C); stretched for videos that were padded to more."""
+    """The table for `max_steps` steps, divided by sqrt(C); stretched for longer videos."""
 
     table: Tensor
 
@@ -33,4 +33,4 @@ class PositionTable(nn.Module):
         if length_steps > table.shape[2]:
             table = F.interpolate(table, length_steps, mode="linear", align_corners=False)
         table = table[..., :num_steps]
-        return F.pad(table, (0, num_steps - table.shape[2]))  # steps beyond a video's own table are padding
+        return F.pad(table, (0, num_steps - table.shape[2]))  # steps beyond the table are padding

@@ -1,4 +1,4 @@
-"""Which numbers a network computes with."""
+"""The precision that networks compute in."""
 
 import torch
 
@@ -6,11 +6,11 @@ import torch
 def computing_in(precision: str, device: torch.device) -> torch.autocast:
     """A context in which matrix products and convolutions compute in `precision`; weights and gradients stay float32.
 
-    With float32 it changes nothing; the others are bfloat16 and float16.
+    `precision` is float32 (changes nothing), bfloat16 or float16.
     """
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """A context in which all is float32 again, inside of `computing_in`: targets and losses are."""
+    """A context inside `computing_in` that computes in float32 again, as targets and losses need."""
     return torch.autocast(device.type, enabled=False)

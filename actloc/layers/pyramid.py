@@ -18,8 +18,8 @@ def level_masks(mask: Tensor, num_levels: int, scale_factor: int) -> list[Tensor
 class FeaturePyramid(nn.Module):
     """Convolutional embedding, blocks at full length (the stem), then one shortening block per level (the branch).
 
-    `make_block` gives a block for a window and a stride. Where the features are several kinds side by side,
-    `projection` has for each its channels and those that a convolution of its own makes of them.
+    `make_block` builds a block for a window and a stride. If the features are several kinds side by side, `projection`
+    lists (channels, projected channels) of each kind, which gets its own convolution.
     Without `embedding_norm` the convolutions of the embedding have biases.
     """
 
@@ -52,14 +52,16 @@ class FeaturePyramid(nn.Module):
     def forward(self, features: Tensor, masks: list[Tensor], positions: Tensor | None = None) -> list[Tensor]:
         """(B, C, T) features to levels (B, C', T_l), finest first; `masks` (B, 1, T_l) are true on real steps.
 
-        `positions` (B, C', T) are added after the embedding, where given. Padded steps of all levels are zero, but
-        for the first one's under a stem of convolutions: there the embedding passes the identity unmasked.
+        `positions` (B, C', T), if given, are added after the embedding. Padded steps of all levels are zero, except in
+        the first level after a stem of convolution blocks, whose shortcuts pass the unmasked embedding.
         """
         if self.part_channels:
             parts = zip(self.proj, torch.split(features, self.part_channels, dim=1), strict=True)
             features = torch.cat([project(part, masks[0]) for project, part in parts], dim=1)
         for conv, norm in zip(self.embd, self.embd_norm, strict=True):
-            features = F.relu(norm(conv(features, masks[0])).contiguous())  # a convolution's order, as in the heads
+            features = F.relu(
+                norm(conv(features, masks[0])).contiguous()
+            )  # a convolution's memory order, as in the heads
         if positions is not None:
             features = features + positions * masks[0]
         for block in self.stem:
@@ -71,9 +73,9 @@ class FeaturePyramid(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions of kernel 3 with a shortcut; where `stride` is above 1 it shortens the sequence."""
+    """Two convolutions of kernel 3 with a shortcut; if `stride` is above 1 it shortens the sequence."""
 
-    EXPANSION = 2  # the first convolution's output has so many times the channels
+    EXPANSION = 2  # the first convolution multiplies the channels by this
 
     def __init__(self, dim: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -88,14 +90,14 @@ class ConvBlock(nn.Module):
 
 
 class NormNeck(nn.Module):
-    """The plain neck: a norm for each level, which may be the same one, and nothing between them."""
+    """The plain neck: a norm for each level, which may be shared, without connections between levels."""
 
     def __init__(self, norms: Iterable[nn.Module]) -> None:
         super().__init__()
         self.fpn_norms = nn.ModuleList(norms)
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Levels (B, C, T_l) to the same shapes; padded steps come out as the bias of the norm."""
+        """Levels (B, C, T_l) to the same shapes; padded steps become the bias of the norm."""
         return [norm(level) for norm, level in zip(self.fpn_norms, levels, strict=True)]
 
 
@@ -116,7 +118,7 @@ class TopDownNeck(nn.Module):
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Levels (B, C, T_l) to the same shapes; `masks` (B, 1, T_l) are true on real steps.
 
-        What a coarse step adds to the finer ones is not masked; the output is, before its norm.
+        What coarse levels add to finer ones is not masked; the output is masked before its norm.
         """
         merged = [lateral(level, mask) for lateral, level, mask in zip(self.lateral_convs, levels, masks, strict=True)]
         for number in reversed(range(len(merged) - 1)):

@@ -31,7 +31,7 @@ class _Size:
     flow_dims: tuple[int, int]
     motion_dim: int
     gru_kernels: dict[str, tuple[int, int]]
-    """By the end of the names of its convolutions: (height, width)."""
+    """(height, width) by the suffix of the convolutions' names."""
     head_dim: int
     learns_upsampling: bool
 
@@ -82,7 +82,7 @@ class RAFT(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Flow (N-1, 2, H, W) in pixels, x before y, from each RGB frame (N, 3, H, W) of 0..255 to the next.
 
-        Sides are at least `SMALLEST_SIDE`. What is missing to a multiple of 8 is padded with the edge and cut off.
+        Sides are at least `SMALLEST_SIDE`. They are padded to a multiple of 8 by repeating the edge, then cropped.
         """
         height, width = frames.shape[2:]
         assert min(height, width) >= SMALLEST_SIDE, f"{width} x {height} pixels are too few for RAFT"
@@ -93,7 +93,7 @@ class RAFT(nn.Module):
         return flow[:, :, top : top + height, left : left + width]
 
     def coarse_flow(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (N-1, 2, H/8, W/8) in steps of 8 pixels, and the recurrent state (N-1, C, H/8, W/8) behind it."""
+        """Flow (N-1, 2, H/8, W/8) in steps of 8 pixels, and the final recurrent state (N-1, C, H/8, W/8)."""
         pixels = 2 * frames / 255 - 1
         features = self.fnet(pixels)
         levels = correlation_levels(features[:-1], features[1:])
@@ -108,7 +108,7 @@ class RAFT(nn.Module):
         return places - start, hidden
 
     def upsampled(self, flow: Tensor, hidden: Tensor) -> Tensor:
-        """Flow (N, 2, 8 H, 8 W) in pixels of flow (N, 2, H, W) in steps: a learned mean of 3 x 3 or bilinear."""
+        """Flow (N, 2, 8 H, 8 W) in pixels from flow (N, 2, H, W) in steps: a learned mean of 3 x 3, or bilinear."""
         if not self.size.learns_upsampling:
             return _SCALE * F.interpolate(flow, scale_factor=_SCALE, mode="bilinear", align_corners=True)
         count, _, height, width = flow.shape
@@ -119,13 +119,13 @@ class RAFT(nn.Module):
 
 
 def correlation_bytes(height: int, width: int) -> int:
-    """Memory of all levels for one pair of frames of this size; nothing else grows with its square."""
+    """Memory of all levels for one pair of frames of this size; nothing else grows with the square of the size."""
     places = -(-height // _SCALE) * -(-width // _SCALE)
     return 4 * places**2 * 4 // 3
 
 
 def correlation_levels(first: Tensor, second: Tensor) -> list[Tensor]:
-    """(N H W, 1, H/2^l, W/2^l) for levels l = 0..3: every vector of (N, C, H, W) with all of the other map's."""
+    """(N H W, 1, H/2^l, W/2^l) for levels l = 0..3: each vector of (N, C, H, W) with all of the other map."""
     count, dim, height, width = first.shape
     products = first.flatten(2).mT @ second.flatten(2) / math.sqrt(dim)  # (N, H W, H W)
     levels = [products.reshape(count * height * width, 1, height, width)]
@@ -144,20 +144,20 @@ def pixel_places(like: Tensor) -> Tensor:
 def correlations_around(levels: list[Tensor], places: Tensor, radius: int) -> Tensor:
     """(N, levels (2 r + 1)^2, H, W): each place's correlations around `places` (N, 2, H, W) of the other map.
 
-    Between places it is bilinear, beyond the map 0. In a window the shift along x is the slow index, as the official
-    code has it.
+    Bilinear between places, and 0 outside the map. Within a window the shift along x is the slow index, as in the
+    official code.
     """
     count, _, height, width = places.shape
     shift = torch.arange(-radius, radius + 1, dtype=places.dtype, device=places.device)
     window = torch.stack(torch.meshgrid(shift, shift, indexing="ij"), dim=2)  # (2 r + 1, 2 r + 1, 2), x before y
     centres = places.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)  # (N H W, 1, 1, 2)
-    found = []
+    sampled = []
     for number, level in enumerate(levels):
         size = level.new_tensor([level.shape[3], level.shape[2]])
-        # Without aligned corners no size divides by zero, not even a map of one place; the official code's does.
+        # Without aligned corners no size divides by zero; in the official code a map of one place does.
         grid = (2 * (centres / 2**number + window) + 1) / size - 1
-        found.append(F.grid_sample(level, grid, align_corners=False).reshape(count, height, width, -1))
-    return torch.cat(found, dim=3).permute(0, 3, 1, 2)
+        sampled.append(F.grid_sample(level, grid, align_corners=False).reshape(count, height, width, -1))
+    return torch.cat(sampled, dim=3).permute(0, 3, 1, 2)
 
 
 class Encoder(nn.Module):
@@ -180,7 +180,7 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv2d(before, out, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """As the class says."""
+        """(N, 3, H, W) to (N, C, H/8, W/8)."""
         x = self.norm1(self.conv1(pictures)).relu()
         for number in (1, 2, 3):
             x = self.get_submodule(f"layer{number}")(x)
@@ -188,7 +188,7 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions of 3 x 3, or one between two of 1 x 1, beside a shortcut."""
+    """Two convolutions of 3 x 3, or one between two of 1 x 1, with a shortcut."""
 
     def __init__(self, width: int, out: int, stride: int, norm: Norm, *, is_bottleneck: bool) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class Residual(nn.Module):
             self.add_module(f"norm{number}", norm(after))
         self.downsample = None
         if stride > 1:
-            # One norm under two names, as in the official code; its files hold it twice.
+            # One norm under two names, as in the official code, whose files contain it twice.
             shared = norm(out)
             self.add_module(f"norm{len(plan) + 1}", shared)
             self.downsample = nn.Sequential(nn.Conv2d(width, out, 1, stride), shared)
@@ -243,7 +243,7 @@ class Update(nn.Module):
 
 
 class Motion(nn.Module):
-    """What the flow and the correlations say, and the flow itself."""
+    """Features of the flow and of the correlations, and the flow itself."""
 
     def __init__(self, size: _Size) -> None:
         super().__init__()
@@ -265,7 +265,7 @@ class Motion(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """A gated recurrent unit of convolutions, one pass for every kernel."""
+    """A gated recurrent unit of convolutions, with one pass for each kernel."""
 
     def __init__(self, hidden_dim: int, input_dim: int, kernels: dict[str, tuple[int, int]]) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ class ConvGRU(nn.Module):
                 self.add_module(f"conv{gate}{name}", conv)
 
     def forward(self, hidden: Tensor, inputs: Tensor) -> Tensor:
-        """The new state (N, hidden_dim, H, W) of the old one and inputs (N, input_dim, H, W)."""
+        """The new state (N, hidden_dim, H, W) from the old one and inputs (N, input_dim, H, W)."""
         for name in self.passes:
             update_gate, reset_gate, candidate = (self.get_submodule(f"conv{gate}{name}") for gate in "zrq")
             both = torch.cat([hidden, inputs], dim=1)

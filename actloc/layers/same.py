@@ -1,4 +1,4 @@
-"""TensorFlow's SAME padding, whose odd pixel goes behind, and maxima with it."""
+"""TensorFlow's SAME padding, which adds the odd pixel at the end, and max-pooling with it."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Zeros around the last axes of x, as many as `kernel` has, so that each gives ceil(size / stride) windows."""
+    """Pads the last `len(kernel)` axes of x with zeros, so that each gives ceil(size / stride) windows."""
     sizes = x.shape[-len(kernel) :]
     missing = [
         max((-(-size // step) - 1) * step + width - size, 0)
@@ -19,7 +19,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 
 
 class SameMaxPool3d(nn.Module):
-    """The maximum of each window; zeros lie around x, which is not negative."""
+    """Max-pooling with zero padding, for x that is never negative."""
 
     def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class SameMaxPool3d(nn.Module):
 
 
 def _max_by_axis(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """What max_pool3d gives, to the bit, in a tenth of its time or less on a CPU (measured on I3D's pools)."""
+    """Equal to max_pool3d bit for bit, in at most a tenth of its time on a CPU (measured on I3D's pools)."""
     for axis, (width, step) in enumerate(zip(kernel, stride, strict=True), 2):
         last = (x.shape[axis] - width) // step * step
         shifted = [x.narrow(axis, start, last + 1) for start in range(width)]

@@ -42,7 +42,7 @@ def test_local_attention_is_a_softmax_within_a_band(length: int, reach: int) -> 
 
 @pytest.mark.parametrize("reach", [1, 2, 9, 17])
 @pytest.mark.parametrize("length", [1, 5, 33, 70])
-def test_what_is_learned_of_distances_is_added_to_the_scores_and_gets_its_gradient(length: int, reach: int) -> None:
+def test_the_bias_of_each_distance_is_added_to_the_scores_and_gets_its_gradient(length: int, reach: int) -> None:
     heads, mask = drawn_heads(length), masks(length, max(1, length // 3))
     relative = torch.randn(2, 2 * reach + 1, generator=torch.Generator().manual_seed(1)).requires_grad_()
     expected = dense_attention(*heads, mask, reach, relative)[mask]
@@ -65,13 +65,13 @@ def test_a_window_as_wide_as_the_video_is_global() -> None:
     )
 
 
-def test_a_video_of_padding_alone_stays_finite() -> None:
+def test_a_video_of_only_padding_gives_finite_numbers() -> None:
     heads, mask = drawn_heads(40), torch.zeros(2, 40, dtype=torch.bool)
     assert local_attention(*heads, mask, 3).isfinite().all()
     assert global_attention(*heads, mask).isfinite().all()
 
 
-def test_an_even_window_sees_as_far_as_the_next_odd_one() -> None:
+def test_an_even_window_reaches_as_far_as_the_next_odd_one() -> None:
     reaches = [ConvAttention(8, 2, window=window, stride=1, dropout=0.0).reach for window in (18, 19, 2, 1, 0, -1)]
     assert reaches == [9, 9, 1, None, None, None]
 

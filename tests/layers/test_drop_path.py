@@ -19,7 +19,7 @@ def test_evaluation_only_scales() -> None:
     torch.testing.assert_close(layer(torch.ones(2, 3, 5)), torch.full((2, 3, 5), 1e-4))
 
 
-def test_the_chance_of_a_branch_does_not_round_with_its_values() -> None:
+def test_the_chance_of_keeping_a_branch_is_not_rounded_with_its_values() -> None:
     layer = AffineDropPath(3, 0.1)
     torch.nn.init.ones_(layer.scale)
     torch.manual_seed(0)

@@ -9,14 +9,14 @@ def levels_and_masks() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     return [torch.randn(1, 6, mask.shape[2]) for mask in masks], masks
 
 
-def test_joined_levels_part_again() -> None:
+def test_joined_levels_can_be_split_again() -> None:
     levels, _ = levels_and_masks()
     joined = join_levels(levels, 2)
     assert joined.shape[2] == 8 + 4 + 2 + 3 * 2
     torch.testing.assert_close(drop_gaps(joined, [8, 4, 2], 2), torch.cat(levels, dim=2))
 
 
-def test_heads_give_for_levels_in_a_row_what_they_give_for_each_alone() -> None:
+def test_heads_give_joined_levels_the_same_output_as_each_level_alone() -> None:
     levels, masks = levels_and_masks()
     classification = ClassificationHead(6, 3, hidden_dim=4, num_layers=3, kernel=3, prior_probability=0.01)
     regression = RegressionHead(6, 3, hidden_dim=4, num_layers=3, kernel=3)

@@ -7,7 +7,7 @@ from actloc.layers.norms import ChannelNorm
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 4), (1, 1)])
-def test_a_depthwise_convolution_is_torchs_own(kernel: int, stride: int) -> None:
+def test_a_depthwise_convolution_equals_torchs(kernel: int, stride: int) -> None:
     conv = nn.Conv1d(6, 6, kernel, stride, kernel // 2, groups=6)
     features = torch.randn(2, 6, 20)
     torch.testing.assert_close(depthwise(conv, features), conv(features), atol=1e-6, rtol=0)
@@ -16,14 +16,14 @@ def test_a_depthwise_convolution_is_torchs_own(kernel: int, stride: int) -> None
     )
 
 
-def test_a_pointwise_convolution_is_torchs_own() -> None:
+def test_a_pointwise_convolution_equals_torchs() -> None:
     conv = PointwiseConv1d(5, 7)
     nn.init.normal_(conv.bias)
     features = torch.randn(2, 5, 9)
     torch.testing.assert_close(conv(features), nn.Conv1d.forward(conv, features), atol=1e-6, rtol=0)
 
 
-def test_a_masked_convolution_sees_padding_but_leaves_it_zero() -> None:
+def test_a_masked_convolution_reads_padding_but_its_output_is_zero_there() -> None:
     conv = MaskedConv1d(1, 1, 3, bias=False)
     nn.init.ones_(conv.conv.weight)
     mask = torch.tensor([[[True, True, False]]])

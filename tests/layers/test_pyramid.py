@@ -22,7 +22,7 @@ def test_a_shortening_conv_block_is_centred_on_every_second_step() -> None:
     torch.testing.assert_close(block(FEATURES, MASK[..., ::2]), expected)
 
 
-def test_a_top_down_neck_hands_every_coarse_level_down_to_all_finer_ones() -> None:
+def test_a_top_down_neck_adds_every_coarse_level_to_all_finer_ones() -> None:
     neck = TopDownNeck(4, 3, 2)
     levels, masks = (
         [FEATURES[..., :n].clone().requires_grad_() for n in (12, 6, 3)],

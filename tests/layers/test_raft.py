@@ -37,7 +37,7 @@ def test_weights_have_the_official_names_shapes_and_order(name: str) -> None:
     assert found == list(keys(name).items())
 
 
-def test_flow_of_the_small_network_is_the_official_one(small: RAFT) -> None:
+def test_flow_of_the_small_network_equals_the_official_one(small: RAFT) -> None:
     pictures = two_pictures()
     recorded = np.load(FEATURES / "raft_small_128x160_it4.npz")
     for number, picture in enumerate(pictures, 1):
@@ -60,7 +60,7 @@ def test_every_frame_but_the_last_has_its_flow_to_the_next(small: RAFT) -> None:
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_other_sizes_are_padded_with_the_edge_and_cut_again(small: RAFT) -> None:
+def test_other_sizes_are_padded_with_the_edge_and_cropped(small: RAFT) -> None:
     frames = torch.from_numpy(two_pictures())[:, :, 3:, :155]  # 125 x 155: 1 above, 2 below; 2 left, 3 right
     padded = torch.nn.functional.pad(frames, (2, 3, 1, 2), mode="replicate")
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_the_smallest_frames_have_finite_flow(name: str) -> None:
         network(frames[:, :, 1:])
 
 
-def test_what_correlations_take_is_known_before() -> None:
+def test_the_memory_of_correlations_is_known_in_advance() -> None:
     maps = torch.zeros(1, 8, 32, 43)  # of frames of 256 x 340
     levels: list[Tensor] = correlation_levels(maps, maps)
     taken = sum(4 * level.numel() for level in levels)

@@ -6,12 +6,12 @@ from actloc.layers.same import SameMaxPool3d, pad_same
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "front", "behind"),
+    ("size", "kernel", "stride", "before", "after"),
     [(224, 7, 2, 2, 3), (225, 7, 2, 3, 3), (16, 7, 2, 2, 3), (112, 3, 2, 0, 1), (57, 3, 2, 1, 1), (8, 2, 2, 0, 0)],
 )
-def test_the_odd_pixel_goes_behind(size: int, kernel: int, stride: int, front: int, behind: int) -> None:
+def test_the_odd_pixel_is_added_at_the_end(size: int, kernel: int, stride: int, before: int, after: int) -> None:
     x = torch.ones(1, 1, size)
-    assert torch.equal(pad_same(x, [kernel], [stride]), F.pad(x, (front, behind)))
+    assert torch.equal(pad_same(x, [kernel], [stride]), F.pad(x, (before, after)))
 
 
 def test_each_axis_is_padded_by_its_own_kernel() -> None:
@@ -25,7 +25,7 @@ def test_each_axis_is_padded_by_its_own_kernel() -> None:
     [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3), (1, 1, 1))],
 )
 @pytest.mark.parametrize("size", [(4, 6, 8), (5, 7, 9), (1, 2, 3)])
-def test_maxima_and_their_gradients_are_torchs(
+def test_maxima_and_their_gradients_equal_torchs(
     kernel: tuple[int, int, int], stride: tuple[int, int, int], size: tuple[int, int, int]
 ) -> None:
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), requires_grad=True)
