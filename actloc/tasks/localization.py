@@ -23,14 +23,14 @@ from actloc.training.loader import load_ahead
 def build_detector(
     config: DetectorConfig, in_channels: int, num_classes: int, max_steps: int, *, seed: int, device: torch.device
 ) -> Detector:
-    """The detector with weights freshly drawn from `seed`, on `device`."""
+    """The detector on `device`, with initial weights drawn from `seed`."""
     torch.manual_seed(seed)
     return config.build(in_channels, num_classes, max_steps).to(device)
 
 
 @dataclass(frozen=True)
 class Localizer:
-    """A detector as it is applied to videos: where and in which precision it computes, and what is kept of it."""
+    """A detector with the device, the precision and the suppression that it runs with."""
 
     detector: Detector
     device: torch.device
@@ -38,7 +38,7 @@ class Localizer:
     suppression: Suppression
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's features (B, C, T) and their mask (B, T), padded as the detector asks."""
+        """The batch's features (B, C, T) and their mask (B, T), padded as the detector needs."""
         return batch.padded(self.detector.padded_steps(max(batch.lengths)), self.device)
 
     def detect_one(self, sample: Sample, duration_s: float | None) -> Detections:
@@ -54,7 +54,7 @@ class Localizer:
         return postprocess(found, sample.grid, float("inf") if duration_s is None else duration_s, self.suppression)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
-        """Detections of every video, in seconds, in id order; each process works on a share and gets all results."""
+        """Detections of every video in seconds, ordered by id; each process works on a part and gets all results."""
         numbers = processes.share(range(len(source.videos)))
         samples = load_ahead(source.evaluation_sample, numbers, num_workers)
         found = []
@@ -68,7 +68,7 @@ class Localizer:
 
 
 class LocalizationLearner:
-    """What the trainer asks: samples, features, losses and validation of a detector."""
+    """The trainer's `Learner` for a detector: samples, features, losses and validation."""
 
     def __init__(
         self,
@@ -92,19 +92,19 @@ class LocalizationLearner:
         return self.source.training_sample(index, generator)
 
     def start_step(self, batches: Sequence[Batch]) -> None:
-        """Moves the criterion by the weight of the whole step, where it can be told before the outputs are there."""
+        """Updates the criterion with the weight of the whole step, if that is known before the outputs."""
         criterion = self.detector.criterion
         if criterion.weight_follows_from_targets:
             weights = [criterion.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
             criterion.start_step(self.processes.total(sum(weights)))
-        else:  # every process has counted its own outputs; the first one's numbers are in the checkpoint
+        else:  # each process counts its own outputs; all use the first one's numbers, as a checkpoint does
             criterion.load_training_state(self.processes.of_first(criterion.training_state))
 
     def _targets(self, batch: Batch) -> list[Targets]:
         return batch.targets(self.localizer.device)
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's features, padded as the detector asks."""
+        """The batch's features and mask, padded as the detector needs."""
         return self.localizer.features(batch)
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ class LocalizationLearner:
         return score
 
     def about(self) -> dict[str, object]:
-        """What a checkpoint needs to stand alone, beside its settings: classes, channels, the encoder's weights."""
+        """What a checkpoint stores in addition to settings: classes, channels, sha256 of the encoder's weights."""
         return {
             "classes": list(self.annotations.classes),
             "in_channels": self.source.in_channels,
@@ -133,5 +133,5 @@ class LocalizationLearner:
         return self.detector.criterion.training_state()
 
     def load_training_state(self, state: dict[str, float]) -> None:
-        """Takes them back."""
+        """Restores the numbers that `training_state` returned."""
         self.detector.criterion.load_training_state(state)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """Averages every entry of the network's state dict, beginning with a copy; entries of whole numbers are copied."""
+    """Averages every entry of the network's state dict, starting from a copy; integer entries are copied."""
 
     def __init__(self, network: nn.Module, *, decay: float, warm_up: bool) -> None:
         self.network = network
@@ -14,7 +14,7 @@ class AveragedWeights:
         self._averages = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
     def update(self, step: int) -> None:
-        """Moves the averages towards the weights after step `step`, from 0: old * decay + new * (1 - decay).
+        """Updates the averages with the weights after step `step` (from 0): old * decay + new * (1 - decay).
 
         With warm-up the decay is at most (1 + step) / (10 + step), so that the initial weights are soon forgotten.
         """
@@ -26,11 +26,11 @@ class AveragedWeights:
             self._averages[name].copy_(state[name])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged weights, by the network's names."""
+        """The averaged weights, under the network's names."""
         return dict(self._averages)
 
     def load_state_dict(self, averages: dict[str, Tensor]) -> None:
-        """Goes on from `averages`; their names must be the network's."""
-        assert averages.keys() == self._averages.keys(), f"other names: {averages.keys() ^ self._averages.keys()}"
+        """Restores `averages`, whose names must be the network's."""
+        assert averages.keys() == self._averages.keys(), f"names differ: {averages.keys() ^ self._averages.keys()}"
         for name, tensor in averages.items():
             self._averages[name].copy_(tensor)

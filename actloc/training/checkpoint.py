@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors and JSON in one folder that appears by one rename, proved by checksums.
+"""Checkpoints: safetensors and JSON in one folder, which is created by one rename and verified by checksums.
 
 ckpt_000030/  weights.safetensors  averaged.safetensors  state.safetensors  state.json  manifest.json
-Two newest and the best are kept (spec: reliability, R1, R3, R5).
+The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _KEPT = 2
 class Checkpoint:
     """Everything that later steps depend on, after `step` optimizer steps.
 
-    `state` holds the optimizer's and the generators' tensors, `numbers` plain JSON values.
+    `state` has the tensors of the optimizer and the random generators, `numbers` plain JSON values.
     """
 
     step: int
@@ -33,20 +33,18 @@ class Checkpoint:
 
 
 def save(run_folder: Path, checkpoint: Checkpoint) -> Path:
-    """Writes the checkpoint's folder and returns it; if it is there already, it stays."""
+    """Writes the checkpoint's folder and returns it; an existing folder is not changed."""
     folder = folder_of(run_folder, checkpoint.step)
     if folder.exists():
         return folder
     temporary = files.temporary_path(folder)
     try:
         files.make_folder(temporary)
-        contents = {
-            f"{name}.safetensors": safetensors.torch.save(_contiguous(getattr(checkpoint, name))) for name in _NAMES
-        }
-        for name, content in contents.items():
-            files.write_bytes(temporary / name, content)
+        for name in _NAMES:
+            content = safetensors.torch.save(_contiguous(getattr(checkpoint, name)))
+            files.write_bytes(temporary / f"{name}.safetensors", content)
         files.write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.numbers})
-        names = [*contents, "state.json"]
+        names = [*(f"{name}.safetensors" for name in _NAMES), "state.json"]
         files.write_json(temporary / "manifest.json", {name: files.sha256_of_file(temporary / name) for name in names})
         files.replace(temporary, folder)
     finally:
@@ -55,12 +53,12 @@ def save(run_folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def folder_of(run_folder: Path, step: int) -> Path:
-    """Where the checkpoint after `step` steps is kept."""
+    """The folder of the checkpoint after `step` steps."""
     return run_folder / f"ckpt_{step:06d}"
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as safetensors takes them: one that two layers share, under two names, becomes two."""
+    """The tensors in the form that safetensors needs: contiguous, and a tensor with two names is copied."""
     separate: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -71,12 +69,12 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(folder: Path) -> Checkpoint:
-    """Reads a checkpoint after checking it; raises UserError that names what is damaged."""
+    """Reads a checkpoint; raises UserError that names its damaged files, if any."""
     wrong = problems(folder)
     if wrong:
         raise UserError(
             f"{folder} is damaged: {'; '.join(wrong)}.",
-            "Expected the files of its manifest with their checksums.",
+            "Expected the files and checksums of its manifest.json.",
             f"Use another checkpoint of {folder.parent}: {_listed(folder.parent)}.",
         )
     tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _NAMES}
@@ -85,14 +83,14 @@ def load(folder: Path) -> Checkpoint:
 
 
 def problems(folder: Path) -> list[str]:
-    """What is missing or changed in a checkpoint; empty when it is whole."""
+    """What is missing or changed in a checkpoint; empty if it is intact."""
     try:
         manifest = files.read_json(folder / "manifest.json")
     except UserError as error:
         return [error.found]
     expected = {*(f"{name}.safetensors" for name in _NAMES), "state.json"}
     if not isinstance(manifest, dict) or manifest.keys() != expected:
-        return [f"manifest.json does not name {', '.join(sorted(expected))}"]
+        return [f"manifest.json does not list {', '.join(sorted(expected))}"]
     return [
         f"{name} is {'changed' if (folder / name).is_file() else 'missing'}"
         for name, digest in manifest.items()
@@ -111,12 +109,12 @@ def step_of(folder: Path) -> int:
 
 
 def newest_whole(run_folder: Path) -> Path | None:
-    """The folder of the newest whole checkpoint; a damaged newer one is named in a warning and set aside."""
+    """The folder of the newest intact checkpoint; deletes newer, damaged ones with a warning."""
     for folder in reversed(steps(run_folder)):
         wrong = problems(folder)
         if not wrong:
             return folder
-        console.warn(f"{folder} is damaged ({'; '.join(wrong)}); going on from the one before")
+        console.warn(f"{folder} is damaged ({'; '.join(wrong)}); deleting it and using the one before it")
         _discard(folder)
     return None
 
@@ -136,14 +134,14 @@ def last(run_folder: Path) -> Path:
 
 
 def named(run_folder: Path, name: str) -> Path:
-    """The checkpoint meant by a path or by its name in the run; raises UserError listing those that exist."""
+    """The checkpoint with this path, or this name in the run; otherwise raises UserError listing those that exist."""
     for path in (Path(name), run_folder / name):
         if (path / "manifest.json").is_file() and path.resolve().parent == run_folder.resolve():
             return path.resolve()
     raise UserError(
-        f"{name} is no checkpoint of {run_folder}.",
-        f"There are: {_listed(run_folder)}.",
-        "Name one of these, or leave --resume out to go on from the newest.",
+        f"{name} is not a checkpoint of {run_folder}.",
+        f"Its checkpoints are: {_listed(run_folder)}.",
+        "Name one of these, or leave out --resume to continue from the newest.",
     )
 
 
@@ -152,7 +150,7 @@ def _listed(run_folder: Path) -> str:
 
 
 def mark_best(run_folder: Path, folder: Path) -> None:
-    """Points `best` at a checkpoint, by one rename."""
+    """Makes `best` a link to a checkpoint, by one rename."""
     temporary = files.temporary_path(run_folder / "best")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(folder.name)
@@ -160,7 +158,7 @@ def mark_best(run_folder: Path, folder: Path) -> None:
 
 
 def prune(run_folder: Path) -> None:
-    """Keeps the two newest and the best."""
+    """Deletes all checkpoints but the two newest and the best."""
     kept = {*steps(run_folder)[-_KEPT:], run_folder / best(run_folder).name}
     for folder in steps(run_folder):
         if folder not in kept:
@@ -168,14 +166,14 @@ def prune(run_folder: Path) -> None:
 
 
 def forget_after(run_folder: Path, step: int) -> None:
-    """Takes away the checkpoints after `step`: the run goes on from there."""
+    """Deletes the checkpoints after `step`, from which the run continues."""
     for folder in steps(run_folder):
         if step_of(folder) > step:
             _discard(folder)
 
 
 def _discard(folder: Path) -> None:
-    """Out of sight by one rename first, so that a kill leaves no half checkpoint under its name."""
+    """Renames the folder before deleting it, so that a kill never leaves half a checkpoint under its name."""
     aside = files.temporary_path(folder)
     files.remove(aside)
     folder.replace(aside)

@@ -1,7 +1,7 @@
 """Several processes on one job: `torchrun --nproc-per-node 2 -m actloc train CONFIG`.
 
-The batch is global and cut between the processes; sums over it are added up, so that any number of processes takes the
-same steps as one. Only the first process writes, and all see one file system.
+The batch is global and divided among the processes, which add up their sums over it, so that any number of processes
+takes the same steps as one. Only the first process (rank 0) writes, and all share one file system.
 """
 
 import os
@@ -13,21 +13,21 @@ from typing import TypeVar
 
 import torch
 import torch.distributed
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 from actloc import console
 from actloc.errors import EnvironmentProblem, UserError
 
 Item = TypeVar("Item")
-_LONGEST_WAIT = timedelta(minutes=10)  # for a process that hangs; one that ends is noticed at once
+_LONGEST_WAIT = timedelta(minutes=10)  # for a process that hangs; one that ends is noticed immediately
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the job; without torchrun it is the only one.
+    """The rank of this process and the number of processes; without torchrun there is one.
 
-    Every method but `share` is a meeting: all processes call it, in the same order.
+    Every method except `share` is collective: all processes must call it, in the same order.
     """
 
     rank: int = 0
@@ -35,19 +35,19 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes and tells."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """This process's part of `items`; the parts of all make up the whole."""
+        """This process's part of `items`; each item is in the part of exactly one process."""
         return list(items[self.rank :: self.size])
 
     def total(self, value: float) -> float:
-        """The value added up over the processes."""
+        """The sum of the values of all processes."""
         return sum(self.gather(value))
 
     def gather(self, item: Item) -> list[Item]:
-        """The item of every process, by rank, in every process."""
+        """The items of all processes, by rank; every process gets all of them."""
         if self.size == 1:
             return [item]
         items: list[Item] = [item] * self.size
@@ -56,7 +56,7 @@ class Processes:
         return items
 
     def of_first(self, make: Callable[[], Item]) -> Item:
-        """What `make` gives in the first process, in every process; what it raises is raised in all of them."""
+        """Calls `make` in the first process only; returns its result, or raises its error, in every process."""
         if self.size == 1:
             return make()
         made: Item | None = None
@@ -69,17 +69,18 @@ class Processes:
         made, error = self.gather((made, error))[0]
         if error is not None:
             raise error
-        return made  # type: ignore[return-value]  # without an error it is what `make` gave
+        return made  # type: ignore[return-value]  # without an error, it is what `make` returned
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Adds the gradients of all processes up in one message; a weight that no process used keeps none.
+        """Sums the gradients of all processes in one all-reduce; a weight that no process used keeps None.
 
-        None and zero differ: the optimizer leaves a weight without gradient alone and decays one whose gradient is 0.
+        None and zero differ: the optimizer skips a weight without gradient, but decays one whose gradient is zero.
         """
         if self.size == 1:
             return
         is_used = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
-        flat = torch.cat([is_used, *(_gradient(parameter).flatten() for parameter in parameters)])
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([is_used, *(gradient.flatten() for gradient in gradients)])
         with _others_may_have_ended():
             torch.distributed.all_reduce(flat)
         is_used, *sums = torch.split(flat, [len(parameters), *(parameter.numel() for parameter in parameters)])
@@ -90,28 +91,24 @@ class Processes:
 ALONE = Processes()
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
 @contextmanager
 def _others_may_have_ended() -> Iterator[None]:
-    """A meeting that fails is no bug here: another process failed, and says why."""
+    """Turns a failed collective call into an EnvironmentProblem: the cause is in another process, which prints it."""
     try:
         yield
     except RuntimeError as error:
         raise EnvironmentProblem(
             f"Another process of this job has ended or hangs ({error}).",
-            "All processes take every step together.",
-            "Look at what the other says, then run the same command again.",
+            "Expected all processes to take every step together.",
+            "Read the error of the other process, then run the same command again.",
         ) from error
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun started, joined over NCCL on GPUs and gloo elsewhere; one alone without it.
+    """Connects the processes that torchrun started, over NCCL on GPUs and gloo otherwise; without it there is one.
 
-    The first process tells; when something is raised, the process that raised first does.
+    Rank 0 prints; if processes fail, the first to fail prints its error.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -133,13 +130,13 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 def _take_gpu(device: torch.device) -> None:
-    """Each process on one machine works on a GPU of its own."""
+    """Assigns one GPU of this machine to each of its processes."""
     number, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device.index is not None or number >= present:
         raise UserError(
             f"torchrun started {os.environ['LOCAL_WORLD_SIZE']} processes on machine.device {device}; "
-            f"torch sees {present} GPUs.",
-            "Expected at most one process for each GPU, and no number of a GPU in the settings.",
+            f"torch finds {console.count(present, 'GPU')}.",
+            "Expected at most one process per GPU, and a machine.device without a number.",
             "Set machine.device=cuda and --nproc-per-node to the number of GPUs, or machine.device=cpu",
         )
     torch.cuda.set_device(number)

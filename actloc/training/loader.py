@@ -1,4 +1,4 @@
-"""The order of samples: fixed by seed and epoch alone, so a run can go on in the middle of one with any workers."""
+"""Batches in an order that depends only on seed and epoch, so that a run can resume mid-epoch with any workers."""
 
 import random
 from collections import deque
@@ -17,9 +17,9 @@ LoadSample = Callable[[int, random.Random], Sample]
 
 
 def load_ahead(load: Callable[[int], Loaded], numbers: Iterable[int], num_workers: int) -> Iterator[Loaded]:
-    """`load` of each number, in order; `num_workers` threads stay at most that many ahead, 0 loads when asked.
+    """Yields `load(number)` in order, loaded by `num_workers` threads at most that many ahead, or by none if it is 0.
 
-    Threads and not processes: reading waits for the disk, and nothing is copied or left behind by a kill.
+    Threads, not processes: reading waits for the disk, nothing is copied, and a kill leaves no process running.
     """
     if num_workers == 0:
         yield from map(load, numbers)
@@ -40,8 +40,8 @@ def load_ahead(load: Callable[[int], Loaded], numbers: Iterable[int], num_worker
 
 @dataclass(frozen=True)
 class Loader:
-    """Cuts shuffled epochs into steps of `accumulate` batches of `batch_size` samples, and batches into the shares of
-    the processes; the last partial step is left out, unless an epoch has no other."""
+    """Divides shuffled epochs into optimizer steps of `accumulate` batches of `batch_size` samples, and each batch
+    among the processes. The last, partial step of an epoch is dropped, unless it is the only one."""
 
     load_sample: LoadSample
     num_samples: int
@@ -56,33 +56,30 @@ class Loader:
         """Optimizer steps of one epoch."""
         return max(1, self.num_samples // (self.batch_size * self.accumulate))
 
-    def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """The batches of steps `first` to `last` - 1, counted over all epochs, loaded ahead in threads.
+    def batches(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """This process's batches of each optimizer step from `first` to `last` - 1, counted over all epochs.
 
-        A sample depends on its own generator only, so the number of threads changes nothing but speed.
+        Threads load them ahead. Each sample has its own generator, so the number of threads affects only speed.
         """
         return load_ahead(self._load, range(first, last), self.num_workers)
 
     def _load(self, step: int) -> list[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = self._order(epoch)
+        order = list(range(self.num_samples))
+        random.Random(f"order {self.seed} {epoch}").shuffle(order)
         size = self.batch_size * self.accumulate
         chosen = order[place * size : (place + 1) * size]
         batches = [chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)]
         shares = [self.processes.share(batch) for batch in batches]
-        return [Batch(tuple(self._sample(epoch, index) for index in share)) for share in shares if share]
 
-    def _order(self, epoch: int) -> list[int]:
-        order = list(range(self.num_samples))
-        random.Random(f"order {self.seed} {epoch}").shuffle(order)
-        return order
+        def sample(index: int) -> Sample:
+            return self.load_sample(index, random.Random(f"sample {self.seed} {epoch} {index}"))
 
-    def _sample(self, epoch: int, index: int) -> Sample:
-        return self.load_sample(index, random.Random(f"sample {self.seed} {epoch} {index}"))
+        return [Batch(tuple(map(sample, share))) for share in shares if share]
 
 
 def generator_state() -> dict[str, torch.Tensor]:
-    """The states of torch's generators, which dropout and drop path draw from."""
+    """The states of torch's generators, which dropout and drop path use."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states |= {f"cuda{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -90,7 +87,7 @@ def generator_state() -> dict[str, torch.Tensor]:
 
 
 def set_generator_state(states: dict[str, torch.Tensor]) -> None:
-    """Puts the generators back to `generator_state()`; those of devices that are not here are left."""
+    """Restores the states of `generator_state()`, except those of devices that do not exist here."""
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):

@@ -1,4 +1,4 @@
-"""A run's numbers, from one call into `log.jsonl` and TensorBoard."""
+"""Logs a run's numbers to `log.jsonl` and TensorBoard in one call."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from actloc import console, files
 
 
 class RunLog:
-    """Writes one line per event; going on from step n cuts what an interrupted run wrote after it."""
+    """Writes one line per event; resuming from step n deletes the lines that an interrupted run wrote after it."""
 
     def __init__(self, folder: Path, first_step: int, *, writes: bool = True) -> None:
         self._writes = writes
-        if not writes:  # another process of the same job does
+        if not writes:  # the first process of the job does
             return
         self._file = folder / "log.jsonl"
         kept = [row for row in files.read_json_lines(self._file) if row["step"] <= first_step]
@@ -23,9 +23,9 @@ class RunLog:
         self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
 
     def write(self, event: str, step: int, values: dict[str, float]) -> None:
-        """One event after `step` steps; the names of the values are the same in both places.
+        """Writes one event after `step` steps, with the same names of values in both places.
 
-        No clock is written: two equal runs write equal lines.
+        Times are not written, so that two equal runs write equal lines.
         """
         if not self._writes:
             return

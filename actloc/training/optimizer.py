@@ -1,4 +1,4 @@
-"""Which weights decay and how the learning rate moves (spec: actionformer, section 6)."""
+"""Which weights decay, and learning-rate schedules, as in the official ActionFormer code."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from torch import nn
 
-FINAL_RATE = 1e-8  # where the official cosine after a warm-up ends
+FINAL_RATE = 1e-8  # final rate of the official cosine after a warm-up
 _DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -33,25 +33,25 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGro
 
 
 def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int) -> float:
-    """The rate of step `step`, from 0: up in a line from 0 to `base`, then down half a cosine to 1e-8.
+    """The rate of step `step` (from 0): a linear warm-up from 0 to `base`, then half a cosine down to 1e-8.
 
-    The first step of a warm-up has rate 0 and the last has `base`; a warm-up of a single step is that first one.
-    Without a warm-up the cosine ends at 0. After the last epoch the rate stays where it ended.
+    The first step of a warm-up has rate 0 and the last has `base`; a warm-up of one step has rate 0.
+    Without a warm-up the cosine ends at 0. After the last epoch the rate stays constant.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
     if step < warmup_steps:
         return _warm_up(step, base, warmup_steps)
     progress = min((step - warmup_steps) / (epochs * steps_per_epoch), 1.0)
-    final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a schedule of its own for each
+    final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a separate schedule for each
     return final + 0.5 * (base - final) * (1 + math.cos(math.pi * progress))
 
 
 def multistep_rate(
     step: int, base: float, steps_per_epoch: int, milestones: Sequence[int], gamma: float, warmup_epochs: int
 ) -> float:
-    """As `learning_rate`, but after the warm-up `base`, times `gamma` from each of `milestones` on.
+    """Like `learning_rate`, but after the warm-up it is `base`, multiplied by `gamma` at each of `milestones`.
 
-    Milestones are epochs after the warm-up; one that is listed twice counts twice.
+    Milestones are epochs after the warm-up; a milestone listed twice counts twice.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
     if step < warmup_steps:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,21 +26,21 @@ from actloc.training.optimizer import learning_rate, multistep_rate, parameter_g
 
 
 class Learner(Protocol):
-    """What the trainer asks of a task: its network, its samples, its features and losses, its score."""
+    """What the trainer needs from a task: a network, samples, features, losses and a validation score."""
 
     @property
     def network(self) -> nn.Module:
-        """What learns."""
+        """The network to train."""
 
     @property
     def num_samples(self) -> int:
         """Videos of the training subset."""
 
     def load_sample(self, index: int, generator: random.Random) -> Sample:
-        """Sample `index` as training sees it."""
+        """Training sample `index`; `generator` makes its random choices."""
 
     def start_step(self, batches: Sequence[Batch]) -> None:
-        """Told all batches of a step before the first is used: state that depends on the whole step moves here."""
+        """Gets all batches of a step before the first is used, to update state that depends on the whole step."""
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Padded features (B, C, T) and their mask (B, T)."""
@@ -54,11 +55,11 @@ class Learner(Protocol):
         """Plain numbers that later steps depend on."""
 
     def load_training_state(self, state: dict[str, float]) -> None:
-        """Takes `training_state` back."""
+        """Restores what `training_state` returned."""
 
 
 class Trainer:
-    """Trains `learner` in `folder`, going on from its newest checkpoint if there is one."""
+    """Trains `learner`; writes checkpoints and the log to `folder`."""
 
     def __init__(
         self,
@@ -71,14 +72,14 @@ class Trainer:
         training: Training,
         seed: int,
         num_workers: int,
-        about: dict[str, Any],  # Any: plain data that every checkpoint carries
+        about: dict[str, Any],  # Any: JSON values, stored in every checkpoint
         processes: Processes = ALONE,
     ) -> None:
         self.processes = processes
         self.seed = seed
         self.learner = learner
         self.folder = folder
-        self.rates = optimizer
+        self.optimizer_settings = optimizer
         self.schedule = schedule
         self.training = training
         self.about = about
@@ -99,13 +100,13 @@ class Trainer:
 
     @property
     def num_steps(self) -> int:
-        """Steps of the whole run."""
+        """Optimizer steps of the whole run."""
         epochs = self.schedule.epochs + self.schedule.warmup_epochs
         return min(epochs, self.schedule.stop_after_epochs or epochs) * self.loader.steps_per_epoch
 
     def run(self, start: Checkpoint | None, stop: StopFlag) -> None:
-        """Steps until the end or until asked to stop; raises NotFiniteError, or Stopped once all is saved."""
-        if not self.processes.is_first:  # with the first one's numbers the same paths of other videos would drop
+        """Trains from `start`, or from the beginning, to the end. Raises NotFiniteError, or Stopped after saving."""
+        if not self.processes.is_first:  # else drop path would make the same choices in every process
             torch.manual_seed(self.seed + self.processes.rank)
         if start is not None:
             self._restore(start)
@@ -114,12 +115,12 @@ class Trainer:
             console.progress("training", self.num_steps) as bar,
         ):
             bar(self.step)
-            for batches in self.loader.steps(self.step, self.num_steps):
+            for batches in self.loader.batches(self.step, self.num_steps):
                 values = self._train_step(batches)
                 log.write("step", self.step, values)
                 bar(1, f"loss {values['train/loss/total']:.4f}")
                 self._after_step(log)
-                # a signal may reach one process alone, or each after another step
+                # a signal may reach only one process, or each after a different step
                 number = max(self.processes.gather(stop.signal_number))
                 if number:
                     self._save()
@@ -132,33 +133,28 @@ class Trainer:
         rate = self._set_learning_rate()
         optimizer.zero_grad(set_to_none=True)
         learner.start_step(batches)
-        parts: dict[str, float] = {}
+        own_values: dict[str, float] = defaultdict(float)
         for batch in batches:
             features, mask = learner.features(batch)
             losses = {name: loss * spoiled for name, loss in learner.losses(features, mask, batch).items()}
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-            for name, value in losses.items():
-                parts[name] = parts.get(name, 0.0) + value.item()
-        parts = self._added_up(parts)
-        self._check_finite("loss", batches, parts)
+            for name, loss in losses.items():
+                own_values[name] += loss.item()
+        values: dict[str, float] = defaultdict(float)
+        for process_values in self.processes.gather(own_values):  # empty where a process has no part of the step
+            for name, value in process_values.items():
+                values[name] += value
+        self._check_finite("loss", batches, values)
         self.processes.add_gradients(self.parameters)
-        norm = self._clip_gradients()
-        self._check_finite("gradient norm", batches, {**parts, "gradient norm": norm})
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.optimizer_settings.clip_norm or math.inf))
+        self._check_finite("gradient norm", batches, {**values, "gradient norm": norm})
         optimizer.step()
-        self._check_finite("weights", batches, {**parts, "weights": _norm(self.parameters)})
+        self._check_finite("weights", batches, {**values, "weights": _norm(self.parameters)})
         self.averages.update(self.step)
         self.step += 1
-        parts_logged = {f"train/loss/{name}": value for name, value in parts.items()}
-        total = {"train/loss/total": sum(parts.values())}
-        return {**total, **parts_logged, "train/gradient_norm": norm, "train/learning_rate": rate}
-
-    def _added_up(self, parts: dict[str, float]) -> dict[str, float]:
-        """The losses of all processes; one whose share of the step is empty has no parts of its own."""
-        added: dict[str, float] = {}
-        for others in self.processes.gather(parts):
-            for name, value in others.items():
-                added[name] = added.get(name, 0.0) + value
-        return added
+        logged = {"train/loss/total": sum(values.values())}
+        logged |= {f"train/loss/{name}": value for name, value in values.items()}
+        return {**logged, "train/gradient_norm": norm, "train/learning_rate": rate}
 
     def _after_step(self, log: RunLog) -> None:
         epoch, place = divmod(self.step, self.loader.steps_per_epoch)
@@ -178,7 +174,8 @@ class Trainer:
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
-        schedule, start = self.schedule, (self.step, self.rates.learning_rate, self.loader.steps_per_epoch)
+        schedule = self.schedule
+        start = (self.step, self.optimizer_settings.learning_rate, self.loader.steps_per_epoch)
         if schedule.name == "multistep":
             rate = multistep_rate(*start, schedule.milestones, schedule.gamma, schedule.warmup_epochs)
         else:
@@ -187,25 +184,21 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _clip_gradients(self) -> float:
-        limit = self.rates.clip_norm or math.inf
-        return float(nn.utils.clip_grad_norm_(self.parameters, limit))
-
     def _check_finite(self, what: str, batches: list[Batch], values: dict[str, float]) -> None:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if not bad:
             return
         own = [video_id for batch in batches for video_id in batch.video_ids]
         videos = [video_id for others in self.processes.gather(own) for video_id in others]
-        told = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        record = {"step": self.step + 1, "not_finite": bad, "values": told, "videos": videos}
+        shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        record = {"step": self.step + 1, "not_finite": bad, "values": shown, "videos": videos}
         if self.processes.is_first:
             files.write_json(self.folder / "bad_batch.json", record)
         raise NotFiniteError(
-            f"Step {self.step + 1}: {what} not finite ({', '.join(f'{k} {v}' for k, v in told.items())}) "
-            f"on the videos {', '.join(videos)}.",
-            "Expected finite numbers; the checkpoints before this step are whole.",
-            f"Lower optimizer.learning_rate, or look at these videos' features. Saved: {self.folder}/bad_batch.json",
+            f"Step {self.step + 1}: {what} not finite ({', '.join(f'{k} {v}' for k, v in shown.items())}); "
+            f"the videos of the step: {', '.join(videos)}.",
+            "Expected finite numbers; the checkpoints before this step are intact.",
+            f"Lower optimizer.learning_rate, or check these videos' features. Details: {self.folder}/bad_batch.json",
         )
 
     def _save(self) -> Path:
@@ -240,7 +233,7 @@ class Trainer:
         if start.numbers["best"] is not None:
             self.best = (int(start.numbers["best"][0]), float(start.numbers["best"][1]))
             best = checkpoints.folder_of(self.folder, self.best[0])
-            # a kill between the best checkpoint and its link left the link behind
+            # after a kill between saving the best checkpoint and linking it, the link is out of date
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, best))
         self.learner.network.load_state_dict(start.weights)
         self.learner.load_training_state(start.numbers["learner"])
@@ -255,7 +248,7 @@ class Trainer:
         self.optimizer.load_state_dict(packed)
         prefix = f"generator/{self.processes.rank}/"
         states = {key.removeprefix(prefix): state for key, state in start.state.items() if key.startswith(prefix)}
-        if states:  # a process that was not there before keeps its own seed
+        if states:  # a process that the job did not have before keeps its own seed
             set_generator_state(states)
 
 
@@ -267,6 +260,6 @@ def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opt
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:
-    """L2 norm of all parameters together: not finite if any of them is not."""
+    """L2 norm of all parameters together: not finite if any value is not."""
     norms = torch._foreach_norm([parameter.detach() for parameter in parameters])
     return float(torch.linalg.vector_norm(torch.stack(norms)))

@@ -25,7 +25,7 @@ def test_warm_up_follows_the_weights_closely_at_first() -> None:
     torch.testing.assert_close(averages.state_dict()["weight"].item(), 0.999 * 0.9 + 0.001)
 
 
-def test_every_entry_is_averaged_and_whole_numbers_are_copied() -> None:
+def test_every_entry_is_averaged_and_integers_are_copied() -> None:
     network = nn.BatchNorm1d(3)
     averages = AveragedWeights(network, decay=0.5, warm_up=False)
     network(torch.randn(4, 3))
@@ -36,7 +36,7 @@ def test_every_entry_is_averaged_and_whole_numbers_are_copied() -> None:
     torch.testing.assert_close(found["running_mean"], 0.5 * network.running_mean)
 
 
-def test_averages_are_no_views_of_the_weights_and_make_the_round_trip() -> None:
+def test_averages_are_not_views_of_the_weights_and_can_be_saved_and_restored() -> None:
     network = nn.Linear(2, 2)
     averages = AveragedWeights(network, decay=0.9, warm_up=True)
     before = averages.state_dict()["weight"].clone()

@@ -45,7 +45,7 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "manifest.json"])
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_is_used(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints.save(tmp_path, make(1))
@@ -61,7 +61,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001"]
 
 
-def test_one_flipped_bit_is_found(tmp_path: Path) -> None:
+def test_one_flipped_bit_is_detected(tmp_path: Path) -> None:
     folder = checkpoints.save(tmp_path, make(1))
     content = bytearray((folder / "averaged.safetensors").read_bytes())
     content[-1] ^= 1
@@ -77,7 +77,7 @@ def test_a_checkpoint_that_does_not_exist_is_an_error_that_lists_those_that_do(t
         checkpoints.named(tmp_path, "missing.pt")
 
 
-def test_a_failing_disk_leaves_earlier_checkpoints_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_leaves_earlier_checkpoints_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from actloc import fault_injection
 
     checkpoints.save(tmp_path, make(1))

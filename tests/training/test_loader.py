@@ -17,18 +17,18 @@ def drawn(
 ) -> list[object]:
     loader = Loader(load_sample, num, batch_size, accumulate, seed=3, num_workers=num_workers)
     return [
-        [sample.features.tolist() for batch in step for sample in batch.samples] for step in loader.steps(first, last)
+        [sample.features.tolist() for batch in step for sample in batch.samples] for step in loader.batches(first, last)
     ]
 
 
 def test_an_epoch_shows_each_sample_at_most_once_and_drops_the_partial_step() -> None:
     loader = Loader(load_sample, 7, 2, 1, seed=0, num_workers=0)
     assert loader.steps_per_epoch == 3
-    ids = [id_ for step in loader.steps(0, 3) for batch in step for id_ in batch.video_ids]
+    ids = [id_ for step in loader.batches(0, 3) for batch in step for id_ in batch.video_ids]
     assert len(set(ids)) == 6
 
 
-def test_going_on_in_the_middle_of_an_epoch_gives_the_same_samples() -> None:
+def test_resuming_in_the_middle_of_an_epoch_gives_the_same_samples() -> None:
     assert drawn(0, 8)[5:] == drawn(5, 8)
 
 
@@ -36,7 +36,7 @@ def test_the_number_of_workers_changes_nothing() -> None:
     assert drawn(0, 8) == drawn(0, 8, num_workers=1) == drawn(0, 8, num_workers=3)
 
 
-def test_four_batches_of_one_hold_the_samples_of_one_batch_of_four() -> None:
+def test_four_batches_of_one_have_the_samples_of_one_batch_of_four() -> None:
     whole, parts = drawn(0, 2, batch_size=4), drawn(0, 2, batch_size=1, accumulate=4)
     assert list(chain(whole)) == list(chain(parts))
 

@@ -33,7 +33,7 @@ def test_every_step_has_the_official_learning_rate(name: str) -> None:
     np.testing.assert_allclose(found, RATES[name], atol=1e-15, rtol=0)
 
 
-def test_a_warm_up_of_one_step_rests_and_the_end_stays_at_the_end() -> None:
+def test_a_warm_up_of_one_step_has_rate_zero_and_the_final_rate_stays() -> None:
     assert learning_rate(0, 0.1, 1, 4, 1) == 0
     assert learning_rate(1, 0.1, 1, 4, 1) == 0.1
     assert learning_rate(0, 0.1, 1, 4, 0) == 0.1
@@ -41,7 +41,7 @@ def test_a_warm_up_of_one_step_rests_and_the_end_stays_at_the_end() -> None:
 
 
 def pytorchs(schedule_of: Callable[[torch.optim.Optimizer], Any], num_steps: int) -> list[float]:
-    """The rates that a schedule of PyTorch gives from 0.1 on."""
+    """The rates of a PyTorch schedule that starts at 0.1."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     schedule, rates = schedule_of(optimizer), []
     for _ in range(num_steps):

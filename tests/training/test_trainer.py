@@ -47,7 +47,7 @@ class OneWeight:
 
 
 def rates(folder: Path, **schedule: Any) -> list[float]:
-    """The learning rates of a whole run of three steps an epoch."""
+    """The learning rates of a whole run with three steps per epoch."""
     trainer = Trainer(
         OneWeight(),
         folder,
