@@ -1,4 +1,4 @@
-"""Official ActionFormer checkpoints as runs, and runs as official checkpoints; weights and their averages only."""
+"""Converts official ActionFormer checkpoints to runs and back: weights and averaged weights only."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from actloc.weights.official_actionformer import OfficialCheckpoint, official_co
 
 
 def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
-    """Makes the run `folder` of an official checkpoint and returns its checkpoint; raises UserError if it misfits.
+    """Makes the run `folder` from an official checkpoint; returns its checkpoint. Raises UserError if it does not fit.
 
-    The run counts as finished: without an optimizer there is nothing to go on from.
+    The run counts as finished: without an optimizer's state it cannot be resumed.
     """
     _refuse_existing(folder)
     official = read_official_checkpoint(file)
     classes = read_prepared(experiment.dataset, experiment.arguments).classes
-    in_channels = official.in_channels or 1  # without an embedding nothing fits, and all is listed
+    in_channels = official.in_channels or 1  # without an embedding nothing fits, and the error lists everything
     network = _outline(experiment, in_channels, len(classes))
     check_fit(network, official.weights, file)
     check_fit(network, official.averaged, file)
@@ -36,20 +36,20 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
         "settings": experiment.shaping("weights"),
     }
     source = {"file": file.name, "sha256": files.sha256_of_file(file), "epoch": official.epoch}
-    # an official file tells epochs, not optimizer steps: its epochs number the checkpoint
+    # an official file has its epoch, not its optimizer steps: the epoch numbers the checkpoint
     numbers: dict[str, Any] = {"best": None, "learner": {}, "about": about, "converted": source}
     step = official.epoch or 0
     with files.locked(folder):
         write_record(experiment, folder)
-        made = checkpoints.save(folder, Checkpoint(step, official.weights, official.averaged, {}, numbers))
+        checkpoint = checkpoints.save(folder, Checkpoint(step, official.weights, official.averaged, {}, numbers))
         mark_finished(folder, step)
-    return made
+    return checkpoint
 
 
 def to_official(source: Path, file: Path, experiment: Experiment | None) -> None:
-    """Writes a run, by its newest checkpoint, or one checkpoint as an official file.
+    """Writes a checkpoint, or the newest one of a run, as an official file.
 
-    Raises UserError where the detector is no ActionFormer, or is not the one of `experiment`, if that is given.
+    Raises UserError if the detector is not ActionFormer, or does not fit `experiment`, if given.
     """
     _refuse_existing(file)
     folder = source if (source / "manifest.json").is_file() else checkpoints.last(source)
@@ -58,20 +58,22 @@ def to_official(source: Path, file: Path, experiment: Experiment | None) -> None
     detector = about["settings"]["detector.name"]
     if detector != "actionformer":
         raise UserError(
-            f"{folder} holds the weights of the detector {detector}.",
-            "Expected actionformer: official ActionFormer reads its own weights only.",
-            "Give a run of actionformer.",
+            f"{folder} has weights of the detector {detector}.",
+            "Expected actionformer, the only detector that the official code reads.",
+            "Name a run with the detector actionformer.",
         )
     if experiment is not None:
         network = _outline(experiment, about["in_channels"], len(about["classes"]))
         check_fit(network, stored.weights, folder)
     epoch = stored.numbers.get("converted", {}).get("epoch")
     files.write_bytes(file, official_content(OfficialCheckpoint(stored.weights, stored.averaged, epoch)))
-    console.say("It holds weights and their averages, no optimizer: the official code evaluates it, and cannot resume.")
+    console.say(
+        "The file has weights and averaged weights, but no optimizer state: the official code can only evaluate it."
+    )
 
 
 def _outline(experiment: Experiment, in_channels: int, num_classes: int) -> Detector:
-    """The experiment's detector without memory for its weights: names and shapes only."""
+    """The experiment's detector without memory for its weights, for their names and shapes."""
     with torch.device("meta"):
         return experiment.detector.build(in_channels, num_classes, experiment.features.max_steps)
 
@@ -79,7 +81,7 @@ def _outline(experiment: Experiment, in_channels: int, num_classes: int) -> Dete
 def _refuse_existing(target: Path) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise UserError(
-            f"{target} is there already.",
+            f"{target} already exists.",
             "Expected a new file, or an empty or new folder.",
             "Name another TARGET, or delete this one.",
         )

@@ -1,4 +1,4 @@
-"""A trained run applied to new videos: the run's own preparation, encoder and detector."""
+"""Applies a trained run to new videos, with the run's own preparation, encoder and detector."""
 
 import statistics
 import tempfile
@@ -28,9 +28,9 @@ class Predictor:
         self.trained = load_trained(experiment)
         if experiment.encoder is None:
             raise UserError(
-                f"{experiment.file} names no encoder: this run was trained on features made elsewhere.",
-                "Expected an `encoder:` block, to turn a video into features.",
-                "Name the encoder that made the features in the run's settings.",
+                f"{experiment.file} has no `encoder:` block: the run was trained on features made elsewhere.",
+                "Expected an encoder, to turn videos into features.",
+                "Add the block of the encoder that made the features to the run's settings.",
             )
         self.encoder = local.ready(experiment.encoder.build(), choose_device(experiment.machine.device))
         self._check_encoder()
@@ -40,15 +40,15 @@ class Predictor:
         trained_with = self.trained.encoder_weights_sha256
         if trained_with != self.encoder.weights_sha256:
             raise UserError(
-                f"The encoder's weights here have sha256 {self.encoder.weights_sha256}.",
-                f"The run was trained on features made with {trained_with}.",
-                "Use the weights that the run was trained with; where they are a file: --set encoder.weights=FILE",
+                f"The encoder's weights have sha256 {self.encoder.weights_sha256}.",
+                f"Expected those that made the run's features, with sha256 {trained_with}.",
+                "Use those weights; if they are in a file: --set encoder.weights=FILE",
             )
 
     def predict(self, video: str | Path) -> list[Prediction]:
-        """The actions found in a video file, by falling score, none below its class's threshold.
+        """The actions in a video file, best score first, without those below the threshold of their class.
 
-        Raises VideoError where the video cannot be read.
+        Raises VideoError if the video cannot be read.
         """
         found, _ = self.predict_timed(Path(video))
         return found
@@ -73,7 +73,7 @@ class Predictor:
 
 
 def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoint: str) -> dict[str, float]:
-    """The least score shown of each class: the setting's, or those of best F1 that `eval` stored in the run."""
+    """The lowest score shown of each class: the setting, or the best-F1 thresholds that `eval` stored in the run."""
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
@@ -95,14 +95,14 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     measured = {name: score for name, score in stored.items() if score is not None}
     if not measured:
         raise UserError(
-            f"No class of {experiment.run_folder} was found in evaluation, so no score threshold is known.",
-            "Expected a run that finds something.",
+            f"Evaluation of {experiment.run_folder} found no action of any class, so there are no score thresholds.",
+            "Expected a run that finds some actions.",
             "Train longer, or set a number: --set prediction.threshold=0.3",
         )
     unmeasured = [name for name in classes if name not in measured]
     if unmeasured:
-        # evaluation had no truth or no prediction of these classes, so nothing says where their best F1 lies
-        console.warn(f"No threshold was measured for {', '.join(unmeasured)}; the median of the others is used")
+        # evaluation had no true action or no prediction of these classes, so their best F1 is unknown
+        console.warn(f"No score threshold for {console.first_ten(unmeasured)}; using the median of the other classes")
     middle = statistics.median(measured.values())
     return {name: measured.get(name, middle) for name in classes}
 

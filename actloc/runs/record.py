@@ -1,4 +1,4 @@
-"""What stands beside a run's checkpoints: its settings, where it was made, and whether it is finished."""
+"""Files next to a run's checkpoints: its settings, its environment, and whether it is finished."""
 
 import sys
 from pathlib import Path
@@ -18,12 +18,12 @@ def write_record(experiment: Experiment, folder: Path) -> None:
 
 
 def mark_finished(folder: Path, step: int) -> None:
-    """From now on `train` leaves the run as it is."""
+    """Marks the run as finished, so that `train` does not continue it."""
     files.write_json(folder / _FINISHED, {"step": step, "checkpoint": checkpoints.last(folder).name})
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run was trained to its end, and that end is still there."""
+    """Whether the run was trained to its end, and its last checkpoint still exists."""
     if not (folder / _FINISHED).is_file():
         return False
     return (folder / str(files.read_json(folder / _FINISHED)["checkpoint"])).is_dir()

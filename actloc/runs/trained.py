@@ -1,4 +1,4 @@
-"""The trained detector of a run, or of an official checkpoint, with what is known about it."""
+"""The trained detector of a run or of an official checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from actloc.weights.official_actionformer import OfficialCheckpoint, read_offici
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """A detector with the weights of a checkpoint, and what the checkpoint says about it."""
+    """A detector with the weights of a checkpoint, and what the checkpoint records about it."""
 
     localizer: Localizer
     classes: tuple[str, ...]
@@ -30,7 +30,7 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     foreign = experiment.evaluation.weights_file
     if foreign is not None:
         raise UserError(
-            f"evaluation.weights_file is {foreign}: it knows neither its classes nor its encoder.",
+            f"evaluation.weights_file is {foreign}, which records neither its classes nor its encoder.",
             "Expected a run; only `eval` takes the file as it is.",
             f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.file}",
         )
@@ -47,13 +47,13 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
     """The experiment's detector with the weights of an official checkpoint; raises UserError if they do not fit."""
     stored = read_official_checkpoint(file)
-    in_channels = stored.in_channels or 1  # without an embedding nothing fits, and all is listed
+    in_channels = stored.in_channels or 1  # without an embedding nothing fits, and the error lists everything
     localizer = _with_weights(experiment, in_channels, len(classes), stored, file)
     return TrainedDetector(localizer, classes, in_channels, None, file.name)
 
 
 def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) -> Localizer:
-    """The experiment's detector with freshly drawn weights, as its settings apply it."""
+    """The experiment's detector with initial weights, and the settings that it runs with."""
     device = choose_device(experiment.machine.device)
     max_steps, seed = experiment.features.max_steps, experiment.run.seed
     detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
@@ -72,9 +72,9 @@ def _with_weights(
 
 
 def refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
-    """Another network, or features of another kind, would give numbers that belong to no run."""
+    """Raises UserError if the network or the features differ from those that the run was trained with."""
     recorded = experiment.run_folder / "config.yaml"
-    if recorded.is_file():  # loaded with today's defaults: a setting that the run did not know yet is no difference
+    if recorded.is_file():  # loaded with today's defaults, so that settings newer than the run are not a difference
         trained = {**load(str(recorded)).shaping("weights"), **trained}
     now = experiment.shaping("detections")
     differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
@@ -82,6 +82,6 @@ def refuse_other_detector(experiment: Experiment, trained: dict[str, object]) ->
         listed = "\n  ".join(differing)
         raise UserError(
             f"{experiment.run_folder} was trained with other settings:\n  {listed}",
-            "Detection needs those of the training.",
-            f"Leave them as they were, or name the run itself: {experiment.run_folder}",
+            "Expected the settings that it was trained with.",
+            f"Restore these settings, or name the run instead of its config: {experiment.run_folder}",
         )

@@ -1,4 +1,4 @@
-"""Where features come from: a detector and the trainer see samples and batches, not files or encoders."""
+"""Sources of features: detectors and the trainer see samples and batches, not files or encoders."""
 
 import random
 from abc import ABC, abstractmethod
@@ -18,50 +18,50 @@ from actloc.video.windows import ClipLayout
 
 
 class SourceConfig(Part):
-    """The time grid of the features and the windows that training sees."""
+    """The time grid of the features, and the windows that training uses."""
 
     shapes = "detections"
 
     path: Annotated[Path, Shapes("nothing")]
-    """The feature store."""
+    """The folder of the feature store."""
     fps: Annotated[PositiveFloat | Literal["native"], Shapes("features")]
-    """Frames per second at which frames are counted; videos are resampled to it. native: each video's own rate."""
+    """Frame rate that videos are resampled to, and that frames are counted in; native: each video's own rate."""
     decode_fps: Annotated[PositiveFloat | Literal["native"] | None, Shapes("features")] = None
-    """Show videos at this rate and pick the frames at `fps` from it, as TSP does; none resamples to `fps` at once."""
+    """Resample to this rate first, then pick frames for `fps`, as TSP does; null: resample to `fps` directly."""
     clip_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames that one feature covers."""
     frame_interval: Annotated[PositiveInt, Shapes("features")] = 1
-    """An encoder sees every so many-th frame of a clip."""
+    """Use every n-th frame of a clip."""
     stride_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames from one feature to the next."""
     align: Annotated[Align, Shapes("features")] = "valid"
-    """valid: clips inside the video; backpad: one more that ends with it; centred: clips around every stride."""
+    """valid: only clips inside the video; backpad: one more that ends with it; centred: a clip around every stride."""
     dtype: Annotated[Dtype, Shapes("features")] = "float32"
-    """How features are stored."""
+    """Number format of stored features."""
     max_steps: PositiveInt = 2304
-    """The longest window that training sees; longer videos are cut at random."""
+    """Steps of the longest training window; longer videos are cropped at random."""
     crop_ratio: tuple[Fraction, Fraction] | None = (0.9, 1.0)
-    """Shorter videos are cut at random to a share between these; none keeps them whole."""
+    """Crop shorter videos at random to a fraction between these; null: keep them whole."""
     min_kept: Fraction = 0.5
-    """An action stays in a window if at least this share of its length does."""
+    """Keep an action in a window if at least this fraction of its length is inside."""
     resize_to: PositiveInt | None = None
-    """Interpolate every video's features to so many steps (ActivityNet); none keeps their number."""
+    """Interpolate each video's features to this many steps (ActivityNet); null: keep their number."""
     past_end: Literal["keep", "clip"] = "keep"
     """Training actions beyond the last feature: keep them, or clip them there (ActivityNet)."""
     drop_duplicates: bool = False
-    """Leave out actions that repeat one of the same class within 1 ms (ActivityNet)."""
+    """Drop actions that repeat one of the same class within 1 ms (ActivityNet)."""
     downsample: PositiveInt = 1
-    """Use every so many-th feature."""
+    """Use every n-th feature."""
     allow_missing: Annotated[bool, Shapes("nothing")] = False
-    """Go on without the videos that have no features; they are named, and count as missed in evaluation."""
+    """Continue without the videos that have no features; they are listed, and count as missed in evaluation."""
     allow_misfits: Annotated[bool, Shapes("nothing")] = False
-    """Go on if a few videos' rows do not fit their duration; they are named. Where most do not, stop anyway."""
+    """Continue if the features of a few videos do not fit their durations; if most do not, stop anyway."""
     tolerance_steps: Annotated[NonNegativeFloat, Shapes("nothing")] = 2.0
-    """Features may be so many steps more or fewer than the video's duration asks for."""
+    """Steps by which a video's features may differ from its duration."""
 
     @property
     def layout(self) -> ClipLayout:
-        """Which clips of a video the features are those of."""
+        """Which clips of a video the features are made of."""
         return ClipLayout(
             self.fps, self.decode_fps, self.clip_frames, self.frame_interval, self.stride_frames, self.align
         )
@@ -74,16 +74,16 @@ class SourceConfig(Part):
     def _crop_is_a_range(self) -> Self:
         if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(
-                f"crop_ratio: found {list(self.crop_ratio)}, expected two shares above 0, the smaller first"
+                f"crop_ratio: found {list(self.crop_ratio)}, expected two fractions above 0, the smaller first"
             )
         return self
 
     @abstractmethod
     def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":
-        """The source of one subset; raises UserError where features are missing or do not fit."""
+        """The source of one subset; raises UserError if features are missing or do not fit."""
 
     def lacking(self, annotations: Annotations) -> list[str]:
-        """Videos without features, for `prepare` to tell; none where features are made later."""
+        """Videos without features, which `prepare` reports; none if features are made later."""
         return []
 
     @classmethod
@@ -99,10 +99,10 @@ class Source(ABC):
     videos: list[AnnotatedVideo]
     """The videos with features, in id order."""
     missing: list[AnnotatedVideo]
-    """The videos without, left out because the settings allow it."""
+    """The videos without features, which are left out because the settings allow it."""
     in_channels: int
     encoder_weights_sha256: str | None
-    """Which weights made the features; None for an encoder without any."""
+    """The weights that made the features; None if they are not recorded or the encoder has none."""
 
     def __init__(self, config: SourceConfig, annotations: Annotations) -> None:
         self._settings = config
@@ -110,10 +110,10 @@ class Source(ABC):
 
     @abstractmethod
     def evaluation_sample(self, index: int) -> Sample:
-        """Video `index` whole."""
+        """All of video `index`."""
 
     def training_sample(self, index: int, generator: random.Random) -> Sample:
-        """Video `index` as training sees it: cropped at random, by `generator` alone."""
+        """A training window of video `index`, cropped at random; only `generator` is random."""
         settings = self._settings
         return training_window(
             self.evaluation_sample(index),
@@ -125,7 +125,7 @@ class Source(ABC):
         )
 
     def _sample(self, video: AnnotatedVideo, features: Tensor, grid: Grid) -> Sample:
-        """The video whole: features (C, T) on `grid`, and its actions in steps."""
+        """All of a video: features (C, T) on `grid`, and its actions in steps."""
         actions = without_duplicates(video.actions) if self._settings.drop_duplicates else video.actions
         if not actions:
             return Sample(video.id, features, Targets.none(), grid)

@@ -1,4 +1,4 @@
-"""Features as their authors ship them, read in place: folders of .npy, .npz or .pt, or an HDF5 file."""
+"""Features in their authors' files, read in place: folders of .npy, .npz or .pt files, or an HDF5 file."""
 
 import functools
 from dataclasses import replace
@@ -18,33 +18,33 @@ from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_h
 from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
 from actloc.structures import Grid, Sample
 
-_RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # the usual ones first: neighbours fit short videos too
+_RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
 _STRIDES = (1, 2, 4, 8, 16, 32)
 
 
 class Config(SourceConfig):
-    """Where the files are, how they are called, and how their rows lie in time."""
+    """Where the files are, how they are named, and the times of their rows."""
 
     path: Annotated[ShippedPath, Shapes("nothing")]
-    """A folder with one file per video, or one HDF5 file with one dataset per video; of a clip without one (Ego4D), the
-    rows that the annotations name are read from its whole video's."""
+    """A folder with one file per video, or one HDF5 file with one dataset per video. A clip without its own (Ego4D)
+    uses the rows of its whole video that the annotations name."""
     more_paths: Annotated[tuple[Path, ...], Shapes("nothing")] = ()
-    """More such folders; their channels follow those of the first."""
+    """More folders or files like `path`; their channels follow those of the first."""
     prefix: Annotated[str, Shapes("features")] = ""
-    """What stands before the id in a file's or dataset's name: v_ for ActivityNet."""
+    """Text before the id in the names of files or datasets: v_ for ActivityNet."""
     suffix: Annotated[str, Shapes("features")] = ".npy"
-    """What stands behind the id in a file's name, and says how it is read: .npy, .npz, .pt."""
+    """Text after the id in the names of files, with their format: .npy, .npz or .pt."""
     key: Annotated[str | None, Shapes("features")] = None
-    """The array in a .npz or .pt; none where there is only one."""
+    """Name of the array in a .npz or .pt file; null: the only one."""
     channels_first: Annotated[bool, Shapes("features")] = False
-    """Whether files hold (channels, steps), as those of MS-TCN do."""
+    """Whether arrays are (channels, steps), as in MS-TCN's files."""
     fps_from: Annotated[Literal["settings", "annotations"], Shapes("features")] = "settings"
-    """annotations: frames are counted at each video's own rate, and at `fps` where none is stated; with fps=native
-    all rates come from there."""
+    """annotations: count frames at each video's annotated rate, or at `fps` if it has none. With fps=native, all rates
+    come from the annotations."""
     is_resized: bool = False
-    """The files were stretched to one length when they were made: their rows share the duration evenly."""
+    """Whether features were resized to one length when they were made: rows divide the duration evenly."""
     unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
-    """Where the folders have different numbers of rows: stop, or interpolate to the longest (EgoVLP)."""
+    """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
 
     def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "FolderSource":
         """The subset's features, their number of rows checked against each video's duration."""
@@ -58,11 +58,11 @@ class Config(SourceConfig):
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos with features in every folder, and those without."""
         names = self._names()
-        having = [video for video in videos if self._has(video, names)]
-        return having, [video for video in videos if not self._has(video, names)]
+        present = [video for video in videos if self._has(video, names)]
+        return present, [video for video in videos if not self._has(video, names)]
 
     def files(self, video: AnnotatedVideo) -> list[FeatureFile]:
-        """Where the video's features lie, one place for each folder; a clip's may be rows of its whole video's."""
+        """The video's features in each folder; those of a clip may be rows of its whole video."""
         return [self._file(path, video) for path in (self.path, *self.more_paths)]
 
     def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
@@ -90,7 +90,7 @@ class Config(SourceConfig):
                 "unsupported",
                 f"The features of {video.id} have {', '.join(map(str, lengths))} steps in the {len(lengths)} folders.",
                 "Expected the same number in each.",
-                "Stretch the shorter ones: features.unequal_lengths=interpolate",
+                "Interpolate the shorter ones: features.unequal_lengths=interpolate",
             )
         return max(lengths), sum(channels for _, channels in shapes)
 
@@ -137,7 +137,7 @@ class FolderSource(Source):
             annotations,
             subset,
             config.path,
-            "Look at features.path, prefix and suffix",
+            "Check features.path, features.prefix and features.suffix",
             allow_missing=config.allow_missing,
         )
         shapes = {video.id: config.shape(video) for video in self.videos}
@@ -145,7 +145,7 @@ class FolderSource(Source):
         check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
 
     def evaluation_sample(self, index: int) -> Sample:
-        """The video whole, resized where the settings ask for it."""
+        """All of the video, resized if the settings say so."""
         video = self.videos[index]
         return self._sample(video, *on_grid(self.config.read(video), video, self.config))
 
@@ -156,26 +156,26 @@ class FolderSource(Source):
                 raise UserError(
                     f"The features of {video_id} have {channels} channels, those of {first} {shapes[first][1]}.",
                     "Expected the same number for every video.",
-                    "Look at features.path and features.channels_first.",
+                    "Check features.path and features.channels_first.",
                 )
         return shapes[first][1]
 
 
 def fps_of(video: AnnotatedVideo, config: Config) -> float:
-    """The rate at which this video's frames are counted; raises UserError where nothing states it."""
+    """The rate at which this video's frames are counted; raises UserError if it is unknown."""
     if video.fps and (config.fps_from == "annotations" or config.fps == "native"):
         return video.fps
     if config.fps == "native":
         raise UserError(
             f"{video.id} has no frame rate in the annotations, which features.fps=native needs.",
             "Expected the rate at which its features were made.",
-            "Set features.fps to it, with features.fps_from=annotations for the videos that have their own.",
+            "Set features.fps to that rate, and features.fps_from=annotations for the videos that have their own.",
         )
     return config.fps
 
 
 def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor, Grid]:
-    """Features (C, T') and their time grid from the files' (T, C)."""
+    """Features (C, T') and their time grid, from features (T, C) of the files."""
     fps = fps_of(video, config)
     if not config.is_resized:
         grid = Grid(fps, config.stride_frames, config.layout.offset_frames)
@@ -184,7 +184,7 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
         raise UserError(
             f"{video.id} has no duration, which features.is_resized needs.",
             "Expected a duration in the annotations.",
-            "Prepare the dataset from files that state it.",
+            "Prepare the dataset from files that contain durations.",
         )
     features = raw.T.contiguous()
     features = features if config.resize_to is None else resize(features, config.resize_to)
@@ -193,21 +193,21 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
 
 
 def check_grid(config: Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> None:
-    """Raises UserError with the likely cause where rows do not fit durations, unless the settings allow a few."""
-    timed, odd = misfits(config, videos, steps)
-    if not odd:
+    """Raises UserError with the likely cause if rows do not fit durations, unless the settings allow a few."""
+    timed, wrong = misfits(config, videos, steps)
+    if not wrong:
         return
     listed = ", ".join(
-        f"{video.id} has {steps[video.id]} rows, not {expected_rows(config, video)}" for video in odd[:3]
+        f"{video.id} has {steps[video.id]} rows, not {expected_rows(config, video)}" for video in wrong[:3]
     )
-    found = f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit: {listed}"
-    if config.allow_misfits and warn_of_misfits(len(odd), len(timed), found):
+    found = f"The features of {len(wrong)} of {len(timed)} videos in {config.path} do not fit: {listed}"
+    if config.allow_misfits and warn_of_misfits(len(wrong), len(timed), found):
         return
     raise UserError(
-        f"{found}. {likely_cause(config, odd, timed, steps)}",
-        f"Expected clips of {config.clip_frames} frames every {config.stride_frames}, give or take "
+        f"{found}. {likely_cause(config, wrong, timed, steps)}",
+        f"Expected clips of {config.clip_frames} frames every {config.stride_frames}, within "
         f"{config.tolerance_steps:g} rows.",
-        "Mend `features:`; or, if only these few are odd: features.allow_misfits=true",
+        "Correct the settings in `features:`; or, to continue if only a few do not fit: features.allow_misfits=true",
     )
 
 
@@ -220,7 +220,7 @@ def misfits(
 
 
 def expected_rows(config: Config, video: AnnotatedVideo) -> int:
-    """How many rows the video's duration asks for."""
+    """The number of rows for the video's duration."""
     return expected_steps(config.layout, video.duration_s or 0.0, fps_of(video, config))
 
 
@@ -231,7 +231,7 @@ def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
 def likely_cause(
     config: Config, misfits: list[AnnotatedVideo], timed: list[AnnotatedVideo], steps: dict[str, int]
 ) -> str:
-    """What one other setting would make most of the odd videos fit, or that these videos differ from the features'."""
+    """Names a single setting that would make most of the misfits fit, or else says why the features may differ."""
     others: list[tuple[str, object]] = [("fps_from", value) for value in ("annotations", "settings")]
     others += [("fps", rate) for rate in _RATES] + [("stride_frames", stride) for stride in _STRIDES]
     others += [("align", "backpad"), ("align", "valid")]
@@ -242,4 +242,4 @@ def likely_cause(
             return f"The likely cause: features.{key}={value} would fit most of them."
     if 2 * len(misfits) <= len(timed):
         return "The likely cause: these videos were cut or damaged when their features were made."
-    return "The likely cause: other features, other videos, or channels in the place of steps (channels_first)."
+    return "The likely cause: other features, other videos, or channels before steps (features.channels_first)."

@@ -1,4 +1,4 @@
-"""Features read from the store that `extract-features` or `import-features` made."""
+"""Features from a store that `extract-features` or `import-features` made."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from actloc.structures import Sample
 
 
 class Config(SourceConfig):
-    """A folder with one feature file per video."""
+    """A feature store: a folder with one file per video."""
 
     def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "StoredSource":
         """The subset's features, each checked against these settings and its video's duration."""
@@ -79,7 +79,7 @@ class StoredSource(Source):
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
     def evaluation_sample(self, index: int) -> Sample:
-        """The video whole, resized where the settings ask for it."""
+        """All of the video, resized if the settings say so."""
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
         return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
@@ -88,22 +88,22 @@ class StoredSource(Source):
 def _recorded_settings(
     config: SourceConfig, encoder: Part | None, info: FeatureInfo
 ) -> list[tuple[str, object, object]]:
-    """Each setting that only the recipe tells, as the features were made and as it stands now."""
+    """Name, value in the store and value now of each setting that only the recipe records."""
     recipe = complete(json.loads(info.recipe))
     if encoder is None or "encoder" not in recipe:
         return []
     now, grid = encoder.model_dump(mode="json"), shaping(config, "features")
     made = {f"encoder.{name}": (value, now.get(name)) for name, value in recipe["encoder"].items() if name != "name"}
-    # the rest is known for each video; float16 and float32 features mean the same
-    untold = [name for name in recipe["features"] if name != "dtype" and not hasattr(info, name)]
-    made |= {name: (recipe["features"][name], grid.get(name)) for name in untold}
+    # FeatureInfo has the others of each video; the stored number format does not matter
+    only_in_recipe = [name for name in recipe["features"] if name != "dtype" and not hasattr(info, name)]
+    made |= {name: (recipe["features"][name], grid.get(name)) for name in only_in_recipe}
     return [(name, *values) for name, values in made.items()]
 
 
 def _check_settings(
     config: SourceConfig, encoder: Part | None, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore
 ) -> None:
-    """Raises UserError that says which number of a video's features is not what the settings ask for."""
+    """Raises UserError that lists where a video's features differ from the settings."""
     wrong = [
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
@@ -117,30 +117,32 @@ def _check_settings(
         if found != expected
     ]
     if wrong:
-        raise _misfit(store, f"The features of {video.id} in {store.folder} do not fit: {'; '.join(wrong)}.")
+        raise _misfit(
+            store, f"The features of {video.id} in {store.folder} do not fit the settings: {'; '.join(wrong)}."
+        )
 
 
 def _check_steps(
     config: SourceConfig, videos: list[AnnotatedVideo], infos: list[FeatureInfo], store: FeatureStore
 ) -> None:
-    """Raises UserError where rows do not fit durations, unless the settings allow a few."""
+    """Raises UserError if steps do not fit durations, unless the settings allow a few."""
     timed = [
         (video.id, video.duration_s, info)
         for video, info in zip(videos, infos, strict=True)
         if video.duration_s is not None
     ]
     layout, tolerance = config.layout, config.tolerance_steps
-    odd = [one for one in timed if not fits(layout, one[1], one[2].fps, one[2].steps, tolerance)]
-    if not odd:
+    wrong = [one for one in timed if not fits(layout, one[1], one[2].fps, one[2].steps, tolerance)]
+    if not wrong:
         return
     listed = [
-        f"{name}: there are {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
+        f"{name} has {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
         f"{config.clip_frames} and stride {config.stride_frames} give about "
         f"{expected_steps(layout, seconds, info.fps)}"
-        for name, seconds, info in odd[:3]
+        for name, seconds, info in wrong[:3]
     ]
-    found = "\n  ".join([f"The features of {len(odd)} of {len(timed)} videos in {config.path} do not fit:", *listed])
-    if not (config.allow_misfits and warn_of_misfits(len(odd), len(timed), found)):
+    found = "\n  ".join([f"The features of {len(wrong)} of {len(timed)} videos in {config.path} do not fit:", *listed])
+    if not (config.allow_misfits and warn_of_misfits(len(wrong), len(timed), found)):
         raise _misfit(store, found)
 
 
@@ -148,5 +150,5 @@ def _misfit(store: FeatureStore, found: str) -> UserError:
     return UserError(
         found,
         "Expected features made with these settings from these videos.",
-        f"Set `features:` to what the store says, or make them again: {store.command_to_make()} --overwrite",
+        f"Set `features:` to the values in the store, or make the features again: {store.command_to_make()} --overwrite",
     )

@@ -258,8 +258,8 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
     printed = yaml_text.read(folder / "printed.yaml", []).data["features"]
     assert printed["allow_misfits"]
     assert_equal_samples(block, printed)
-    assert "b: there are 40 steps" in capsys.readouterr().err
-    with pytest.raises(UserError, match="b: there are 40 steps"):
+    assert "b has 40 steps" in capsys.readouterr().err
+    with pytest.raises(UserError, match="b has 40 steps"):
         built({**printed, "allow_misfits": False}, "train", "strict")
 
 

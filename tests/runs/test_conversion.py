@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_official_checkpoint_makes_the_way_to_a_run_and_back_unchanged() -> None:
+def test_an_official_checkpoint_is_converted_to_a_run_and_back_without_a_change() -> None:
     run, file = Path("ckpt/official"), Path("again.pth.tar")
     assert convert.run(OFFICIAL, run, "settings.yaml", None) == 0
     stored, official = checkpoints.load(checkpoints.last(run)), read_official_checkpoint(OFFICIAL)
@@ -55,7 +55,7 @@ def test_an_official_checkpoint_makes_the_way_to_a_run_and_back_unchanged() -> N
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_checkpoint_that_does_not_fit_the_settings_leaves_nothing_behind() -> None:
+def test_a_checkpoint_that_does_not_fit_the_settings_writes_nothing() -> None:
     with pytest.raises(UserError, match=r"branch\.3\.ln1\.weight is missing"):
         convert.run(
             OFFICIAL,
@@ -71,18 +71,18 @@ def test_an_official_checkpoint_without_settings_is_refused() -> None:
         convert.run(OFFICIAL, Path("ckpt/official"), None, None)
 
 
-def test_what_is_there_is_never_replaced() -> None:
+def test_existing_files_are_never_replaced() -> None:
     Path("run").mkdir()
     Path("run/file").write_text("mine")
-    with pytest.raises(UserError, match="run is there already"):
+    with pytest.raises(UserError, match="run already exists"):
         conversion.to_run(OFFICIAL, Path("run"), load("settings.yaml"))
     conversion.to_run(OFFICIAL, Path("other"), load("settings.yaml"))
-    with pytest.raises(UserError, match="run/file is there already"):
+    with pytest.raises(UserError, match="run/file already exists"):
         conversion.to_official(Path("other"), Path("run/file"), None)
     assert Path("run/file").read_text() == "mine"
 
 
-def test_a_run_of_another_detector_is_no_official_checkpoint() -> None:
+def test_a_run_of_another_detector_cannot_be_converted() -> None:
     numbers = {"about": {"settings": {"detector.name": "my_package.mine"}}}
     checkpoints.save(Path("run"), checkpoints.Checkpoint(3, {}, {}, {}, numbers))
     with pytest.raises(UserError, match=r"the detector my_package\.mine"):
@@ -90,7 +90,7 @@ def test_a_run_of_another_detector_is_no_official_checkpoint() -> None:
     assert not Path("official.pth.tar").exists()
 
 
-def test_a_run_that_does_not_fit_the_settings_it_is_converted_with_is_refused() -> None:
+def test_a_run_that_does_not_fit_the_given_settings_is_refused() -> None:
     conversion.to_run(OFFICIAL, Path("run"), load("settings.yaml"))
     with pytest.raises(UserError, match="the settings make it"):
         convert.run(Path("run"), Path("official.pth.tar"), "settings.yaml", ["detector.dim=32"])

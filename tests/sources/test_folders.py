@@ -1,4 +1,4 @@
-"""Features in other projects' files, beside the recorded official data pipeline and time grid."""
+"""Features in other projects' files, compared with the recorded official data pipeline and time grid."""
 
 import json
 import random
@@ -125,7 +125,7 @@ def test_features_stretched_on_disk_share_the_duration(tmp_path: Path) -> None:
         source(tmp_path, is_resized=True).evaluation_sample(0)
 
 
-def test_every_form_of_file_gives_the_same_features(tmp_path: Path) -> None:
+def test_every_file_format_gives_the_same_features(tmp_path: Path) -> None:
     features = array()
     np.save(tmp_path / "v.npy", features)
     np.savez_compressed(tmp_path / "v.npz", feats=features, other=features[:1])
@@ -151,7 +151,7 @@ def test_every_form_of_file_gives_the_same_features(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, features.T, atol=2e-3 if "_old" in form.get("suffix", "") else 0)
 
 
-def test_several_folders_are_put_side_by_side_and_stretched_only_where_asked(tmp_path: Path) -> None:
+def test_several_folders_are_put_side_by_side_and_interpolated_only_if_the_settings_say_so(tmp_path: Path) -> None:
     for name, steps, channels in (("a", 20, 3), ("b", 19, 2)):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "v.npy", array(steps, channels))
@@ -169,7 +169,7 @@ def clip(name: str = "clip", first: int = 5, end: int = 15, whole: str = "v") ->
     return AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),), rows=FeatureRows(whole, first, end))
 
 
-def test_a_clips_rows_are_read_from_its_whole_videos_file_in_every_form(tmp_path: Path) -> None:
+def test_rows_of_a_clip_are_read_from_the_file_of_its_whole_video_in_every_format(tmp_path: Path) -> None:
     features = array()
     np.save(tmp_path / "v.npy", features)
     np.savez_compressed(tmp_path / "v.npz", feats=features)
@@ -190,7 +190,7 @@ def test_a_clips_rows_are_read_from_its_whole_videos_file_in_every_form(tmp_path
         np.testing.assert_array_equal(built.evaluation_sample(1).features, features[15:].T)
 
 
-def test_a_clips_own_file_is_read_whole_also_beside_a_folder_of_whole_videos(tmp_path: Path) -> None:
+def test_a_clips_own_file_is_read_whole_also_next_to_a_folder_of_whole_videos(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     np.save(tmp_path / "a/v.npy", array(20, 3))
@@ -199,7 +199,7 @@ def test_a_clips_own_file_is_read_whole_also_beside_a_folder_of_whole_videos(tmp
     np.testing.assert_array_equal(found, np.concatenate([array(20, 3)[5:15], array(10, 2)], axis=1).T)
 
 
-def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_told(tmp_path: Path) -> None:
+def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array())
     both = annotations_of(clip=clip(), gone=clip("gone", whole="other"))
     assert settings(tmp_path).lacking(both) == ["gone"]
@@ -207,7 +207,7 @@ def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_told(tmp_pa
         source(tmp_path, clip(first=20, end=30))
 
 
-def test_videos_without_a_file_are_named_to_prepare_and_refused_unless_allowed(tmp_path: Path) -> None:
+def test_videos_without_a_file_are_listed_for_prepare_and_refused_unless_allowed(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array())
     both = annotations_of(v=video(), gone=video("gone"))
     assert settings(tmp_path).lacking(both) == ["gone"]
@@ -215,7 +215,7 @@ def test_videos_without_a_file_are_named_to_prepare_and_refused_unless_allowed(t
         FolderSource(settings(tmp_path), both, "train")
     built = FolderSource(settings(tmp_path, allow_missing=True), both, "train")
     assert [one.id for one in built.missing] == ["gone"]
-    with pytest.raises(UserError, match=r"Look at features\.path"):
+    with pytest.raises(UserError, match=r"Check features\.path"):
         source(tmp_path / "nowhere")
 
 
@@ -226,7 +226,7 @@ def test_videos_without_a_file_are_named_to_prepare_and_refused_unless_allowed(t
         (72, 29.97, "features.fps_from=annotations"),
         (16, None, "features.stride_frames=8"),
         (9, None, "features.stride_frames=16"),
-        (400, None, "channels in the place of steps"),
+        (400, None, "channels before steps (features.channels_first)"),
     ],
 )
 def test_a_grid_that_does_not_fit_is_refused_with_the_likely_cause(
@@ -239,7 +239,7 @@ def test_a_grid_that_does_not_fit_is_refused_with_the_likely_cause(
     assert cause in str(caught.value)
 
 
-def test_a_few_odd_videos_can_be_let_through_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_misfits_can_be_allowed_and_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, steps in (("a", 72), ("b", 72), ("odd", 30)):
         np.save(tmp_path / f"{name}.npy", array(steps))
     videos = [video(name, duration_s=10.0) for name in ("a", "b", "odd")]
@@ -249,7 +249,7 @@ def test_a_few_odd_videos_can_be_let_through_by_name(tmp_path: Path, capsys: pyt
     assert "odd has 30 rows, not 72" in capsys.readouterr().err
 
 
-def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
+def test_files_with_other_contents_are_refused(tmp_path: Path) -> None:
     wrong: dict[str, Any] = {"cube": np.zeros((2, 2, 2)), "objects": np.array([{"a": 1}], dtype=object)}
     for name, values in wrong.items():
         np.save(tmp_path / f"{name}.npy", values)
@@ -265,10 +265,10 @@ def test_files_that_hold_something_else_are_told(tmp_path: Path) -> None:
         ("torn", ".npz"): "torn.npz",
         ("notes", ".txt"): "its suffix '.txt' is not one of .npy, .npz, .pt, .pth",
     }
-    for (name, suffix), told in cases.items():
+    for (name, suffix), message in cases.items():
         with pytest.raises(UserError) as caught:
             source(tmp_path, video(name), suffix=suffix)
-        assert told in str(caught.value)
+        assert message in str(caught.value)
     np.savez_compressed(tmp_path / "flipped.npz", v=array())
     content = bytearray((tmp_path / "flipped.npz").read_bytes())
     content[150:160] = bytes(10)

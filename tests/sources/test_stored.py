@@ -1,4 +1,4 @@
-"""Features from a store as training and evaluation see them, beside the recorded official data pipeline."""
+"""Features from a store in training and evaluation, compared with the recorded official data pipeline."""
 
 import json
 import random
@@ -106,7 +106,7 @@ def small_source(folder: Path, *, steps: int = 20, duration_s: float | None = No
     return StoredSource(config, Annotations(("run",), {"v": video, "gone": gone}), "train", None)
 
 
-def test_missing_features_are_named_unless_the_settings_allow_it(tmp_path: Path) -> None:
+def test_missing_features_are_listed_unless_the_settings_allow_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing: gone"):
         small_source(tmp_path)
     source = small_source(tmp_path, allow_missing=True)
@@ -114,7 +114,7 @@ def test_missing_features_are_named_unless_the_settings_allow_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"fps": 25.0}, "fps is 30.0, the settings say 25.0"),
         ({"clip_frames": 32}, "clip_frames is 16, the settings say 32"),
@@ -122,19 +122,19 @@ def test_missing_features_are_named_unless_the_settings_allow_it(tmp_path: Path)
         ({"align": "centred"}, "align is valid, the settings say centred"),
     ],
 )
-def test_a_grid_that_does_not_fit_the_settings_says_which_number_is_off(
-    tmp_path: Path, settings: dict[str, Any], told: str
+def test_a_grid_that_does_not_fit_the_settings_is_refused_with_the_number_that_differs(
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         small_source(tmp_path, allow_missing=True, **settings)
 
 
 def test_steps_that_do_not_fit_the_duration_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there are 20 steps; 10 s at 30 frames per second"):
+    with pytest.raises(UserError, match="v has 20 steps; 10 s at 30 frames per second"):
         small_source(tmp_path, allow_missing=True, duration_s=10.0)
 
 
-def test_at_native_rates_each_video_is_checked_by_its_own(tmp_path: Path) -> None:
+def test_at_native_rates_each_video_is_checked_with_its_own_rate(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     videos = {}
     for name, fps in (("a", 25.0), ("b", 30.0)):
@@ -145,13 +145,13 @@ def test_at_native_rates_each_video_is_checked_by_its_own(tmp_path: Path) -> Non
     source = StoredSource(config, Annotations(("run",), videos), "train", None)
     assert [source.evaluation_sample(index).grid.fps for index in range(2)] == [25.0, 30.0]
     store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
-    with pytest.raises(UserError, match="b: there are 30 steps; 10 s at 30 frames per second"):
+    with pytest.raises(UserError, match="b has 30 steps; 10 s at 30 frames per second"):
         StoredSource(config, Annotations(("run",), videos), "train", None)
     with pytest.raises(UserError, match=r"fps is 25.0, the settings say 30.0"):
         StoredSource(config.model_copy(update={"fps": 30.0}), Annotations(("run",), videos), "train", None)
 
 
-def test_a_few_odd_videos_are_let_through_by_name_and_most_are_not(
+def test_a_few_misfits_are_allowed_and_listed_but_most_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = FeatureStore(tmp_path / "store")
@@ -160,7 +160,7 @@ def test_a_few_odd_videos_are_let_through_by_name_and_most_are_not(
         store.write(name, np.zeros((steps, 3), np.float32), info(name, steps, fps=30.0, stride=4, clip=16))
     config = Config(path=store.folder, fps=30.0, clip_frames=16, stride_frames=4, allow_misfits=True)
     StoredSource(config, Annotations(("run",), videos), "train", None)
-    assert "c: there are 30 steps" in capsys.readouterr().err
+    assert "c has 30 steps" in capsys.readouterr().err
     store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
     with pytest.raises(UserError, match="2 of 3 videos"):
         StoredSource(config, Annotations(("run",), videos), "train", None)
@@ -179,7 +179,7 @@ MADE = {"encoder": {"name": "color", "short_side": 48, "crop": None}, "features"
 
 
 @pytest.mark.parametrize(
-    ("later", "encoder", "settings", "told"),
+    ("later", "encoder", "settings", "message"),
     [
         ({}, {}, {}, None),
         ({}, {"precision": "bfloat16"}, {}, "encoder.precision is float32, the settings say bfloat16"),
@@ -188,8 +188,8 @@ MADE = {"encoder": {"name": "color", "short_side": 48, "crop": None}, "features"
         ({"decode_fps": 30.0}, {}, {}, "decode_fps is 30.0, the settings say None"),
     ],
 )
-def test_settings_that_only_the_recipe_tells_are_compared(
-    tmp_path: Path, later: dict[str, Any], encoder: dict[str, Any], settings: dict[str, Any], told: str | None
+def test_settings_that_only_the_recipe_records_are_compared(
+    tmp_path: Path, later: dict[str, Any], encoder: dict[str, Any], settings: dict[str, Any], message: str | None
 ) -> None:
     from actloc.encoders.color import Config as Color
 
@@ -198,6 +198,6 @@ def test_settings_that_only_the_recipe_tells_are_compared(
     FeatureStore(tmp_path).write("v", np.zeros((20, 6), np.float32), made)
     config = Config(path=tmp_path, fps=30.0, clip_frames=16, stride_frames=4, **settings)
     annotations = Annotations(("run",), {"v": AnnotatedVideo("v", "train")})
-    refused = pytest.raises(UserError, match=told) if told else nullcontext()
+    refused = pytest.raises(UserError, match=message) if message else nullcontext()
     with refused:
         StoredSource(config, annotations, "train", Color(short_side=48, **encoder))
