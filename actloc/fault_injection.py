@@ -1,7 +1,7 @@
 """The one hook through which tests make the n-th file operation, decoded video or training step fail.
 
-`ACTLOC_FAULT=<op>:<n>:<what>`, for example `replace:3:kill` or `write:2:ENOSPC` (spec: reliability, section 5).
-Counts are per process, from 1. Without the variable every call is one comparison.
+`ACTLOC_FAULT=<op>:<n>:<what>`, for example `replace:3:kill` or `write:2:ENOSPC`.
+Counts are per process, from 1. Without the variable, each call costs one comparison.
 """
 
 import errno
@@ -18,7 +18,7 @@ _calls: Counter[str] = Counter()
 
 
 def inject(operation: Operation) -> str | None:
-    """Counts one `operation`; at the chosen one raises, kills, or returns `hang` or `nan` for the caller to act out."""
+    """Counts one `operation`; at the chosen one raises, kills, or returns `hang` or `nan` for the caller to act on."""
     wanted = os.environ.get(_VARIABLE)
     if not wanted:
         return None

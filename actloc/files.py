@@ -1,4 +1,4 @@
-"""All writing of files: whole or absent, never half, and safe names for foreign ids (reliability R1, R10, R11)."""
+"""Writes files whole or not at all, so that no crash leaves half a file; locks folders; makes safe names from ids."""
 
 import contextlib
 import fcntl
@@ -28,7 +28,7 @@ def _host() -> str:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path` that tells which process is writing it."""
+    """A path next to `path` that names the process which writes it."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
 
 
@@ -41,7 +41,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Puts `content` at `path` so that after any crash the file is the old one or the new one, whole."""
+    """Writes `content` to `path` so that after any crash the file is either the old or the new one, complete."""
     make_folder(path.parent)
     temporary = temporary_path(path)
     try:
@@ -83,7 +83,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds one whole line; a line torn by a crash is cut by `read_json_lines`."""
+    """Appends one line; `read_json_lines` drops a line that a crash cut off."""
     inject("write")
     with path.open("ab") as stream:
         stream.write(line.encode("utf-8") + b"\n")
@@ -95,7 +95,7 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a `.jsonl` file; a last line without its newline was torn by a crash and does not count."""
+    """The complete lines of a `.jsonl` file; a last line without newline was cut off by a crash and is ignored."""
     if not path.exists():
         return []
     whole, _, _torn = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
@@ -109,15 +109,13 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> Any:  # Any: whatever the file holds; callers check its shape
-    """JSON from a file we do not trust: duplicate keys, NaN and absurd depth are the user's error."""
+    """JSON from an untrusted file; raises UserError for duplicate keys, NaN and absurd depth."""
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.", "Expected a JSON file.", "Check the path.") from error
     except (ValueError, RecursionError, OSError) as error:
-        raise UserError(
-            f"{path} is not valid JSON: {error}.", "Expected a JSON file.", "Mend or replace it."
-        ) from error
+        raise UserError(f"{path} is not valid JSON: {error}.", "Expected a JSON file.", "Fix or replace it.") from error
     return value
 
 
@@ -134,12 +132,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {twice!r} appears twice in one object")
     return result
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number JSON allows")
+    raise ValueError(f"{name} is not a valid JSON number")
 
 
 def _depth(value: Any) -> int:
@@ -148,7 +146,7 @@ def _depth(value: Any) -> int:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes temporaries of processes of this host that no longer live."""
+    """Deletes temporary files of processes of this host that no longer run."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
@@ -158,7 +156,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Deletes a file, link or folder; absent is fine."""
+    """Deletes a file, link or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -177,9 +175,9 @@ def _is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path, part: str = "") -> Iterator[None]:
-    """Holds `folder` for this process; a second holder gets status 4 with the first one's host and pid.
+    """Locks `folder`; any other process that tries gets exit status 4 and this one's host and pid.
 
-    With `part` it holds that part of the work there: others may hold other parts meanwhile, and nobody the whole.
+    With `part`, locks only that part of the work: others may lock other parts at the same time, but not the whole.
     """
     make_folder(folder)
     with contextlib.ExitStack() as locks:
@@ -200,7 +198,7 @@ def _lock(folder: Path, name: str, shared_by: str = "") -> Iterator[None]:
             holder = stream.read().strip() or "another process"
             raise EnvironmentProblem(
                 f"{folder} is in use by {holder}.",
-                "One process at a time may do that work there.",
+                "Only one process may write here at a time.",
                 "Wait for it to end, stop it, or choose another folder.",
             ) from error
         stream.truncate(0)
@@ -213,7 +211,7 @@ def _lock(folder: Path, name: str, shared_by: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def taking_turns(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in here: for the moment in which something shared is looked at and made."""
+    """Waits until no other process is inside; for short work that checks for something shared and makes it."""
     make_folder(folder)
     with (folder / f"{LOCK_NAME}.turn").open("a", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -227,7 +225,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_bytes(*parts: bytes | memoryview) -> str:
-    """Hex digest of the parts one after the other."""
+    """Hex digest of the parts, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -235,7 +233,7 @@ def sha256_of_bytes(*parts: bytes | memoryview) -> str:
 
 
 def safe_name(video_id: str) -> str:
-    """A file name for any id, one-to-one: percent-encoded, and shortened with a hash when long (R11)."""
+    """A unique file name for any id: percent-encoded, and shortened with a hash if too long."""
     name = quote(video_id, safe=" ()[]{},;=@+!'~&^#").replace(".", "%2E")
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 66].rstrip('%')}%~{sha256_of_bytes(video_id.encode())}"
@@ -243,7 +241,7 @@ def safe_name(video_id: str) -> str:
 
 
 def id_of_safe_name(name: str) -> str | None:
-    """The id that `safe_name` turned into `name`; None where a long id was shortened and cannot be told."""
+    """The id from which `safe_name` made `name`; None if the id was shortened."""
     return None if "%~" in name else unquote(name)
 
 

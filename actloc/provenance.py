@@ -1,4 +1,4 @@
-"""Where numbers come from: code version, commit, machine, command line, data fingerprints."""
+"""Where results come from: code version, commit, machine, command line, checksum of the annotations."""
 
 import os
 import platform
@@ -53,7 +53,7 @@ def _processor() -> str:
 
 
 def record(annotations_file: Path) -> dict[str, Any]:
-    """What `environment.json` of a run holds."""
+    """The contents of a run's `environment.json`."""
     return {
         "actloc": actloc.__version__,
         "commit": commit(),

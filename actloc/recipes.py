@@ -1,8 +1,8 @@
-"""Recipes of feature sets: `recipe: tsp_anet` in an experiment stands for all that says how its features are made.
+"""Recipes of feature sets: `recipe: tsp_anet` in an experiment replaces all settings for how its features are made.
 
-A recipe is a YAML file in configs/features with blocks `encoder` and `features`. Written into a settings file, it
-gives what the file leaves out; named on the command line, it goes before the file, of which what only another source
-of features knows is then left out. Either way the command line's own `encoder.` and `features.` settings go before all.
+A recipe is a YAML file in configs/features with the blocks `encoder` and `features`. In a settings file, it supplies
+what the file leaves out. On the command line, it overrides the file, and settings of the file that its source of
+features does not have are dropped. `encoder.` and `features.` settings on the command line override both.
 """
 
 from pathlib import Path
@@ -18,56 +18,51 @@ _BLOCKS = ("encoder", "features")
 
 
 def available() -> list[Path]:
-    """The recipes in ./configs/features, then those shipped with the package that are not here."""
+    """The recipes in ./configs/features, and those shipped with the package under other names."""
     package = Path(__file__).parent
     folders = (Path("configs"), package / "shipped_configs", package.parent / "configs")
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for folder in folders:
         for path in sorted((folder / _FOLDER).glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return [found[name] for name in sorted(found)]
+            by_name.setdefault(path.stem, path)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def apply(document: SettingsDocument) -> None:
-    """Puts the blocks of the recipe that the settings name in their places; raises UserError if there is none."""
+    """Merges the recipe that the settings name into their blocks; raises UserError if there is no such recipe."""
     named = document.data.pop("recipe", None)
     if named is None:
         return
     file = _find(str(named))
     recipe = yaml_text.read(file, [])
     document.problems += recipe.problems
-    goes_first = document.lines.get(("recipe",)) == COMMAND_LINE
+    overrides = document.lines.get(("recipe",)) == COMMAND_LINE
     for block in _BLOCKS:
         written = document.data.get(block) or {}
         if not isinstance(written, dict):
-            continue  # told where blocks are checked
+            continue  # reported where blocks are checked
         given = recipe.data.get(block) or {}
         commanded = {key: written[key] for key in written if document.lines.get((block, key)) == COMMAND_LINE}
         if block == "features":
-            given = {**given, "path": _store(document.data.get("dataset"), file.stem)}
-            merged = {**_known_to(given, written), **given} if goes_first else {**given, **written}
+            dataset = document.data.get("dataset")
+            folder = dataset.get("folder") if isinstance(dataset, dict) else None
+            given = {**given, "path": str(Path(str(folder or "data")) / file.stem)}
+        if not overrides:
+            merged = {**given, **written}
+        elif block == "features":
+            # settings that the file's source of features has, and the recipe's does not, no longer apply
+            dropped = _settings_of(written.get("name")) - _settings_of(given.get("name"))
+            merged = {**{key: value for key, value in written.items() if key not in dropped}, **given}
         else:
-            merged = dict(given) if goes_first else {**given, **written}
+            merged = given
         document.data[block] = {**merged, **commanded}
-
-
-def _known_to(given: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:  # Any: YAML values, not checked yet
-    """What the file says of features, without what the recipe's source does not know and the file's does."""
-    known = [_settings_of(block.get("name")) for block in (given, written)]
-    return {key: value for key, value in written.items() if key not in known[1] - known[0]}
 
 
 def _settings_of(source: Any) -> set[str]:  # Any: a YAML value
     try:
         return set(parts.find("sources", str(source)).Config.model_fields)
     except ValueError:
-        return set()  # told where the block is checked
-
-
-def _store(dataset: Any, name: str) -> str:  # Any: YAML values, not checked yet
-    """Where the recipe's features of a data set lie, unless the settings say otherwise."""
-    folder = dataset.get("folder") if isinstance(dataset, dict) else None
-    return str(Path(str(folder or "data")) / name)
+        return set()  # reported where the block is checked
 
 
 def _find(name: str) -> Path:
@@ -79,5 +74,5 @@ def _find(name: str) -> Path:
     raise UserError(
         f"There is no recipe {name}{console.nearest(name, known)}",
         f"Expected a YAML file, or one of {', '.join(known)}.",
-        "See what there is: actloc ls recipes",
+        "List the recipes: actloc ls recipes",
     )

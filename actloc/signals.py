@@ -1,4 +1,4 @@
-"""Signals only raise a flag; the loop that sees it saves and stops (spec: reliability, R16)."""
+"""Stop signals: they only set a flag, and the loop that sees it saves and stops."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGUSR1 raise Stopped where the work stands; for work whose files are each written whole."""
+    """SIGINT, SIGTERM and SIGUSR1 raise Stopped immediately; for work that writes each of its files whole."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -28,7 +28,7 @@ def stopping_at_once() -> Iterator[None]:
 
 
 class StopFlag:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 are noted and nothing else; a second SIGINT leaves at once."""
+    """While entered, only records SIGINT, SIGTERM and SIGUSR1; a second SIGINT exits immediately."""
 
     def __init__(self) -> None:
         self.signal_number = 0
@@ -40,13 +40,13 @@ class StopFlag:
         return self.signal_number != 0
 
     def raise_if_set(self) -> None:
-        """Raises Stopped once a signal has come; call it where everything is saved."""
+        """Raises Stopped if a signal has arrived; call it where everything is saved."""
         if self.is_set:
             raise Stopped(self.signal_number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number == signal.SIGINT == number:
-            os._exit(128 + number)  # the person insists; what is under its final name is whole
+            os._exit(128 + number)  # the user insists; files under their final names are complete
         self.signal_number = self.signal_number or number
 
     def __enter__(self) -> Self:

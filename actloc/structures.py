@@ -1,6 +1,6 @@
-"""The few shapes everything else speaks: time grids, segments to learn, segments found.
+"""The data structures that all parts share: time grids, targets, detections, samples and batches.
 
-Letters, the same everywhere:
+Letters in shapes, the same everywhere:
 B videos of a batch   T feature steps       C channels    K classes     L pyramid levels
 S clips of a video    F frames of a clip    H W pixels    N segments
 """
@@ -13,10 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Grid:
-    """The only bridge between seconds and feature steps.
+    """Converts between seconds and feature steps; nothing else does.
 
-    Step i is centred on frame `i * stride_frames + offset_frames` of a video at `fps` frames per second
-    (spec: features, section 1; ActionFormer's grid has offset_frames = half a clip).
+    Step i is centred on frame `i * stride_frames + offset_frames` of a video at `fps` frames per second.
+    ActionFormer's grid has offset_frames = half a clip.
     """
 
     fps: float
@@ -89,7 +89,7 @@ class Batch:
         return [sample.features.shape[1] for sample in self.samples]
 
     def padded(self, num_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Features (B, C, num_steps), zero behind each video's end, and the mask (B, num_steps), true on real steps."""
+        """Features (B, C, num_steps), zero after each video's end, and the mask (B, num_steps), true on real steps."""
         channels = self.samples[0].features.shape[0]
         features = torch.zeros(len(self.samples), channels, num_steps)
         for row, sample in zip(features, self.samples, strict=True):
@@ -106,7 +106,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class VideoDetections:
-    """What a detector found in one video, in seconds."""
+    """The detections of one video, in seconds."""
 
     video_id: str
     detections: Detections

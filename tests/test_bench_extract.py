@@ -1,4 +1,4 @@
-"""`scripts/bench extract` on the quickest encoder; its counts are those that the pipeline promises."""
+"""`scripts/bench extract` on the fastest encoder; its counts are those that the pipeline promises."""
 
 import json
 import subprocess

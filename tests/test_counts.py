@@ -1,6 +1,6 @@
-"""What a THUMOS training step may cost: counts, which no other job on the machine can change.
+"""What a THUMOS training step may cost, in counts, which other jobs on the machine cannot change.
 
-The official figures were recorded from the official code (spec: performance, sections 1 and 7).
+The official figures were recorded from the official code.
 """
 
 import json
@@ -22,7 +22,7 @@ OFFICIAL_KERNELS, OFFICIAL_FLOPS, OFFICIAL_SAVED_BYTES = 4104, 514e9, 1314e6
 
 @pytest.fixture(scope="module")
 def counts() -> tuple[Counts, Counts]:
-    """Of a full step and of the mean batch, the whole network run on short videos."""
+    """Counts of a full step and of the mean batch, extrapolated from the whole network on short videos."""
     return thumos_counts((320, 640), networks.drawn_batches(10))
 
 
@@ -43,7 +43,7 @@ def test_a_step_keeps_little_for_the_backward_pass(counts: tuple[Counts, Counts]
 
 
 @pytest.mark.slow
-def test_costs_grow_in_a_line_with_the_length(counts: tuple[Counts, Counts]) -> None:
+def test_costs_are_linear_in_the_length(counts: tuple[Counts, Counts]) -> None:
     detector = networks.thumos_detector().train()
     measured = count(detector, networks.step(detector, 2048, [2304, 2304]).loss)
     assert counts[0].flops == pytest.approx(measured.flops, rel=0.005)
@@ -75,7 +75,7 @@ def test_storages_are_counted_once_and_parameters_never() -> None:
     assert counted.saved_bytes == 8 * 4 * 4
 
 
-def test_the_step_of_each_precision_is_the_one_of_training() -> None:
+def test_the_step_of_each_precision_is_the_same_as_in_training() -> None:
     detector = networks.anet_detector().train()
     step = networks.step(detector, 512, [64])
     gradients = []
@@ -87,8 +87,8 @@ def test_the_step_of_each_precision_is_the_one_of_training() -> None:
     assert any((exact != rounded).any() for exact, rounded in zip(*gradients, strict=True))
 
 
-def test_a_gpus_time_is_the_least_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 7.0, 10.0, 13.0])  # milliseconds at which the events of two runs are met
+def test_the_time_of_a_gpu_is_the_shortest_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 7.0, 10.0, 13.0])  # milliseconds of the events of two runs
 
     class Event:
         def __init__(self, enable_timing: bool) -> None:

@@ -1,4 +1,4 @@
-"""Made-up weights: every encoder reads them as its authors' own, and they harm no file that is there."""
+"""Made-up weights: every encoder reads them like its authors' files, and existing files are kept."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_takes_them_for_its_authors_files_and_says_what_they_are(
+def test_an_encoder_reads_them_like_its_authors_files_and_warns_that_they_are_made_up(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weight = ENCODERS[name]
@@ -40,11 +40,13 @@ def test_an_encoder_takes_them_for_its_authors_files_and_says_what_they_are(
     found = encoder.state_dict()[weight]
     expected = fill(weight.removeprefix("streams.flow."), tuple(found.shape))
     assert torch.equal(found, torch.from_numpy(expected))
-    told = capsys.readouterr().err
-    assert told.count("are made up: features made with them mean nothing") == len(list(made_up_weights.needed(config)))
+    printed = capsys.readouterr().err
+    assert printed.count("are made up: features made with them mean nothing") == len(
+        list(made_up_weights.needed(config))
+    )
 
 
-def test_a_file_that_is_there_stays_and_what_is_named_in_the_settings_is_made(
+def test_existing_files_are_kept_and_files_named_in_the_settings_are_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = folder / "data/weights/rgb_imagenet.pt"
@@ -55,13 +57,13 @@ def test_a_file_that_is_there_stays_and_what_is_named_in_the_settings_is_made(
     made_up_weights.main()
     assert real.read_bytes() == b"the real ones"
     assert {path.name for path in folder.rglob("*.p*") if path.is_file()} == {"rgb_imagenet.pt", "flow.pt"}
-    told = capsys.readouterr()
-    assert told.out.startswith("Wrote made-up weights: elsewhere/flow.pt, 51 MB")
-    assert "data/weights/rgb_imagenet.pt exists; kept" in told.err
-    assert "mean nothing" in told.err.splitlines()[-1]
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Wrote made-up weights: elsewhere/flow.pt, 51 MB")
+    assert "Kept data/weights/rgb_imagenet.pt, which exists" in printed.err
+    assert "mean nothing" in printed.err.splitlines()[-1]
 
 
-def test_a_wrong_name_is_told_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_name_is_reported_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["made_up_weights", "i3d_thumos", "i3d_thumoss"])
     with pytest.raises(SystemExit) as ended:
         made_up_weights.main()

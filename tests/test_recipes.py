@@ -7,7 +7,7 @@ from actloc.experiment import load
 from tests.toy import CONFIG, actloc, make_toy
 
 RECIPE = """\
-# colours: 15 frames a second out of 30
+# colours: 15 frames per second out of 30
 dataset: {name: video_folder, folder: data/colours, videos: my_videos}
 encoder: {name: color, short_side: 32, crop: 24}
 features: {name: stored, path: data/colours/features, fps: 15, decode_fps: 30, clip_frames: 4, stride_frames: 4}
@@ -34,7 +34,7 @@ def made(experiment_name: str, *overrides: str) -> dict[str, object]:
     return {**data["encoder"], **data["features"]}
 
 
-def test_on_the_command_line_a_recipe_goes_before_the_file(folder: Path) -> None:
+def test_on_the_command_line_a_recipe_overrides_the_file(folder: Path) -> None:
     found = made("toy.yaml", "recipe=colours", "encoder.crop=16", "features.max_steps=64")
     expected = {"short_side": 32, "crop": 16, "fps": 15.0, "decode_fps": 30.0, "clip_frames": 4, "max_steps": 64}
     assert {key: found[key] for key in expected} == expected
@@ -42,7 +42,7 @@ def test_on_the_command_line_a_recipe_goes_before_the_file(folder: Path) -> None
     assert made("toy.yaml", "recipe=colours", "features.path=here")["path"] == "here"
 
 
-def test_in_a_file_a_recipe_gives_what_the_file_leaves_out(folder: Path) -> None:
+def test_in_a_file_a_recipe_supplies_what_the_file_leaves_out(folder: Path) -> None:
     Path("toy.yaml").write_text(CONFIG + "recipe: colours\n")
     found = made("toy.yaml")
     expected = {"short_side": 48, "crop": 24, "fps": 8, "decode_fps": 30.0, "stride_frames": 2, "path": "features"}
@@ -54,7 +54,7 @@ def test_a_recipe_is_an_experiment_by_its_name(folder: Path) -> None:
     assert load("colours").detector.name == "actionformer"
 
 
-def test_an_unknown_recipe_is_told_with_the_nearest(folder: Path) -> None:
+def test_an_unknown_recipe_is_reported_with_the_nearest(folder: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)no recipe colour\b.*colours"):
         load("toy.yaml", ["recipe=colour"])
 
@@ -81,7 +81,7 @@ def test_your_own_videos_train_on_another_recipe(tmp_path: Path) -> None:
     assert "decode_fps: 30" in (copy / "ckpt/toy/config.yaml").read_text()
 
 
-def test_a_block_that_is_no_block_is_the_users_to_mend(folder: Path) -> None:
+def test_a_block_that_is_not_a_mapping_is_refused(folder: Path) -> None:
     for block in ("encoder: colours", "encoder: 5", "features: [fps, 8]"):
         name = block.partition(":")[0]
         Path("wrong.yaml").write_text(
@@ -91,7 +91,7 @@ def test_a_block_that_is_no_block_is_the_users_to_mend(folder: Path) -> None:
             load("wrong.yaml")
 
 
-def test_a_recipe_replaces_files_read_in_place_and_keeps_what_is_said_of_training(folder: Path) -> None:
+def test_a_recipe_replaces_files_read_in_place_and_keeps_the_settings_of_training(folder: Path) -> None:
     in_place = "features: {name: folders, path: archive, prefix: v_, suffix: .npz, fps: 30, fps_from: annotations"
     text = CONFIG.partition("encoder:")[0] + f"{in_place}, clip_frames: 16, stride_frames: 4, max_steps: 48}}\n"
     Path("toy.yaml").write_text(text)

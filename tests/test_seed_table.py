@@ -1,4 +1,4 @@
-"""The table of seeds and averages: which runs it trains, what it reads of them, how it adds up."""
+"""The table of seeds and averages: which runs it trains, what it reads from them, and its means."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ CONFIG = "configs/learnable_actionformer.yaml"
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The commands that would have run; a run's mAP at a tIoU is the tIoU itself, raw weights have half of it."""
+    """The commands that would have run; a run's mAP at a tIoU is the tIoU itself, with raw weights it is half of it."""
     seen = []
 
     def actloc(*arguments: str) -> dict[str, Any]:

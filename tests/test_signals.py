@@ -10,7 +10,7 @@ from actloc.signals import StopFlag
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_is_only_noted(number: signal.Signals) -> None:
+def test_a_signal_is_only_recorded(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopFlag() as flag:
         flag.raise_if_set()
@@ -22,7 +22,7 @@ def test_a_signal_is_only_noted(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_a_second_interrupt_leaves_at_once() -> None:
+def test_a_second_interrupt_exits_immediately() -> None:
     code = (
         "import os, signal\nfrom actloc.signals import StopFlag\n"
         "with StopFlag():\n    os.kill(os.getpid(), signal.SIGINT)\n    os.kill(os.getpid(), signal.SIGINT)\n"
