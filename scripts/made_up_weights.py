@@ -1,4 +1,4 @@
-"""The work behind `scripts/made_up_weights`: files as encoders' authors publish them, but for the numbers inside."""
+"""The code of `scripts/made_up_weights`: files like those that encoders' authors publish, with made-up numbers."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ _TSP_HEADS = {"fc1.weight": (200, 512), "fc1.bias": (200,), "fc2.weight": (2, 10
 
 
 def filled(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> Content:
-    """A tensor for every name, by the rule of the tests' fixtures; what counts batches is 0."""
+    """A tensor for every name, filled by the rule of the tests' fixtures; counters of batches are 0."""
     counter = torch.tensor(0)
     return {
         f"{prefix}{name}": counter if name.endswith("batches_tracked") else torch.from_numpy(fill(name, shape))
@@ -31,19 +31,19 @@ def filled(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> Content:
 
 
 def state(build: Callable[[], nn.Module], prefix: str = "") -> Content:
-    """What a network's weights are filled with."""
+    """Filled weights for the network that `build` builds."""
     with torch.device("meta"):
         network = build()
     return filled({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, prefix)
 
 
 def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, Callable[[], Content]]]:
-    """The files that an encoder reads: its setting, its authors' name, its content; none if they come with actloc."""
+    """The files that an encoder reads, as (path in the settings, published file, content); none if actloc has them."""
     match encoder:
         case i3d.Config():
-            given = {"rgb": encoder.weights, "flow": encoder.flow_weights}
+            paths = {"rgb": encoder.weights, "flow": encoder.flow_weights}
             for one in encoder.streams:
-                yield given[one], i3d.PUBLISHED[one], lambda one=one: state(lambda: encoder.network().streams[one])
+                yield paths[one], i3d.PUBLISHED[one], lambda one=one: state(lambda: encoder.network().streams[one])
             if encoder.has_raft:
                 yield encoder.raft_weights, raft_flow.PUBLISHED, lambda: state(RAFT, "module.")
         case r2plus1d.Config():
@@ -55,7 +55,7 @@ def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, C
 
 
 def _r2plus1d(encoder: r2plus1d.Config) -> Content:
-    """TSP's checkpoint of the 34 layers, torchvision's of the others."""
+    """TSP's checkpoint for 34 layers, torchvision's for the others."""
     if encoder.variant != "r2plus1d_34":
         return state(encoder.network)
     trunk = {name: tensor for name, tensor in state(encoder.network, "features.").items() if ".fc." not in name}
@@ -63,7 +63,7 @@ def _r2plus1d(encoder: r2plus1d.Config) -> Content:
 
 
 def _slowfast(encoder: slowfast.Config) -> Content:
-    """EPIC's weights of the R50, PyTorchVideo's of the R101."""
+    """EPIC's weights for the R50, PyTorchVideo's for the R101."""
     if encoder.depth == 50:
         return state(lambda: slowfast.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
     return {slowfast.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
@@ -72,7 +72,7 @@ def _slowfast(encoder: slowfast.Config) -> Content:
 def write(path: Path, make: Callable[[], Content]) -> None:
     """Writes the file unless it exists."""
     if path.exists():
-        console.say(f"{path} exists; kept")
+        console.say(f"Kept {path}, which exists")
         return
     files.remove_leftovers(files.make_folder(path.parent))
     torch.save({**make(), MADE_UP: True}, files.temporary_path(path))
@@ -87,7 +87,7 @@ def main() -> None:
         "given",
         nargs="+",
         metavar="RECIPE_OR_CONFIG|key=value",
-        help="recipes or configs, and settings for all of them",
+        help="recipes or configs, and settings that apply to all of them",
     )
     given = parser.parse_args().given
     settings = [argument for argument in given if "=" in argument]
@@ -99,7 +99,7 @@ def main() -> None:
     except ActlocError as error:
         console.say(error, style="red")
         sys.exit(error.status)
-    console.warn("features made with made-up weights mean nothing; download the real weights before you use any")
+    console.warn("features made with made-up weights mean nothing; download the real weights before using any")
 
 
 if __name__ == "__main__":

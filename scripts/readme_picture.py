@@ -1,4 +1,4 @@
-"""Draws the README's picture: frames of a video, its true actions, and what `actloc predict` wrote about it.
+"""Draws the README's picture: frames of a video, its true actions, and those that `actloc predict` found.
 
 After `scripts/demo`:
   run=ckpt/sample_efficientnet_actionformer
@@ -12,7 +12,8 @@ from pathlib import Path
 import av
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from actloc import annotations, files
+from actloc import files
+from actloc.annotations import form as annotation_form
 
 WIDTH, MARGIN, NUM_FRAMES = 1600, 100, 10  # pixels, twice what the page shows
 FRAME = (WIDTH - MARGIN) // NUM_FRAMES, (WIDTH - MARGIN) // NUM_FRAMES * 9 // 16  # the clips, without black bars
@@ -24,7 +25,7 @@ Bar = tuple[float, float, str, str]
 
 
 def frames_at(path: Path, times_s: list[float]) -> list[Image.Image]:
-    """The picture on show at each time, in rising order."""
+    """The frame shown at each of the times, which ascend."""
     pictures: list[Image.Image] = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
@@ -36,7 +37,7 @@ def frames_at(path: Path, times_s: list[float]) -> list[Image.Image]:
 
 
 def lines_in(bar: Bar) -> list[str]:
-    """What a bar says: its label, the last word below the others, and its score."""
+    """The text of a bar: its label, with the last word on a line of its own, and its score."""
     return [*bar[2].replace("_", " ").rsplit(" ", 1), *([bar[3]] if bar[3] else [])]
 
 
@@ -51,7 +52,7 @@ def draw(path: Path, duration_s: float, lanes: dict[str, list[Bar]]) -> Image.Im
         picture.paste(frame, (MARGIN + number * FRAME[0], 0))
     every_bar = [bar for bars in lanes.values() for bar in bars]
     labels = sorted({label for _, _, label, _ in every_bar})
-    font = next(  # the largest in which every line fits its bar
+    font = next(  # the largest with which every line fits its bar
         font
         for font in map(ImageFont.load_default, range(24, 0, -1))
         if all(font.getlength(line) + 8 <= (bar[1] - bar[0]) * scale for bar in every_bar for line in lines_in(bar))
@@ -80,7 +81,7 @@ def draw(path: Path, duration_s: float, lanes: dict[str, list[Bar]]) -> Image.Im
 def main() -> None:
     """Writes .github/found.png."""
     predictions_file, video_id = sys.argv[1:]
-    video = annotations.read(Path("data/spliced_sample/annotations.json")).videos[video_id]
+    video = annotation_form.read(Path("data/spliced_sample/annotations.json")).videos[video_id]
     assert video.file is not None
     assert video.duration_s is not None
     found = files.read_json(Path(predictions_file))["results"][video.file.stem]

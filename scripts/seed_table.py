@@ -1,4 +1,4 @@
-"""The work behind `scripts/seed_table`: prepares, trains and scores each run, then prints Markdown."""
+"""The code of `scripts/seed_table`: prepares, trains and scores each run, then prints Markdown."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ Scores = tuple[float, float]
 
 
 def actloc(*arguments: str) -> dict[str, Any]:  # Any: JSON values
-    """What one command says when it is done; its failure ends the script with its exit status."""
+    """The last event of a command, in JSON mode; exits with the command's status if it fails."""
     command = [sys.executable, "-m", "actloc", *arguments, "--json"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -34,7 +34,7 @@ def actloc(*arguments: str) -> dict[str, Any]:  # Any: JSON values
 
 
 def score(folder: Path, weights: str) -> Scores:
-    """Of one run's weights."""
+    """Scores of one run's weights."""
     done = actloc("eval", str(folder), f"evaluation.weights={weights}", f"evaluation.tious={TIOUS}")
     results = json.loads(Path(done["path"]).read_text())
     by_tiou = dict(zip(results["tious"], results["mean_ap"], strict=True))
@@ -53,12 +53,12 @@ def measure(config: str, settings: list[str]) -> dict[str, list[Scores]]:
             folder = base.run.folder / f"{base.run.name}_seed{seed}_{name}"
             actloc("train", config, *settings, f"run.name={folder.name}", f"run.seed={seed}", *average)
             rows[name].append(score(folder, "averaged"))
-        rows["raw"].append(score(folder, "raw"))  # averaging does not touch them: equal for every average
+        rows["raw"].append(score(folder, "raw"))  # the same for every average
     return rows
 
 
 def table(rows: dict[str, list[Scores]]) -> str:
-    """Markdown: a line for each kind of weights, a column for each seed, and the mean."""
+    """Markdown: a row for each kind of weights, a column for each seed, and the mean."""
     lines = [
         "| weights | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean |",
         "|---|" + "---:|" * (len(SEEDS) + 1),
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/seed_table", description=main.__doc__)
     parser.add_argument("config", help="a YAML file or the name of one in configs/")
     parser.add_argument(
-        "settings", nargs="*", help="key.key=value, as for actloc; run.name is the start of every run's name"
+        "settings", nargs="*", help="key.key=value, as for actloc; the names of all runs start with run.name"
     )
     options = parser.parse_args()
     print(table(measure(options.config, options.settings)))  # noqa: T201 - the result

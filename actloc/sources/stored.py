@@ -150,5 +150,5 @@ def _misfit(store: FeatureStore, found: str) -> UserError:
     return UserError(
         found,
         "Expected features made with these settings from these videos.",
-        f"Set `features:` to the values in the store, or make the features again: {store.command_to_make()} --overwrite",
+        f"Set `features:` to the values in the store, or make them again: {store.command_to_make()} --overwrite",
     )

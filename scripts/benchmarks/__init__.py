@@ -1,1 +1,1 @@
-"""What `scripts/bench` measures; `tests/test_counts.py` holds its counts below their limits."""
+"""Benchmarks for `scripts/bench`; `tests/test_counts.py` checks that counts are below their limits."""

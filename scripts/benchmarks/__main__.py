@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from scripts.benchmarks.results import Result
 
-WIDTH = 110  # columns that no name wraps in
+WIDTH = 110  # wide enough that no name wraps
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure speed, memory and operation counts, and print them beside official ones.",
+        description="Measure speed, memory and operation counts, and print them next to official ones.",
     )
     parser.add_argument("--quick", action="store_true", help="measure few lengths with few repetitions: about a minute")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch and numpy; the official times used 1")
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def measure(quick: bool, threads: int, output: Path) -> None:
-    """Run every benchmark; the table goes to the screen, all numbers to `output`."""
+    """Run every benchmark; print the table and write all numbers to `output`."""
     import torch
     from rich.console import Console
 
@@ -82,7 +82,7 @@ def _table(results: "list[Result]", rates: dict[str, float]) -> "Table":
     from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S, processor
 
     table = Table(
-        title="actloc beside recorded numbers of official ActionFormer",
+        title="actloc and recorded numbers of official ActionFormer",
         caption=f"CPU time on {processor()}. The ratio of times is taken in 2048-cubed float32 products: "
         f"{rates['cpu']:.0f} GFLOP/s in this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s for the official times.",
     )

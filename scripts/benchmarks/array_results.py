@@ -1,4 +1,4 @@
-"""Suppression, mAP and the feature store: CPU times on drawn arrays."""
+"""Suppression, mAP and the feature store: CPU times on random arrays."""
 
 import tempfile
 from pathlib import Path
@@ -21,7 +21,7 @@ Segments = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
 def results(quick: bool) -> list[Result]:
-    """All that needs no network."""
+    """All results that need no network."""
     repeats = 2 if quick else 10
     return [*_suppression(repeats), *_scoring(quick), *_loading(repeats)]
 
@@ -55,7 +55,7 @@ def _suppression(repeats: int) -> list[Result]:
 
 
 def _scored(videos: int, classes: int, truths: int) -> tuple[TruthColumns, PredictionColumns]:
-    """200 predictions a video; half of them in a class that the video has, near one of its actions."""
+    """200 predictions per video, each near one of its actions; half of them of that action's class, others random."""
     generator = np.random.default_rng(0)
     of_truth = np.sort(np.append(np.arange(videos), generator.integers(videos, size=truths - videos)))
     starts = generator.random(truths) * 100

@@ -1,4 +1,4 @@
-"""What a training step costs in numbers that no other job on the machine can change."""
+"""The cost of a training step, in numbers that other jobs on the machine cannot change."""
 
 import math
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class Counts:
     kernels: int
     """Dispatched operators that are not views by their schema."""
     saved_bytes: float
-    """Storages kept for the backward pass, each once, parameters excluded."""
+    """Bytes of the storages kept for the backward pass, each counted once, without parameters."""
 
 
 class _KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts dispatched operators; a view only renames memory and starts no kernel."""
+    """Counts dispatched operators except views, which start no kernel."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -41,7 +41,7 @@ class _KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _SavedStorages:
-    """Hooks that remember every storage the graph keeps; holding them stops addresses from being used again."""
+    """Hooks that keep every storage of the graph, so that no address is used twice."""
 
     def __init__(self, network: nn.Module) -> None:
         self.parameters = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
@@ -75,7 +75,7 @@ def count(network: nn.Module, loss: Callable[[], Tensor]) -> Counts:
 def _convolution_backward(
     grad: Shape, features: Shape, weight: Shape, *rest: Any, out_shape: Any = None, **_: Any
 ) -> int:
-    """Each wanted gradient costs what the forward pass costs; torch counts a depthwise weight gradient C times."""
+    """Each gradient that is needed costs one forward pass; torch counts a depthwise weight gradient C times."""
     output_mask = rest[-1]
     per_gradient = 2 * grad[0] * math.prod(grad[2:]) * math.prod(weight)
     return per_gradient * (int(output_mask[0]) + int(output_mask[1]))
@@ -89,7 +89,7 @@ def _attention_backward(grad: Shape, queries: Shape, keys: Shape, values: Shape,
     return sdpa_backward_flop_count(grad, queries, keys, values)  # type: ignore[no-untyped-call]
 
 
-_FORMULAS = {  # torch knows no formula for attention on the CPU
+_FORMULAS = {  # torch has no formula for attention on the CPU
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -97,6 +97,6 @@ _FORMULAS = {  # torch knows no formula for attention on the CPU
 
 
 def at_lengths(short: tuple[int, float], long: tuple[int, float], lengths: list[int]) -> float:
-    """The mean over `lengths` of a cost that grows in a line, from two (length, cost)."""
+    """The mean over `lengths` of a cost that is linear in the length, from two (length, cost)."""
     slope = (long[1] - short[1]) / (long[0] - short[0])
     return short[1] + slope * (sum(lengths) / len(lengths) - short[0])

@@ -1,7 +1,7 @@
 """The table of `scripts/bench extract`: decoding alone, the network alone, both together, for each encoder.
 
-One thread decodes, in a process of its own, and one computes, so both together should take little longer than the
-slower of the two. Networks have freshly drawn weights: the numbers in them change nothing about their work.
+One thread decodes, in its own process, and one computes, so both together should take little longer than the slower of
+the two. Networks have random weights, which do not affect their speed.
 """
 
 import argparse
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 SIZES = {"240p": "320x240", "1080p": "1920x1080"}
 FPS = 30
 MOST_OVERLAP = 1.25
-"""What both together may take, in times of the slower one (issue 4)."""
-SECONDS_OF_FLOW = 0.7  # TV-L1 takes up to a second a frame
+"""The limit of decoding and network together, as a multiple of the slower one."""
+SECONDS_OF_FLOW = 0.7  # TV-L1 takes up to a second per frame
 
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe, changed so that a CPU can run it, and how long a video of it is."""
+    """A recipe, changed so that a CPU can run it, and the length of its video."""
 
     name: str
     recipe: str
@@ -54,7 +54,7 @@ class Rates:
     size: str
     video_s: float
     items: int
-    """Clips that the network took, or frames where it works frame by frame."""
+    """Inputs of the network: clips, or frames if it works frame by frame."""
     decoding_s: float
     network_s: float
     both_s: float
@@ -64,7 +64,7 @@ class Rates:
 
     @property
     def overlap(self) -> float:
-        """Both together in times of the slower one."""
+        """Time of both together, as a multiple of the slower one."""
         return self.both_s / max(self.decoding_s, self.network_s)
 
 
@@ -74,9 +74,11 @@ def main() -> None:
         prog="scripts/bench extract", description="Measure rates and memory of feature extraction."
     )
     parser.add_argument("--only", metavar="NAME", help="measure only the cases whose names contain NAME")
-    parser.add_argument("--quick", action="store_true", help="use videos of a sixth of the length, for a first look")
     parser.add_argument(
-        "--no-memory", action="store_true", help="skip measuring the memory for 1 minute and 1 hour of video"
+        "--quick", action="store_true", help="use videos of a sixth of the length, for a first impression"
+    )
+    parser.add_argument(
+        "--no-memory", action="store_true", help="do not measure the memory for 1 minute and 1 hour of video"
     )
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench_extract.json"), help="the JSON file to write")
     options = parser.parse_args()
@@ -154,11 +156,11 @@ def _experiment(case: Case) -> "Experiment":
 
 class _Receiver:
     def receive(self, vector: object) -> None:
-        """Takes a vector and has no use for it."""
+        """Ignores the vector."""
 
 
 def flows_per_pair(experiment: "Experiment") -> float | None:
-    """How often TV-L1 runs for each pair of neighbouring frames, counted in this process."""
+    """How many times TV-L1 runs for each pair of neighbouring frames, counted in this process; None without TV-L1."""
     import numpy as np
 
     from actloc.video import frame_transforms
@@ -255,7 +257,7 @@ def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
 
 
 def make_video(path: Path, size: str, seconds: float, fps: int = FPS) -> Path:
-    """A moving picture in H.264, made once."""
+    """A moving test picture in H.264; an existing file is kept."""
     from actloc.video.base import find_ffmpeg
 
     if not path.exists():
@@ -274,7 +276,7 @@ def _print(rates: list[Rates], memory: dict[str, float], on_gpu: dict[str, float
     from scripts.benchmarks.results import processor
 
     table = Table(title=f"Extraction, one thread decoding and one computing, float32, wall time on {processor()}")
-    for name in ("encoder", "video", "decoding", "network", "both", "both / slower", "decodes a frame", "flows a pair"):
+    for name in ("encoder", "video", "decoding", "network", "both", "both / slower", "decodes/frame", "flows/pair"):
         table.add_column(name, justify="left" if name in ("encoder", "video") else "right")
     for one in rates:
         flows = "-" if one.flows_per_pair is None else f"{one.flows_per_pair:g}"

@@ -10,12 +10,12 @@ from scripts.benchmarks.counting import Counts, at_lengths, count
 from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_BATCH, THUMOS_STEPS
 from scripts.benchmarks.results import Result, best_seconds, devices
 
-EPOCHS_DRAWN = 10  # a thousand batches: the mean length is known to a percent
+EPOCHS_DRAWN = 10  # a thousand batches give the mean length within a percent
 PRECISIONS = ("float32", "bfloat16")
 
 
 def quantiles(values: list[int], number: int) -> list[int]:
-    """`number` of the values in the middles of as many equal shares."""
+    """`number` of the values: those in the middle of `number` equal parts of the sorted values."""
     ordered = sorted(values)
     return [ordered[int((place + 0.5) * len(ordered) / number)] for place in range(number)]
 
@@ -23,7 +23,7 @@ def quantiles(values: list[int], number: int) -> list[int]:
 def thumos_counts(lengths: tuple[int, int], batches: list[list[int]]) -> tuple[Counts, Counts]:
     """A full step of 2,304 steps, and the mean over the padded lengths of `batches`, measured at two lengths.
 
-    All three costs grow in a line with the length, but for the kernels, of which the most are taken.
+    FLOPs and bytes are linear in the length; of the kernels the larger count is used.
     """
     detector = networks.thumos_detector().train()
     short, long = (count(detector, networks.step(detector, 2048, [length] * 2, length).loss) for length in lengths)
@@ -110,7 +110,7 @@ def _evaluation_times(number: int, repeats: int, device: torch.device) -> list[R
 
 
 def _timed(name: str, seconds: float, official: float | None, device: torch.device, note: str = "") -> Result:
-    """A time; the official ones were recorded on a CPU and stand beside no GPU's."""
+    """A time; official ones were recorded on a CPU, so GPU times have none to compare with."""
     if device.type == "cpu":
         return Result(name, seconds, "s", official, note)
     return Result(f"{name}, GPU", seconds, "s", device="cuda")
@@ -120,13 +120,13 @@ def _peak_memory(precision: str, device: torch.device) -> Result:
     name = f"THUMOS step, 2,304 steps, {precision}: peak memory"
     if device.type == "cuda":
         return Result(f"{name}, GPU", _gpu_peak(precision, device) / 1e6, "MB", device="cuda")
-    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # the peak of this one is that of the step
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # so that its peak is that of the step
         peak = fresh.apply(process_peak, (precision,))
-    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does this alone")
+    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does only this")
 
 
 def process_peak(precision: str) -> int | None:
-    """Bytes: the highest resident memory of this process after a full step; None where there is no Linux to tell it."""
+    """The peak resident memory of this process after a full step, in bytes; None where Linux's /proc is missing."""
     _full_step(torch.device("cpu"), precision)
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []

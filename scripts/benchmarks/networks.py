@@ -28,11 +28,11 @@ class Step:
     targets: list[Targets]
 
     def loss(self) -> Tensor:
-        """What training minimises."""
+        """The loss that training minimises."""
         return torch.stack(list(self.detector.losses(self.features, self.mask, self.targets).values())).sum()
 
     def training(self, precision: str) -> Callable[[], None]:
-        """Forward and backward in `precision` as training does them, to gradients of their own."""
+        """Forward and backward pass in `precision`, as in training, to fresh gradients."""
 
         def train() -> None:
             self.detector.zero_grad(set_to_none=True)
@@ -66,7 +66,7 @@ def thumos_lengths(subset: str) -> list[int]:
 
 
 def drawn_batches(epochs: int, seed: int = 0) -> list[list[int]]:
-    """The lengths of THUMOS14 training batches: shuffled, cropped at random, two by two."""
+    """The lengths of THUMOS14 training batches: shuffled, cropped at random, in pairs."""
     generator = random.Random(seed)
     batches = []
     for _ in range(epochs):
@@ -103,7 +103,7 @@ def anet_detector() -> ActionFormer:
 
 
 def step(detector: ActionFormer, in_channels: int, lengths: list[int], num_steps: int | None = None) -> Step:
-    """Noise for videos of `lengths`, padded as the detector asks or to `num_steps`, on the detector's device."""
+    """Noise for videos of `lengths`, padded to `num_steps` or as the detector needs, on the detector's device."""
     padded = num_steps or detector.padded_steps(max(lengths))
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
@@ -115,7 +115,7 @@ def step(detector: ActionFormer, in_channels: int, lengths: list[int], num_steps
 
 
 def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targets:
-    """Fifteen actions of up to a tenth of the video, about what THUMOS14 has."""
+    """Fifteen actions of up to a tenth of the video, about as in THUMOS14."""
     starts = torch.rand(15, generator=generator) * 0.9 * length
     sizes = (0.01 + 0.09 * torch.rand(15, generator=generator)) * length
     labels = torch.randint(num_classes, (15,), generator=generator)

@@ -1,4 +1,4 @@
-"""What a benchmark says, and the unit of its times."""
+"""The results of benchmarks, and the unit of their times."""
 
 import platform
 import time
@@ -23,23 +23,23 @@ class Result:
 
     name: str
     value: float | None
-    """None where this machine cannot tell it."""
+    """None if this machine cannot measure it."""
     unit: Unit
     official: float | None = None
-    """The recorded number of the official code; None where there is none."""
+    """The recorded number of the official code; None if there is none."""
     note: str = ""
     device: DeviceName = "cpu"
-    """What it was measured on."""
+    """The device that it was measured on."""
 
     def products(self, gflop_per_s: float, official: bool = False) -> float | None:
-        """A time as a number of 2048-cubed products at `gflop_per_s`; None for what is no time."""
+        """A time in 2048-cubed products at `gflop_per_s`; None if the value is not a time."""
         value = self.official if official else self.value
         if value is None or self.unit not in ("s", "ms"):
             return None
         return (value if self.unit == "s" else value / 1000) * gflop_per_s / PRODUCT_GFLOP
 
     def ratio(self, gflop_per_s: float) -> float | None:
-        """Ours as a share of the official: counts by counts, times by times in products."""
+        """Our value divided by the official one; times are compared in products."""
         if self.value is None or not self.official:
             return None
         ours, theirs = self.products(gflop_per_s), self.products(OFFICIAL_GFLOP_PER_S, official=True)
@@ -47,7 +47,7 @@ class Result:
 
 
 def processor() -> str:
-    """The processor's name as Linux has it, else what Python knows."""
+    """The processor's name from Linux, otherwise from Python."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -60,7 +60,7 @@ def devices() -> list[torch.device]:
 
 
 def best_seconds(task: Callable[[], object], repeats: int, device: torch.device = CPU) -> float:
-    """The fastest of `repeats` runs after one that warms up: CPU time, or between CUDA events on a GPU."""
+    """The fastest of `repeats` runs after one warm-up run, in CPU time, or between CUDA events on a GPU."""
     task()
     measure = _gpu_seconds if device.type == "cuda" else _cpu_seconds
     return min(measure(task) for _ in range(repeats))
