@@ -29,7 +29,7 @@ def _following(experiment: Experiment, annotations: Annotations) -> str:
 
 def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:
     """Names the videos without features, where features are made elsewhere; `train` then says what it does."""
-    lacking = experiment.features.lacking(annotations)
+    lacking = experiment.features.without_features(annotations)
     listing = experiment.dataset.folder / "missing_features.txt"
     if not lacking:
         files.remove(listing)

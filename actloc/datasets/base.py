@@ -28,7 +28,7 @@ class DatasetConfig(Part):
     evaluation_subset: str = "test"
     """The subset that `eval` uses."""
     validation_subset: str = "validation"
-    """A subset that neither `train` nor `eval` uses, unless training.validation_subset names it."""
+    """A third subset, which `train` scores if training.validation_subset names it."""
     class_agnostic: Annotated[bool, Shapes("detections")] = False
     """Merge all classes into one, called action."""
 
@@ -61,7 +61,7 @@ class DatasetConfig(Part):
     def small(cls, folder: Path) -> "DatasetConfig":
         """Settings of a tiny dataset in `folder`; the contract tests prepare it.
 
-        Its raw form is written here, unless `tests/datasets/raw.py` has it, as for datasets whose rows are published.
+        It writes their files, unless `tests/datasets/raw.py` does, as for datasets with published annotations.
         """
 
 

@@ -82,15 +82,14 @@ class SourceConfig(Part):
     def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":
         """The source of one subset; raises UserError if features are missing or do not fit."""
 
-    def lacking(self, annotations: Annotations) -> list[str]:
+    def without_features(self, annotations: Annotations) -> list[str]:
         """Videos without features, which `prepare` reports; none if features are made later."""
         return []
 
     @classmethod
     @abstractmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
-        """Settings of a source of these videos' features, made up, which it writes into `folder`; the contract tests
-        build it."""
+        """Writes random features of these videos to `folder`; returns the settings to read them, for contract tests."""
 
 
 class Source(ABC):

@@ -50,7 +50,7 @@ class Config(SourceConfig):
         """The subset's features, their number of rows checked against each video's duration."""
         return FolderSource(self, annotations, subset)
 
-    def lacking(self, annotations: Annotations) -> list[str]:
+    def without_features(self, annotations: Annotations) -> list[str]:
         """Videos without a file in every folder."""
         names = self._names()
         return [video.id for video in annotations.videos.values() if not self._has(video, names)]
@@ -112,7 +112,7 @@ class Config(SourceConfig):
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
-        """Files of noise for clips of 4 frames, 8 frames per second."""
+        """Files of noise, for clips of 4 frames at 8 frames per second."""
         config = cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=16)
         config.path.mkdir()
         generator = np.random.default_rng(0)

@@ -29,7 +29,7 @@ class Config(SourceConfig):
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
-        """A store of noise for clips of 4 frames, 8 frames per second."""
+        """A store of noise, for clips of 4 frames at 8 frames per second."""
         config = cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=16)
         store, generator = FeatureStore(config.path), np.random.default_rng(0)
         store.begin({})

@@ -79,7 +79,7 @@ def test_a_training_sample_is_a_window_that_depends_on_its_generator_alone(confi
 
 
 def test_videos_without_features_are_named_and_left_out_only_if_the_settings_allow_it(config: Any) -> None:
-    assert set(config.lacking(MORE)) <= {"d", "e"}
+    assert set(config.without_features(MORE)) <= {"d", "e"}
     with pytest.raises(UserError, match=r"missing: d\b"):
         config.build(MORE, "test", None)
     source = config.model_copy(update={"allow_missing": True}).build(MORE, "test", None)

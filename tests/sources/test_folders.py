@@ -202,7 +202,7 @@ def test_a_clips_own_file_is_read_whole_also_next_to_a_folder_of_whole_videos(tm
 def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array())
     both = annotations_of(clip=clip(), gone=clip("gone", whole="other"))
-    assert settings(tmp_path).lacking(both) == ["gone"]
+    assert settings(tmp_path).without_features(both) == ["gone"]
     with pytest.raises(UserError, match=r"v\.npy: its shape is \(20, 3\), with nothing in \[20:30\]"):
         source(tmp_path, clip(first=20, end=30))
 
@@ -210,7 +210,7 @@ def test_a_clip_without_files_is_missing_and_one_beyond_its_video_is_refused(tmp
 def test_videos_without_a_file_are_listed_for_prepare_and_refused_unless_allowed(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array())
     both = annotations_of(v=video(), gone=video("gone"))
-    assert settings(tmp_path).lacking(both) == ["gone"]
+    assert settings(tmp_path).without_features(both) == ["gone"]
     with pytest.raises(UserError, match="missing: gone"):
         FolderSource(settings(tmp_path), both, "train")
     built = FolderSource(settings(tmp_path, allow_missing=True), both, "train")
