@@ -2,9 +2,11 @@
 
 import argparse
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scripts.benchmarks.effort import FULL, QUICK, TOY, Effort
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,16 +23,17 @@ def main() -> None:
         description="Measure speed, memory and operation counts, and print them next to official ones.",
     )
     parser.add_argument("--quick", action="store_true", help="measure few lengths with few repetitions: about a minute")
+    parser.add_argument("--toy", action="store_true", help="measure toys: only to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch and numpy; the official times used 1")
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench.json"), help="the JSON file to write")
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(options.threads)  # read when numpy and torch are imported
-    measure(options.quick, options.threads, options.output)
+    measure(TOY if options.toy else QUICK if options.quick else FULL, options.threads, options.output)
 
 
-def measure(quick: bool, threads: int, output: Path) -> None:
-    """Run every benchmark; print the table and write all numbers to `output`."""
+def measure(effort: Effort, threads: int, output: Path) -> None:
+    """Run every benchmark; the table goes to the screen, all numbers to `output`."""
     import torch
     from rich.console import Console
 
@@ -40,7 +43,8 @@ def measure(quick: bool, threads: int, output: Path) -> None:
 
     torch.set_num_threads(threads)
     console = Console(stderr=True)
-    rates = {device.type: product_rate(5, device) for device in devices()}
+    products = 1 if effort is TOY else 5
+    rates = {device.type: product_rate(products, device) for device in devices()}
     results = []
     for name, part in (
         ("counts", network_results.count_results),
@@ -48,8 +52,10 @@ def measure(quick: bool, threads: int, output: Path) -> None:
         ("arrays", array_results.results),
     ):
         with console.status(f"measuring {name}"):
-            results += part(quick)
-        rates = {device.type: max(rates[device.type], product_rate(5, device)) for device in devices()}
+            results += part(effort)
+        rates = {device.type: max(rates[device.type], product_rate(products, device)) for device in devices()}
+    if effort is TOY:
+        results = [replace(result, official=None) for result in results]  # which were measured on whole videos
     Console(width=max(Console().width, WIDTH)).print(_table(results, rates))
     machine = {
         "processor": processor(),
@@ -63,7 +69,7 @@ def measure(quick: bool, threads: int, output: Path) -> None:
         {
             "version": 1,
             "machine": machine,
-            "quick": quick,
+            "quick": effort is not FULL,
             "gflop_per_s": rates["cpu"],
             "gpu_gflop_per_s": rates.get("cuda"),
             "results": [_record(result, rates[result.device]) for result in results],

@@ -13,6 +13,7 @@ from actloc.ops.suppression import soft_suppression, soft_suppression_per_class
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
+from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.results import Result, best_seconds
 
 VIDEO_STEPS, VIDEO_CHANNELS = 1900, 2048
@@ -20,10 +21,9 @@ SUPPRESSION = ((2_000, 1.6), (12_000, 9.4), (400_000, 6100.0))  # candidates in 
 Segments = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
-def results(quick: bool) -> list[Result]:
-    """All results that need no network."""
-    repeats = 2 if quick else 10
-    return [*_suppression(repeats), *_scoring(quick), *_loading(repeats)]
+def results(effort: Effort) -> list[Result]:
+    """All that needs no network."""
+    return [*_suppression(effort), *_scoring(effort), *_loading(3 * effort.repeats)]
 
 
 def _candidates(number: int, classes: int) -> Segments:
@@ -45,13 +45,15 @@ def _suppression_of(number: int, official_ms: float, repeats: int) -> Result:
     return Result(f"soft-NMS, {number:,} in 20 classes, 200 kept", milliseconds, "ms", official_ms)
 
 
-def _suppression(repeats: int) -> list[Result]:
-    rows = [_suppression_of(number, official_ms, repeats) for number, official_ms in SUPPRESSION]
-    segments, scores, _ = _candidates(12_000, 1)
+def _suppression(effort: Effort) -> list[Result]:
+    repeats = 3 * effort.repeats
+    rows = [_suppression_of(effort.of(number), official_ms, repeats) for number, official_ms in SUPPRESSION]
+    number = effort.of(12_000)
+    segments, scores, _ = _candidates(number, 1)
     seconds = best_seconds(
         lambda: soft_suppression(segments, scores, sigma=0.75, min_score=0.001, max_kept=100), repeats
     )
-    return [*rows, Result("soft-NMS, 12,000 in one class, 100 kept", 1000 * seconds, "ms", 45.6)]
+    return [*rows, Result(f"soft-NMS, {number:,} in one class, 100 kept", 1000 * seconds, "ms", 45.6)]
 
 
 def _scored(videos: int, classes: int, truths: int) -> tuple[TruthColumns, PredictionColumns]:
@@ -73,14 +75,15 @@ def _scored(videos: int, classes: int, truths: int) -> tuple[TruthColumns, Predi
     return truth, PredictionColumns(of_row, found_starts, found_ends, found_labels, generator.random(rows))
 
 
-def _scoring(quick: bool) -> list[Result]:
-    thumos, anet = _scored(213, 20, 3_678), _scored(5_000, 200, 7_500)
+def _scoring(effort: Effort) -> list[Result]:
+    few, many = effort.of(213), effort.of(5_000)
+    thumos, anet = _scored(few, 20, effort.of(3_678)), _scored(many, 200, effort.of(7_500))
     tenths = np.linspace(0.5, 0.95, 10).tolist()
-    small = best_seconds(lambda: average_precision(*thumos, [0.3, 0.4, 0.5, 0.6, 0.7]), 1 if quick else 5)
-    large = best_seconds(lambda: average_precision(*anet, tenths), 1 if quick else 3)
+    small = best_seconds(lambda: average_precision(*thumos, [0.3, 0.4, 0.5, 0.6, 0.7]), effort.repeats)
+    large = best_seconds(lambda: average_precision(*anet, tenths), effort.repeats)
     return [
-        Result("mAP, 213 videos x 200, 20 classes, 5 tIoUs", small, "s", 11.5),
-        Result("mAP, 5,000 videos x 200, 200 classes, 10 tIoUs", large, "s", 172),
+        Result(f"mAP, {few:,} videos x 200, 20 classes, 5 tIoUs", small, "s", 11.5),
+        Result(f"mAP, {many:,} videos x 200, 200 classes, 10 tIoUs", large, "s", 172),
     ]
 
 

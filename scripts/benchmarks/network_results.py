@@ -7,6 +7,7 @@ import torch
 
 from scripts.benchmarks import networks
 from scripts.benchmarks.counting import Counts, at_lengths, count
+from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_BATCH, THUMOS_STEPS
 from scripts.benchmarks.results import Result, best_seconds, devices
 
@@ -20,8 +21,8 @@ def quantiles(values: list[int], number: int) -> list[int]:
     return [ordered[int((place + 0.5) * len(ordered) / number)] for place in range(number)]
 
 
-def thumos_counts(lengths: tuple[int, int], batches: list[list[int]]) -> tuple[Counts, Counts]:
-    """A full step of 2,304 steps, and the mean over the padded lengths of `batches`, measured at two lengths.
+def thumos_counts(lengths: tuple[int, int], full: int, batches: list[list[int]]) -> tuple[Counts, Counts]:
+    """A step of `full` feature steps, and the mean over the padded lengths of `batches`, measured at two lengths.
 
     FLOPs and bytes are linear in the length; of the kernels the larger count is used.
     """
@@ -35,76 +36,77 @@ def thumos_counts(lengths: tuple[int, int], batches: list[list[int]]) -> tuple[C
         saved = at_lengths((lengths[0], short.saved_bytes), (lengths[1], long.saved_bytes), steps)
         return Counts(flops, kernels, saved)
 
-    return of([THUMOS_STEPS]), of(padded)
+    return of([full]), of(padded)
 
 
-def count_results(quick: bool) -> list[Result]:
+def count_results(effort: Effort) -> list[Result]:
     """FLOPs, kernels and saved bytes of a step of both shapes."""
-    full, mean = thumos_counts((320, 640) if quick else (1152, 2304), networks.drawn_batches(EPOCHS_DRAWN))
+    steps = effort.of(THUMOS_STEPS)
+    full, mean = thumos_counts(effort.counted, steps, networks.drawn_batches(EPOCHS_DRAWN))
     detector = networks.anet_detector().train()
-    anet = count(detector, networks.step(detector, 512, [ANET_STEPS] * ANET_BATCH).loss)
+    anet = count(detector, networks.step(detector, 512, [effort.of(ANET_STEPS)] * ANET_BATCH).loss)
     return [
         Result("THUMOS step, mean batch: arithmetic", mean.flops / 1e9, "GFLOP", 514),
-        Result("THUMOS step, 2,304 steps: arithmetic", full.flops / 1e9, "GFLOP", 514),
+        Result(f"THUMOS step, {steps:,} steps: arithmetic", full.flops / 1e9, "GFLOP", 514),
         Result("THUMOS step: operators, views not counted", mean.kernels, "kernels", 4104),
         Result("THUMOS step, mean batch: saved for backward", mean.saved_bytes / 1e6, "MB", 1314),
-        Result("THUMOS step, 2,304 steps: saved for backward", full.saved_bytes / 1e6, "MB", 1314),
+        Result(f"THUMOS step, {steps:,} steps: saved for backward", full.saved_bytes / 1e6, "MB", 1314),
         Result("ActivityNet step: arithmetic", anet.flops / 1e9, "GFLOP", 91),
         Result("ActivityNet step: operators, views not counted", anet.kernels, "kernels"),
         Result("ActivityNet step: saved for backward", anet.saved_bytes / 1e6, "MB", 429),
     ]
 
 
-def time_results(quick: bool) -> list[Result]:
+def time_results(effort: Effort) -> list[Result]:
     """Seconds of steps and of the network in evaluation, the mean over quantiles of the lengths; peak memory.
 
     Measured on the CPU, and on the GPU if there is one.
     """
-    number, repeats = (1, 1) if quick else (5, 3)
     results = []
     for device in devices():
-        results += _thumos_times(number, repeats, device)
-        results += _anet_times(repeats, device)
-        results += _evaluation_times(number, repeats, device)
-        results += [_peak_memory(precision, device) for precision in PRECISIONS]
+        results += _thumos_times(effort, device)
+        results += _anet_times(effort, device)
+        results += _evaluation_times(effort, device)
+        results += [_peak_memory(effort.of(THUMOS_STEPS), precision, device) for precision in PRECISIONS]
     return results
 
 
-def _thumos_times(number: int, repeats: int, device: torch.device) -> list[Result]:
+def _thumos_times(effort: Effort, device: torch.device) -> list[Result]:
     detector = networks.thumos_detector().train().to(device)
     longest = [max(batch) for batch in networks.drawn_batches(EPOCHS_DRAWN)]
-    lengths = [*quantiles(longest, number), THUMOS_STEPS]
+    full = effort.of(THUMOS_STEPS)
+    lengths = [*map(effort.of, quantiles(longest, effort.lengths)), full]
     steps = [networks.step(detector, 2048, [length] * THUMOS_BATCH) for length in lengths]
     results = []
     for precision, official in zip(PRECISIONS, (4.52, 2.30), strict=True):
-        times = [best_seconds(step.training(precision), repeats, device) for step in steps]
+        times = [best_seconds(step.training(precision), effort.repeats, device) for step in steps]
         mean = _mean(times[:-1])
         results += [
-            _timed(f"THUMOS step, mean of {number} lengths, {precision}", mean, official, device),
-            _timed(f"THUMOS step, 2,304 steps, {precision}", times[-1], official, device),
+            _timed(f"THUMOS step, mean of {effort.lengths} lengths, {precision}", mean, official, device),
+            _timed(f"THUMOS step, {full:,} steps, {precision}", times[-1], official, device),
         ]
     return results
 
 
-def _anet_times(repeats: int, device: torch.device) -> list[Result]:
+def _anet_times(effort: Effort, device: torch.device) -> list[Result]:
     detector = networks.anet_detector().train().to(device)
-    step = networks.step(detector, 512, [ANET_STEPS] * ANET_BATCH)
+    step = networks.step(detector, 512, [effort.of(ANET_STEPS)] * ANET_BATCH)
     results = []
     for precision, official in zip(PRECISIONS, (0.69, 0.54), strict=True):
-        seconds = best_seconds(step.training(precision), repeats, device)
+        seconds = best_seconds(step.training(precision), effort.repeats, device)
         results.append(_timed(f"ActivityNet step, {precision}", seconds, official, device))
     return results
 
 
-def _evaluation_times(number: int, repeats: int, device: torch.device) -> list[Result]:
+def _evaluation_times(effort: Effort, device: torch.device) -> list[Result]:
     detector = networks.thumos_detector().eval().to(device)
-    lengths = quantiles(networks.thumos_lengths("test"), number)
+    lengths = map(effort.of, quantiles(networks.thumos_lengths("test"), effort.lengths))
     steps = [networks.step(detector, 2048, [length]) for length in lengths]
     note = "official: wall time at 2,304 steps on a busy machine"
     results = []
     for precision, official in zip(PRECISIONS, (0.7, None), strict=True):
-        seconds = _mean([best_seconds(step.evaluation(precision), repeats, device) for step in steps])
-        name = f"THUMOS evaluation, mean of {number} videos, {precision}"
+        seconds = _mean([best_seconds(step.evaluation(precision), effort.repeats, device) for step in steps])
+        name = f"THUMOS evaluation, mean of {effort.lengths} videos, {precision}"
         results.append(_timed(name, seconds, official, device, note))
     return results
 
@@ -116,32 +118,32 @@ def _timed(name: str, seconds: float, official: float | None, device: torch.devi
     return Result(f"{name}, GPU", seconds, "s", device="cuda")
 
 
-def _peak_memory(precision: str, device: torch.device) -> Result:
-    name = f"THUMOS step, 2,304 steps, {precision}: peak memory"
+def _peak_memory(steps: int, precision: str, device: torch.device) -> Result:
+    name = f"THUMOS step, {steps:,} steps, {precision}: peak memory"
     if device.type == "cuda":
-        return Result(f"{name}, GPU", _gpu_peak(precision, device) / 1e6, "MB", device="cuda")
-    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # so that its peak is that of the step
-        peak = fresh.apply(process_peak, (precision,))
-    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does only this")
+        return Result(f"{name}, GPU", _gpu_peak(steps, precision, device) / 1e6, "MB", device="cuda")
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # the peak of this one is that of the step
+        peak = fresh.apply(process_peak, (steps, precision))
+    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does this alone")
 
 
-def process_peak(precision: str) -> int | None:
-    """The peak resident memory of this process after a full step, in bytes; None where Linux's /proc is missing."""
-    _full_step(torch.device("cpu"), precision)
+def process_peak(steps: int, precision: str) -> int | None:
+    """Bytes: the highest resident memory of this process after a training step; None where there is no Linux to tell it."""
+    _train_once(steps, torch.device("cpu"), precision)
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _gpu_peak(precision: str, device: torch.device) -> int:
+def _gpu_peak(steps: int, precision: str, device: torch.device) -> int:
     torch.cuda.reset_peak_memory_stats(device)
-    _full_step(device, precision)
+    _train_once(steps, device, precision)
     return torch.cuda.max_memory_allocated(device)
 
 
-def _full_step(device: torch.device, precision: str) -> None:
+def _train_once(steps: int, device: torch.device, precision: str) -> None:
     detector = networks.thumos_detector().train().to(device)
-    networks.step(detector, 2048, [THUMOS_STEPS] * THUMOS_BATCH).training(precision)()
+    networks.step(detector, 2048, [steps] * THUMOS_BATCH).training(precision)()
 
 
 def _mean(values: list[float]) -> float:

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -132,38 +131,33 @@ def test_a_weight_of_minus_one_balances_the_losses_as_officially(case: Case) -> 
     assert sum(losses.values()).item() == pytest.approx(expected["final_loss"], rel=1e-6)
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As recorded: one thread sums in another order, and eight steps make 4e-3 of it in the gradient's norm."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+# Ours is computed in float64, so it is the same on every machine, and what is left is what float32 lost in the official
+# recording: rounding that grows along the steps, more so in the large network (recorded with another order of sums it
+# moves by 4e-4 in the last loss and 4e-3 in the last norm).
+ROUNDING_OF_EACH_STEP = {"tiny_fpn": [1e-6] * 8, "anet_tsp_full": [1e-5] * 4 + [5e-5] * 2 + [1e-3, 1e-2]}
 
 
-# the tolerances of the fixtures: rounding grows along eight steps, more so in the large network
-@pytest.mark.parametrize(
-    ("name", "tolerance"),
-    [("tiny_fpn", 1e-5), pytest.param("anet_tsp_full", 2e-3, marks=SLOW)],
-)
-def test_eight_steps_of_training_follow_the_official_ones(name: str, tolerance: float, two_threads: None) -> None:
+@pytest.mark.parametrize("name", ["tiny_fpn", pytest.param("anet_tsp_full", marks=SLOW)])
+def test_eight_steps_of_training_follow_the_official_ones(name: str) -> None:
     case = load_case(name)
-    detector = case.build("gain")
-    batch = case.training_batch(detector)
+    detector = case.build("gain").double()
+    features, mask, targets = case.training_batch(detector)
     options = case.facts["merged_config"]["opt"]
     optimizer = torch.optim.AdamW(parameter_groups(detector, options["weight_decay"]))
     averages = AveragedWeights(detector, decay=0.999, warm_up=False)
-    for step, expected in enumerate(case.facts["trajectory"]["steps"]):
+    recorded = zip(case.facts["trajectory"]["steps"], ROUNDING_OF_EACH_STEP[name], strict=True)
+    for step, (expected, rounding) in enumerate(recorded):
         rate = learning_rate(step, options["learning_rate"], 1, options["epochs"], options["warmup_epochs"])
         assert rate == pytest.approx(expected["lr"], rel=1e-12)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        loss = torch.stack(list(detector.losses(*batch).values())).sum()
+        loss = torch.stack(list(detector.losses(features.double(), mask, targets).values())).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
-        assert loss.item() == pytest.approx(expected["final_loss"], rel=tolerance)
-        assert norm.item() == pytest.approx(expected["grad_norm"], rel=tolerance)
+        assert norm.dtype == torch.float64
+        assert loss.item() == pytest.approx(expected["final_loss"], rel=rounding)
+        assert norm.item() == pytest.approx(expected["grad_norm"], rel=rounding)
         optimizer.step()
         averages.update(step)
     check_sums(detector.state_dict(), case.facts["trajectory"]["final"])
@@ -177,5 +171,5 @@ def check_sums(state: dict[str, Tensor], recorded: dict[str, list[float]]) -> No
             continue
         total, norm = recorded[f"module.{name}"]
         values = tensor.double()
-        assert values.norm().item() == pytest.approx(norm, rel=2e-3), name
-        assert values.sum().item() == pytest.approx(total, abs=2e-3 * norm * math.sqrt(values.numel())), name
+        assert values.norm().item() == pytest.approx(norm, rel=1e-4), name
+        assert values.sum().item() == pytest.approx(total, abs=1e-4 * norm * math.sqrt(values.numel())), name
