@@ -16,8 +16,6 @@ import time
 import traceback
 from typing import Any
 
-import torch._inductor  # torch.use_deterministic_algorithms imports it, in more time than a toy takes to train
-
 import actloc
 from actloc import cli
 from tests.forked_decoder import fork_decoders

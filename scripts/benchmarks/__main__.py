@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measure(effort: Effort, threads: int, output: Path) -> None:
-    """Run every benchmark; the table goes to the screen, all numbers to `output`."""
+    """Run every benchmark; print the table and write all numbers to `output`."""
     import torch
     from rich.console import Console
 

@@ -22,7 +22,7 @@ Segments = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
 def results(effort: Effort) -> list[Result]:
-    """All that needs no network."""
+    """All results that need no network."""
     return [*_suppression(effort), *_scoring(effort), *_loading(3 * effort.repeats)]
 
 

@@ -122,13 +122,13 @@ def _peak_memory(steps: int, precision: str, device: torch.device) -> Result:
     name = f"THUMOS step, {steps:,} steps, {precision}: peak memory"
     if device.type == "cuda":
         return Result(f"{name}, GPU", _gpu_peak(steps, precision, device) / 1e6, "MB", device="cuda")
-    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # the peak of this one is that of the step
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:  # so that its peak is that of the step
         peak = fresh.apply(process_peak, (steps, precision))
-    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does this alone")
+    return Result(name, None if peak is None else peak / 1e6, "MB", note="of a process that does only this")
 
 
 def process_peak(steps: int, precision: str) -> int | None:
-    """Bytes: the highest resident memory of this process after a training step; None where there is no Linux to tell it."""
+    """Bytes: the highest resident memory of this process after a training step; None without Linux's /proc."""
     _train_once(steps, torch.device("cpu"), precision)
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
