@@ -28,19 +28,23 @@ DATA, TRAINING, RESULTS, EXPERTS = "Your data", "Training", "Results", "For expe
 ConfigArgument = Annotated[
     str,
     typer.Argument(
-        help="A settings file, or the name of one that `actloc ls` lists.", autocompletion=completion.configs
+        metavar="CONFIG",
+        help="A settings file, or the name of one that `actloc ls` lists.",
+        autocompletion=completion.configs,
     ),
 ]
 ConfigOrRunArgument = Annotated[
     str,
     typer.Argument(
-        help="A settings file, its name, or a run folder below ckpt/.", autocompletion=completion.configs_and_runs
+        metavar="CONFIG",
+        help="A settings file, its name, or a run folder below ckpt/.",
+        autocompletion=completion.configs_and_runs,
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY.KEY=VALUE]...",
+        metavar="KEY.KEY=VALUE",
         help="Settings that override those of the file, such as schedule.epochs=3.",
         autocompletion=completion.settings,
     ),
@@ -194,6 +198,7 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
+            metavar="KIND",
             help="configs, recipes, datasets, encoders, sources, detectors or runs. Default: all.",
             autocompletion=completion.kinds,
         ),
@@ -250,7 +255,7 @@ def report(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Run folders, or their configs, that `actloc eval` has scored.",
             autocompletion=completion.configs_and_runs,
         ),
@@ -276,7 +281,7 @@ def predict(
     videos: Annotated[
         list[str],
         typer.Argument(
-            metavar="VIDEO... [KEY.KEY=VALUE]...",
+            metavar="VIDEO",
             help="Video files; they need no annotations. Settings among them override those of the run.",
         ),
     ],
@@ -301,7 +306,7 @@ def predict(
 )
 def import_features(
     config: ConfigArgument,
-    store: Annotated[Path, typer.Argument(help="The folder of the feature store to make or to continue.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The folder of the feature store to make or to continue.")],
     overrides: Overrides = None,
     recipe: Annotated[
         str | None,
@@ -361,11 +366,14 @@ def compare(
     "actloc convert official.pth.tar ckpt/converted sample_efficientnet_actionformer",
 )
 def convert(
-    source: Annotated[Path, typer.Argument(help="An official ActionFormer checkpoint, or a run or checkpoint of ours.")],
-    target: Annotated[Path, typer.Argument(help="The run folder, or the official file, to write.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="An official ActionFormer checkpoint, or a run or checkpoint of actloc."),
+    ],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The run folder, or the official file, to write.")],
     config: Annotated[
         str | None,
-        typer.Argument(help="The settings of an official checkpoint.", autocompletion=completion.configs),
+        typer.Argument(metavar="CONFIG", help="The settings of an official checkpoint.", autocompletion=completion.configs),
     ] = None,
     overrides: Overrides = None,
 ) -> int:
@@ -380,7 +388,9 @@ def convert(
     "actloc verify ckpt/sample_efficientnet_actionformer",
     "actloc verify data/spliced_sample/efficientnet_lite0",
 )
-def verify(path: Annotated[Path, typer.Argument(help="A feature store, a run folder or a checkpoint.")]) -> int:
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A feature store, a run folder or a checkpoint.")],
+) -> int:
     """Check a feature store, run or checkpoint against its own checksums."""
     from actloc.commands import verify as verifying
 

@@ -29,10 +29,10 @@ _OTHER_VERBS = {
 """What other tools call our commands; their arguments are taken as they are."""
 
 _COPIED = ("A new experiment is a saved copy of a config's settings.", "actloc show own_videos > my.yaml")
-_CHECKED = ("`show` checks the settings of a config, `verify` the files of a feature store or run.", "actloc show CONFIG")
+_CHECKED = ("`show` checks the settings of a config, `verify` the files of a feature store or run.", "actloc show CONFIG [SETTINGS]")
 _CHECKED_DATA = (
     "`prepare` checks annotations and videos; a dry run reports everything that is missing to extract features.",
-    "actloc extract-features CONFIG --dry-run",
+    "actloc extract-features CONFIG [SETTINGS] --dry-run",
 )
 _ELSEWHERE = {
     **dict.fromkeys(("init", "new", "create", "cp", "copy", "quickstart"), _COPIED),
@@ -40,11 +40,11 @@ _ELSEWHERE = {
     **dict.fromkeys(("doctor", "checks", "env", "info"), _CHECKED_DATA),
     "status": (
         "A list shows the runs with their scores; a dry run reports the features that are still to be extracted.",
-        "actloc ls runs, or: actloc extract-features CONFIG --dry-run",
+        "actloc ls runs, or: actloc extract-features CONFIG [SETTINGS] --dry-run",
     ),
     "download": (
         "actloc downloads nothing; a dry run says which files are missing, where they come from and where to put them.",
-        "actloc extract-features CONFIG --dry-run",
+        "actloc extract-features CONFIG [SETTINGS] --dry-run",
     ),
     "tensorboard": ("TensorBoard itself shows the curves of all runs.", "tensorboard --logdir ckpt"),
     **{kind: (f"`ls` lists {kind}.", f"actloc ls {kind}") for kind in ("configs", "recipes", "runs", "encoders")},
@@ -53,7 +53,8 @@ _ELSEWHERE = {
 
 _FIRST_ARGUMENT = {"config", "cfg", "c", "config_file", "yaml", "run", "ckpt", "checkpoint", "model"}
 _MORE_ARGUMENTS = {"input", "i", "video", "videos", "source"}
-_OTHER_OPTIONS = {"--overwrite": {"force", "f", "y", "yes"}, "--output": {"o", "out", "output_dir", "output_folder"}}
+_OTHER_OPTIONS = {"--overwrite": "force f y yes", "--output": "o out output_dir output_folder", "--dry-run": "n dry"}
+_WITH_SETTINGS = {"prepare", "extract-features", "import-features", "train", "eval", "show", "predict", "convert"}
 _GPUS = {"gpu", "gpus", "gpu_id", "cuda", "device", "devices"}
 _SHARED = {"quiet", "verbose", "debug", "json"}
 
@@ -65,7 +66,14 @@ class Command(TyperCommand):
         """The command's own parameters, then --quiet and the others, which may come before the command or after it."""
         own = super().get_params(ctx)
         program = ctx.parent.command.params if ctx.parent else []
-        return [*own[:-1], *(one for one in program if one.name in _SHARED), *own[-1:]]  # the last one is --help
+        shared = [one for one in program if one.name in _SHARED]
+        return _without_types([*own[:-1], *shared, *own[-1:]])  # the last one is --help
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+        """`[OPTIONS] CONFIG [KEY.KEY=VALUE]...`."""
+        arguments = [one for one in self.params if one.param_type_name == "argument"]
+        names = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments]
+        return ["[OPTIONS]", *(f"{name}{'...' * (one.nargs != 1)}" for name, one in zip(names, arguments, strict=True))]
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Raises UserError."""
@@ -80,6 +88,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The program: finds the command and turns whatever it meets into an exit status."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # Any: as above
+        """The program's own options."""
+        return _without_types(super().get_params(ctx))
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Without arguments it shows the help."""
@@ -108,7 +120,10 @@ class Group(TyperGroup):
         found = f"actloc has no command {word}"
         if word in _ELSEWHERE:
             explanation, instead = _ELSEWHERE[word]
-            return UserError(f"{found}.", explanation, f"Run: {instead}")
+            error = UserError(f"{found}.", explanation, f"Run: {instead}")
+            if rest:
+                error.name_config(rest[0], rest[1:])
+            return error
         for name, words in _OTHER_VERBS.items():
             if word in words.split():
                 what = self.commands[name].get_short_help_str(limit=100)
@@ -120,6 +135,14 @@ class Group(TyperGroup):
         return UserError(f"{found}.", expected, "See what each of them does: actloc --help")
 
 
+def _without_types(parameters: list[Any]) -> list[Any]:  # Any: as above
+    """Without the `<bool>` that help pages show beside a flag, which takes no value."""
+    for one in parameters:
+        if one.param_type_name == "option" and one.is_flag:
+            one.metavar = ""
+    return parameters
+
+
 def _again(name: str, arguments: list[str]) -> str:
     return f"Run: {shlex.join(['actloc', name, *arguments])}" if arguments else f"See how: actloc {name} --help"
 
@@ -128,50 +151,67 @@ def _explained(
     command: TyperCommand | TyperGroup, ctx: typer.Context, typed: list[str], error: typer.TyperException
 ) -> UserError:
     """What was wrong, how the command is used, and the line that was meant."""
-    usage = f"Expected: {' '.join([ctx.command_path, *command.collect_usage_pieces(ctx)])}"
+    usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
     options = [option for one in command.get_params(ctx) for option in one.opts if option.startswith("-")]
-    for place, word in enumerate(typed):
-        option, equals, value = word.partition("=")
-        if not re.fullmatch(r"--?[A-Za-z][\w-]*", option) or option in options:
-            continue
-        if set(option[1:]) <= {known[1] for known in options if len(known) == 2}:
-            continue  # several short ones in a word
-        takes_next = not equals and place + 1 < len(typed) and not typed[place + 1].startswith("-")
-        before, after = typed[:place], typed[place + 1 + takes_next :]
-        value = typed[place + 1] if takes_next else value
-        return _no_option(ctx, option, value, [*before, *after], usage, options)
+    unknown = [word.partition("=")[0] for word in typed if _is_unknown(word, options)]
+    see = f"See: {ctx.command_path} --help"
+    if unknown:
+        meant, settings = _meant(command.name or "", typed, options)
+        long = [option for option in options if option.startswith("--")]
+        plural = "s" if len(unknown) > 1 else ""
+        return UserError(
+            f"{ctx.command_path} has no option{plural} {', '.join(unknown)}.",
+            f"Settings follow without dashes: {usage}" if settings else f"Expected: {usage}",
+            f"Run: {ctx.command_path} {shlex.join(meant)}" if meant else f"It has {', '.join(long)}. {see}",
+        )
     message = error.format_message().rstrip(".")
-    configs = "See the configs: actloc ls configs; and the help: " if "'CONFIG'" in message else "See: "
-    return UserError(f"{message}.", usage, f"{configs}{ctx.command_path} --help")
+    return UserError(
+        f"{message}.",
+        f"Expected: {usage}",
+        f"See the configs: actloc ls configs; the help: {ctx.command_path} --help" if "'CONFIG'" in message else see,
+    )
 
 
-def _no_option(  # noqa: PLR0911 - one answer for each kind of mistake
-    ctx: typer.Context, option: str, value: str, others: list[str], usage: str, options: list[str]
-) -> UserError:
-    found = f"{ctx.command_path} has no option {option}"
-    word = option.lstrip("-").replace("-", "_").lower()
-    line = [*ctx.command_path.split(), *others]
-    close = difflib.get_close_matches(option, options, n=1, cutoff=0.75)
-    close = close or [ours for ours, words in _OTHER_OPTIONS.items() if word in words and ours in options]
-    if close:
-        instead = [*line, close[0], *([value] if value else [])]
-        return UserError(f"{found}. Did you mean {close[0]}?", usage, f"Run: {shlex.join(instead)}")
-    if word in _FIRST_ARGUMENT and value and ctx.parent:
-        program, name, *rest = line
-        return UserError(f"{found}.", usage, f"Run: {shlex.join([program, name, value, *rest])}")
-    if word in _MORE_ARGUMENTS and value and ctx.command.name == "predict":
-        return UserError(f"{found}.", usage, f"Run: {shlex.join([*line, value])}")
-    if "KEY.KEY=VALUE" in usage:
-        from actloc.experiment import nearest_settings
-
-        for setting in nearest_settings(word)[:1]:
-            expected = f"Expected settings without dashes: {setting} is one. {usage.removeprefix('Expected: ')}"
-            instead = [*line, f"{setting}={_as_setting(word, value)}"]
-            return UserError(f"{found}.", expected, f"Run: {shlex.join(instead)}")
-    return UserError(f"{found}; it has {', '.join(options)}.", usage, f"See what they do: {ctx.command_path} --help")
+def _is_unknown(word: str, options: list[str]) -> bool:
+    option = word.partition("=")[0]
+    short = {known[1] for known in options if len(known) == 2}
+    return bool(re.fullmatch(r"--?[A-Za-z][\w-]*", option)) and option not in options and not set(option[1:]) <= short
 
 
-def _as_setting(word: str, value: str) -> str:
-    if word in _GPUS:
-        return f"cuda:{value}" if value.isdigit() else value or "cuda"
-    return value or ("cpu" if word == "cpu" else "VALUE")
+def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without unknown options, none if one of them means nothing here; and those that became settings."""
+    first: list[str] = []
+    others: list[str] = []
+    settings: list[str] = []
+    rest = list(typed)
+    while rest:
+        word = rest.pop(0)
+        if not _is_unknown(word, options):
+            others.append(word)
+            continue
+        option, equals, value = word.partition("=")
+        name = option.lstrip("-").replace("-", "_").lower()
+        value = rest.pop(0) if not equals and name != "cpu" and rest and not rest[0].startswith("-") else value
+        close = difflib.get_close_matches(option, options, n=1, cutoff=0.75)
+        close = close or [ours for ours, words in _OTHER_OPTIONS.items() if name in words.split() and ours in options]
+        if close:
+            others += [close[0], value] if value else close[:1]
+        elif name in _FIRST_ARGUMENT and value and command:
+            first.append(value)
+        elif name in _MORE_ARGUMENTS and value and command == "predict":
+            others.append(value)
+        elif command in _WITH_SETTINGS and (setting := _setting(name, value)):
+            settings.append(setting)
+        else:
+            return [], []
+    return [*first, *others, *settings], settings
+
+
+def _setting(name: str, value: str) -> str:
+    """`machine.device=cuda:0` for the option --gpu 0; empty where no setting is like it."""
+    from actloc.experiment import nearest_settings
+
+    nearest = nearest_settings(name)
+    if nearest and name in _GPUS:
+        value = f"cuda:{value}" if value.isdigit() else value or "cuda"
+    return f"{nearest[0]}={value or ('cpu' if name == 'cpu' else 'VALUE')}" if nearest else ""

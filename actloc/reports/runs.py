@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from actloc import console, files
+from actloc import files
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, Predictions, Results, read_predictions, read_results
 
@@ -30,8 +30,6 @@ class Evaluation:
 
 def read_run(run: Path) -> list[Evaluation]:
     """Every evaluated subset of a run, by name; none is the user's error."""
-    if not run.is_dir():
-        raise _no_such_run(run)
     folders = sorted(path.parent for path in run.glob(f"eval/*/{METRICS_NAME}"))
     if not folders:
         raise UserError(
@@ -73,12 +71,3 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     line = shlex.join(["actloc", *(str(word) for word in words[1:])])
     return json.dumps({**content, "command": line}, indent=1, ensure_ascii=False), line
 
-
-def _no_such_run(run: Path) -> UserError:
-    parent = run.parent
-    names = [path.parent.name for path in parent.glob("*/config.yaml")] if parent.is_dir() else []
-    return UserError(
-        f"{run} is not a run folder{console.nearest(run.name, names)}",
-        "Expected a folder that actloc train made.",
-        "See what there is: actloc ls runs",
-    )

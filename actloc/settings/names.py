@@ -42,7 +42,7 @@ _SYNONYMS = {
     "features.max_steps": "max_seq_len, max_len, max_length",
     "detector.name": "model, arch, architecture, model.name",
     "encoder.name": "extractor, feature_extractor",
-    "evaluation.tious": "tiou, iou, ious, tiou_thresholds, iou_thresholds",
+    "evaluation.tious": "iou, ious, tiou_thresholds, iou_thresholds",
     "evaluation.weights_file": "checkpoint_file, resume_from, load_from, pretrained, weights_path",
     "prediction.threshold": "score_threshold, score_thresh, conf, confidence, thresh, conf_threshold",
     "suppression.method": "nms, nms_method, soft_nms",
@@ -55,14 +55,14 @@ _SYNONYMS = {
 _MEANT = {word: name for name, words in _SYNONYMS.items() for word in re.split(r",\s*", words)}
 
 
-def setting_names(sections: Mapping[str, type[BaseModel]]) -> list[str]:
+def names_of(sections: Mapping[str, type[BaseModel]]) -> list[str]:
     """`optimizer.learning_rate` and all others of the sections, also of blocks inside blocks."""
     names = []
     for section, form in sections.items():
         for key, field in form.model_fields.items():
             inner = field.annotation
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                names += setting_names({f"{section}.{key}": inner})
+                names += names_of({f"{section}.{key}": inner})
             else:
                 names.append(f"{section}.{key}")
     return names

@@ -223,7 +223,7 @@ class Machine(Section):
     shapes = "nothing"
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """cpu, cuda, cuda:1, or auto: the GPU if there is one."""
+    """auto (the GPU if there is one), cpu, cuda or cuda:1."""
     num_workers: NonNegativeInt = 1
     """Threads that load features ahead of the training step."""
     decoders: PositiveInt | None = None

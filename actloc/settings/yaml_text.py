@@ -172,8 +172,11 @@ def _override(document: SettingsDocument, override: str) -> None:
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
     section = document.data
-    for part in path[:-1]:
-        inner = section.setdefault(str(part), {})
+    for depth, part in enumerate(path[:-1], 1):
+        if part not in section:
+            section[part] = {}
+            document.lines[path[:depth]] = COMMAND_LINE
+        inner = section[part]
         if not isinstance(inner, dict):
             document.problems.append(Problem(COMMAND_LINE, f"{key}: {part} is not a section"))
             return
