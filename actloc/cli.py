@@ -11,6 +11,16 @@ import typer
 
 from actloc import __version__, console
 from actloc.command_line import completion
+from actloc.command_line.arguments import (
+    ConfigArgument,
+    ConfigOrRunArgument,
+    Debug,
+    Json,
+    Overrides,
+    Overwrite,
+    Quiet,
+    Verbose,
+)
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.usage import Command, Group
 
@@ -20,38 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First steps: actloc ls configs, then actloc show own_videos. Each command has examples: actloc train --help",
+    epilog="First steps: actloc ls configs, then actloc show own_videos. Examples of a command: actloc train --help",
 )
 
 DATA, TRAINING, RESULTS, EXPERTS = "Your data", "Training", "Results", "For experts"
-
-ConfigArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG",
-        help="A settings file, or the name of one that `actloc ls` lists.",
-        autocompletion=completion.configs,
-    ),
-]
-ConfigOrRunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG",
-        help="A settings file, its name, or a run folder below ckpt/.",
-        autocompletion=completion.configs_and_runs,
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY.KEY=VALUE",
-        help="Settings that override those of the file, such as schedule.epochs=3.",
-        autocompletion=completion.settings,
-    ),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output of an earlier run that used other settings.")
-]
 
 
 def command(
@@ -76,47 +58,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _quiet(wanted: bool) -> None:
-    if wanted:
-        console.set_verbosity("quiet")
-
-
-def _verbose(wanted: bool) -> None:
-    if wanted:
-        console.set_verbosity("verbose")
-
-
-def _debug(wanted: bool) -> None:
-    if wanted:
-        console.use_tracebacks()
-
-
-def _json(wanted: bool) -> None:
-    if wanted:
-        console.use_json_lines()
-
-
 @app.callback()
 def _root(
-    # every command takes these too, before or after its own arguments
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", callback=_quiet, expose_value=False, help="Print errors and results only."),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", callback=_verbose, expose_value=False, help="Print more: files, times, speed."),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", callback=_debug, expose_value=False, help="Print the traceback of an error.")
-    ] = False,
-    json: Annotated[
-        bool,
-        typer.Option("--json", callback=_json, expose_value=False, help="Print one JSON object per line to stdout."),
-    ] = False,
+    # every command takes these too, before its own arguments or after them
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+    json: Json = False,
     version: Annotated[
-        bool,
-        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version."),
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Find when actions happen in untrimmed video."""
@@ -296,7 +246,7 @@ def predict(
     """Find actions in new videos with a trained run."""
     given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
     files = [word for word in videos if word not in given]
-    return run_on("predict", run, [*(settings or []), *given], videos=files, output=output)
+    return run_on("predict", run, [*(settings or []), *given], names=files, output=output)
 
 
 @command(
@@ -306,7 +256,9 @@ def predict(
 )
 def import_features(
     config: ConfigArgument,
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="The folder of the feature store to make or to continue.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="The folder of the feature store to make or to continue.")
+    ],
     overrides: Overrides = None,
     recipe: Annotated[
         str | None,
@@ -373,7 +325,9 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The run folder, or the official file, to write.")],
     config: Annotated[
         str | None,
-        typer.Argument(metavar="CONFIG", help="The settings of an official checkpoint.", autocompletion=completion.configs),
+        typer.Argument(
+            metavar="CONFIG", help="The settings of an official checkpoint.", autocompletion=completion.configs
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> int:

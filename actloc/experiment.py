@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,7 +119,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
     if document.problems:
         raise _settings_error(name, document)
-    _tell_details(document, values)
+    console.detail(f"Settings: {' '.join([str(file), *(overrides or ())])}")
     return Experiment(file=file, typed=name, overrides=tuple(overrides or ()), **values)
 
 
@@ -174,11 +174,6 @@ def setting_names() -> list[str]:
     return names_of(_SECTIONS)
 
 
-def _tell_details(document: SettingsDocument, values: Mapping[str, Any]) -> None:  # Any: the sections' classes
-    """With --verbose: where the settings come from, and which of the file's were changed."""
-    console.detail(f"Settings: {document.file}")
-
-
 def with_inputs(experiment: Experiment) -> Experiment:
     """The experiment, once what the user brings is known to be there; raises UserError."""
     return load(experiment.typed, list(experiment.overrides), check_inputs=True)
@@ -212,8 +207,9 @@ def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not 
 def find(name: str) -> Path:
     """The YAML file meant by a path, a run folder, or the name of a run or of a config here or in the package."""
     path = Path(name)
-    if path.is_file() and path.suffix in _YAML:
-        return path
+    for file in (path, path.parent / f"{path.name}.yaml"):
+        if file.is_file() and file.suffix in _YAML:
+            return file
     for known in [*configs(), *recipes.available()]:
         if not is_run(path) and name in (known.stem, known.name):
             return known
@@ -236,17 +232,17 @@ def _not_found(name: str) -> UserError:
         listed = console.first_ten(runs(path))
         return UserError(f"{name} is no run; it holds runs.", "Expected one of them.", f"Name one: {listed}")
     if len(path.parts) > 1:
-        beside = runs(path.parent)
-        todo = "See the runs: actloc ls runs" if there else "Train one: actloc train --help"
+        around = runs(path.parent) or there
+        todo = "Name one of these." if around else "Train one: actloc train --help"
         return UserError(
-            f"{name} is not a run{console.nearest(name, map(str, beside), lists_known=False)}",
-            f"Expected a run: {console.first_ten(beside or there)}." if there or beside else "There is no run yet.",
+            f"{name} is not a run{console.nearest(name, map(str, around), lists_known=False)}",
+            f"Expected a run: {console.first_ten(around)}" if around else "There is no run yet.",
             f"Train it first: actloc train {path.name}" if path.name in known else todo,
         )
     near = console.nearest(name, [*known, *(run.name for run in there)], lists_known=False)
     return UserError(
         f"{name} is neither a settings file nor the name of a config or a run{near}",
-        f"Runs: {console.first_ten(run.name for run in there) or 'none yet'}. Configs: {console.first_ten(known)}.",
+        f"Runs: {console.first_ten(run.name for run in there) or 'none yet'}. Configs: {console.first_ten(known)}",
         "See what they are: actloc ls runs, actloc ls configs",
     )
 

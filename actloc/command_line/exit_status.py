@@ -1,7 +1,7 @@
 """Runs a command and turns every outcome into an exit status and a message.
 
-0 done, 1 a bug of ours, 2 the user's input, 3 some inputs failed, 4 the machine, 5 a number was not finite, and 128 plus
-its number after a signal.
+0 done, 1 a bug of ours, 2 the user's input, 3 some inputs failed, 4 the machine, 5 a number was not finite,
+128 + N stopped by signal N.
 """
 
 import errno
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -48,7 +49,11 @@ def run_on(
 
 def finish(work: Callable[[], int]) -> int:
     """The exit status of `work`, whatever it meets; everything is written when this returns."""
+    started = time.monotonic()
     status = _status_of(work)
+    took = os.times()
+    cpu_s = took.user + took.system + took.children_user + took.children_system
+    console.detail(f"Took {time.monotonic() - started:.1f} s, and {cpu_s:.1f} s of CPU time")
     sys.stdout.flush()
     sys.stderr.flush()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -29,7 +29,10 @@ _OTHER_VERBS = {
 """What other tools call our commands; their arguments are taken as they are."""
 
 _COPIED = ("A new experiment is a saved copy of a config's settings.", "actloc show own_videos > my.yaml")
-_CHECKED = ("`show` checks the settings of a config, `verify` the files of a feature store or run.", "actloc show CONFIG [SETTINGS]")
+_CHECKED = (
+    "`show` checks the settings of a config, `verify` the files of a feature store or run.",
+    "actloc show CONFIG [SETTINGS]",
+)
 _CHECKED_DATA = (
     "`prepare` checks annotations and videos; a dry run reports everything that is missing to extract features.",
     "actloc extract-features CONFIG [SETTINGS] --dry-run",
@@ -57,25 +60,27 @@ _OTHER_OPTIONS = {"--overwrite": "force f y yes", "--output": "o out output_dir 
 _WITH_SETTINGS = {"prepare", "extract-features", "import-features", "train", "eval", "show", "predict", "convert"}
 _GPUS = {"gpu", "gpus", "gpu_id", "cuda", "device", "devices"}
 _SHARED = {"quiet", "verbose", "debug", "json"}
+Context = Any
+"""What is being parsed; the class is private to Typer."""
 
 
 class Command(TyperCommand):
     """A command that also takes the options of the program itself, and explains what it cannot parse."""
 
-    def get_params(self, ctx: typer.Context) -> list[Any]:  # Any: Typer's parameters have no public type
+    def get_params(self, ctx: Context) -> list[Any]:  # Any: Typer's parameters have no public type
         """The command's own parameters, then --quiet and the others, which may come before the command or after it."""
         own = super().get_params(ctx)
         program = ctx.parent.command.params if ctx.parent else []
         shared = [one for one in program if one.name in _SHARED]
         return _without_types([*own[:-1], *shared, *own[-1:]])  # the last one is --help
 
-    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """`[OPTIONS] CONFIG [KEY.KEY=VALUE]...`."""
         arguments = [one for one in self.params if one.param_type_name == "argument"]
         names = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments]
         return ["[OPTIONS]", *(f"{name}{'...' * (one.nargs != 1)}" for name, one in zip(names, arguments, strict=True))]
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Raises UserError."""
         typed = list(args)
         try:
@@ -89,11 +94,11 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """The program: finds the command and turns whatever it meets into an exit status."""
 
-    def get_params(self, ctx: typer.Context) -> list[Any]:  # Any: as above
+    def get_params(self, ctx: Context) -> list[Any]:  # Any: as above
         """The program's own options."""
         return _without_types(super().get_params(ctx))
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Without arguments it shows the help."""
         typed = list(args)
         try:
@@ -101,11 +106,11 @@ class Group(TyperGroup):
         except typer.TyperException as error:
             raise typer.Exit(exit_status.fail(_explained(self, ctx, typed, error))) from error
 
-    def invoke(self, ctx: typer.Context) -> Any:  # Any: as in the base class
+    def invoke(self, ctx: Context) -> Any:  # Any: as in the base class
         """Ends with the command's exit status."""
         raise typer.Exit(exit_status.finish(lambda: int(super(Group, self).invoke(ctx))))
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command meant by the first word; raises UserError that names the right one."""
         word, rest = args[0], args[1:]
         if word in self.commands or ctx.resilient_parsing:
@@ -148,7 +153,7 @@ def _again(name: str, arguments: list[str]) -> str:
 
 
 def _explained(
-    command: TyperCommand | TyperGroup, ctx: typer.Context, typed: list[str], error: typer.TyperException
+    command: TyperCommand | TyperGroup, ctx: Context, typed: list[str], error: typer.TyperException
 ) -> UserError:
     """What was wrong, how the command is used, and the line that was meant."""
     usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])

@@ -70,4 +70,3 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     # sys.argv[0] is a path on the machine that ran, of nobody's concern: .venv/bin/actloc or actloc/__main__.py
     line = shlex.join(["actloc", *(str(word) for word in words[1:])])
     return json.dumps({**content, "command": line}, indent=1, ensure_ascii=False), line
-

@@ -11,7 +11,7 @@ _MOST_OFFERED = 3
 _SYNONYMS = {
     "optimizer.learning_rate": "lr, rate, base_lr, step_size, alpha",
     "optimizer.weight_decay": "wd, decay, l2",
-    "optimizer.clip_norm": "clip, grad_clip, gradient_clip, max_grad_norm, clip_grad_norm, clip_grad, gradient_clip_val",
+    "optimizer.clip_norm": "clip, grad_clip, gradient_clip, max_grad_norm, clip_grad_norm, gradient_clip_val",
     "optimizer.name": "optim, opt, optimizer_type, type",
     "schedule.epochs": "epoch, num_epochs, n_epochs, max_epochs, max_epoch",
     "schedule.warmup_epochs": "warmup, warm_up, warmup_epoch, num_warmup_epochs",

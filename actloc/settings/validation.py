@@ -115,7 +115,10 @@ def _explain(  # Any: as above
         return (key, *location), f"is not a setting{suggest(dotted((key, *location)), siblings)}"
     path = (key, *_part_in_data(data, location))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return path, f": found {json.dumps(details['input'], ensure_ascii=False)}, expected settings, {dotted(path)}.NAME"
+        return (
+            path,
+            f": found {json.dumps(details['input'], ensure_ascii=False)}, expected settings, {dotted(path)}.NAME",
+        )
     expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "value_error":
         return path, expected

@@ -172,7 +172,7 @@ def _override(document: SettingsDocument, override: str) -> None:
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
     section = document.data
-    for depth, part in enumerate(path[:-1], 1):
+    for depth, part in enumerate(key.split(".")[:-1], 1):
         if part not in section:
             section[part] = {}
             document.lines[path[:depth]] = COMMAND_LINE

@@ -68,9 +68,11 @@ def fill(
                 failed[video_id] = failure(video_id, paths[video_id], outcome)
                 store.write_failed(list(failed.values()), part)  # at once: a run that is killed has named them too
                 console.emit("video_failed", id=video_id, reason=outcome.reason, detail=outcome.detail)
+                console.detail(f"{video_id}: {outcome}")
             else:
                 failed.pop(video_id, None)
                 console.emit("video_done", id=video_id, steps=outcome.steps)
+                console.detail(f"{video_id}: {console.count(outcome.steps, 'feature')} from {outcome.duration_s:.1f} s")
             over(video_id)
     store.write_failed(list(failed.values()), part)
     return list(failed.values())
@@ -110,7 +112,7 @@ def tell_failures(store: FeatureStore, num_videos: int, failed: list[Row], again
     reasons = Counter(row["reason"] for row in failed)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     done = num_videos - len(failed)
-    console.say(f"{len(failed)} of {num_videos} videos failed, {done} are done.", style="red")
+    console.error(f"{len(failed)} of {num_videos} videos failed, {done} are done.")
     console.say(f"{store.failed_file(part)}: {listed}")
     console.say(f"Retry them after replacing the files: {again}")
     return EXIT_SOME_INPUTS_FAILED
