@@ -94,6 +94,7 @@ def _status_of_system(error: Exception) -> int:
 
 def fail(error: ActlocError) -> int:
     """Prints the error; returns its exit status."""
+    error.name_config("CONFIG")  # where none was typed
     return _fail(str(error), error.status)
 
 

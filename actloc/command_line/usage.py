@@ -126,8 +126,7 @@ class Group(TyperGroup):
         if word in _ELSEWHERE:
             explanation, instead = _ELSEWHERE[word]
             error = UserError(f"{found}.", explanation, f"Run: {instead}")
-            if rest:
-                error.name_config(rest[0], rest[1:])
+            error.name_config(rest[0] if rest else "CONFIG", rest[1:])
             return error
         for name, words in _OTHER_VERBS.items():
             if word in words.split():
