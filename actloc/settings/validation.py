@@ -114,15 +114,12 @@ def _explain(  # Any: as above
         siblings = [] if section is None else list(section.model_fields)
         return (key, *location), f"is not a setting{suggest(dotted((key, *location)), siblings)}"
     path = (key, *_part_in_data(data, location))
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return (
-            path,
-            f": found {json.dumps(details['input'], ensure_ascii=False)}, expected settings, {dotted(path)}.NAME",
-        )
+    found = json.dumps(details["input"], ensure_ascii=False)
+    if kind == "model_type":
+        return path, f": found {found}, expected a block of settings, {dotted(path)}.KEY=VALUE"
     expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "value_error":
         return path, expected
-    found = json.dumps(details["input"], ensure_ascii=False)
     if kind == "string_pattern_mismatch":  # the setting's own words, not a regular expression
         section = _settings_class(form, location[:-1], data)
         expected = ((section.model_fields[str(location[-1])].description if section else "") or expected).rstrip(".")
