@@ -139,7 +139,7 @@ def test_leading_zeros_and_colons_have_no_hidden_meaning() -> None:
 def test_a_key_may_stand_once(tmp_path: Path) -> None:
     text = CONFIG.read_text() + "\nsuppression:\n  sigma: 0.4\n"
     first, second = line_of(text, "suppression:"), len(text.splitlines()) - 1
-    assert f"mine.yaml:{second}: suppression stands twice, first in line {first}" in complaint(
+    assert f"mine.yaml:{second}: suppression is given twice, first in line {first}" in complaint(
         text=text, folder=tmp_path
     )
 
@@ -218,7 +218,8 @@ def test_a_name_that_is_nothing_is_answered_with_what_there_is(two_runs: Path, n
 
 def test_overrides_win_and_must_be_key_value() -> None:
     assert experiment.load(str(CONFIG), ["schedule.epochs=3"]).schedule.epochs == 3
-    assert "expected key.key=value" in complaint("schedule.epochs")
+    assert "expected a setting such as schedule.epochs=3" in complaint("schedule.epochs")
+    assert "Put the value in quotes." in complaint("run.name=[a")
 
 
 def test_complete_settings_load_back_to_the_same_experiment(tmp_path: Path) -> None:

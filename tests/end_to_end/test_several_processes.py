@@ -76,7 +76,7 @@ def test_evaluation_is_the_same_for_any_number_of_processes(one: Path, tmp_path:
 def test_disturbed_twice_and_started_again_gives_the_same_bytes(encoded: Path, two: Path, tmp_path: Path) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
     stopped = together(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="step:1:term")
-    assert stopped.stderr.count("goes on from what is written") == 1
+    assert stopped.stderr.count("Run the same command again to continue.") == 1
     assert [path.name for path in (folder / "ckpt/toy").glob("ckpt_*")] == ["ckpt_000001"]
     # only the first process renames files: it is killed, and the other notices and says so
     killed = together(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="replace:5:kill")

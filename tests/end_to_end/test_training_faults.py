@@ -101,7 +101,7 @@ def test_one_signal_stops_training_after_saving(encoded: Path, tmp_path: Path, n
     process.send_signal(number)
     _, told = process.communicate(timeout=20)
     assert process.returncode == status
-    assert "goes on from what is written" in told
+    assert "Run the same command again to continue." in told
     assert actloc(folder, "verify", "ckpt/toy").returncode == 0
 
 

@@ -34,7 +34,7 @@ def test_a_wrong_name_is_answered_with_the_setting_that_is_meant(typed: str, nam
 
 
 def test_the_same_word_in_two_sections_offers_both_and_a_strange_word_nothing() -> None:
-    assert meant("name", NAMES) == ["run.name", "optimizer.name"]
+    assert meant("tiou", ["suppression.tiou", "matching.tiou"]) == ["suppression.tiou", "matching.tiou"]
     assert meant("frobnication", NAMES) == []
 
 
