@@ -162,11 +162,14 @@ def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str])
 
 
 def nearest_settings(word: str) -> list[str]:
-    """The settings that a word of another tool, such as an option's, may mean."""
+    """The settings that another tool's word may mean; those of parts only if no section has one."""
+    found = meant(word, setting_names())
+    if found:
+        return found
     usual = {"dataset": "custom", "features": "stored", "detector": "actionformer"}
     parts = {key: Chosen(_PARTS[key]).settings_class({"name": name}) for key, name in usual.items()}
     everywhere = {**_SECTIONS, **{key: form for key, form in parts.items() if form is not None}}
-    return meant(word, setting_names()) or meant(word, names_of(everywhere))
+    return meant(word, names_of(everywhere))
 
 
 def setting_names() -> list[str]:
@@ -210,12 +213,13 @@ def find(name: str) -> Path:
     for file in (path, path.parent / f"{path.name}.yaml"):
         if file.is_file() and file.suffix in _YAML:
             return file
+    if is_run(path):
+        return path / "config.yaml"
     for known in [*configs(), *recipes.available()]:
-        if not is_run(path) and name in (known.stem, known.name):
+        if name in (known.stem, known.name):
             return known
-    for folder in (path, _RUNS / path):
-        if is_run(folder):
-            return folder / "config.yaml"
+    if is_run(_RUNS / path):
+        return _RUNS / path / "config.yaml"
     raise _not_found(name)
 
 

@@ -50,7 +50,10 @@ _ELSEWHERE = {
         "actloc extract-features CONFIG [SETTINGS] --dry-run",
     ),
     "tensorboard": ("TensorBoard itself shows the curves of all runs.", "tensorboard --logdir ckpt"),
-    **{kind: (f"`ls` lists {kind}.", f"actloc ls {kind}") for kind in ("configs", "recipes", "runs", "encoders")},
+    **{
+        kind: (f"`ls` lists {kind}.", f"actloc ls {kind}")
+        for kind in ("configs", "recipes", "runs", "datasets", "encoders")
+    },
 }
 """Commands that actloc does not have: what does the same, and how to run it."""
 
