@@ -1,13 +1,14 @@
-"""What the user sees: results on stdout, everything else on stderr, JSON lines on request (reliability, section 2)."""
+"""What the user sees: results on stdout, everything else on stderr, JSON lines on request."""
 
 import difflib
 import json
 import re
 import sys
 import time
+import traceback as tracebacks
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,7 +30,9 @@ _MOST_LINES = 20
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _json_lines = False
-_quiet = False
+_silent = False
+_verbosity: Literal["quiet", "usual", "verbose"] = "usual"
+_debugging = False
 
 
 def use_json_lines() -> None:
@@ -38,14 +41,31 @@ def use_json_lines() -> None:
     _json_lines = True
 
 
+def set_verbosity(verbosity: Literal["quiet", "usual", "verbose"]) -> None:
+    """quiet: errors and results only; verbose: also `detail`."""
+    global _verbosity  # noqa: PLW0603 - as above: one fact of the process
+    _verbosity = verbosity
+
+
+def use_tracebacks() -> None:
+    """From now on errors show where in the code they happened."""
+    global _debugging  # noqa: PLW0603 - as above
+    _debugging = True
+
+
+def is_debugging() -> bool:
+    """Whether errors show where in the code they happened."""
+    return _debugging
+
+
 def be_quiet(quiet: bool) -> None:
-    """Whether this process keeps from now on all to itself; of several on one job only one tells."""
-    global _quiet  # noqa: PLW0603 - as above: one fact of the process
-    _quiet = stdout.quiet = stderr.quiet = quiet
+    """Silences this process, or lets it print again; of several processes on one job only one prints."""
+    global _silent  # noqa: PLW0603 - as above
+    _silent = stdout.quiet = stderr.quiet = quiet
 
 
 def clean(text: object) -> str:
-    """Foreign text with control characters taken out and Rich markup made harmless (R13)."""
+    """Foreign text without control characters, which could redraw a terminal, and with Rich markup made harmless."""
     return escape(_CONTROL.sub("", str(text)))
 
 
@@ -78,15 +98,33 @@ def nearest(name: str, names: Iterable[str], *, lists_known: bool = True) -> str
     return f". Known: {first_ten(known)}" if known else ""
 
 
-def say(text: object, style: str | None = None) -> None:
+def say(text: object) -> None:
     """A line for the person watching, on stderr."""
-    stderr.print(clean(text), style=style)
+    if _verbosity != "quiet":
+        stderr.print(clean(text))
+
+
+def detail(text: object) -> None:
+    """A line for whoever asked for more with --verbose, on stderr."""
+    if _verbosity == "verbose":
+        stderr.print(clean(text), style="dim")
 
 
 def warn(text: object, **fields: Any) -> None:  # Any: JSON values
     """A warning on stderr, and an event in JSON mode."""
-    stderr.print(f"[yellow]Warning:[/yellow] {clean(text)}")
+    if _verbosity != "quiet":
+        stderr.print(f"[yellow]Warning:[/yellow] {clean(text)}")
     emit("warning", message=str(text), **fields)
+
+
+def error(text: object) -> None:
+    """What went wrong, on stderr; --quiet does not hide it."""
+    stderr.print(clean(text), style="red")
+
+
+def traceback() -> None:
+    """Where in the code the error that is being handled happened, on stderr."""
+    stderr.print(clean(tracebacks.format_exc().rstrip()))
 
 
 def result(text: object) -> None:
@@ -103,7 +141,7 @@ def result_table(table: Table) -> None:
 
 def emit(event: str, **fields: Any) -> None:  # Any: JSON values
     """One JSON object on stdout, flushed at once; nothing outside JSON mode."""
-    if _json_lines and not _quiet:
+    if _json_lines and not _silent:
         sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
@@ -119,9 +157,11 @@ class Reporter(Protocol):
 def progress(title: str, total: float, *, is_count: bool = True) -> Iterator[Reporter]:
     """A bar with time left on a terminal; elsewhere a plain line every 30 s.
 
-    What is no count of things is shown in percent.
+    What is no count of things is shown in percent. With --quiet there is nothing to see.
     """
-    if stderr.is_terminal:
+    if _verbosity == "quiet":
+        yield lambda advance=0, note="": None
+    elif stderr.is_terminal:
         with _bar(is_count) as bar:
             task = bar.add_task(clean(title), total=total, note="")
 

@@ -1,6 +1,6 @@
 """Every error a user can meet, with the exit status the command line gives it.
 
-ActlocError              three parts: what was found, what was expected, what mends it
+ActlocError              three parts: what was found, what was expected, what to do
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
 |  `- FeatureFileError      one video's features in a file of others (feature_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
@@ -10,6 +10,8 @@ VideoError               one video could not be used; it goes to failed.jsonl an
 Stopped                  a signal asked us to stop and everything is saved (128 + signal)
 """
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +44,10 @@ class Problem:
 
 
 class ActlocError(Exception):
-    """Base of the errors that end a command with a message and without a traceback."""
+    """Base of the errors that end a command with a message and without a traceback.
+
+    A command in `mend` may say `CONFIG [SETTINGS]`: who knows what the user typed puts it in with `name_config`.
+    """
 
     status = 1
 
@@ -51,6 +56,11 @@ class ActlocError(Exception):
         self.found = found
         self.expected = expected
         self.mend = mend
+
+    def name_config(self, config: str, settings: Sequence[str] = ()) -> None:
+        """Puts the config and the settings that were typed into the command of `mend`."""
+        typed = f" {shlex.join(settings)}" if settings else ""
+        self.mend = self.mend.replace(" [SETTINGS]", typed).replace(" CONFIG", f" {shlex.quote(config)}")
 
     def __str__(self) -> str:
         return "\n  ".join(part for part in (self.found, self.expected, self.mend) if part)

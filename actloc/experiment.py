@@ -1,9 +1,12 @@
-"""Loads an experiment: a YAML file, or a run's own settings, plus overrides; all that is wrong is told at once."""
+"""Loads an experiment: a YAML file, or a run's own settings, plus overrides; everything wrong is reported at once."""
 
 from __future__ import annotations  # parts' classes are named for the type checker only: importing them imports torch
 
+import difflib
+import functools
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from actloc import console, recipes
 from actloc.errors import Problem, UserError
 from actloc.settings import sameness, sections, yaml_text
+from actloc.settings.names import meant, names_of
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Part, Result, Section
 from actloc.settings.validation import missing_inputs, problem, validated
-from actloc.settings.yaml_text import SettingsDocument
+from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 
 if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
@@ -36,6 +40,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "machine": sections.Machine,
 }
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
+_RUNS = Path("ckpt")
+_YAML = (".yaml", ".yml")
 _OPTIONAL = {"encoder"}
 _USUAL = {"detector": "actionformer"}  # files that only make features need not name one
 
@@ -60,12 +66,14 @@ class Experiment:
     fusion: sections.Fusion
     prediction: sections.Prediction
     machine: sections.Machine
+    typed: str
+    """What the user called it: a path, the name of a config or a run."""
     overrides: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> str:
-        """What stands behind a command to mean this experiment again: the file and the overrides."""
-        return shlex.join([str(self.file), *self.overrides])
+        """What follows a command to mean this experiment again: its name as it was typed, and the overrides."""
+        return shlex.join([self.typed, *self.overrides])
 
     @property
     def run_folder(self) -> Path:
@@ -77,7 +85,7 @@ class Experiment:
         return {name: value.model_dump(mode="json") for name, value in self._sections().items() if value is not None}
 
     def _sections(self) -> dict[str, Section | None]:
-        names = [field.name for field in fields(self) if field.name not in ("file", "overrides")]
+        names = [field.name for field in fields(self) if field.name not in ("file", "typed", "overrides")]
         return {name: getattr(self, name) for name in names}
 
     def shaping(self, result: Result) -> dict[str, Any]:  # Any: JSON values
@@ -110,15 +118,16 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         given = {key: value for key, value in values.items() if value is not None}
         document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
     if document.problems:
-        raise _settings_error(file, document.problems)
-    return Experiment(file=file, overrides=tuple(overrides or ()), **values)
+        raise _settings_error(name, document)
+    console.detail(f"Settings: {' '.join([str(file), *(overrides or ())])}")
+    return Experiment(file=file, typed=name, overrides=tuple(overrides or ()), **values)
 
 
 def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections' classes, and None where one is bad
-    known = [*_SECTIONS, *_PARTS]
+    suggest = functools.partial(_suggestion, document)
     for key in document.data:
-        if key not in known:
-            document.problems.append(problem(document, (key,), f"is not a section{console.nearest(key, known)}"))
+        if key not in {*_SECTIONS, *_PARTS}:
+            document.problems += _unknown_section(document, key)
     for key, usual in _USUAL.items():
         if document.data.get(key) is None:
             document.data[key] = {"name": usual}
@@ -126,12 +135,51 @@ def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections
     for key in _OPTIONAL:
         if document.data.get(key) is None:
             forms.pop(key)
-    return dict.fromkeys(_PARTS) | {key: validated(document, key, form) for key, form in forms.items()}
+    return dict.fromkeys(_PARTS) | {key: validated(document, key, form, suggest) for key, form in forms.items()}
+
+
+def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
+    """`epochs=10` and `model.epochs=10` mean a setting; `schedules.epochs=10` a section."""
+    block, known = document.data[key], [*_SECTIONS, *_PARTS]
+    if isinstance(block, dict) and not difflib.get_close_matches(key, known, n=1):
+        inside = {name: _suggestion(document, f"{key}.{name}", ()) for name in block}
+        if any(inside.values()):
+            return [problem(document, (key, name), f"is not a setting{text}") for name, text in inside.items()]
+    text = "" if isinstance(block, dict) else _suggestion(document, key, ())
+    if text:
+        return [problem(document, (key,), f"is not a setting{text}")]
+    near = console.nearest(key, known, lists_known=False).removesuffix(".")
+    return [problem(document, (key,), f"is not a section{near or '; there are ' + ', '.join(known)}")]
+
+
+def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str]) -> str:
+    """`. Did you mean schedule.epochs?` for a name that is no setting; else the settings beside it."""
+    chosen = {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _PARTS.items()}
+    known = names_of({**_SECTIONS, **{key: form for key, form in chosen.items() if form is not None}})
+    section, _, last = typed.rpartition(".")
+    found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]
+    return f". Did you mean {' or '.join(found)}?" if found else console.nearest(last, siblings)
+
+
+def nearest_settings(word: str) -> list[str]:
+    """The settings that another tool's word may mean; those of parts only if no section has one."""
+    found = meant(word, setting_names())
+    if found:
+        return found
+    usual = {"dataset": "custom", "features": "stored", "detector": "actionformer"}
+    parts = {key: Chosen(_PARTS[key]).settings_class({"name": name}) for key, name in usual.items()}
+    everywhere = {**_SECTIONS, **{key: form for key, form in parts.items() if form is not None}}
+    return meant(word, names_of(everywhere))
+
+
+def setting_names() -> list[str]:
+    """The settings of the sections that every experiment has; those of its parts are in the parts' own files."""
+    return names_of(_SECTIONS)
 
 
 def with_inputs(experiment: Experiment) -> Experiment:
     """The experiment, once what the user brings is known to be there; raises UserError."""
-    return load(str(experiment.file), list(experiment.overrides), check_inputs=True)
+    return load(experiment.typed, list(experiment.overrides), check_inputs=True)
 
 
 def _near(folder: Path) -> Path:
@@ -140,12 +188,14 @@ def _near(folder: Path) -> Path:
 
 
 def run_folder(name: str) -> Path:
-    """The run folder meant by a folder, a YAML path or a config's name; looks at nothing but its `run:`."""
-    if Path(name).is_dir():
+    """The run folder meant by a folder, a YAML path, or the name of a run or config; looks only at its `run:`."""
+    if is_scored(Path(name)):
         return Path(name)
     file = find(name)
+    if is_run(file.parent):
+        return file.parent
     run = yaml_text.read(file, []).data.get("run") or {}
-    return Path(run.get("folder", "ckpt")) / str(run.get("name", file.stem))
+    return Path(run.get("folder", _RUNS)) / str(run.get("name", file.stem))
 
 
 def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not checked yet
@@ -158,26 +208,57 @@ def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not 
 
 
 def find(name: str) -> Path:
-    """The YAML file meant by a path, a run folder, or the name of a config here or in the installed package."""
+    """The YAML file meant by a path, a run folder, or the name of a run or of a config here or in the package."""
     path = Path(name)
-    if path.is_file():
-        return path
+    for file in (path, path.parent / f"{path.name}.yaml"):
+        if file.is_file() and file.suffix in _YAML:
+            return file
     if is_run(path):
         return path / "config.yaml"
     for known in [*configs(), *recipes.available()]:
         if name in (known.stem, known.name):
             return known
-    names = [known.stem for known in [*configs(), *recipes.available()]] + [str(run) for run in runs()]
-    raise UserError(
-        f"{name} is neither a settings file, a run folder nor the name of a config{console.nearest(name, names)}",
-        "Expected the path of a YAML file, a folder below ckpt/, or a name that `actloc ls` shows.",
-        "See what there is: actloc ls",
+    if is_run(_RUNS / path):
+        return _RUNS / path / "config.yaml"
+    raise _not_found(name)
+
+
+def _not_found(name: str) -> UserError:
+    path, known, there = Path(name), [file.stem for file in [*configs(), *recipes.available()]], runs()
+    if path.is_file():
+        expected = f"Expected a settings file, whose name ends in {' or '.join(_YAML)}."
+        return UserError(f"{name} is no settings file.", expected, "See the configs there are: actloc ls configs")
+    if path.suffix in _YAML:
+        beside = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        found = f"{name} does not exist{console.nearest(path.name, beside or [f'{stem}.yaml' for stem in known])}"
+        return UserError(found, "Expected a settings file.", "See the configs there are: actloc ls configs")
+    if path.is_dir() and runs(path):
+        listed = console.first_ten(runs(path))
+        return UserError(f"{name} is no run; it holds runs.", "Expected one of them.", f"Name one: {listed}")
+    if len(path.parts) > 1:
+        around = runs(path.parent) or there
+        todo = "Name one of these." if around else "Train one: actloc train --help"
+        return UserError(
+            f"{name} is not a run{console.nearest(name, map(str, around), lists_known=False)}",
+            f"Expected a run: {console.first_ten(around)}" if around else "There is no run yet.",
+            f"Train it first: actloc train {path.name}" if path.name in known else todo,
+        )
+    near = console.nearest(name, [*known, *(run.name for run in there)], lists_known=False)
+    return UserError(
+        f"{name} is neither a settings file nor the name of a config or a run{near}",
+        f"Runs: {console.first_ten(run.name for run in there) or 'none yet'}. Configs: {console.first_ten(known)}",
+        "See what they are: actloc ls runs, actloc ls configs",
     )
 
 
 def is_run(folder: Path) -> bool:
     """Whether `train` made this folder."""
     return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
+def is_scored(folder: Path) -> bool:
+    """Whether `eval` wrote into this folder, which holds no run where the predictions of others were scored."""
+    return any(folder.glob("eval/*/metrics.json"))
 
 
 def configs() -> list[Path]:
@@ -189,16 +270,32 @@ def configs() -> list[Path]:
     return here + [path for path in shipped if path.name not in names]
 
 
-def runs(folder: Path = Path("ckpt")) -> list[Path]:
+def runs(folder: Path = _RUNS) -> list[Path]:
     """The run folders below `folder`."""
     return sorted(path for path in folder.glob("*") if is_run(path)) if folder.is_dir() else []
 
 
-def _settings_error(file: Path, problems: list[Problem]) -> UserError:
-    count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    listed = "\n  ".join(str(problem) for problem in dict.fromkeys(problems))
+def _settings_error(name: str, document: SettingsDocument) -> UserError:
+    problems = list(dict.fromkeys(document.problems))
+    count = console.count(len(problems), "setting is", "settings are")
+    listed = "\n  ".join(str(problem) for problem in problems)
+    # `show` prints the settings of a file that is right; where the file is wrong, those of one that is like it
+    shown = name if all(problem.where == COMMAND_LINE for problem in problems) else _like(document)
     return UserError(
-        f"{count} wrong in {file}:\n  {listed}",
-        "Expected what each line says.",
-        "Every setting with its meaning: actloc show sample_efficientnet_actionformer",
+        f"{count} wrong in {document.file}:\n  {listed}",
+        "Correct the lines above.",
+        f"Every setting with its meaning: actloc show {shlex.quote(shown)}",
     )
+
+
+def _like(document: SettingsDocument) -> str:
+    """The first config that comes with actloc and has the same dataset and source; else the sample's."""
+    for file in configs():
+        known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
+        if known and all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):
+            return file.stem
+    return "sample_efficientnet_actionformer"
+
+
+def _named(block: Any) -> Any:  # Any: YAML values, not checked yet
+    return block.get("name") if isinstance(block, dict) else None

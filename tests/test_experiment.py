@@ -61,6 +61,65 @@ def test_all_problems_are_told_together() -> None:
         assert part in told
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("training.epochs=3", "training.epochs is not a setting. Did you mean schedule.epochs?"),
+        ("epochs=10", "epochs is not a setting. Did you mean schedule.epochs?"),
+        ("lr=1", "lr is not a setting. Did you mean optimizer.learning_rate?"),
+        ("optimizer.lr=1", "optimizer.lr is not a setting. Did you mean learning_rate?"),
+        ("model.epochs=3", "model.epochs is not a setting. Did you mean schedule.epochs?"),
+        ("machine.dim=3", "machine.dim is not a setting. Did you mean detector.dim?"),
+        ("schedules.epochs=3", "schedules is not a section. Did you mean schedule?"),
+        ("frobnicator=3", "frobnicator is not a section; there are run, preparation, optimizer, schedule"),
+        (
+            "machine.device=gpu",
+            'machine.device: found "gpu", expected auto (the GPU if there is one), cpu, cuda or cuda:1',
+        ),
+        ("optimizer=adam", 'optimizer: found "adam", expected a block of settings, optimizer.KEY=VALUE'),
+    ],
+)
+def test_a_wrong_setting_on_the_command_line_is_answered_across_all_sections(typed: str, answer: str) -> None:
+    told = complaint(typed)
+    assert f"command line: {answer}" in told
+    assert "pattern" not in told
+    assert told.splitlines()[-1] == f"  Every setting with its meaning: actloc show {CONFIG}"
+
+
+def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment.load("own_videos", ["schedule.epoch=3"])
+    assert caught.value.mend.endswith("actloc show own_videos")
+    text = Path("configs/own_videos.yaml").read_text().replace("epochs:", "epoch:")
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)  # `show mine.yaml` would meet the same mistake
+    with pytest.raises(UserError) as caught:
+        experiment.load(str(file))
+    assert caught.value.mend.endswith("actloc show own_videos")
+
+
+NULLABLE = [
+    "training.validation_subset", "schedule.stop_after_epochs", "machine.decoders", "machine.clip_batch",
+    "evaluation.weights_file", "fusion.file", "features.crop_ratio", "features.resize_to", "features.decode_fps",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["null", "none", "None", "~"])
+def test_none_is_null_wherever_a_setting_may_be_null_and_is_no_free_text(word: str) -> None:
+    free_text = NULLABLE[0]
+    loaded = experiment.load(str(CONFIG), [f"{name}={word}" for name in NULLABLE if name != free_text])
+    for name in NULLABLE[1:]:
+        section, key = name.split(".")
+        assert getattr(getattr(loaded, section), key) is None, name
+    subset = experiment.load(str(CONFIG), [f"{free_text}={word}"]).training.validation_subset
+    assert subset == (None if word in ("null", "~") else word)
+
+
+def test_none_stays_a_choice_of_its_own_and_is_not_null_where_null_is_no_value() -> None:
+    assert experiment.load(str(CONFIG), ["suppression.method=none"]).suppression.method == "none"
+    assert 'schedule.epochs: found "none", expected a valid integer' in complaint("schedule.epochs=none")
+
+
 @pytest.mark.parametrize(("written", "meant"), [("1e-4", 1e-4), ("1E-4", 1e-4), (".5", 0.5), ("3", 3.0)])
 def test_numbers_are_read_as_people_write_them(written: str, meant: float) -> None:
     loaded = experiment.load(str(CONFIG), [f"optimizer.learning_rate={written}"])
@@ -80,7 +139,7 @@ def test_leading_zeros_and_colons_have_no_hidden_meaning() -> None:
 def test_a_key_may_stand_once(tmp_path: Path) -> None:
     text = CONFIG.read_text() + "\nsuppression:\n  sigma: 0.4\n"
     first, second = line_of(text, "suppression:"), len(text.splitlines()) - 1
-    assert f"mine.yaml:{second}: suppression stands twice, first in line {first}" in complaint(
+    assert f"mine.yaml:{second}: suppression is given twice, first in line {first}" in complaint(
         text=text, folder=tmp_path
     )
 
@@ -119,9 +178,48 @@ def test_an_unknown_config_suggests_the_nearest() -> None:
         experiment.load("sample_eficientnet_actionformer")
 
 
+@pytest.fixture
+def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("own_v1", "own_v2"):
+        folder = tmp_path / "ckpt" / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(CONFIG.read_text())
+        (folder / "environment.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["own_v2", "ckpt/own_v2"])
+def test_a_run_is_found_by_its_bare_name_too(two_runs: Path, name: str) -> None:
+    assert experiment.find(name) == Path("ckpt/own_v2/config.yaml")
+    assert experiment.load(name).run_folder == Path("ckpt/own_v2")
+    assert experiment.run_folder(name) == Path("ckpt/own_v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("ckpt/own_v3", ["ckpt/own_v3 is not a run. Did you mean ckpt/own_v2?", "ckpt/own_v1, ckpt/own_v2"]),
+        ("ckpt/nothing", ["ckpt/nothing is not a run.", "Expected a run: ckpt/own_v1, ckpt/own_v2"]),
+        ("ckpt/own_videos", ["Train it first: actloc train own_videos"]),
+        ("ckpt", ["ckpt is no run; it holds runs.", "Name one: ckpt/own_v1, ckpt/own_v2"]),
+        ("nothing", ["Runs: own_v1, own_v2. Configs: activitynet13_i3d_actionformer"]),
+        ("configs/own_vidoes.yaml", ["configs/own_vidoes.yaml does not exist. Did you mean own_videos.yaml?"]),
+        ("notes.md", ["notes.md is no settings file.", "whose name ends in .yaml"]),
+    ],
+)
+def test_a_name_that_is_nothing_is_answered_with_what_there_is(two_runs: Path, name: str, parts: list[str]) -> None:
+    Path("notes.md").write_text("- [x\n")
+    with pytest.raises(UserError) as caught:
+        experiment.load(name)
+    for part in parts:
+        assert part in str(caught.value)
+
+
 def test_overrides_win_and_must_be_key_value() -> None:
     assert experiment.load(str(CONFIG), ["schedule.epochs=3"]).schedule.epochs == 3
-    assert "expected key.key=value" in complaint("schedule.epochs")
+    assert "expected a setting such as schedule.epochs=3" in complaint("schedule.epochs")
+    assert "Put the value in quotes." in complaint("run.name=[a")
 
 
 def test_complete_settings_load_back_to_the_same_experiment(tmp_path: Path) -> None:

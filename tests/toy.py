@@ -103,12 +103,12 @@ def leftovers(folder: Path) -> list[str]:
 
 
 class Running:
-    """The command line at work in a process forked from one that has imported everything; leaving the block kills it."""
+    """The command line in a process forked from one that has imported everything; leaving the block kills it."""
 
     def __init__(
         self, folder: Path, arguments: tuple[str, ...], environment: dict[str, str], *, forks_decoders: bool = True
     ) -> None:
-        self._stderr = tempfile.TemporaryFile("w+")
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the block is left
         output, stdout = os.pipe()
         self.stdout = os.fdopen(output)
         what = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment)}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.experiment import is_run
 from actloc.settings.sameness import differences
 from actloc.store.comparing import Comparison, compare
 from actloc.store.store import IMPORTED, FeatureStore
@@ -20,6 +22,12 @@ _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) -> int:
     """Prints what differs; raises UserError where the stores share no video."""
+    if is_run(first) and is_run(second):
+        raise UserError(
+            f"{first} and {second} are runs.",
+            "Expected feature stores: `compare` compares features, `report` compares runs.",
+            f"Run: actloc report {shlex.join([str(first), str(second)])}",
+        )
     stores = _store(first), _store(second)
     recipes = [store.recipe() or {} for store in stores]
     for line in _differences(recipes, (first, second)):
@@ -57,6 +65,13 @@ def _differences(recipes: list[dict[str, Any]], folders: tuple[Path, Path]) -> l
 
 
 def _store(folder: Path) -> FeatureStore:
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.glob("*/")]
+        raise UserError(
+            f"{folder} is not a folder{console.nearest(folder.name, beside, lists_known=False)}",
+            "Expected the folder of a feature store.",
+            "Check the path; `features.path` of a config names its store: actloc show CONFIG",
+        )
     store = FeatureStore(folder)
     if store.recipe() is None:
         raise UserError(

@@ -19,7 +19,7 @@ def run(source: Path, target: Path, config: str | None, overrides: list[str] | N
         raise UserError(
             f"{source} needs a CONFIG to become a run.",
             "Expected the settings it was trained with: a checkpoint knows neither its network nor its classes.",
-            f"Run: actloc convert {source} {target} CONFIG",
+            f"Run: actloc convert {source} {target} CONFIG, with one of: actloc ls configs",
         )
     made = conversion.to_run(source, target, load(config, overrides))
     console.result(f"Wrote {made}")

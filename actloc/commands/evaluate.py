@@ -96,7 +96,8 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
         raise UserError(
             f"The run was trained on the classes {', '.join(trained.classes)}.",
             f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
-            "Evaluate on the annotations the run was trained with, or train again.",
+            "Evaluate on the annotations the run was trained with, or train on these: "
+            f"actloc train {experiment.arguments} --overwrite",
         )
     return trained
 

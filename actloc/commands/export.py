@@ -6,6 +6,7 @@ file is read back with `features: {name: folders, path: FILE.h5}`, or imported i
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import h5py
 
 from actloc import console, files
 from actloc.errors import EnvironmentProblem, UserError
+from actloc.experiment import is_run
 from actloc.signals import StopFlag
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
@@ -28,11 +30,7 @@ def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
     store = FeatureStore(store_folder)
     ids = store.ids()
     if store.recipe() is None or not ids:
-        raise UserError(
-            f"{store_folder} holds no features.",
-            "Expected a feature store.",
-            "Make one: actloc extract-features CONFIG",
-        )
+        raise _no_features(store_folder, target)
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
     _check_space(store, ids, files.make_folder(target.parent))
@@ -46,6 +44,18 @@ def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
     console.result(f"{target}: features of {len(ids)} videos, {target.stat().st_size / 1e6:.1f} MB")
     console.emit("done", path=str(target), videos=len(ids))
     return 0
+
+
+def _no_features(folder: Path, target: Path) -> UserError:
+    """What can be done with the folder instead, if it is a run."""
+    if target.suffix == ".onnx":
+        todo = "actloc writes no ONNX; a run is used from Python: actloc.load(RUN).predict(VIDEO)"
+    elif not is_run(folder):
+        todo = "Make one: actloc extract-features CONFIG"
+    else:
+        todo = f"To write its weights in ActionFormer's form: actloc convert {shlex.quote(str(folder))} FILE.pth.tar"
+    what = "is a run, which holds a detector and no features" if is_run(folder) else "holds no features"
+    return UserError(f"{folder} {what}.", "Expected a feature store: a folder that extract-features made.", todo)
 
 
 def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag) -> None:

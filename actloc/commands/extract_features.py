@@ -83,9 +83,10 @@ def _engine(name: str) -> Engine:
 def _encoder_config(experiment: Experiment) -> EncoderConfig:
     if experiment.encoder is None:
         raise UserError(
-            f"{experiment.file} names no encoder.",
-            "Expected an `encoder:` block, to turn videos into features.",
-            "See the encoders there are: actloc ls encoders",
+            f"{experiment.file} names no encoder: its features are read from {experiment.features.path}.",
+            "Expected an encoder, to turn videos into features.",
+            f"Train on those features: actloc train {experiment.arguments}; or extract others with recipe=NAME after "
+            "this command: actloc ls recipes",
         )
     return experiment.encoder
 
@@ -97,7 +98,8 @@ def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> N
             f"{experiment.dataset.annotations_file} names no files of its {len(videos)} videos.",
             "Expected videos to make features of.",
             f"Make them of your folder, then train on {experiment.features.path}: "
-            f"actloc extract-features RECIPE dataset.videos=FOLDER features.path={experiment.features.path}",
+            f"actloc extract-features RECIPE dataset.videos=FOLDER features.path={experiment.features.path} "
+            "(RECIPE is one of: actloc ls recipes)",
         )
 
 

@@ -49,7 +49,7 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         paths = {name: sources[name][0] for name in todo}
         with console.progress("importing features", len(todo)) as bar:
             rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
-    again = shlex.join([str(experiment.file), str(store), *experiment.overrides, *_recipe_option(recipe)])
+    again = shlex.join([experiment.typed, str(store), *experiment.overrides, *_recipe_option(recipe)])
     return _tell_end(config, target, len(videos), rows, f"actloc import-features {again}")
 
 
@@ -89,7 +89,7 @@ def _checked_name(name: str) -> str:
         raise UserError(
             f"The recipe's name is {name[:_LONGEST_NAME]!r}.",
             f"Expected one line of 1 to {_LONGEST_NAME} printable characters.",
-            "Name it with --recipe i3d_thumos, say.",
+            "Choose another, such as --recipe i3d_thumos",
         )
     return name.strip()
 

@@ -1,5 +1,6 @@
 """`actloc ls`: configs, recipes, parts and runs, one line each; never imports torch."""
 
+import difflib
 from pathlib import Path
 
 from rich.table import Table
@@ -9,17 +10,20 @@ from actloc.errors import UserError
 from actloc.evaluation.results import read_results
 from actloc.settings import parts
 
+KINDS = ("configs", "recipes", *parts.KINDS, "runs")
+"""What there is to list."""
+
 
 def run(what: str | None) -> int:
     """Prints one kind, or all of them."""
-    kinds = ("configs", "recipes", *parts.KINDS, "runs")
-    if what is not None and what not in kinds:
+    if what is not None and what not in KINDS:
+        near = difflib.get_close_matches(what, KINDS, n=1)
         raise UserError(
-            f"{what!r} is nothing that can be listed{console.nearest(what, kinds)}",
-            f"Expected one of {', '.join(kinds)}.",
-            "Run: actloc ls",
+            f"There is no list called {what!r}.",
+            f"Expected one of {', '.join(KINDS)}.",
+            f"Run: actloc ls {near[0]}" if near else "Run: actloc ls",
         )
-    for kind in [what] if what else kinds:
+    for kind in [what] if what else KINDS:
         rows = _rows(kind)
         table = Table("name", "what it is", title=f"{kind} ({len(rows)})", title_justify="left", box=None)
         for name, meaning in rows:

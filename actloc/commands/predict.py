@@ -1,6 +1,7 @@
 """`actloc predict RUN VIDEO...`: actions in new videos, on screen and as JSON, CSV, SRT and a timeline page."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 from rich.table import Table
@@ -14,14 +15,16 @@ from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
+from actloc.video.folder import video_files
 
 
-def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
+def run(experiment: Experiment, names: list[str], output: Path) -> int:
     """Predicts every video that can be read; those that cannot are named, and the exit status is 3."""
-    _refuse_what_is_no_file(videos)
+    _refuse_what_is_no_file(names)
+    videos = [Path(name) for name in names]
     _refuse_equal_names(videos)
-    files.make_folder(output)  # a place nobody may write into is told before the work
     predictor = Predictor(experiment)
+    files.make_folder(output)  # a place that cannot be written to is reported before the work
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
@@ -30,33 +33,40 @@ def run(experiment: Experiment, videos: list[Path], output: Path) -> int:
             try:
                 found[path.stem], duration_s = predictor.predict_timed(path)
             except VideoError as error:
-                console.say(f"{path}: {error}", style="red")
+                console.error(f"{path}: {error}")
                 console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
                 failed.append(failure(path.stem, path, error))
             else:
                 shown.append(Video(id=path.stem, duration_s=duration_s))
                 segments = [dataclasses.asdict(one) for one in found[path.stem]]
                 console.emit("video_done", id=path.stem, segments=segments)
+                console.detail(f"{path}: {console.count(len(segments), 'segment')} in {duration_s:.1f} s")
             bar(1, path.name)
     _write(experiment, output, shown, found)
     files.write_json_lines(output / "failed.jsonl", failed)
     _show(found)
     if failed:
-        console.say(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done; see {output}/failed.jsonl")
+        console.error(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done; see {output}/failed.jsonl")
         return EXIT_SOME_INPUTS_FAILED
     return 0
 
 
-def _refuse_what_is_no_file(videos: list[Path]) -> None:
+def _refuse_what_is_no_file(names: list[str]) -> None:
     """Addresses, pipes and typing mistakes end the command before anything runs; they are never opened."""
-    absent = [path for path in videos if not path.is_file()]
-    if absent:
-        names = [entry.name for entry in absent[0].parent.iterdir()] if absent[0].parent.is_dir() else []
-        raise UserError(
-            f"{absent[0]} is not a file{console.nearest(absent[0].name, names, lists_known=False)}",
-            "Expected video files on this machine.",
-            "Check the path; download what lies on the network first.",
-        )
+    name = next((name for name in names if not Path(name).is_file()), None)
+    if name is None:
+        return
+    path = Path(name)
+    if "://" in name:
+        found, todo = "an address.", "Download the video first, then name the file."
+    elif path.is_dir():
+        inside = sorted(shlex.quote(str(video)) for video in video_files(path))
+        found = "a folder."
+        todo = f"Name its videos: {console.first_ten(inside)}" if inside else "It holds no video: name video files."
+    else:
+        beside = [video.name for video in video_files(path.parent)] if path.parent.is_dir() else []
+        found, todo = f"not a file{console.nearest(path.name, beside, lists_known=False)}", "Check the path."
+    raise UserError(f"{name} is {found}", "Expected video files on this machine.", todo)
 
 
 def _refuse_equal_names(videos: list[Path]) -> None:
@@ -65,7 +75,7 @@ def _refuse_equal_names(videos: list[Path]) -> None:
     if twice:
         raise UserError(
             f"Several videos have the name {twice[0]!r}.",
-            "Expected names that differ without their suffix: they name the results.",
+            "File names without their extension must differ: results are named after them.",
             "Rename one, or predict them one after the other with another --output.",
         )
 

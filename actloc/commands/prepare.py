@@ -24,7 +24,7 @@ def _following(experiment: Experiment, annotations: Annotations) -> str:
         return f"extract-features {experiment.arguments}"
     if experiment.dataset.has_actions:
         return f"train {experiment.arguments}"
-    return shlex.join(["import-features", str(experiment.file), "STORE", *experiment.overrides])
+    return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides])
 
 
 def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:

@@ -1,17 +1,26 @@
 """`actloc report RUN...`: one page and tables of what evaluations measured, one run or several side by side."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.experiment import is_run, is_scored, run_folder
 from actloc.reports.html import report_page
 from actloc.reports.runs import Evaluation, read_run
 from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison, class_table, map_table, more_tables
 
 
-def run(run_folders: list[Path], *, output: Path | None = None) -> int:
-    """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers."""
+def run(names: Sequence[str | Path], *, output: Path | None = None) -> int:
+    """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers.
+
+    Of several names, those of files and folders that are no runs, as `ckpt/*` gives them, are skipped.
+    """
+    skipped = [name for name in names if len(names) > 1 and _is_something_else(Path(name))]
+    run_folders = [_run_folder(str(name)) for name in names if name not in skipped or len(skipped) == len(names)]
+    if skipped:
+        console.say(f"Skipped what is no run: {console.first_ten(skipped)}")
     folder = output or run_folders[0]
     if folder.exists() and not folder.is_dir():
         raise UserError(
@@ -27,6 +36,24 @@ def run(run_folders: list[Path], *, output: Path | None = None) -> int:
     console.say(f"Next: open {written[0]} in a browser; it needs no network.")
     console.emit("done", command="report", written=[str(path) for path in written])
     return 0
+
+
+def _run_folder(name: str) -> Path:
+    folder = run_folder(name)
+    if not is_run(folder) and not is_scored(folder):
+        raise UserError(
+            f"{name} has no run yet: there is no {folder}.",
+            "A report shows what an evaluation measured.",
+            f"Train and evaluate first: actloc train {shlex.quote(name)}",
+        )
+    return folder
+
+
+def _is_something_else(path: Path) -> bool:
+    """Whether there is a file or folder that is neither a run nor a config."""
+    if path.is_dir():
+        return not is_run(path) and not is_scored(path)
+    return path.is_file() and path.suffix not in (".yaml", ".yml")
 
 
 def write_report(folder: Path, evaluations: Sequence[Evaluation]) -> list[Path]:

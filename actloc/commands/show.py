@@ -11,28 +11,29 @@ from actloc.experiment import Experiment
 
 
 def run(experiment: Experiment) -> int:
-    """Prints the settings section by section."""
+    """Prints the settings section by section; in JSON mode, an event for each setting."""
     for name in experiment.to_data():
         section = getattr(experiment, name)
         meaning = inspect.getdoc(type(section)) or ""
         console.result(f"# {meaning.partition(chr(10))[0]}")
         console.result(f"{name}:")
-        _show(section, indent=2)
+        _show(section, name, indent=2)
         console.result("")
-    console.say(f"Change one on the command line: actloc train {experiment.file} optimizer.learning_rate=3e-4")
+    console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")
     return 0
 
 
-def _show(section: BaseModel, indent: int) -> None:
+def _show(section: BaseModel, place: str, indent: int) -> None:
     space = " " * indent
     data = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        value, meaning = getattr(section, name), " ".join((field.description or "").split())
         if isinstance(value, BaseModel):
-            console.result(f"{space}{name}:  # {field.description or ''}")
-            _show(value, indent + 2)
+            console.result(f"{space}{name}:  # {meaning}")
+            _show(value, f"{place}.{name}", indent + 2)
             continue
-        console.result(f"{space}{name}: {_text(data[name])}  # {' '.join((field.description or '').split())}")
+        console.result(f"{space}{name}: {_text(data[name])}  # {meaning}")
+        console.emit("setting", name=f"{place}.{name}", value=data[name], meaning=meaning)
 
 
 def _text(value: Any) -> str:  # Any: plain data

@@ -13,7 +13,7 @@ def run(path: Path) -> int:
         listed = "\n  ".join(wrong)
         raise UserError(
             f"{len(wrong)} of {checked} in {path} are damaged:\n  {listed}",
-            "Expected what their own checksums say.",
+            "Their contents do not match their checksums.",
             "Delete what is named here and run the command that made it again.",
         )
     console.result(f"{path}: {checked} checked, all whole")
@@ -35,7 +35,7 @@ def _check(path: Path) -> tuple[int, list[str]]:
         raise UserError(
             f"{path} is neither a feature store, nor a run folder with checkpoints, nor a checkpoint.",
             "Expected a folder that actloc made.",
-            "See the runs: actloc ls runs",
+            "See the runs: actloc ls runs; `features.path` of a config names its store: actloc show CONFIG",
         )
     wrong = [f"{folder}: {problem}" for folder in folders for problem in checkpoint.problems(folder)]
     return len(folders), wrong

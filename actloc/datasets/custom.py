@@ -24,6 +24,7 @@ _COLUMNS = {
     "label": ("label", "class", "action", "activity"),
     "subset": ("subset", "split"),
 }
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _EVERY_FIFTH = 5
 _TOO_MANY = "too many cells"  # as after an unquoted comma; no column of a CSV has this name
 
@@ -49,12 +50,15 @@ class Config(DatasetConfig):
             problems: list[Problem] = []
         else:
             named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
+        _tell_absent(named, found, self.videos)
         videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
         videos = with_all_facts(videos)
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         result = Annotations(tuple(classes), videos)
-        problems += model.check(result, places) + _subset_problems(self.annotations, videos, subsets)
+        problems += model.check(result, places)
+        # without the rows that are wrong, a subset may seem empty
+        problems += [] if problems else _subset_problems(self.annotations, videos, subsets)
         model.raise_problems(self.annotations, problems, self.folder)
         _tell(videos)
         return model.clip_past_end(result)
@@ -92,6 +96,14 @@ def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: l
     return problems
 
 
+def _tell_absent(named: dict[str, AnnotatedVideo], found: dict[str, Path], folder: Path) -> None:
+    """A name that no video has may be a typing mistake, most likely of one that is not named."""
+    unnamed = found.keys() - named.keys()
+    for video_id in sorted(named.keys() - found.keys()):
+        near = console.nearest(video_id, unnamed, lists_known=False)
+        console.warn(f"{folder} has no video {video_id}{near}", id=video_id)
+
+
 def _tell(videos: dict[str, AnnotatedVideo]) -> None:
     negatives = [video.id for video in videos.values() if not video.actions]
     if negatives:
@@ -109,6 +121,7 @@ def _read_csv(
     actions: dict[str, list[Action]] = {}
     subset_of: dict[str, str] = {}
     files_of: dict[str, Path] = {}
+    written: dict[str, str] = {}  # as a path or a file name, which two videos of one id would not share
     places = {}
     for line, row in _rows(path):
         where = f"{path}:{line}"
@@ -125,6 +138,8 @@ def _read_csv(
             problems.append(Problem(where, f"unknown subset {subset!r}{console.nearest(subset, subsets)}"))
         elif subset and subset_of.setdefault(video_id, subset) != subset:
             problems.append(Problem(where, f"{video_id} is in {subset_of[video_id]!r} above and in {subset!r} here"))
+        if video_id != row["video"] and written.setdefault(video_id, row["video"]) != row["video"]:
+            problems.append(Problem(where, f"{video_id} is {written[video_id]} above and {row['video']} here"))
         files_of[video_id] = found.get(video_id, folder / row["video"])
         places[video_id, len(actions.setdefault(video_id, []))] = where
         actions[video_id].append(action)
@@ -136,15 +151,23 @@ def _read_csv(
 
 
 def _video_id(text: str, found: dict[str, Path]) -> str:
-    """The id meant by a cell: an id as it stands, else a file name with its suffix taken off."""
+    """The id meant by a cell: an id, a file name, or a path whose file name is that of a video in the folder."""
     if text in found:
         return text
-    name = Path(text)
-    return text.removesuffix(name.suffix) if name.suffix.lower() in VIDEO_SUFFIXES else text
+    suffix = Path(text).suffix
+    video_id = text.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else text
+    *folders, name = re.split(r"[/\\]", video_id)  # also of a path on Windows
+    return name if name in found and ".." not in folders else video_id
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line numbers and rows, with the columns renamed to actloc's names."""
+    if path.suffix.lower() in _SPREADSHEETS:
+        raise UserError(
+            f"{path} is a spreadsheet.",
+            "Expected a CSV with a first line video,start,end,label.",
+            f"Save it as CSV in the spreadsheet program, and name that: dataset.annotations={path.with_suffix('.csv')}",
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -110,6 +110,10 @@ def encode_videos(
     check_clip_length(encoder, layout)
     network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
+    console.detail(
+        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; the encoder takes "
+        f"{console.count(network.batch_size, 'clip')} at once"
+    )
     ahead = deque(videos.items())
     active: list[VideoInProgress] = []
     ended: list[VideoInProgress] = []

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from actloc import console, files
+from actloc import files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
 from actloc.evaluation.results import METRICS_NAME, Results, read_results
@@ -31,8 +31,6 @@ class Evaluation:
 
 def read_run(run: Path) -> list[Evaluation]:
     """Every evaluated subset of a run, by name; raises UserError if there is none."""
-    if not run.is_dir():
-        raise _no_such_run(run)
     folders = sorted(path.parent for path in run.glob(f"eval/*/{METRICS_NAME}"))
     if not folders:
         raise UserError(
@@ -70,13 +68,3 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     # sys.argv[0] is a private path of the machine that trained: .venv/bin/actloc or actloc/__main__.py
     line = shlex.join(["actloc", *(str(word) for word in words[1:])])
     return json.dumps({**content, "command": line}, indent=1, ensure_ascii=False), line
-
-
-def _no_such_run(run: Path) -> UserError:
-    parent = run.parent
-    names = [path.parent.name for path in parent.glob("*/config.yaml")] if parent.is_dir() else []
-    return UserError(
-        f"{run} is not a run folder{console.nearest(run.name, names)}",
-        "Expected a folder that actloc train created.",
-        "List the runs: actloc ls runs",
-    )

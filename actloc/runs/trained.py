@@ -32,7 +32,7 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
         raise UserError(
             f"evaluation.weights_file is {foreign}, which records neither its classes nor its encoder.",
             "Expected a run; only `eval` takes the file as it is.",
-            f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.file}",
+            f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.arguments}",
         )
     chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
     stored = checkpoints.load(chosen(experiment.run_folder))

@@ -1,4 +1,4 @@
-"""The sections of an experiment's YAML: typed, frozen, documented; nothing below the front door edits them."""
+"""The sections of an experiment's YAML: typed, frozen, documented; nothing edits them once they are loaded."""
 
 import re
 from pathlib import Path
@@ -22,13 +22,13 @@ from actloc.settings.shipped import here_or_shipped
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Result = Literal["nothing", "weights", "detections", "features"]
-"""What a setting shapes, the least first: what shapes features also shapes detections, and those also weights."""
+"""What a setting changes, the least first: what shapes features also shapes detections and weights."""
 
 
 class Shapes:
     """Marks a setting that shapes something else than the rest of its section: `Annotated[Path, Shapes("nothing")]`.
 
-    A run goes on, and a store is used, only with the settings that shaped it; `settings/sameness.py` reads the marks.
+    A run is resumed, and a store used, only with the settings that shaped it; `settings/sameness.py` reads the marks.
     """
 
     def __init__(self, what: Result) -> None:
@@ -87,7 +87,7 @@ class Run(Section):
     folder: Path = Path("ckpt")
     """The folder that holds the runs."""
     seed: Annotated[int, Field(ge=0, lt=2**63), Shapes("weights")] = 0
-    """The one seed behind initial weights, order of samples, crops and dropout."""
+    """Seed of initial weights, order of samples, crops and dropout."""
 
     @model_validator(mode="after")
     def _is_a_folders_name(self) -> "Run":
@@ -138,11 +138,11 @@ class Schedule(Section):
     name: Literal["cosine", "multistep"] = "cosine"
     """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; multistep: drops at `milestones`."""
     epochs: PositiveInt = 30
-    """Epochs after warm-up; `warmup_epochs` come on top."""
+    """Epochs after warm-up; `warmup_epochs` are added to them."""
     warmup_epochs: NonNegativeInt = 5
     """Epochs of linear warm-up."""
     stop_after_epochs: PositiveInt | None = None
-    """End early after so many epochs, warm-up included, on the same schedule."""
+    """Stop after this many epochs, warm-up included, with the learning rates of the whole schedule; null: do not."""
     milestones: tuple[PositiveInt, ...] = ()
     """multistep: epochs after warm-up from which the rate is multiplied by `gamma`, once for each."""
     gamma: PositiveFloat = 0.1
@@ -172,15 +172,15 @@ class Training(Section):
     shapes = "weights"
 
     batch_size: PositiveInt = 2
-    """Videos whose gradient one forward and backward pass holds."""
+    """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
-    """Passes per optimizer step: 4 passes of 2 videos equal one of 8."""
+    """Passes per optimizer step: 4 passes of 2 videos are equal to one of 8."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the detector's products and convolutions compute in, here and in detection; all else is float32."""
+    """Precision of the detector's matrix products and convolutions, in training and detection; the rest is float32."""
     validation_subset: str | None = None
-    """A subset scored while training to keep the best checkpoint; none keeps the last as the best."""
+    """A subset to score during training, to keep the best checkpoint; null: the last one counts as the best."""
     validate_every_epochs: PositiveInt = 5
-    """Epochs from one such scoring to the next."""
+    """Epochs from one validation to the next."""
     checkpoint_every_epochs: PositiveInt = 1
     """Epochs from one checkpoint to the next."""
 
@@ -198,7 +198,8 @@ class Evaluation(Section):
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
     weights_file: Path | None = None
-    """Score this official ActionFormer checkpoint (.pth.tar) and no run; classes are numbered as in the annotations."""
+    """Score this official ActionFormer checkpoint (.pth.tar), with classes numbered as in the annotations; null: score
+    the run."""
     checkpoint: Literal["last", "best"] = "last"
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
     threshold_tiou: OpenFraction = 0.5
@@ -223,20 +224,20 @@ class Machine(Section):
     shapes = "nothing"
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """cpu, cuda, cuda:1, or auto: the GPU if there is one."""
+    """auto (the GPU if there is one), cpu, cuda or cuda:1."""
     num_workers: NonNegativeInt = 1
     """Threads that load features ahead of the training step."""
     decoders: PositiveInt | None = None
-    """Videos decoded at the same time, each in a process of its own of about 100 MB, which decodes 32 MB ahead; none is
-    one for each core but one, at least 1 and at most 16."""
+    """Videos decoded at the same time, each in a process of about 100 MB that decodes 32 MB ahead; null: one for each
+    core but one, at least 1 and at most 16."""
     clip_batch: PositiveInt | None = None
-    """Clips the encoder sees at once; none is 32 on a GPU and what the encoder likes on a CPU."""
+    """Clips per batch of the encoder; null: 32 on a GPU, the encoder's default on a CPU."""
     reader: ReaderName = "pyav"
     """What decodes videos. decord is for comparison and needs actloc[decord]: right on files of constant rate with
     closed groups of pictures, it repeats frames of cut files (edit lists) and is wrong on open groups, MPEG-TS and AVI;
     it is sent back after each batch, which keeps its memory bounded and costs time."""
     decode_timeout_s: PositiveFloat = 30.0
-    """Seconds without a new frame after which a video is given up."""
+    """Give up on a video after this many seconds without a frame."""
 
 
 class Suppression(Section):
@@ -245,7 +246,7 @@ class Suppression(Section):
     shapes = "nothing"
 
     method: Literal["soft", "hard", "none"] = "soft"
-    """soft lowers what overlaps a better detection by a Gaussian, hard drops it, none keeps all."""
+    """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; none: keep all."""
     tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Overlap with a better detection from which hard suppression drops one."""
     sigma: PositiveFloat = 0.5
@@ -266,7 +267,7 @@ class Fusion(Section):
     shapes = "nothing"
 
     file: Annotated[Path | None, InputPath("file")] = None
-    """The file of class scores; without one there is no fusion."""
+    """The file of class scores; null: no fusion."""
     form: ScoreForm = "plain"
     """CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a plain JSON
     {"classes": [...], "results": {video: [scores]}}."""

@@ -1,9 +1,9 @@
-"""Checks blocks of settings; says of each thing that is wrong where it is, what was found and what was expected."""
+"""Checks blocks of settings: for everything wrong, where it is, what was found and what was expected."""
 
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,13 @@ from actloc.settings.parts import Chosen
 from actloc.settings.sections import InputPath
 from actloc.settings.yaml_text import KeyPath, SettingsDocument, dotted
 
+Suggest = Callable[[str, Iterable[str]], str]
+"""Says which setting a wrong name may mean, from the name with its section and the settings that section has."""
 
-def validated(document: SettingsDocument, key: str, form: Any) -> Any:  # Any: pydantic's type forms have no type
+
+def validated(  # Any: pydantic's type forms have no type
+    document: SettingsDocument, key: str, form: Any, suggest: Suggest
+) -> Any:
     """The block `key` as `form`, a section's class or a marked part; None with `document.problems`, if it is bad."""
     data = document.data.get(key)
     data = _with_nulls(_settings_class(form, (), data), {} if data is None else data)
@@ -28,7 +33,7 @@ def validated(document: SettingsDocument, key: str, form: Any) -> Any:  # Any: p
     except ValidationError as error:
         found: dict[KeyPath, str] = {}
         for details in error.errors(include_url=False):
-            path, what = _explain(form, key, data, details)
+            path, what = _explain(form, key, data, details, suggest)
             found[path] = f"{found[path]}, or {what.partition('expected ')[2]}" if path in found else what
         document.problems += [problem(document, path, what) for path, what in found.items()]
     return None
@@ -98,19 +103,26 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:  # Any: as above
     return None
 
 
-def _explain(form: Any, key: str, data: Any, details: ErrorDetails) -> tuple[KeyPath, str]:  # Any: as above
+def _explain(  # Any: as above
+    form: Any, key: str, data: Any, details: ErrorDetails, suggest: Suggest
+) -> tuple[KeyPath, str]:
     kind, location = details["type"], details["loc"]
     if kind == "missing":
         return (key, *location), "is missing"
     if kind == "extra_forbidden":
         section = _settings_class(form, location[:-1], data)
-        names = [] if section is None else list(section.model_fields)
-        return (key, *location), f"is not a setting{console.nearest(str(location[-1]), names)}"
+        siblings = [] if section is None else list(section.model_fields)
+        return (key, *location), f"is not a setting{suggest(dotted((key, *location)), siblings)}"
     path = (key, *_part_in_data(data, location))
+    found = json.dumps(details["input"], ensure_ascii=False)
+    if kind == "model_type":
+        return path, f": found {found}, expected a block of settings, {dotted(path)}.KEY=VALUE"
     expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "value_error":
         return path, expected
-    found = json.dumps(details["input"], ensure_ascii=False)
+    if kind == "string_pattern_mismatch":  # the setting's own words, not a regular expression
+        section = _settings_class(form, location[:-1], data)
+        expected = ((section.model_fields[str(location[-1])].description if section else "") or expected).rstrip(".")
     hint = ""
     if kind == "literal_error" and isinstance(details["input"], str):
         choices = [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")]

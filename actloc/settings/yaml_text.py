@@ -1,7 +1,7 @@
 """Reads an experiment's YAML as plain data and remembers the line of every key.
 
-YAML as people mean it: `1e-4` is a number, `no` is text, `010` is ten, a key may stand once, and no tag builds
-an object (spec: reliability, R12 and R14).
+YAML as people mean it: `1e-4` is a number, `no` is text, `010` is ten. A key that is given twice is an error, and so is
+a tag, which could build an object.
 """
 
 import re
@@ -86,7 +86,7 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
     try:
         document.data = _Builder(document).value(root, ())
     except RecursionError as error:
-        raise UserError(f"{file} refers to itself.", "Expected settings.", "Take out its aliases (*name).") from error
+        raise UserError(f"{file} refers to itself.", "Expected settings.", "Remove its aliases (*name).") from error
     for override in overrides:
         _override(document, override)
     return document
@@ -99,9 +99,8 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         what = getattr(error, "problem", None) or error
-        raise UserError(
-            f"{where}: not valid YAML: {what}.", "Expected `key: value` lines.", "Mend that line."
-        ) from error
+        todo = "Put the value in quotes." if name.startswith(COMMAND_LINE) else "Fix that line."
+        raise UserError(f"{where}: not valid YAML: {what}.", "Expected `key: value` lines.", todo) from error
 
 
 class _Builder:
@@ -117,7 +116,7 @@ class _Builder:
             raise UserError(
                 f"{self.document.file} unfolds to more than {_MOST_NODES} values.",
                 "Expected an experiment's settings.",
-                "Take out its aliases (*name).",
+                "Remove its aliases (*name).",
             )
         self.document.lines.setdefault(path, node.start_mark.line + 1)
         if node.tag not in _CONVERT and node.tag not in _COLLECTIONS:
@@ -144,7 +143,7 @@ class _Builder:
                 self._problem(key_node, path, "a key must be a plain word")
             elif key in result:
                 first = self.document.lines[(*path, key)]
-                self._problem(key_node, (*path, key), f"stands twice, first in line {first}")
+                self._problem(key_node, (*path, key), f"is given twice, first in line {first}")
             else:
                 self.document.lines[(*path, key)] = key_node.start_mark.line + 1
                 result[key] = self.value(value_node, (*path, key))
@@ -165,15 +164,18 @@ def _override(document: SettingsDocument, override: str) -> None:
     key, equals, text = override.partition("=")
     path: KeyPath = tuple(key.split("."))
     if not equals or not all(path):
-        what = f"found {override!r}, expected key.key=value"
+        what = f"found {override!r}, expected a setting such as schedule.epochs=3, without blanks around the ="
         document.problems.append(Problem(COMMAND_LINE, what))
         return
     name = f"{COMMAND_LINE}, {key}"
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
     section = document.data
-    for part in path[:-1]:
-        inner = section.setdefault(str(part), {})
+    for depth, part in enumerate(key.split(".")[:-1], 1):
+        if part not in section:
+            section[part] = {}
+            document.lines[path[:depth]] = COMMAND_LINE
+        inner = section[part]
         if not isinstance(inner, dict):
             document.problems.append(Problem(COMMAND_LINE, f"{key}: {part} is not a section"))
             return

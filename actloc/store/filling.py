@@ -69,9 +69,11 @@ def fill(
                 failed[video_id] = failure(video_id, paths[video_id], outcome)
                 store.write_failed(list(failed.values()), part)  # now, in case the process is killed
                 console.emit("video_failed", id=video_id, reason=outcome.reason, detail=outcome.detail)
+                console.detail(f"{video_id}: {outcome}")
             else:
                 failed.pop(video_id, None)
                 console.emit("video_done", id=video_id, steps=outcome.steps)
+                console.detail(f"{video_id}: {console.count(outcome.steps, 'feature')} from {outcome.duration_s:.1f} s")
             done(video_id)
     store.write_failed(list(failed.values()), part)
     return list(failed.values())
@@ -111,7 +113,7 @@ def report_failures(store: FeatureStore, num_videos: int, failed: list[FailureRo
     reasons = Counter(row["reason"] for row in failed)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     videos, succeeded = console.count(num_videos, "video"), num_videos - len(failed)
-    console.say(f"{len(failed)} of {videos} failed, {succeeded} succeeded.", style="red")
+    console.error(f"{len(failed)} of {videos} failed, {succeeded} succeeded.")
     console.say(f"{store.failed_file(part)}: {listed}")
     console.say(f"After replacing the files, run: {again}")
     return EXIT_SOME_INPUTS_FAILED

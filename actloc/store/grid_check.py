@@ -63,5 +63,5 @@ def check_present(
         f"{path} has features of {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
         f"{subset!r}; missing: {console.first_ten([video.id for video in missing])}.",
         "Expected features of every video.",
-        mend if allow_missing else f"{mend}; or leave these videos out: features.allow_missing=true",
+        mend if allow_missing or not videos else f"{mend}; or leave these videos out: features.allow_missing=true",
     )

@@ -230,7 +230,9 @@ class FeatureStore:
 
 
 def _command(recipe: dict[str, Any] | None, folder: Path) -> str:
-    return f"actloc import-features CONFIG {folder}" if IMPORTED in (recipe or {}) else "actloc extract-features CONFIG"
+    if IMPORTED in (recipe or {}):
+        return f"actloc import-features CONFIG {folder} [SETTINGS]"
+    return "actloc extract-features CONFIG [SETTINGS]"
 
 
 def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:

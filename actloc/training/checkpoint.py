@@ -129,7 +129,9 @@ def last(run_folder: Path) -> Path:
     """The newest checkpoint; raises UserError if there is none."""
     found = steps(run_folder)
     if not found:
-        raise UserError(f"{run_folder} holds no checkpoint.", "Expected a trained run.", "Run: actloc train CONFIG")
+        raise UserError(
+            f"{run_folder} holds no checkpoint.", "Expected a trained run.", "Run: actloc train CONFIG [SETTINGS]"
+        )
     return found[-1]
 
 

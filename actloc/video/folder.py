@@ -83,8 +83,8 @@ def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVide
 
 
 def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Duration and rate from the file's header; a video that cannot be read keeps none and is named."""
-    if video.file is None:
+    """Duration and rate from the file's header; a video that is there and cannot be read is named."""
+    if video.file is None or not video.file.exists():
         return video
     try:
         facts = probe(video.file)

@@ -98,9 +98,26 @@ def test_the_command_prints_settings_correlations_and_shift(tmp_path: Path) -> N
     assert "+0.000 s" in done.stdout
     assert "1.000000" in done.stdout
     assert (tmp_path / "dimensions.csv").read_text().splitlines()[1:] == ["0,1", "1,1", "2,1", "3,"]
-    empty = actloc(tmp_path, "compare", "a", "nowhere")
-    assert empty.returncode == 2
-    assert "nowhere is no feature store" in empty.stderr
+    (tmp_path / "empty").mkdir()
+    assert "empty is no feature store" in actloc(tmp_path, "compare", "a", "empty").stderr
+    absent = actloc(tmp_path, "compare", "a", "emty")
+    assert absent.returncode == 2
+    assert "emty is not a folder. Did you mean empty?" in absent.stderr
+
+
+def test_runs_are_compared_by_another_command_and_exported_to_what_there_is(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "ckpt" / name).mkdir(parents=True)
+        for file in ("config.yaml", "environment.json"):
+            (tmp_path / "ckpt" / name / file).write_text("{}")
+    done = actloc(tmp_path, "compare", "ckpt/one", "ckpt/two")
+    assert done.returncode == 2
+    assert "Run: actloc report ckpt/one ckpt/two" in done.stderr
+    done = actloc(tmp_path, "export", "ckpt/one", "one.onnx")
+    assert done.returncode == 2
+    assert "actloc writes no ONNX; a run is used from Python: actloc.load(RUN).predict(VIDEO)" in done.stderr
+    done = actloc(tmp_path, "export", "ckpt/one", "one.pt")
+    assert "actloc convert ckpt/one FILE.pth.tar" in done.stderr
 
 
 def test_a_packed_file_holds_the_store_and_says_how_it_was_made(tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ def test_other_settings_or_files_of_another_recipe_are_refused_unless_replaced(f
         "  features.align: valid in the store, backpad in the settings",
         "  imported_from.recipe: toy in the store, tsp in the settings",
     ]
-    assert "actloc import-features CONFIG store --overwrite" in caught.value.mend
+    assert "actloc import-features CONFIG store [SETTINGS] --overwrite" in caught.value.mend
     assert stamps() == before
     half = experiment({**FOLDERS, "dtype": "float16"})
     assert import_features.run(half, store=Path("store"), recipe="tsp", overwrite=True) == 0

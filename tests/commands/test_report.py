@@ -77,9 +77,37 @@ def test_every_subset_of_a_run_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_run_without_an_evaluation_names_the_cure(tmp_path: Path) -> None:
+    for name in ("config.yaml", "environment.json"):
+        (tmp_path / name).write_text("{}")
     with pytest.raises(UserError) as caught:
         report.run([tmp_path])
     assert caught.value.mend == f"Evaluate first: actloc eval {tmp_path}"
+
+
+def test_a_config_that_was_not_trained_names_the_cure() -> None:
+    with pytest.raises(UserError) as caught:
+        report.run(["own_videos"])
+    assert "there is no ckpt/own_videos" in caught.value.found
+    assert caught.value.mend == "Train and evaluate first: actloc train own_videos"
+
+
+def test_what_a_star_gives_besides_runs_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.6)]
+    (tmp_path / "README.md").write_text("- [x\n")
+    (tmp_path / "notes").mkdir()
+    report.run(sorted(tmp_path.iterdir()), output=tmp_path / "both")
+    assert "Skipped what is no run:" in (told := capsys.readouterr().err)
+    assert "README.md" in told
+    assert "notes" in told
+    table = (tmp_path / "both" / "tables.md").read_text()
+    assert all(f"| {run.name} |" in table for run in runs), table
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    with pytest.raises(UserError) as caught:
+        report.run([tmp_path])
+    assert caught.value.mend == f"Name one: {tmp_path / 'a'}"
 
 
 def test_predictions_that_are_gone_are_an_error(tmp_path: Path) -> None:
@@ -93,7 +121,7 @@ def test_a_missing_run_gets_the_nearest_name(tmp_path: Path) -> None:
     make_run(tmp_path / "thumos14_i3d")
     with pytest.raises(UserError) as caught:
         report.run([tmp_path / "thumos14_i3b"])
-    assert "Did you mean thumos14_i3d?" in caught.value.found
+    assert f"Did you mean {tmp_path / 'thumos14_i3d'}?" in caught.value.found
 
 
 def test_an_output_that_is_a_file_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -88,6 +88,45 @@ def test_a_missing_and_an_unreadable_video_are_kept_and_named(
     assert "gone" in capsys.readouterr().err
 
 
+def test_a_name_that_no_video_has_is_told_with_the_nearest_video_that_has_no_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("v_Diving_g01", "v_Diving_g02", "b"):
+        make_video(tmp_path / f"videos/{name}.mp4", [], 1.0)
+    text = "video,start,end,label,subset\nv_Divng_g01,0,1,run,train\nv_Diving_g02,0,1,run,train\nb,0,1,run,test\n"
+    collect(tmp_path / "videos", tmp_path, text)
+    told = capsys.readouterr().err
+    assert told.count("v_Divng_g01") == 1
+    assert f"{tmp_path / 'videos'} has no video v_Divng_g01. Did you mean v_Diving_g01?" in told.replace("\n", " ")
+
+
+@pytest.mark.parametrize("path", ["/home/me/clips/c d.mp4", "clips/c d", "C:\\clips\\c d.mp4"])
+def test_the_file_name_of_a_path_counts(videos: Path, tmp_path: Path, path: str) -> None:
+    text = f"video,start,end,label,subset\n{path},0,1,run,train\nb,0,1,run,test\n"
+    found = collect(videos, tmp_path, text)
+    assert found.videos["c d"].actions == (Action(0.0, 1.0, "run"),)
+    assert found.videos["c d"].file == videos / "c d.mp4"
+
+
+def test_two_paths_to_one_name_are_refused(videos: Path, tmp_path: Path) -> None:
+    text = "video,start,end,label,subset\n/one/a.mp4,0,1,run,train\n/two/a.mp4,0,1,run,train\nb,0,1,run,test\n"
+    with pytest.raises(UserError, match=r"labels.csv:3: a is /one/a.mp4 above and /two/a.mp4 here"):
+        collect(videos, tmp_path, text)
+
+
+def test_what_follows_from_wrong_rows_is_not_told_beside_them(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, "video,start,end,label\na,x,1,run\nb,y,1,run\n")
+    assert caught.value.found.count("expected seconds") == 2
+    assert "no action is in the subset" not in str(caught.value)
+
+
+def test_a_spreadsheet_is_to_be_saved_as_csv(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, "PK", name="labels.xlsx")
+    assert caught.value.mend.endswith(f"dataset.annotations={tmp_path / 'labels.csv'}")
+
+
 def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     make_video(folder / "a.mp4", [], 1.0)

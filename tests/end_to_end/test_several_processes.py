@@ -97,7 +97,7 @@ def test_disturbed_twice_and_started_again_gives_the_same_bytes(encoded: Path, t
     folder = copy_toy(encoded, tmp_path / "toy")
     stopped = together(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="step:1:term")
     assert [process.returncode for process in stopped] == [143, 143]
-    assert stderr_of_all(stopped).count("goes on from what is written") == 1
+    assert stderr_of_all(stopped).count("Run the same command again to continue.") == 1
     assert [path.name for path in (folder / "ckpt/toy").glob("ckpt_*")] == ["ckpt_000001"]
     # only the first process renames files: it is killed, and the other notices and says so
     killed = by_torchrun(folder, 2, "train", *ARGUMENTS, ACTLOC_FAULT="replace:5:kill")

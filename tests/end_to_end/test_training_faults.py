@@ -97,7 +97,7 @@ def test_one_signal_stops_training_after_saving(encoded: Path, tmp_path: Path, n
         training.send_signal(number)
         _, told = training.communicate()
     assert training.returncode == status
-    assert "goes on from what is written" in told
+    assert "Run the same command again to continue." in told
     assert actloc(folder, "verify", "ckpt/toy").returncode == 0
 
 

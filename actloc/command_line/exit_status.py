@@ -1,4 +1,8 @@
-"""Runs a command and turns whatever it meets into an exit status (reliability, section 2)."""
+"""Runs a command and turns every outcome into an exit status and a message.
+
+0 done, 1 a bug of ours, 2 the user's input, 3 some inputs failed, 4 the machine, 5 a number was not finite,
+128 + N stopped by signal N.
+"""
 
 import errno
 import importlib
@@ -6,8 +10,9 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -25,43 +30,47 @@ _WRONG_PATHS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, e
 def run_on(
     command: str,
     config: str,
-    overrides: list[str] | None,
+    overrides: Sequence[str] | None,
     *,
     check_inputs: bool = False,
-    as_json: bool = False,
     **arguments: object,
-) -> None:
+) -> int:
     """Runs `actloc/commands/<command>.py` on an experiment; the settings are checked before torch is imported."""
+    from actloc.experiment import load
 
-    def work() -> int:
-        from actloc.experiment import load
-
+    overrides = list(overrides or ())
+    try:
         experiment = load(config, overrides, check_inputs=check_inputs)
         return int(importlib.import_module(f"actloc.commands.{command}").run(experiment, **arguments))
+    except ActlocError as error:
+        error.name_config(config, overrides)
+        raise
 
-    finish(work, as_json)
 
-
-def finish(work: Callable[[], int], as_json: bool = False) -> None:
-    """Runs a command and turns what it meets into the exit status that reliability section 2 promises."""
-    if as_json:
-        console.use_json_lines()
+def finish(work: Callable[[], int]) -> int:
+    """The exit status of `work`, whatever it meets; everything is written when this returns."""
+    started = time.monotonic()
     status = _status_of(work)
+    took = os.times()
+    cpu_s = took.user + took.system + took.children_user + took.children_system
+    console.detail(f"Took {time.monotonic() - started:.1f} s, and {cpu_s:.1f} s of CPU time")
     sys.stdout.flush()
     sys.stderr.flush()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         os._exit(status)  # gloo's threads can abort a process that is taken down in order, when all is written
-    raise typer.Exit(status)
+    return status
 
 
 def _status_of(work: Callable[[], int]) -> int:
     try:
         return work()
+    except typer.Exit as end:  # --help and --version
+        return end.exit_code
     except ActlocError as error:
-        return _fail(str(error), error.status)
+        return fail(error)
     except (Stopped, KeyboardInterrupt) as stopped:
         number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
-        console.say(f"Stopped by {signal.Signals(number).name}; the same command goes on from what is written.")
+        console.say(f"Stopped by {signal.Signals(number).name}. Run the same command again to continue.")
         return 128 + number
     except VideoError as error:
         return _fail(str(error), 2)
@@ -78,21 +87,32 @@ def _status_of_system(error: Exception) -> int:
     if number in _WRONG_PATHS:
         return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
     if number in _ENVIRONMENT or isinstance(error, MemoryError):
-        told = str(error) or "Out of memory"
-        return _fail(f"{told}.\n  Free space or memory, or mend the permission, then run the same command again.", 4)
+        what = str(error) or "Out of memory"
+        return _fail(f"{what}.\n  Free space or memory, or fix the permissions, then run the same command again.", 4)
     return _bug()
 
 
+def fail(error: ActlocError) -> int:
+    """Prints the error; returns its exit status."""
+    error.name_config("CONFIG")  # where none was typed
+    return _fail(str(error), error.status)
+
+
 def _fail(message: str, status: int) -> int:
-    console.say(message, style="red")
+    """Prints an error, after its traceback where --debug asks for it."""
+    if console.is_debugging():
+        console.traceback()
+    console.error(message)
     console.emit("error", message=message, status=status)
     return status
 
 
 def _bug() -> int:
-    """Status 1: one line for the user, the traceback in a file."""
+    """Status 1: one line for the user, the traceback in a file, or on the screen with --debug."""
+    last_line = traceback.format_exc().strip().rpartition("\n")[2]
+    if console.is_debugging():
+        return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with the traceback above.", 1)
     descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
     with os.fdopen(descriptor, "w") as stream:
         traceback.print_exc(file=stream)
-    last_line = traceback.format_exc().strip().rpartition("\n")[2]
     return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with {name}", 1)

@@ -1,0 +1,71 @@
+"""Arguments and options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from actloc import console
+from actloc.command_line import completion
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A settings file, or the name of one that `actloc ls` lists.",
+        autocompletion=completion.configs,
+    ),
+]
+ConfigOrRunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A settings file, its name, or a run folder below ckpt/.",
+        autocompletion=completion.configs_and_runs,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY.KEY=VALUE",
+        help="Settings that override those of the file, such as schedule.epochs=3.",
+        autocompletion=completion.settings,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output of an earlier run that used other settings.")
+]
+
+
+def _quiet(wanted: bool) -> None:
+    if wanted:
+        console.set_verbosity("quiet")
+
+
+def _verbose(wanted: bool) -> None:
+    if wanted:
+        console.set_verbosity("verbose")
+
+
+def _debug(wanted: bool) -> None:
+    if wanted:
+        console.use_tracebacks()
+
+
+def _json(wanted: bool) -> None:
+    if wanted:
+        console.use_json_lines()
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_quiet, expose_value=False, help="Print errors and results only.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", callback=_verbose, expose_value=False, help="Print more: files, times, speed."),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, expose_value=False, help="Print the traceback of an error.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", callback=_json, expose_value=False, help="Print one JSON object per line to stdout.")
+]

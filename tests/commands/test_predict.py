@@ -1,0 +1,51 @@
+"""What `predict` refuses before anything runs, and what to do instead."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.toy import CONFIG, actloc
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    run = tmp_path / "ckpt" / "toy"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(CONFIG)
+    (run / "environment.json").write_text("{}")
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b c.mp4", "notes.txt"):
+        (tmp_path / "clips" / name).write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("video", "found", "todo"),
+    [
+        ("clips", "clips is a folder.", "Name its videos: 'clips/b c.mp4', clips/a.mp4"),
+        ("ckpt", "ckpt is a folder.", "It holds no video: name video files."),
+        ("https://example.org/a.mp4", "https://example.org/a.mp4 is an address.", "Download the video first"),
+        ("clips/aa.mp4", "clips/aa.mp4 is not a file. Did you mean a.mp4?", "Check the path."),
+        ("clips/note.txt", "clips/note.txt is not a file.", "Check the path."),
+    ],
+)
+def test_what_is_no_video_file_is_answered_with_what_to_name(folder: Path, video: str, found: str, todo: str) -> None:
+    done = actloc(folder, "predict", "ckpt/toy", video)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == found
+    assert todo in done.stderr
+    assert not (folder / "predictions").exists()
+
+
+def test_settings_may_stand_among_the_videos(folder: Path) -> None:
+    done = actloc(folder, "predict", "toy", "clips/a.mp4", "prediction.threshold=2")
+    assert "command line: prediction.threshold: found 2" in done.stderr
+    done = actloc(folder, "predict", "toy", "clips/a.mp4", "--set", "prediction.thresh=1")
+    assert "prediction.thresh is not a setting. Did you mean threshold?" in done.stderr
+
+
+def test_a_run_without_checkpoints_names_the_command_that_was_meant(folder: Path) -> None:
+    done = actloc(folder, "predict", "toy", "clips/a.mp4", "prediction.threshold=0.2")
+    assert done.returncode == 2
+    assert "Run: actloc train toy prediction.threshold=0.2" in done.stderr
+    assert not (folder / "predictions").exists()
