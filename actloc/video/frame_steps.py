@@ -222,7 +222,9 @@ def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
 def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     """For each new place its two old neighbours, and how far it lies towards the second."""
     scale = np.float32(size) / np.float32(new_size)
-    places = np.maximum(scale * (np.arange(new_size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    # torch fuses the product and the difference, which are then rounded once: float64 holds both exactly
+    places = np.float64(scale) * (np.arange(new_size) + 0.5) - 0.5
+    places = np.maximum(places.astype(np.float32), 0)
     first = places.astype(np.int64)
     return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
 
