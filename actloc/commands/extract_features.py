@@ -15,7 +15,7 @@ from actloc.experiment import Experiment
 from actloc.signals import StopFlag
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, FeatureStore
-from actloc.tasks.extraction import check_clip_length, encode_videos, num_decoders, ready, recipe
+from actloc.tasks.extraction import check_clips, encode_videos, num_decoders, ready, recipe
 from actloc.tasks.extraction_plan import Shard, durations, estimated_bytes, longest_first, shared_out
 from actloc.tasks.filling import (
     Row,
@@ -187,7 +187,7 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
         outline = encoder
     gigabytes = None
     if outline is not None:
-        missing += _refusal(lambda: check_clip_length(outline, features))
+        missing += _refusal(lambda: check_clips(outline, features))
         lack = _lack_of_space(store, to_do, outline, features, machine)
         missing += [str(lack)] if lack else []
         gigabytes = sum(estimated_bytes(to_do, outline.channels, features)) / 1e9

@@ -70,7 +70,8 @@ class SourceConfig(Part):
     fps: PositiveFloat | Literal["native"]
     """Frames per second at which frames are counted; videos are resampled to it. native: each video's own rate."""
     decode_fps: PositiveFloat | Literal["native"] | None = None
-    """Show videos at this rate and pick the frames at `fps` from it, as TSP does; none resamples to `fps` at once."""
+    """Show videos at this rate and pick the frames at `fps` from it, as TSP does: every so many-th of the video, or,
+    where the step is not whole, anew from each clip's first frame; none resamples to `fps` at once."""
     clip_frames: PositiveInt
     """Frames that one feature covers."""
     frame_interval: PositiveInt = 1

@@ -11,6 +11,7 @@ from actloc.encoders.base import ClipEncoder
 from actloc.sources.base import SourceConfig
 from actloc.video import windows
 from actloc.video.reader import Summary, read_frames
+from actloc.video.windows import Picking
 
 
 class DecodedVideo:
@@ -27,8 +28,7 @@ class DecodedVideo:
         machine: Machine,
         waiting: Callable[[], None],
     ) -> None:
-        self.num_frames = 0
-        """How many frames clips are cut from; learned flow drops the last of those that were read."""
+        self._given = 0
         self._reader = read_frames(
             path,
             fps=features.fps,
@@ -39,13 +39,13 @@ class DecodedVideo:
             waiting=waiting,
         )
         self._interval = features.frame_interval
-        self._windower = windower(features)
+        self._windower = windower(features, lambda: self.picking)
         frames = self._counted(encoder.frames(iter(self._reader)))
         self._items: Iterator[NDArray[Any]] = frames if encoder.is_framewise else self._clips(frames)
 
     def _counted(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         for frame in frames:
-            self.num_frames += 1
+            self._given += 1
             yield frame
 
     def _clips(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -62,6 +62,16 @@ class DecodedVideo:
         return self._reader.summary
 
     @property
+    def picking(self) -> Picking | None:
+        """How clips pick their frames, known once the first item has come; None where they take them as they come."""
+        return self._reader.picking
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames clips are cut from, as they count them; learned flow drops the last that was read."""
+        return self._given if self.picking is None else self.picking.num_places(self._given)
+
+    @property
     def backlog(self) -> float:
         """How much of what may be decoded ahead is waiting; 1 where decoding itself waits or has ended."""
         return self._reader.backlog
@@ -71,9 +81,9 @@ class DecodedVideo:
         self._reader.close()
 
 
-def windower(features: SourceConfig) -> windows.Windower:
-    """What cuts the clips that the settings ask for."""
-    return windows.Windower(features.align, features.clip_frames, features.stride_frames)
+def windower(features: SourceConfig, picking: Callable[[], Picking | None]) -> windows.Windower:
+    """What cuts the clips that the settings ask for; `picking` is asked once the first frame has come."""
+    return windows.Windower(features.align, features.clip_frames, features.stride_frames, picking)
 
 
 def thinned(clips: Iterable[NDArray[Any]], interval: int) -> Iterator[NDArray[Any]]:

@@ -30,6 +30,7 @@ from actloc.tasks.clips import DecodedVideo
 from actloc.tasks.filling import source_bytes, source_sha256
 from actloc.tasks.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.video import windows
+from actloc.video.frame_steps import OpticalFlow
 from actloc.video.reader import Summary
 
 _MOST_DECODERS = 16  # beyond, the one process that takes their frames has no time for more
@@ -47,8 +48,8 @@ def recipe(encoder: ClipEncoder, features: SourceConfig) -> dict[str, Any]:  # A
     }
 
 
-def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
-    """Raises UserError if the encoder cannot take clips of this length."""
+def check_clips(encoder: ClipEncoder, features: SourceConfig) -> None:
+    """Raises UserError if the encoder cannot take clips of this length, or of frames picked this way."""
     if features.clip_frames % (encoder.clip_multiple * features.frame_interval):
         needed = encoder.clip_multiple * features.frame_interval
         raise UserError(
@@ -56,6 +57,19 @@ def check_clip_length(encoder: ClipEncoder, features: SourceConfig) -> None:
             f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
             f"Set features.clip_frames={needed}",
         )
+    decode_fps, fps = features.decode_fps, features.fps
+    if decode_fps in (None, fps) or not _has_flow(encoder):
+        return
+    if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
+        raise UserError(
+            f"features.decode_fps is {decode_fps} and features.fps {fps}, with an encoder that computes optical flow.",
+            "Expected a whole multiple of fps: otherwise each clip picks its own frames, and none has one next frame.",
+            "Set features.decode_fps=null",
+        )
+
+
+def _has_flow(encoder: ClipEncoder) -> bool:
+    return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
 
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
@@ -110,7 +124,7 @@ def encode_videos(
     Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
     or with why there are none. Several videos are decoded at a time and share the encoder's batches.
     """
-    check_clip_length(encoder, features)
+    check_clips(encoder, features)
     network = BatchedNetwork(encoder, features, machine)
     most_active = num_decoders(machine)
     ahead = deque(videos.items())
@@ -174,7 +188,7 @@ class VideoInProgress:
         except BaseException:
             self._decoded.close()
             raise
-        self._assembly = RowAssembly(encoder, features, self._sink)
+        self._assembly = RowAssembly(encoder, features, self._sink, lambda: self._decoded.picking)
 
     @property
     def backlog(self) -> float:

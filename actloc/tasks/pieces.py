@@ -2,7 +2,8 @@
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from actloc.sources.base import SourceConfig
 from actloc.tasks.clips import thinned, windower
+from actloc.video.windows import Picking
 
 Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
 """Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
@@ -22,9 +24,14 @@ def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
         yield np.stack(listed), None
 
 
-def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: int) -> Iterator[Piece]:
+def clip_pieces(
+    frames: Iterable[NDArray[Any]],
+    features: SourceConfig,
+    count: int,
+    picking: Callable[[], Picking | None] = lambda: None,
+) -> Iterator[Piece]:
     """`count` clips at a time; frames that clips share are sent once in a piece."""
-    cutter = windower(features)
+    cutter = windower(features, picking)
     kept: dict[int, NDArray[Any]] = {}
     clips: list[NDArray[np.int64]] = []
 
@@ -40,7 +47,7 @@ def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: i
         clips += thinned(cutter.add(np.array(number)), features.frame_interval)
         if len(clips) == count:
             yield piece()
-        kept.pop(number - _frames_needed(features, count), None)
+        kept.pop(number - _frames_needed(features, count, picking()), None)
     for clip in thinned(cutter.end(), features.frame_interval):
         clips.append(clip)
         if len(clips) == count:
@@ -49,9 +56,10 @@ def clip_pieces(frames: Iterable[NDArray[Any]], features: SourceConfig, count: i
         yield piece()
 
 
-def _frames_needed(features: SourceConfig, count: int) -> int:
+def _frames_needed(features: SourceConfig, count: int, picking: Picking | None) -> int:
     """Frames behind the newest one that a clip which is not yet sent may hold."""
-    return features.clip_frames + (count + 1) * features.stride_frames
+    places = features.clip_frames + (count + 1) * features.stride_frames
+    return places if picking is None else math.ceil((places + 1) * picking.step) + 2
 
 
 def to_bytes(piece: Piece) -> bytes:

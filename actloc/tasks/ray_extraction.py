@@ -31,12 +31,13 @@ from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, V
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features
 from actloc.tasks.batches import BatchedNetwork, batch_size
-from actloc.tasks.extraction import check_clip_length, describe, ready, warn_of_corrupt_frames
+from actloc.tasks.extraction import check_clips, describe, ready, warn_of_corrupt_frames
 from actloc.tasks.pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.tasks.rows import RowAssembly, RowSink
 from actloc.video.base import python_environment
 from actloc.video.frame_steps import FrameStep
 from actloc.video.reader import Summary, read_frames
+from actloc.video.windows import Picking
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
@@ -73,7 +74,7 @@ def encode_videos(
 
     `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
     """
-    check_clip_length(encoder, features)
+    check_clips(encoder, features)
     if encoder.makes_frames:
         raise UserError(
             f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
@@ -190,9 +191,12 @@ class Decoding:
                 timeout_s=machine.decode_timeout_s,
             ) as reader:
                 count = self._batch_size
-                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, features, count)
+                if self._is_framewise:
+                    cut = frame_pieces(reader, count)
+                else:
+                    cut = clip_pieces(reader, features, count, lambda: reader.picking)
                 for number, piece in enumerate(cut, 1):
-                    yield _row(video_id, number - 1, piece=to_bytes(piece))
+                    yield _row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
                 end: Row = {"summary": asdict(reader.summary)}
         except VideoError as error:
             end = {"failure": error.args}
@@ -253,7 +257,8 @@ class Encoding:
         network, found = BatchedNetwork(self._encoder, self._features, self._machine), Vectors()
         network.add(found, items)
         network.finish()
-        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)))
+        picking = _picking(str(batch["picking"][0]))
+        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)), picking=picking)
 
 
 class Vectors:
@@ -273,7 +278,8 @@ class ArrivingVideo:
     def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
         self._video_id, self._path, self._encoder, self._features = video_id, path, encoder, features
         self._sink = sink
-        self._assembly = RowAssembly(encoder, features, sink)
+        self._picking: Picking | None = None
+        self._assembly = RowAssembly(encoder, features, sink, lambda: self._picking)
         self._early: dict[int, Row] = {}
         self._next = 0
         self._is_over = False
@@ -291,6 +297,7 @@ class ArrivingVideo:
                 current = self._early.pop(self._next)
                 if current["end"]:
                     return self._ended(json.loads(current["end"]))
+                self._picking = _picking(current["picking"])
                 for vector in from_bytes(current["piece"])[0]:
                     self._assembly.take(vector)
                 self._next += 1
@@ -325,8 +332,17 @@ def _refusal(error: ActlocError) -> Row:
     return {"refusal": (found, error.expected, error.mend), "status": error.status}
 
 
-def _row(video_id: str, number: int, *, piece: bytes = b"", end: str = "") -> dict[str, list[Any]]:
-    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end]}
+def _row(
+    video_id: str, number: int, *, piece: bytes = b"", end: str = "", picking: Picking | None = None
+) -> dict[str, list[Any]]:
+    told = json.dumps(None if picking is None else asdict(picking))
+    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [told]}
+
+
+def _picking(told: str) -> Picking | None:
+    """What `_row` was given."""
+    values = json.loads(told)
+    return None if values is None else Picking(**values)
 
 
 def _polled(rows: Iterator[Row], waiting: Callable[[], None]) -> Iterator[Row]:

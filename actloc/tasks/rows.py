@@ -1,6 +1,6 @@
 """The last stage of extraction: rows of features out of what the network gives, and where they go."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from actloc.encoders.base import ClipEncoder
 from actloc.sources.base import SourceConfig
 from actloc.store import FeatureInfo, Features
 from actloc.tasks.clips import thinned, windower
+from actloc.video.windows import Picking
 
 
 class RowSink(Protocol):
@@ -52,10 +53,12 @@ class RowsInMemory:
 class RowAssembly:
     """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
 
-    def __init__(self, encoder: ClipEncoder, features: SourceConfig, sink: RowSink) -> None:
+    def __init__(
+        self, encoder: ClipEncoder, features: SourceConfig, sink: RowSink, picking: Callable[[], Picking | None]
+    ) -> None:
         self._encoder = encoder
         self._interval = features.frame_interval
-        self._windower = windower(features)
+        self._windower = windower(features, picking)
         self._sink = sink
         self.num_rows = 0
 

@@ -3,19 +3,17 @@
 A JSON request comes in on stdin, which then stays open as long as the parent lives. Messages go out on stdout:
 a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` bytes.
 
-S  JSON: shape, dtype of the frames that follow      F  one frame, to be shown `count` times
+S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
 """
 
 import importlib
 import json
-import math
 import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from fractions import Fraction
@@ -32,6 +30,7 @@ from actloc.video.base import LONGEST_S, MESSAGE
 from actloc.video.frame_steps import FrameStep, Resize
 from actloc.video.lifeline import die_with_parent
 from actloc.video.readers.base import Account, Picture
+from actloc.video.windows import Picking
 
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 _FALLBACK = "ffmpeg"
@@ -93,10 +92,13 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     account = Account()
     own_rate = module.rate(path, channel.is_alive) if "native" in (request["fps"], request["decode_fps"]) else None
     fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
-    pictures = picked(
-        resampled(_watched(module.pictures(path, account), channel), account, decode_fps), decode_fps, fps
-    )
-    num_frames = send_frames(pictures, frame_steps.from_json(request["steps"]), channel)
+    pictures = resampled(_watched(module.pictures(path, account), channel), account, decode_fps)
+    picking = Picking(float(decode_fps), float(fps))
+    is_whole = picking.step.is_integer()
+    if is_whole:
+        pictures = every(int(picking.step), pictures)
+    steps = frame_steps.from_json(request["steps"])
+    num_frames = send_frames(pictures, steps, channel, None if is_whole else picking)
     channel.send_json(
         b"E",
         frames_decoded=account.frames,
@@ -118,8 +120,10 @@ def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
     return rate.limit_denominator(1_001_000)
 
 
-def send_frames(pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel) -> int:
-    """Sends the frames that the steps make of pictures; returns their number."""
+def send_frames(
+    pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel, picking: Picking | None = None
+) -> int:
+    """Sends the frames that the steps make of pictures; returns their number, as clips count that pick their own."""
     frames = upright(pictures, steps[0] if steps else None)
     for step in steps[1:] if steps and is_by_swscale(steps[0]) else steps:
         frames = step.over(frames)
@@ -127,10 +131,11 @@ def send_frames(pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep],
     for frame, count in frames:
         content = np.ascontiguousarray(frame)
         if total == 0:
-            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name)
+            told = None if picking is None else asdict(picking)
+            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name, picking=told)
         channel.send(b"F", content.data.cast("B"), count)
         total += count
-    return total
+    return total if picking is None else picking.num_places(total)
 
 
 def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]:
@@ -157,27 +162,15 @@ def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> I
         yield waiting, end - shown
 
 
-def picked(shown: Iterator[tuple[Picture, int]], decode_fps: Fraction, fps: Fraction) -> Iterator[tuple[Picture, int]]:
-    """The pictures that TSP's loader picks for `fps` out of a video shown at `decode_fps`, and how often each.
-
-    A whole step takes every step-th picture of the video; another takes picture floor(k * step), in float32, as long
-    as k + 1 whole steps fit into the video (spec: features 2.4). TSP counts a broken step anew in every clip: its clips
-    then begin with these pictures, and later ones may be off by one. TSP's own videos have a whole step.
-    """
-    if decode_fps == fps:
-        yield from shown
-        return
-    step = decode_fps / fps
-    waiting: deque[Picture] = deque()
-    seen = given = 0
+def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Picture, int]]:
+    """Every `step`-th of the frames that pictures are, each shown so many times."""
+    before = 0
     for picture, count in shown:
-        seen += count
-        while np.floor(np.float32(given + len(waiting)) * np.float32(step)) < seen:
-            waiting.append(picture)
-        fitting = math.floor(seen / step) if step.denominator > 1 else given + len(waiting)
-        while waiting and given < fitting:
-            given += 1
-            yield waiting.popleft(), 1
+        after = before + count
+        picked = -(-after // step) - -(-before // step)
+        if picked:
+            yield picture, picked
+        before = after
 
 
 def _frame_number(time_s: Fraction, fps: Fraction) -> int:

@@ -23,6 +23,7 @@ from actloc.errors import UserError, VideoError
 from actloc.video import frame_steps
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_steps import FrameStep
+from actloc.video.windows import Picking
 
 Reader = Literal["pyav", "ffmpeg", "decord"]
 Rate = float | Literal["native"]
@@ -40,7 +41,8 @@ class Summary:
     corrupt_frames: int
     """Decoded frames that the decoder had to patch up."""
     num_frames: int
-    """Frames at the constant rate that came through the steps: optical flow drops the last one."""
+    """Frames at the constant rate that came through the steps: optical flow drops the last one. Where clips pick their
+    own, as many as there are to pick."""
     fps: float
     """The constant rate."""
     duration_s: float
@@ -62,7 +64,8 @@ def read_frames(
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
-    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and frames are picked from it.
+    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and every so many-th frame is
+    given; where that number is not whole, all of them are, and clips pick their own: `FrameReader.picking`.
 
     Call it from a thread that lives as long as the reading: the decoding process ends with it.
 
@@ -113,6 +116,8 @@ class FrameReader:
         self._timeout_s = timeout_s
         self._waiting = waiting
         self._summary: Summary | None = None
+        self.picking: Picking | None = None
+        """How clips pick their own frames out of these, known once the first has come; None where they take all."""
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype(np.uint8)
         self._process = subprocess.Popen(
@@ -148,6 +153,8 @@ class FrameReader:
                 if kind == b"S":
                     kind_of_frames = json.loads(content)
                     self._shape, self._dtype = tuple(kind_of_frames["shape"]), np.dtype(kind_of_frames["dtype"])
+                    if kind_of_frames["picking"]:
+                        self.picking = Picking(**kind_of_frames["picking"])
                 elif kind == b"F":
                     frame = np.frombuffer(content, self._dtype).reshape(self._shape)
                     yield from itertools.repeat(frame, count)

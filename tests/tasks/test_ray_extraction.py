@@ -5,11 +5,12 @@ import os
 import signal
 import socket
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from actloc.config import Machine
 from actloc.encoders.color import Config as Color
@@ -19,6 +20,7 @@ from actloc.tasks import ray_extraction
 from actloc.tasks.pieces import to_bytes
 from actloc.tasks.ray_extraction import ArrivingVideo, EncoderCopy, Encoding
 from actloc.tasks.rows import RowsInMemory
+from actloc.video.windows import Picking
 from tests.toy import actloc, digests, make_toy, start
 
 SUMMARY = {
@@ -37,13 +39,14 @@ def grid(**settings: object) -> Stored:
     return Stored(**{"path": Path("unused"), "fps": 15.0, "clip_frames": 4, "stride_frames": 2, **settings})
 
 
-def piece(number: int, vectors: list[list[float]]) -> ray_extraction.Row:
+def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> ray_extraction.Row:
     content = to_bytes((np.array(vectors, np.float32), None))
-    return {"video_id": "v", "number": number, "piece": content, "end": ""}
+    told = json.dumps(asdict(picking) if picking else None)
+    return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": told}
 
 
 def end(what: dict[str, object], number: int) -> ray_extraction.Row:
-    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what)}
+    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what), "picking": "null"}
 
 
 def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) -> None:
@@ -58,6 +61,21 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
     assert (info.steps, info.frame_count) == (3, 10)  # type: ignore[union-attr]
     assert video.take(piece(0, [[1, 2], [2, 3]])) is None
+
+
+def test_vectors_of_frames_are_pooled_over_the_frames_that_clips_pick(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    encoder, rows, picking = Color().build(), RowsInMemory(), Picking(25.0, 15.0)
+    vectors = np.random.default_rng(0).random((30, encoder.channels), dtype=np.float32)
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, grid(), rows)
+    for number in range(3):
+        video.take(piece(number, vectors[10 * number : 10 * number + 10].tolist(), picking))
+    info = video.take(end({"summary": {**SUMMARY, "num_frames": 18}}, number=3))
+    starts = [0, 3, 6, 10, 13, 16, 20, 23]  # places 0, 2, 4, ... 14 of 18
+    clips = np.stack([vectors[[start, start + 1, start + 3, start + 5]] for start in starts])
+    expected = encoder.pool_frames(torch.from_numpy(clips))[:, :, 0].numpy()
+    np.testing.assert_allclose(rows.features, expected, rtol=1e-6)
+    assert (info.steps, info.frame_count) == (8, 18)  # type: ignore[union-attr]
 
 
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
