@@ -6,6 +6,7 @@ a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` b
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
+B  JSON: the traceback of a bug of ours; the end
 """
 
 import importlib
@@ -14,7 +15,9 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +27,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.errors import VideoError
+from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import frame_steps
 from actloc.video.base import LONGEST_S, MESSAGE
 from actloc.video.frame_steps import FrameStep, Resize
@@ -42,6 +45,8 @@ class Channel:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._last_s = time.monotonic()
+        self.has_begun = False
+        """Whether the first frame is on its way."""
 
     def send(self, kind: bytes, content: bytes | memoryview = b"", count: int = 0) -> None:
         """One message."""
@@ -49,6 +54,7 @@ class Channel:
         self._stream.write(content)
         self._stream.flush()
         self._last_s = time.monotonic()
+        self.has_begun |= kind == b"S"
 
     def send_json(self, kind: bytes, **fields: Any) -> None:  # Any: JSON values
         """One message that holds a JSON object."""
@@ -69,28 +75,49 @@ def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON value
     try:
         _answer(request, path, reader, channel)
     except VideoError as error:
-        # Said before the first picture, so pictures of two readers are never mixed.
-        if reader != "pyav" or error.reason != "unreadable":
+        # Pictures of two readers are never mixed.
+        if reader != "pyav" or error.reason != "unreadable" or channel.has_begun:
             raise
         _try_fallback(request, path, error, channel)
 
 
 def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channel: Channel) -> None:
+    """Answers with the other reader; its finding counts if it got further, and is told beside the first in any case."""
     try:
         _answer(request, path, _FALLBACK, channel)
+        return
     except VideoError as second:
-        raise (error if second.reason == "unreadable" else second) from None
-    except Exception as cause:  # such as no ffmpeg on this machine: the first reader's finding stands
-        raise error from cause
+        if second.reason != "unreadable":
+            raise
+        also = f"{_FALLBACK}: {second.detail}"
+    except EnvironmentProblem as missing:
+        also = f"not tried with {_FALLBACK}: {missing.found}"
+    raise VideoError(error.reason, f"{error.detail}; {also}", error.expected, error.found)
+
+
+@contextmanager
+def _files_fault() -> Iterator[None]:
+    """What a foreign file brings about in a library that reads it is that file's failure; all else is a bug of ours."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and not isinstance(error, av.FFmpegError):
+            raise  # the parent has seen enough
+        raise VideoError("unreadable", f"{type(error).__name__}: {error}") from error
 
 
 def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) -> None:
     module = importlib.import_module(f"actloc.video.readers.{reader}")
     if request["task"] == "facts":
-        channel.send_json(b"V", **asdict(module.facts(path)))
+        with _files_fault():
+            facts = module.facts(path)
+        channel.send_json(b"V", **asdict(facts))
         return
     account = Account()
-    own_rate = module.rate(path, channel.is_alive) if "native" in (request["fps"], request["decode_fps"]) else None
+    own_rate = None
+    if "native" in (request["fps"], request["decode_fps"]):
+        with _files_fault():
+            own_rate = module.rate(path, channel.is_alive)
     fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
     pictures = resampled(_watched(module.pictures(path, account), channel), account, decode_fps)
     picking = Picking(float(decode_fps), float(fps))
@@ -139,9 +166,10 @@ def send_frames(
 
 
 def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]:
-    for picture in pictures:
-        channel.is_alive()
-        yield picture
+    with _files_fault():  # of the reader: what takes the pictures raises elsewhere
+        for picture in pictures:
+            channel.is_alive()
+            yield picture
 
 
 def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> Iterator[tuple[Picture, int]]:
@@ -202,12 +230,15 @@ def upright(
             if isinstance(first, Resize) and is_by_swscale(first):
                 size = first.target(*size)
             # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
-            side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
-            stored = side_data.get("DISPLAYMATRIX")
-            matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
-        # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
-        rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
-        yield _turned(rgb.to_ndarray().astype(np.uint8, copy=False), matrix), count
+            with _files_fault():
+                side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
+                stored = side_data.get("DISPLAYMATRIX")
+                matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
+        with _files_fault():
+            # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
+            rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
+            seen = rgb.to_ndarray().astype(np.uint8, copy=False)
+        yield _turned(seen, matrix), count
 
 
 def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
@@ -234,7 +265,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(os.fdopen(os.dup(1), "wb"))
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not reach the channel
+    for descriptor in (1, 2):  # what a library prints must not reach the channel, nor fill the pipe of a failed start
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     av.logging.set_level(None)
     request = json.loads(_line(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -244,8 +276,10 @@ def main() -> None:
         pass  # the parent has seen enough
     except VideoError as error:
         channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
-    except Exception as error:  # whatever a foreign file brings about in a decoder is that file's failure (R6)
-        channel.send_json(b"X", reason="unreadable", detail=f"{type(error).__name__}: {error}", expected="", found="")
+    except MemoryError:  # the pictures are the file's, whoever of us asks for room for one more
+        channel.send_json(b"X", reason="unreadable", detail="out of memory", expected="smaller pictures", found="")
+    except Exception:
+        channel.send_json(b"B", traceback=traceback.format_exc())
     os._exit(0)
 
 

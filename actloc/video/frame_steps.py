@@ -114,7 +114,9 @@ class LeftHalf(FrameStep):
     """The left eye of a stereo recording, W // 2 wide (Ego4D)."""
 
     def apply(self, frame: Frame) -> Frame:
-        """The left half."""
+        """The left half; raises VideoError `unsupported` where there is none."""
+        if frame.shape[1] < 2:
+            raise VideoError("unsupported", "the frame has no left half", "2 pixels", f"{frame.shape[1]} pixels")
         return frame[:, : frame.shape[1] // 2]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc import faults
-from actloc.errors import UserError, VideoError
+from actloc.errors import DecoderBugError, UserError, VideoError
 from actloc.video import frame_steps
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_steps import FrameStep
@@ -113,6 +113,7 @@ class FrameReader:
         timeout_s: float,
         waiting: Callable[[], None],
     ) -> None:
+        self._file = str(request["path"])
         self._timeout_s = timeout_s
         self._waiting = waiting
         self._summary: Summary | None = None
@@ -124,7 +125,7 @@ class FrameReader:
             python_command("decode"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # for what keeps it from starting; it closes it then
             env=python_environment(),
             start_new_session=True,  # Ctrl-C is for the parent, which decides when to stop
         )
@@ -184,10 +185,16 @@ class FrameReader:
         kind, count, content = message
         if kind == b"X":
             raise VideoError(**json.loads(content))
+        if kind == b"B":
+            raise DecoderBugError(self._file, json.loads(content)["traceback"])
         return kind, count, content
 
-    def _died(self) -> VideoError:
+    def _died(self) -> VideoError | DecoderBugError:
         status = self._process.wait(self._timeout_s)
+        assert self._process.stderr, "it was asked for"
+        complaint = self._process.stderr.read().decode("utf-8", "replace") if status >= 0 else ""
+        if complaint:  # Python could not start it, before any file was opened
+            return DecoderBugError(self._file, complaint)
         # Not tried again with another reader: what kills a decoder may be an attack, and is a finding either way.
         cause = signal.Signals(-status).name if status < 0 else f"status {status}"
         detail = f"the decoding process ended with {cause}; machine.reader=ffmpeg may be able to read the file"
@@ -197,7 +204,7 @@ class FrameReader:
         """Ends the decoding process; may be called again."""
         self._process.kill()
         self._messages.close()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 if pipe is not None:
                     pipe.close()

@@ -95,6 +95,11 @@ def test_the_left_half_of_an_odd_width() -> None:
     assert np.array_equal(LeftHalf().apply(FRAME[:, :79]), FRAME[:, :39])
 
 
+def test_a_frame_of_one_column_has_no_left_half() -> None:
+    with pytest.raises(VideoError, match="unsupported: the frame has no left half"):
+        LeftHalf().apply(FRAME[:, :1])
+
+
 def test_steps_reach_the_decoding_process_as_they_are() -> None:
     steps = [Resize("bilinear", size=(3, 4)), Crop(2, "round", place="end"), LeftHalf()]
     assert frame_steps.from_json(frame_steps.to_json(steps)) == steps
