@@ -2,11 +2,12 @@
 
 ActlocError              three parts: what was found, what was expected, what to do
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
-|  `- FeatureFileError      one video's features in a file of others (feature_files.py)
+|  `- FeatureFileError      one video's features in a file of others (store/foreign_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
 `- NotFiniteError        5  a loss, gradient or weight became inf or nan
 
 VideoError               one video could not be used; it goes to failed.jsonl and the others go on (status 3)
+DecoderBugError          a bug of ours in the process that decodes a video; its notes hold that process's traceback (1)
 Stopped                  a signal asked us to stop and everything is saved (128 + signal)
 """
 
@@ -96,6 +97,21 @@ class VideoError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class DecoderBugError(Exception):
+    """A bug of ours met in a decoding process: no video's fault, so it ends the command as any other bug does.
+
+    Its note is that process's own traceback, so that whoever reads the report sees where it was.
+    """
+
+    def __init__(self, file: str, traceback: str) -> None:
+        super().__init__(file, traceback)
+        self.file = file
+        self.add_note(f"In the process that decoded {file}:\n{traceback.strip()}")
+
+    def __str__(self) -> str:
+        return f"the decoding process of {self.file} failed"
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the work was saved as asked

@@ -14,7 +14,7 @@ from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, lack_of_space_for, sources_of
-from actloc.extraction.local import check_clip_length, encode_videos, ready, recipe
+from actloc.extraction.local import check_clips, encode_videos, ready, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
 from actloc.store.filling import (
@@ -132,7 +132,7 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
         outline = encoder
     gigabytes = None
     if outline is not None:
-        missing += _refusal(lambda: check_clip_length(outline, layout))
+        missing += _refusal(lambda: check_clips(outline, layout))
         lack = lack_of_space_for(store, to_do, outline.channels, layout, dtype, machine)
         missing += [str(lack)] if lack else []
         gigabytes = sum(estimated_bytes(to_do, outline.channels, layout, dtype)) / 1e9

@@ -26,12 +26,13 @@ class _Rule:
     """Shorter moments are left out."""
     rates: tuple[float, float] = (0.0, float("inf"))
     """Clips with other frame rates are left out."""
-    begins_on_a_row: bool = False
-    """The clip begins up to 15 frames early, where a row of its video's features does, and knows its rows."""
+    whole_strides: bool = False
+    """The clip begins and ends up to 15 frames further out, where rows of its video's features do, and knows its rows;
+    its duration and frames count what was added."""
 
 
 _RULES = {
-    "actionformer": _Rule(decimals=2, shortest_s=0.25, rates=(10.0, 100.0), begins_on_a_row=True),
+    "actionformer": _Rule(decimals=2, shortest_s=0.25, rates=(10.0, 100.0), whole_strides=True),
     "opentad": _Rule(decimals=4),
 }
 
@@ -45,8 +46,8 @@ class Config(DatasetConfig):
     """ActionFormer's label map, lines `000<tab>name`. null: names in ASCII order, which is the same order."""
     clips: Literal["actionformer", "opentad"] = "actionformer"
     """Whose clips they are, also by which rule moments files become clips. actionformer: cut from the features of whole
-    videos, so a clip begins with a row of them, up to 15 frames early, and moments under 0.25 s are left out; opentad:
-    every clip and moment as it stands, for features made of the clips."""
+    videos, so a clip begins and ends with a row of them, up to 15 frames further out, and moments under 0.25 s are left
+    out; opentad: every clip and moment as it stands, for features made of the clips."""
     training_subset: str = "training"
     """The subset that `train` uses."""
     evaluation_subset: str = "validation"
@@ -108,15 +109,19 @@ def _clip(
     """A clip of a video's entry; None and a defect if it is left out. The caller reports missing keys."""
     start_s, end_s = clip["video_start_sec"], clip["video_end_sec"]
     first, end = clip["video_start_frame"], clip["video_end_frame"]
-    if rule.begins_on_a_row:
+    if rule.whole_strides:
         start_s, first = max(start_s, 0.0), max(first, 0)
     fps = (end - first) / (end_s - start_s)
     if not rule.rates[0] <= fps <= rule.rates[1]:
         defects.append(published.Defect(f"has {fps:g} frames per second (left out)", clip["clip_uid"]))
         return None
-    rows = _rows(entry["video_uid"], first, end) if rule.begins_on_a_row else None
-    if rows is not None:
-        start_s, first = start_s - first % _STRIDE / fps, first - first % _STRIDE
+    rows = None
+    if rule.whole_strides:
+        in_front, behind = first % _STRIDE, -end % _STRIDE
+        start_s, first = start_s - in_front / fps, first - in_front
+        end_s, end = end_s + behind / fps, end + behind
+        # One row fewer than fit, as in ActionFormer's tool: it takes the end (end - 32) / 16 as exclusive.
+        rows = FeatureRows(entry["video_uid"], first // _STRIDE, (end - _CLIP) // _STRIDE)
         if rows.end <= rows.first:
             defects.append(published.Defect("is too short for a row of features (left out)", clip["clip_uid"]))
             return None
@@ -124,14 +129,6 @@ def _clip(
     duration_s = round(end_s - start_s, rule.decimals)
     subset = _SUBSETS[entry["split"]]
     return AnnotatedVideo(clip["clip_uid"], subset, actions, duration_s, fps, end - first, rows=rows)
-
-
-def _rows(video_id: str, first: int, end: int) -> FeatureRows:
-    """The rows that ActionFormer's tool cuts for frames `first` to before `end`.
-
-    It extends the clip to whole strides on both sides and ends at row (end - 32) / 16, exclusive: one fewer than fit.
-    """
-    return FeatureRows(video_id, first // _STRIDE, (-(-end // _STRIDE) * _STRIDE - _CLIP) // _STRIDE)
 
 
 def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[published.Defect]) -> tuple[Action, ...]:

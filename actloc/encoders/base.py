@@ -121,7 +121,7 @@ class ClipEncoder(nn.Module):
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
 
-        Clips are what `config.frame_steps()` and then `frames` make of pictures: uint8, or float32 between 0 and 255,
+        Clips are what `config.frame_steps()` and then `frames` make of pictures: uint8, or float32 on the same scale,
         RGB first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to
         rounding. Gradients flow unless the caller switches them off.
         """

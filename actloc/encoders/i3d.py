@@ -62,8 +62,11 @@ _FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ..
         OpticalFlow("eight_bit"),
         (Resize("cv2_bilinear", short_side=226, rounding="nearest", only_enlarge=True), Crop(_CROP, rounding="round")),
     ),
-    "viashin": ((_SHORT_256,), OpticalFlow("eight_bit"), (Crop(_CROP),)),
+    "viashin": ((_SHORT_256,), OpticalFlow("video_features"), (Crop(_CROP),)),
 }
+# video_features cuts the centre out of RAFT's flow before it takes off the padding: beside an odd side, where one pixel
+# is padded behind more than in front, flow lies one pixel further than RGB.
+_RAFT_FLOW_CROP = {"viashin": Crop(_CROP, "ceil")}
 
 
 class Config(PublishedConfig):
@@ -76,7 +79,7 @@ class Config(PublishedConfig):
     ] = "finspire_resize"
     """Whose frames. finspire: 340 x 256, then resized to 224, its centre, or ten crops whose features are averaged
     (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
-    smaller, centre; viashin: as deepmind, flow in 8 bits."""
+    smaller, centre; viashin: as deepmind, flow rounded to video_features' codes."""
     flow: Literal["tvl1", "raft"] = "tvl1"
     """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
     the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
@@ -151,6 +154,7 @@ class I3D(ClipEncoder):
         self.raft: RAFT | None = RAFT().requires_grad_(False) if config.has_raft else None
         self.makes_frames = config.has_raft
         _, self._coding, self._after = _FRAMES[config.frames]
+        self._flow_crop = _RAFT_FLOW_CROP.get(config.frames)
         self._has_ten_crops = config.frames == "finspire_ten_crop"
 
     def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -162,6 +166,8 @@ class I3D(ClipEncoder):
             item = self._coding.with_flow(frame, flow)
             for step in self._after:
                 item = step.apply(item)
+            if self._flow_crop is not None:
+                item[..., 3:] = self._coding.coded(self._flow_crop.apply(flow))
             yield item
 
     def encode(self, clips: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from actloc.encoders.base import ClipEncoder
 from actloc.settings.sections import Machine
 from actloc.video.reader import Summary, read_frames
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipLayout, Picking
 
 
 class DecodedVideo:
@@ -26,8 +26,7 @@ class DecodedVideo:
         machine: Machine,
         check_stop: Callable[[], None],
     ) -> None:
-        self.num_frames = 0
-        """How many frames clips are cut from; learned flow drops the last of those that were read."""
+        self._given = 0
         self._reader = read_frames(
             path,
             fps=layout.fps,
@@ -38,13 +37,13 @@ class DecodedVideo:
             check_stop=check_stop,
         )
         self._interval = layout.frame_interval
-        self._windower = layout.windower()
+        self._windower = layout.windower(lambda: self.picking)
         frames = self._counted(encoder.frames(iter(self._reader)))
         self._items: Iterator[NDArray[Any]] = frames if encoder.is_framewise else self._clips(frames)
 
     def _counted(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         for frame in frames:
-            self.num_frames += 1
+            self._given += 1
             yield frame
 
     def _clips(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -59,6 +58,16 @@ class DecodedVideo:
     def summary(self) -> Summary:
         """What the video held; there once every item was taken."""
         return self._reader.summary
+
+    @property
+    def picking(self) -> Picking | None:
+        """How clips pick their frames, known once the first item has come; None where they take them as they come."""
+        return self._reader.picking
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames clips are cut from, as they count them; learned flow drops the last that was read."""
+        return self._given if self.picking is None else self.picking.num_places(self._given)
 
     @property
     def backlog(self) -> float:

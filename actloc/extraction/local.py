@@ -29,6 +29,7 @@ from actloc.settings.sameness import shaping
 from actloc.settings.sections import Machine
 from actloc.store.filling import describe, source_of
 from actloc.store.info import FeatureInfo, Features
+from actloc.video.frame_transforms import OpticalFlow
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipLayout
 
@@ -44,15 +45,28 @@ def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, 
     }
 
 
-def check_clip_length(encoder: ClipEncoder, layout: ClipLayout) -> None:
-    """Raises UserError if the encoder cannot take clips of this length."""
+def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
+    """Raises UserError if the encoder cannot take clips of this length, or of frames picked this way."""
     if layout.clip_frames % (encoder.clip_multiple * layout.frame_interval):
         needed = encoder.clip_multiple * layout.frame_interval
         raise UserError(
-            f"layout.clip_frames is {layout.clip_frames}, layout.frame_interval {layout.frame_interval}.",
+            f"features.clip_frames is {layout.clip_frames}, features.frame_interval {layout.frame_interval}.",
             f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
-            f"Set layout.clip_frames={needed}",
+            f"Set features.clip_frames={needed}",
         )
+    decode_fps, fps = layout.decode_fps, layout.fps
+    if decode_fps in (None, fps) or not _has_flow(encoder):
+        return
+    if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
+        raise UserError(
+            f"features.decode_fps is {decode_fps} and features.fps {fps}, with an encoder that computes optical flow.",
+            "Expected a whole multiple of fps: otherwise each clip picks its own frames, and none has one next frame.",
+            "Set features.decode_fps=null",
+        )
+
+
+def _has_flow(encoder: ClipEncoder) -> bool:
+    return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
 
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
@@ -107,7 +121,7 @@ def encode_videos(
     Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
     or with why there are none. Several videos are decoded at a time and share the encoder's batches.
     """
-    check_clip_length(encoder, layout)
+    check_clips(encoder, layout)
     network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
     console.detail(
@@ -175,7 +189,7 @@ class VideoInProgress:
         except BaseException:
             self._decoded.close()
             raise
-        self._assembly = RowAssembly(encoder, layout, self._sink)
+        self._assembly = RowAssembly(encoder, layout, self._sink, lambda: self._decoded.picking)
 
     @property
     def backlog(self) -> float:

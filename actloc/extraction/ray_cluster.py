@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork, batch_size
-from actloc.extraction.local import check_clip_length, feature_info, ready, warn_of_corrupt_frames
+from actloc.extraction.local import check_clips, feature_info, ready, warn_of_corrupt_frames
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.sections import Machine
@@ -36,7 +36,7 @@ from actloc.store.info import FeatureInfo, Features
 from actloc.video.base import python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import Summary, read_frames
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipLayout, Picking
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
@@ -73,7 +73,7 @@ def encode_videos(
 
     `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
     """
-    check_clip_length(encoder, layout)
+    check_clips(encoder, layout)
     if encoder.makes_frames:
         raise UserError(
             f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
@@ -190,9 +190,12 @@ class Decoding:
                 timeout_s=machine.decode_timeout_s,
             ) as reader:
                 count = self._batch_size
-                cut = frame_pieces(reader, count) if self._is_framewise else clip_pieces(reader, layout, count)
+                if self._is_framewise:
+                    cut = frame_pieces(reader, count)
+                else:
+                    cut = clip_pieces(reader, layout, count, lambda: reader.picking)
                 for number, piece in enumerate(cut, 1):
-                    yield _row(video_id, number - 1, piece=to_bytes(piece))
+                    yield _row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
                 end: Row = {"summary": asdict(reader.summary)}
         except VideoError as error:
             end = {"failure": error.args}
@@ -253,7 +256,8 @@ class Encoding:
         network, found = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
         network.add(found, items)
         network.finish()
-        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)))
+        picking = _picking(str(batch["picking"][0]))
+        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)), picking=picking)
 
 
 class Vectors:
@@ -273,7 +277,8 @@ class ArrivingVideo:
     def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
         self._video_id, self._path, self._encoder, self._layout = video_id, path, encoder, layout
         self._sink = sink
-        self._assembly = RowAssembly(encoder, layout, sink)
+        self._picking: Picking | None = None
+        self._assembly = RowAssembly(encoder, layout, sink, lambda: self._picking)
         self._early: dict[int, Row] = {}
         self._next = 0
         self._is_over = False
@@ -291,6 +296,7 @@ class ArrivingVideo:
                 current = self._early.pop(self._next)
                 if current["end"]:
                     return self._ended(json.loads(current["end"]))
+                self._picking = _picking(current["picking"])
                 for vector in from_bytes(current["piece"])[0]:
                     self._assembly.take(vector)
                 self._next += 1
@@ -327,8 +333,17 @@ def _refusal(error: ActlocError) -> Row:
     return {"refusal": (found, error.expected, error.mend), "status": error.status}
 
 
-def _row(video_id: str, number: int, *, piece: bytes = b"", end: str = "") -> dict[str, list[Any]]:
-    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end]}
+def _row(
+    video_id: str, number: int, *, piece: bytes = b"", end: str = "", picking: Picking | None = None
+) -> dict[str, list[Any]]:
+    told = json.dumps(None if picking is None else asdict(picking))
+    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [told]}
+
+
+def _picking(told: str) -> Picking | None:
+    """What `_row` was given."""
+    values = json.loads(told)
+    return None if values is None else Picking(**values)
 
 
 def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:

@@ -2,14 +2,15 @@
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actloc.extraction.decoded import thinned
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipLayout, Picking
 
 Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
 """Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
@@ -22,9 +23,14 @@ def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
         yield np.stack(listed), None
 
 
-def clip_pieces(frames: Iterable[NDArray[Any]], layout: ClipLayout, count: int) -> Iterator[Piece]:
+def clip_pieces(
+    frames: Iterable[NDArray[Any]],
+    layout: ClipLayout,
+    count: int,
+    picking: Callable[[], Picking | None] = lambda: None,
+) -> Iterator[Piece]:
     """`count` clips at a time; frames that clips share are sent once in a piece."""
-    cutter = layout.windower()
+    cutter = layout.windower(picking)
     kept: dict[int, NDArray[Any]] = {}
     clips: list[NDArray[np.int64]] = []
 
@@ -40,7 +46,7 @@ def clip_pieces(frames: Iterable[NDArray[Any]], layout: ClipLayout, count: int) 
         clips += thinned(cutter.add(np.array(number)), layout.frame_interval)
         if len(clips) == count:
             yield piece()
-        kept.pop(number - _frames_needed(layout, count), None)
+        kept.pop(number - _frames_needed(layout, count, picking()), None)
     for clip in thinned(cutter.end(), layout.frame_interval):
         clips.append(clip)
         if len(clips) == count:
@@ -49,9 +55,10 @@ def clip_pieces(frames: Iterable[NDArray[Any]], layout: ClipLayout, count: int) 
         yield piece()
 
 
-def _frames_needed(layout: ClipLayout, count: int) -> int:
-    """Frames behind the newest one that a clip which is not yet sent may hold."""
-    return layout.clip_frames + (count + 1) * layout.stride_frames
+def _frames_needed(layout: ClipLayout, count: int, picking: Picking | None) -> int:
+    """Frames before the newest one that a clip which is not yet sent may hold."""
+    places = layout.clip_frames + (count + 1) * layout.stride_frames
+    return places if picking is None else math.ceil((places + 1) * picking.step) + 2
 
 
 def to_bytes(piece: Piece) -> bytes:

@@ -1,6 +1,6 @@
 """The last stage of extraction: rows of features out of what the network gives, and where they go."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from actloc.encoders.base import ClipEncoder
 from actloc.extraction.decoded import thinned
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, Features
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipLayout, Picking
 
 
 class RowSink(Protocol):
@@ -58,10 +58,12 @@ class RowsInMemory:
 class RowAssembly:
     """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
 
-    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
+    def __init__(
+        self, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink, picking: Callable[[], Picking | None]
+    ) -> None:
         self._encoder = encoder
         self._interval = layout.frame_interval
-        self._windower = layout.windower()
+        self._windower = layout.windower(picking)
         self._sink = sink
         self.num_rows = 0
 

@@ -27,7 +27,8 @@ class SourceConfig(Part):
     fps: Annotated[PositiveFloat | Literal["native"], Shapes("features")]
     """Frame rate that videos are resampled to, and that frames are counted in; native: each video's own rate."""
     decode_fps: Annotated[PositiveFloat | Literal["native"] | None, Shapes("features")] = None
-    """Resample to this rate first, then pick frames for `fps`, as TSP does; null: resample to `fps` directly."""
+    """Resample to this rate first, then pick frames for `fps`, as TSP does: every n-th frame of the
+    video or, where n is not whole, anew from each clip's first frame. null: resample to `fps` directly."""
     clip_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames that one feature covers."""
     frame_interval: Annotated[PositiveInt, Shapes("features")] = 1

@@ -1,7 +1,13 @@
 """Reads one video's features as other projects publish them: .npy, .npz, .pt, or a dataset of an HDF5 file."""
 
+import lzma
 import pickle
+import struct
+import tokenize
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +42,17 @@ class _OddError(Exception):
 class _Header:
     """The shape in an array's header, for files whose values take long to read."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    """None for a dataset of HDF5 that holds nothing at all."""
+
+
+_TORN: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, KeyError, OverflowError, RuntimeError, SyntaxError),
+    *(tokenize.TokenError, struct.error, zlib.error, lzma.LZMAError),
+)
+"""What NumPy, h5py and the modules below them raise on mangled files, found by mangling some."""
+_TORN_PICKLE = (IndexError, TypeError, AttributeError, AssertionError)
+"""What torch's unpickler raises besides."""
 
 
 @dataclass(frozen=True)
@@ -74,43 +90,55 @@ class FeatureFile:
 
     def _load(self, *, only_shape: bool) -> Any:  # Any: a shape, an array or a tensor
         try:
-            values = self._open(only_shape)
+            values: Any = self._open(only_shape)  # Any: whatever the file holds
+            if not isinstance(values, (_Header, np.ndarray, Tensor)) or values.shape is None:
+                raise _OddError(f"it is {type(values).__name__}, no array")
             if len(values.shape) != 2 or 0 in values.shape:
                 raise _OddError(f"its shape is {tuple(values.shape)}")
-            shape = np.broadcast_to(np.float32(0), values.shape)[self.part].shape
+            cuts = (*self.part, slice(None), slice(None))
+            shape = tuple(len(range(size)[cut]) for size, cut in zip(values.shape, cuts, strict=False))
             if 0 in shape:
                 asked = ", ".join(f"{cut.start or 0}:{cut.stop or ''}" for cut in self.part)
                 raise _OddError(f"its shape is {tuple(values.shape)}, with nothing in [{asked}]")
-            if only_shape:
+            if only_shape or isinstance(values, _Header):
                 return shape
+            if not _is_of_numbers(values):
+                raise _OddError(f"it is of {values.dtype}")
             return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
         except _OddError as error:
             raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _MEND) from error
-        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            what = f"{self} is not a plain {self.path.suffix} file: {error}."
-            raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
-        except MemoryError:
-            raise
-        except Exception as error:  # a torn file makes numpy, torch, zlib and tokenize raise whatever they meet
-            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
 
-    def _open(self, only_shape: bool) -> Any:  # Any: what has a shape
+    def _open(self, only_shape: bool) -> Any:  # Any: whatever the file holds
         if self.dataset is not None:
-            return self._from_hdf5(self.dataset, only_shape)
+            with self._torn_by(*_TORN):
+                return self._from_hdf5(self.dataset, only_shape)
         if self.path.suffix == ".npy":
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with self._torn_by(*_TORN):
+                return np.load(self.path, mmap_mode="r", allow_pickle=False)
         if self.path.suffix == ".npz":
-            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with self._torn_by(*_TORN), self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 name = self._chosen(list(arrays))
                 return _header_of(arrays.zip, name) if only_shape else arrays[name]
         if self.path.suffix in (".pt", ".pth"):
-            # .pt files of old versions are not zip files and cannot be mapped into memory
-            mapped = zipfile.is_zipfile(self.path)
-            found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+            with self._torn_by(*_TORN, *_TORN_PICKLE):
+                # .pt files of old versions are not zip files and cannot be mapped into memory
+                mapped = zipfile.is_zipfile(self.path)
+                found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
             return found[self._chosen(list(found))] if isinstance(found, dict) else found
         raise _OddError(f"its suffix {self.path.suffix!r} is not one of {', '.join(SUFFIXES)}")
 
-    def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: what has a shape
+    @contextmanager
+    def _torn_by(self, *errors: type[Exception]) -> Iterator[None]:
+        """Says of a library's `errors` that the file cannot be read; all else that is raised is a bug of ours."""
+        try:
+            yield
+        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            what = f"{self} is no plain {self.path.suffix} file: {error}."
+            raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
+        except errors as error:
+            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
+
+    def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: whatever the dataset holds
         with h5py.File(self.path, "r") as file:
             # a link or a virtual dataset could read any file of the machine
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
@@ -128,6 +156,12 @@ class FeatureFile:
         raise _OddError(f"features.key is {self.key or 'null'}, but the file contains {console.first_ten(names)}")
 
 
+def _is_of_numbers(values: Any) -> bool:  # Any: an array or a tensor
+    if isinstance(values, Tensor):
+        return not values.is_complex()
+    return values.dtype.kind in "biuf"
+
+
 def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:
     """Reads the shape of one array of a .npz from the first bytes of its member."""
     with archive.open(f"{name}.npy") as member:
@@ -141,5 +175,5 @@ def names_in_hdf5(path: Path) -> frozenset[str]:
     try:
         with h5py.File(path, "r") as file:
             return frozenset(file)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise UserError(f"{path} is not an HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _MEND) from error

@@ -3,20 +3,21 @@
 A JSON request comes in on stdin, which then stays open as long as the parent lives. Messages go out on stdout:
 a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` bytes.
 
-S  JSON: shape, dtype of the frames that follow      F  one frame, to be shown `count` times
+S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
+B  JSON: the traceback of a bug of ours; the end
 """
 
 import importlib
 import json
-import math
 import os
 import signal
 import threading
 import time
-from collections import deque
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -26,12 +27,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.errors import VideoError
+from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import frame_transforms
 from actloc.video.base import LONGEST_S, MESSAGE
 from actloc.video.frame_transforms import FrameStep, Resize
 from actloc.video.lifeline import die_with_parent
 from actloc.video.readers.base import Account, Picture
+from actloc.video.windows import Picking
 
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 _FALLBACK = "ffmpeg"
@@ -43,6 +45,8 @@ class Channel:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._last_s = time.monotonic()
+        self.has_begun = False
+        """Whether the first frame is on its way."""
 
     def send(self, kind: bytes, content: bytes | memoryview = b"", count: int = 0) -> None:
         """One message."""
@@ -50,6 +54,7 @@ class Channel:
         self._stream.write(content)
         self._stream.flush()
         self._last_s = time.monotonic()
+        self.has_begun |= kind == b"S"
 
     def send_json(self, kind: bytes, **fields: Any) -> None:  # Any: JSON values
         """One message that holds a JSON object."""
@@ -70,33 +75,57 @@ def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON value
     try:
         _answer(request, path, reader, channel)
     except VideoError as error:
-        # Said before the first picture, so pictures of two readers are never mixed.
-        if reader != "pyav" or error.reason != "unreadable":
+        # Pictures of two readers are never mixed.
+        if reader != "pyav" or error.reason != "unreadable" or channel.has_begun:
             raise
         _try_fallback(request, path, error, channel)
 
 
 def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channel: Channel) -> None:
+    """Answers with the other reader; its finding counts if it got further, and is told beside the first in any case."""
     try:
         _answer(request, path, _FALLBACK, channel)
+        return
     except VideoError as second:
-        raise (error if second.reason == "unreadable" else second) from None
-    except Exception as cause:  # such as no ffmpeg on this machine: the first reader's finding stands
-        raise error from cause
+        if second.reason != "unreadable":
+            raise
+        also = f"{_FALLBACK}: {second.detail}"
+    except EnvironmentProblem as missing:
+        also = f"not tried with {_FALLBACK}: {missing.found}"
+    raise VideoError(error.reason, f"{error.detail}; {also}", error.expected, error.found)
+
+
+@contextmanager
+def _files_fault() -> Iterator[None]:
+    """What a foreign file brings about in a library that reads it is that file's failure; all else is a bug of ours."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and not isinstance(error, av.FFmpegError):
+            raise  # the parent has seen enough
+        raise VideoError("unreadable", f"{type(error).__name__}: {error}") from error
 
 
 def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) -> None:
     module = importlib.import_module(f"actloc.video.readers.{reader}")
     if request["task"] == "facts":
-        channel.send_json(b"V", **asdict(module.facts(path)))
+        with _files_fault():
+            facts = module.facts(path)
+        channel.send_json(b"V", **asdict(facts))
         return
     account = Account()
-    own_rate = module.rate(path, channel.is_alive) if "native" in (request["fps"], request["decode_fps"]) else None
+    own_rate = None
+    if "native" in (request["fps"], request["decode_fps"]):
+        with _files_fault():
+            own_rate = module.rate(path, channel.is_alive)
     fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
-    pictures = picked(
-        resampled(_watched(module.pictures(path, account), channel), account, decode_fps), decode_fps, fps
-    )
-    num_frames = send_frames(pictures, frame_transforms.from_json(request["steps"]), channel)
+    pictures = resampled(_watched(module.pictures(path, account), channel), account, decode_fps)
+    picking = Picking(float(decode_fps), float(fps))
+    is_whole = picking.step.is_integer()
+    if is_whole:
+        pictures = every(int(picking.step), pictures)
+    steps = frame_transforms.from_json(request["steps"])
+    num_frames = send_frames(pictures, steps, channel, None if is_whole else picking)
     channel.send_json(
         b"E",
         frames_decoded=account.frames,
@@ -118,8 +147,10 @@ def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
     return rate.limit_denominator(1_001_000)
 
 
-def send_frames(pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel) -> int:
-    """Sends the frames that the steps make of pictures; returns their number."""
+def send_frames(
+    pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel, picking: Picking | None = None
+) -> int:
+    """Sends the frames that the steps make of pictures; returns their number, as clips count that pick their own."""
     frames = upright(pictures, steps[0] if steps else None)
     for step in steps[1:] if steps and is_by_swscale(steps[0]) else steps:
         frames = step.over(frames)
@@ -127,16 +158,18 @@ def send_frames(pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep],
     for frame, count in frames:
         content = np.ascontiguousarray(frame)
         if total == 0:
-            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name)
+            told = None if picking is None else asdict(picking)
+            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name, picking=told)
         channel.send(b"F", content.data.cast("B"), count)
         total += count
-    return total
+    return total if picking is None else picking.num_places(total)
 
 
 def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]:
-    for picture in pictures:
-        channel.is_alive()
-        yield picture
+    with _files_fault():  # of the reader: what takes the pictures raises elsewhere
+        for picture in pictures:
+            channel.is_alive()
+            yield picture
 
 
 def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> Iterator[tuple[Picture, int]]:
@@ -157,27 +190,15 @@ def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> I
         yield waiting, end - shown
 
 
-def picked(shown: Iterator[tuple[Picture, int]], decode_fps: Fraction, fps: Fraction) -> Iterator[tuple[Picture, int]]:
-    """The pictures that TSP's loader picks for `fps` out of a video shown at `decode_fps`, and how often each.
-
-    A whole step takes every step-th picture of the video; another takes picture floor(k * step), in float32, as long
-    as k + 1 whole steps fit into the video (spec: features 2.4). TSP counts a broken step anew in every clip: its clips
-    then begin with these pictures, and later ones may be off by one. TSP's own videos have a whole step.
-    """
-    if decode_fps == fps:
-        yield from shown
-        return
-    step = decode_fps / fps
-    waiting: deque[Picture] = deque()
-    seen = given = 0
+def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Picture, int]]:
+    """Every `step`-th of the frames that pictures are, each shown so many times."""
+    before = 0
     for picture, count in shown:
-        seen += count
-        while np.floor(np.float32(given + len(waiting)) * np.float32(step)) < seen:
-            waiting.append(picture)
-        fitting = math.floor(seen / step) if step.denominator > 1 else given + len(waiting)
-        while waiting and given < fitting:
-            given += 1
-            yield waiting.popleft(), 1
+        after = before + count
+        picked = -(-after // step) - -(-before // step)
+        if picked:
+            yield picture, picked
+        before = after
 
 
 def _frame_number(time_s: Fraction, fps: Fraction) -> int:
@@ -209,12 +230,15 @@ def upright(
             if isinstance(first, Resize) and is_by_swscale(first):
                 size = first.target(*size)
             # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
-            side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
-            stored = side_data.get("DISPLAYMATRIX")
-            matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
-        # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
-        rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
-        yield _turned(rgb.to_ndarray().astype(np.uint8, copy=False), matrix), count
+            with _files_fault():
+                side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
+                stored = side_data.get("DISPLAYMATRIX")
+                matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
+        with _files_fault():
+            # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
+            rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
+            seen = rgb.to_ndarray().astype(np.uint8, copy=False)
+        yield _turned(seen, matrix), count
 
 
 def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
@@ -241,7 +265,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(os.fdopen(os.dup(1), "wb"))
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not reach the channel
+    for descriptor in (1, 2):  # what a library prints must not reach the channel, nor fill the pipe of a failed start
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     av.logging.set_level(None)
     request = json.loads(_line(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -251,8 +276,10 @@ def main() -> None:
         pass  # the parent has seen enough
     except VideoError as error:
         channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
-    except Exception as error:  # whatever a foreign file brings about in a decoder is that file's failure (R6)
-        channel.send_json(b"X", reason="unreadable", detail=f"{type(error).__name__}: {error}", expected="", found="")
+    except MemoryError:  # the pictures are the file's, whoever of us asks for room for one more
+        channel.send_json(b"X", reason="unreadable", detail="out of memory", expected="smaller pictures", found="")
+    except Exception:
+        channel.send_json(b"B", traceback=traceback.format_exc())
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
 """What happens to every frame on its way to an encoder, step by step: resizing, cropping, optical flow.
 
 Feature sets part exactly here (spec: features 2.12), so each recipe names its own steps. They run in the decoding
-process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or float32 between 0 and 255.
+process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or float32 on the same scale.
 """
 
 from abc import ABC, abstractmethod
@@ -114,7 +114,9 @@ class LeftHalf(FrameStep):
     """The left eye of a stereo recording, W // 2 wide (Ego4D)."""
 
     def apply(self, frame: Frame) -> Frame:
-        """The left half."""
+        """The left half; raises VideoError `unsupported` where there is none."""
+        if frame.shape[1] < 2:
+            raise VideoError("unsupported", "the frame has no left half", "2 pixels", f"{frame.shape[1]} pixels")
         return frame[:, : frame.shape[1] // 2]
 
 
@@ -123,13 +125,14 @@ class OpticalFlow(FrameStep):
     """Two more channels: how far each pixel moves to the next frame along x and y, by TV-L1 (Zach et al. 2007).
 
     It is computed on grey 8-bit frames of the size they have at this step. The last frame has no next one and is
-    dropped. Moves are cut at 20 pixels and coded within 0..255:
+    dropped. Moves are cut at 20 pixels and coded between 0 and 255:
 
-    eight_bit  dense_flow's round(255 * (v + 20) / 40), half to even: uint8, nothing moves at 128
-    linear     DeepMind's v / 20 between -1 and 1, without rounding: float32, nothing moves at 127.5
+    eight_bit       dense_flow's round(255 * (v + 20) / 40), half to even: uint8, nothing moves at 128
+    linear          DeepMind's v / 20 between -1 and 1, without rounding: float32, nothing moves at 127.5
+    video_features  v-iashin's round(128 + 255 / 40 * v), half to even: float32, nothing moves at 128, +20 is 256
     """
 
-    form: Literal["eight_bit", "linear"]
+    form: Literal["eight_bit", "linear", "video_features"]
 
     def apply(self, frame: Frame) -> Frame:
         """The frame (H, W, c + 2) as it stands when it is shown again: nothing moves."""
@@ -148,10 +151,15 @@ class OpticalFlow(FrameStep):
 
     def with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
         """The frame (H, W, c + 2) with its flow (H, W, 2) in pixels as codes behind it."""
-        bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND).astype(np.float64)  # in which halves are exact
-        coded = 255 * (bounded + _FLOW_BOUND) / (2 * _FLOW_BOUND)
-        code = np.round(coded).astype(np.uint8) if self.form == "eight_bit" else coded.astype(np.float32)
-        return np.concatenate([frame, code], axis=2)
+        return np.concatenate([frame, self.coded(flow)], axis=2)
+
+    def coded(self, flow: NDArray[Any]) -> NDArray[Any]:
+        """Codes (H, W, 2) of flow (H, W, 2) in pixels."""
+        bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND)
+        if self.form == "video_features":  # a tensor of float32 there, whose 256 is not cut to 8 bits
+            return np.round(np.float32(128) + np.float32(255 / (2 * _FLOW_BOUND)) * bounded.astype(np.float32))
+        codes = 255 * (bounded.astype(np.float64) + _FLOW_BOUND) / (2 * _FLOW_BOUND)  # halves are exact in float64
+        return np.round(codes).astype(np.uint8) if self.form == "eight_bit" else codes.astype(np.float32)
 
 
 def _tvl1() -> Callable[[Frame, Frame], NDArray[Any]]:
@@ -222,7 +230,9 @@ def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
 def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     """For each new place its two old neighbours, and how far it lies towards the second."""
     scale = np.float32(size) / np.float32(new_size)
-    places = np.maximum(scale * (np.arange(new_size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    # torch fuses the product and the difference, which are then rounded once: float64 holds both exactly
+    places = np.float64(scale) * (np.arange(new_size) + 0.5) - 0.5
+    places = np.maximum(places.astype(np.float32), 0)
     first = places.astype(np.int64)
     return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
 

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc import fault_injection
-from actloc.errors import UserError, VideoError
+from actloc.errors import DecoderBugError, UserError, VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
+from actloc.video.windows import Picking
 
 Rate = float | Literal["native"]
 Frame = NDArray[Any]  # (H, W, c), uint8 unless a step makes it float32
@@ -40,7 +41,8 @@ class Summary:
     corrupt_frames: int
     """Decoded frames that the decoder had to patch up."""
     num_frames: int
-    """Frames at the constant rate that came through the steps: optical flow drops the last one."""
+    """Frames at the constant rate that came through the steps: optical flow drops the last one. Where clips pick their
+    own, as many as there are to pick."""
     fps: float
     """The constant rate."""
     duration_s: float
@@ -62,7 +64,8 @@ def read_frames(
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
-    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and frames are picked from it.
+    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and every so many-th frame is
+    given; where that number is not whole, all of them are, and clips pick their own: `FrameReader.picking`.
 
     Call it from a thread that lives as long as the reading: the decoding process ends with it.
 
@@ -110,16 +113,19 @@ class FrameReader:
         timeout_s: float,
         check_stop: Callable[[], None],
     ) -> None:
+        self._file = str(request["path"])
         self._timeout_s = timeout_s
         self._check_stop = check_stop
         self._summary: Summary | None = None
+        self.picking: Picking | None = None
+        """How clips pick their own frames out of these, known once the first has come; None where they take all."""
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype(np.uint8)
         self._process = subprocess.Popen(
             python_command("decode"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,  # for what keeps it from starting; it closes it then
             env=python_environment(),
             start_new_session=True,  # Ctrl-C is for the parent, which decides when to stop
         )
@@ -148,6 +154,8 @@ class FrameReader:
                 if kind == b"S":
                     kind_of_frames = json.loads(content)
                     self._shape, self._dtype = tuple(kind_of_frames["shape"]), np.dtype(kind_of_frames["dtype"])
+                    if kind_of_frames["picking"]:
+                        self.picking = Picking(**kind_of_frames["picking"])
                 elif kind == b"F":
                     frame = np.frombuffer(content, self._dtype).reshape(self._shape)
                     yield from itertools.repeat(frame, count)
@@ -177,10 +185,16 @@ class FrameReader:
         kind, count, content = message
         if kind == b"X":
             raise VideoError(**json.loads(content))
+        if kind == b"B":
+            raise DecoderBugError(self._file, json.loads(content)["traceback"])
         return kind, count, content
 
-    def _died(self) -> VideoError:
+    def _died(self) -> VideoError | DecoderBugError:
         status = self._process.wait(self._timeout_s)
+        assert self._process.stderr, "it was asked for"
+        complaint = self._process.stderr.read().decode("utf-8", "replace") if status >= 0 else ""
+        if complaint:  # Python could not start it, before any file was opened
+            return DecoderBugError(self._file, complaint)
         # Not tried again with another reader: what kills a decoder may be an attack, and is a finding either way.
         cause = signal.Signals(-status).name if status < 0 else f"status {status}"
         detail = f"the decoding process ended with {cause}; machine.reader=ffmpeg may be able to read the file"
@@ -190,7 +204,7 @@ class FrameReader:
         """Ends the decoding process; may be called again."""
         self._process.kill()
         self._messages.close()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 if pipe is not None:
                     pipe.close()

@@ -1,7 +1,8 @@
 """Clips of a video out of one pass over its frames: where they start, how many there are (spec: features 1)."""
 
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,9 +40,12 @@ class ClipLayout:
         """The centre of the first clip."""
         return offset_frames(self.align, self.clip_frames)
 
-    def windower(self) -> "Windower":
-        """What cuts frames into these clips; `frame_interval` is left to the caller."""
-        return Windower(self.align, self.clip_frames, self.stride_frames)
+    def windower(self, picking: "Callable[[], Picking | None]" = lambda: None) -> "Windower":
+        """What cuts frames into these clips; `frame_interval` is left to the caller.
+
+        `picking` is called once the first frame has come.
+        """
+        return Windower(self.align, self.clip_frames, self.stride_frames, picking)
 
 
 def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> int:
@@ -59,40 +63,92 @@ def offset_frames(align: Align, clip_frames: int) -> float:
     return 0.0 if align == "centred" else clip_frames / 2
 
 
+@dataclass(frozen=True)
+class Picking:
+    """How clips pick frames at `fps` out of a video shown at `decode_fps`, in the arithmetic of TSP's loader.
+
+    Place k of the whole video begins at frame floor(k * step). A clip counts its own places anew from its first frame,
+    so where the step is not whole, most clips hold some frames that are not at places of the whole video.
+    (Alwassel et al. 2021, arXiv 2011.11479, whose code computes places in float32 and their number in float64.)
+    """
+
+    decode_fps: float
+    fps: float
+
+    @property
+    def step(self) -> float:
+        """Frames from one place to the next."""
+        return self.decode_fps / self.fps
+
+    def frame(self, place: int) -> int:
+        """How many frames are before a place."""
+        return math.floor(np.float32(place) * np.float32(self.step))
+
+    def num_places(self, num_frames: int) -> int:
+        """How many places this many frames have."""
+        return int(num_frames * (self.fps / self.decode_fps))
+
+
 class Windower:
-    """Cuts frames that come one by one into clips (F, ...); keeps the last `clip_frames` frames and no more.
+    """Cuts frames that come one by one into clips (F, ...); keeps as many frames as one clip spans and no more.
 
     valid     clip i begins at frame i * stride, while the whole clip is inside
     backpad   the same, and one more clip that ends with the video if the last one does not
     centred   clip i begins at i * stride - clip // 2; before frame 0 is the first frame, after the end the last
+
+    `picking` is asked once the first frame has come; where it gives one, frames come at its `decode_fps`, and lengths
+    are counted at its `fps`.
     """
 
-    def __init__(self, align: Align, clip_frames: int, stride_frames: int) -> None:
+    def __init__(
+        self,
+        align: Align,
+        clip_frames: int,
+        stride_frames: int,
+        picking: Callable[[], Picking | None] = lambda: None,
+    ) -> None:
         self._align: Align = align
         self._length, self._stride = clip_frames, stride_frames
-        self._ring: deque[Item] = deque(maxlen=clip_frames)
+        self._ask = picking
+        self._picking: Picking | None = None
+        self._kept: deque[Item] = deque()
         self._lead = clip_frames // 2 if align == "centred" else 0
         self._seen = self._given = 0
 
     def add(self, frame: Item) -> Iterator[Item]:
-        """The clip that ends with this frame, if there is one."""
+        """The clips that are whole with this frame: one at most, unless frames come at a lower rate than they count."""
         if self._seen == 0:
-            self._ring.extend([frame] * self._lead)  # what lies before the first frame is the first frame
-        self._ring.append(frame)
+            self._picking = self._ask()
+            # one step beyond a clip belongs to its last place, and floors may shift its first and last by a frame
+            span = math.ceil((self._length + 1) * self._picking.step) + 2 if self._picking else self._length
+            self._kept = deque(maxlen=span)
+        self._kept.append(frame)
         self._seen += 1
-        if self._seen + self._lead == self._given * self._stride + self._length:
+        while self._given * self._stride - self._lead + self._length <= self.num_places:
+            yield self._clip(self._given * self._stride - self._lead)
             self._given += 1
-            yield np.stack(self._ring)
+
+    @property
+    def num_places(self) -> int:
+        """How many frames have come, as lengths are counted."""
+        return self._seen if self._picking is None else self._picking.num_places(self._seen)
 
     def end(self) -> Iterator[Item]:
         """The clips that reach beyond the last frame; raises VideoError `too_short` if there was none at all."""
-        expected = num_clips(self._seen, self._align, self._length, self._stride)
+        expected = num_clips(self.num_places, self._align, self._length, self._stride)
         if expected == 0:
             detail = "the video is shorter than one clip"
-            raise VideoError("too_short", detail, f"{self._length} frames", f"{self._seen} frames")
-        end = self._seen + self._lead
-        for start in range(self._given * self._stride, expected * self._stride, self._stride):
-            if self._align == "centred":  # what lies beyond the last frame is the last frame
-                self._ring.extend([self._ring[-1]] * (start + self._length - end))
-                end = start + self._length
-            yield np.stack(self._ring)
+            raise VideoError("too_short", detail, f"{self._length} frames", f"{self.num_places} frames")
+        for number in range(self._given, expected):
+            is_last_whole = self._align == "backpad"
+            yield self._clip(self.num_places - self._length if is_last_whole else number * self._stride - self._lead)
+
+    def _clip(self, start: int) -> Item:
+        """The clip whose first place is `start`; places before 0 repeat the first, those beyond the end the last."""
+        places = [min(max(place, 0), self.num_places - 1) for place in range(start, start + self._length)]
+        if self._picking is not None:
+            first = self._picking.frame(places[0])
+            places = [first + self._picking.frame(place - places[0]) for place in places]
+        gone = self._seen - len(self._kept)
+        assert gone <= places[0] <= places[-1] < self._seen, f"{places} of frames {gone} to {self._seen}"
+        return np.stack([self._kept[place - gone] for place in places])

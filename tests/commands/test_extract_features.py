@@ -1,5 +1,7 @@
 import json
+import os
 import random
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -20,7 +22,7 @@ from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment
 from actloc.store import filling
 from actloc.store.store import FeatureStore
-from tests.toy import CONFIG, SCENES, actloc, copy_toy, digests, leftovers, start
+from tests.toy import CONFIG, ROOT, SCENES, actloc, copy_toy, digests, leftovers, start
 from tests.videos import Clips
 
 
@@ -38,6 +40,26 @@ def test_features_are_written_and_the_next_command_told(folder: Path, reference:
     assert "actloc train toy.yaml" in done.stderr
     assert digests(folder / "features") == reference
     assert FeatureStore(folder / "features").verify() == []
+
+
+def test_a_bug_in_the_decoding_process_ends_the_command_and_fails_no_video(folder: Path, tmp_path: Path) -> None:
+    bug = tmp_path / "bug"
+    bug.mkdir()
+    (bug / "sitecustomize.py").write_text(
+        "import sys\nif 'actloc.video.decode' in sys.orig_argv:\n"
+        "    from actloc.video.frame_transforms import Resize\n    del Resize.target\n"
+    )
+    done = actloc(
+        folder, "extract-features", "toy.yaml", PYTHONPATH=os.pathsep.join([str(ROOT), str(tmp_path / "bug")])
+    )
+    assert done.returncode == 1
+    assert "This is a bug in actloc: AttributeError: 'Resize' object has no attribute 'target'" in done.stderr
+    written = re.search(r"with (\S+\.txt)", done.stderr)
+    assert written
+    report = Path(written[1])
+    assert "in upright" in report.read_text()
+    report.unlink()
+    assert not (folder / "features/failed.jsonl").exists()
 
 
 def test_a_complete_store_is_not_touched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

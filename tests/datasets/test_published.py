@@ -200,7 +200,12 @@ def test_ego4d_clips_are_cut_from_whole_videos_by_actionformers_rule(tmp_path: P
         Action(round(110.5 - 100.0211 + shift_s, 2), round(121.25 - 100.0211 + shift_s, 2), "use_phone"),
         Action(round(111.0 - 100.0211 + shift_s, 2), round(120.0 - 100.0211 + shift_s, 2), "use_phone"),
     )
-    assert found.videos["clip-1"].duration_s == round(480 + shift_s, 2)
+    # with 8 frames in front and 8 behind, or 11 and 5: the whole strides that the rows were cut from
+    assert {video.id: (video.duration_s, video.frames) for video in found.videos.values()} == {
+        "clip-1": (480.53, 14416),
+        "clip-3": (120.53, 3616),
+        "clip-4": (480.0, 14400),
+    }
     assert found.videos["clip-3"].actions == (Action(13.06, 24.06, "wash_hands"),)
     assert found.videos["clip-4"].actions == ()
     assert "clip-1: wash_hands 100.25-100.45 s: is shorter than 0.25 s (left out)" in defects_of(config)

@@ -17,12 +17,16 @@ from tests.clips import layout
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 256, 300, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def encoder() -> I3D:
+def with_raft(frames: str) -> I3D:
     torch.manual_seed(0)
-    network = Config(stream="both", flow="raft", frames="viashin").network().eval()
+    network = Config(stream="both", flow="raft", frames=frames).network().eval()
     network.raft = RAFT(is_small=True, num_iterations=1).eval()
     return network
+
+
+@pytest.fixture(scope="module")
+def encoder() -> I3D:
+    return with_raft("viashin")
 
 
 def test_decoding_computes_no_flow_where_raft_does(encoder: I3D) -> None:
@@ -30,17 +34,37 @@ def test_decoding_computes_no_flow_where_raft_does(encoder: I3D) -> None:
     assert any(isinstance(step, OpticalFlow) for step in Config(stream="both").frame_steps())
 
 
-def test_raft_sees_whole_frames_and_its_flow_is_coded_and_cut_as_tvl1s(encoder: I3D) -> None:
-    assert encoder.raft is not None
-    items = list(encoder.frames(iter(FRAMES)))
+def bounded_flows(network: I3D, frames: np.ndarray) -> list[np.ndarray]:
+    assert network.raft is not None
+    return [np.clip(flow, -20, 20) for _, flow in raft_flow.with_flow(iter(frames), network.raft)]
+
+
+def test_raft_sees_whole_frames_and_its_flow_is_coded_and_cut_as_tvl1s() -> None:
+    network = with_raft("piergiaj")
+    items = list(network.frames(iter(FRAMES)))
     assert len(items) == 2
-    flows = [flow for _, flow in raft_flow.with_flow(iter(FRAMES), encoder.raft)]
-    for item, frame, flow in zip(items, FRAMES, flows, strict=False):
+    for item, frame, flow in zip(items, FRAMES, bounded_flows(network, FRAMES), strict=False):
         assert item.dtype == np.uint8
         assert np.array_equal(item[..., :3], frame[16:240, 38:262])
-        code = np.round(255 * (np.clip(flow, -20, 20).astype(np.float64) + 20) / 40)
+        code = np.round(255 * (flow.astype(np.float64) + 20) / 40)
         assert np.array_equal(item[..., 3:], code[16:240, 38:262])
     assert items[0][..., 3:].std() > 0
+
+
+@pytest.mark.parametrize("size", [(256, 300), (256, 301), (256, 303), (455, 256), (257, 257)])
+def test_video_features_cuts_the_centre_out_of_the_padded_flow(encoder: I3D, size: tuple[int, int]) -> None:
+    frames = np.random.RandomState(1).randint(0, 256, (2, *size, 3), dtype=np.uint8)
+    (item,) = encoder.frames(iter(frames))
+    (flow,) = bounded_flows(encoder, frames)
+    # RAFT pads to a multiple of 8, the smaller part in front; the centre of that is cut out without unpadding
+    padding = [(-side % 8 // 2, -side % 8 - -side % 8 // 2) for side in size]
+    padded = np.pad(flow, (*padding, (0, 0)), mode="edge")
+    top, left = ((side - 224) // 2 for side in padded.shape[:2])
+    code = np.round(np.float32(128) + np.float32(255 / 40) * padded[top : top + 224, left : left + 224])
+    assert item.dtype == np.float32
+    assert np.array_equal(item[..., 3:], code)
+    top, left = ((side - 224) // 2 for side in size)
+    assert np.array_equal(item[..., :3], frames[0, top : top + 224, left : left + 224])
 
 
 def test_rgb_alone_needs_no_raft() -> None:

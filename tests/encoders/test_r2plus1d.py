@@ -1,5 +1,4 @@
 import argparse
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.layers.precision import computing_in
 from actloc.video import windows
-from actloc.video.decode import picked
 from tests.encoders import golden
 
 KEYS = {"r2plus1d_34": "r2plus1d_34_ig65m_k400", "r2plus1d_18": "r2plus1d_18", "r3d_18": "r3d_18"}
@@ -56,8 +54,8 @@ def test_tsps_names_are_those_of_its_trunk_and_its_action_classes() -> None:
 @pytest.mark.parametrize(("recipe", "frames", "rows"), [("tsp_anet", 3784, 118), ("tsp_thumos", 1012, 491)])
 def test_a_recipe_gives_the_published_number_of_rows(recipe: str, frames: int, rows: int) -> None:
     features = load(f"configs/features/{recipe}.yaml").features
-    video = iter([(None, frames)])
-    taken = sum(count for _, count in picked(video, Fraction(features.decode_fps), Fraction(features.fps)))  # type: ignore[arg-type]
+    assert (features.decode_fps, features.fps) == (30.0, 15.0)
+    taken = -(-frames // 2)
     assert windows.num_clips(taken, features.align, features.clip_frames, features.stride_frames) == rows
 
 

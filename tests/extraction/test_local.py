@@ -105,6 +105,31 @@ def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> No
     np.testing.assert_allclose(array, np.stack([red[:-3], red[3:]], axis=1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("encoder", [COLOR, WHOLE], ids=["framewise", "clipwise"])
+@pytest.mark.parametrize(("decode_fps", "shown_fps", "stride"), [(25.0, 25, 1), (12.5, 12.5, 4), ("native", 30, 2)])
+def test_where_the_step_is_not_whole_each_clip_picks_its_frames_anew(
+    clips: Clips, encoder: ClipEncoder, decode_fps: float | str, shown_fps: float, stride: int
+) -> None:
+    features = layout(fps=11.0, decode_fps=decode_fps, clip_frames=8, stride_frames=stride)
+    array, info = encode_video(clips["plain.mp4"], encoder, features, Machine(clip_batch=2))
+    frames = np.stack(list(read_frames(clips["plain.mp4"], fps=shown_fps, steps=resized(16))))
+    places = np.floor(np.arange(int(len(frames) * (11 / shown_fps)), dtype=np.float32) * np.float32(shown_fps / 11))
+    starts = places[: len(places) - 7 : stride].astype(int)
+    whole = np.stack([frames[start + places[:8].astype(int)] for start in starts])
+    expected = encoder.encode(torch.from_numpy(whole))[:, :, 0].numpy()
+    np.testing.assert_allclose(array, expected, rtol=1e-6)
+    assert (info.fps, info.frame_count, info.steps) == (11.0, len(places), len(starts))
+
+
+def test_optical_flow_takes_frames_that_follow_each_other(clips: Clips) -> None:
+    encoder = FramePairs(WholeClipsConfig(name="whole"))
+    encoder.makes_frames = True
+    for decode_fps in (25.0, "native"):
+        with pytest.raises(UserError, match=r"(?s)computes optical flow.*Set features\.decode_fps=null"):
+            encode_video(clips["plain.mp4"], encoder, layout(decode_fps=decode_fps), Machine())
+    encode_video(clips["plain.mp4"], encoder, layout(decode_fps=30.0), Machine())
+
+
 @pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
 def test_the_batch_changes_no_more_than_rounding(clips: Clips, encoder: ClipEncoder) -> None:
     one, eight = (

@@ -6,11 +6,12 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from actloc.encoders.color import Config as Color
 from actloc.errors import EnvironmentProblem, UserError
@@ -19,6 +20,7 @@ from actloc.extraction.ray_cluster import ArrivingVideo, EncoderCopy, Encoding
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import Machine
+from actloc.video.windows import Picking
 from tests.clips import layout
 from tests.toy import Running, actloc, digests, make_toy, start
 
@@ -34,13 +36,14 @@ SUMMARY = {
 }
 
 
-def piece(number: int, vectors: list[list[float]]) -> ray_cluster.Row:
+def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> ray_cluster.Row:
     content = to_bytes((np.array(vectors, np.float32), None))
-    return {"video_id": "v", "number": number, "piece": content, "end": ""}
+    told = json.dumps(asdict(picking) if picking else None)
+    return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": told}
 
 
 def end(what: dict[str, object], number: int) -> ray_cluster.Row:
-    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what)}
+    return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what), "picking": "null"}
 
 
 def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) -> None:
@@ -55,6 +58,21 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
     assert (info.steps, info.frame_count) == (3, 10)  # type: ignore[union-attr]
     assert video.take(piece(0, [[1, 2], [2, 3]])) is None
+
+
+def test_vectors_of_frames_are_pooled_over_the_frames_that_clips_pick(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    encoder, rows, picking = Color().build(), RowsInMemory(), Picking(25.0, 15.0)
+    vectors = np.random.default_rng(0).random((30, encoder.channels), dtype=np.float32)
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), rows)
+    for number in range(3):
+        video.take(piece(number, vectors[10 * number : 10 * number + 10].tolist(), picking))
+    info = video.take(end({"summary": {**SUMMARY, "num_frames": 18}}, number=3))
+    starts = [0, 3, 6, 10, 13, 16, 20, 23]  # places 0, 2, 4, ... 14 of 18
+    clips = np.stack([vectors[[start, start + 1, start + 3, start + 5]] for start in starts])
+    expected = encoder.pool_frames(torch.from_numpy(clips))[:, :, 0].numpy()
+    np.testing.assert_allclose(rows.features, expected, rtol=1e-6)
+    assert (info.steps, info.frame_count) == (8, 18)  # type: ignore[union-attr]
 
 
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

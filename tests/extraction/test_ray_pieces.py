@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from actloc.extraction.ray_pieces import clip_pieces
+from actloc.video.windows import Picking
 from tests.clips import clips, layout
 
 
@@ -19,6 +20,19 @@ def test_the_clips_of_all_pieces_are_those_of_the_video(
         assert len(places) <= count
         found += [listed[one] for one in places]
     expected = [clip[::interval] for clip in clips(frames, settings.align, length, stride)]
+    assert np.array_equal(np.stack(found), np.stack(expected))
+
+
+@pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
+@pytest.mark.parametrize("rates", [(25.0, 15.0), (12.5, 15.0), (30000 / 1001, 15.0), (7.5, 15.0)])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_clips_that_pick_their_frames_come_the_same_way(align: str, rates: tuple[float, float], count: int) -> None:
+    frames = [np.full((1, 1, 1), number) for number in range(150)]
+    settings, picking = layout(align=align, clip_frames=8, stride_frames=3, frame_interval=2), Picking(*rates)
+    pieces = list(clip_pieces(frames, settings, count, lambda: picking))
+    found = [listed[one] for listed, places in pieces for one in places]  # type: ignore[union-attr]
+    cutter = settings.windower(lambda: picking)
+    expected = [clip[::2] for frame in frames for clip in cutter.add(frame)] + [clip[::2] for clip in cutter.end()]
     assert np.array_equal(np.stack(found), np.stack(expected))
 
 

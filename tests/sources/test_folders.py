@@ -13,6 +13,7 @@ import torch
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.sources.folders import Config, FolderSource
+from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES
 
 GRIDS: list[dict[str, Any]] = json.loads((GOLDEN / "time_grid.json").read_text())
@@ -281,6 +282,71 @@ def test_files_with_other_contents_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "w.npy", array(20, 4))
     with pytest.raises(UserError, match="w have 4 channels, those of v 3"):
         source(tmp_path, video("v"), video("w"))
+
+
+def test_what_is_no_array_of_numbers_is_told(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"a": [1, 2]}, tmp_path / "inner.pt")
+    torch.save(torch.zeros(4, 3, dtype=torch.complex64), tmp_path / "complex.pt")
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["nothing"] = h5py.Empty("f4")
+        file["number"] = 3.0
+        file["words"] = [["a", "b"]]
+    cases = {
+        FeatureFile(tmp_path / "list.pt"): "it is list, no array",
+        FeatureFile(tmp_path / "inner.pt"): "it is list, no array",
+        FeatureFile(tmp_path / "complex.pt"): "it is of torch.complex64",
+        FeatureFile(tmp_path / "words.npy"): "it is of <U1",
+        FeatureFile(tmp_path / "all.h5", "nothing"): "no array",
+        FeatureFile(tmp_path / "all.h5", "number"): "no array",
+        FeatureFile(tmp_path / "all.h5", "words"): "it is of object",
+    }
+    for file, told in cases.items():
+        with pytest.raises(FeatureFileError) as caught:
+            file.read()
+        assert told in str(caught.value)
+        assert caught.value.reason == "unsupported"
+
+
+FORMS = ("v.npy", "v.npz", "small.npz", "v.pt", "old.pth", "v.h5", "small.h5")
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, of the protocol of a mangled pickle
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mangled_file_is_unreadable_or_odd_and_never_a_bug(form: str, tmp_path: Path) -> None:
+    values = array(12, 8)
+    np.save(tmp_path / "v.npy", values)
+    np.savez(tmp_path / "v.npz", v=values)
+    np.savez_compressed(tmp_path / "small.npz", v=values)
+    torch.save(torch.from_numpy(values), tmp_path / "v.pt")
+    torch.save(torch.from_numpy(values), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name, how in (("v.h5", {}), ("small.h5", {"compression": "gzip", "fletcher32": True})):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("v", data=values, **how)
+    whole, generator = (tmp_path / form).read_bytes(), random.Random(0)
+    mangled = FeatureFile(tmp_path / f"mangled{Path(form).suffix}", "v" if form.endswith("h5") else None)
+    told = 0
+    for number in range(60):
+        content = bytearray(whole)
+        for _ in range(1 + number % 6):
+            content[generator.randrange(min(len(content), 400) if number % 2 else len(content))] ^= 1 << number % 8
+        mangled.path.write_bytes(content[: generator.randrange(len(content))] if number % 5 == 0 else content)
+        for look in (mangled.shape, mangled.read, mangled.exists):
+            try:
+                look()
+            except UserError:
+                told += 1
+    assert told > 12
+
+
+def test_a_bug_of_ours_is_no_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "v.npy", array())
+    with pytest.raises(TypeError):
+        FeatureFile(tmp_path / "v.npy", part=(1.5,)).read()  # type: ignore[arg-type]
+    monkeypatch.setattr(FeatureFile, "_from_hdf5", lambda *_: [].widht)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="widht"):
+        FeatureFile(tmp_path / "v.h5", "v").read()
 
 
 def test_an_hdf5_link_to_another_file_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actloc.errors import VideoError
 from actloc.video.reader import read_frames
 from actloc.video.readers import decord as reader
 from actloc.video.readers import pyav
@@ -52,3 +53,11 @@ def test_it_never_holds_more_than_a_batch(clips: Clips, monkeypatch: pytest.Monk
 def test_a_plain_video_is_read_through_the_decoding_process(clips: Clips) -> None:
     frames = list(read_frames(clips["plain.mp4"], fps=FPS, reader="decord"))
     assert all(np.array_equal(a, b) for a, b in zip(frames, read_frames(clips["plain.mp4"], fps=FPS), strict=True))
+
+
+def test_what_decord_refuses_or_gives_up_is_unreadable(clips: Clips, tmp_path: Path) -> None:
+    whole = clips["plain.mp4"].read_bytes()
+    (tmp_path / "torn.mp4").write_bytes(whole[:3000] + bytes(len(whole) - 6000) + whole[-3000:])
+    with pytest.raises(VideoError, match="unreadable") as caught:
+        list(reader.pictures(tmp_path / "torn.mp4", Account()))
+    assert "workspace" not in caught.value.detail

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
@@ -74,6 +75,21 @@ def test_flow_is_coded_as_its_makers_did(form: str, recorded: str, tolerance: fl
     assert np.abs(scaled - GOLDEN[recorded][None, :, None]).max() <= max(tolerance, 1e-7)
 
 
+def test_video_features_codes_are_centred_at_128_and_end_at_256() -> None:
+    values = GOLDEN["flow/values"]
+    flow = values.reshape(1, -1, 1).repeat(2, axis=2)
+    coded = OpticalFlow("video_features").with_flow(np.zeros((*flow.shape[:2], 3), np.uint8), flow)[..., 3:]
+    # as its ToUInt8 does after its clamp: a tensor of float32, which stays one
+    official = (128 + 255 / 40 * torch.from_numpy(values).clamp(-20, 20)).round()
+    assert coded.dtype == np.float32
+    assert np.array_equal(coded[0, :, 0], official.numpy())
+    assert np.array_equal(coded[0, :, 1], official.numpy())
+    by_value = dict(zip(values.tolist(), coded[0, :, 0].tolist(), strict=True))
+    assert [by_value[v] for v in (-25, -20, -10, -0.5, 0, 0.5, 10, 19.5, 20, 25)] == [
+        *(0, 0, 64, 125, 128, 131, 192, 252, 256, 256)
+    ]
+
+
 def test_flow_points_to_where_the_picture_goes() -> None:
     first = noise(0)
     second = np.roll(first, (1, 2), axis=(0, 1))  # down by 1, right by 2
@@ -87,7 +103,7 @@ def test_flow_points_to_where_the_picture_goes() -> None:
     assert along_y == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize(("form", "still"), [("eight_bit", 128), ("linear", 127.5)])
+@pytest.mark.parametrize(("form", "still"), [("eight_bit", 128), ("linear", 127.5), ("video_features", 128)])
 def test_a_standing_frame_is_what_tvl1_makes_of_it(form: str, still: float) -> None:
     step = OpticalFlow(form)  # type: ignore[arg-type]
     frame = noise(1)

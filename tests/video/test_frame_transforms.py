@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,38 @@ from actloc.video.frame_transforms import Crop, LeftHalf, Resize, bilinear
 FRAME = np.random.default_rng(0).integers(0, 256, (45, 80, 3), np.uint8)
 
 
-@pytest.mark.parametrize("size", [(20, 31), (45, 80), (64, 114), (90, 7)])
-def test_bilinear_is_torchs_without_antialiasing(size: tuple[int, int]) -> None:
-    expected = F.interpolate(torch.from_numpy(FRAME).permute(2, 0, 1)[None].float(), size, mode="bilinear")
-    np.testing.assert_allclose(bilinear(FRAME, *size), expected[0].permute(1, 2, 0).numpy(), atol=2e-4)
+SIZES = [(45, 80, 20, 31), (45, 80, 45, 80), (45, 80, 90, 7), (90, 120, 128, 171), (180, 320, 256, 455)]
+SIZES += [(720, 1280, 256, 455), (1080, 1920, 128, 171)]
+GREY_ULP = 2.0**-16  # from one float32 to the next between 128 and 256
+
+
+@pytest.mark.parametrize(("height", "width", "new_height", "new_width"), SIZES)
+def test_bilinear_is_torchs_without_antialiasing(height: int, width: int, new_height: int, new_width: int) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    given = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+    expected = F.interpolate(given, (new_height, new_width), mode="bilinear")[0].permute(1, 2, 0).numpy()
+    # A processor without fused multiply-add makes torch itself round a place once more.
+    is_fused = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    atol = 4 * GREY_ULP if is_fused else 255 * width * 2.0**-23
+    np.testing.assert_allclose(bilinear(frame, new_height, new_width), expected, rtol=0, atol=atol)
+
+
+def along(frame: np.ndarray, axis: int, new_size: int) -> np.ndarray:
+    """A frame in float64, interpolated along one axis at places that are exact until they are rounded to float32."""
+    scale = Fraction(float(np.float32(frame.shape[axis]) / np.float32(new_size)))
+    exact = (scale * (number + Fraction(1, 2)) - Fraction(1, 2) for number in range(new_size))
+    places = np.array([max(np.float32(float(place)), 0) for place in exact])
+    first = places.astype(int)
+    share = np.expand_dims(places - first, [other for other in range(frame.ndim) if other != axis])
+    second = np.minimum(first + 1, frame.shape[axis] - 1)
+    return frame.take(first, axis) * (1 - share) + frame.take(second, axis) * share
+
+
+@pytest.mark.parametrize(("height", "width", "new_height", "new_width"), SIZES)
+def test_a_place_of_bilinear_is_rounded_once(height: int, width: int, new_height: int, new_width: int) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    expected = along(along(frame.astype(np.float64), 1, new_width), 0, new_height)
+    np.testing.assert_allclose(bilinear(frame, new_height, new_width), expected, rtol=0, atol=4 * GREY_ULP)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +93,11 @@ def test_a_frame_smaller_than_the_crop_is_refused() -> None:
 
 def test_the_left_half_of_an_odd_width() -> None:
     assert np.array_equal(LeftHalf().apply(FRAME[:, :79]), FRAME[:, :39])
+
+
+def test_a_frame_of_one_column_has_no_left_half() -> None:
+    with pytest.raises(VideoError, match="unsupported: the frame has no left half"):
+        LeftHalf().apply(FRAME[:, :1])
 
 
 def test_steps_reach_the_decoding_process_as_they_are() -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -188,9 +189,18 @@ def decoded(container: InputContainer, stream: VideoStream, account: Account) ->
         yield Picture(time_s, frame)
 
 
+def packets(container: InputContainer, *streams: VideoStream) -> Iterator["av.Packet[Any]"]:  # Any: of a stream
+    """The packets of `streams`, or of all there are; raises VideoError `unreadable` for one that PyAV cannot place."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError as error:  # PyAV looks it up among the streams that were there when the file was opened
+        detail = "PyAV does not read files in which a stream begins midway; machine.reader=ffmpeg may"
+        raise VideoError("unreadable", detail, "streams that begin with the file", "another one") from error
+
+
 def _frames(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[av.VideoFrame]:
     try:
-        for packet in container.demux():
+        for packet in packets(container):
             if packet.stream.index != stream.index:  # not stream_index, which is 0 in the packets that flush
                 if packet.pts is not None and packet.time_base:
                     end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - account.start_s

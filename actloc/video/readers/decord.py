@@ -5,6 +5,7 @@ after each batch. Going back costs decoding again from the last key frame, and f
 MPEG-TS and AVI; frames of cut files are repeated.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +15,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from actloc.errors import VideoError
 from actloc.video.base import VideoFacts
 from actloc.video.readers import pyav
 from actloc.video.readers.base import Account, Picture, Promise, check_size, opened, video_stream
 
+_WHERE_IT_RAISED = re.compile(r"\[[\d:]+\] \S+:\d+: ")
 _BATCH_BYTES = 64 << 20  # decord needs about three times as much
 
 
@@ -26,8 +29,15 @@ def pictures(path: Path, account: Account) -> Iterator[Picture]:
     import decord
 
     header = facts(path)  # decord itself would follow a list of files named x.mp4
-    reader = decord.VideoReader(str(path), num_threads=1)
-    at_once = max(_BATCH_BYTES // (3 * header.width * header.height), 1)
+    try:
+        yield from _pictures(decord.VideoReader(str(path), num_threads=1), header, account)
+    except (decord.DECORDError, RuntimeError) as error:  # it refuses a file with the one, and gives up with the other
+        detail = _WHERE_IT_RAISED.sub("", str(error).partition("\n")[0])
+        raise VideoError("unreadable", detail, "a video that decord reads", "another one") from error
+
+
+def _pictures(reader: Any, header: VideoFacts, account: Account) -> Iterator[Picture]:  # Any: decord has no types
+    at_once = max(_BATCH_BYTES // max(3 * header.width * header.height, 1), 1)
     first_s = None
     for first in range(0, len(reader), at_once):
         numbers = range(first, min(first + at_once, len(reader)))

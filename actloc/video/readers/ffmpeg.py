@@ -83,6 +83,7 @@ def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
         stderr=subprocess.DEVNULL,
         env=python_environment(),
         text=True,
+        errors="replace",  # it prints names that the file holds
     ) as process:
         assert process.stdout, "it was asked for"
         tick = next((line.split()[2] for line in process.stdout if line.startswith("#tb 0:")), "0")
@@ -99,14 +100,18 @@ def _stamps(packets: IO[str]) -> Iterator[int]:
 
 def _header(path: Path) -> str:
     """What ffmpeg prints about the file; raises VideoError if it finds no video."""
-    process = subprocess.run(
-        ffmpeg_command(["-loglevel", "info", *input_arguments(path)]),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_HEADER_TIMEOUT_S,
-        env=python_environment(),
-        check=False,  # without an output ffmpeg always ends with 1
-    )
+    try:
+        process = subprocess.run(
+            ffmpeg_command(["-loglevel", "info", *input_arguments(path)]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_HEADER_TIMEOUT_S,
+            env=python_environment(),
+            check=False,  # without an output ffmpeg always ends with 1
+        )
+    except subprocess.TimeoutExpired as error:
+        expected = f"an answer within {_HEADER_TIMEOUT_S} s"
+        raise VideoError("timeout", "ffmpeg says nothing about the file", expected, "none") from error
     header = process.stderr.decode("utf-8", "replace")
     if "Input #0" not in header:
         raise VideoError("unreadable", header.strip().rpartition("\n")[2], "a video", "something else")
@@ -152,7 +157,7 @@ def _promise(header: str, *, had_trouble: bool) -> Promise:
 
 def _from_pipe(pipe: IO[bytes], account: Account) -> Iterator[Picture]:
     try:
-        container = av.open(pipe, "r", format="nut", buffer_size=_PIPE_BYTES)
+        container = av.open(pipe, "r", format="nut", buffer_size=_PIPE_BYTES, metadata_errors="replace")
     except (av.FFmpegError, OSError):
         return  # ffmpeg ended before the first picture; its own words say why
     with container:

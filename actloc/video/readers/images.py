@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 from av.codec import CodecContext
 
-from actloc.errors import VideoError
+from actloc.errors import UserError, VideoError
 from actloc.files import read_json
 from actloc.video.base import FRAMES_FILE, VideoFacts
 from actloc.video.readers.base import Account, Picture, Promise, check_size
@@ -43,14 +43,15 @@ def rate(folder: Path, is_alive: Callable[[], None]) -> Fraction:
 
 
 def _listed(folder: Path) -> tuple[Fraction, int]:
-    listed = read_json(folder / FRAMES_FILE)
     try:
+        listed = read_json(folder / FRAMES_FILE)
         fps, count = Fraction(listed["fps"]).limit_denominator(1_001_000), int(listed["count"])
         if fps <= 0 or count < 0:
             raise ValueError(f"fps {fps}, count {count}")
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
+    except (UserError, TypeError, KeyError, ValueError, OverflowError) as error:
         expected = "an object with fps and count"
-        raise VideoError("unreadable", f"{FRAMES_FILE} is not one actloc wrote", expected, str(error)) from error
+        found = error.found if isinstance(error, UserError) else str(error)
+        raise VideoError("unreadable", f"{FRAMES_FILE} is not one actloc wrote", expected, found) from error
     return fps, count
 
 

@@ -18,6 +18,7 @@ from actloc.video.readers.base import (
     decoded,
     meant_rate,
     opened,
+    packets,
     rate_of_stamps,
     video_stream,
 )
@@ -63,7 +64,7 @@ def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
 def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
     """Of each packet from the first that can be decoded on."""
     with suppress(av.FFmpegError):  # where the container breaks off is for `pictures` to tell
-        for packet in dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream)):
+        for packet in dropwhile(lambda packet: not packet.is_keyframe, packets(container, stream)):
             if packet.pts is not None and packet.size:
                 yield packet.pts
 
@@ -116,7 +117,7 @@ def _clock(text: str) -> Fraction | None:
 
 def _last_packet_end(container: InputContainer, stream: VideoStream) -> Fraction:
     count, first, last = 0, None, 0
-    for packet in container.demux(stream):
+    for packet in packets(container, stream):
         count += packet.size > 0
         if packet.pts is not None:
             first = packet.pts if first is None else min(first, packet.pts)
