@@ -183,7 +183,8 @@ def test_the_error_for_a_damaged_file_names_the_store_the_video_and_the_fix(stor
     assert str(store.folder) in caught.value.found
     assert " v " in caught.value.found
     assert caught.value.mend == (
-        f"Find all damaged files: actloc verify {store.folder}; delete them and run: actloc extract-features CONFIG"
+        f"Find all damaged files: actloc verify {store.folder}; delete them and run: "
+        "actloc extract-features CONFIG [SETTINGS]"
     )
 
 
