@@ -50,7 +50,7 @@ class Config(DatasetConfig):
             problems: list[Problem] = []
         else:
             named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
-        _tell_absent(named, found, self.videos)
+        _warn_of_absent(named, found, self.videos)
         videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
         videos = with_all_facts(videos)
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
@@ -60,7 +60,11 @@ class Config(DatasetConfig):
         # without the rows that are wrong, a subset may seem empty
         problems += [] if problems else _subset_problems(self.annotations, videos, subsets)
         model.raise_problems(self.annotations, problems, self.folder)
-        _tell(videos)
+        background = [video.id for video in videos.values() if not video.actions]
+        if background:
+            verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
+            share = f"{len(background)} of {console.count(len(videos), 'video')}"
+            console.say(f"{share} {verb} used as background: {console.first_ten(background)}")
         return model.clip_past_end(result)
 
     @classmethod
@@ -96,21 +100,12 @@ def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: l
     return problems
 
 
-def _tell_absent(named: dict[str, AnnotatedVideo], found: dict[str, Path], folder: Path) -> None:
-    """A name that no video has may be a typing mistake, most likely of one that is not named."""
+def _warn_of_absent(named: dict[str, AnnotatedVideo], found: dict[str, Path], folder: Path) -> None:
+    """Warns about ids without a video: probably misspelled, most likely those of videos without rows."""
     unnamed = found.keys() - named.keys()
     for video_id in sorted(named.keys() - found.keys()):
         near = console.nearest(video_id, unnamed, lists_known=False)
         console.warn(f"{folder} has no video {video_id}{near}", id=video_id)
-
-
-def _tell(videos: dict[str, AnnotatedVideo]) -> None:
-    negatives = [video.id for video in videos.values() if not video.actions]
-    if negatives:
-        names = console.first_ten(negatives)
-        verb = "has no annotations and is" if len(negatives) == 1 else "have no annotations and are"
-        videos_in_all = console.count(len(videos), "video")
-        console.say(f"{len(negatives)} of {videos_in_all} {verb} used as background: {names}")
 
 
 def _read_csv(
@@ -121,7 +116,7 @@ def _read_csv(
     actions: dict[str, list[Action]] = {}
     subset_of: dict[str, str] = {}
     files_of: dict[str, Path] = {}
-    written: dict[str, str] = {}  # as a path or a file name, which two videos of one id would not share
+    written: dict[str, str] = {}  # cells with a path or an extension: two videos with one id would differ in them
     places = {}
     for line, row in _rows(path):
         where = f"{path}:{line}"
@@ -156,7 +151,7 @@ def _video_id(text: str, found: dict[str, Path]) -> str:
         return text
     suffix = Path(text).suffix
     video_id = text.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else text
-    *folders, name = re.split(r"[/\\]", video_id)  # also of a path on Windows
+    *folders, name = re.split(r"[/\\]", video_id)  # Windows paths too
     return name if name in found and ".." not in folders else video_id
 
 
@@ -165,8 +160,8 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     if path.suffix.lower() in _SPREADSHEETS:
         raise UserError(
             f"{path} is a spreadsheet.",
-            "Expected a CSV with a first line video,start,end,label.",
-            f"Save it as CSV in the spreadsheet program, and name that: dataset.annotations={path.with_suffix('.csv')}",
+            "Expected a CSV with the first line video,start,end,label.",
+            f"Save it as CSV in the spreadsheet program and set dataset.annotations={path.with_suffix('.csv')}",
         )
     try:
         text = path.read_text(encoding="utf-8-sig")

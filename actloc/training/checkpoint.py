@@ -130,7 +130,7 @@ def last(run_folder: Path) -> Path:
     found = steps(run_folder)
     if not found:
         raise UserError(
-            f"{run_folder} holds no checkpoint.", "Expected a trained run.", "Run: actloc train CONFIG [SETTINGS]"
+            f"{run_folder} has no checkpoint.", "Expected a trained run.", "Run: actloc train CONFIG [SETTINGS]"
         )
     return found[-1]
 

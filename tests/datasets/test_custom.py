@@ -88,16 +88,16 @@ def test_a_missing_and_an_unreadable_video_are_kept_and_named(
     assert "gone" in capsys.readouterr().err
 
 
-def test_a_name_that_no_video_has_is_told_with_the_nearest_video_that_has_no_rows(
+def test_a_name_that_no_video_has_is_reported_with_the_nearest_video_without_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("v_Diving_g01", "v_Diving_g02", "b"):
         make_video(tmp_path / f"videos/{name}.mp4", [], 1.0)
     text = "video,start,end,label,subset\nv_Divng_g01,0,1,run,train\nv_Diving_g02,0,1,run,train\nb,0,1,run,test\n"
     collect(tmp_path / "videos", tmp_path, text)
-    told = capsys.readouterr().err
-    assert told.count("v_Divng_g01") == 1
-    assert f"{tmp_path / 'videos'} has no video v_Divng_g01. Did you mean v_Diving_g01?" in told.replace("\n", " ")
+    printed = capsys.readouterr().err
+    assert printed.count("v_Divng_g01") == 1
+    assert f"{tmp_path / 'videos'} has no video v_Divng_g01. Did you mean v_Diving_g01?" in printed.replace("\n", " ")
 
 
 @pytest.mark.parametrize("path", ["/home/me/clips/c d.mp4", "clips/c d", "C:\\clips\\c d.mp4"])
@@ -114,14 +114,14 @@ def test_two_paths_to_one_name_are_refused(videos: Path, tmp_path: Path) -> None
         collect(videos, tmp_path, text)
 
 
-def test_what_follows_from_wrong_rows_is_not_told_beside_them(videos: Path, tmp_path: Path) -> None:
+def test_consequences_of_wrong_rows_are_not_reported_with_them(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         collect(videos, tmp_path, "video,start,end,label\na,x,1,run\nb,y,1,run\n")
     assert caught.value.found.count("expected seconds") == 2
     assert "no action is in the subset" not in str(caught.value)
 
 
-def test_a_spreadsheet_is_to_be_saved_as_csv(videos: Path, tmp_path: Path) -> None:
+def test_a_spreadsheet_is_refused_with_advice_to_save_it_as_csv(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         collect(videos, tmp_path, "PK", name="labels.xlsx")
     assert caught.value.mend.endswith(f"dataset.annotations={tmp_path / 'labels.csv'}")
