@@ -133,7 +133,7 @@ class FeatureFile:
         try:
             yield
         except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            what = f"{self} is no plain {self.path.suffix} file: {error}."
+            what = f"{self} is not a plain {self.path.suffix} file: {error}."
             raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
         except errors as error:
             raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error

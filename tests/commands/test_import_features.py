@@ -190,8 +190,10 @@ def test_a_store_says_where_its_features_come_from(folder: Path) -> None:
         },
         "features": {
             "fps": 30.0,
+            "decode_fps": None,
             "fps_from": "annotations",
             "clip_frames": 16,
+            "frame_interval": 1,
             "stride_frames": 4,
             "align": "valid",
             "dtype": "float32",

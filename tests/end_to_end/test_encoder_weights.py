@@ -13,15 +13,14 @@ TINTED = '''
 """Colours times a number that is the encoder's weight."""
 from typing import Literal
 from torch import nn
-from actloc.encoders.base import load_into
+from actloc.encoders.base import WeightsFile, load_into
 from actloc.weights import published
-from actloc.settings.sections import OptionalInputFile
 from actloc.encoders import color
 from actloc.weights.published import PublishedFile
 
 class Config(color.Config):
     name: Literal["own.tinted"] = "own.tinted"
-    weights: OptionalInputFile = None
+    weights: WeightsFile = None
 
     def build(self):
         path = published.locate(self.weights, PublishedFile("tint.pth", "nowhere", "1 kB"))
