@@ -1,5 +1,6 @@
 """actloc finds when actions happen in untrimmed video."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> "Predictor":
+def load(run: str | Path, code: str | Path | Sequence[str | Path] = ()) -> "Predictor":
     """A trained run, ready for new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
 
-    Each found action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot
-    be used and actloc.errors.VideoError where a video cannot.
+    `code` names the files or folders of parts of your own that the run was trained with, as `--code` does. Each found
+    action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot be used and
+    actloc.errors.VideoError where a video cannot.
     """
     from actloc.runs.predictor import load_predictor
 
-    return load_predictor(run)
+    return load_predictor(run, [Path(code)] if isinstance(code, str | Path) else [Path(path) for path in code])

@@ -12,6 +12,8 @@ import typer
 from actloc import __version__, console
 from actloc.command_line import completion
 from actloc.command_line.arguments import (
+    ChangedCode,
+    Code,
     ConfigArgument,
     ConfigOrRunArgument,
     Debug,
@@ -77,12 +79,14 @@ def _root(
     "actloc prepare sample_efficientnet_actionformer",
     "actloc prepare sample_efficientnet_actionformer dataset.folder=data/other",
 )
-def prepare(config: ConfigArgument, overrides: Overrides = None, overwrite: Overwrite = False) -> int:
+def prepare(
+    config: ConfigArgument, overrides: Overrides = None, code: Code = None, overwrite: Overwrite = False
+) -> int:
     """Read the dataset's original annotations, check them, and write annotations.json.
 
     Videos are converted too where the settings ask for it (preparation.videos).
     """
-    return run_on("prepare", config, overrides, check_inputs=True, overwrite=overwrite)
+    return run_on("prepare", config, overrides, code, check_inputs=True, overwrite=overwrite)
 
 
 @command(
@@ -110,6 +114,8 @@ def extract_features(
             "--dry-run", help="Report remaining work and anything missing, then stop; exit 2 if something is missing."
         ),
     ] = False,
+    code: Code = None,
+    allow_changed_code: ChangedCode = False,
     overwrite: Overwrite = False,
 ) -> int:
     """Turn videos into features, one HDF5 file per video.
@@ -117,7 +123,15 @@ def extract_features(
     Run it again to continue where it stopped.
     """
     return run_on(
-        "extract_features", config, overrides, overwrite=overwrite, shard=shard, dry_run=dry_run, engine=engine
+        "extract_features",
+        config,
+        overrides,
+        code,
+        allow_changed_code=allow_changed_code,
+        overwrite=overwrite,
+        shard=shard,
+        dry_run=dry_run,
+        engine=engine,
     )
 
 
@@ -133,6 +147,8 @@ def train(
         str | None,
         typer.Option(metavar="CHECKPOINT", help="Continue from this checkpoint of the run, not from the newest."),
     ] = None,
+    code: Code = None,
+    allow_changed_code: ChangedCode = False,
     overwrite: Overwrite = False,
 ) -> int:
     """Train a detector on features.
@@ -140,7 +156,9 @@ def train(
     Run it again to continue where it stopped; on a CPU the result is the same to the last bit.
     On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; each batch is split between them.
     """
-    return run_on("train", config, overrides, resume=resume, overwrite=overwrite)
+    return run_on(
+        "train", config, overrides, code, resume=resume, allow_changed_code=allow_changed_code, overwrite=overwrite
+    )
 
 
 @command(TRAINING, "actloc ls", "actloc ls recipes", name="ls")
@@ -153,11 +171,12 @@ def list_(
             autocompletion=completion.kinds,
         ),
     ] = None,
+    code: Code = None,
 ) -> int:
     """List configs, parts and runs."""
     from actloc.commands import list_ as listing
 
-    return listing.run(what)
+    return listing.run(what, code or ())
 
 
 @command(
@@ -165,12 +184,12 @@ def list_(
     "actloc show sample_efficientnet_actionformer",
     "actloc show sample_efficientnet_actionformer optimizer.learning_rate=3e-4",
 )
-def show(config: ConfigOrRunArgument, overrides: Overrides = None) -> int:
+def show(config: ConfigOrRunArgument, overrides: Overrides = None, code: Code = None) -> int:
     """Print every setting of an experiment with its meaning.
 
     The output is a settings file: save it, change it, and name it in place of the config.
     """
-    return run_on("show", config, overrides)
+    return run_on("show", config, overrides, code)
 
 
 @command(
@@ -188,12 +207,13 @@ def evaluate(
         Path | None,
         typer.Option(help="Score this file and no model: ActivityNet's JSON, or lines `video start end class score`."),
     ] = None,
+    code: Code = None,
 ) -> int:
     """Score a run, an official checkpoint or a predictions file; write metrics and predictions.
 
     An official ActionFormer checkpoint is named by a setting: evaluation.weights_file=epoch_035.pth.tar
     """
-    return run_on("evaluate", config, overrides, predictions=predictions)
+    return run_on("evaluate", config, overrides, code, predictions=predictions)
 
 
 @command(
@@ -242,11 +262,12 @@ def predict(
         list[str] | None,
         typer.Option("--set", metavar="KEY.KEY=VALUE", help="A setting that overrides one of the run."),
     ] = None,
+    code: Code = None,
 ) -> int:
     """Find actions in new videos with a trained run."""
     given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
     files = [word for word in videos if word not in given]
-    return run_on("predict", run, [*(settings or []), *given], names=files, output=output)
+    return run_on("predict", run, [*(settings or []), *given], code, names=files, output=output)
 
 
 @command(
@@ -264,6 +285,7 @@ def import_features(
         str | None,
         typer.Option(metavar="NAME", help="A name for what made the features, kept with them. Default: the config's."),
     ] = None,
+    code: Code = None,
     overwrite: Overwrite = False,
 ) -> int:
     """Copy published feature files into a feature store, which has checksums.
@@ -271,7 +293,7 @@ def import_features(
     The config's source must be `folders`, which reads such files in place. The number of features of each video is
     checked against its duration. Run it again to continue where it stopped.
     """
-    return run_on("import_features", config, overrides, store=store, recipe=recipe, overwrite=overwrite)
+    return run_on("import_features", config, overrides, code, store=store, recipe=recipe, overwrite=overwrite)
 
 
 @command(
@@ -330,11 +352,12 @@ def convert(
         ),
     ] = None,
     overrides: Overrides = None,
+    code: Code = None,
 ) -> int:
     """Turn an official ActionFormer checkpoint into a run, or a run into one; weights only."""
     from actloc.commands import convert as converting
 
-    return converting.run(source, target, config, overrides)
+    return converting.run(source, target, config, overrides, code or ())
 
 
 @command(

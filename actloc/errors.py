@@ -2,6 +2,7 @@
 
 ActlocError              three parts: what was found, what was expected, what to do
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
+|  |- CodeError             code that is not actloc's own: a file named by --code, a package that announces parts
 |  `- FeatureFileError      one video's features in a file of others (store/foreign_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
 `- NotFiniteError        5  a loss, gradient or weight became inf or nan
@@ -71,6 +72,10 @@ class UserError(ActlocError):
     """The user's mistake: arguments, settings, annotations, an unreadable or wrong file, a refused overwrite."""
 
     status = 2
+
+
+class CodeError(UserError):
+    """Code that is not actloc's own went wrong; says in which line."""
 
 
 class EnvironmentProblem(ActlocError):  # noqa: N818 - EnvironmentError is a builtin name

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from actloc import console, recipes
+from actloc import console, files, recipes
 from actloc.errors import Problem, UserError
-from actloc.settings import sameness, sections, yaml_text
+from actloc.settings import code_files, own_code, sameness, sections, yaml_text
+from actloc.settings.code_files import CodeFile
 from actloc.settings.names import meant, names_of
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Part, Result, Section
@@ -72,8 +73,13 @@ class Experiment:
 
     @property
     def arguments(self) -> str:
-        """What follows a command to mean this experiment again: its name as it was typed, and the overrides."""
-        return shlex.join([self.typed, *self.overrides])
+        """What follows a command to mean this experiment again: its name as typed, the overrides and --code."""
+        return shlex.join([self.typed, *self.overrides, *own_code.options()])
+
+    @property
+    def run_arguments(self) -> str:
+        """What follows a command to mean the run: its folder and --code."""
+        return shlex.join([str(self.run_folder), *own_code.options()])
 
     @property
     def run_folder(self) -> Path:
@@ -187,6 +193,12 @@ def _near(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
+def recorded_code(folder: Path) -> list[CodeFile]:
+    """The files of the user's own code that the run was trained with, as its record names them."""
+    path = folder / "environment.json"
+    return code_files.in_record(files.read_json(path)) if path.is_file() else []
+
+
 def run_folder(name: str) -> Path:
     """The run folder meant by a folder, a YAML path, or the name of a run or config; looks only at its `run:`."""
     if is_scored(Path(name)):
@@ -284,8 +296,18 @@ def _settings_error(name: str, document: SettingsDocument) -> UserError:
     return UserError(
         f"{count} wrong in {document.file}:\n  {listed}",
         "Correct the lines above.",
-        f"Every setting with its meaning: actloc show {shlex.quote(shown)}",
+        _code_to_give(document.file.parent) or f"Every setting with its meaning: actloc show {shlex.quote(shown)}",
     )
+
+
+def _code_to_give(folder: Path) -> str:
+    """Which code of the user's own a run needs that is not in use; empty where it needs none."""
+    needed = code_files.missing(recorded_code(folder)) if is_run(folder) else []
+    listed = "; ".join(f"{file.path} with sha256 {file.sha256}" for file in needed)
+    ways = dict.fromkeys(
+        f"add --code {shlex.quote(file.given)}" if file.option else f"install {file.given}" for file in needed
+    )
+    return f"The run was trained with code of your own; {' and '.join(ways)} ({listed})" if needed else ""
 
 
 def _like(document: SettingsDocument) -> str:

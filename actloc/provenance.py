@@ -4,25 +4,34 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import actloc
 from actloc import files
+from actloc.settings import code_files
 
 _REPOSITORY = Path(__file__).parent.parent
 _RECORDED = ("torch", "numpy", "h5py", "av", "safetensors", "pydantic")
 
 
 def commit() -> str | None:
-    """The commit of the code that runs, with `-changed` if files differ from it; None outside a clone."""
+    """The commit of actloc's code, `e993a18+changes` where files differ from it or are not in it.
+
+    None outside a clone.
+    """
     if not (_REPOSITORY / ".git").exists():
         return None
     head = _git("rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return None
-    return f"{head}-changed" if _git("status", "--porcelain", "--untracked-files=no") else head
+    return f"{head}+changes" if head is not None and changed_files() else head
+
+
+def changed_files() -> int | None:
+    """How many files of the clone differ from its commit or are not in it; None outside a clone."""
+    listed = _git("status", "--porcelain") if (_REPOSITORY / ".git").exists() else None
+    return None if listed is None else len(listed.splitlines())
 
 
 def _git(*arguments: str) -> str | None:
@@ -57,6 +66,8 @@ def record(annotations_file: Path) -> dict[str, Any]:
     return {
         "actloc": actloc.__version__,
         "commit": commit(),
+        "changed_files": changed_files(),
+        "code": [asdict(file) for file in code_files.in_use()],
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _RECORDED},
         "machine": machine(),

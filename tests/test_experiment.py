@@ -247,15 +247,3 @@ def test_a_weights_file_may_move() -> None:
     ]
     assert weights[0] == weights[1] == weights[2]
     assert "encoder.stream" in weights[0]
-
-
-def test_a_part_of_your_own_is_found_by_its_dotted_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_detectors").mkdir()
-    (tmp_path / "my_detectors" / "wide.py").write_text(
-        "from actloc.detectors import actionformer\n\n\n"
-        "class Config(actionformer.Config):\n    name: str = 'my_detectors.wide'\n    extra: int = 1\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    loaded = experiment.load(str(CONFIG), ["detector.name=my_detectors.wide", "detector.extra=2"])
-    assert loaded.detector.name == "my_detectors.wide"
-    assert loaded.detector.model_dump()["extra"] == 2

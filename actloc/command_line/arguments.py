@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,17 @@ Overrides = Annotated[
         help="Settings that override those of the file, such as schedule.epochs=3.",
         autocompletion=completion.settings,
     ),
+]
+Code = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--code",
+        metavar="FILE_OR_FOLDER",
+        help="Load your own detector, encoder, dataset or source from here; can be repeated. Also: ACTLOC_CODE.",
+    ),
+]
+ChangedCode = Annotated[
+    bool, typer.Option("--allow-changed-code", help="Continue although files of --code have changed.")
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output of an earlier run that used other settings.")

@@ -13,11 +13,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import typer
 
 from actloc import console
 from actloc.errors import ActlocError, Stopped, VideoError
+from actloc.settings import own_code
+from actloc.settings.code_errors import code_error
 
 _ENVIRONMENT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -31,19 +34,23 @@ def run_on(
     command: str,
     config: str,
     overrides: Sequence[str] | None,
+    code: Sequence[Path] | None = None,
     *,
     check_inputs: bool = False,
     **arguments: object,
 ) -> int:
     """Runs `actloc/commands/<command>.py` on an experiment; the settings are checked before torch is imported."""
     from actloc.experiment import load
+    from actloc.settings import parts
 
     overrides = list(overrides or ())
     try:
+        parts.use_code(code or ())
         experiment = load(config, overrides, check_inputs=check_inputs)
+        parts.warn_of_unused_code()
         return int(importlib.import_module(f"actloc.commands.{command}").run(experiment, **arguments))
     except ActlocError as error:
-        error.name_config(config, overrides)
+        error.name_config(config, [*overrides, *own_code.options()])
         raise
 
 
@@ -89,7 +96,8 @@ def _status_of_system(error: Exception) -> int:
     if number in _ENVIRONMENT or isinstance(error, MemoryError):
         what = str(error) or "Out of memory"
         return _fail(f"{what}.\n  Free space or memory, or fix the permissions, then run the same command again.", 4)
-    return _bug()
+    blamed = code_error(error)
+    return _bug() if blamed is None else fail(blamed)
 
 
 def fail(error: ActlocError) -> int:
@@ -110,9 +118,12 @@ def _fail(message: str, status: int) -> int:
 def _bug() -> int:
     """Status 1: one line for the user, the traceback in a file, or on the screen with --debug."""
     last_line = traceback.format_exc().strip().rpartition("\n")[2]
+    own = own_code.imported_parts()
+    whose = f"actloc, or in your own {' or '.join(own)}" if own else "actloc"
+    report = "If it is not in your code, please report it with" if own else "Please report it with"
     if console.is_debugging():
-        return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with the traceback above.", 1)
+        return _fail(f"This is a bug in {whose}: {last_line}\n  {report} the traceback above.", 1)
     descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
     with os.fdopen(descriptor, "w") as stream:
         traceback.print_exc(file=stream)
-    return _fail(f"This is a bug in actloc: {last_line}\n  Please report it with {name}", 1)
+    return _fail(f"This is a bug in {whose}: {last_line}\n  {report} {name}", 1)

@@ -1,15 +1,18 @@
 """`actloc convert SOURCE TARGET [CONFIG]`: an official ActionFormer checkpoint becomes a run, or a run becomes one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.runs import conversion
+from actloc.settings import parts
 
 
-def run(source: Path, target: Path, config: str | None, overrides: list[str] | None) -> int:
+def run(source: Path, target: Path, config: str | None, overrides: list[str] | None, code: Sequence[Path] = ()) -> int:
     """Converts in the direction that the source tells: a file becomes a run, a folder a file."""
+    parts.use_code(code)
     if source.is_dir():
         conversion.to_official(source, target, None if config is None else load(config, overrides))
         console.result(f"Wrote {target}")

@@ -14,7 +14,7 @@ from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, lack_of_space_for, sources_of
-from actloc.extraction.local import check_clips, encode_videos, ready, recipe
+from actloc.extraction.local import built, check_clips, encode_videos, ready, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
 from actloc.store.filling import (
@@ -35,11 +35,13 @@ def run(
     shard: str | None = None,
     dry_run: bool = False,
     engine: str = "local",
+    allow_changed_code: bool = False,
 ) -> int:
     """Extracts what the store lacks; exit status 3 if some videos failed. A complete store is not touched.
 
     `shard`, such as 2/8, is the part of the videos that is done here. `dry_run` tells what there is to do, and exits
-    with 2 if something is missing for it. The engine is local, or ray for a cluster.
+    with 2 if something is missing for it. The engine is local, or ray for a cluster. With `allow_changed_code` a store
+    that the user's own encoder has begun goes on with other code; each video's file names the code that made it.
     """
     encode = _engine(engine)
     encoder_config = _encoder_config(experiment)
@@ -55,9 +57,12 @@ def run(
     preparing.where_needed(experiment.dataset, experiment.preparation, lambda: with_inputs(experiment))
     videos = _share(read_prepared(experiment.dataset, experiment.arguments), own)
     store = FeatureStore(experiment.features.path)
-    encoder = encoder_config.build()
+    encoder = built(encoder_config)
     layout, dtype = experiment.features.layout, experiment.features.dtype
     wanted = recipe(encoder, layout, dtype)
+    begun = store.recipe() or {}
+    if allow_changed_code and "code" in begun:
+        wanted["code"] = begun["code"]
     if not overwrite:
         store.check_recipe(wanted)
         if is_complete(store, sources_of(videos)):
@@ -123,7 +128,7 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
     missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
     missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
-        encoder = config.build()
+        encoder = built(config)
         missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, layout, dtype)))
     except UserError as error:
         missing.append(str(error))

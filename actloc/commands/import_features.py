@@ -10,7 +10,7 @@ from actloc.datasets.base import read_prepared
 from actloc.errors import UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import importing, preparing
-from actloc.settings import yaml_text
+from actloc.settings import own_code, yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
 from actloc.store.filling import FailureRow, failure, fill, is_complete, lack_of_space, report_failures, to_make
@@ -49,7 +49,9 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         paths = {name: sources[name][0] for name in todo}
         with console.progress("importing features", len(todo)) as bar:
             rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
-    again = shlex.join([experiment.typed, str(store), *experiment.overrides, *_recipe_option(recipe)])
+    again = shlex.join(
+        [experiment.typed, str(store), *experiment.overrides, *_recipe_option(recipe), *own_code.options()]
+    )
     return _tell_end(config, target, len(videos), rows, f"actloc import-features {again}")
 
 

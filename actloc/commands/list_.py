@@ -1,6 +1,7 @@
 """`actloc ls`: configs, recipes, parts and runs, one line each; never imports torch."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -14,8 +15,9 @@ KINDS = ("configs", "recipes", *parts.KINDS, "runs")
 """What there is to list."""
 
 
-def run(what: str | None) -> int:
-    """Prints one kind, or all of them."""
+def run(what: str | None, code: Sequence[Path] = ()) -> int:
+    """Prints one kind, or all of them; with the parts in the user's own `code`."""
+    parts.use_code(code)
     if what is not None and what not in KINDS:
         near = difflib.get_close_matches(what, KINDS, n=1)
         raise UserError(

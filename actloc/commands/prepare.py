@@ -6,6 +6,7 @@ from actloc import console, files
 from actloc.annotations.model import Annotations
 from actloc.experiment import Experiment
 from actloc.extraction.preparing import prepare
+from actloc.settings import own_code
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
@@ -24,7 +25,7 @@ def _following(experiment: Experiment, annotations: Annotations) -> str:
         return f"extract-features {experiment.arguments}"
     if experiment.dataset.has_actions:
         return f"train {experiment.arguments}"
-    return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides])
+    return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides, *own_code.options()])
 
 
 def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:

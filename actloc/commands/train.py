@@ -12,9 +12,10 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation import scoring
-from actloc.experiment import Experiment, is_run, load
+from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.runs.trained import new_localizer
+from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
 from actloc.tasks.localization import LocalizationLearner, Localizer
@@ -27,9 +28,15 @@ _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 """What may stand in a folder before its run begins: a kill at the very start, or predictions scored without a run."""
 
 
-def run(experiment: Experiment, *, resume: str | None = None, overwrite: bool = False) -> int:
-    """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it."""
+def run(
+    experiment: Experiment, *, resume: str | None = None, allow_changed_code: bool = False, overwrite: bool = False
+) -> int:
+    """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it.
+
+    A run whose code of the user's own has changed goes on only with `allow_changed_code`.
+    """
     with joined(choose_device(experiment.machine.device)) as processes:
+        processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
         return _run(experiment, resume, overwrite, processes)
 
 
@@ -58,6 +65,23 @@ def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool)
         return None, False
     _refuse_other_settings(experiment)
     return start, is_finished(folder) and start is None
+
+
+def _check_code(experiment: Experiment, allow_changed: bool) -> None:
+    """A run goes on only with the code of the user's own that its weights were trained with, or where that is wanted.
+
+    A mistake that was corrected is no reason to lose epochs; the record then names both.
+    """
+    folder = experiment.run_folder
+    changed = code_files.changes(recorded_code(folder)) if checkpoints.steps(folder) else []
+    if changed and not allow_changed:
+        listed = "\n  ".join(changed)
+        raise UserError(
+            f"{folder} was trained with other code:\n  {listed}",
+            "A run can only be resumed with the code it was trained with.",
+            "Restore that code, or resume with the new code: --allow-changed-code; "
+            "or train from scratch: --overwrite, or run.name=ANOTHER to keep both",
+        )
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -176,7 +200,7 @@ def _tell_finished(experiment: Experiment) -> int:
     checkpoint = checkpoints.last(folder)
     console.result(f"{folder} is trained: {checkpoint}")
     console.emit("done", path=str(folder), checkpoint=str(checkpoint))
-    console.say(f"Next: actloc eval {folder}")
+    console.say(f"Next: actloc eval {experiment.run_arguments}")
     return 0
 
 

@@ -68,9 +68,9 @@ class DetectorConfig(Part, ABC):
         """A new detector for features of `in_channels`, trained on at most `max_steps` steps of a video."""
 
     @classmethod
-    @abstractmethod
     def small(cls) -> Self:
         """The smallest settings that still use every branch; the contract tests build these."""
+        return cls()
 
 
 class PointConfig(DetectorConfig):

@@ -1,6 +1,6 @@
 """What every encoder answers: how it wants its frames, and the feature vectors of clips."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -43,9 +43,9 @@ class EncoderConfig(Part):
         return self.build()
 
     @classmethod
-    @abstractmethod
     def small(cls) -> "EncoderConfig":
         """The smallest settings that still use every branch; the contract tests build these."""
+        return cls()
 
 
 class PublishedConfig(EncoderConfig):
@@ -79,7 +79,7 @@ class ResizedFrames(EncoderConfig):
         return (resize,) if self.crop is None else (resize, Crop(self.crop))
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(nn.Module, ABC):
     """A network over clips; extraction, end-to-end training and recognition call the same methods."""
 
     channels: int

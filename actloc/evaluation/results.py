@@ -104,6 +104,8 @@ class Results(Record):
     weights: Literal["averaged", "raw"] | None
     """None if the predictions were read from a file."""
     commit: str | None
+    code: dict[str, str] = {}
+    """The user's own code: the sha256 of each file by its path."""
     machine: str
     version: str
     """Version of actloc."""

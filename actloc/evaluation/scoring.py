@@ -17,6 +17,7 @@ from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
+from actloc.settings import code_files
 from actloc.settings.sections import Evaluation
 from actloc.structures import VideoDetections
 
@@ -118,6 +119,7 @@ def score(
         checkpoint=origin.name,
         weights=origin.weights,
         commit=provenance.commit(),
+        code={file.path: file.sha256 for file in code_files.in_use()},
         machine=provenance.machine(),
         version=actloc.__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%S"),

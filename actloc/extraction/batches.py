@@ -1,6 +1,6 @@
 """The encoder on batches that videos share and that are always full."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc.encoders.base import ClipEncoder
+from actloc.errors import UserError
 from actloc.layers.precision import computing_in
+from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import Machine
 from actloc.store.info import Features
 from actloc.video.windows import ClipLayout
@@ -100,8 +102,27 @@ class BatchedNetwork:
         encoder = self._encoder
         items = batch.to(encoder.device, non_blocking=True)
         with torch.inference_mode(), computing_in(encoder.config.precision, encoder.device):
-            if encoder.is_framewise:
-                return encoder.frame_vectors(items)
-            features = encoder.encode(items)  # (S, C, v)
-        assert features.shape[2] == 1, f"one vector per clip expected, found {features.shape[2]}"
-        return features[:, :, 0].float()
+            if not encoder.is_framewise:
+                return one_vector_each(encoder, encoder.encode, items)
+            vectors = encoder.frame_vectors(items)
+        if not isinstance(vectors, Tensor) or vectors.dim() != 2 or len(vectors) != len(items):
+            raise wrong_return(vectors, f"vectors (N, c) of {len(items)} frames", encoder.frame_vectors)
+        return vectors
+
+
+def one_vector_each(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+    """The vectors (S, C) float32 that `encode`, a method of the encoder, gives for the clips in `items` (S, ...).
+
+    Raises UserError where it gives several for a clip, which is more than a feature store keeps.
+    """
+    features = encode(items)  # (S, C, v)
+    expected = (len(items), encoder.channels)
+    if not isinstance(features, Tensor) or features.dim() != 3 or features.shape[:2] != expected:
+        raise wrong_return(features, f"a tensor ({expected[0]}, {expected[1]}, 1): clips, channels, vectors", encode)
+    if features.shape[2] != 1:
+        raise UserError(
+            f"The encoder {encoder.config.name} gives {features.shape[2]} vectors for each clip.",
+            "Expected one: features are stored and trained on with one vector for each clip.",
+            "Choose settings of the encoder, or another encoder, that pool a clip into one vector.",
+        )
+    return features[:, :, 0].float()

@@ -19,12 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from actloc import console
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo
 from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
+from actloc.settings import code_files
 from actloc.settings.choices import Dtype
+from actloc.settings.code_errors import wrong_return
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import Machine
 from actloc.store.filling import describe, source_of
@@ -38,11 +40,13 @@ _MOST_DECODERS = 16  # beyond, the one process that takes their frames has no ti
 
 def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines features, apart from the video itself."""
-    return {
+    made_with = {
         "encoder": shaping(encoder.config, "features"),
         "weights_sha256": encoder.weights_sha256,
         "features": {**asdict(layout), "dtype": dtype},
     }
+    own_code = code_files.of(type(encoder.config))
+    return {**made_with, "code": own_code} if own_code else made_with
 
 
 def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
@@ -67,6 +71,14 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
 
 def _has_flow(encoder: ClipEncoder) -> bool:
     return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
+
+
+def built(config: EncoderConfig) -> ClipEncoder:
+    """The encoder with its weights; raises CodeError where the user's own gives none."""
+    encoder = config.build()
+    if not isinstance(encoder, ClipEncoder) or not isinstance(getattr(encoder, "channels", None), int):
+        raise wrong_return(encoder, "a ClipEncoder that has a number of channels", config.build)
+    return encoder
 
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:

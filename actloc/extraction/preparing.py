@@ -6,10 +6,12 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations import form as annotation_form
+from actloc.annotations import model
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.extraction.converting import convert_videos
+from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import Preparation
 from actloc.signals import stopping_at_once
 
@@ -32,7 +34,11 @@ def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool
     A list of videos without actions is replaced where it is old; other annotations only with `overwrite`.
     """
     with files.locked(dataset.folder), stopping_at_once():
-        annotations = replace(dataset.collect(), variant=dataset.variant)
+        collected = dataset.collect()
+        if not isinstance(collected, Annotations):
+            raise wrong_return(collected, "Annotations", dataset.collect)
+        model.raise_problems(dataset.annotations_file, model.check(collected), dataset.folder)
+        annotations = replace(collected, variant=dataset.variant)
         annotations = convert_videos(annotations, dataset.folder, preparation)
         text = annotation_form.to_text(annotations)
         _write(dataset.annotations_file, text, overwrite or not dataset.has_actions)

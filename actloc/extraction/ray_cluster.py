@@ -13,29 +13,24 @@ import logging
 import os
 import queue
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import ActlocError, EnvironmentProblem, Stopped, UserError, VideoError
-from actloc.extraction.batches import BatchedNetwork, batch_size
-from actloc.extraction.local import check_clips, feature_info, ready, warn_of_corrupt_frames
-from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
+from actloc.encoders.base import ClipEncoder
+from actloc.errors import EnvironmentProblem, Stopped, UserError, VideoError
+from actloc.extraction.batches import batch_size
+from actloc.extraction.local import check_clips, feature_info, warn_of_corrupt_frames
+from actloc.extraction.ray_pieces import from_bytes
+from actloc.extraction.ray_workers import Decoding, DecodingThere, EncoderCopy, EncodingThere, Row, picking_of
 from actloc.extraction.rows import RowAssembly, RowSink
+from actloc.settings.code_files import Packed
 from actloc.settings.sections import Machine
-from actloc.store.info import FeatureInfo, Features
+from actloc.store.info import FeatureInfo
 from actloc.video.base import python_environment
-from actloc.video.frame_transforms import FrameStep
-from actloc.video.reader import Summary, read_frames
+from actloc.video.reader import Summary
 from actloc.video.windows import ClipLayout, Picking
 
 _POLL_S = 0.2
@@ -48,7 +43,6 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _ENCODING_CPUS = 0.5  # other than decoding's, or Ray would make one stage of both
-Row = dict[str, Any]  # a row of Ray Data
 
 
 def check_installed() -> None:
@@ -153,11 +147,11 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, 
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
-        decode, batch_size=1, num_cpus=1, batch_format="numpy"
+        DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=1, batch_format="numpy"
     )
     encoded = pieces.map_batches(
-        Encoding,
-        fn_constructor_args=(EncoderCopy.of(encoder, device), layout, machine),
+        EncodingThere,
+        fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), layout, machine)),),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -165,110 +159,6 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, 
         batch_format="numpy",
     )
     yield from encoded.iter_rows()
-
-
-class Decoding:
-    """The task that decodes one video and sends it on in pieces; the last one tells how it ended."""
-
-    def __init__(
-        self, steps: Sequence[FrameStep], layout: ClipLayout, machine: Machine, batch_size: int, is_framewise: bool
-    ) -> None:
-        self._steps, self._layout, self._machine = steps, layout, machine
-        self._batch_size, self._is_framewise = batch_size, is_framewise
-
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
-        """Rows of the video in `batch`, one at a time."""
-        video_id, number = str(batch["video_id"][0]), 0
-        layout, machine = self._layout, self._machine
-        try:
-            with read_frames(
-                Path(str(batch["path"][0])),
-                fps=layout.fps,
-                decode_fps=layout.decode_fps,
-                steps=self._steps,
-                reader=machine.reader,
-                timeout_s=machine.decode_timeout_s,
-            ) as reader:
-                count = self._batch_size
-                if self._is_framewise:
-                    cut = frame_pieces(reader, count)
-                else:
-                    cut = clip_pieces(reader, layout, count, lambda: reader.picking)
-                for number, piece in enumerate(cut, 1):
-                    yield _row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
-                end: Row = {"summary": asdict(reader.summary)}
-        except VideoError as error:
-            end = {"failure": error.args}
-        except ActlocError as error:  # such as a decoder that is not installed there
-            end = _refusal(error)
-        yield _row(video_id, number, end=json.dumps(end))
-
-
-@dataclass(frozen=True)
-class EncoderCopy:
-    """What makes an encoder again in another process, from the same files and to the same bits."""
-
-    config: EncoderConfig
-    weights_sha256: str | None
-    device: str
-    num_threads: int
-    """Other threads may round otherwise."""
-    folder: Path
-    """Where the settings' paths begin."""
-
-    @classmethod
-    def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
-        """Says how to copy `encoder` to `device`, cpu or cuda; which of several GPUs that is is up to Ray."""
-        return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
-
-    def build(self) -> ClipEncoder:
-        """The encoder; raises UserError where its weights are not there or are others."""
-        torch.set_num_threads(self.num_threads)
-        with contextlib.chdir(self.folder):
-            encoder = ready(self.config.build(), torch.device(self.device))
-        if encoder.weights_sha256 != self.weights_sha256:
-            raise UserError(
-                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
-                f"Expected {self.weights_sha256}, as where the command was started.",
-                "Put the same file there.",
-            )
-        return encoder
-
-
-class Encoding:
-    """The actor that holds an encoder and runs it on pieces."""
-
-    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: Machine) -> None:
-        self._layout, self._machine = layout, machine
-        self._refusal = ""
-        try:
-            self._encoder = copy.build()
-        except ActlocError as error:  # told with the first piece: Ray would begin the actor again, and then hide why
-            self._refusal = json.dumps(_refusal(error))
-
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """The row in `batch` with vectors in the place of its piece."""
-        video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
-        if end or self._refusal:
-            return _row(video_id, number, end=end or self._refusal)
-        frames, clips = from_bytes(batch["piece"][0])
-        items = list(frames if clips is None else (frames[places] for places in clips))
-        network, found = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
-        network.add(found, items)
-        network.finish()
-        picking = _picking(str(batch["picking"][0]))
-        return _row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)), picking=picking)
-
-
-class Vectors:
-    """What the network makes of one piece."""
-
-    def __init__(self) -> None:
-        self.vectors: list[Features] = []
-
-    def receive(self, vector: Features) -> None:
-        """Takes the next item's vector."""
-        self.vectors.append(vector)
 
 
 class ArrivingVideo:
@@ -296,7 +186,7 @@ class ArrivingVideo:
                 current = self._early.pop(self._next)
                 if current["end"]:
                     return self._ended(json.loads(current["end"]))
-                self._picking = _picking(current["picking"])
+                self._picking = picking_of(current["picking"])
                 for vector in from_bytes(current["piece"])[0]:
                     self._assembly.take(vector)
                 self._next += 1
@@ -325,25 +215,6 @@ class ArrivingVideo:
         self._is_over = True
         self._early.clear()
         self._sink.discard()
-
-
-def _refusal(error: ActlocError) -> Row:
-    """What `error` says, and on which machine."""
-    found = f"On {socket.gethostname()}: {error.found}"
-    return {"refusal": (found, error.expected, error.mend), "status": error.status}
-
-
-def _row(
-    video_id: str, number: int, *, piece: bytes = b"", end: str = "", picking: Picking | None = None
-) -> dict[str, list[Any]]:
-    told = json.dumps(None if picking is None else asdict(picking))
-    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [told]}
-
-
-def _picking(told: str) -> Picking | None:
-    """What `_row` was given."""
-    values = json.loads(told)
-    return None if values is None else Picking(**values)
 
 
 def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:

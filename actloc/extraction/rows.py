@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder
+from actloc.extraction.batches import one_vector_each
 from actloc.extraction.decoded import thinned
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, Features
@@ -82,8 +83,8 @@ class RowAssembly:
     def _pool(self, clips: Iterable[NDArray[Any]]) -> None:
         with torch.inference_mode():
             for clip in thinned(clips, self._interval):
-                rows = self._encoder.pool_frames(torch.from_numpy(clip[None]))[:, :, 0]
-                self._append(rows.float().numpy())
+                vectors = torch.from_numpy(clip[None])
+                self._append(one_vector_each(self._encoder, self._encoder.pool_frames, vectors).numpy())
 
     def _append(self, rows: Features) -> None:
         self._sink.append(rows)

@@ -1,6 +1,6 @@
 """What every detector's losses have in common: they are computed of outputs and targets, and may remember steps."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from actloc.structures import Targets
 
 
-class Criterion(nn.Module):
+class Criterion(nn.Module, ABC):
     """A detector's losses, and the numbers outside its weights that move from one optimizer step to the next.
 
     A step may be several batches, in several processes. Numbers that depend on all of it move in `start_step`, and the

@@ -5,6 +5,7 @@ Content-Security-Policy forbids both, so that a hostile name in a dataset cannot
 """
 
 import functools
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from actloc.reports.tables import (
     run_names,
     scored_data,
 )
+from actloc.settings import code_files
 
 MOST_TIMELINES = 40
 """Videos drawn per run, about 1.5 MB of page; the others are listed in a table."""
@@ -152,6 +154,8 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
     looks = timelines.looks_of(results.classes, evaluation.predictions)
     run = shlex.quote(str(evaluation.run))
     train = evaluation.command or f"actloc train {shlex.quote(str(evaluation.run / 'config.yaml'))}"
+    files = code_files.in_record(json.loads(evaluation.environment or "null"))
+    code = [word for path in dict.fromkeys(file.given for file in files if file.option) for word in ("--code", path)]
     return RunView(
         anchor=anchor,
         name=name,
@@ -164,7 +168,7 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
         timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
         undrawn=judged[MOST_TIMELINES:],
         curve=figures.curve(evaluation.losses),
-        commands=[train, f"actloc eval {run}", f"actloc report {run}"],
+        commands=[train, f"actloc eval {shlex.join([str(evaluation.run), *code])}", f"actloc report {run}"],
         settings=evaluation.settings,
         environment=evaluation.environment,
     )
@@ -179,6 +183,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("Checkpoint", f"{results.checkpoint}{weights}"),
         ("Seed", unknown if results.seed is None else str(results.seed)),
         ("Commit", results.commit or unknown),
+        *[("Own code", f"{path}, sha256 {sha256}") for path, sha256 in results.code.items()],
         ("Machine", results.machine),
         ("actloc", results.version),
         ("Evaluated", results.created),

@@ -155,7 +155,8 @@ def run_names(runs: Sequence[Results]) -> list[str]:
 def provenance(run: Results) -> str:
     """Where a run's numbers come from, in one line."""
     seed = "no seed" if run.seed is None else f"seed {run.seed}"
-    commit = "commit unknown" if run.commit is None else f"commit {run.commit[:12]}"
+    number, plus, changes = (run.commit or "").partition("+")  # 0123456789ab+changes
+    commit = f"commit {number[:12]}{plus}{changes}" if number else "commit unknown"
     return f"{run.name}: {scored_data(run)}; {run.protocol}; {seed}, {commit}; {run.machine}"
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from actloc.experiment import Experiment, load
 from actloc.extraction import local
 from actloc.extraction.converting import convert
 from actloc.runs.trained import load_trained
+from actloc.settings import parts
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Sample, Targets, VideoDetections
 
@@ -32,7 +34,7 @@ class Predictor:
                 "Expected an encoder, to turn videos into features.",
                 "Add the block of the encoder that made the features to the run's settings.",
             )
-        self.encoder = local.ready(experiment.encoder.build(), choose_device(experiment.machine.device))
+        self.encoder = local.ready(local.built(experiment.encoder), choose_device(experiment.machine.device))
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 
@@ -82,14 +84,14 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not evaluated.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
-            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
+            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
         )
     results = read_results(folder)
     if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
         raise UserError(
             f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
             f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
-            f"Run: actloc eval {experiment.run_folder}; or set a number: --set prediction.threshold=0.3",
+            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
         )
     stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
@@ -107,6 +109,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     return {name: measured.get(name, middle) for name in classes}
 
 
-def load_predictor(run: str | Path) -> Predictor:
-    """The predictor of a trained run folder."""
+def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> Predictor:
+    """The predictor of a trained run folder, with the user's own `code` and that of ACTLOC_CODE."""
+    parts.use_code(code)
     return Predictor(load(str(run)))

@@ -4,15 +4,21 @@ import sys
 from pathlib import Path
 
 from actloc import files, provenance
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, recorded_code
+from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
 
 _FINISHED = "finished.json"
 
 
 def write_record(experiment: Experiment, folder: Path) -> None:
-    """The settings, complete, and the environment."""
-    files.write_json(folder / "environment.json", provenance.record(experiment.dataset.annotations_file))
+    """The settings, complete, and the environment; code of the user's own that earlier steps had is still named."""
+    path, record = folder / "environment.json", provenance.record(experiment.dataset.annotations_file)
+    before = files.read_json(path) if checkpoints.steps(folder) and path.is_file() else {}
+    earlier = before.get("earlier_code", [])
+    if code_files.changes(recorded_code(folder)) and before:
+        earlier = [*earlier, before["code"]]
+    files.write_json(path, {**record, "earlier_code": earlier} if earlier else record)
     header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
     files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from actloc import console
 from actloc.devices import choose_device
 from actloc.errors import UserError
-from actloc.experiment import Experiment, load
+from actloc.experiment import Experiment, load, recorded_code
+from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.tasks.localization import Localizer, build_detector
 from actloc.training import checkpoint as checkpoints
@@ -36,6 +38,9 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
         )
     chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
     stored = checkpoints.load(chosen(experiment.run_folder))
+    changed = code_files.changes(recorded_code(experiment.run_folder))
+    if changed:
+        console.warn(f"{experiment.run_folder} was trained with other code than this: {'; '.join(changed)}")
     about = stored.numbers["about"]
     refuse_other_detector(experiment, about["settings"])
     folder = checkpoints.folder_of(experiment.run_folder, stored.step)

@@ -1,9 +1,14 @@
-"""Finds a part by name: the name in the YAML is the name of a file, a dotted name is your own module."""
+"""Finds a part by name: the name of a file of actloc, of a file of the user's own, or of what a package announces."""
 
 import ast
+import functools
 import importlib
+import inspect
 import json
 import sys
+from collections.abc import Iterable
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,38 +17,174 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from actloc import console
+from actloc.errors import CodeError, UserError
+from actloc.settings import code_files, own_code
+from actloc.settings.code_errors import at_line, blaming
 from actloc.settings.sections import Part
 
 _PACKAGE = Path(__file__).parent.parent
-KINDS = ("datasets", "encoders", "sources", "detectors")
-"""The folders whose files, `base.py` apart, are choices."""
+KINDS = {
+    "datasets": "DatasetConfig",
+    "encoders": "EncoderConfig",
+    "sources": "SourceConfig",
+    "detectors": "DetectorConfig",
+}
+"""The folders whose files, `base.py` apart, are choices, with what the class Config of each extends.
+
+An installed package announces its parts in the group of entry points `actloc.<kind>`.
+"""
+
+
+def use_code(options: Iterable[Path] = ()) -> None:
+    """Makes the files and folders of --code and ACTLOC_CODE all the code of the user's own that parts are found in.
+
+    Raises UserError where one of them cannot be a part, or has the name of a part that there is.
+    """
+    roots = own_code.given(options)
+    own_code.use(roots)
+    for name, file in own_code.part_files().items():
+        for kind in KINDS:
+            if name in _shipped(kind) or name in _announced(kind):
+                whose = f"actloc's own {kind}" if name in _shipped(kind) else f"the {kind} of an installed package"
+                raise UserError(
+                    f"{own_code.shown(file)} has the name {name}, which is one of {whose}.",
+                    "Expected another name: settings name a part by its file.",
+                    f"Rename the file, for example to my_{file.name}",
+                )
+
+
+def warn_of_unused_code() -> None:
+    """Says which files of --code no setting has named: a forgotten setting would go unnoticed."""
+    for path in own_code.unused():
+        console.warn(f"--code {path} is not used: no setting names {Path(path).stem}")
 
 
 def available(kind: str) -> dict[str, str]:
-    """The choices of a folder with the first line of each file's docstring; imports nothing."""
-    files = sorted((_PACKAGE / kind).glob("*.py"))
-    return {file.stem: _first_line(file) for file in files if file.stem not in ("__init__", "base")}
+    """The choices of a kind, each with what it is in a line; imports the user's own files and nothing else."""
+    listed = {name: _first_line(file.read_text(encoding="utf-8")) for name, file in _shipped(kind).items()}
+    for name, file in own_code.part_files().items():
+        if _kind_of(_imported(name)) == kind:
+            listed[name] = _first_line(file.read_text(encoding="utf-8", errors="replace"))
+    return listed | {name: f"from the package {_distribution(found[0])}" for name, found in _announced(kind).items()}
 
 
-def _first_line(file: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]
+def _first_line(code: str) -> str:
+    return (ast.get_docstring(ast.parse(code)) or "").partition("\n")[0]
+
+
+def _shipped(kind: str) -> dict[str, Path]:
+    return {file.stem: file for file in sorted((_PACKAGE / kind).glob("*.py")) if file.stem not in ("__init__", "base")}
+
+
+def _announced(kind: str) -> dict[str, list[EntryPoint]]:
+    """What installed packages announce, by name; several where packages disagree."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in _entry_points(f"actloc.{kind}", tuple(sys.path)):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+@functools.cache
+def _entry_points(group: str, places: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=group))
+
+
+def _distribution(entry: EntryPoint) -> str:
+    """Name and version of the package that announces a part."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
 def find(kind: str, name: str) -> ModuleType:
-    """Imports the part's file; raises ValueError that says what is known, or why the import failed."""
-    if "." not in name and name not in available(kind):
-        raise ValueError(f"{name!r} is not one of {kind}{console.nearest(name, available(kind))}")
-    module_name = name if "." in name else f"actloc.{kind}.{name}"
-    if "." in name and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the console script does not look in the working folder by itself
+    """The part's module, which has a class Config.
+
+    Raises ValueError that says what is known, and CodeError where code that is not actloc's own fails.
+    """
+    announced = _announced(kind).get(name, [])
+    if len(announced) > 1 or (announced and name in _shipped(kind)):
+        packages = " and ".join(_distribution(entry) for entry in announced)
+        ours = " and by actloc itself" if name in _shipped(kind) else ""
+        raise ValueError(f"{name!r} is announced by {packages}{ours}; uninstall all but one")
+    if name in own_code.part_files():
+        module = _imported(name)
+        found = _kind_of(module)
+        if found != kind:
+            raise ValueError(
+                f"{name!r} is in {own_code.shown(own_code.part_files()[name])} one of {found}, not of {kind}"
+            )
+        return module
+    if announced:
+        return _of_package(kind, announced[0])
+    if name not in _shipped(kind):
+        known = console.nearest(name, available(kind))
+        end = " " if known.endswith("?") else ". "
+        file = f"{name}.py" if name.isidentifier() else "FILE"
+        raise ValueError(f"{name!r} is not one of {kind}{known}{end}To load a part of your own, add --code {file}")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's own module does wrong is told as such
-        raise ValueError(f"the module {module_name} cannot be imported: {error}") from error
-    if not hasattr(module, "Config"):
-        raise ValueError(f"the module {module_name} has no class Config")
+        return importlib.import_module(f"actloc.{kind}.{name}")
+    except ImportError as error:
+        raise ValueError(f"actloc.{kind}.{name} cannot be imported: {error}") from error
+
+
+def _imported(name: str) -> ModuleType:
+    """The module of a part of the user's own; raises CodeError where it fails or is no part."""
+    with blaming():
+        try:
+            module = own_code.imported(name)
+        except SyntaxError as error:
+            error.filename = error.filename or str(own_code.part_files()[name])  # null bytes have no line
+            raise
+    code_files.in_use()  # notes the sha256 of what was imported
+    _check_config(module)
     return module
+
+
+def _of_package(kind: str, entry: EntryPoint) -> ModuleType:
+    """The module that an installed package announces; raises CodeError where it fails or is no part of this kind."""
+    own_code.announce(_distribution(entry), entry.module)
+    try:
+        with blaming():
+            module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        raise CodeError(
+            f"The package {_distribution(entry)} announces {entry.module} as one of {kind}: {error}.",
+            "Expected a module that can be imported.",
+            "Report it to the authors of the package, or uninstall it.",
+        ) from error
+    if _check_config(module) != kind:
+        raise ValueError(
+            f"{entry.name!r} of the package {_distribution(entry)} is one of {_kind_of(module)}, not of {kind}"
+        )
+    return module
+
+
+def _check_config(module: ModuleType) -> str:
+    """The kind of the part in a module that is not actloc's own; raises CodeError where it is none."""
+    file = Path(str(module.__file__))
+    root = own_code.root_of(module.__name__, module.__file__)
+    assert root, f"{module} was named or announced"
+    config = getattr(module, "Config", None)
+    if not isinstance(config, type):
+        raise at_line(root, file, 1, "there is no class Config.", "Expected one that names the settings of the part.")
+    line = inspect.getsourcelines(config)[1]
+    kind = _kind_of(module)
+    if not kind:
+        raise at_line(
+            root, file, line, "Config is no part.", f"Expected that it extends {' or '.join(KINDS.values())}."
+        )
+    missing = sorted(getattr(config, "__abstractmethods__", ()))
+    if missing:
+        raise at_line(
+            root, file, line, f"Config is missing {', '.join(missing)}.", f"Expected all that {KINDS[kind]} asks for."
+        )
+    return kind
+
+
+def _kind_of(module: ModuleType) -> str:
+    """The kind whose base class the module's Config extends; empty where there is none."""
+    for kind, base in KINDS.items():
+        if issubclass(module.Config, getattr(importlib.import_module(f"actloc.{kind}.base"), base)):
+            return kind
+    return ""
 
 
 class Chosen:

@@ -63,10 +63,12 @@ class FeatureStore:
         if found is None or found == wanted:
             return
         lines = differences(found, wanted, "in the store", "in the settings")
+        of_code = all(line.startswith("code.") for line in lines)
         raise UserError(
-            "\n  ".join([f"{self.folder} has features made with other settings:", *lines]),
+            "\n  ".join([f"{self.folder} has features made with other {'code' if of_code else 'settings'}:", *lines]),
             "A store can only have features of one recipe.",
-            f"Choose another folder, or replace the store: {_command(recipe, self.folder)} --overwrite",
+            f"Choose another folder, or replace the store: {_command(recipe, self.folder)} --overwrite"
+            + ("; or continue with the new code: --allow-changed-code" if of_code else ""),
         )
 
     def command_to_make(self) -> str:

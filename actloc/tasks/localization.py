@@ -13,6 +13,8 @@ from actloc.detectors.base import Detector, DetectorConfig
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
+from actloc.ops.criterion import Criterion
+from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import Suppression
 from actloc.sources.base import Source
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections
@@ -25,7 +27,10 @@ def build_detector(
 ) -> Detector:
     """The detector on `device`, with initial weights drawn from `seed`."""
     torch.manual_seed(seed)
-    return config.build(in_channels, num_classes, max_steps).to(device)
+    detector = config.build(in_channels, num_classes, max_steps)
+    if not isinstance(detector, Detector) or not isinstance(getattr(detector, "criterion", None), Criterion):
+        raise wrong_return(detector, "a Detector that has a criterion", config.build)
+    return detector.to(device)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,11 @@ class Localizer:
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features (B, C, T) and their mask (B, T), padded as the detector needs."""
-        return batch.padded(self.detector.padded_steps(max(batch.lengths)), self.device)
+        longest = max(batch.lengths)
+        steps = self.detector.padded_steps(longest)
+        if not isinstance(steps, int) or steps < longest:
+            raise wrong_return(steps, f"at least {longest}, the steps of the longest video", self.detector.padded_steps)
+        return batch.padded(steps, self.device)
 
     def detect_one(self, sample: Sample, duration_s: float | None) -> Detections:
         """Detections of one video in seconds, suppressed and sorted by score; raises UserError if it is too long."""
@@ -49,8 +58,9 @@ class Localizer:
                 features, mask = self.features(Batch((sample,)))
             except UserError as error:
                 raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.mend) from error
-            found = self.detector.detect(features, mask)[0]
-        found = Detections(found.segments.cpu(), found.scores.cpu(), found.labels.cpu())
+            listed = self.detector.detect(features, mask)
+            _check_detections(self.detector, listed)
+        found = Detections(listed[0].segments.cpu(), listed[0].scores.cpu(), listed[0].labels.cpu())
         return postprocess(found, sample.grid, float("inf") if duration_s is None else duration_s, self.suppression)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
@@ -65,6 +75,18 @@ class Localizer:
                 bar(1)
         everywhere = [one for part in processes.gather(found) for one in part]
         return sorted(everywhere, key=lambda one: one.video_id)
+
+
+def _check_detections(detector: Detector, found: object) -> None:
+    """Raises CodeError where the user's own detector does not give what is asked for one video."""
+    methods = detector.detect, detector.select
+    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], Detections):
+        raise wrong_return(found, "a list with one Detections for each video, here one", *methods)
+    shapes = tuple(found[0].segments.shape), tuple(found[0].scores.shape), tuple(found[0].labels.shape)
+    number = len(found[0].scores)
+    if shapes != ((number, 2), (number,), (number,)):
+        expected = "Detections of segments (N, 2), scores (N,) and labels (N,)"
+        raise wrong_return(list(shapes), f"{expected}, found {shapes}", *methods)
 
 
 class LocalizationLearner:
@@ -110,7 +132,13 @@ class LocalizationLearner:
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The detector's losses."""
         with computing_in(self.localizer.precision, self.localizer.device):
-            return self.detector.losses(features, mask, self._targets(batch))
+            losses = self.detector.losses(features, mask, self._targets(batch))
+        values = list(losses.values()) if isinstance(losses, dict) else []
+        are_scalars = all(isinstance(value, Tensor) and value.dim() == 0 for value in values)
+        if not are_scalars or not any(value.requires_grad for value in values):
+            methods = self.detector.losses, self.detector.criterion.forward
+            raise wrong_return(losses, "a dict of scalar tensors by name, with gradients", *methods)
+        return losses
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """Average mAP of the averaged weights on the validation subset."""

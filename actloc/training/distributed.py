@@ -18,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from actloc import console
 from actloc.errors import EnvironmentProblem, UserError
+from actloc.settings.code_errors import blaming
 
 Item = TypeVar("Item")
 _LONGEST_WAIT = timedelta(minutes=10)  # for a process that hangs; one that ends is noticed immediately
@@ -63,7 +64,8 @@ class Processes:
         error: Exception | None = None
         if self.is_first:
             try:
-                made = make()
+                with blaming():  # what is said of the user's own code needs a traceback, which does not travel
+                    made = make()
             except Exception as raised:
                 error = raised
         made, error = self.gather((made, error))[0]

@@ -6,7 +6,7 @@ a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` b
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
-B  JSON: the traceback of a bug of ours; the end
+B  JSON: the traceback of a bug of ours; the end     C  JSON: a CodeError, of a step of the user's own; the end
 """
 
 import importlib
@@ -27,7 +27,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.errors import EnvironmentProblem, VideoError
+from actloc.errors import EnvironmentProblem, UserError, VideoError
+from actloc.settings.code_errors import blaming
 from actloc.video import frame_transforms
 from actloc.video.base import LONGEST_S, MESSAGE
 from actloc.video.frame_transforms import FrameStep, Resize
@@ -271,9 +272,12 @@ def main() -> None:
     request = json.loads(_line(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        serve(request, channel)
+        with blaming():
+            serve(request, channel)
     except BrokenPipeError:
         pass  # the parent has seen enough
+    except UserError as error:
+        channel.send_json(b"C", found=error.found, expected=error.expected, mend=error.mend)
     except VideoError as error:
         channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
     except MemoryError:  # the pictures are the file's, whoever of us asks for room for one more

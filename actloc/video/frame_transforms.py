@@ -4,6 +4,8 @@ Feature sets part exactly here (spec: features 2.12), so each recipe names its o
 process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or float32 on the same scale.
 """
 
+import base64
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
+from actloc.settings.code_files import Packed
 from actloc.video.base import LARGEST_SIDE
 
 Frame = NDArray[Any]  # (H, W, c) uint8 or float32
@@ -26,7 +29,10 @@ _OPENCV_WITH_OTHER_FLOW = (4, 12)  # measured: 4.6 to 4.11 agree to the bit; 4.1
 
 
 class FrameStep(ABC):
-    """One step; the order of the steps is the recipe's."""
+    """One step; the order of the steps is the recipe's.
+
+    A step of the user's own is imported by every decoding process: in a file without torch it costs no time.
+    """
 
     @abstractmethod
     def apply(self, frame: Frame) -> Frame:
@@ -198,19 +204,29 @@ def check_installed(steps: Sequence[FrameStep]) -> None:
     )
 
 
+_KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, OpticalFlow)}
+
+
 def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values
-    """Plain values for the decoding process."""
-    return [{"step": type(step).__name__, **asdict(step)} for step in steps]  # type: ignore[call-overload]
+    """Plain values for the decoding process; a step of the user's own goes with where its code is."""
+    return [
+        {"step": type(step).__name__, **asdict(step)}  # type: ignore[call-overload]
+        if type(step) in _KINDS.values()
+        else {"packed": base64.b64encode(pickle.dumps(Packed.of(step))).decode()}
+        for step in steps
+    ]
 
 
 def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON values
-    """The steps that `to_json` wrote."""
-    kinds: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, OpticalFlow)}
+    """The steps that `to_json` wrote, of this very job."""
     steps = []
     for entry in listed:
+        if "packed" in entry:
+            steps.append(pickle.loads(base64.b64decode(entry["packed"])).opened())
+            continue
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
         del values["step"]
-        steps.append(kinds[entry["step"]](**values))
+        steps.append(_KINDS[entry["step"]](**values))
     return steps
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc import fault_injection
-from actloc.errors import DecoderBugError, UserError, VideoError
+from actloc.errors import CodeError, DecoderBugError, UserError, VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
@@ -185,6 +185,8 @@ class FrameReader:
         kind, count, content = message
         if kind == b"X":
             raise VideoError(**json.loads(content))
+        if kind == b"C":
+            raise CodeError(**json.loads(content))
         if kind == b"B":
             raise DecoderBugError(self._file, json.loads(content)["traceback"])
         return kind, count, content

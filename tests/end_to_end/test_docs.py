@@ -133,9 +133,10 @@ def needs_what_is_not_here(line: str) -> bool:
 
 
 def in_pages(*, foreign: bool) -> list[str]:
-    """The commands of all pages but those on own videos, which run together on a folder of their own."""
+    """The commands of all pages but those on own videos and with own parts, which run in folders of their own."""
     lines = [line for page in PAGES for line in printed(page) if line.startswith("actloc ")]
-    return [line for line in lines if "own_videos" not in line and needs_what_is_not_here(line) == foreign]
+    lines = [line for line in lines if not any(word in line for word in ("own_videos", "my_experiment", "my_parts"))]
+    return [line for line in lines if needs_what_is_not_here(line) == foreign]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,7 +19,7 @@ from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.local import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
-from actloc.extraction.ray_cluster import Vectors
+from actloc.extraction.ray_workers import Vectors
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import Machine
 from actloc.signals import StopFlag

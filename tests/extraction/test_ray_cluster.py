@@ -16,8 +16,9 @@ import torch
 from actloc.encoders.color import Config as Color
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.extraction import ray_cluster
-from actloc.extraction.ray_cluster import ArrivingVideo, EncoderCopy, Encoding
+from actloc.extraction.ray_cluster import ArrivingVideo
 from actloc.extraction.ray_pieces import to_bytes
+from actloc.extraction.ray_workers import EncoderCopy, Encoding, Row
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import Machine
 from actloc.video.windows import Picking
@@ -36,13 +37,13 @@ SUMMARY = {
 }
 
 
-def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> ray_cluster.Row:
+def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> Row:
     content = to_bytes((np.array(vectors, np.float32), None))
     told = json.dumps(asdict(picking) if picking else None)
     return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": told}
 
 
-def end(what: dict[str, object], number: int) -> ray_cluster.Row:
+def end(what: dict[str, object], number: int) -> Row:
     return {"video_id": "v", "number": number, "piece": b"", "end": json.dumps(what), "picking": "null"}
 
 

@@ -26,6 +26,11 @@ def test_one_run_has_its_numbers_a_dash_and_where_they_come_from(results: Result
     assert caption == f"run_a: {data}; actionformer; {source}"
 
 
+def test_a_commit_with_changes_says_so(make_results: Callable[..., Results]) -> None:
+    for commit, shown in (("0123456789abcdef+changes", "commit 0123456789ab+changes;"), (None, "commit unknown;")):
+        assert shown in tables.provenance(make_results(commit=commit))
+
+
 def test_the_best_of_several_runs_is_marked_and_equal_numbers_are_equally_good(
     make_results: Callable[..., Results],
 ) -> None:

@@ -1,0 +1,194 @@
+"""What Ray runs on the machines of a cluster: a task that decodes a video, an actor that encodes pieces of videos."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.errors import ActlocError, UserError, VideoError
+from actloc.extraction.batches import BatchedNetwork
+from actloc.extraction.local import built, ready
+from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
+from actloc.settings.code_errors import blaming
+from actloc.settings.code_files import Packed
+from actloc.settings.sections import Machine
+from actloc.store.info import Features
+from actloc.video.frame_transforms import FrameStep
+from actloc.video.reader import read_frames
+from actloc.video.windows import ClipLayout, Picking
+
+Row = dict[str, Any]  # a row of Ray Data
+
+
+class Decoding:
+    """The task that decodes one video and sends it on in pieces; the last one tells how it ended."""
+
+    def __init__(
+        self, steps: Sequence[FrameStep], layout: ClipLayout, machine: Machine, batch_size: int, is_framewise: bool
+    ) -> None:
+        self._steps, self._layout, self._machine = steps, layout, machine
+        self._batch_size, self._is_framewise = batch_size, is_framewise
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
+        """Rows of the video in `batch`, one at a time."""
+        video_id, number = str(batch["video_id"][0]), 0
+        layout, machine = self._layout, self._machine
+        try:
+            with read_frames(
+                Path(str(batch["path"][0])),
+                fps=layout.fps,
+                decode_fps=layout.decode_fps,
+                steps=self._steps,
+                reader=machine.reader,
+                timeout_s=machine.decode_timeout_s,
+            ) as reader:
+                count = self._batch_size
+                if self._is_framewise:
+                    cut = frame_pieces(reader, count)
+                else:
+                    cut = clip_pieces(reader, layout, count, lambda: reader.picking)
+                for number, piece in enumerate(cut, 1):
+                    yield row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
+                end: Row = {"summary": asdict(reader.summary)}
+        except VideoError as error:
+            end = {"failure": error.args}
+        except ActlocError as error:  # such as a decoder that is not installed there
+            end = refusal(error)
+        yield row(video_id, number, end=json.dumps(end))
+
+
+@dataclass(frozen=True)
+class EncoderCopy:
+    """What makes an encoder again in another process, from the same files and to the same bits."""
+
+    config: EncoderConfig
+    weights_sha256: str | None
+    device: str
+    num_threads: int
+    """Other threads may round otherwise."""
+    folder: Path
+    """Where the settings' paths begin."""
+
+    @classmethod
+    def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
+        """Says how to copy `encoder` to `device`, cpu or cuda; which of several GPUs that is is up to Ray."""
+        return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
+
+    def build(self) -> ClipEncoder:
+        """The encoder; raises UserError where its weights are not there or are others."""
+        torch.set_num_threads(self.num_threads)
+        with contextlib.chdir(self.folder):
+            encoder = ready(built(self.config), torch.device(self.device))
+        if encoder.weights_sha256 != self.weights_sha256:
+            raise UserError(
+                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
+                f"Expected {self.weights_sha256}, as where the command was started.",
+                "Put the same file there.",
+            )
+        return encoder
+
+
+class Encoding:
+    """The actor that holds an encoder and runs it on pieces."""
+
+    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: Machine) -> None:
+        self._layout, self._machine = layout, machine
+        self._refusal = ""
+        try:
+            self._encoder = copy.build()
+        except ActlocError as error:  # told with the first piece: Ray would begin the actor again, and then hide why
+            self._refusal = json.dumps(refusal(error))
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """The row in `batch` with vectors in the place of its piece."""
+        video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
+        if end or self._refusal:
+            return row(video_id, number, end=end or self._refusal)
+        frames, clips = from_bytes(batch["piece"][0])
+        items = list(frames if clips is None else (frames[places] for places in clips))
+        network, found = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
+        network.add(found, items)
+        network.finish()
+        picking = picking_of(str(batch["picking"][0]))
+        return row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)), picking=picking)
+
+
+class DecodingThere:
+    """`Decoding` on its way to a worker, which first imports the user's own code that it is made of."""
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
+        """What `Decoding` gives, or why it cannot be had there."""
+        try:
+            decoding = self._packed.opened()
+        except ActlocError as error:
+            yield row(str(batch["video_id"][0]), 0, end=json.dumps(refusal(error)))
+            return
+        yield from decoding(batch)
+
+
+class EncodingThere:
+    """`Encoding` in a worker, which first imports the user's own code that the encoder is made of.
+
+    What goes wrong in that code is an answer like others: Ray would only show where in Ray it came out.
+    """
+
+    def __init__(self, packed: Packed) -> None:
+        self._refusal = ""
+        try:
+            with blaming():
+                self._encoding = Encoding(*packed.opened())
+        except ActlocError as error:
+            self._refusal = json.dumps(refusal(error))
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """What `Encoding` gives, or why there is nothing to be had."""
+        video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
+        if end or self._refusal:
+            return row(video_id, number, end=end or self._refusal)
+        try:
+            with blaming():
+                return self._encoding(batch)
+        except ActlocError as error:
+            return row(video_id, number, end=json.dumps(refusal(error)))
+
+
+class Vectors:
+    """What the network makes of one piece."""
+
+    def __init__(self) -> None:
+        self.vectors: list[Features] = []
+
+    def receive(self, vector: Features) -> None:
+        """Takes the next item's vector."""
+        self.vectors.append(vector)
+
+
+def refusal(error: ActlocError) -> Row:
+    """What `error` says, and on which machine."""
+    found = f"On {socket.gethostname()}: {error.found}"
+    return {"refusal": (found, error.expected, error.mend), "status": error.status}
+
+
+def row(
+    video_id: str, number: int, *, piece: bytes = b"", end: str = "", picking: Picking | None = None
+) -> dict[str, list[Any]]:
+    """One row as Ray takes it: a piece of a video, or how it ended."""
+    told = json.dumps(None if picking is None else asdict(picking))
+    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [told]}
+
+
+def picking_of(told: str) -> Picking | None:
+    """What `row` was given."""
+    values = json.loads(told)
+    return None if values is None else Picking(**values)
