@@ -89,7 +89,7 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
     assert other.returncode == 2
     told = " ".join(other.stderr.split())
     assert "prepared/annotations.json is of another variant: test set 212; the settings choose: test set 211." in told
-    assert "actloc prepare ckpt/thumos/config.yaml dataset.test_set=211 --overwrite" in told
+    assert "actloc prepare ckpt/thumos dataset.test_set=211 --overwrite" in told
     for command in (("prepare", "--overwrite"), ("eval",)):
         done = actloc(tmp_path, *command, "ckpt/thumos/config.yaml", "dataset.test_set=211")
         assert done.returncode == 0, done.stderr
