@@ -33,6 +33,8 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
     "features": {"decode_fps": None, "frame_interval": 1},
 }
 """What features were made with whose recipe is older than these settings."""
+_LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output": "features"}}
+"""The same of one encoder's own settings."""
 IMPORTED = "imported_from"
 """The part of a recipe that says which files of others the features come from."""
 
@@ -300,7 +302,9 @@ def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
     """The recipe with the settings that came after it; that of imported features stays as it is."""
     if "encoder" not in recipe:
         return recipe
-    return {**recipe, **{block: {**later, **recipe.get(block, {})} for block, later in _LATER_SETTINGS.items()}}
+    own = _LATER_SETTINGS_OF.get(recipe["encoder"].get("name"), {})
+    later = {**_LATER_SETTINGS, "encoder": {**_LATER_SETTINGS["encoder"], **own}}
+    return {**recipe, **{block: {**settings, **recipe.get(block, {})} for block, settings in later.items()}}
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], name: str, other_name: str) -> list[str]:
