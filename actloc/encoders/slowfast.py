@@ -72,14 +72,19 @@ class Config(PublishedConfig):
     """What becomes of half a pixel beside the square: ceil is PySlowFast's, round (half to even) Ego4D's."""
     pooling: Literal["global", "overlapping"] = "global"
     """The mean of the last maps: over all places, or of the means of all windows of 7 x 7 (Ego4D)."""
+    output: Literal["features", "probabilities"] = "features"
+    """What a row holds: features; or the probabilities of the weights' classes as PySlowFast's test gives them, a
+    softmax for each window of 7 x 7 and then the mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         blocks = _BLOCKS[self.depth][2]
         if self.crop > self.short_side:
             raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
-        if self.pooling == "overlapping" and self.crop <= (_WINDOW - 1) * _REDUCTION:
-            raise ValueError(f"pooling: overlapping windows need a crop of 193 pixels or more, found {self.crop}")
+        has_windows = self.pooling == "overlapping" or self.output == "probabilities"
+        if has_windows and self.crop <= (_WINDOW - 1) * _REDUCTION:
+            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities of"
+            raise ValueError(f"{setting} windows need a crop of 193 pixels or more, found {self.crop}")
         if self.res4_temporal_blocks is not None and self.res4_temporal_blocks > blocks:
             raise ValueError(
                 f"res4_temporal_blocks: found {self.res4_temporal_blocks}, res4 of depth {self.depth} has {blocks}"
@@ -113,7 +118,7 @@ class Config(PublishedConfig):
 
 
 class SlowFast(ClipEncoder):
-    """2304 channels per clip: 2048 of the slow pathway, then 256 of the fast one."""
+    """2304 channels per clip: 2048 of the slow pathway, then 256 of the fast one; or the classes' probabilities."""
 
     channels = _CHANNELS
     clip_multiple = _ALPHA
@@ -131,13 +136,30 @@ class SlowFast(ClipEncoder):
             if number < 5:
                 self.add_module(f"s{number}_fuse", Fusion(_WIDTHS[number - 1] // _BETA, kernel))
         self.head = nn.ModuleDict({name: nn.Linear(_CHANNELS, count) for name, count in classes.items()})
+        if config.output == "probabilities":
+            self.channels = sum(classes.values())
 
     def encode(self, clips: Tensor) -> Tensor:
-        """Features (S, 2304, 1) of clips (S, F, H, W, 3), F a multiple of 4."""
-        return self.features((self.network_input(clips) - _PIXEL_MEAN) / _PIXEL_SCALE)
+        """Features (S, 2304, 1) or probabilities (S, K, 1) of clips (S, F, H, W, 3), F a multiple of 4."""
+        frames = (self.network_input(clips) - _PIXEL_MEAN) / _PIXEL_SCALE
+        return self.features(frames) if self.config.output == "features" else self.probabilities(frames)
 
     def features(self, frames: Tensor) -> Tensor:
         """Features (S, 2304, 1) of normalised frames (S, 3, F, H, W)."""
+        return torch.cat([_pooled(maps, self.config.pooling) for maps in self._maps(frames)], dim=1)[:, :, None]
+
+    def probabilities(self, frames: Tensor) -> Tensor:
+        """Class probabilities (S, K, 1) of normalised frames (S, 3, F, H, W): means of those of all windows.
+
+        The windows are those of the published average pooling, so that 256 x 256 pixels have four. The probabilities
+        of each classifier add up to 1: of Kinetics, or of verbs and then of nouns.
+        """
+        vectors = torch.cat([_windows(maps) for maps in self._maps(frames)], dim=1).flatten(2).mT  # (S, windows, 2304)
+        of_windows = torch.cat([classifier(vectors).softmax(2) for classifier in self.head.values()], dim=2)
+        return of_windows.float().mean(1)[:, :, None]
+
+    def _maps(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The last maps (S, C, F, H, W) of the slow and of the fast pathway."""
         length = frames.shape[2]
         # PySlowFast's sampling, on the CPU, whose rounding it was published with: not every fourth frame
         shown = torch.linspace(0, length - 1, length // _ALPHA).long()
@@ -145,7 +167,7 @@ class SlowFast(ClipEncoder):
         for name, stage in self.named_children():
             if name != "head":
                 pathways = stage(*pathways)
-        return torch.cat([_pooled(maps, self.config.pooling) for maps in pathways], dim=1)[:, :, None]
+        return pathways
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) of features (S, 2304, v): Kinetics' 400, or EPIC's 97 verbs and then its 300 nouns."""
@@ -250,10 +272,12 @@ def _stage(number: int, blocks: int, temporal_blocks: int) -> Pathways:
 
 def _pooled(maps: Tensor, pooling: str) -> Tensor:
     """Means (S, C) float32 over time and picture of maps (S, C, F, H, W)."""
-    pictures = maps.float().mean(2)
-    if pooling == "overlapping":
-        pictures = F.avg_pool2d(pictures, _WINDOW, stride=1)
-    return pictures.mean((2, 3))
+    return (_windows(maps) if pooling == "overlapping" else maps.float().mean(2)).mean((2, 3))
+
+
+def _windows(maps: Tensor) -> Tensor:
+    """Means (S, C, H - 6, W - 6) float32 over time and every window of 7 x 7 of maps (S, C, F, H, W)."""
+    return F.avg_pool2d(maps.float().mean(2), _WINDOW, stride=1)
 
 
 def _classes(tensors: dict[str, Tensor]) -> dict[str, int]:

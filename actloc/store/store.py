@@ -32,6 +32,8 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
     "features": {"decode_fps": None, "frame_interval": 1},
 }
 """The values of these settings in recipes that are older than the settings."""
+_LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output": "features"}}
+"""The same for the settings of single encoders."""
 IMPORTED = "imported_from"
 """The part of a recipe that says which files of other projects the features come from."""
 
@@ -261,7 +263,6 @@ def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
 
 def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
     """The recipe with defaults for settings added later."""
-    return {
-        block: {**_LATER_SETTINGS[block], **made} if block in _LATER_SETTINGS else made
-        for block, made in recipe.items()
-    }
+    own = _LATER_SETTINGS_OF.get(recipe.get("encoder", {}).get("name"), {})
+    later = {**_LATER_SETTINGS, "encoder": {**_LATER_SETTINGS["encoder"], **own}}
+    return {block: {**later[block], **made} if block in later else made for block, made in recipe.items()}

@@ -139,6 +139,64 @@ def test_overlapping_pooling_is_the_mean_of_the_four_windows(r50: SlowFast) -> N
     assert distance(found.numpy(), whole.numpy()) > 0.01
 
 
+def test_probabilities_equal_the_official_networks(r50: SlowFast) -> None:
+    official = np.load(GOLDEN / "slowfast_8x8_r50_32x224.npz")
+    with torch.inference_mode():
+        found = r50.probabilities(torch.from_numpy(clip(20, (1, 3, 32, 224, 224), 32)))
+    assert np.abs(found[:, :, 0].numpy() - official["softmax"]).max() < 1e-6
+
+
+def of_epic(r50: SlowFast, **settings: Any) -> SlowFast:
+    """The network with EPIC's classifiers, of which no class is sure."""
+    encoder = SlowFast(Config(**settings), {"projection_verb": 97, "projection_noun": 300}).eval()
+    trunk = {name: tensor for name, tensor in r50.state_dict().items() if not name.startswith("head.")}
+    generator = torch.Generator().manual_seed(0)
+    heads = {
+        name: torch.randn(tensor.shape, generator=generator) / 20_000
+        for name, tensor in encoder.state_dict().items()
+        if name.startswith("head.")
+    }
+    encoder.load_state_dict(trunk | heads)
+    return encoder
+
+
+def test_probabilities_are_averaged_over_the_places_of_the_published_pooling(r50: SlowFast) -> None:
+    encoder = of_epic(r50, output="probabilities")
+    frames = torch.from_numpy(clip(21, (2, 3, 8, 256, 288), 32))
+    _, seen = stages_of(encoder, frames)
+    with torch.inference_mode():
+        found = encoder.probabilities(frames)
+        # PySlowFast's head in a test: pool, classify every place, softmax, mean over places
+        pooled = [F.avg_pool3d(maps, (maps.shape[2], 7, 7), stride=1) for maps in seen["s5"]]
+        places = torch.cat(pooled, 1).permute(0, 2, 3, 4, 1)  # (S, 1, 2, 3, C)
+        verbs, nouns = (head(places).softmax(4).mean((1, 2, 3)) for head in encoder.head.values())
+        of_mean = torch.cat([head(places.mean((1, 2, 3))).softmax(1) for head in encoder.head.values()], 1)
+    assert places.shape[1:4] == (1, 2, 3)
+    torch.testing.assert_close(found[:, :, 0], torch.cat([verbs, nouns], 1), rtol=1e-4, atol=1e-7)
+    assert (found[:, :, 0] / of_mean - 1).abs().max() > 1e-3  # which a softmax of the mean would be
+    torch.testing.assert_close(found[:, :97].sum(1), torch.ones(2, 1))
+    torch.testing.assert_close(found[:, 97:].sum(1), torch.ones(2, 1))
+
+
+def test_rows_of_probabilities_are_as_wide_as_the_weights_have_classes(r50: SlowFast, tmp_path: Path) -> None:
+    epic = of_epic(r50)
+    torch.save({"model_state": epic.state_dict()}, tmp_path / "SlowFast.pyth")
+    encoder = Config(output="probabilities", crop=224, weights=tmp_path / "SlowFast.pyth").build()
+    clips = torch.randint(0, 256, (1, 4, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, expected = encoder.encode(clips), epic.logits(epic.encode(clips))
+    assert encoder.channels == found.shape[1] == 397
+    softmaxes = torch.cat([expected[:, :97].softmax(1), expected[:, 97:].softmax(1)], 1)
+    torch.testing.assert_close(found[:, :, 0], softmaxes, rtol=1e-4, atol=1e-7)
+
+
+def test_probabilities_need_the_files_own_classifier(tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in constants(Config()).items() if not name.startswith("head.")}
+    torch.save(state, tmp_path / "trunk.pyth")
+    with pytest.raises(UserError, match=r"head\.projection\.weight is missing"):
+        Config(output="probabilities", weights=tmp_path / "trunk.pyth").build()
+
+
 @pytest.mark.parametrize("frames", [32, 64])
 def test_the_slow_pathway_sees_the_official_frames(r50: SlowFast, frames: int) -> None:
     official = json.loads((GOLDEN / "clip_sampling.json").read_text())["slow_pathway"]
@@ -213,6 +271,7 @@ def test_of_stereo_recordings_the_left_half_is_used() -> None:
     [
         ({"crop": 257}, "crop 257 is larger than short_side 256"),
         ({"crop": 192, "pooling": "overlapping"}, "need a crop of 193 pixels or more, found 192"),
+        ({"crop": 192, "output": "probabilities"}, "need a crop of 193 pixels or more, found 192"),
         ({"res4_temporal_blocks": 7}, "res4_temporal_blocks: found 7, res4 of depth 50 has 6"),
     ],
 )

@@ -249,6 +249,18 @@ def test_a_store_has_features_of_one_recipe(store: FeatureStore) -> None:
     assert store.recipe() == module.complete(other)
 
 
+@pytest.mark.parametrize("name", ["r2plus1d", "slowfast"])
+def test_features_made_before_encoders_had_other_outputs_are_features(name: str, tmp_path: Path) -> None:
+    old = {"encoder": {"name": name, "precision": "float32"}, "features": {"fps": 30.0}}
+    store = FeatureStore(tmp_path)
+    store.begin(old)
+    store.check_recipe({**old, "encoder": {**old["encoder"], "output": "features"}})
+    with pytest.raises(UserError, match=r"encoder\.output: features in the store, scores in the settings"):
+        store.check_recipe({**old, "encoder": {**old["encoder"], "output": "scores"}})
+    other = {**old, "encoder": {**old["encoder"], "name": "i3d"}}
+    assert "output" not in module.complete(other)["encoder"]
+
+
 def test_failures_are_listed_until_there_are_none(store: FeatureStore) -> None:
     assert store.failed() == []
     store.write_failed([])
