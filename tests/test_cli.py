@@ -15,18 +15,18 @@ from tests import toy
 
 EVERYWHERE = "--quiet/-q --verbose/-v --debug --json"
 COMMANDS = {
-    "prepare": "CONFIG [KEY.KEY=VALUE]... --overwrite",
-    "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --overwrite",
-    "train": "CONFIG [KEY.KEY=VALUE]... --resume --overwrite",
-    "ls": "[KIND]",
-    "show": "CONFIG [KEY.KEY=VALUE]...",
-    "eval": "CONFIG [KEY.KEY=VALUE]... --predictions",
+    "prepare": "CONFIG [KEY.KEY=VALUE]... --code --overwrite",
+    "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
+    "train": "CONFIG [KEY.KEY=VALUE]... --resume --code --allow-changed-code --overwrite",
+    "ls": "[KIND] --code",
+    "show": "CONFIG [KEY.KEY=VALUE]... --code",
+    "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --code",
     "report": "RUN... --output",
-    "predict": "RUN VIDEO... --output --set",
-    "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --overwrite",
+    "predict": "RUN VIDEO... --output --set --code",
+    "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --code --overwrite",
     "export": "STORE FILE --overwrite",
     "compare": "STORE STORE --shift --output",
-    "convert": "SOURCE TARGET [CONFIG] [KEY.KEY=VALUE]...",
+    "convert": "SOURCE TARGET [CONFIG] [KEY.KEY=VALUE]... --code",
     "verify": "PATH",
 }
 """The whole command line. Users' scripts depend on it: whoever changes it here means it, and writes it into
