@@ -217,7 +217,7 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     if cuts and not learner.detector.criterion.weight_follows_from_targets:
         console.warn(
             f"With {' and '.join(cuts)} a step differs from one pass over all its videos: with these settings, "
-            f"{experiment.detector.name} counts positive points in the outputs of each pass. "
+            f"{experiment.detector.name} divides its losses by what it counts in each pass. "
             "To train on more videos at once, raise training.batch_size in one process instead."
         )
     background = [video.id for video in source.videos if not video.actions]

@@ -87,7 +87,7 @@ class PointConfig(DetectorConfig):
     embedding_norm: bool = True
     """Whether a norm follows each of them; without it they have biases."""
     num_branch_blocks: int = Field(default=5, ge=0)
-    """Blocks that shorten the sequence; each gives a level, besides the level at full length."""
+    """Blocks that shorten the sequence; each adds a level to the one at full length."""
     scale_factor: int = Field(default=2, ge=2, multiple_of=2)
     """How many steps of a level become one of the next."""
     regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = SIX_RANGES

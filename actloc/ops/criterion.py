@@ -11,13 +11,14 @@ from actloc.structures import Targets
 class Criterion(nn.Module, ABC):
     """A detector's losses, and the numbers outside its weights that move from one optimizer step to the next.
 
-    A step may be several batches, in several processes. Numbers that depend on all of it move in `start_step`, and the
-    step is then the same however it is cut. Where they depend on outputs, each call moves them, which says
-    `weight_follows_from_targets`.
+    A step may be several batches, in several processes. It is the same however it is cut if the losses are divided only
+    by numbers that move in `start_step`, by the weight of the whole step; `weight_follows_from_targets` promises this.
+    Otherwise each call counts by itself.
     """
 
-    weight_follows_from_targets = True
-    """Whether `weight_of` can tell a batch's weight before its outputs are there; if not, there is no `start_step`."""
+    weight_follows_from_targets = False
+    """Whether `weight_of` can say a batch's weight before its outputs are there; without it `start_step` is not
+    called."""
 
     @abstractmethod
     def forward(self, outputs: Any, targets: list[Targets]) -> dict[str, Tensor]:  # Any: the detector's own

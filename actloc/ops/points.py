@@ -33,7 +33,7 @@ def level_points(
     ranges: Sequence[tuple[float, float]],
     device: torch.device | None = None,
 ) -> Points:
-    """The points of levels with `lengths` points each: point i of a level stands at step i * stride."""
+    """The points of levels with `lengths` points each: point i of a level is at step i * stride."""
     steps = torch.cat([torch.arange(length) * stride for length, stride in zip(lengths, strides, strict=True)])
     per_level = torch.tensor([(stride, *reach) for stride, reach in zip(strides, ranges, strict=True)])
     columns = per_level.repeat_interleave(torch.tensor(lengths), dim=0).T
@@ -45,7 +45,7 @@ def assign_targets(
 ) -> tuple[Tensor, Tensor]:
     """Classes (B, P, K), 1 where a class is to be found, and offsets (B, P, 2) to start and end, in strides.
 
-    A point is positive for actions that it lies in, no farther than `center_radius` strides from the centre, and whose
+    A point is positive for actions that it is in, no farther than `center_radius` strides from the centre, and whose
     farther border is in its range. The shortest of them is its action; background has no class and zero offsets.
     """
     segments, labels = _batch(targets, points.steps.device)
@@ -83,8 +83,8 @@ def best_segments(
 
 
 def _batch(targets: list[Targets], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Segments (B, N, 2) and labels (B, N) of all videos; what fills up has no length, so no point lies in it."""
+    """Segments (B, N, 2) and labels (B, N) of all videos; what fills up has no length, so no point is in it."""
     segments = pad_sequence([target.segments.to(device, torch.float32) for target in targets], batch_first=True)
     labels = pad_sequence([target.labels.to(device, torch.long) for target in targets], batch_first=True)
-    lacking = 1 if segments.shape[1] == 0 else 0  # a minimum needs at least one column
-    return F.pad(segments, (0, 0, 0, lacking)), F.pad(labels, (0, lacking))
+    missing = 1 if segments.shape[1] == 0 else 0  # a minimum needs at least one column
+    return F.pad(segments, (0, 0, 0, missing)), F.pad(labels, (0, missing))
