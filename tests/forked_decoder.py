@@ -6,34 +6,47 @@ What it does from then on is what `python -m actloc.video.decode` does; that thi
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 from actloc.video import base, decode, reader
 from actloc.video.readers import ffmpeg, images, pyav  # noqa: F401 - imported for the children
 
 
+def decode_in_fork(*streams: int) -> int:
+    """Forks a decoder whose stdin, stdout and stderr are these descriptors; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for target, descriptor in enumerate(streams):
+            os.dup2(descriptor, target)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        decode.main()
+    return pid
+
+
+def exit_status_of(pid: int) -> int:
+    """Waits for the end of a child."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 class ForkedDecoder:
     """What the reader uses of subprocess.Popen."""
 
-    def __init__(self) -> None:
-        request, self_to_child = os.pipe()
-        child_to_self, answer = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.setsid()
-            for target, descriptor in enumerate((request, answer, os.open(os.devnull, os.O_WRONLY))):
-                os.dup2(descriptor, target)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            decode.main()
-        os.close(request)
-        os.close(answer)
-        self.stdin, self.stdout = os.fdopen(self_to_child, "wb"), os.fdopen(child_to_self, "rb")
+    def __init__(self, fork: Callable[[int, int, int], int], exit_status: Callable[[int], int]) -> None:
+        (request, to_decoder), (from_decoder, answer), (complaint, error) = os.pipe(), os.pipe(), os.pipe()
+        self.pid = fork(request, answer, error)
+        for theirs in (request, answer, error):
+            os.close(theirs)
+        self.stdin = os.fdopen(to_decoder, "wb")
+        self.stdout, self.stderr = os.fdopen(from_decoder, "rb"), os.fdopen(complaint, "rb")
         self.returncode: int | None = None
+        self._exit_status = exit_status
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status; a decoder that was told to end, or whose pipe is closed, has one at once."""
+        """The exit status; the reader asks for it once the decoder's pipe is closed, or it was killed."""
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.returncode = self._exit_status(self.pid)
         return self.returncode
 
     def kill(self) -> None:
@@ -42,18 +55,26 @@ class ForkedDecoder:
             os.kill(self.pid, signal.SIGKILL)
 
 
-class _Subprocess:
+class ForkingSubprocess:
     """The module subprocess, but for the start of a decoder."""
+
+    def __init__(
+        self,
+        fork: Callable[[int, int, int], int] = decode_in_fork,
+        exit_status: Callable[[int], int] = exit_status_of,
+    ) -> None:
+        self._how = fork, exit_status
 
     def __getattr__(self, name: str) -> Any:
         return getattr(subprocess, name)
 
-    @staticmethod
-    def Popen(command: list[str], **options: Any) -> Any:  # noqa: N802 - the name it stands in for
+    def Popen(self, command: list[str], **options: Any) -> Any:  # noqa: N802 - the name it stands in for
         """A process of `command`."""
-        return ForkedDecoder() if command == base.python_command("decode") else subprocess.Popen(command, **options)
+        if command == base.python_command("decode"):
+            return ForkedDecoder(*self._how)
+        return subprocess.Popen(command, **options)
 
 
 def fork_decoders() -> None:
     """From now on this process forks its decoders."""
-    reader.subprocess = _Subprocess()  # type: ignore[assignment]
+    reader.subprocess = ForkingSubprocess()  # type: ignore[assignment]

@@ -11,10 +11,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
+
+from actloc.video import reader
+from tests.forked_decoder import ForkingSubprocess
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -103,12 +108,12 @@ def leftovers(folder: Path) -> list[str]:
 
 
 class Running:
-    """The command line in a process forked from one that has imported everything; leaving the block kills it."""
+    """The command line at work, forked from a process that has imported everything; leaving the block kills it."""
 
     def __init__(
         self, folder: Path, arguments: tuple[str, ...], environment: dict[str, str], *, forks_decoders: bool = True
     ) -> None:
-        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the block is left
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on leaving the block
         output, stdout = os.pipe()
         self.stdout = os.fdopen(output)
         what = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment)}
@@ -162,6 +167,9 @@ def actloc(
     return subprocess.CompletedProcess(arguments, running.returncode, stdout, stderr)
 
 
+_one_at_a_time = threading.Lock()
+
+
 @functools.cache
 def _zygote() -> socket.socket:
     ours, its = socket.socketpair()
@@ -178,12 +186,27 @@ def _zygote() -> socket.socket:
 
 
 def _asked(request: dict[str, Any], descriptors: list[int]) -> Any:
-    zygote = _zygote()
-    socket.send_fds(zygote, [json.dumps(request).encode()], descriptors)
-    answer = b""
-    while not answer.endswith(b"\n"):
-        answer += zygote.recv(1 << 10)
-    return json.loads(answer)
+    with _one_at_a_time:
+        zygote = _zygote()
+        socket.send_fds(zygote, [json.dumps(request).encode()], descriptors)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            received = zygote.recv(1 << 10)
+            assert received, "the process that forks itself has ended; its stderr says why"
+            answer += received
+        return json.loads(answer)
+
+
+def fork_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the test's end this process has its decoders forked where everything is imported."""
+
+    def fork(*streams: int) -> int:
+        return int(_asked({"do": "decode"}, [*streams]))
+
+    def exit_status(pid: int) -> int:
+        return int(_asked({"do": "wait", "pid": pid, "timeout_s": None}, []))
+
+    monkeypatch.setattr(reader, "subprocess", ForkingSubprocess(fork, exit_status))
 
 
 def run_afresh(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,8 @@
 """A process that has imported everything and forks itself for each command: seconds of imports are paid once.
 
 It answers JSON lines on the socket whose number is its argument: `run` comes with the descriptors that become the
-command's stdout and stderr and is answered by the process id, `wait` by the exit status, or by null after `timeout_s`.
-Nothing is computed before a fork, so no thread is copied.
+command's stdout and stderr, `decode` with a decoder's three streams; both are answered by the process id, `wait` by
+the exit status, or by null after `timeout_s`. Nothing is computed before a fork, so no thread is copied.
 """
 
 import gc
@@ -16,9 +16,11 @@ import time
 import traceback
 from typing import Any
 
+import torch._inductor  # noqa: F401 - which training imports, and takes longer for it than for a toy's eight steps
+
 import actloc
 from actloc import cli
-from tests.forked_decoder import fork_decoders
+from tests.forked_decoder import decode_in_fork, fork_decoders
 
 OPTIONAL = ("decord", "ray", "__main__")
 """Modules of what may not be installed, and the one that runs on import."""
@@ -72,19 +74,22 @@ def ended(child: int, timeout_s: float | None) -> int | None:
 def serve(connection: socket.socket) -> None:
     """Answers until the other end is closed."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         if not message:
             return
         request = json.loads(message)
+        answer: int | None
         if request["do"] == "run":
-            answer: int | None = os.fork()
+            answer = os.fork()
             if answer == 0:
                 connection.close()
                 run(request, descriptors)
-            for descriptor in descriptors:
-                os.close(descriptor)
+        elif request["do"] == "decode":
+            answer = decode_in_fork(*descriptors)
         else:
             answer = ended(request["pid"], request["timeout_s"])
+        for descriptor in descriptors:
+            os.close(descriptor)
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 

@@ -74,6 +74,7 @@ def main() -> None:
         prog="scripts/bench extract", description="Measure rates and memory of feature extraction."
     )
     parser.add_argument("--only", metavar="NAME", help="measure only the cases whose names contain NAME")
+    parser.add_argument("--quick", action="store_true", help="use videos of a sixth of the length, for a first look")
     parser.add_argument(
         "--toy", action="store_true", help="use videos of a thirtieth: only to see that everything runs"
     )

@@ -4,7 +4,7 @@ import pytest
 
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from tests.toy import SCENES, actloc, copy_toy, digests, make_toy
+from tests.toy import SCENES, actloc, copy_toy, digests, fork_decoders, make_toy
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     annotation_form.write(folder / "prepared" / "annotations.json", Annotations(("blue", "red"), videos))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _forked_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_decoders(monkeypatch)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment
 from actloc.store import filling
 from actloc.store.store import FeatureStore
-from tests.toy import CONFIG, ROOT, SCENES, actloc, copy_toy, digests, leftovers, start
+from tests.toy import CONFIG, ROOT, SCENES, actloc, copy_toy, digests, leftovers, run_afresh, start
 from tests.videos import Clips
 
 
@@ -49,9 +49,8 @@ def test_a_bug_in_the_decoding_process_ends_the_command_and_fails_no_video(folde
         "import sys\nif 'actloc.video.decode' in sys.orig_argv:\n"
         "    from actloc.video.frame_transforms import Resize\n    del Resize.target\n"
     )
-    done = actloc(
-        folder, "extract-features", "toy.yaml", PYTHONPATH=os.pathsep.join([str(ROOT), str(tmp_path / "bug")])
-    )
+    paths = os.pathsep.join([str(ROOT), str(tmp_path / "bug")])
+    done = run_afresh(folder, "extract-features", "toy.yaml", PYTHONPATH=paths)
     assert done.returncode == 1
     assert "This is a bug in actloc: AttributeError: 'Resize' object has no attribute 'target'" in done.stderr
     written = re.search(r"with (\S+\.txt)", done.stderr)

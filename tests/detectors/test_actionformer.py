@@ -124,7 +124,7 @@ CHANGED_NAMES: list[tuple[dict[str, Any], set[str], set[str]]] = [  # settings, 
 ]
 
 
-@pytest.mark.parametrize(("changes", "come", "go"), CHANGED_NAMES, ids=str)
+@pytest.mark.parametrize(("changes", "come", "go"), CHANGED_NAMES, ids=[str(case[0]) for case in CHANGED_NAMES])
 def test_names_of_weights_are_the_official_ones_for_settings_that_no_published_config_has(
     changes: dict[str, Any], come: set[str], go: set[str]
 ) -> None:
