@@ -300,16 +300,24 @@ def import_features(
     EXPERTS,
     "actloc export data/spliced_sample/efficientnet_lite0 features.h5",
     "actloc export data/spliced_sample/efficientnet_lite0 features.h5 --overwrite",
+    "actloc export data/tsp_gvf/features data/r2plus1d_34-max_gvf.h5 --pool max",
 )
 def export(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The HDF5 file to write.")],
     overwrite: Overwrite = False,
+    pool: Annotated[
+        Literal["max", "mean"] | None,
+        typer.Option(
+            help="Write one vector per video: the maximum or the mean of each channel. "
+            "TSP's global video features are the maxima."
+        ),
+    ] = None,
 ) -> int:
     """Pack a feature store into one HDF5 file."""
     from actloc.commands import export as exporting
 
-    return exporting.run(store, target, overwrite=overwrite)
+    return exporting.run(store, target, overwrite=overwrite, pool=pool)
 
 
 @command(

@@ -58,7 +58,7 @@ def _r2plus1d(encoder: r2plus1d.Config) -> Content:
     """TSP's checkpoint for 34 layers, torchvision's for the others."""
     if encoder.variant != "r2plus1d_34":
         return state(encoder.network)
-    trunk = {name: tensor for name, tensor in state(encoder.network, "features.").items() if ".fc." not in name}
+    trunk = {name: tensor for name, tensor in state(encoder.network, "features.").items() if ".fc" not in name}
     return {"model": trunk | filled(_TSP_HEADS), "args": argparse.Namespace(backbone=encoder.variant)}
 
 

@@ -2,6 +2,9 @@
 
 One dataset (T, C) float32 per video under its id; attributes as published feature files carry them. The
 file is read back with `features: {name: folders, path: FILE.h5}`, or imported into a store again.
+
+With `--pool` one dataset (C,) per video: one value of each channel for the whole video. TSP's global video features
+are the largest ones, of the encoder that its training began with (Alwassel et al. 2021, arXiv 2011.11479).
 """
 
 import json
@@ -9,8 +12,10 @@ import os
 import shlex
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import h5py
+import numpy as np
 
 from actloc import console, files
 from actloc.errors import EnvironmentProblem, UserError
@@ -23,25 +28,30 @@ from actloc.store.writer import PatientFile
 _OVERHEAD_BYTES = 8192  # of a dataset and its attributes
 _TAILS = {"valid": "drop", "backpad": "clip_that_ends_with_the_video", "centred": "repeat_last_frame"}
 """What becomes of the frames behind the last whole clip."""
+Pool = Literal["max", "mean"]
 
 
-def run(store_folder: Path, target: Path, *, overwrite: bool) -> int:
-    """Writes the file whole; raises UserError where it exists or the store is empty."""
+def run(store_folder: Path, target: Path, *, overwrite: bool, pool: Pool | None = None) -> int:
+    """Writes the file whole; raises UserError where it exists or the store is empty.
+
+    `pool` keeps one vector of each video: the largest or the mean value of each channel.
+    """
     store = FeatureStore(store_folder)
     ids = store.ids()
     if store.recipe() is None or not ids:
         raise _no_features(store_folder, target)
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
-    _check_space(store, ids, files.make_folder(target.parent))
+    _check_space(store, ids, files.make_folder(target.parent), pool)
     temporary = files.temporary_path(target)
     with StopFlag() as stop:  # HDF5 bears no exception where it writes
         try:
-            _write(store, ids, temporary, stop)
+            _write(store, ids, temporary, stop, pool)
             files.replace(temporary, target)
         finally:
             files.remove(temporary)
-    console.result(f"{target}: features of {len(ids)} videos, {target.stat().st_size / 1e6:.1f} MB")
+    what = "features" if pool is None else f"{pool} features"
+    console.result(f"{target}: {what} of {len(ids)} videos, {target.stat().st_size / 1e6:.1f} MB")
     console.emit("done", path=str(target), videos=len(ids))
     return 0
 
@@ -58,32 +68,39 @@ def _no_features(folder: Path, target: Path) -> UserError:
     return UserError(f"{folder} {what}.", "Expected a feature store: a folder that extract-features made.", todo)
 
 
-def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag) -> None:
+def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag, pool: Pool | None) -> None:
     with console.progress("packing", len(ids)) as bar, PatientFile(path, "w+") as stream:
         with h5py.File(stream, "w") as file:
             for video_id in ids:
                 stop.raise_if_set()
-                _pack(store, video_id, file)
+                _pack(store, video_id, file, pool)
                 stream.raise_failure()
                 bar(1, video_id)
         stream.raise_failure()
         os.fsync(stream.fileno())
 
 
-def _pack(store: FeatureStore, video_id: str, file: h5py.File) -> None:
+def _pack(store: FeatureStore, video_id: str, file: h5py.File, pool: Pool | None) -> None:
     if "/" in video_id or video_id == ".":
         raise UserError(
             f"The id {video_id!r} cannot name a dataset of an HDF5 file.",
             "Expected ids without a slash.",
             "Rename the video and make its features again.",
         )
-    dataset = file.create_dataset(video_id, data=store.read(video_id), fletcher32=True)
+    features = store.read(video_id)
+    if pool == "max":
+        features = features.max(axis=0)
+    if pool == "mean":
+        features = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    dataset = file.create_dataset(video_id, data=features, fletcher32=True)
     dataset.attrs.update(_attributes(store.info(video_id)))
+    if pool is not None:
+        dataset.attrs["pool"] = pool
 
 
-def _check_space(store: FeatureStore, ids: list[str], folder: Path) -> None:
+def _check_space(store: FeatureStore, ids: list[str], folder: Path, pool: Pool | None) -> None:
     infos = [store.info(video_id) for video_id in ids]
-    needed = sum(4 * info.steps * info.channels + _OVERHEAD_BYTES for info in infos)
+    needed = sum(4 * (info.steps if pool is None else 1) * info.channels + _OVERHEAD_BYTES for info in infos)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EnvironmentProblem(

@@ -130,6 +130,8 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
     try:
         encoder = built(config)
         missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, layout, dtype)))
+        paths = {video.id: video.file for video in to_do if video.file is not None}
+        missing += _refusal(lambda: encoder.check_videos(paths))
     except UserError as error:
         missing.append(str(error))
         outline = _outline(config)

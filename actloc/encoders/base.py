@@ -1,10 +1,11 @@
 """What every encoder answers: how it wants its frames, and the feature vectors of clips."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
@@ -125,6 +126,13 @@ class ClipEncoder(nn.Module, ABC):
         RGB first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to
         rounding. Gradients flow unless the caller switches them off.
         """
+
+    def check_videos(self, videos: Mapping[str, Path]) -> None:
+        """Raises UserError where the encoder needs to know of videos, by id, what it is not told; usually nothing."""
+
+    def video_term(self, video_id: str, file: Path) -> NDArray[np.float32] | None:
+        """What is added to each vector (C,) of this video's clips, which they alone do not tell; usually nothing."""
+        return None
 
     def frame_vectors(self, frames: Tensor) -> Tensor:
         """Vectors (N, c) of frames (N, H, W, 3) uint8 RGB, for `pool_frames`; framewise encoders only."""

@@ -4,21 +4,33 @@ Residual networks over clips, with 3-D convolutions whole (R3D) or split into sp
 arXiv 1711.11248). TSP and TAC: Alwassel et al. 2021 (arXiv 2011.11479). IG-65M: Ghadiyaram et al. 2019.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
+import h5py
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.errors import UserError
+from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.settings.sections import OptionalInputFile, Shapes
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
 from actloc.weights.published import PublishedFile
 
 _WIDTHS = (64, 64, 128, 256, 512)  # of the stem, then of the four layers
+_FEATURES = _WIDTHS[-1]
+_REGIONS = 2  # `Action` and `No action`, in the order of TSP's labels
 _FRAME_SIZE, _CROP = (128, 171), 112
 _MEAN, _STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # of Kinetics-400, pixels between 0 and 1
 _KINETICS_CLASSES = 400
@@ -60,6 +72,18 @@ class Config(PublishedConfig):
 
     variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
     """The network; its weights may be TSP's, TAC's, or those of Kinetics that these began with."""
+    output: Literal["features", "action", "region"] = "features"
+    """What a row holds: 512 features; the scores of the weights' classes, before a softmax; or those of TSP's region
+    head, first of `Action` and then of `No action`, before a softmax."""
+    global_features: Annotated[OptionalInputFile, Shapes("nothing")] = None
+    """TSP's global video features, for output: region of weights that learned with them: an HDF5 file with 512 numbers
+    for each video under its name, as `actloc export STORE FILE --pool max` makes it; null for other weights."""
+
+    @model_validator(mode="after")
+    def _global_features_have_a_use(self) -> Self:
+        if self.global_features is not None and self.output != "region":
+            raise ValueError(f"global_features are for output: region, and output is {self.output}")
+        return self
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
         """The whole frame squashed to 128 x 171, then its centre."""
@@ -70,12 +94,34 @@ class Config(PublishedConfig):
         return R2Plus1D(self, num_classes)
 
     def build(self) -> "R2Plus1D":
-        """The encoder with published weights, and the classifier of their classes."""
+        """The encoder with published weights and the classifiers that it needs; raises UserError where they misfit."""
         path = published.locate(self.weights, VARIANTS[self.variant].published)
-        tensors = trunk_and_classifier(published.read(path))
+        tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
+        if self.output == "region":
+            self._check_region_head(tensors, path)
         network = self.network(len(tensors["fc.weight"]) if "fc.weight" in tensors else _KINETICS_CLASSES)
         load_into(network, tensors, path)
+        if self.global_features is not None:
+            digests = network.weights_sha256, sha256_of_file(self.global_features)
+            network.weights_sha256 = sha256_of_bytes("".join(map(str, digests)).encode())
         return network.eval()
+
+    def _check_region_head(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Raises UserError where the head needs global features and none are given, or the other way round."""
+        inputs = tensors["fc2.weight"].shape[-1] if "fc2.weight" in tensors else None
+        if inputs == 2 * _FEATURES and self.global_features is None:
+            raise UserError(
+                f"The region head in {path} takes a video's global feature beside a clip's, and there are none.",
+                "Expected TSP's file of them, such as r2plus1d_34-max_gvf.h5, or one that you made.",
+                "Name it: encoder.global_features=FILE. To make one, extract features with encoder.weights=FILE of the "
+                "encoder before TSP, then run: actloc export STORE FILE --pool max",
+            )
+        if inputs == _FEATURES and self.global_features is not None:
+            raise UserError(
+                f"The region head in {path} takes no global features, and {self.global_features} is given.",
+                "Expected a file of weights with max_gvf in its name, or no global features.",
+                "Set encoder.global_features=null",
+            )
 
     @classmethod
     def small(cls) -> "Config":
@@ -84,10 +130,14 @@ class Config(PublishedConfig):
 
 
 class R2Plus1D(ClipEncoder):
-    """512 channels per clip of (usually 16) frames; its parameters have the names of torchvision's and IG-65M's."""
+    """512 channels per clip of (usually 16) frames, or the scores of a head.
 
-    channels = _WIDTHS[-1]
+    Its parameters have the names of torchvision's and IG-65M's; a region head has that of TSP's, fc2.
+    """
+
+    channels = _FEATURES
     cpu_batch = 1
+    config: Config
 
     def __init__(self, config: Config, num_classes: int) -> None:
         super().__init__(config)
@@ -98,16 +148,27 @@ class R2Plus1D(ClipEncoder):
             self.add_module(
                 f"layer{number}", nn.Sequential(first, *(Block(variant, out, out) for _ in range(1, blocks)))
             )
-        self.fc = nn.Linear(self.channels, num_classes)
+        self.fc = nn.Linear(_FEATURES, num_classes)
+        if config.output == "region":
+            self.fc2 = nn.Linear(_FEATURES if config.global_features is None else 2 * _FEATURES, _REGIONS)
+        self.channels = {"features": _FEATURES, "action": num_classes, "region": _REGIONS}[config.output]
         self.register_buffer("_mean", 255 * torch.tensor(_MEAN).reshape(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(_STD).reshape(1, 3, 1, 1, 1), persistent=False)
 
     def encode(self, clips: Tensor) -> Tensor:
-        """Features (S, 512, 1) of clips (S, F, H, W, 3)."""
+        """Features (S, 512, 1) of clips (S, F, H, W, 3), or a head's scores (S, K, 1).
+
+        Those of a region head that takes global features are without these, which `video_term` gives.
+        """
         x = self.stem(self.scaled(clips))
         for number in range(1, len(_WIDTHS)):
             x = self.get_submodule(f"layer{number}")(x)
-        return x.float().mean((2, 3, 4))[:, :, None]
+        features = x.float().mean((2, 3, 4))[:, :, None]
+        if self.config.output == "action":
+            return self.logits(features)[:, :, None]
+        if self.config.output == "region":
+            return self.region_logits(features, features.new_zeros(self.fc2.in_features - _FEATURES))[:, :, None]
+        return features
 
     def scaled(self, clips: Tensor) -> Tensor:
         """What the network sees (S, 3, F, H, W) of clips (S, F, H, W, 3) between 0 and 255."""
@@ -116,6 +177,41 @@ class R2Plus1D(ClipEncoder):
     def logits(self, features: Tensor) -> Tensor:
         """Scores (S, K) of features (S, 512, v): of Kinetics-400, or of the actions that TSP or TAC learned."""
         return self.fc(features.mean(2))
+
+    def region_logits(self, features: Tensor, global_features: Tensor) -> Tensor:
+        """Scores (S, 2) of `Action` and `No action`, of features (S, 512, v) and their videos' (512,) or (S, 512).
+
+        With output: region only. A head that learned without global features takes those of no channels, (0,).
+        """
+        own = features.mean(2)
+        return self.fc2(torch.cat([own, global_features.to(own).expand(len(own), -1)], 1))
+
+    def check_videos(self, videos: Mapping[str, Path]) -> None:
+        """Raises UserError that names the videos without a global feature."""
+        path = self.config.global_features
+        if path is None:
+            return
+        with _opened(path) as stored:
+            names = set(stored)
+        missing = [video_id for video_id, file in videos.items() if names.isdisjoint((video_id, file.stem))]
+        if missing:
+            raise UserError(
+                f"{path} has no global feature of {len(missing)} of {len(videos)} videos: {', '.join(missing[:10])}"
+                f"{', ...' if len(missing) > 10 else ''}.",
+                _EXPECTED_GLOBAL_FEATURES,
+                _MAKE_GLOBAL_FEATURES,
+            )
+
+    def video_term(self, video_id: str, file: Path) -> NDArray[np.float32] | None:
+        """What the video's global feature adds to its region scores (2,); None for a head without."""
+        path = self.config.global_features
+        if path is None:
+            return None
+        feature = torch.from_numpy(global_feature(path, video_id, file)).to(self.fc2.weight)
+        with torch.inference_mode():
+            term = F.linear(feature, self.fc2.weight[:, _FEATURES:]).float()
+        result: NDArray[np.float32] = term.cpu().numpy()
+        return result
 
 
 class Block(nn.Module):
@@ -164,7 +260,37 @@ def _middle(width: int, out: int) -> int:
     return 27 * width * out // (9 * width + 3 * out)
 
 
-def trunk_and_classifier(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """TSP's and TAC's tensors under torchvision's names, without the head that tells actions from background."""
-    plain = {name.removeprefix("features."): tensor for name, tensor in tensors.items() if not name.startswith("fc2.")}
-    return {name.replace("fc1.", "fc."): tensor for name, tensor in plain.items()}
+def in_torchvisions_names(tensors: dict[str, Tensor], *, with_region: bool) -> dict[str, Tensor]:
+    """TSP's and TAC's tensors under torchvision's names; the head that tells actions from background only if wanted."""
+    plain = {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
+    wanted = {name: tensor for name, tensor in plain.items() if with_region or not name.startswith("fc2.")}
+    return {name.replace("fc1.", "fc."): tensor for name, tensor in wanted.items()}
+
+
+_EXPECTED_GLOBAL_FEATURES = (
+    f"Expected {_FEATURES} finite numbers, the largest of each feature over the video's clips, "
+    "under the name of each video or of its file without suffix."
+)
+_MAKE_GLOBAL_FEATURES = "Download the file again, or make one: actloc export STORE FILE --pool max"
+
+
+def global_feature(path: Path, video_id: str, file: Path) -> NDArray[np.float32]:
+    """A video's 512 numbers under its id, or under its file's name as TSP has them; raises UserError for all else."""
+    with _opened(path) as stored:
+        # a link could read any other file
+        names = [name for name in (video_id, file.stem) if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
+        values = np.asarray(stored[names[0]] if names else None)
+    if values.dtype.kind not in "iuf" or values.shape != (_FEATURES,) or not np.isfinite(values).all():
+        found = f"{values.dtype} {values.shape}" if names else "nothing"
+        raise UserError(f"{path} holds {found} for {video_id}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES)
+    return values.astype(np.float32)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file of global features; raises UserError where it is none."""
+    try:
+        with h5py.File(path, "r") as stored:
+            yield stored
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES) from error

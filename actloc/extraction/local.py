@@ -134,6 +134,7 @@ def encode_videos(
     or with why there are none. Several videos are decoded at a time and share the encoder's batches.
     """
     check_clips(encoder, layout)
+    encoder.check_videos(videos)
     network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
     console.detail(
@@ -201,7 +202,7 @@ class VideoInProgress:
         except BaseException:
             self._decoded.close()
             raise
-        self._assembly = RowAssembly(encoder, layout, self._sink, lambda: self._decoded.picking)
+        self._assembly = RowAssembly(video_id, path, encoder, layout, self._sink, lambda: self._decoded.picking)
 
     @property
     def backlog(self) -> float:

@@ -68,6 +68,7 @@ def encode_videos(
     `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
     """
     check_clips(encoder, layout)
+    encoder.check_videos(videos)
     if encoder.makes_frames:
         raise UserError(
             f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
@@ -168,7 +169,7 @@ class ArrivingVideo:
         self._video_id, self._path, self._encoder, self._layout = video_id, path, encoder, layout
         self._sink = sink
         self._picking: Picking | None = None
-        self._assembly = RowAssembly(encoder, layout, sink, lambda: self._picking)
+        self._assembly = RowAssembly(video_id, path, encoder, layout, sink, lambda: self._picking)
         self._early: dict[int, Row] = {}
         self._next = 0
         self._is_over = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,9 +61,16 @@ class RowAssembly:
     """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
 
     def __init__(
-        self, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink, picking: Callable[[], Picking | None]
+        self,
+        video_id: str,
+        file: Path,
+        encoder: ClipEncoder,
+        layout: ClipLayout,
+        sink: RowSink,
+        picking: Callable[[], Picking | None],
     ) -> None:
         self._encoder = encoder
+        self._term = encoder.video_term(video_id, file)
         self._interval = layout.frame_interval
         self._windower = layout.windower(picking)
         self._sink = sink
@@ -87,5 +95,5 @@ class RowAssembly:
                 self._append(one_vector_each(self._encoder, self._encoder.pool_frames, vectors).numpy())
 
     def _append(self, rows: Features) -> None:
-        self._sink.append(rows)
+        self._sink.append(rows if self._term is None else rows + self._term)
         self.num_rows += len(rows)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from actloc.encoders.r2plus1d import global_feature
 from actloc.errors import UserError
 from actloc.store.comparing import compare, correlations
 from actloc.store.foreign_files import FeatureFile
@@ -134,6 +135,23 @@ def test_a_packed_file_holds_the_store_and_says_how_it_was_made(tmp_path: Path) 
     again = actloc(tmp_path, "export", "a", "packed.h5")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_a_pooled_file_holds_one_vector_of_each_video(pool: str, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(700, 512)).astype(np.float32)
+    store(tmp_path / "a", rows)
+    done = actloc(tmp_path, "export", "a", "pooled.h5", "--pool", pool)
+    assert done.returncode == 0, done.stderr
+    assert f"{pool} features of 1 videos" in done.stdout
+    with h5py.File(tmp_path / "pooled.h5") as file:
+        assert file["v"].dtype == np.float32
+        assert file["v"].attrs["pool"] == pool
+    found = global_feature(tmp_path / "pooled.h5", "v", Path("v.mp4"))  # as TSP's region head takes it
+    if pool == "max":
+        assert np.array_equal(found, rows.max(0))
+    else:
+        np.testing.assert_allclose(found, rows.mean(0, dtype=np.float64), rtol=2**-23)
 
 
 def test_a_disk_that_fills_up_while_packing_is_told_and_leaves_nothing(tmp_path: Path) -> None:
