@@ -189,7 +189,7 @@ def check_negative(folder: Path) -> None:
 
 def test_decoding_processes_run_a_step_of_the_users_own(own: Path, tmp_path: Path) -> None:
     folder = with_own_step(own, tmp_path / "own")
-    done = actloc(folder, *extract())
+    done = run_afresh(folder, *extract())  # whose decoding processes are new interpreters
     assert done.returncode == 0, done.stderr
     check_negative(folder)
     assert "negative.py" in json.loads((folder / "new/store.json").read_text())["recipe"]["code"]
