@@ -156,8 +156,8 @@ def test_a_dry_run_says_how_weights_are_got(folder: Path) -> None:
 def test_a_dry_run_does_not_guess_what_only_the_encoder_knows(folder: Path) -> None:
     Path("own").mkdir()
     Path("own/heavy.py").write_text(HEAVY)
-    (folder / "toy.yaml").write_text((folder / "toy.yaml").read_text().replace("name: color", "name: own.heavy"))
-    done = actloc(folder, "extract-features", "toy.yaml", "--dry-run")
+    (folder / "toy.yaml").write_text((folder / "toy.yaml").read_text().replace("name: color", "name: heavy"))
+    done = actloc(folder, "extract-features", "toy.yaml", "--dry-run", "--code", "own/heavy.py")
     assert done.returncode == 2, done.stderr
     assert "GB unknown without the encoder" in done.stdout
     assert "Expected heavy.pth (9 MB), published at nowhere." in done.stdout
@@ -165,13 +165,10 @@ def test_a_dry_run_does_not_guess_what_only_the_encoder_knows(folder: Path) -> N
 
 HEAVY = '''
 """An encoder whose weights are not here."""
-from typing import Literal
 from actloc.encoders.base import ResizedFrames
 from actloc.weights.published import PublishedFile, locate
 
 class Config(ResizedFrames):
-    name: Literal["own.heavy"] = "own.heavy"
-
     def build(self):
         locate(None, PublishedFile("heavy.pth", "nowhere", "9 MB"), "encoder.weights")
 
