@@ -93,7 +93,9 @@ def _status_of_system(error: Exception) -> int:
         return 0
     if number in _WRONG_PATHS:
         return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
-    if number in _ENVIRONMENT or isinstance(error, MemoryError):
+    # torch says so of a GPU by a class of its own, of a CPU in words
+    is_out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if number in _ENVIRONMENT or is_out_of_memory or "can't allocate memory" in str(error):
         what = str(error) or "Out of memory"
         return _fail(f"{what}.\n  Free space or memory, or fix the permissions, then run the same command again.", 4)
     blamed = code_error(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from actloc.errors import ActlocError, CodeError, Stopped, VideoError
+from actloc.errors import ActlocError, CodeError, DecoderBugError, Stopped, VideoError
 from actloc.settings import own_code
 from actloc.settings.own_code import Root
 
@@ -29,6 +29,8 @@ def blaming() -> Iterator[None]:
 
 def code_error(error: BaseException) -> CodeError | None:
     """The error at the deepest line of the user's code on its way; None where no such code was on it."""
+    if isinstance(error, DecoderBugError):  # which came through a generator of the user's, from another process
+        return None
     if isinstance(error, SyntaxError) and error.filename:
         file = Path(error.filename)
         found = own_code.root_above(file)

@@ -129,9 +129,9 @@ class Packed:
         changed = changes(self.files)
         if changed:
             raise CodeError(
-                f"The code here is not that of the command: {'; '.join(changed)}.",
+                f"The code in this process differs from that of the command: {'; '.join(changed)}.",
                 "Expected the same files in every process, unchanged as long as the command runs.",
-                "Put the same files there; or, if you have changed them meanwhile, run the command again.",
+                "Put the same files there; or, if you have edited them in the meantime, run the command again.",
             )
         with blaming():
             for root in own_code.roots():

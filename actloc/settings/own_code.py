@@ -57,11 +57,11 @@ def use(roots: Sequence[Root]) -> None:
         root = root_of(name, getattr(module, "__file__", None))
         if root is not None and root.kind != "distribution":
             del sys.modules[name]
-    for folder in _added_to_path:
-        sys.path.remove(folder)
+    sys.path[:] = [place for place in sys.path if place not in _added_to_path]
     _roots[:] = roots
-    # siblings find each other by their bare names, behind all that is installed
-    _added_to_path[:] = [str(root.folder) for root in roots if root.kind == "folder"]
+    # siblings find each other by their bare names, after all that is installed
+    folders = [str(root.folder) for root in roots if root.kind == "folder"]
+    _added_to_path[:] = [folder for folder in folders if folder not in sys.path]
     sys.path.extend(_added_to_path)
 
 
@@ -81,7 +81,7 @@ def given(options: Iterable[Path], *, with_environment: bool = True) -> list[Roo
         for other_name, other in names[:number]:
             if name == other_name and path != other:
                 raise UserError(
-                    f"{shown(other)} and {shown(path)} are two parts of one name, {name}.",
+                    f"{shown(other)} and {shown(path)} are two parts with the same name, {name}.",
                     "Expected each name once: settings name a part by its file.",
                     "Rename one of the files, or leave one out.",
                 )

@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Iterable
 from importlib import metadata
@@ -55,7 +56,7 @@ def use_code(options: Iterable[Path] = ()) -> None:
 
 def warn_of_unused_code() -> None:
     """Says which files of --code no setting has named: a forgotten setting would go unnoticed."""
-    for path in own_code.unused():
+    for path in own_code.unused() if os.environ.get("RANK", "0") == "0" else ():
         console.warn(f"--code {path} is not used: no setting names {Path(path).stem}")
 
 
@@ -108,17 +109,16 @@ def find(kind: str, name: str) -> ModuleType:
         module = _imported(name)
         found = _kind_of(module)
         if found != kind:
-            raise ValueError(
-                f"{name!r} is in {own_code.shown(own_code.part_files()[name])} one of {found}, not of {kind}"
-            )
+            file = own_code.shown(own_code.part_files()[name])
+            raise ValueError(f"{name!r} in {file} is one of the {found}, not of the {kind}")
         return module
     if announced:
         return _of_package(kind, announced[0])
     if name not in _shipped(kind):
         known = console.nearest(name, available(kind))
         end = " " if known.endswith("?") else ". "
-        file = f"{name}.py" if name.isidentifier() else "FILE"
-        raise ValueError(f"{name!r} is not one of {kind}{known}{end}To load a part of your own, add --code {file}")
+        path = f"{name}.py" if name.isidentifier() else "FILE"
+        raise ValueError(f"{name!r} is not one of {kind}{known}{end}To load a part of your own, add --code {path}")
     try:
         return importlib.import_module(f"actloc.{kind}.{name}")
     except ImportError as error:
@@ -152,31 +152,31 @@ def _of_package(kind: str, entry: EntryPoint) -> ModuleType:
         ) from error
     if _check_config(module) != kind:
         raise ValueError(
-            f"{entry.name!r} of the package {_distribution(entry)} is one of {_kind_of(module)}, not of {kind}"
+            f"{entry.name!r} of the package {_distribution(entry)} is one of the {_kind_of(module)}, not of the {kind}"
         )
     return module
 
 
 def _check_config(module: ModuleType) -> str:
     """The kind of the part in a module that is not actloc's own; raises CodeError where it is none."""
-    file = Path(str(module.__file__))
     root = own_code.root_of(module.__name__, module.__file__)
     assert root, f"{module} was named or announced"
     config = getattr(module, "Config", None)
     if not isinstance(config, type):
-        raise at_line(root, file, 1, "there is no class Config.", "Expected one that names the settings of the part.")
-    line = inspect.getsourcelines(config)[1]
+        found, expected = "there is no class Config.", "Expected one with the settings of the part."
+        raise at_line(root, Path(str(module.__file__)), 1, found, expected)
     kind = _kind_of(module)
-    if not kind:
-        raise at_line(
-            root, file, line, "Config is no part.", f"Expected that it extends {' or '.join(KINDS.values())}."
-        )
     missing = sorted(getattr(config, "__abstractmethods__", ()))
-    if missing:
-        raise at_line(
-            root, file, line, f"Config is missing {', '.join(missing)}.", f"Expected all that {KINDS[kind]} asks for."
+    if kind and not missing:
+        return kind
+    if kind:
+        found, expected = (
+            f"Config is missing {', '.join(missing)}.",
+            f"Expected everything that {KINDS[kind]} requires.",
         )
-    return kind
+    else:
+        found, expected = "Config is no part.", f"Expected it to extend {' or '.join(KINDS.values())}."
+    raise at_line(root, Path(inspect.getsourcefile(config) or "?"), inspect.getsourcelines(config)[1], found, expected)
 
 
 def _kind_of(module: ModuleType) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actloc import experiment
+from actloc.command_line.exit_status import finish
 from actloc.errors import CodeError, UserError
 from actloc.settings import code_files, own_code, parts
 from actloc.settings.code_errors import code_error
@@ -165,7 +166,7 @@ def test_the_name_of_a_part_of_ours_is_refused(name: str) -> None:
 def test_two_files_of_one_name_are_refused() -> None:
     write("a/mine.py")
     write("b/mine.py", ENCODER)
-    with pytest.raises(UserError, match=r"a/mine\.py and b/mine\.py are two parts of one name, mine"):
+    with pytest.raises(UserError, match=r"a/mine\.py and b/mine\.py are two parts with the same name, mine"):
         parts.use_code([Path("a"), Path("b/mine.py")])
 
 
@@ -180,7 +181,9 @@ def test_code_that_is_not_there_or_holds_no_part_is_refused() -> None:
 def test_a_part_of_another_kind_is_told() -> None:
     write("mine.py", ENCODER)
     parts.use_code([Path("mine.py")])
-    assert "detector.name: 'mine' is in mine.py one of encoders, not of detectors" in complaint("detector.name=mine")
+    assert "detector.name: 'mine' in mine.py is one of the encoders, not of the detectors" in complaint(
+        "detector.name=mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,3 +296,23 @@ def test_code_that_no_setting_names_is_told(capsys: pytest.CaptureFixture[str]) 
     experiment.load(CONFIG, ["detector.name=mine"])
     parts.warn_of_unused_code()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        ("RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", 4, "Free space or memory"),
+        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", 4, "Free space or memory"),
+        ("OSError(28, 'No space left on device')", 4, "No space left on device"),
+        ("FileNotFoundError(2, 'No such file', 'labels.txt')", 2, "mine.py:10: in build: FileNotFoundError"),
+        ("KeyError('label')", 2, "mine.py:10: in build: KeyError: 'label'"),
+    ],
+)
+def test_an_error_in_own_code_keeps_the_status_of_what_it_is(
+    error: str, status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("mine.py", f"{DETECTOR}\n    def build(self, *_):\n        raise {error}\n")
+    parts.use_code([Path("mine.py")])
+    config = parts.find("detectors", "mine").Config()
+    assert finish(lambda: config.build(1, 1, 1)) == status
+    assert says in capsys.readouterr().err

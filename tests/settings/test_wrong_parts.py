@@ -152,4 +152,7 @@ def test_a_mistake_in_a_worker_of_ray_is_told_with_its_line() -> None:
     assert re.search(r"my_parts/colour_fields\.py:\d+: in encode: NameError: name 'white'", refusal["refusal"][0])
     path.write_text(path.read_text() + "\n")  # on another machine, or while the command runs
     answer = EncodingThere(packed)({name: values[0] for name, values in batch.items()})
-    assert "The code here is not that of the command: colour_fields.py" in json.loads(answer["end"][0])["refusal"][0]
+    assert (
+        "The code in this process differs from that of the command: colour_fields.py"
+        in json.loads(answer["end"][0])["refusal"][0]
+    )
