@@ -121,8 +121,8 @@ def one_vector_each(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], it
         raise wrong_return(features, f"a tensor ({expected[0]}, {expected[1]}, 1): clips, channels, vectors", encode)
     if features.shape[2] != 1:
         raise UserError(
-            f"The encoder {encoder.config.name} gives {features.shape[2]} vectors for each clip.",
-            "Expected one: features are stored and trained on with one vector for each clip.",
-            "Choose settings of the encoder, or another encoder, that pool a clip into one vector.",
+            f"The encoder {encoder.config.name} returns {features.shape[2]} vectors per clip.",
+            "Expected one vector per clip: features are stored, and trained on, in that form.",
+            "Choose an encoder, or settings of this one, that pool each clip into one vector.",
         )
     return features[:, :, 0].float()

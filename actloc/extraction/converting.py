@@ -30,7 +30,7 @@ def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) ->
     try:
         return replace(video, file=convert(video.file, video.id, folder, preparation))
     except VideoError as error:
-        console.warn(f"{video.file} cannot be converted: {error}; extract-features will look at it", id=video.id)
+        console.warn(f"Cannot convert {video.file}: {error}; keeping the original file", id=video.id)
         return video
 
 
@@ -74,4 +74,9 @@ def _check_whole(source: Path, num_frames: int, fps: float) -> None:
     """ffmpeg ends well on a file that was cut off, so its frames are counted (R8)."""
     expected = probe(source).duration_s * fps
     if expected - num_frames > max(1.0, 0.005 * expected):
-        raise VideoError("truncated", "ffmpeg gave fewer frames", f"{expected:.0f} frames", f"{num_frames} frames")
+        raise VideoError(
+            "truncated",
+            "ffmpeg wrote fewer frames than the video has",
+            f"{expected:.0f} frames",
+            f"{num_frames} frames",
+        )

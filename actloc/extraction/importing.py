@@ -55,9 +55,9 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     if videos and not present:
         first = config.files(videos[0])[0]
         raise UserError(
-            f"{config.path} has features of none of {len(videos)} videos: {first} is not there.",
-            "Expected one file, or one dataset of an HDF5 file, for each.",
-            "Look at features.path, prefix and suffix.",
+            f"{config.path} has features for none of {console.count(len(videos), 'video')}: {first} is missing.",
+            "Expected a file, or a dataset in an HDF5 file, for each video.",
+            "Check features.path, features.prefix and features.suffix.",
         )
     refused = {video.id: _missing(config, video) for video in missing}
     shapes = _shapes(config, present, refused)
@@ -71,13 +71,13 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
 
 def _missing(config: folders.Config, video: AnnotatedVideo) -> VideoError:
     expected = ", ".join(map(str, config.files(video)))
-    return VideoError("not_a_file", f"{config.path} has no features of {video.id}", expected, "none")
+    return VideoError("not_a_file", f"{config.path} has no features for {video.id}", expected, "none")
 
 
 def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[str, VideoError]) -> dict[str, Shape]:
     """The shapes of the files that can be read; `refused` gets the others."""
     shapes, wrong = {}, []
-    with console.progress("looking at files", len(videos)) as bar:
+    with console.progress("reading file headers", len(videos)) as bar:
         for video in videos:
             try:
                 shapes[video.id] = config.shape(video)
@@ -86,7 +86,7 @@ def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[
                 refused[video.id] = _as_failure(error)
             bar(1)
     if 2 * len(wrong) > len(videos):
-        more = f" {len(wrong) - 1} more of {len(videos)} videos cannot be used either." if len(wrong) > 1 else ""
+        more = f" Of {len(videos)} videos, {len(wrong) - 1} more cannot be used either." if len(wrong) > 1 else ""
         raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].mend)
     return shapes
 
@@ -109,9 +109,9 @@ def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: st
     expected = folders.expected_rows(config, video)
     return VideoError(
         "truncated" if steps < expected else "unsupported",
-        f"its {steps} rows do not fit its duration of {video.duration_s} s. {cause}",
-        f"{expected} rows, give or take {config.tolerance_steps:g}; or features.allow_misfits=true",
-        f"{steps} rows",
+        f"its number of rows does not match its duration of {video.duration_s} s. {cause}",
+        f"{expected} rows (tolerance {config.tolerance_steps:g}), or features.allow_misfits=true",
+        console.count(steps, "row"),
     )
 
 
@@ -125,10 +125,15 @@ def _other_channels(config: folders.Config, shapes: dict[str, Shape]) -> dict[st
         raise UserError(
             f"The features in {config.path} have {len(counts)} different numbers of channels.",
             "Expected the same number for every video.",
-            "The likely cause: channels in the place of steps. Look at features.channels_first.",
+            "Check features.channels_first: the axes of steps and channels are probably swapped.",
         )
     return {
-        name: VideoError("unsupported", f"it has {channels} channels", f"{usual}, as {count} others", f"{channels}")
+        name: VideoError(
+            "unsupported",
+            f"it has {console.count(channels, 'channel')}",
+            f"{usual}, like {count} others",
+            f"{channels}",
+        )
         for name, (_, channels) in shapes.items()
         if channels != usual
     }

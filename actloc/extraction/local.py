@@ -54,8 +54,9 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
     if layout.clip_frames % (encoder.clip_multiple * layout.frame_interval):
         needed = encoder.clip_multiple * layout.frame_interval
         raise UserError(
-            f"features.clip_frames is {layout.clip_frames}, features.frame_interval {layout.frame_interval}.",
-            f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
+            f"features.clip_frames is {layout.clip_frames} and features.frame_interval is {layout.frame_interval}.",
+            f"Expected clip_frames to be a multiple of {needed}: the encoder {encoder.config.name} takes "
+            f"{encoder.clip_multiple} frames, or a multiple of them, per clip.",
             f"Set features.clip_frames={needed}",
         )
     decode_fps, fps = layout.decode_fps, layout.fps
@@ -63,8 +64,9 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
         return
     if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
         raise UserError(
-            f"features.decode_fps is {decode_fps} and features.fps {fps}, with an encoder that computes optical flow.",
-            "Expected a whole multiple of fps: otherwise each clip picks its own frames, and none has one next frame.",
+            f"features.decode_fps is {decode_fps} and features.fps is {fps}, and the encoder computes optical flow.",
+            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no frame "
+            "has a single next one to compute flow to.",
             "Set features.decode_fps=null",
         )
 
@@ -137,9 +139,10 @@ def encode_videos(
     encoder.check_videos(videos)
     network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
+    item = "frame" if encoder.is_framewise else "clip"
     console.detail(
-        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; the encoder takes "
-        f"{console.count(network.batch_size, 'clip')} at once"
+        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; encoding "
+        f"{console.count(network.batch_size, item)} per batch"
     )
     ahead = deque(videos.items())
     active: list[VideoInProgress] = []
@@ -260,7 +263,8 @@ def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
     """Says how many frames of a video the decoder had to patch up, if any."""
     if summary.corrupt_frames:
         console.warn(
-            f"{video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
+            f"{video_id}: {summary.corrupt_frames} of {console.count(summary.frames_decoded, 'frame')} "
+            f"{'has' if summary.corrupt_frames == 1 else 'have'} decoding errors",
             id=video_id,
             corrupt_frames=summary.corrupt_frames,
         )

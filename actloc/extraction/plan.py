@@ -32,7 +32,7 @@ class Shard:
         if not 1 <= shard.number <= shard.count:
             raise UserError(
                 f"--shard is {text}.",
-                "Expected a number and how many there are, from 1/8 to 8/8.",
+                "Expected NUMBER/COUNT: with 8 shards, 1/8 to 8/8.",
                 "In a Slurm array of 1-8: --shard $SLURM_ARRAY_TASK_ID/8",
             )
         return shard

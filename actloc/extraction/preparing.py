@@ -47,7 +47,9 @@ def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool
     for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():
         videos = annotations.of_subset(subset)
         actions = sum(len(video.actions) for video in videos)
-        console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
+        classes = console.count(len(annotations.classes), "class", "classes")
+        counts = f"{console.count(len(videos), 'video')}, {console.count(actions, 'action')} of {classes}"
+        console.result(f"{subset}: {counts}")
     return annotations
 
 
@@ -57,8 +59,8 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
         return
     if path.exists() and not overwrite:
         raise UserError(
-            f"{path} exists and holds other annotations than these settings and files give now.",
-            "Expected nothing, or the same.",
+            f"{path} exists, with other annotations than the current settings and files give.",
+            "Expected no such file, or the same annotations.",
             "Replace it with --overwrite, or keep both: dataset.folder=ANOTHER_FOLDER",
         )
     files.write_text(path, text)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.console import Reporter
 from actloc.extraction.plan import durations, seconds_per_row
@@ -38,7 +39,7 @@ class Pace:
         self._left_s[video_id] -= seconds
         self._seen_s += seconds
         speed = self._seen_s / max(time.monotonic() - self._started, 1e-3)
-        self._bar(seconds, f"{self._num_done} of {self._num_videos} videos, {speed:.1f} x real time")
+        self._bar(seconds, f"{self._num_done} of {console.count(self._num_videos, 'video')}, {speed:.1f} x real time")
 
 
 class _WatchedSink:

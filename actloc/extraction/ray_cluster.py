@@ -49,8 +49,8 @@ def check_installed() -> None:
     """Raises UserError where Ray is not there."""
     if importlib.util.find_spec("ray") is None:
         raise UserError(
-            "The engine ray was asked for, and Ray is not installed.",
-            "Expected the extra `ray`.",
+            "--engine ray needs Ray, which is not installed.",
+            "Expected actloc to be installed with the extra `ray`.",
             "pip install actloc[ray], or leave out --engine ray",
         )
 
@@ -71,9 +71,9 @@ def encode_videos(
     encoder.check_videos(videos)
     if encoder.makes_frames:
         raise UserError(
-            f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
-            "Expected frames that CPUs decode and GPUs encode, which is what the engine ray takes apart.",
-            "Leave out --engine ray, and share the videos with --shard 1/8",
+            f"The encoder {encoder.config.name} computes optical flow with a network.",
+            "Expected an encoder that takes frames as decoded: the engine ray decodes on CPUs and encodes on GPUs.",
+            "Leave out --engine ray; to use several machines, split the videos with --shard, such as --shard 1/8",
         )
     if not videos:
         return
@@ -112,9 +112,9 @@ def _cluster() -> Iterator[None]:
         raise  # what our own code met there
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise EnvironmentProblem(
-            f"Ray gave up: {str(error).strip() or type(error).__name__}",
-            "Expected a cluster, the one of RAY_ADDRESS or one started here, that stays until the work is done.",
-            "See `ray status` and mend it, or unset RAY_ADDRESS; then run the same command again.",
+            f"Ray failed: {str(error).strip() or type(error).__name__}",
+            "Expected a cluster, at RAY_ADDRESS or started here, that stays up until the work is done.",
+            "Check the cluster with `ray status` and fix it, or unset RAY_ADDRESS; then run the same command again.",
         ) from error
     finally:
         ray.shutdown()

@@ -90,8 +90,8 @@ class EncoderCopy:
         if encoder.weights_sha256 != self.weights_sha256:
             raise UserError(
                 f"The encoder's weights have sha256 {encoder.weights_sha256}.",
-                f"Expected {self.weights_sha256}, as where the command was started.",
-                "Put the same file there.",
+                f"Expected {self.weights_sha256}, as on the machine where the command was started.",
+                "Copy the same weights file to that machine.",
             )
         return encoder
 

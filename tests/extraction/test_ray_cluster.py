@@ -85,7 +85,7 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_learned_flow_is_not_taken_apart() -> None:
     encoder = Color().build()
     encoder.makes_frames = True
-    with pytest.raises(UserError, match="computes its frames by a network"):
+    with pytest.raises(UserError, match="computes optical flow with a network"):
         next(ray_cluster.encode_videos({}, encoder, layout(), Machine(), lambda _: RowsInMemory()))
 
 
