@@ -51,7 +51,7 @@ def checked_path(path: Path) -> Path:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise VideoError("not_a_file", f"{path} is not a file: {reason}", "a regular file", "nothing") from error
+        raise VideoError("not_a_file", f"cannot read {path}: {reason}", "a regular file", "nothing") from error
     if stat.S_ISDIR(mode) and (path / FRAMES_FILE).is_file():
         return path.absolute()
     if not stat.S_ISREG(mode):
@@ -74,8 +74,8 @@ def find_ffmpeg() -> str:
     except (ImportError, RuntimeError) as error:
         raise EnvironmentProblem(
             "ffmpeg not found: neither on PATH nor in the Python package imageio-ffmpeg.",
-            "Expected one of the two; it makes and re-encodes videos.",
-            "Install one: pip install imageio-ffmpeg, or your system's package ffmpeg.",
+            "Expected one of the two, to read, write and re-encode videos.",
+            "Run: pip install imageio-ffmpeg, or install your system's package ffmpeg.",
         ) from error
 
 

@@ -144,7 +144,7 @@ def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
     """Frames per second as a fraction of the precision that ffmpeg's own rates have."""
     rate = own_rate if fps == "native" else Fraction(fps)
     if not rate:
-        raise VideoError("unsupported", "the video does not tell its own rate", "frames per second", "none")
+        raise VideoError("unsupported", "the video does not state its frame rate", "frames per second", "none")
     return rate.limit_denominator(1_001_000)
 
 
@@ -205,7 +205,7 @@ def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Pic
 def _frame_number(time_s: Fraction, fps: Fraction) -> int:
     if time_s > LONGEST_S:
         expected = f"at most {LONGEST_S} s"
-        raise VideoError("unsupported", "a time stamp is beyond reason", expected, f"{float(time_s):g} s")
+        raise VideoError("unsupported", "a timestamp is implausible", expected, f"{float(time_s):g} s")
     return _nearest(time_s * fps)
 
 

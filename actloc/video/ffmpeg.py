@@ -125,8 +125,8 @@ def _failure(status: int, complaints: deque[str]) -> Exception:
     if "Unknown encoder" in words:
         return EnvironmentProblem(
             f"This ffmpeg cannot write H.264: {words}",
-            "Expected one with libx264.",
-            "pip install imageio-ffmpeg, and take the other ffmpeg off PATH.",
+            "Expected an ffmpeg with libx264.",
+            "Run: pip install imageio-ffmpeg, and remove the other ffmpeg from PATH.",
         )
     return VideoError("unreadable", words, "a video ffmpeg can read", f"status {status}")
 
@@ -197,7 +197,9 @@ def splice(
     expected = sum(piece.num_frames(fps) for piece in pieces)
     if written != expected:
         target.unlink()
-        raise VideoError("too_short", "a piece begins after its file's end", f"{expected} frames", f"{written} frames")
+        raise VideoError(
+            "too_short", "a piece starts after the end of its file", f"{expected} frames", f"{written} frames"
+        )
     return written
 
 
@@ -219,7 +221,7 @@ def _write_mp4(
         inject("write")
         num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, check_stop=check_stop)
         if not num_frames:
-            raise VideoError("empty", "nothing is left to encode", "at least one frame", "0 frames")
+            raise VideoError("empty", "there are no frames to encode", "at least one frame", "0 frames")
         _sync(temporary)
         files.replace(temporary, target)
     finally:

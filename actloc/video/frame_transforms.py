@@ -73,7 +73,7 @@ class Resize(FrameStep):
         long_side = _rounded(max(height, width) * self.short_side, short, self.rounding)
         if long_side > LARGEST_SIDE:
             found = f"{width} x {height}"
-            raise VideoError("unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", found)
+            raise VideoError("unsupported", "the aspect ratio is too extreme", f"at most {LARGEST_SIDE} pixels", found)
         return (self.short_side, long_side) if height < width else (long_side, self.short_side)
 
     def apply(self, frame: Frame) -> Frame:
@@ -102,7 +102,7 @@ class Crop(FrameStep):
         height, width = frame.shape[:2]
         if min(height, width) < self.size:
             found = f"{width} x {height}"
-            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size}", found)
+            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size} pixels", found)
         top = self._offset(height - self.size, is_longer=height > width)
         left = self._offset(width - self.size, is_longer=width >= height)
         return frame[top : top + self.size, left : left + self.size]
@@ -122,7 +122,7 @@ class LeftHalf(FrameStep):
     def apply(self, frame: Frame) -> Frame:
         """The left half; raises VideoError `unsupported` where there is none."""
         if frame.shape[1] < 2:
-            raise VideoError("unsupported", "the frame has no left half", "2 pixels", f"{frame.shape[1]} pixels")
+            raise VideoError("unsupported", "the frame is too narrow to halve", "2 pixels", f"{frame.shape[1]} pixel")
         return frame[:, : frame.shape[1] // 2]
 
 
@@ -196,11 +196,12 @@ def check_installed(steps: Sequence[FrameStep]) -> None:
         version = tuple(int(number) for number in cv2.__version__.split(".")[:2])
         if not has_flow or (hasattr(cv2, "optflow") and version < _OPENCV_WITH_OTHER_FLOW):
             return
-        found = f"is {cv2.__version__}, " + ("which computes another flow" if hasattr(cv2, "optflow") else "no contrib")
+        problem = "computes different optical flow" if hasattr(cv2, "optflow") else "has no contrib modules"
+        found = f"is {cv2.__version__} and {problem}"
     raise UserError(
-        f"The encoder's frames are made with OpenCV, which {found}.",
-        "Expected opencv-contrib-python-headless from 4.10 on and below 4.12, as published flow needs it.",
-        "pip install actloc[flow]",
+        f"The encoder prepares its frames with OpenCV, which {found} here.",
+        "Expected opencv-contrib-python-headless >= 4.10, < 4.12, which computes the published flow.",
+        "Run: pip install actloc[flow]",
     )
 
 

@@ -90,7 +90,7 @@ def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
         raise UserError(
             "machine.reader is decord, which is not installed.",
             "Expected pyav, ffmpeg, or an installed decord.",
-            "pip install actloc[decord], or set machine.reader=pyav",
+            "Run: pip install actloc[decord], or set machine.reader=pyav",
         )
     frame_transforms.check_installed(steps)
     if reader == "ffmpeg":

@@ -138,9 +138,9 @@ def test_at_a_higher_rate_repeated_frames_stand_still(clips: Clips) -> None:
     ("opencv", "told"),
     [
         (None, "is not installed"),
-        (SimpleNamespace(__version__="4.11.0"), "is 4.11.0, no contrib"),
-        (SimpleNamespace(__version__="5.0.0", optflow=None), "is 5.0.0, which computes another flow"),
-        (SimpleNamespace(__version__="4.14.0", optflow=None), "is 4.14.0, which computes another flow"),
+        (SimpleNamespace(__version__="4.11.0"), "is 4.11.0 and has no contrib modules"),
+        (SimpleNamespace(__version__="5.0.0", optflow=None), "is 5.0.0 and computes different optical flow"),
+        (SimpleNamespace(__version__="4.14.0", optflow=None), "is 4.14.0 and computes different optical flow"),
     ],
 )
 def test_opencv_is_an_extra_that_is_missed_before_decoding(

@@ -96,7 +96,7 @@ def test_the_left_half_of_an_odd_width() -> None:
 
 
 def test_a_frame_of_one_column_has_no_left_half() -> None:
-    with pytest.raises(VideoError, match="unsupported: the frame has no left half"):
+    with pytest.raises(VideoError, match="unsupported: the frame is too narrow to halve"):
         LeftHalf().apply(FRAME[:, :1])
 
 

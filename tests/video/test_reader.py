@@ -411,7 +411,7 @@ def test_a_stream_that_begins_midway_is_left_to_ffmpeg(clips: Clips, tmp_path: P
     with pytest.raises(VideoError) as caught:
         list(read_frames(tmp_path / "midway.flv", fps=FPS))
     assert caught.value.reason == "unreadable"
-    assert "a stream begins midway; machine.reader=ffmpeg may" in caught.value.detail
+    assert "a stream begins midway; try machine.reader=ffmpeg" in caught.value.detail
     reading = read_frames(tmp_path / "midway.flv", fps="native")  # looks at every packet first
     assert abs(sum(1 for _ in reading) - FRAMES) <= 2
     assert reading.summary.reader == "ffmpeg"
@@ -427,7 +427,7 @@ def test_an_ffmpeg_that_says_nothing_is_a_timeout(clips: Clips, monkeypatch: pyt
 @pytest.mark.parametrize("listed", ["{", '{"fps": 30}', '{"fps": NaN, "count": 3}', "[1]"])
 def test_a_folder_of_frames_with_a_torn_list_is_unreadable(tmp_path: Path, listed: str) -> None:
     (tmp_path / "frames.json").write_text(listed)
-    with pytest.raises(VideoError, match=r"unreadable: frames\.json is not one actloc wrote"):
+    with pytest.raises(VideoError, match=r"unreadable: frames\.json was not written by actloc"):
         list(read_frames(tmp_path, fps=FPS))
 
 

@@ -77,15 +77,15 @@ class Account:
         expected = self._expected_frames(promise, duration_s, rate)
         tolerated = max(Fraction(_TOLERATED_FRAMES), _TOLERATED_SHARE * expected)
         at_end = Fraction(0) if duration_s is None else (duration_s - max(self.end_s, self.others_end_s)) * rate
-        lacking = max(expected - self.frames, at_end, Fraction(self.errors))
-        if lacking > tolerated:
+        missing = max(expected - self.frames, at_end, Fraction(self.errors))
+        if missing > tolerated:
             is_cut = at_end > tolerated and self.errors <= 1  # the packet torn by the cut may raise
             found = f"{self.frames} frames, {float(self.end_s):.2f} s"
             wanted = f"{float(max(expected, self.frames + at_end)):.0f} frames"
-            detail = f"{float(lacking):.0f} frames are lacking, {self.errors} packets could not be decoded"
+            detail = f"frames missing: {float(missing):.0f}; packets that failed to decode: {self.errors}"
             raise VideoError("truncated" if is_cut else "damaged", detail, wanted, found)
         if not self.frames:
-            raise VideoError("empty", "the video stream holds no frame", "at least one frame", "0 frames")
+            raise VideoError("empty", "the video stream has no frames", "at least one frame", "0 frames")
 
     def _expected_frames(self, promise: Promise, duration_s: Fraction | None, rate: Fraction) -> Fraction:
         if promise.frames is not None:
@@ -148,10 +148,10 @@ def video_stream(container: InputContainer) -> VideoStream:
     pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not pictures:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
-        raise VideoError("no_video_stream", "the file holds no moving pictures", "a video stream", kinds)
+        raise VideoError("no_video_stream", "the file has no video stream", "a video stream", kinds)
     stream = pictures[0]
     if stream.codec_context is None:
-        raise VideoError("unsupported", "no decoder for the video stream", "a known codec", "an unknown one")
+        raise VideoError("unsupported", "FFmpeg has no decoder for the video stream", "a known codec", "an unknown one")
     check_size(stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1  # one process per video; PyAV's own threads have deadlocked (PyAV 751, 909)
     return stream
@@ -194,8 +194,8 @@ def packets(container: InputContainer, *streams: VideoStream) -> Iterator["av.Pa
     try:
         yield from container.demux(*streams)
     except IndexError as error:  # PyAV looks it up among the streams that were there when the file was opened
-        detail = "PyAV does not read files in which a stream begins midway; machine.reader=ffmpeg may"
-        raise VideoError("unreadable", detail, "streams that begin with the file", "another one") from error
+        detail = "PyAV cannot read files in which a stream begins midway; try machine.reader=ffmpeg"
+        raise VideoError("unreadable", detail, "streams that begin with the file", "one that begins later") from error
 
 
 def _frames(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[av.VideoFrame]:

@@ -33,7 +33,7 @@ def pictures(path: Path, account: Account) -> Iterator[Picture]:
         yield from _pictures(decord.VideoReader(str(path), num_threads=1), header, account)
     except (decord.DECORDError, RuntimeError) as error:  # it refuses a file with the one, and gives up with the other
         detail = _WHERE_IT_RAISED.sub("", str(error).partition("\n")[0])
-        raise VideoError("unreadable", detail, "a video that decord reads", "another one") from error
+        raise VideoError("unreadable", detail, "a video that decord can read", "something else") from error
 
 
 def _pictures(reader: Any, header: VideoFacts, account: Account) -> Iterator[Picture]:  # Any: decord has no types

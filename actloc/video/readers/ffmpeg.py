@@ -111,13 +111,13 @@ def _header(path: Path) -> str:
         )
     except subprocess.TimeoutExpired as error:
         expected = f"an answer within {_HEADER_TIMEOUT_S} s"
-        raise VideoError("timeout", "ffmpeg says nothing about the file", expected, "none") from error
+        raise VideoError("timeout", "ffmpeg did not respond", expected, "none") from error
     header = process.stderr.decode("utf-8", "replace")
     if "Input #0" not in header:
         raise VideoError("unreadable", header.strip().rpartition("\n")[2], "a video", "something else")
     if not _VIDEO.search(header):
         kind = "sound" if "Audio:" in header else "nothing"
-        raise VideoError("no_video_stream", "the file holds no moving pictures", "a video stream", kind)
+        raise VideoError("no_video_stream", "the file has no video stream", "a video stream", kind)
     return header
 
 

@@ -51,7 +51,7 @@ def _listed(folder: Path) -> tuple[Fraction, int]:
     except (UserError, TypeError, KeyError, ValueError, OverflowError) as error:
         expected = "an object with fps and count"
         found = error.found if isinstance(error, UserError) else str(error)
-        raise VideoError("unreadable", f"{FRAMES_FILE} is not one actloc wrote", expected, found) from error
+        raise VideoError("unreadable", f"{FRAMES_FILE} was not written by actloc", expected, found) from error
     return fps, count
 
 
@@ -63,5 +63,5 @@ def _decoded(file: Path) -> av.VideoFrame:
     except (av.FFmpegError, OSError) as error:
         raise VideoError("damaged", f"{file.name}: {error}", "a JPEG", "something else") from error
     if not frames or not isinstance(frames[0], av.VideoFrame):
-        raise VideoError("damaged", f"{file.name} holds no picture", "a JPEG", "nothing")
+        raise VideoError("damaged", f"{file.name} contains no picture", "a JPEG", "nothing")
     return frames[0]
