@@ -20,10 +20,10 @@ from actloc.weights import files, published
 from actloc.weights.published import PublishedFile
 
 PUBLISHED = PublishedFile(
-    "raft-sintel.pth", "github.com/princeton-vl/RAFT: its download_models.sh fetches it with four others", "21 MB"
+    "raft-sintel.pth", "github.com/princeton-vl/RAFT: its download_models.sh downloads it with four others", "21 MB"
 )
 _MOST_CORRELATION_BYTES = 96 << 20  # of the pairs computed together: 9 of 340 x 256
-_MEND = "Give a file of princeton-vl/RAFT, or torchvision's raft_large."
+_MEND = "Set encoder.raft_weights to a file of princeton-vl/RAFT, or to torchvision's raft_large."
 # From torchvision's names of raft_large, in this order.
 _TORCHVISION: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^feature_encoder", "fnet"),

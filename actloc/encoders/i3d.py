@@ -73,24 +73,24 @@ class Config(PublishedConfig):
     """Settings of I3D: which streams, and whose frames."""
 
     stream: Literal["rgb", "flow", "both"] = "rgb"
-    """both: 2048 channels, RGB's 1024 and then flow's; with flow, a video's last frame is dropped."""
+    """both: 2048 channels, 1024 of RGB followed by 1024 of flow; with flow, the last frame of a video is dropped."""
     frames: Literal[
         "finspire_resize", "finspire_center_crop", "finspire_ten_crop", "deepmind", "piergiaj", "viashin"
     ] = "finspire_resize"
-    """Whose frames. finspire: 340 x 256, then resized to 224, its centre, or ten crops whose features are averaged
-    (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
-    smaller, centre; viashin: as deepmind, flow rounded to video_features' codes."""
+    """Project whose preprocessing to use. finspire (THUMOS14): 340 x 256, then resized to 224, centre crop, or ten
+    crops with averaged features; deepmind: short side 256, centre crop, flow not rounded; piergiaj: native size,
+    enlarged to 226 if smaller, centre crop; viashin: like deepmind, with flow rounded as in video_features."""
     flow: Literal["tvl1", "raft"] = "tvl1"
-    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
-    the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
+    """Optical flow method. tvl1: OpenCV's TV-L1 (pip install actloc[flow]), about 1 core-second per frame; raft: the
+    network RAFT, about 1.3 core-seconds per frame, whose features differ from the published ones."""
     weights: WeightsFile = None
-    """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
+    """Weights of the RGB stream; null: data/weights/rgb_imagenet.pt."""
     flow_weights: WeightsFile = None
-    """The flow stream's file; none looks for data/weights/flow_imagenet.pt."""
+    """Weights of the flow stream; null: data/weights/flow_imagenet.pt."""
     raft_weights: WeightsFile = None
-    """RAFT's file, where it computes flow; none looks for data/weights/raft-sintel.pth."""
+    """Weights of RAFT, where it computes the flow; null: data/weights/raft-sintel.pth."""
     num_classes: PositiveInt = 400
-    """Classes of the weights' classifier, which features do not use: 600 where Kinetics-600 was learned."""
+    """Number of classes of the classifier in the weights, which features do not use: 600 for Kinetics-600."""
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -281,16 +281,16 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
-_MEND = "Give the file of this stream; encoder.num_classes is the first number of the classifier's shape."
+_MEND = "Set the weights file of this stream, and encoder.num_classes to the first number of the classifier's shape."
 
 
 def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
     if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
         raise UserError(
-            f"{given} is a checkpoint of TensorFlow, which only TensorFlow reads.",
-            "Expected PyTorch weights, or an .npz of the variables under TensorFlow's names.",
-            "Once, where TensorFlow is installed:\n"
+            f"{given} is a TensorFlow checkpoint, which only TensorFlow can read.",
+            "Expected PyTorch weights, or an .npz file of the variables under their TensorFlow names.",
+            "Convert it once, where TensorFlow is installed:\n"
             f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
@@ -304,8 +304,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             return {name: torch.from_numpy(file[name]) for name in file.files}
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} cannot be read: {error}.",
-            "Expected arrays of numbers by name, written by numpy.savez.",
+            f"Cannot read {path}: {error}.",
+            "Expected named arrays of numbers, written by numpy.savez.",
             "Write or copy it again.",
         ) from error
 

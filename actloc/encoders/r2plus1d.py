@@ -71,7 +71,7 @@ class Config(PublishedConfig):
     """Settings of the residual networks that TSP learned with."""
 
     variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
-    """The network; its weights may be TSP's, TAC's, or those of Kinetics that these began with."""
+    """Network to use; its weights may be those of TSP or TAC, or the Kinetics weights that both start from."""
     output: Literal["features", "action", "region"] = "features"
     """What a row holds: 512 features; the scores of the weights' classes, before a softmax; or those of TSP's region
     head, first of `Action` and then of `No action`, before a softmax."""

@@ -43,12 +43,12 @@ PUBLISHED = {
         "SlowFast.pyth",
         "github.com/epic-kitchens/epic-kitchens-slowfast (README, trained on EPIC-Kitchens-100; for Kinetics-400 take "
         "SLOWFAST_8x8_R50.pkl of github.com/facebookresearch/SlowFast, MODEL_ZOO.md)",
-        "138 MB and what its optimizer kept",
+        "138 MB, plus optimizer state",
     ),
     101: PublishedFile(
         "SLOWFAST_8x8_R101.pyth",
         "github.com/facebookresearch/pytorchvideo (docs/source/model_zoo.md, trained on Kinetics-400)",
-        "251 MB and what its optimizer kept",
+        "251 MB, plus optimizer state",
     ),
 }
 
@@ -57,24 +57,26 @@ class Config(PublishedConfig):
     """Settings of SlowFast; the defaults are PySlowFast's own test of the R50."""
 
     depth: Literal[50, 101] = 50
-    """Layers of the ResNets; the weights' file must be of the same depth."""
+    """Number of layers of the ResNets; must match the weights file."""
     res4_temporal_blocks: PositiveInt | None = None
-    """How many first blocks of res4 look across time; none: all. An R101 of the kind 50_50 has 6."""
+    """Number of leading blocks of res4 with temporal kernels; null: all. An R101 of the variant 50_50 has 6."""
     left_half: bool = False
     """Use the left half of each frame: the left eye of stereo recordings (Ego4D)."""
     short_side: PositiveInt = 256
-    """Pixels of the short side after resizing; the long side follows, rounded down."""
+    """Short side in pixels after resizing; the long side keeps the aspect ratio, rounded down."""
     crop: PositiveInt = 256
-    """Pixels of the square that the network sees."""
+    """Side in pixels of the square that the network sees."""
     crop_place: Place = "centre"
-    """Where along the longer side the square lies; a test with three views takes all places."""
+    """Place of the square along the longer side; three-view testing uses all three places."""
     crop_rounding: Literal["ceil", "round"] = "ceil"
-    """What becomes of half a pixel beside the square: ceil is PySlowFast's, round (half to even) Ego4D's."""
+    """Rounding of the square's position, where it falls on half a pixel: ceil as in PySlowFast, round (half to even)
+    as in Ego4D."""
     pooling: Literal["global", "overlapping"] = "global"
-    """The mean of the last maps: over all places, or of the means of all windows of 7 x 7 (Ego4D)."""
+    """Pooling of the last feature maps. global: the mean over all positions; overlapping: the mean of the means of all
+    7 x 7 windows (Ego4D)."""
     output: Literal["features", "probabilities"] = "features"
-    """What a row holds: features; or the probabilities of the weights' classes as PySlowFast's test gives them, a
-    softmax for each window of 7 x 7 and then the mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
+    """Contents of a row. features; or class probabilities as in PySlowFast's test: a softmax per 7 x 7 window, then the
+    mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -83,11 +85,11 @@ class Config(PublishedConfig):
             raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
         has_windows = self.pooling == "overlapping" or self.output == "probabilities"
         if has_windows and self.crop <= (_WINDOW - 1) * _REDUCTION:
-            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities of"
-            raise ValueError(f"{setting} windows need a crop of 193 pixels or more, found {self.crop}")
+            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities"
+            raise ValueError(f"{setting} needs a crop of 193 pixels or more, found {self.crop}")
         if self.res4_temporal_blocks is not None and self.res4_temporal_blocks > blocks:
             raise ValueError(
-                f"res4_temporal_blocks: found {self.res4_temporal_blocks}, res4 of depth {self.depth} has {blocks}"
+                f"res4_temporal_blocks is {self.res4_temporal_blocks}, but depth {self.depth} has {blocks} blocks in res4"
             )
         return self
 
@@ -297,9 +299,9 @@ def _check_kind(config: Config, tensors: dict[str, Tensor], path: Path) -> None:
     if depth is None or (depth, temporal) == expected:
         return  # the weights of what is no SlowFast are listed one by one
     raise UserError(
-        f"{path} holds a SlowFast of depth {depth} with {temporal} temporal blocks in res4.",
-        f"The settings are those of depth {expected[0]} with {expected[1]}.",
-        f"Set encoder.depth={depth} encoder.res4_temporal_blocks={temporal}, or another file: encoder.weights=FILE",
+        f"{path} contains a SlowFast of depth {depth} with temporal blocks in res4: {temporal}.",
+        f"Expected depth {expected[0]} with {expected[1]}, as in the settings.",
+        f"Set encoder.depth={depth} encoder.res4_temporal_blocks={temporal}, or use another file: encoder.weights=FILE",
     )
 
 

@@ -52,9 +52,9 @@ class Config(PublishedConfig):
     """Settings of VideoMAE v2."""
 
     size: Literal["small", "base", "large", "huge", "giant"] = "giant"
-    """Width and depth; the published features are giant's."""
+    """Width and depth of the network; the published features come from giant."""
     normalise: bool = False
-    """Subtract ImageNet's mean and divide by its deviation, as in training; the published features did not."""
+    """Normalise with ImageNet's mean and standard deviation, as in training; the published features do not."""
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
         """Exactly 224 x 224: the aspect ratio is not kept."""

@@ -200,7 +200,7 @@ def test_a_broken_npz_is_the_users_error(content: bytes | None, tmp_path: Path) 
         np.savez(path, w=np.array([{}], dtype=object))  # what only pickle reads
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="Cannot read"):
         Config(weights=path).build()
 
 
