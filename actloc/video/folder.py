@@ -18,14 +18,14 @@ _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 def video_files(folder: Path) -> list[Path]:
-    """What `videos_by_id` gives ids, without a word on the rest."""
+    """The files that `videos_by_id` would list, without reporting any others."""
     return [path for path in folder.iterdir() if _is_video(path)]
 
 
 def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "") -> dict[str, Path]:
-    """The videos of a folder by their file names without prefix and suffix; `besides` is known and no video.
+    """The videos of a folder by their file names without prefix and suffix; `besides` is a known file to skip.
 
-    Says what else lies there. Raises UserError where two would have one id, or where there is none.
+    Reports other files that it ignores. Raises UserError if two videos have the same id, or if there are no videos.
     """
     found: dict[str, Path] = {}
     others: list[str] = []
@@ -74,7 +74,7 @@ def _is_text(name: str) -> bool:
 
 
 def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with what their headers say; each header is read in a process of its own."""
+    """The videos in id order with duration and rate from their headers; each header is read in a separate process."""
     with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         result = {}
         for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
@@ -84,7 +84,7 @@ def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVide
 
 
 def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Duration and rate from the file's header; a video that is there and cannot be read is named."""
+    """Adds duration and rate from the file's header; warns of a file that exists but cannot be read."""
     if video.file is None or not video.file.exists():
         return video
     try:

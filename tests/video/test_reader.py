@@ -27,7 +27,7 @@ from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import probe, read_frames
 from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers import pyav
-from actloc.video.readers.base import Account, Picture
+from actloc.video.readers.base import DecodingStats, Picture
 from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips, ffmpeg, resized
 
 
@@ -277,10 +277,10 @@ def messages(stream: io.BytesIO) -> dict[bytes, bytes]:
     return found
 
 
-def raising(error: Exception) -> Callable[[Path, Account], Iterator[Picture]]:
+def raising(error: Exception) -> Callable[[Path, DecodingStats], Iterator[Picture]]:
     """A reader's pictures, of which the first raises."""
 
-    def pictures(path: Path, account: Account) -> Iterator[Picture]:
+    def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
         raise error
         yield
 
@@ -348,8 +348,8 @@ def test_a_failure_after_the_first_picture_is_not_tried_with_ffmpeg(
 ) -> None:
     whole = pyav.pictures
 
-    def torn(path: Path, account: Account) -> Iterator[Picture]:
-        yield from itertools.islice(whole(path, account), 20)
+    def torn(path: Path, stats: DecodingStats) -> Iterator[Picture]:
+        yield from itertools.islice(whole(path, stats), 20)
         raise ValueError("torn")
 
     monkeypatch.setattr(pyav, "pictures", torn)
