@@ -89,7 +89,7 @@ class Config(PublishedConfig):
             raise ValueError(f"{setting} needs a crop of 193 pixels or more, found {self.crop}")
         if self.res4_temporal_blocks is not None and self.res4_temporal_blocks > blocks:
             raise ValueError(
-                f"res4_temporal_blocks is {self.res4_temporal_blocks}, but depth {self.depth} has {blocks} blocks in res4"
+                f"res4_temporal_blocks is {self.res4_temporal_blocks}, but depth {self.depth} has {blocks} in res4"
             )
         return self
 

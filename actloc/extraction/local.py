@@ -65,8 +65,8 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
     if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
         raise UserError(
             f"features.decode_fps is {decode_fps} and features.fps is {fps}, and the encoder computes optical flow.",
-            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no frame "
-            "has a single next one to compute flow to.",
+            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no "
+            "frame has a single next one to compute flow to.",
             "Set features.decode_fps=null",
         )
 

@@ -275,7 +275,7 @@ def test_of_stereo_recordings_the_left_half_is_used() -> None:
             {"crop": 192, "output": "probabilities"},
             "output: probabilities needs a crop of 193 pixels or more, found 192",
         ),
-        ({"res4_temporal_blocks": 7}, "res4_temporal_blocks is 7, but depth 50 has 6 blocks in res4"),
+        ({"res4_temporal_blocks": 7}, "res4_temporal_blocks is 7, but depth 50 has 6 in res4"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], told: str) -> None:
