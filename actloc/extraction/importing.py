@@ -1,4 +1,4 @@
-"""Features in other projects' files put into a store: checked as the source `folders` checks them, bit for bit."""
+"""Imports other projects' feature files into a store, with the checks of the source `folders` and without changes."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -23,7 +23,7 @@ Shape = tuple[int, int]
 
 
 def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON values
-    """Everything that determines imported features, apart from the files: whose they are, their form and grid."""
+    """Everything that determines imported features, apart from the files: their name, layout and grid."""
     shaped = shaping(config, "features")
     grid = {*SourceConfig.model_fields, "fps_from"}
     return {
@@ -37,20 +37,20 @@ def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON
 
 
 def paths_of(config: folders.Config, video: AnnotatedVideo) -> list[Path]:
-    """The files that the video's features come from, one for each folder."""
+    """The files of the video's features, one per folder."""
     return [file.path for file in config.files(video)]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the files' headers say: the shape of each video that can be imported, and why the others cannot."""
+    """The contents of the files' headers: the shape of each video that can be imported, and why the others cannot."""
 
     shapes: dict[str, Shape]
     refused: dict[str, VideoError]
 
 
 def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
-    """Looks at every video's file; raises UserError with the likely cause where most of them do not fit."""
+    """Reads the header of every video's file; raises UserError with the likely cause if most of them do not fit."""
     present, missing = config.split(videos)
     if videos and not present:
         first = config.files(videos[0])[0]
@@ -63,7 +63,7 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     shapes = _shapes(config, present, refused)
     readable = [video for video in present if video.id in shapes]
     for video in readable:
-        folders.fps_of(video, config)  # a rate that nobody states is told before anything is written
+        folders.fps_of(video, config)  # report a missing frame rate before anything is written
     refused.update(_misfits(config, readable, {name: steps for name, (steps, _) in shapes.items()}))
     refused.update(_other_channels(config, shapes))
     return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
@@ -96,13 +96,13 @@ def _as_failure(error: FeatureFileError) -> VideoError:
 
 
 def _misfits(config: folders.Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> dict[str, VideoError]:
-    """Videos whose rows do not fit their duration, unless the settings let them through."""
-    timed, odd = folders.misfits(config, videos, steps)
-    if config.allow_misfits or 2 * len(odd) > len(timed):
+    """Videos whose number of rows does not match their duration, unless the settings allow that."""
+    timed, misfits = folders.misfits(config, videos, steps)
+    if config.allow_misfits or 2 * len(misfits) > len(timed):
         folders.check_grid(config, videos, steps)
         return {}
-    cause = folders.likely_cause(config, odd, timed, steps) if odd else ""
-    return {video.id: _misfit(config, video, steps[video.id], cause) for video in odd}
+    cause = folders.likely_cause(config, misfits, timed, steps) if misfits else ""
+    return {video.id: _misfit(config, video, steps[video.id], cause) for video in misfits}
 
 
 def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: str) -> VideoError:
@@ -116,7 +116,7 @@ def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: st
 
 
 def _other_channels(config: folders.Config, shapes: dict[str, Shape]) -> dict[str, VideoError]:
-    """Videos with other channels than the rest."""
+    """Videos whose number of channels differs from most."""
     counts = Counter(channels for _, channels in shapes.values())
     if len(counts) < 2:
         return {}
@@ -178,7 +178,7 @@ def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe
 
 
 def settings_afterwards(config: folders.Config, store: Path) -> dict[str, Any]:  # Any: YAML values
-    """The `features:` block that reads from the store what `config` reads in place."""
+    """The `features:` block that reads from the store the same features as `config` from the original files."""
     has_own_rates = config.fps == "native" or config.fps_from == "annotations"
     shared = config.model_dump(include=set(SourceConfig.model_fields) - {"name", "path", "fps"})
     block = stored.Config(path=store, fps="native" if has_own_rates else config.fps, **shared)
