@@ -1,4 +1,4 @@
-"""Mean and standard deviation of red, green and blue over a clip: for the toy set, the docs and the tests."""
+"""Mean and standard deviation of red, green and blue over a clip: for the toy dataset, the docs and the tests."""
 
 import torch
 from pydantic import PositiveInt
@@ -14,7 +14,7 @@ class Config(ResizedFrames):
     """Short side in pixels after resizing; a mean colour needs few."""
 
     def build(self) -> "Color":
-        """The encoder; there is nothing to load."""
+        """The encoder, which has no weights."""
         return Color(self).eval()
 
     @classmethod

@@ -278,7 +278,7 @@ def test_of_stereo_recordings_the_left_half_is_used() -> None:
         ({"res4_temporal_blocks": 7}, "res4_temporal_blocks is 7, but depth 50 has 6 in res4"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], told: str) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Config(**settings)
 
@@ -397,7 +397,7 @@ def test_weights_of_another_depth_name_their_own(
 
 
 @pytest.mark.parametrize(("depth", "name"), [(50, "SlowFast.pyth"), (101, "SLOWFAST_8x8_R101.pyth")])
-def test_a_missing_file_is_told_with_its_name(
+def test_a_missing_file_is_reported_with_its_name(
     depth: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(published, "FOLDER", tmp_path)
