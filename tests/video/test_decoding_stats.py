@@ -30,7 +30,7 @@ def declared(
     ("found", "declared"),
     [
         (stats(120, 4), declared(120, 4)),
-        (stats(119, 4), declared(120, 4)),  # one frame may lack
+        (stats(119, 4), declared(120, 4)),  # one frame may be missing
         (stats(995, 1000 / 30), declared(1000, 1000 / 30)),  # or half a per cent
         (stats(798, 26.6), declared(900, 26.6)),  # an edit list: the count overstates
         (stats(60, 4), declared(None, 4)),  # a variable rate: 60 frames fill the time
@@ -62,7 +62,9 @@ def test_a_complete_video_passes(found: DecodingStats, declared: Declared) -> No
         (stats(0, 0), declared(None, None), "empty"),
     ],
 )
-def test_what_lacks_has_a_reason(found: DecodingStats, declared: Declared, reason: str) -> None:
+def test_a_video_with_missing_frames_fails_with_its_reason(
+    found: DecodingStats, declared: Declared, reason: str
+) -> None:
     with pytest.raises(VideoError) as caught:
         found.check(declared)
     assert caught.value.reason == reason

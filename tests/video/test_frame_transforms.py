@@ -80,7 +80,7 @@ def test_pillow_resizes_each_channel_by_itself() -> None:
         (Crop(40, place="end"), 2, 40),
     ],
 )
-def test_where_a_crop_lies(step: Crop, top: int, left: int) -> None:
+def test_the_position_of_a_crop(step: Crop, top: int, left: int) -> None:
     assert np.array_equal(step.apply(FRAME), FRAME[top : top + step.size, left : left + step.size])
     upright = FRAME.transpose(1, 0, 2)
     assert np.array_equal(step.apply(upright), step.apply(FRAME).transpose(1, 0, 2))

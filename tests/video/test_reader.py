@@ -117,7 +117,9 @@ def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> No
 
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize(("name", "frames"), [("late_start.avi", FRAMES), ("midway.ts", 45)])
-def test_what_was_never_there_is_not_lacking(clips: Clips, name: str, frames: int, which: ReaderName) -> None:
+def test_frames_that_the_file_never_had_are_not_missing(
+    clips: Clips, name: str, frames: int, which: ReaderName
+) -> None:
     assert sum(1 for _ in read_frames(clips[name], fps=FPS, reader=which)) == frames
 
 
@@ -185,7 +187,7 @@ def test_a_clip_with_data_streams_is_read() -> None:
     assert sum(1 for _ in read_frames(clip, fps=5, steps=resized(64))) == 48
 
 
-def test_a_header_is_told_without_decoding(clips: Clips) -> None:
+def test_a_header_is_read_without_decoding(clips: Clips) -> None:
     assert probe(clips["plain.mp4"]) == VideoFacts(float(SECONDS), float(FPS), WIDTH, HEIGHT)
     assert probe(clips["late_start.mkv"]).duration_s == pytest.approx(SECONDS, abs=0.001)
     assert probe(clips["late_start.mkv"], reader="ffmpeg").duration_s == pytest.approx(SECONDS, abs=0.01)
@@ -311,7 +313,7 @@ def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch:
         (EnvironmentProblem("no ffmpeg", "", ""), "unreadable", "by pyav; not tried with ffmpeg: no ffmpeg"),
     ],
 )
-def test_what_the_fallback_finds_is_told(
+def test_the_error_of_the_fallback_is_reported(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, second: Exception, reason: VideoReason, told: str
 ) -> None:
     monkeypatch.setattr(pyav, "pictures", raising(VideoError("unreadable", "by pyav")))
