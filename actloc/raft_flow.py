@@ -1,7 +1,7 @@
-"""Optical flow by RAFT beside the frames it begins at.
+"""Optical flow by RAFT, paired with the frames it starts from.
 
-It stands in for TV-L1 and gives other features. Frame steps run where videos are decoded, without torch; this runs
-where the encoder does.
+It replaces TV-L1, and gives different features. Frame steps run in the decoding processes, without torch; this runs
+in the encoder's process.
 """
 
 import re
@@ -20,10 +20,10 @@ from actloc.weights import files, published
 from actloc.weights.published import PublishedFile
 
 PUBLISHED = PublishedFile(
-    "raft-sintel.pth", "github.com/princeton-vl/RAFT: its download_models.sh fetches it with four others", "21 MB"
+    "raft-sintel.pth", "github.com/princeton-vl/RAFT: its download_models.sh downloads it with four others", "21 MB"
 )
-_MOST_CORRELATION_BYTES = 96 << 20  # of the pairs computed together: 9 of 340 x 256
-_MEND = "Give a file of princeton-vl/RAFT, or torchvision's raft_large."
+_MOST_CORRELATION_BYTES = 96 << 20  # of pairs computed together: 9 pairs of 340 x 256
+_MEND = "Set encoder.raft_weights to a file of princeton-vl/RAFT, or to torchvision's raft_large."
 # From torchvision's names of raft_large, in this order.
 _TORCHVISION: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^feature_encoder", "fnet"),
@@ -38,7 +38,7 @@ _TORCHVISION: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 def read(path: Path) -> RAFT:
-    """The network that a file of weights is for, in evaluation mode, not to be trained; raises UserError."""
+    """The network with weights from a file, in evaluation mode and frozen; raises UserError."""
     tensors = official_names(published.read(path))
     network = RAFT(is_small="fnet.layer1.0.conv3.weight" in tensors)
     files.load_part(network, tensors, path, _MEND)
@@ -51,7 +51,7 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         is_shared = name.startswith("context_encoder") and ".downsample.1." in name
         for theirs, ours in _TORCHVISION:
-            name = re.sub(theirs, ours, name)  # noqa: PLW2901 - rule after rule
+            name = re.sub(theirs, ours, name)  # noqa: PLW2901 - rules apply in order
         official[name] = tensor
         if is_shared:  # the official files hold this norm twice
             official[name.replace("downsample.1", "norm3")] = tensor
@@ -61,8 +61,8 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def with_flow(frames: Iterator[NDArray[Any]], network: RAFT) -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
     """Every RGB frame (H, W, 3) of a video but the last, and its flow (H, W, 2) in pixels, x before y, to the next.
 
-    Each pair is computed once, on the network's device, as many together as fit into fixed memory. Raises VideoError
-    where frames are too small.
+    Each pair is computed once, on the network's device, as many together as fit into a fixed amount of memory. Raises
+    VideoError if frames are too small.
     """
     waiting: list[NDArray[Any]] = []
     for frame in frames:

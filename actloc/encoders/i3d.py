@@ -1,7 +1,7 @@
-"""Two-stream Inception I3D: RGB frames, optical flow, or both side by side (Carreira and Zisserman 2017).
+"""Two-stream Inception I3D: RGB frames, optical flow, or both concatenated (Carreira and Zisserman 2017).
 
 arXiv 1705.07750. Weights: DeepMind's, in the form of pytorch-i3d (piergiaj), of kinetics_i3d_pytorch (hassony2), or as
-an .npz of TensorFlow's variables. Conventions of frames and flow: spec features 2.1 to 2.3.
+an .npz of TensorFlow's variables. Projects differ in how they prepare frames and flow: see `_FRAMES`.
 """
 
 import re
@@ -36,7 +36,7 @@ PUBLISHED: dict[Stream, PublishedFile] = {
     for stream in _INPUT_CHANNELS
 }
 _SETTINGS: dict[Stream, str] = {"rgb": "encoder.weights", "flow": "encoder.flow_weights"}
-# Channels behind each branch: b0, b1a, b1b, b2a, b2b, b3b.
+# Output channels of each branch: b0, b1a, b1b, b2a, b2b, b3b.
 _MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
     "3c": (128, 128, 192, 32, 96, 64),
@@ -49,9 +49,9 @@ _MIXED = {
     "5c": (384, 192, 384, 48, 128, 128),
 }
 
-_JPEG = Resize("swscale_bicubic", size=(256, 340))  # the size is the fork's; which tool made its JPEGs is not known
+_JPEG = Resize("swscale_bicubic", size=(256, 340))  # the size is the fork's; it does not say which tool wrote its JPEGs
 _SHORT_256 = Resize("pil_bilinear", short_side=256, rounding="floor")
-# What comes before optical flow, how flow is coded, what follows.
+# Steps before optical flow, the coding of flow, and the steps after it.
 _FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ...]]] = {
     "finspire_resize": ((_JPEG,), OpticalFlow("eight_bit"), (Resize("pil_lanczos", size=(_CROP, _CROP)),)),
     "finspire_center_crop": ((_JPEG,), OpticalFlow("eight_bit"), (Crop(_CROP),)),
@@ -64,8 +64,8 @@ _FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ..
     ),
     "viashin": ((_SHORT_256,), OpticalFlow("video_features"), (Crop(_CROP),)),
 }
-# video_features cuts the centre out of RAFT's flow before it takes off the padding: beside an odd side, where one pixel
-# is padded behind more than in front, flow lies one pixel further than RGB.
+# video_features crops the centre of RAFT's flow before it removes the padding: if a side is odd, its end is padded
+# by one pixel more than its start, so flow is shifted by one pixel from RGB.
 _RAFT_FLOW_CROP = {"viashin": Crop(_CROP, "ceil")}
 
 
@@ -73,28 +73,28 @@ class Config(PublishedConfig):
     """Settings of I3D: which streams, and whose frames."""
 
     stream: Literal["rgb", "flow", "both"] = "rgb"
-    """both: 2048 channels, RGB's 1024 and then flow's; with flow, a video's last frame is dropped."""
+    """both: 2048 channels, 1024 of RGB followed by 1024 of flow; with flow, the last frame of a video is dropped."""
     frames: Literal[
         "finspire_resize", "finspire_center_crop", "finspire_ten_crop", "deepmind", "piergiaj", "viashin"
     ] = "finspire_resize"
-    """Whose frames. finspire: 340 x 256, then resized to 224, its centre, or ten crops whose features are averaged
-    (THUMOS14); deepmind: short side 256, centre, flow not rounded; piergiaj: native size, enlarged to 226 if
-    smaller, centre; viashin: as deepmind, flow rounded to video_features' codes."""
+    """Project whose preprocessing to use. finspire (THUMOS14): 340 x 256, then resized to 224, centre crop, or ten
+    crops with averaged features; deepmind: short side 256, centre crop, flow not rounded; piergiaj: native size,
+    enlarged to 226 if smaller, centre crop; viashin: like deepmind, with flow rounded as in video_features."""
     flow: Literal["tvl1", "raft"] = "tvl1"
-    """How flow is computed: TV-L1 by OpenCV (pip install actloc[flow]), about a second of a core for each frame; or by
-    the network RAFT, 1.3 seconds of a core, for features that are not the published ones."""
+    """Optical flow method. tvl1: OpenCV's TV-L1 (pip install actloc[flow]), about 1 core-second per frame; raft: the
+    network RAFT, about 1.3 core-seconds per frame, whose features differ from the published ones."""
     weights: WeightsFile = None
-    """The RGB stream's file; none looks for data/weights/rgb_imagenet.pt."""
+    """Weights of the RGB stream; null: data/weights/rgb_imagenet.pt."""
     flow_weights: WeightsFile = None
-    """The flow stream's file; none looks for data/weights/flow_imagenet.pt."""
+    """Weights of the flow stream; null: data/weights/flow_imagenet.pt."""
     raft_weights: WeightsFile = None
-    """RAFT's file, where it computes flow; none looks for data/weights/raft-sintel.pth."""
+    """Weights of RAFT, where it computes the flow; null: data/weights/raft-sintel.pth."""
     num_classes: PositiveInt = 400
-    """Classes of the weights' classifier, which features do not use: 600 where Kinetics-600 was learned."""
+    """Number of classes of the classifier in the weights, which features do not use: 600 for Kinetics-600."""
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """The streams that are computed, in the order of their channels."""
+        """The computed streams, in the order of their channels."""
         return ("rgb", "flow") if self.stream == "both" else (self.stream,)
 
     @property
@@ -103,16 +103,16 @@ class Config(PublishedConfig):
         return self.flow == "raft" and "flow" in self.streams
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Flow is computed on whole frames and then cut or resized as they are; RAFT's later, with what follows."""
+        """Flow is computed on whole frames, then cropped or resized with them; RAFT's flow is added in `I3D.frames`."""
         before, flow, after = _FRAMES[self.frames]
         return before if self.has_raft else (*before, *([flow] if "flow" in self.streams else []), *after)
 
     def network(self) -> "I3D":
-        """The encoder with freshly drawn weights."""
+        """The encoder with random weights."""
         return I3D(self)
 
     def build(self) -> "I3D":
-        """The encoder with each stream's weights; raises UserError where a file is missing or does not fit."""
+        """The encoder with each stream's weights; raises UserError if a file is missing or does not fit."""
         encoder = self.network()
         paths = self._files()
         for stream, path in zip(self.streams, paths, strict=False):
@@ -125,7 +125,7 @@ class Config(PublishedConfig):
         return encoder.eval()
 
     def _files(self) -> list[Path]:
-        """Of each stream, then RAFT's."""
+        """The weights file of each stream, then RAFT's."""
         given = {"rgb": self.weights, "flow": self.flow_weights}
         wanted = {_SETTINGS[stream]: (given[stream], PUBLISHED[stream]) for stream in self.streams}
         for stream in self.streams:
@@ -141,7 +141,7 @@ class Config(PublishedConfig):
 
 
 class I3D(ClipEncoder):
-    """1024 channels per stream and clip: what the average pooling leaves, before dropout and classifier."""
+    """1024 channels per stream and clip: the output of the average pooling, before dropout and classifier."""
 
     cpu_batch = 1
 
@@ -158,7 +158,7 @@ class I3D(ClipEncoder):
         self._has_ten_crops = config.frames == "finspire_ten_crop"
 
     def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """The frames as they are; where RAFT computes flow, (H, W, 5) with it behind RGB, and without the last one."""
+        """The frames unchanged; if RAFT computes flow, frames (H, W, 5) of RGB and flow, without the last one."""
         return frames if self.raft is None else self._with_raft(frames, self.raft)
 
     def _with_raft(self, frames: Iterator[NDArray[Any]], raft: RAFT) -> Iterator[NDArray[Any]]:
@@ -171,7 +171,7 @@ class I3D(ClipEncoder):
             yield item
 
     def encode(self, clips: Tensor) -> Tensor:
-        """Features (S, 1024 or 2048, 1) of clips (S, F, H, W, c): RGB, and flow behind it where there is a stream."""
+        """Features (S, 1024 or 2048, 1) of clips (S, F, H, W, c): RGB, then flow, of the streams in use."""
         x = self.network_input(clips) * (2 / 255) - 1  # (S, c, F, H, W)
         if not self._has_ten_crops:
             return self._vectors(x)[:, :, None]
@@ -202,7 +202,7 @@ def ten_crops(x: Tensor) -> list[Tensor]:
 
 
 class InceptionI3D(nn.Module):
-    """One stream, under pytorch-i3d's names; the classifier's come first."""
+    """One stream, with pytorch-i3d's names; the classifier comes first."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class InceptionI3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(S, 1024) of (S, c, F, H, W) between -1 and 1: the mean over every window of 2 x 7 x 7 of the last map.
 
-        16 frames of 224 x 224 have one such window; what is smaller than a window is averaged whole.
+        16 frames of 224 x 224 have one such window; a map smaller than a window is averaged as a whole.
         """
         for layer in self.children():
             if layer is not self.logits:
@@ -247,7 +247,7 @@ class Classifier(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Four ways through side by side (Inception v1, inflated); a and b are the steps of a way."""
+    """Four parallel branches (Inception v1, inflated); a and b are the layers of a branch."""
 
     def __init__(self, width: int, b0: int, b1a: int, b1b: int, b2a: int, b2b: int, b3b: int) -> None:
         super().__init__()
@@ -281,16 +281,16 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
-_MEND = "Give the file of this stream; encoder.num_classes is the first number of the classifier's shape."
+_MEND = "Set the weights file of this stream, and encoder.num_classes to the first number of the classifier's shape."
 
 
 def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
     if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
         raise UserError(
-            f"{given} is a checkpoint of TensorFlow, which only TensorFlow reads.",
-            "Expected PyTorch weights, or an .npz of the variables under TensorFlow's names.",
-            "Once, where TensorFlow is installed:\n"
+            f"{given} is a TensorFlow checkpoint, which only TensorFlow can read.",
+            "Expected PyTorch weights, or an .npz file of the variables under their TensorFlow names.",
+            "Convert it once, where TensorFlow is installed:\n"
             f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
             f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
         )
@@ -304,16 +304,16 @@ def _read(path: Path) -> dict[str, Tensor]:
             return {name: torch.from_numpy(file[name]) for name in file.files}
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} cannot be read: {error}.",
-            "Expected arrays of numbers by name, written by numpy.savez.",
+            f"Cannot read {path}: {error}.",
+            "Expected named arrays of numbers, written by numpy.savez.",
             "Write or copy it again.",
         ) from error
 
 
 def official_names(tensors: Mapping[str, Tensor], stream: Stream) -> dict[str, Tensor]:
-    """The stream's tensors under pytorch-i3d's names and in its layout, whichever of the three forms they come in.
+    """The stream's tensors under pytorch-i3d's names and in its layout, from any of the three forms.
 
-    TensorFlow's batch norms have no scale, which is then 1; a step counter that no form needs is 0 where it is absent.
+    TensorFlow's batch norms have no scale, so it is set to 1; a missing counter of batches is set to 0.
     """
     official = {}
     for name, tensor in tensors.items():
@@ -330,9 +330,9 @@ def official_names(tensors: Mapping[str, Tensor], stream: Stream) -> dict[str, T
 def _official_name(name: str, stream: Stream) -> str:
     """One name: hassony2's and TensorFlow's are translated, pytorch-i3d's stays as it is."""
     scope = {"rgb": "RGB", "flow": "Flow"}[stream]
-    name = name.removeprefix(f"{scope}/inception_i3d/")  # the checkpoint of Kinetics-600 has no scope
+    name = name.removeprefix(f"{scope}/inception_i3d/")  # the Kinetics-600 checkpoint has no scope
     name = re.sub(r"^(Logits/Conv3d|conv3d)_0c_1x1", "logits", name)
-    # The second convolution of Mixed_5b's branch 2 is called 0a as well: the kernel tells them apart.
+    # The second convolution of Mixed_5b's branch 2 is also called 0a: the kernel size distinguishes them.
     name = re.sub(r"/Branch_(\d)/Conv3d_0[ab]_(\d)x\d", lambda found: _way(found[1], found[2] == "3"), name)
     name = re.sub(r"\.branch_(\d)(?:\.(\d))?", lambda found: _way(found[1], found[2] == "1"), name)
     name = re.sub(r"^(conv3d|mixed)_", lambda found: f"{found[1].capitalize()}_", name)

@@ -1,6 +1,6 @@
 """R(2+1)D-34, R(2+1)D-18 and R3D-18, with weights of TSP, TAC, IG-65M or torchvision.
 
-Residual networks over clips, with 3-D convolutions whole (R3D) or split into space and time (Tran et al. 2018,
+Residual networks over clips, with 3-D convolutions, full (R3D) or split into space and time (Tran et al. 2018,
 arXiv 1711.11248). TSP and TAC: Alwassel et al. 2021 (arXiv 2011.11479). IG-65M: Ghadiyaram et al. 2019.
 """
 
@@ -47,17 +47,17 @@ _R3D_18 = PublishedFile("r3d_18-b3b3357e.pth", "torchvision as R3D_18_Weights.KI
 
 @dataclass(frozen=True)
 class Variant:
-    """What one network has otherwise than the next."""
+    """The differences between the networks."""
 
     blocks: tuple[int, int, int, int]
     is_split: bool
     norm: Callable[[int], nn.Module]
     published: PublishedFile
     is_width_by_conv: bool = False
-    """Whether the channels between a split's two halves follow from the convolution, and not from its block."""
+    """Whether the channels between a split's two halves depend on the convolution, and not on its block."""
 
 
-# The 34 layers come from Caffe2, with its norms; torchvision has the others.
+# The 34-layer network comes from Caffe2, with its norms; the others are torchvision's.
 VARIANTS = {
     "r2plus1d_34": Variant(
         (3, 4, 6, 3), True, partial(nn.BatchNorm3d, eps=1e-3, momentum=0.9), _TSP, is_width_by_conv=True
@@ -68,10 +68,10 @@ VARIANTS = {
 
 
 class Config(PublishedConfig):
-    """Settings of the residual networks that TSP learned with."""
+    """Settings of the residual networks that TSP was trained with."""
 
     variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
-    """The network; its weights may be TSP's, TAC's, or those of Kinetics that these began with."""
+    """Network to use; its weights may be those of TSP or TAC, or the Kinetics weights that both start from."""
     output: Literal["features", "action", "region"] = "features"
     """What a row holds: 512 features; the scores of the weights' classes, before a softmax; or those of TSP's region
     head, first of `Action` and then of `No action`, before a softmax."""
@@ -86,11 +86,11 @@ class Config(PublishedConfig):
         return self
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """The whole frame squashed to 128 x 171, then its centre."""
+        """Resizes the whole frame to 128 x 171, ignoring its aspect ratio, then crops the centre."""
         return Resize("bilinear", size=_FRAME_SIZE), Crop(_CROP, "round")
 
     def network(self, num_classes: int = _KINETICS_CLASSES) -> "R2Plus1D":
-        """The encoder with freshly drawn weights."""
+        """The encoder with random weights."""
         return R2Plus1D(self, num_classes)
 
     def build(self) -> "R2Plus1D":
@@ -171,11 +171,11 @@ class R2Plus1D(ClipEncoder):
         return features
 
     def scaled(self, clips: Tensor) -> Tensor:
-        """What the network sees (S, 3, F, H, W) of clips (S, F, H, W, 3) between 0 and 255."""
+        """The network's input (S, 3, F, H, W) for clips (S, F, H, W, 3) between 0 and 255."""
         return (self.network_input(clips) - self.get_buffer("_mean")) / self.get_buffer("_std")
 
     def logits(self, features: Tensor) -> Tensor:
-        """Scores (S, K) of features (S, 512, v): of Kinetics-400, or of the actions that TSP or TAC learned."""
+        """Scores (S, K) of features (S, 512, v): of Kinetics-400, or of the actions that TSP or TAC were trained on."""
         return self.fc(features.mean(2))
 
     def region_logits(self, features: Tensor, global_features: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class R2Plus1D(ClipEncoder):
 
 
 class Block(nn.Module):
-    """Two convolutions with norms around a shortcut, which is a 1 x 1 x 1 convolution where the size changes."""
+    """Two convolutions with norms, and a shortcut, which is a 1 x 1 x 1 convolution if the size changes."""
 
     def __init__(self, variant: Variant, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ def stem(variant: Variant) -> nn.Sequential:
 
 
 def convolution(variant: Variant, width: int, middle: int, out: int, stride: int = 1) -> nn.Module:
-    """A 3 x 3 x 3 convolution: whole, or over space to `middle` channels and from these over time."""
+    """A 3 x 3 x 3 convolution: full, or split into one over space to `middle` channels and one over time."""
     if not variant.is_split:
         return nn.Conv3d(width, out, 3, stride, padding=1, bias=False)
     space = nn.Conv3d(width, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
@@ -256,7 +256,7 @@ def convolution(variant: Variant, width: int, middle: int, out: int, stride: int
 
 
 def _middle(width: int, out: int) -> int:
-    """Channels with which a split convolution has as many weights as a whole one (Tran et al. 2018, section 3.5)."""
+    """Channels for which a split convolution has as many weights as a full one (Tran et al. 2018, section 3.5)."""
     return 27 * width * out // (9 * width + 3 * out)
 
 

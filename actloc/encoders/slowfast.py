@@ -1,7 +1,7 @@
-"""SlowFast 8x8: a slow pathway sees a quarter of the frames in 2048 channels, a fast one all of them in 256.
+"""SlowFast 8x8: a slow pathway on a quarter of the frames (2048 channels), a fast one on all of them (256).
 
 Feichtenhofer et al. 2019 (arXiv 1812.03982), as PySlowFast publishes it: R50, and R101 with temporal kernels in all or
-in the first 6 blocks of res4. Parameters have PySlowFast's names; Caffe2's and PyTorchVideo's are turned into them.
+in the first 6 blocks of res4. Parameters have PySlowFast's names; those of Caffe2 and PyTorchVideo are converted.
 """
 
 import re
@@ -22,17 +22,17 @@ from actloc.weights import caffe2, published
 from actloc.weights.published import PublishedFile
 
 _PIXEL_MEAN, _PIXEL_SCALE = 0.45 * 255, 0.225 * 255
-_ALPHA = 4  # frames of the fast pathway to one of the slow one
-_BETA = 8  # channels of the slow pathway to one of the fast one
+_ALPHA = 4  # frames of the fast pathway per frame of the slow one
+_BETA = 8  # channels of the slow pathway per channel of the fast one
 _WIDTHS = (64, 256, 512, 1024, 2048)  # of the slow pathway after s1 to s5
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of s2 to s5
 _FUSION_KERNEL = {50: 7, 101: 5}
 _WINDOW = 7  # pixels of the published network's average pooling
-_REDUCTION = 32  # pixels of the picture to one of the last feature map
+_REDUCTION = 32  # pixels of the picture per pixel of the last feature map
 _CHANNELS = _WIDTHS[-1] + _WIDTHS[-1] // _BETA
 _KINETICS400 = {"projection": 400}
 _CLASSIFIERS = ("projection", "projection_verb", "projection_noun")  # the last two: EPIC-Kitchens-100
-_RES4_TEMPORAL = re.compile(  # in the names of each form
+_RES4_TEMPORAL = re.compile(  # under the names of each of the three forms
     r"s4\.pathway0_res\d+\.branch2\.a\.weight"
     r"|blocks\.3\.multipathway_blocks\.0\.res_blocks\.\d+\.branch2\.conv_a\.weight"
     r"|res4_\d+_branch2a_w"
@@ -43,38 +43,40 @@ PUBLISHED = {
         "SlowFast.pyth",
         "github.com/epic-kitchens/epic-kitchens-slowfast (README, trained on EPIC-Kitchens-100; for Kinetics-400 take "
         "SLOWFAST_8x8_R50.pkl of github.com/facebookresearch/SlowFast, MODEL_ZOO.md)",
-        "138 MB and what its optimizer kept",
+        "138 MB, plus optimizer state",
     ),
     101: PublishedFile(
         "SLOWFAST_8x8_R101.pyth",
         "github.com/facebookresearch/pytorchvideo (docs/source/model_zoo.md, trained on Kinetics-400)",
-        "251 MB and what its optimizer kept",
+        "251 MB, plus optimizer state",
     ),
 }
 
 
 class Config(PublishedConfig):
-    """Settings of SlowFast; the defaults are PySlowFast's own test of the R50."""
+    """Settings of SlowFast; the defaults are those of PySlowFast's test of the R50."""
 
     depth: Literal[50, 101] = 50
-    """Layers of the ResNets; the weights' file must be of the same depth."""
+    """Number of layers of the ResNets; must match the weights file."""
     res4_temporal_blocks: PositiveInt | None = None
-    """How many first blocks of res4 look across time; none: all. An R101 of the kind 50_50 has 6."""
+    """Number of leading blocks of res4 with temporal kernels; null: all. An R101 of the variant 50_50 has 6."""
     left_half: bool = False
     """Use the left half of each frame: the left eye of stereo recordings (Ego4D)."""
     short_side: PositiveInt = 256
-    """Pixels of the short side after resizing; the long side follows, rounded down."""
+    """Short side in pixels after resizing; the long side keeps the aspect ratio, rounded down."""
     crop: PositiveInt = 256
-    """Pixels of the square that the network sees."""
+    """Side in pixels of the square that the network sees."""
     crop_place: Place = "centre"
-    """Where along the longer side the square lies; a test with three views takes all places."""
+    """Place of the square along the longer side; three-view testing uses all three places."""
     crop_rounding: Literal["ceil", "round"] = "ceil"
-    """What becomes of half a pixel beside the square: ceil is PySlowFast's, round (half to even) Ego4D's."""
+    """Rounding of the square's position, where it falls on half a pixel: ceil as in PySlowFast, round (half to even)
+    as in Ego4D."""
     pooling: Literal["global", "overlapping"] = "global"
-    """The mean of the last maps: over all places, or of the means of all windows of 7 x 7 (Ego4D)."""
+    """Pooling of the last feature maps. global: the mean over all positions; overlapping: the mean of the means of all
+    7 x 7 windows (Ego4D)."""
     output: Literal["features", "probabilities"] = "features"
-    """What a row holds: features; or the probabilities of the weights' classes as PySlowFast's test gives them, a
-    softmax for each window of 7 x 7 and then the mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
+    """Contents of a row. features; or class probabilities as in PySlowFast's test: a softmax per 7 x 7 window, then the
+    mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -83,22 +85,22 @@ class Config(PublishedConfig):
             raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
         has_windows = self.pooling == "overlapping" or self.output == "probabilities"
         if has_windows and self.crop <= (_WINDOW - 1) * _REDUCTION:
-            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities of"
-            raise ValueError(f"{setting} windows need a crop of 193 pixels or more, found {self.crop}")
+            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities"
+            raise ValueError(f"{setting} needs a crop of 193 pixels or more, found {self.crop}")
         if self.res4_temporal_blocks is not None and self.res4_temporal_blocks > blocks:
             raise ValueError(
-                f"res4_temporal_blocks: found {self.res4_temporal_blocks}, res4 of depth {self.depth} has {blocks}"
+                f"res4_temporal_blocks is {self.res4_temporal_blocks}, but depth {self.depth} has {blocks} in res4"
             )
         return self
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Bilinear without antialiasing, then the square."""
+        """Resizes (bilinear, without antialiasing), then crops the square."""
         resize = Resize("bilinear", short_side=self.short_side, rounding="floor")
         crop = Crop(self.crop, rounding=self.crop_rounding, place=self.crop_place)
         return (LeftHalf(), resize, crop) if self.left_half else (resize, crop)
 
     def network(self) -> "SlowFast":
-        """The encoder with freshly drawn weights and Kinetics-400's classifier."""
+        """The encoder with random weights and a classifier of Kinetics-400."""
         return SlowFast(self, _KINETICS400)
 
     def build(self) -> "SlowFast":
@@ -149,10 +151,10 @@ class SlowFast(ClipEncoder):
         return torch.cat([_pooled(maps, self.config.pooling) for maps in self._maps(frames)], dim=1)[:, :, None]
 
     def probabilities(self, frames: Tensor) -> Tensor:
-        """Class probabilities (S, K, 1) of normalised frames (S, 3, F, H, W): means of those of all windows.
+        """Class probabilities (S, K, 1) of normalised frames (S, 3, F, H, W): the mean over all windows.
 
-        The windows are those of the published average pooling, so that 256 x 256 pixels have four. The probabilities
-        of each classifier add up to 1: of Kinetics, or of verbs and then of nouns.
+        The windows are those of the published average pooling: four for 256 x 256 pixels. The probabilities of each
+        classifier (Kinetics; or verbs, then nouns) add up to 1.
         """
         vectors = torch.cat([_windows(maps) for maps in self._maps(frames)], dim=1).flatten(2).mT  # (S, windows, 2304)
         of_windows = torch.cat([classifier(vectors).softmax(2) for classifier in self.head.values()], dim=2)
@@ -161,7 +163,7 @@ class SlowFast(ClipEncoder):
     def _maps(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps (S, C, F, H, W) of the slow and of the fast pathway."""
         length = frames.shape[2]
-        # PySlowFast's sampling, on the CPU, whose rounding it was published with: not every fourth frame
+        # PySlowFast's sampling, which is not every fourth frame; on the CPU, for the same rounding as published
         shown = torch.linspace(0, length - 1, length // _ALPHA).long()
         pathways = frames[:, :, shown.to(frames.device)], frames
         for name, stage in self.named_children():
@@ -188,7 +190,7 @@ class Pathways(nn.ModuleDict):
 
 
 class Fusion(nn.Module):
-    """Joins what the fast pathway knows to the slow one (section 3.4: time-strided convolution)."""
+    """Concatenates the fast pathway's maps to the slow one's (section 3.4: time-strided convolution)."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
@@ -198,13 +200,13 @@ class Fusion(nn.Module):
         self.bn = nn.BatchNorm3d(2 * width)
 
     def forward(self, slow: Tensor, fast: Tensor) -> tuple[Tensor, Tensor]:
-        """Slow maps (S, C, F/4, H, W) with 2c more channels, and the fast ones (S, c, F, H, W) as they are."""
+        """Slow maps (S, C, F/4, H, W) with 2c more channels, and the fast maps (S, c, F, H, W) unchanged."""
         lateral = F.relu(self.bn(self.conv_f2s(fast)), inplace=True)
         return torch.cat([slow, lateral], dim=1), fast
 
 
 class Block(nn.Module):
-    """A bottleneck: across time and narrow (a), across the picture (b), wide (c), around it a shortcut."""
+    """A bottleneck block: reduction with a temporal kernel (a), spatial kernel (b), expansion (c), and a shortcut."""
 
     def __init__(self, width: int, out: int, temporal: int, stride: int, *, has_projection: bool) -> None:
         super().__init__()
@@ -239,7 +241,7 @@ def _convolution(width: int, out: int, kernel: tuple[int, int, int], stride: int
 
 
 def _stems() -> Pathways:
-    """The first layers of both pathways; pictures leave them at a quarter of their sides."""
+    """The first layers of both pathways; they divide height and width by 4."""
     stems = Pathways()
     for pathway, (width, temporal) in enumerate(((_WIDTHS[0], 1), (_WIDTHS[0] // _BETA, 5))):
         layers = OrderedDict[str, nn.Module](
@@ -253,12 +255,12 @@ def _stems() -> Pathways:
 
 
 def _stage(number: int, blocks: int, temporal_blocks: int) -> Pathways:
-    """The residual stage s`number` of both pathways; only its first `temporal_blocks` blocks look across time."""
+    """The residual stage s`number` of both pathways; only its first `temporal_blocks` blocks have temporal kernels."""
     before, out = _WIDTHS[number - 2], _WIDTHS[number - 1]
     widths = (before + 2 * before // _BETA, out), (before // _BETA, out // _BETA)
     stage = Pathways()
     for pathway, (width, pathway_out) in enumerate(widths):
-        is_temporal = pathway == 1 or number >= 4  # the slow pathway looks across time in its last two stages only
+        is_temporal = pathway == 1 or number >= 4  # the slow pathway has temporal kernels in its last two stages only
         for block in range(blocks):
             stage[f"pathway{pathway}_res{block}"] = Block(
                 width if block == 0 else pathway_out,
@@ -281,13 +283,13 @@ def _windows(maps: Tensor) -> Tensor:
 
 
 def _classes(tensors: dict[str, Tensor]) -> dict[str, int]:
-    """The classifiers of a file in our names, and how many classes each has."""
+    """The number of classes of each classifier in a file's tensors, under our names."""
     weights = {name: tensors.get(f"head.{name}.weight") for name in _CLASSIFIERS}
     return {name: len(weight) for name, weight in weights.items() if weight is not None and weight.dim() == 2}
 
 
 def _check_kind(config: Config, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises UserError where the weights are of another depth than the settings, or look across time elsewhere."""
+    """Raises UserError if depth or temporal blocks of the weights differ from the settings."""
     kernels = [
         tensor.shape[2] for name, tensor in tensors.items() if _RES4_TEMPORAL.fullmatch(name) and tensor.dim() == 5
     ]
@@ -295,23 +297,25 @@ def _check_kind(config: Config, tensors: dict[str, Tensor], path: Path) -> None:
     temporal = sum(kernel > 1 for kernel in kernels)
     expected = config.depth, config.res4_temporal_blocks or _BLOCKS[config.depth][2]
     if depth is None or (depth, temporal) == expected:
-        return  # the weights of what is no SlowFast are listed one by one
+        return  # weights that are not a SlowFast's are listed one by one when they are loaded
     raise UserError(
-        f"{path} holds a SlowFast of depth {depth} with {temporal} temporal blocks in res4.",
-        f"The settings are those of depth {expected[0]} with {expected[1]}.",
-        f"Set encoder.depth={depth} encoder.res4_temporal_blocks={temporal}, or another file: encoder.weights=FILE",
+        f"{path} contains a SlowFast of depth {depth} with temporal blocks in res4: {temporal}.",
+        f"Expected depth {expected[0]} with {expected[1]}, as in the settings.",
+        f"Set encoder.depth={depth} encoder.res4_temporal_blocks={temporal}, or use another file: encoder.weights=FILE",
     )
 
 
 def _in_our_names(tensors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The file's tensors under PySlowFast's names; a name that is in neither other form stays as it is."""
+    """The file's tensors under PySlowFast's names; unknown names do not change."""
     with torch.device("meta"):
         ours = config.network().state_dict()
     for theirs in (lambda name: caffe2_name(name, config.depth), pytorchvideo_name):
         names = {theirs(name): name for name in ours}
         if not names.keys().isdisjoint(tensors):
             tensors = {names.get(name, name): tensor for name, tensor in tensors.items()}
-    if not any(name.endswith(_COUNTER) for name in tensors):  # Caffe2 does not count batches, nor do we
+    if not any(
+        name.endswith(_COUNTER) for name in tensors
+    ):  # Caffe2 does not count batches, and the counts are not used
         tensors |= {name: torch.tensor(0) for name in ours if name.endswith(_COUNTER)}
     return tensors
 
@@ -341,7 +345,7 @@ def caffe2_name(name: str, depth: int) -> str:
 
 
 def pytorchvideo_name(name: str) -> str:
-    """What PyTorchVideo calls one of our parameters."""
+    """PyTorchVideo's name of one of our parameters."""
     return _replaced(
         name,
         (r"^s(\d)", lambda found: f"blocks.{int(found[1]) - 1}"),

@@ -1,7 +1,7 @@
 """VideoMAE v2: a plain vision transformer over cubes of video (Wang et al., 2023, arXiv 2303.16727).
 
-Feature and preprocessing are those of its authors' script for temporal action localization (OpenGVLab/VideoMAEv2).
-Checkpoints of VideoMAE (v1) that were fine-tuned on classes have the same names and load as well.
+Features and preprocessing are those of its authors' script for temporal action localization (OpenGVLab/VideoMAEv2).
+Checkpoints of VideoMAE (v1) that were fine-tuned for classification have the same names and can be loaded as well.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from actloc.weights import published
 from actloc.weights.published import PublishedFile
 
 _CUBE_FRAMES = 2
-_PICTURE, _FRAMES = 224, 16  # what the published weights learned with
+_PICTURE, _FRAMES = 224, 16  # of the published weights' training
 _NORM_EPS = 1e-6
-_KINETICS_CLASSES = 710  # of Kinetics-400, -600 and -700 together
+_KINETICS_CLASSES = 710  # of Kinetics-400, -600 and -700 combined
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -39,7 +39,7 @@ _UNNAMED = "github.com/OpenGVLab/VideoMAEv2 or github.com/MCG-NJU/VideoMAE, unde
 SIZES = {
     "small": _Size(384, 12, 6, 16, 1536, PublishedFile("vit_s_k710_dl_from_giant.pth", _ZOO, "22 million weights")),
     "base": _Size(768, 12, 12, 16, 3072, PublishedFile("vit_b_k710_dl_from_giant.pth", _ZOO, "87 million weights")),
-    # The names and shapes of large and huge were never compared with official ones; those of the others are.
+    # The names and shapes of large and huge were not compared with official files; those of the others were.
     "large": _Size(1024, 24, 16, 16, 4096, PublishedFile("videomae2_large.pth", _UNNAMED, "305 million weights")),
     "huge": _Size(1280, 32, 16, 16, 5120, PublishedFile("videomae2_huge.pth", _UNNAMED, "633 million weights")),
     "giant": _Size(
@@ -52,20 +52,20 @@ class Config(PublishedConfig):
     """Settings of VideoMAE v2."""
 
     size: Literal["small", "base", "large", "huge", "giant"] = "giant"
-    """Width and depth; the published features are giant's."""
+    """Width and depth of the network; the published features come from giant."""
     normalise: bool = False
-    """Subtract ImageNet's mean and divide by its deviation, as in training; the published features did not."""
+    """Normalise with ImageNet's mean and standard deviation, as in training; the published features do not."""
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Exactly 224 x 224: the aspect ratio is not kept."""
+        """Resizes to 224 x 224, ignoring the aspect ratio."""
         return (Resize("bilinear", size=(_PICTURE, _PICTURE)),)
 
     def network(self, num_classes: int = _KINETICS_CLASSES) -> "VideoMAE2":
-        """The encoder with freshly drawn weights."""
+        """The encoder with random weights."""
         return VideoMAE2(self, num_classes)
 
     def build(self) -> "VideoMAE2":
-        """The encoder with its published weights and the classifier of their classes; raises UserError."""
+        """The encoder with its published weights and a classifier of their classes; raises UserError."""
         path = published.locate(self.weights, SIZES[self.size].published)
         tensors = published.read(path)
         network = self.network(len(tensors["head.weight"]) if "head.weight" in tensors else _KINETICS_CLASSES)
@@ -79,7 +79,7 @@ class Config(PublishedConfig):
 
 
 class VideoMAE2(ClipEncoder):
-    """Cubes of 2 frames x patch x patch become tokens; the feature is the normalised mean of what they become."""
+    """Cubes of 2 frames x patch x patch become tokens; the feature is the normalised mean of the final tokens."""
 
     clip_multiple = _CUBE_FRAMES
     cpu_batch = 1
@@ -115,14 +115,14 @@ class VideoMAE2(ClipEncoder):
         return self.head(features.mean(2))
 
     def _positions_of(self, num_tokens: int) -> Tensor:
-        """(1, N, C): a token's place counts through all rows and columns of all times, whatever the clip's size."""
+        """Positions (1, N, C): tokens are numbered by time, row and column, for any clip size."""
         if num_tokens > self.positions.shape[1]:
             self.positions = sinusoid_table(num_tokens, self.channels).mT.to(self.positions)
         return self.positions[:, :num_tokens]
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each behind a norm and beside a shortcut."""
+    """Attention and an MLP, each after a norm and with a shortcut."""
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every token attends to every token. Keys have no bias: one added to all of them would cancel."""
+    """Every token attends to every token. Keys have no bias, which would cancel in the softmax."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()

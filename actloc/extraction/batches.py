@@ -1,4 +1,4 @@
-"""The encoder on batches that videos share and that are always full."""
+"""Runs the encoder on batches that several videos share, always of the same size."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -16,43 +16,43 @@ from actloc.settings.sections import Machine
 from actloc.store.info import Features
 from actloc.video.windows import ClipLayout
 
-_MOST_FRAMES = 128  # frames a framewise encoder sees at once; 19 MB at 224 x 224
+_MOST_FRAMES = 128  # frames per batch of a framewise encoder; 19 MB at 224 x 224
 _GPU_BATCH = 32
 _MOST_SHAPES = 16
-"""Shapes of frames that wait for more of their kind; beyond, the one that began to wait first is run."""
+"""Most frame shapes with incomplete batches; above that, the batch that has waited longest is run."""
 _DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
 
 
 class Receiver(Protocol):
-    """Whoever gave items to the network."""
+    """The owner of items in a batch, which receives their vectors."""
 
     def receive(self, vector: Features) -> None:
-        """Takes what the network made of the next item."""
+        """Takes the network's vector of the next item."""
 
 
 def batch_size(encoder: ClipEncoder, layout: ClipLayout, machine: Machine, device_type: str) -> int:
-    """Items that the encoder sees at once on a device of this type, cpu or cuda."""
+    """Number of items per batch on a device of this type, cpu or cuda."""
     clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
     return min(clips * layout.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
 
 
 class BatchedNetwork:
-    """The encoder on batches of items, frames where it works frame by frame and else clips.
+    """Runs the encoder on batches of items: frames if it works frame by frame, otherwise clips.
 
-    What an item gives must not depend on what else is decoded, so a batch has one size, whatever it holds: the
-    arithmetic of one item is then the same everywhere, to the last bit.
+    The vector of an item must not depend on what else is decoded, so all batches have the same size, padded if needed:
+    each item is then computed in the same way, to the last bit.
     """
 
     def __init__(self, encoder: ClipEncoder, layout: ClipLayout, machine: Machine) -> None:
         self._encoder = encoder
         self.batch_size = batch_size(encoder, layout, machine, encoder.device.type)
         self.works_ahead = encoder.device.type != "cpu"
-        """Whether a batch is put together while the one before it is computed."""
+        """Whether a batch is assembled while the previous one is computed."""
         self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape
         self._computing: tuple[list[Receiver], Tensor] | None = None
 
     def add(self, owner: Receiver, items: Sequence[NDArray[Any]]) -> None:
-        """Takes the owner's next items and runs every batch that is full, or has waited long for another shape."""
+        """Adds the owner's next items and runs every full batch; also the oldest ones if too many shapes wait."""
         for item in items:
             alike = self._waiting.setdefault(item.shape, [])
             alike.append((owner, item))
@@ -62,7 +62,7 @@ class BatchedNetwork:
             self._run(self._waiting.pop(next(iter(self._waiting))))
 
     def finish(self) -> None:
-        """Runs what is left."""
+        """Runs the incomplete batches."""
         while self._waiting:
             self._run(self._waiting.popitem()[1])
         self._hand_out()
@@ -73,7 +73,7 @@ class BatchedNetwork:
         return waiting or (self._computing is not None and any(one is owner for one in self._computing[0]))
 
     def forget(self, owner: Receiver) -> None:
-        """Throws away what waits of an owner that failed."""
+        """Discards waiting items of an owner that failed."""
         left = {shape: [pair for pair in alike if pair[0] is not owner] for shape, alike in self._waiting.items()}
         self._waiting = {shape: alike for shape, alike in left.items() if alike}
 
@@ -84,7 +84,7 @@ class BatchedNetwork:
         places = batch.numpy()
         for place, (_, item) in zip(places, alike, strict=False):
             place[...] = item
-        vectors = self._vectors(batch)  # a GPU is given its work here and does it later
+        vectors = self._vectors(batch)  # on a GPU this only starts the work
         self._hand_out()
         self._computing = ([owner for owner, _ in alike], vectors)
         if not self.works_ahead:
@@ -111,9 +111,9 @@ class BatchedNetwork:
 
 
 def one_vector_each(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
-    """The vectors (S, C) float32 that `encode`, a method of the encoder, gives for the clips in `items` (S, ...).
+    """The vectors (S, C) float32 that `encode`, a method of the encoder, returns for the clips in `items` (S, ...).
 
-    Raises UserError where it gives several for a clip, which is more than a feature store keeps.
+    Raises UserError if it returns several for a clip: a feature store keeps one.
     """
     features = encode(items)  # (S, C, v)
     expected = (len(items), encoder.channels)
@@ -121,8 +121,8 @@ def one_vector_each(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], it
         raise wrong_return(features, f"a tensor ({expected[0]}, {expected[1]}, 1): clips, channels, vectors", encode)
     if features.shape[2] != 1:
         raise UserError(
-            f"The encoder {encoder.config.name} gives {features.shape[2]} vectors for each clip.",
-            "Expected one: features are stored and trained on with one vector for each clip.",
-            "Choose settings of the encoder, or another encoder, that pool a clip into one vector.",
+            f"The encoder {encoder.config.name} returns {features.shape[2]} vectors per clip.",
+            "Expected one vector per clip: features are stored, and trained on, in that form.",
+            "Choose an encoder, or settings of this one, that pool each clip into one vector.",
         )
     return features[:, :, 0].float()

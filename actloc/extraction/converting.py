@@ -1,4 +1,4 @@
-"""Videos re-encoded or turned into frames before an encoder sees them, for whole data sets and for one new video."""
+"""Re-encodes videos or extracts their frames before feature extraction, for a whole dataset or for one new video."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from actloc.video.reader import probe
 
 
 def convert_videos(annotations: Annotations, folder: Path, preparation: Preparation) -> Annotations:
-    """The annotations with their files re-encoded or turned into frames below `folder`, where the settings ask."""
+    """The annotations, with files re-encoded or extracted as frames below `folder` if the settings ask for it."""
     if preparation.videos == "keep":
         return annotations
     videos = {}
@@ -24,20 +24,20 @@ def convert_videos(annotations: Annotations, folder: Path, preparation: Preparat
 
 
 def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) -> AnnotatedVideo:
-    """A video that cannot be converted keeps its own file, of which extract-features then says what is wrong."""
+    """A video that cannot be converted keeps its original file; extract-features then reports what is wrong with it."""
     if video.file is None or video.duration_s is None:
         return video
     try:
         return replace(video, file=convert(video.file, video.id, folder, preparation))
     except VideoError as error:
-        console.warn(f"{video.file} cannot be converted: {error}; extract-features will look at it", id=video.id)
+        console.warn(f"Cannot convert {video.file}: {error}; keeping the original file", id=video.id)
         return video
 
 
 def convert(source: Path, video_id: str, folder: Path, preparation: Preparation) -> Path:
-    """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are lacking.
+    """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are missing.
 
-    The settings and the source's content are part of the name: what is there already was made from the same.
+    The name includes the settings and a hash of the source, so an existing file was made from the same input.
     """
     name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
     size = f"{preparation.fps:g}fps_{preparation.short_side}px"
@@ -71,7 +71,12 @@ def _write(source: Path, target: Path, preparation: Preparation) -> int:
 
 
 def _check_whole(source: Path, num_frames: int, fps: float) -> None:
-    """ffmpeg ends well on a file that was cut off, so its frames are counted (R8)."""
+    """Counts the frames, because ffmpeg reports success for a truncated file."""
     expected = probe(source).duration_s * fps
     if expected - num_frames > max(1.0, 0.005 * expected):
-        raise VideoError("truncated", "ffmpeg gave fewer frames", f"{expected:.0f} frames", f"{num_frames} frames")
+        raise VideoError(
+            "truncated",
+            "ffmpeg wrote fewer frames than the video has",
+            f"{expected:.0f} frames",
+            f"{num_frames} frames",
+        )

@@ -1,4 +1,4 @@
-"""The first stage of extraction: a video decoded, in a process of its own, and cut into what the network takes."""
+"""First stage of extraction: decodes a video, in a separate process, and cuts it into the network's items."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,9 +13,9 @@ from actloc.video.windows import ClipLayout, Picking
 
 
 class DecodedVideo:
-    """What the network takes of one video, in order: frames where it works frame by frame, else clips.
+    """An iterator over one video's items for the network: frames if it works frame by frame, otherwise clips.
 
-    Decoding has begun; iteration raises VideoError.
+    Decoding starts in the constructor; iteration raises VideoError.
     """
 
     def __init__(
@@ -56,29 +56,29 @@ class DecodedVideo:
 
     @property
     def summary(self) -> Summary:
-        """What the video held; there once every item was taken."""
+        """What the video contained; available after the last item."""
         return self._reader.summary
 
     @property
     def picking(self) -> Picking | None:
-        """How clips pick their frames, known once the first item has come; None where they take them as they come."""
+        """How clips pick their frames, known after the first item; None if they take consecutive frames."""
         return self._reader.picking
 
     @property
     def num_frames(self) -> int:
-        """How many frames clips are cut from, as they count them; learned flow drops the last that was read."""
+        """Number of frames that clips are cut from, in their unit; learned flow drops the last frame that was read."""
         return self._given if self.picking is None else self.picking.num_places(self._given)
 
     @property
     def backlog(self) -> float:
-        """How much of what may be decoded ahead is waiting; 1 where decoding itself waits or has ended."""
+        """How full the buffer of decoded frames is, from 0 to 1; 1 if decoding waits or has ended."""
         return self._reader.backlog
 
     def close(self) -> None:
-        """Ends the decoding; may be called again."""
+        """Stops decoding; may be called again."""
         self._reader.close()
 
 
 def thinned(clips: Iterable[NDArray[Any]], interval: int) -> Iterator[NDArray[Any]]:
-    """Every so many-th frame of each clip."""
+    """Every `interval`-th frame of each clip."""
     return (clip[::interval] for clip in clips)

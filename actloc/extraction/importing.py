@@ -1,4 +1,4 @@
-"""Features in other projects' files put into a store: checked as the source `folders` checks them, bit for bit."""
+"""Imports other projects' feature files into a store, with the checks of the source `folders` and without changes."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -23,7 +23,7 @@ Shape = tuple[int, int]
 
 
 def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON values
-    """Everything that determines imported features, apart from the files: whose they are, their form and grid."""
+    """Everything that determines imported features, apart from the files: their name, layout and grid."""
     shaped = shaping(config, "features")
     grid = {*SourceConfig.model_fields, "fps_from"}
     return {
@@ -37,33 +37,33 @@ def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON
 
 
 def paths_of(config: folders.Config, video: AnnotatedVideo) -> list[Path]:
-    """The files that the video's features come from, one for each folder."""
+    """The files of the video's features, one per folder."""
     return [file.path for file in config.files(video)]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the files' headers say: the shape of each video that can be imported, and why the others cannot."""
+    """The contents of the files' headers: the shape of each video that can be imported, and why the others cannot."""
 
     shapes: dict[str, Shape]
     refused: dict[str, VideoError]
 
 
 def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
-    """Looks at every video's file; raises UserError with the likely cause where most of them do not fit."""
+    """Reads the header of every video's file; raises UserError with the likely cause if most of them do not fit."""
     present, missing = config.split(videos)
     if videos and not present:
         first = config.files(videos[0])[0]
         raise UserError(
-            f"{config.path} has features of none of {len(videos)} videos: {first} is not there.",
-            "Expected one file, or one dataset of an HDF5 file, for each.",
-            "Look at features.path, prefix and suffix.",
+            f"{config.path} has features for none of {console.count(len(videos), 'video')}: {first} is missing.",
+            "Expected a file, or a dataset in an HDF5 file, for each video.",
+            "Check features.path, features.prefix and features.suffix.",
         )
     refused = {video.id: _missing(config, video) for video in missing}
     shapes = _shapes(config, present, refused)
     readable = [video for video in present if video.id in shapes]
     for video in readable:
-        folders.fps_of(video, config)  # a rate that nobody states is told before anything is written
+        folders.fps_of(video, config)  # report a missing frame rate before anything is written
     refused.update(_misfits(config, readable, {name: steps for name, (steps, _) in shapes.items()}))
     refused.update(_other_channels(config, shapes))
     return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
@@ -71,13 +71,13 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
 
 def _missing(config: folders.Config, video: AnnotatedVideo) -> VideoError:
     expected = ", ".join(map(str, config.files(video)))
-    return VideoError("not_a_file", f"{config.path} has no features of {video.id}", expected, "none")
+    return VideoError("not_a_file", f"{config.path} has no features for {video.id}", expected, "none")
 
 
 def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[str, VideoError]) -> dict[str, Shape]:
     """The shapes of the files that can be read; `refused` gets the others."""
     shapes, wrong = {}, []
-    with console.progress("looking at files", len(videos)) as bar:
+    with console.progress("reading file headers", len(videos)) as bar:
         for video in videos:
             try:
                 shapes[video.id] = config.shape(video)
@@ -86,7 +86,7 @@ def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[
                 refused[video.id] = _as_failure(error)
             bar(1)
     if 2 * len(wrong) > len(videos):
-        more = f" {len(wrong) - 1} more of {len(videos)} videos cannot be used either." if len(wrong) > 1 else ""
+        more = f" Of {len(videos)} videos, {len(wrong) - 1} more cannot be used either." if len(wrong) > 1 else ""
         raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].mend)
     return shapes
 
@@ -96,27 +96,27 @@ def _as_failure(error: FeatureFileError) -> VideoError:
 
 
 def _misfits(config: folders.Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> dict[str, VideoError]:
-    """Videos whose rows do not fit their duration, unless the settings let them through."""
-    timed, odd = folders.misfits(config, videos, steps)
-    if config.allow_misfits or 2 * len(odd) > len(timed):
+    """Videos whose number of rows does not match their duration, unless the settings allow that."""
+    timed, misfits = folders.misfits(config, videos, steps)
+    if config.allow_misfits or 2 * len(misfits) > len(timed):
         folders.check_grid(config, videos, steps)
         return {}
-    cause = folders.likely_cause(config, odd, timed, steps) if odd else ""
-    return {video.id: _misfit(config, video, steps[video.id], cause) for video in odd}
+    cause = folders.likely_cause(config, misfits, timed, steps) if misfits else ""
+    return {video.id: _misfit(config, video, steps[video.id], cause) for video in misfits}
 
 
 def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: str) -> VideoError:
     expected = folders.expected_rows(config, video)
     return VideoError(
         "truncated" if steps < expected else "unsupported",
-        f"its {steps} rows do not fit its duration of {video.duration_s} s. {cause}",
-        f"{expected} rows, give or take {config.tolerance_steps:g}; or features.allow_misfits=true",
-        f"{steps} rows",
+        f"its number of rows does not match its duration of {video.duration_s} s. {cause}",
+        f"{expected} rows (tolerance {config.tolerance_steps:g}), or features.allow_misfits=true",
+        console.count(steps, "row"),
     )
 
 
 def _other_channels(config: folders.Config, shapes: dict[str, Shape]) -> dict[str, VideoError]:
-    """Videos with other channels than the rest."""
+    """Videos whose number of channels differs from most."""
     counts = Counter(channels for _, channels in shapes.values())
     if len(counts) < 2:
         return {}
@@ -125,10 +125,15 @@ def _other_channels(config: folders.Config, shapes: dict[str, Shape]) -> dict[st
         raise UserError(
             f"The features in {config.path} have {len(counts)} different numbers of channels.",
             "Expected the same number for every video.",
-            "The likely cause: channels in the place of steps. Look at features.channels_first.",
+            "Check features.channels_first: the axes of steps and channels are probably swapped.",
         )
     return {
-        name: VideoError("unsupported", f"it has {channels} channels", f"{usual}, as {count} others", f"{channels}")
+        name: VideoError(
+            "unsupported",
+            f"it has {console.count(channels, 'channel')}",
+            f"{usual}, like {count} others",
+            f"{channels}",
+        )
         for name, (_, channels) in shapes.items()
         if channels != usual
     }
@@ -173,7 +178,7 @@ def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe
 
 
 def settings_afterwards(config: folders.Config, store: Path) -> dict[str, Any]:  # Any: YAML values
-    """The `features:` block that reads from the store what `config` reads in place."""
+    """The `features:` block that reads from the store the same features as `config` from the original files."""
     has_own_rates = config.fps == "native" or config.fps_from == "annotations"
     shared = config.model_dump(include=set(SourceConfig.model_fields) - {"name", "path", "fps"})
     block = stored.Config(path=store, fps="native" if has_own_rates else config.fps, **shared)

@@ -1,4 +1,4 @@
-"""Fills a feature store with the features of videos, by the engine that was chosen."""
+"""Extracts the features of videos into a feature store, with the chosen engine."""
 
 from collections.abc import Callable, Generator, Mapping
 
@@ -19,7 +19,7 @@ from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipLayout
 
 Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
-"""What takes the arguments of `extraction.encode_videos` and yields the same."""
+"""A function with the arguments and results of `extraction.local.encode_videos`."""
 
 
 def extract(
@@ -33,9 +33,9 @@ def extract(
     shard: Shard | None = None,
     encode: Engine = encode_videos,
 ) -> list[FailureRow]:
-    """Fills `store` with the videos it lacks; returns the rows of those that failed, and lists them in the store.
+    """Extracts the videos missing from `store`; returns the rows of those that failed, and lists them in the store.
 
-    Raises Stopped at a signal: the videos done are in the store, those in progress are dropped.
+    Raises Stopped at a signal: finished videos are in the store, those in progress are discarded.
     """
     wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
     lack = lack_of_space_for(store, wanted, encoder.channels, layout, dtype, machine)
@@ -59,7 +59,7 @@ def extract(
 
 
 def sources_of(videos: Mapping[str, AnnotatedVideo]) -> SourceFiles:
-    """The file that each video's features are made of."""
+    """The source file of each video's features."""
     return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
 
 
@@ -71,7 +71,7 @@ def lack_of_space_for(
     dtype: Dtype,
     machine: Machine,
 ) -> EnvironmentProblem | None:
-    """What to raise if the store's disk has no room for the videos' features."""
+    """The error to raise if the store's disk has too little space for the videos' features."""
     sizes = sorted(estimated_bytes(videos, channels, layout, dtype))
-    # the rows of a video in progress lie beside the file that is made of them
+    # a video in progress needs space for its rows and for the final file
     return lack_of_space(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))

@@ -1,10 +1,10 @@
-"""Features of videos: frames are decoded ahead in other processes, an encoder turns clips into vectors.
+"""Extracts features on this machine: other processes decode frames ahead, an encoder turns clips into vectors.
 
-Three stages: `clips` decodes a video and cuts it, `batches` encodes batches that videos share, `rows` makes rows of
-what comes out and gives them to a sink. None of them keeps more of a video than a few clips.
+There are three stages: `decoded` decodes a video and cuts it into clips, `batches` encodes batches that several videos
+share, `rows` makes feature rows and passes them to a sink. None of them keeps more than a few clips of a video.
 
-Results depend on the video and the recipe alone: neither the number of decoders nor the order of videos changes a bit,
-and the batch size changes no more than rounding.
+Results depend on the video and the recipe only: the number of decoders and the order of videos do not change a bit, and
+the batch size changes rounding only.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from actloc.video.frame_transforms import OpticalFlow
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipLayout
 
-_MOST_DECODERS = 16  # beyond, the one process that takes their frames has no time for more
+_MOST_DECODERS = 16  # the one process that takes their frames cannot keep up with more
 
 
 def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, Any]:  # Any: JSON values
@@ -50,12 +50,13 @@ def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, 
 
 
 def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
-    """Raises UserError if the encoder cannot take clips of this length, or of frames picked this way."""
+    """Raises UserError if the encoder cannot take clips of this length, or with frames picked this way."""
     if layout.clip_frames % (encoder.clip_multiple * layout.frame_interval):
         needed = encoder.clip_multiple * layout.frame_interval
         raise UserError(
-            f"features.clip_frames is {layout.clip_frames}, features.frame_interval {layout.frame_interval}.",
-            f"The encoder {encoder.config.name} takes multiples of {encoder.clip_multiple} frames.",
+            f"features.clip_frames is {layout.clip_frames} and features.frame_interval is {layout.frame_interval}.",
+            f"Expected clip_frames to be a multiple of {needed}: the encoder {encoder.config.name} takes "
+            f"{encoder.clip_multiple} frames, or a multiple of them, per clip.",
             f"Set features.clip_frames={needed}",
         )
     decode_fps, fps = layout.decode_fps, layout.fps
@@ -63,8 +64,9 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
         return
     if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
         raise UserError(
-            f"features.decode_fps is {decode_fps} and features.fps {fps}, with an encoder that computes optical flow.",
-            "Expected a whole multiple of fps: otherwise each clip picks its own frames, and none has one next frame.",
+            f"features.decode_fps is {decode_fps} and features.fps is {fps}, and the encoder computes optical flow.",
+            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no "
+            "frame has a single next one to compute flow to.",
             "Set features.decode_fps=null",
         )
 
@@ -74,7 +76,7 @@ def _has_flow(encoder: ClipEncoder) -> bool:
 
 
 def built(config: EncoderConfig) -> ClipEncoder:
-    """The encoder with its weights; raises CodeError where the user's own gives none."""
+    """The encoder with its weights; raises CodeError if a user's own `build` does not return an encoder."""
     encoder = config.build()
     if not isinstance(encoder, ClipEncoder) or not isinstance(getattr(encoder, "channels", None), int):
         raise wrong_return(encoder, "a ClipEncoder that has a number of channels", config.build)
@@ -82,8 +84,8 @@ def built(config: EncoderConfig) -> ClipEncoder:
 
 
 def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
-    """The encoder as it is used: on `device`, evaluating, its kernels in the memory format of its settings."""
-    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions on a GPU round float32 to 10 bits
+    """Moves the encoder to `device`, in evaluation mode, with its kernels in the memory format of its settings."""
+    torch.backends.cudnn.allow_tf32 = False  # torch's default rounds float32 to 10 bits in GPU convolutions
     encoder = encoder.to(device).eval()
     if encoder.config.channels_last:
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -94,10 +96,10 @@ def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
 
 
 def num_decoders(machine: Machine) -> int:
-    """How many videos are decoded at a time: the setting, or one for each core that the network leaves free."""
+    """Number of videos decoded at a time: the setting, or one per core, less one for the network."""
     if machine.decoders is not None:
         return machine.decoders
-    has_affinity = hasattr(os, "sched_getaffinity")  # Linux: a Slurm job sees the cores it was given
+    has_affinity = hasattr(os, "sched_getaffinity")  # on Linux, a Slurm job sees the cores it was given
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return min(max(cores - 1, 1), _MOST_DECODERS)
 
@@ -109,7 +111,7 @@ def encode_video(
     machine: Machine,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Features, FeatureInfo]:
-    """The features (T, C) float32 of one video and what is known about them; raises VideoError.
+    """The features (T, C) float32 of one video and their metadata; raises VideoError.
 
     `check_stop` is called while there is no frame to work on; what it raises ends the work.
     """
@@ -128,18 +130,19 @@ def encode_videos(
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
-    """Puts each video's rows into the sink that `open_rows` gives for its id.
+    """Writes each video's rows to the sink that `open_rows` returns for its id.
 
-    Yields ids, in the order in which videos are done, with what is known of the features, their sink then finished,
-    or with why there are none. Several videos are decoded at a time and share the encoder's batches.
+    Yields ids in the order in which videos finish, each with the metadata of its features (the sink is then finished)
+    or with the error. Several videos are decoded at a time and share the encoder's batches.
     """
     check_clips(encoder, layout)
     encoder.check_videos(videos)
     network = BatchedNetwork(encoder, layout, machine)
     most_active = num_decoders(machine)
+    item = "frame" if encoder.is_framewise else "clip"
     console.detail(
-        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; the encoder takes "
-        f"{console.count(network.batch_size, 'clip')} at once"
+        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; encoding "
+        f"{console.count(network.batch_size, item)} per batch"
     )
     ahead = deque(videos.items())
     active: list[VideoInProgress] = []
@@ -154,7 +157,7 @@ def encode_videos(
                 except VideoError as error:
                     yield video_id, error
                 continue
-            # whose frames wait most, so that nobody waits for a slow one; among equals, who was served longest ago
+            # the fullest buffer first, so that none waits for a slow decoder; among equals, the least recently served
             video = max(active, key=lambda one: one.backlog)
             items = video.take(network.batch_size)
             network.add(video, items)
@@ -169,7 +172,7 @@ def encode_videos(
 
 
 def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterator[tuple[str, FeatureInfo | VideoError]]:
-    """The outcomes of videos that wait for nothing more; takes them out of `ended`."""
+    """The outcomes of videos whose vectors have all arrived; removes them from `ended`."""
     for video in [video for video in ended if video.failure or not network.owes(video)]:
         network.forget(video)
         outcome = video.outcome()
@@ -178,7 +181,7 @@ def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterato
 
 
 class VideoInProgress:
-    """A video on its way to features; its decoding has begun."""
+    """A video whose features are being extracted; decoding starts in the constructor."""
 
     def __init__(
         self,
@@ -192,9 +195,9 @@ class VideoInProgress:
     ) -> None:
         self.video_id = video_id
         self.failure: VideoError | None = None
-        """Why the video has no features, once that is known."""
+        """Why the video has no features, if it failed."""
         self.is_over = False
-        """Whether the network has got every item that it will get."""
+        """Whether the last item was passed to the network."""
         self._path, self._encoder, self._layout = path, encoder, layout
         self._decoded = DecodedVideo(path, encoder, layout, machine, check_stop)
         try:
@@ -206,11 +209,11 @@ class VideoInProgress:
 
     @property
     def backlog(self) -> float:
-        """How much of what may be decoded ahead is waiting; 1 where decoding itself waits or has ended."""
+        """How full the buffer of decoded frames is, from 0 to 1; 1 if decoding waits or has ended."""
         return self._decoded.backlog
 
     def take(self, count: int) -> list[NDArray[Any]]:
-        """The next items, fewer than `count` only at the end of the video; none of one that failed."""
+        """The next items: fewer than `count` only at the end of the video, none if it failed."""
         items: list[NDArray[Any]] = []
         try:
             if self.failure is None:
@@ -221,7 +224,7 @@ class VideoInProgress:
         return items
 
     def receive(self, vector: Features) -> None:
-        """Takes what the network made of the next item."""
+        """Takes the network's vector of the next item."""
         try:
             if self.failure is None:
                 self._assembly.take(vector)
@@ -229,7 +232,7 @@ class VideoInProgress:
             self.failure = error
 
     def outcome(self) -> FeatureInfo | VideoError:
-        """What is known of the features, which then are where they belong, or why there are none."""
+        """Finishes the sink and returns the features' metadata, or returns why there are none."""
         try:
             if self.failure is None:
                 self._assembly.end()
@@ -244,23 +247,24 @@ class VideoInProgress:
     def _finished(self) -> FeatureInfo:
         summary, layout = self._decoded.summary, self._layout
         warn_of_corrupt_frames(self.video_id, summary)
-        num_frames, found = self._decoded.num_frames, self._assembly.num_rows
+        num_frames, num_rows = self._decoded.num_frames, self._assembly.num_rows
         expected = layout.num_clips(num_frames)
-        assert found == expected, f"{found} rows from {num_frames} frames, expected {expected}"
+        assert num_rows == expected, f"{num_rows} rows from {num_frames} frames, expected {expected}"
         info = feature_info(self.video_id, self._path, self._encoder, layout, self._sink.dtype, summary, num_frames)
         return self._sink.finish(info)
 
     def close(self) -> None:
-        """Ends the decoding and throws away rows that are not finished; may be called again."""
+        """Stops decoding and discards unfinished rows; may be called again."""
         self._decoded.close()
         self._sink.discard()
 
 
 def warn_of_corrupt_frames(video_id: str, summary: Summary) -> None:
-    """Says how many frames of a video the decoder had to patch up, if any."""
+    """Warns of frames that the decoder had to conceal errors in, if any."""
     if summary.corrupt_frames:
         console.warn(
-            f"{video_id}: {summary.corrupt_frames} of {summary.frames_decoded} frames have decoding errors",
+            f"{video_id}: {summary.corrupt_frames} of {console.count(summary.frames_decoded, 'frame')} "
+            f"{'has' if summary.corrupt_frames == 1 else 'have'} decoding errors",
             id=video_id,
             corrupt_frames=summary.corrupt_frames,
         )
@@ -275,7 +279,7 @@ def feature_info(
     summary: Summary,
     num_frames: int,
 ) -> FeatureInfo:
-    """What is known of a video's features, except how many they are."""
+    """The metadata of a video's features, except their number."""
     return describe(
         video_id,
         source_of([path]),

@@ -1,4 +1,4 @@
-"""What an extraction has before it: which videos, in which order, on which shard, and about how much."""
+"""Plans an extraction: which videos, in which order, on which shard, and roughly how much data."""
 
 import heapq
 import re
@@ -18,7 +18,7 @@ _USUAL_FPS = 30.0
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of the work, which may be done at the same time on one machine or many."""
+    """One of several parts of the work, which may run at the same time on one machine or several."""
 
     number: int
     """From 1."""
@@ -26,13 +26,13 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """The shard that `2/8` means; raises UserError."""
+        """Parses `2/8`; raises UserError."""
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
         shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
             raise UserError(
                 f"--shard is {text}.",
-                "Expected a number and how many there are, from 1/8 to 8/8.",
+                "Expected NUMBER/COUNT: with 8 shards, 1/8 to 8/8.",
                 "In a Slurm array of 1-8: --shard $SLURM_ARRAY_TASK_ID/8",
             )
         return shard
@@ -47,9 +47,9 @@ class Shard:
 
 
 def shared_out(videos: Mapping[str, AnnotatedVideo], shard: Shard) -> dict[str, AnnotatedVideo]:
-    """The videos of one shard: longest first, each goes to the shard that has least to do; ties by id and number.
+    """The videos of one shard: longest first, each goes to the shard with the least work; ties by id and number.
 
-    It depends on nothing but the videos and their durations, so every machine finds the same.
+    Depends only on the videos and their durations, so every machine computes the same.
     """
     seconds = durations(videos.values())
     loads = [(0.0, number) for number in range(1, shard.count + 1)]
@@ -63,28 +63,28 @@ def shared_out(videos: Mapping[str, AnnotatedVideo], shard: Shard) -> dict[str, 
 
 
 def longest_first(videos: Iterable[AnnotatedVideo]) -> list[AnnotatedVideo]:
-    """The order of work in which the end waits for no long video; ties by id."""
+    """The order in which no long video is left for the end; ties by id."""
     listed = list(videos)
     seconds = durations(listed)
     return sorted(listed, key=lambda video: (-seconds[video.id], video.id))
 
 
 def durations(videos: Iterable[AnnotatedVideo]) -> dict[str, float]:
-    """Seconds of each video by id; one whose annotation does not say counts as long as the others on average."""
-    said = {video.id: video.duration_s for video in videos}
-    known = [seconds for seconds in said.values() if seconds is not None]
+    """Seconds of each video by id; one without a duration counts as the average of the others."""
+    stated = {video.id: video.duration_s for video in videos}
+    known = [seconds for seconds in stated.values() if seconds is not None]
     usual = fmean(known) if known else 1.0
-    return {video_id: usual if seconds is None else seconds for video_id, seconds in said.items()}
+    return {video_id: usual if seconds is None else seconds for video_id, seconds in stated.items()}
 
 
 def seconds_per_row(video: AnnotatedVideo, layout: ClipLayout) -> float:
-    """Seconds from one row to the next; a guess where the video's own rate counts and nobody says it."""
+    """Seconds from one row to the next; a guess if the video's own rate is used and not known."""
     fps = (video.fps or _USUAL_FPS) if layout.fps == "native" else layout.fps
     return layout.stride_frames / fps
 
 
 def estimated_bytes(videos: Sequence[AnnotatedVideo], channels: int, layout: ClipLayout, dtype: Dtype) -> list[float]:
-    """About what the features of each video take."""
+    """Estimated size of each video's features in bytes."""
     seconds = durations(videos)
     row_bytes = channels * np.dtype(dtype).itemsize
     return [seconds[video.id] / seconds_per_row(video, layout) * row_bytes for video in videos]

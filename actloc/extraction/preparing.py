@@ -1,4 +1,4 @@
-"""A dataset read in its own form and written in ours, its videos converted where the settings ask for it."""
+"""Reads a dataset in its original format and writes it in actloc's, converting videos if the settings ask for it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +17,9 @@ from actloc.signals import stopping_at_once
 
 
 def where_needed(dataset: DatasetConfig, preparation: Preparation, check_inputs: Callable[[], object]) -> None:
-    """Prepares what is not prepared; commands that start together wait for the one that does it.
+    """Prepares the dataset if needed; of commands started together, one prepares and the others wait.
 
-    `check_inputs` raises UserError where a file that the user brings is missing; it is called before anything is read.
+    `check_inputs` raises UserError if a file that the user must provide is missing; it is called before reading.
     """
     if not dataset.is_prepared():
         with files.taking_turns(dataset.folder):
@@ -29,9 +29,9 @@ def where_needed(dataset: DatasetConfig, preparation: Preparation, check_inputs:
 
 
 def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool = False) -> Annotations:
-    """Writes the dataset's folder, prints what each subset holds, and returns the annotations.
+    """Writes the dataset's folder, prints the size of each subset, and returns the annotations.
 
-    A list of videos without actions is replaced where it is old; other annotations only with `overwrite`.
+    An outdated list of videos without actions is replaced; other annotations only with `overwrite`.
     """
     with files.locked(dataset.folder), stopping_at_once():
         collected = dataset.collect()
@@ -47,7 +47,9 @@ def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool
     for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():
         videos = annotations.of_subset(subset)
         actions = sum(len(video.actions) for video in videos)
-        console.result(f"{subset}: {len(videos)} videos, {actions} actions of {len(annotations.classes)} classes")
+        classes = console.count(len(annotations.classes), "class", "classes")
+        counts = f"{console.count(len(videos), 'video')}, {console.count(actions, 'action')} of {classes}"
+        console.result(f"{subset}: {counts}")
     return annotations
 
 
@@ -57,8 +59,8 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
         return
     if path.exists() and not overwrite:
         raise UserError(
-            f"{path} exists and holds other annotations than these settings and files give now.",
-            "Expected nothing, or the same.",
+            f"{path} exists, with other annotations than the current settings and files give.",
+            "Expected no such file, or the same annotations.",
             "Replace it with --overwrite, or keep both: dataset.folder=ANOTHER_FOLDER",
         )
     files.write_text(path, text)

@@ -1,8 +1,9 @@
-"""How far an extraction is: videos done, speed against real time, and what is left, on one progress bar."""
+"""Shows an extraction's progress on one bar: videos done, speed relative to real time, and time left."""
 
 import time
 from collections.abc import Sequence
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.console import Reporter
 from actloc.extraction.plan import durations, seconds_per_row
@@ -12,7 +13,7 @@ from actloc.video.windows import ClipLayout
 
 
 class Pace:
-    """Moves a bar of as many units as the videos have seconds, by every row that comes."""
+    """Advances a bar, in seconds of video, with every row."""
 
     def __init__(self, bar: Reporter, videos: Sequence[AnnotatedVideo], layout: ClipLayout) -> None:
         self._bar = bar
@@ -22,15 +23,15 @@ class Pace:
         self._seen_s, self._started = 0.0, time.monotonic()
 
     def watched(self, video_id: str, sink: RowSink) -> RowSink:
-        """`sink`, whose rows move the bar."""
+        """`sink`, whose rows advance the bar."""
         return _WatchedSink(self, video_id, sink)
 
     def rows(self, video_id: str, count: int) -> None:
-        """So many rows of a video have come."""
+        """Advances by `count` rows of a video."""
         self._move(video_id, min(count * self._row_s[video_id], self._left_s[video_id]))
 
     def over(self, video_id: str) -> None:
-        """The video is done, or is none."""
+        """The video is finished, with or without features."""
         self._num_done += 1
         self._move(video_id, self._left_s[video_id])
 
@@ -38,11 +39,11 @@ class Pace:
         self._left_s[video_id] -= seconds
         self._seen_s += seconds
         speed = self._seen_s / max(time.monotonic() - self._started, 1e-3)
-        self._bar(seconds, f"{self._num_done} of {self._num_videos} videos, {speed:.1f} x real time")
+        self._bar(seconds, f"{self._num_done} of {console.count(self._num_videos, 'video')}, {speed:.1f} x real time")
 
 
 class _WatchedSink:
-    """A sink that tells when rows come."""
+    """A sink that reports its rows to a Pace."""
 
     def __init__(self, pace: Pace, video_id: str, sink: RowSink) -> None:
         self._pace, self._video_id, self._sink = pace, video_id, sink

@@ -1,9 +1,9 @@
-"""Extraction on a Ray cluster: the stages of `extraction`, the first two wherever Ray has room for them.
+"""Extraction on a Ray cluster: the stages of `extraction.local`, the first two on any machine of the cluster.
 
-Videos are decoded by tasks on CPUs and encoded by actors, on GPUs where the cluster has them; between the two go pieces
-of a video that fill one batch each. Rows are written by the one process that was started, so a store has one writer. A
-task or an actor that dies is run again by Ray; a piece that comes twice counts once. The stores are those of
-`extraction`, to the last bit, on machines of one kind.
+Tasks decode videos on CPUs, and actors encode them, on GPUs if the cluster has any; pieces of a video, one batch each,
+travel between the two. Only the command's own process writes rows, so a store has one writer. Ray restarts tasks and
+actors that die; a piece that arrives twice counts once. On machines of the same kind, the stores equal those of
+`extraction.local` to the last bit.
 """
 
 import contextlib
@@ -35,22 +35,22 @@ from actloc.video.windows import ClipLayout, Picking
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
-"""For Ray to end what it is doing; what it has not ended by then is ended with it."""
+"""Time for Ray to stop; then the command ends anyway, and its workers with it."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_ENCODING_CPUS = 0.5  # other than decoding's, or Ray would make one stage of both
+_ENCODING_CPUS = 0.5  # must differ from decoding's, or Ray would fuse both into one stage
 
 
 def check_installed() -> None:
-    """Raises UserError where Ray is not there."""
+    """Raises UserError if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise UserError(
-            "The engine ray was asked for, and Ray is not installed.",
-            "Expected the extra `ray`.",
+            "--engine ray needs Ray, which is not installed.",
+            "Expected actloc to be installed with the extra `ray`.",
             "pip install actloc[ray], or leave out --engine ray",
         )
 
@@ -63,17 +63,17 @@ def encode_videos(
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
-    """What `extraction.encode_videos` does, on the cluster that RAY_ADDRESS names, or on one started here.
+    """Like `extraction.local.encode_videos`, on the cluster at RAY_ADDRESS, or on one started here.
 
-    `encoder` pools what comes back and says how large batches are; the work is done by copies of it.
+    `encoder` sets the batch size and pools the vectors that return; copies of it do the work.
     """
     check_clips(encoder, layout)
     encoder.check_videos(videos)
     if encoder.makes_frames:
         raise UserError(
-            f"The encoder {encoder.config.name} computes its frames by a network: learned optical flow.",
-            "Expected frames that CPUs decode and GPUs encode, which is what the engine ray takes apart.",
-            "Leave out --engine ray, and share the videos with --shard 1/8",
+            f"The encoder {encoder.config.name} computes optical flow with a network.",
+            "Expected an encoder that takes frames as decoded: the engine ray decodes on CPUs and encodes on GPUs.",
+            "Leave out --engine ray; to use several machines, split the videos with --shard, such as --shard 1/8",
         )
     if not videos:
         return
@@ -95,11 +95,11 @@ def encode_videos(
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[None]:
-    """Joins or starts a cluster, quietly, and leaves it at the end."""
+    """Joins or starts a cluster, without Ray's own output, and leaves it at the end."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if "RAY_ADDRESS" in os.environ:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of a minute each; Ray would try twenty times
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of a minute each; Ray's default is twenty
     import ray
 
     runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
@@ -109,12 +109,12 @@ def _cluster() -> Iterator[None]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield
     except ray.exceptions.RayTaskError:
-        raise  # what our own code met there
+        raise  # raised by actloc's own code on a worker
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise EnvironmentProblem(
-            f"Ray gave up: {str(error).strip() or type(error).__name__}",
-            "Expected a cluster, the one of RAY_ADDRESS or one started here, that stays until the work is done.",
-            "See `ray status` and mend it, or unset RAY_ADDRESS; then run the same command again.",
+            f"Ray failed: {str(error).strip() or type(error).__name__}",
+            "Expected a cluster, at RAY_ADDRESS or started here, that stays up until the work is done.",
+            "Check the cluster with `ray status` and fix it, or unset RAY_ADDRESS; then run the same command again.",
         ) from error
     finally:
         ray.shutdown()
@@ -122,14 +122,14 @@ def _cluster() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Puts back how SIGTERM is handled, which ray.init takes for itself; raises Stopped if it came meanwhile."""
+    """Restores the handler of SIGTERM, which ray.init replaces; raises Stopped if SIGTERM arrives meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     own = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit as left:  # Ray's answer to SIGTERM
+    except SystemExit as left:  # raised by Ray's handler of SIGTERM
         raise Stopped(signal.SIGTERM) from left
     finally:
         signal.signal(signal.SIGTERM, own)
@@ -144,7 +144,7 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, 
     device = "cuda" if num_gpus else encoder.device.type
     count = batch_size(encoder, layout, machine, device)
     decode = Decoding(encoder.config.frame_steps(), layout, machine, count, encoder.is_framewise)
-    # half of the CPUs encode where there is no GPU: neither stage then waits for the other for ever
+    # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
@@ -163,7 +163,7 @@ def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, 
 
 
 class ArrivingVideo:
-    """A video whose pieces come back encoded, in any order."""
+    """A video whose encoded pieces arrive in any order."""
 
     def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
         self._video_id, self._path, self._encoder, self._layout = video_id, path, encoder, layout
@@ -175,12 +175,12 @@ class ArrivingVideo:
         self._is_over = False
 
     def take(self, row: Row) -> FeatureInfo | VideoError | None:
-        """Takes a row; the outcome of the video once all have come and none before.
+        """Takes a row; returns the outcome of the video after the last one, and None before.
 
-        Raises UserError or EnvironmentProblem where a machine of the cluster cannot do the work.
+        Raises UserError or EnvironmentProblem if a machine of the cluster cannot do the work.
         """
         if self._is_over or row["number"] < self._next:
-            return None  # a piece that came twice, of a task that Ray ran again
+            return None  # a repeated piece, of a task that Ray restarted
         self._early[row["number"]] = row
         try:
             while self._next in self._early:
@@ -212,14 +212,14 @@ class ArrivingVideo:
         return self._sink.finish(info)
 
     def close(self) -> None:
-        """Throws away rows that are not finished; may be called again."""
+        """Discards unfinished rows; may be called again."""
         self._is_over = True
         self._early.clear()
         self._sink.discard()
 
 
 def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:
-    """The rows as they come from Ray; `check_stop` is called several times a second in between, and may raise."""
+    """The rows as they arrive from Ray; calls `check_stop`, which may raise, several times a second in between."""
     arrived: queue.Queue[Row | BaseException | None] = queue.Queue(maxsize=1)
     is_over = threading.Event()
 
@@ -230,7 +230,7 @@ def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row
                 if is_over.is_set():
                     return
             arrived.put(None)
-        except BaseException as error:  # told where the rows are wanted
+        except BaseException as error:  # raised where the rows are consumed
             arrived.put(error)
 
     receiver = threading.Thread(target=receive, daemon=True)
@@ -252,13 +252,13 @@ def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row
         deadline = time.monotonic() + _GRACE_S
         while receiver.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                arrived.get_nowait()  # the receiver may wait with the next one
+                arrived.get_nowait()  # the receiver may be waiting to put the next one
             _stop_execution()
             receiver.join(_POLL_S)
 
 
 def _stop_execution() -> None:
-    """Ends Ray Data's own thread: if it calls Ray once that is gone, a cluster starts anew or the process dies."""
+    """Stops Ray Data's own thread: if it calls Ray after shutdown, a new cluster starts or the process dies."""
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
     for thread in threading.enumerate():

@@ -1,4 +1,4 @@
-"""Pieces of a video that travel from where it is decoded to where it is encoded, one batch of the network each."""
+"""Pieces of a video, one batch each, that travel from the decoding task to the encoding actor."""
 
 import io
 import itertools
@@ -13,11 +13,11 @@ from actloc.extraction.decoded import thinned
 from actloc.video.windows import ClipLayout, Picking
 
 Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
-"""Frames (n, H, W, c), and which of them make up each clip (S, F); None where the network takes the frames."""
+"""Frames (n, H, W, c), and the indices of each clip's frames (S, F); None if the network takes single frames."""
 
 
 def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
-    """`count` frames at a time."""
+    """Pieces of `count` frames."""
     remaining = iter(frames)
     while listed := list(itertools.islice(remaining, count)):
         yield np.stack(listed), None
@@ -29,7 +29,7 @@ def clip_pieces(
     count: int,
     picking: Callable[[], Picking | None] = lambda: None,
 ) -> Iterator[Piece]:
-    """`count` clips at a time; frames that clips share are sent once in a piece."""
+    """Pieces of `count` clips; frames that clips share are sent once per piece."""
     cutter = layout.windower(picking)
     kept: dict[int, NDArray[Any]] = {}
     clips: list[NDArray[np.int64]] = []
@@ -56,13 +56,13 @@ def clip_pieces(
 
 
 def _frames_needed(layout: ClipLayout, count: int, picking: Picking | None) -> int:
-    """Frames before the newest one that a clip which is not yet sent may hold."""
+    """Number of frames before the newest one that an unsent clip may contain."""
     places = layout.clip_frames + (count + 1) * layout.stride_frames
     return places if picking is None else math.ceil((places + 1) * picking.step) + 2
 
 
 def to_bytes(piece: Piece) -> bytes:
-    """Arrays as .npz: frames of videos differ in size, and columns of Ray Data do not like that."""
+    """The piece as .npz: videos differ in frame size, which columns of Ray Data do not support."""
     frames, clips = piece
     stream = io.BytesIO()
     np.savez(stream, frames=frames, clips=np.empty(0, np.int64) if clips is None else clips)

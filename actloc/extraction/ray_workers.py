@@ -29,7 +29,7 @@ Row = dict[str, Any]  # a row of Ray Data
 
 
 class Decoding:
-    """The task that decodes one video and sends it on in pieces; the last one tells how it ended."""
+    """The task that decodes one video and yields its pieces; the last row holds the outcome."""
 
     def __init__(
         self, steps: Sequence[FrameStep], layout: ClipLayout, machine: Machine, batch_size: int, is_framewise: bool
@@ -60,38 +60,38 @@ class Decoding:
                 end: Row = {"summary": asdict(reader.summary)}
         except VideoError as error:
             end = {"failure": error.args}
-        except ActlocError as error:  # such as a decoder that is not installed there
+        except ActlocError as error:  # such as a decoder that is not installed on that machine
             end = refusal(error)
         yield row(video_id, number, end=json.dumps(end))
 
 
 @dataclass(frozen=True)
 class EncoderCopy:
-    """What makes an encoder again in another process, from the same files and to the same bits."""
+    """What another process needs to build the same encoder, from the same files and to the last bit."""
 
     config: EncoderConfig
     weights_sha256: str | None
     device: str
     num_threads: int
-    """Other threads may round otherwise."""
+    """Another number of threads may round differently."""
     folder: Path
-    """Where the settings' paths begin."""
+    """Folder that the settings' paths are relative to."""
 
     @classmethod
     def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
-        """Says how to copy `encoder` to `device`, cpu or cuda; which of several GPUs that is is up to Ray."""
+        """Describes how to copy `encoder` to `device`, cpu or cuda; Ray chooses among several GPUs."""
         return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
 
     def build(self) -> ClipEncoder:
-        """The encoder; raises UserError where its weights are not there or are others."""
+        """Builds the encoder; raises UserError if its weights are missing or different."""
         torch.set_num_threads(self.num_threads)
         with contextlib.chdir(self.folder):
             encoder = ready(built(self.config), torch.device(self.device))
         if encoder.weights_sha256 != self.weights_sha256:
             raise UserError(
                 f"The encoder's weights have sha256 {encoder.weights_sha256}.",
-                f"Expected {self.weights_sha256}, as where the command was started.",
-                "Put the same file there.",
+                f"Expected {self.weights_sha256}, as on the machine where the command was started.",
+                "Copy the same weights file to that machine.",
             )
         return encoder
 
@@ -104,31 +104,31 @@ class Encoding:
         self._refusal = ""
         try:
             self._encoder = copy.build()
-        except ActlocError as error:  # told with the first piece: Ray would begin the actor again, and then hide why
+        except ActlocError as error:  # returned with the first piece: Ray would restart the actor, and hide the reason
             self._refusal = json.dumps(refusal(error))
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """The row in `batch` with vectors in the place of its piece."""
+        """The row in `batch`, with vectors instead of frames in its piece."""
         video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
         if end or self._refusal:
             return row(video_id, number, end=end or self._refusal)
         frames, clips = from_bytes(batch["piece"][0])
         items = list(frames if clips is None else (frames[places] for places in clips))
-        network, found = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
-        network.add(found, items)
+        network, received = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
+        network.add(received, items)
         network.finish()
         picking = picking_of(str(batch["picking"][0]))
-        return row(video_id, number, piece=to_bytes((np.stack(found.vectors), None)), picking=picking)
+        return row(video_id, number, piece=to_bytes((np.stack(received.vectors), None)), picking=picking)
 
 
 class DecodingThere:
-    """`Decoding` on its way to a worker, which first imports the user's own code that it is made of."""
+    """`Decoding` sent to a worker, which first imports the user's own code in it."""
 
     def __init__(self, packed: Packed) -> None:
         self._packed = packed
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
-        """What `Decoding` gives, or why it cannot be had there."""
+        """The rows of `Decoding`, or why it cannot run there."""
         try:
             decoding = self._packed.opened()
         except ActlocError as error:
@@ -138,9 +138,9 @@ class DecodingThere:
 
 
 class EncodingThere:
-    """`Encoding` in a worker, which first imports the user's own code that the encoder is made of.
+    """`Encoding` in a worker, which first imports the user's own code in the encoder.
 
-    What goes wrong in that code is an answer like others: Ray would only show where in Ray it came out.
+    Errors of that code are returned as rows: Ray would only show where in Ray they were raised.
     """
 
     def __init__(self, packed: Packed) -> None:
@@ -152,7 +152,7 @@ class EncodingThere:
             self._refusal = json.dumps(refusal(error))
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """What `Encoding` gives, or why there is nothing to be had."""
+        """The row of `Encoding`, or why there is none."""
         video_id, number, end = str(batch["video_id"][0]), int(batch["number"][0]), str(batch["end"][0])
         if end or self._refusal:
             return row(video_id, number, end=end or self._refusal)
@@ -164,7 +164,7 @@ class EncodingThere:
 
 
 class Vectors:
-    """What the network makes of one piece."""
+    """Collects the network's vectors of one piece."""
 
     def __init__(self) -> None:
         self.vectors: list[Features] = []
@@ -175,20 +175,20 @@ class Vectors:
 
 
 def refusal(error: ActlocError) -> Row:
-    """What `error` says, and on which machine."""
-    found = f"On {socket.gethostname()}: {error.found}"
-    return {"refusal": (found, error.expected, error.mend), "status": error.status}
+    """The parts of `error`, and the machine it occurred on."""
+    where = f"On {socket.gethostname()}"
+    return {"refusal": (f"{where}: {error.found}", error.expected, error.mend), "status": error.status}
 
 
 def row(
     video_id: str, number: int, *, piece: bytes = b"", end: str = "", picking: Picking | None = None
 ) -> dict[str, list[Any]]:
-    """One row as Ray takes it: a piece of a video, or how it ended."""
-    told = json.dumps(None if picking is None else asdict(picking))
-    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [told]}
+    """One row in Ray's form: a piece of a video, or its outcome."""
+    picking_text = json.dumps(None if picking is None else asdict(picking))
+    return {"video_id": [video_id], "number": [number], "piece": [piece], "end": [end], "picking": [picking_text]}
 
 
-def picking_of(told: str) -> Picking | None:
-    """What `row` was given."""
-    values = json.loads(told)
+def picking_of(text: str) -> Picking | None:
+    """The picking that `row` wrote."""
+    values = json.loads(text)
     return None if values is None else Picking(**values)

@@ -1,4 +1,4 @@
-"""The last stage of extraction: rows of features out of what the network gives, and where they go."""
+"""Last stage of extraction: makes feature rows from the network's vectors and passes them to a sink."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -18,30 +18,30 @@ from actloc.video.windows import ClipLayout, Picking
 
 
 class RowSink(Protocol):
-    """Where the rows of one video go as they come."""
+    """Receives the rows of one video."""
 
     dtype: Dtype
     """How they are stored."""
 
     def append(self, rows: Features) -> None:
-        """Takes the next rows (n, C); raises VideoError where they cannot be kept."""
+        """Takes the next rows (n, C); raises VideoError if they cannot be stored."""
 
     def finish(self, info: FeatureInfo) -> FeatureInfo:
-        """Takes what is known once the last row has come; returns it with the number of rows and channels."""
+        """Takes the metadata after the last row; returns it with the number of rows and channels."""
 
     def discard(self) -> None:
-        """Throws away what is not finished; may be called again."""
+        """Discards unfinished rows; may be called again."""
 
 
 class RowsInMemory:
-    """The rows of a video that are wanted at once."""
+    """Keeps the rows of a video in memory."""
 
     dtype: Dtype = "float32"
 
     def __init__(self) -> None:
         self._rows: list[Features] = []
         self.features: Features = np.empty((0, 0), np.float32)
-        """All rows (T, C), once they are finished."""
+        """All rows (T, C), after `finish`."""
 
     def append(self, rows: Features) -> None:
         """Takes the next rows (n, C)."""
@@ -53,12 +53,12 @@ class RowsInMemory:
         return replace(info, steps=self.features.shape[0], channels=self.features.shape[1])
 
     def discard(self) -> None:
-        """Lets go of the rows."""
+        """Discards the rows."""
         self._rows.clear()
 
 
 class RowAssembly:
-    """Rows of a video out of the vectors that the network makes of its items, given to a sink one by one."""
+    """Makes a video's rows from the network's vectors of its items, and passes them to a sink one by one."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class RowAssembly:
         self.num_rows = 0
 
     def take(self, vector: Features) -> None:
-        """The next item's vector; raises what the sink raises."""
+        """Takes the next item's vector; raises what the sink raises."""
         if self._encoder.is_framewise:
             self._pool(self._windower.add(vector))
         else:
             self._append(vector[None])
 
     def end(self) -> None:
-        """Makes what rows are left once every vector is taken; raises VideoError where there was none at all."""
+        """Makes the remaining rows after the last vector; raises VideoError if the video has no rows at all."""
         if self._encoder.is_framewise:
             self._pool(self._windower.end())
 

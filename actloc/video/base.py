@@ -1,4 +1,4 @@
-"""What all of video reading rests on: which paths and containers are opened, and where ffmpeg is (R10)."""
+"""Shared by everything that reads or writes video: which paths and containers may be opened, and where ffmpeg is."""
 
 import os
 import shutil
@@ -12,17 +12,17 @@ import actloc
 from actloc.errors import EnvironmentProblem, VideoError
 
 FRAMES_FILE = "frames.json"
-"""Stands in a folder of extracted frames and says their rate and number."""
+"""File in a folder of extracted frames that states their rate and number."""
 
 MESSAGE = struct.Struct("<cII")
-"""How each message from the decoding process begins: its kind, a count, and the bytes that follow."""
+"""Header of each message from the decoding process: its kind, a count, and the number of bytes that follow."""
 LARGEST_SIDE = 16384
-"""Pixels; a header that promises more is refused before memory is taken (R19)."""
+"""Pixels; a header that declares more is refused before memory is allocated."""
 LONGEST_S = 48 * 3600
-"""Seconds; time stamps beyond are a broken clock, not a video (R19)."""
+"""Seconds; later timestamps mean a broken clock, not a long video."""
 
 # Containers that hold their own pictures or sound. Not here: lists of other files (concat, hls, dash, image2, sdp),
-# which could make a text file named x.mp4 read anything. Sound is here to tell "no video" from "unreadable".
+# which could make a text file named x.mp4 read any file. Sound is here to distinguish "no video" from "unreadable".
 _CONTAINERS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "flv", "asf", "ogg", "mpeg"),
     *("mpegvideo", "h264", "hevc", "av1", "obu", "ivf", "m4v", "mxf", "dv", "gif", "nut", "rm", "wtv", "vc1"),
@@ -34,7 +34,7 @@ INPUT_OPTIONS = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist"
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a header says: seconds, frames per second, and the size in pixels before any rotation."""
+    """What a header declares: seconds, frames per second, and the size in pixels before any rotation."""
 
     duration_s: float
     fps: float
@@ -45,13 +45,13 @@ class VideoFacts:
 def checked_path(path: Path) -> Path:
     """The absolute path of a regular file or of a folder of extracted frames; raises VideoError `not_a_file`.
 
-    An address, `-`, a pipe, a device or a folder is never opened.
+    Addresses, `-`, pipes, devices and other folders are never opened.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise VideoError("not_a_file", f"{path} is not a file: {reason}", "a regular file", "nothing") from error
+        raise VideoError("not_a_file", f"cannot read {path}: {reason}", "a regular file", "nothing") from error
     if stat.S_ISDIR(mode) and (path / FRAMES_FILE).is_file():
         return path.absolute()
     if not stat.S_ISREG(mode):
@@ -74,20 +74,20 @@ def find_ffmpeg() -> str:
     except (ImportError, RuntimeError) as error:
         raise EnvironmentProblem(
             "ffmpeg not found: neither on PATH nor in the Python package imageio-ffmpeg.",
-            "Expected one of the two; it makes and re-encodes videos.",
-            "Install one: pip install imageio-ffmpeg, or your system's package ffmpeg.",
+            "Expected one of the two, to read, write and re-encode videos.",
+            "Run: pip install imageio-ffmpeg, or install your system's package ffmpeg.",
         ) from error
 
 
 def input_arguments(path: Path) -> list[str]:
-    """ffmpeg arguments that open `path` as the regular file it is, whatever its name looks like."""
+    """ffmpeg arguments that open `path` as a regular file, even if its name looks like an address or an option."""
     options = [text for key, value in INPUT_OPTIONS.items() for text in (f"-{key}", value)]
     return [*options, "-i", f"file:{path}"]
 
 
 def ffmpeg_command(arguments: list[str]) -> list[str]:
-    """The command that runs ffmpeg quietly, without a keyboard, and only as long as its parent lives."""
-    return python_command("lifeline", find_ffmpeg(), "-nostdin", "-hide_banner", *arguments)
+    """The command that runs ffmpeg without a banner or keyboard input, and only as long as its parent lives."""
+    return python_command("die_with_parent", find_ffmpeg(), "-nostdin", "-hide_banner", *arguments)
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
@@ -96,7 +96,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def python_environment() -> dict[str, str]:
-    """The environment in which a new interpreter finds this very package, and never a file of the working folder."""
+    """The environment in which a new interpreter imports this same package, and nothing from the working folder."""
     root = str(Path(actloc.__file__).parents[1])
     others = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, others] if others else [root])}

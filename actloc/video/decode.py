@@ -1,12 +1,12 @@
-"""`python -m actloc.video.decode`: the process that decodes one video, so that a bad one takes nothing with it (R6).
+"""`python -m actloc.video.decode`: the process that decodes one video, so that a crash affects no other.
 
-A JSON request comes in on stdin, which then stays open as long as the parent lives. Messages go out on stdout:
+A JSON request arrives on stdin, which then stays open as long as the parent lives. Messages are written to stdout:
 a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` bytes.
 
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary; the end                        X  JSON: a VideoError; the end
 P  nothing: still decoding                           V  JSON: the facts of a header; the end
-B  JSON: the traceback of a bug of ours; the end     C  JSON: a CodeError, of a step of the user's own; the end
+B  JSON: the traceback of a bug in actloc; the end   C  JSON: a CodeError from the user's own step; the end
 """
 
 import importlib
@@ -31,9 +31,9 @@ from actloc.errors import EnvironmentProblem, UserError, VideoError
 from actloc.settings.code_errors import blaming
 from actloc.video import frame_transforms
 from actloc.video.base import LONGEST_S, MESSAGE
+from actloc.video.die_with_parent import die_with_parent
 from actloc.video.frame_transforms import FrameStep, Resize
-from actloc.video.lifeline import die_with_parent
-from actloc.video.readers.base import Account, Picture
+from actloc.video.readers.base import DecodingStats, Picture
 from actloc.video.windows import Picking
 
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
@@ -41,16 +41,16 @@ _FALLBACK = "ffmpeg"
 
 
 class Channel:
-    """The way to the parent."""
+    """Sends messages to the parent process."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._last_s = time.monotonic()
         self.has_begun = False
-        """Whether the first frame is on its way."""
+        """Whether the first frame has been announced."""
 
     def send(self, kind: bytes, content: bytes | memoryview = b"", count: int = 0) -> None:
-        """One message."""
+        """Sends one message."""
         self._stream.write(MESSAGE.pack(kind, count, len(content)))
         self._stream.write(content)
         self._stream.flush()
@@ -58,11 +58,11 @@ class Channel:
         self.has_begun |= kind == b"S"
 
     def send_json(self, kind: bytes, **fields: Any) -> None:  # Any: JSON values
-        """One message that holds a JSON object."""
+        """Sends one message whose content is a JSON object."""
         self.send(kind, json.dumps(fields).encode())
 
-    def is_alive(self) -> None:
-        """Tells the parent now and then that decoding goes on, however rare the frames it wants are."""
+    def report_progress(self) -> None:
+        """Reports to the parent, at most once a second, that decoding continues, even if no frame is due yet."""
         if time.monotonic() - self._last_s > _SECONDS_BETWEEN_SIGNS_OF_LIFE:
             self.send(b"P")
 
@@ -71,19 +71,19 @@ def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON value
     """Answers one request: a header's facts, or all frames of a video."""
     path = Path(request["path"])
     if request.get("hangs"):
-        threading.Event().wait()  # the fault of reliability G38
+        threading.Event().wait()  # an injected fault: a decoder that never answers
     reader = "images" if path.is_dir() else request["reader"]
     try:
         _answer(request, path, reader, channel)
     except VideoError as error:
-        # Pictures of two readers are never mixed.
+        # Never mix pictures of two readers in one video.
         if reader != "pyav" or error.reason != "unreadable" or channel.has_begun:
             raise
         _try_fallback(request, path, error, channel)
 
 
 def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channel: Channel) -> None:
-    """Answers with the other reader; its finding counts if it got further, and is told beside the first in any case."""
+    """Answers with the other reader; its error replaces the first if it got further, and is otherwise added to it."""
     try:
         _answer(request, path, _FALLBACK, channel)
         return
@@ -98,12 +98,12 @@ def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channe
 
 @contextmanager
 def _files_fault() -> Iterator[None]:
-    """What a foreign file brings about in a library that reads it is that file's failure; all else is a bug of ours."""
+    """Turns errors that a file causes in the library reading it into VideoError; any other error is a bug in actloc."""
     try:
         yield
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, BrokenPipeError) and not isinstance(error, av.FFmpegError):
-            raise  # the parent has seen enough
+            raise  # the parent has closed the pipe
         raise VideoError("unreadable", f"{type(error).__name__}: {error}") from error
 
 
@@ -114,13 +114,13 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
             facts = module.facts(path)
         channel.send_json(b"V", **asdict(facts))
         return
-    account = Account()
+    stats = DecodingStats()
     own_rate = None
     if "native" in (request["fps"], request["decode_fps"]):
         with _files_fault():
-            own_rate = module.rate(path, channel.is_alive)
+            own_rate = module.rate(path, channel.report_progress)
     fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
-    pictures = resampled(_watched(module.pictures(path, account), channel), account, decode_fps)
+    pictures = resampled(_watched(module.pictures(path, stats), channel), stats, decode_fps)
     picking = Picking(float(decode_fps), float(fps))
     is_whole = picking.step.is_integer()
     if is_whole:
@@ -129,29 +129,29 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     num_frames = send_frames(pictures, steps, channel, None if is_whole else picking)
     channel.send_json(
         b"E",
-        frames_decoded=account.frames,
-        corrupt_frames=account.corrupt_frames,
+        frames_decoded=stats.frames,
+        corrupt_frames=stats.corrupt_frames,
         num_frames=num_frames,
         fps=float(fps),
-        duration_s=float(account.end_s),
-        width=account.width,
-        height=account.height,
+        duration_s=float(stats.end_s),
+        width=stats.width,
+        height=stats.height,
         reader=reader,
     )
 
 
 def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
-    """Frames per second as a fraction of the precision that ffmpeg's own rates have."""
+    """Frames per second as a fraction, as precise as ffmpeg's own rates."""
     rate = own_rate if fps == "native" else Fraction(fps)
     if not rate:
-        raise VideoError("unsupported", "the video does not tell its own rate", "frames per second", "none")
+        raise VideoError("unsupported", "the video does not state its frame rate", "frames per second", "none")
     return rate.limit_denominator(1_001_000)
 
 
 def send_frames(
     pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel, picking: Picking | None = None
 ) -> int:
-    """Sends the frames that the steps make of pictures; returns their number, as clips count that pick their own."""
+    """Sends the pictures after the steps; returns the number of frames, counted in places if clips pick their own."""
     frames = upright(pictures, steps[0] if steps else None)
     for step in steps[1:] if steps and is_by_swscale(steps[0]) else steps:
         frames = step.over(frames)
@@ -159,22 +159,22 @@ def send_frames(
     for frame, count in frames:
         content = np.ascontiguousarray(frame)
         if total == 0:
-            told = None if picking is None else asdict(picking)
-            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name, picking=told)
+            sent = None if picking is None else asdict(picking)
+            channel.send_json(b"S", shape=content.shape, dtype=content.dtype.name, picking=sent)
         channel.send(b"F", content.data.cast("B"), count)
         total += count
     return total if picking is None else picking.num_places(total)
 
 
 def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]:
-    with _files_fault():  # of the reader: what takes the pictures raises elsewhere
+    with _files_fault():  # only the reader's errors: the consumer of the pictures raises outside this block
         for picture in pictures:
-            channel.is_alive()
+            channel.report_progress()
             yield picture
 
 
-def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> Iterator[tuple[Picture, int]]:
-    """Pictures and how often each is shown at `fps`, as ffmpeg's filter `fps` does it with `round=near`.
+def resampled(pictures: Iterator[Picture], stats: DecodingStats, fps: Fraction) -> Iterator[tuple[Picture, int]]:
+    """Pictures and how often each is shown at `fps`, like ffmpeg's filter `fps` with `round=near`.
 
     Output frame k is the last picture whose time, times fps and rounded, is at most k; the last picture is shown
     until its own end.
@@ -186,13 +186,13 @@ def resampled(pictures: Iterator[Picture], account: Account, fps: Fraction) -> I
             yield waiting, number - shown
             shown = number
         waiting = picture
-    end = _frame_number(account.end_s, fps)
+    end = _frame_number(stats.end_s, fps)
     if waiting is not None and end > shown:
         yield waiting, end - shown
 
 
 def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Picture, int]]:
-    """Every `step`-th of the frames that pictures are, each shown so many times."""
+    """Every `step`-th frame, where each picture counts as many frames as it is shown."""
     before = 0
     for picture, count in shown:
         after = before + count
@@ -205,23 +205,20 @@ def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Pic
 def _frame_number(time_s: Fraction, fps: Fraction) -> int:
     if time_s > LONGEST_S:
         expected = f"at most {LONGEST_S} s"
-        raise VideoError("unsupported", "a time stamp is beyond reason", expected, f"{float(time_s):g} s")
-    return _nearest(time_s * fps)
-
-
-def _nearest(value: Fraction) -> int:
-    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+        raise VideoError("unsupported", "a timestamp is implausible", expected, f"{float(time_s):g} s")
+    number = time_s * fps
+    return (2 * number.numerator + number.denominator) // (2 * number.denominator)  # halves up, unlike `round`
 
 
 def is_by_swscale(step: FrameStep) -> bool:
-    """Whether FFmpeg does this step while it turns the picture into RGB."""
+    """Whether FFmpeg does this step while it converts the picture to RGB."""
     return isinstance(step, Resize) and step.method == "swscale_bicubic"
 
 
 def upright(
     pictures: Iterator[tuple[Picture, int]], first: FrameStep | None
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """RGB frames (H, W, 3) as they are to be seen, resized by swscale if the first step says so."""
+    """RGB frames (H, W, 3), rotated upright, and resized by swscale if that is the first step."""
     matrix: NDArray[np.int32] | None = None
     size: tuple[int, int] | None = None
     for picture, count in pictures:
@@ -230,20 +227,20 @@ def upright(
             size = frame.height, frame.width
             if isinstance(first, Resize) and is_by_swscale(first):
                 size = first.target(*size)
-            # Asked of one frame only: PyAV ties a frame to its side data in a circle, and a frame of 1080p is 3 MB.
+            # Read from one frame only: PyAV's side data keeps its frame alive in a reference cycle (3 MB at 1080p).
             with _files_fault():
                 side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
                 stored = side_data.get("DISPLAYMATRIX")
                 matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
         with _files_fault():
-            # One thread: the frame is small, and the machine's cores belong to other decoders and the network.
+            # One thread: the frame is small, and the other cores are for other decoders and the network.
             rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
             seen = rgb.to_ndarray().astype(np.uint8, copy=False)
         yield _turned(seen, matrix), count
 
 
 def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
-    """By the display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
+    """Rotated by the display matrix (x', y') = (a x + c y, b x + d y), given as a b u c d v x y w."""
     if matrix is None:
         return rgb
     a, b, _, c, d = matrix[:5].tolist()
@@ -256,17 +253,17 @@ def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray
 
 
 def _end_with_parent() -> None:
-    os.read(0, 1)  # comes back when the parent closes the pipe or dies
+    os.read(0, 1)  # returns when the parent closes the pipe or dies
     os._exit(1)
 
 
 def main() -> None:
-    """Reads the request, answers it, and leaves without tearing down what a broken video may have left behind."""
+    """Reads the request, answers it, and exits without cleanup, which a broken video could make hang or crash."""
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(os.fdopen(os.dup(1), "wb"))
-    for descriptor in (1, 2):  # what a library prints must not reach the channel, nor fill the pipe of a failed start
+    for descriptor in (1, 2):  # what a library prints must not reach the channel or fill the stderr pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     av.logging.set_level(None)
     request = json.loads(_line(0))
@@ -275,12 +272,12 @@ def main() -> None:
         with blaming():
             serve(request, channel)
     except BrokenPipeError:
-        pass  # the parent has seen enough
+        pass  # the parent has closed the pipe
     except UserError as error:
         channel.send_json(b"C", found=error.found, expected=error.expected, mend=error.mend)
     except VideoError as error:
         channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
-    except MemoryError:  # the pictures are the file's, whoever of us asks for room for one more
+    except MemoryError:  # the file's pictures are too large, wherever the allocation failed
         channel.send_json(b"X", reason="unreadable", detail="out of memory", expected="smaller pictures", found="")
     except Exception:
         channel.send_json(b"B", traceback=traceback.format_exc())
@@ -288,7 +285,7 @@ def main() -> None:
 
 
 def _line(descriptor: int) -> bytes:
-    """One line, and not a byte more: the rest belongs to the thread that waits for the end."""
+    """Reads one line, and not a byte more: the thread that waits for the end reads the rest."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(descriptor, 1)

@@ -1,4 +1,4 @@
-"""Videos and frames made by an ffmpeg process: re-encoded, cut, spliced, taken apart (reliability R8, R10)."""
+"""Videos and frames written by an ffmpeg process: re-encoding, cutting, splicing, extracting frames."""
 
 import errno
 import os
@@ -19,14 +19,14 @@ from actloc.video.base import FRAMES_FILE, checked_path, ffmpeg_command, input_a
 _POLL_S = 0.2
 _PROGRESS = re.compile(r"^(\w+)=(.*)$")
 _COMPLAINTS_KEPT = 5
-# The same input gives the same bytes everywhere: one encoder thread, no dates, no version strings, no foreign tags.
+# The same input gives the same bytes everywhere: one encoder thread, no dates, no version strings, no copied tags.
 _REPRODUCIBLE = (
     *("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1"),
     *("-an", "-sn", "-dn"),
 )
-# Visually lossless; every keyframe closes its group, so that any reader can begin there.
+# Visually lossless; every group of pictures is closed, so that any reader can start at its keyframe.
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p", "-sc_threshold", "0")
-_FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's time stamp, as in reading
+_FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's timestamp, as in reading
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Piece:
     speed: float = 1.0
 
     def num_frames(self, fps: float) -> int:
-        """Frames it gives at `fps`."""
+        """Number of its frames at `fps`."""
         return round(self.duration_s / self.speed * fps)
 
 
@@ -52,8 +52,9 @@ def run(
 ) -> int:
     """Runs ffmpeg in `folder` and returns the number of frames it wrote.
 
-    Raises VideoError `unreadable` with ffmpeg's own words, `timeout` after `timeout_s` seconds without progress,
-    OSError on a full disk, and what `check_stop`, called several times a second, raises. It never outlives us.
+    Raises VideoError `unreadable` with ffmpeg's own message, `timeout` after `timeout_s` seconds without progress,
+    OSError on a full disk, and what `check_stop`, called several times a second, raises. ffmpeg never outlives this
+    process.
     """
     command = ffmpeg_command(["-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y", *arguments])
     with subprocess.Popen(
@@ -63,7 +64,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=python_environment(),
-        start_new_session=True,  # Ctrl-C is for this process, which decides when to stop
+        start_new_session=True,  # Ctrl-C goes to this process, which decides when to stop
     ) as process:
         watched = _Watched(process)
         try:
@@ -77,7 +78,7 @@ def run(
 
 
 class _Watched:
-    """What a running ffmpeg says: how far it is, and what it complains about."""
+    """The output of a running ffmpeg: its progress and its error messages."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None, "it was asked for"
@@ -91,7 +92,7 @@ class _Watched:
         return int(self._state.get("frame", 0))
 
     def wait(self, timeout_s: float, check_stop: Callable[[], None]) -> None:
-        """Comes back when ffmpeg has closed its output."""
+        """Returns when ffmpeg has closed its output."""
         last_change = time.monotonic()
         while True:
             check_stop()
@@ -105,7 +106,7 @@ class _Watched:
                 raise VideoError("timeout", "ffmpeg made no progress", f"a frame within {timeout_s:g} s", "none")
 
     def _take(self, content: bytes) -> bool:
-        """Whether what was said shows progress."""
+        """Parses a piece of output; returns whether it shows progress."""
         *lines, self._torn = (self._torn + content).split(b"\n")
         before = (self._state.get("frame"), self._state.get("total_size"))
         for line in lines:
@@ -119,16 +120,16 @@ class _Watched:
 
 
 def _failure(status: int, complaints: deque[str]) -> Exception:
-    words = " ".join(complaints) or f"ffmpeg ended with status {status}"
-    if "No space left on device" in words:
+    message = " ".join(complaints) or f"ffmpeg exited with status {status}"
+    if "No space left on device" in message:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if "Unknown encoder" in words:
+    if "Unknown encoder" in message:
         return EnvironmentProblem(
-            f"This ffmpeg cannot write H.264: {words}",
-            "Expected one with libx264.",
-            "pip install imageio-ffmpeg, and take the other ffmpeg off PATH.",
+            f"This ffmpeg cannot write H.264: {message}",
+            "Expected an ffmpeg with libx264.",
+            "Run: pip install imageio-ffmpeg, and remove the other ffmpeg from PATH.",
         )
-    return VideoError("unreadable", words, "a video ffmpeg can read", f"status {status}")
+    return VideoError("unreadable", message, "a video ffmpeg can read", f"status {status}")
 
 
 def reencode(
@@ -147,8 +148,8 @@ def reencode(
     """Writes `source`, or a part of it, as H.264 mp4 without sound at a constant rate; returns its frames.
 
     Short side `short_side` (made even), long side in proportion; a key frame every `keyframe_interval` frames. The same
-    source gives the same bytes. `target` is replaced once it is complete; compare the number of frames with what the
-    source promises (R8): ffmpeg itself is content with a truncated one.
+    source gives the same bytes. `target` is replaced once it is complete. Compare the number of frames with what the
+    source declares: ffmpeg reports success for a truncated one.
     """
     even = 2 * round(short_side / 2)
     filters = [
@@ -175,7 +176,7 @@ def splice(
     """Writes the pieces one after the other as one H.264 mp4 of even `width` x `height`; returns its frames.
 
     Piece i begins at frame `sum(piece.num_frames(fps))` of those before it, exactly: a piece that reaches beyond its
-    file stands still on the last frame. Pictures of another shape get black bars.
+    file repeats the last frame. Pictures of another aspect ratio get black bars.
     """
     inputs = [text for piece in pieces for text in ("-threads", "1", *input_arguments(checked_path(piece.file)))]
     size = f"{width}:{height}"
@@ -197,7 +198,9 @@ def splice(
     expected = sum(piece.num_frames(fps) for piece in pieces)
     if written != expected:
         target.unlink()
-        raise VideoError("too_short", "a piece begins after its file's end", f"{expected} frames", f"{written} frames")
+        raise VideoError(
+            "too_short", "a piece starts after the end of its file", f"{expected} frames", f"{written} frames"
+        )
     return written
 
 
@@ -219,7 +222,7 @@ def _write_mp4(
         inject("write")
         num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, check_stop=check_stop)
         if not num_frames:
-            raise VideoError("empty", "nothing is left to encode", "at least one frame", "0 frames")
+            raise VideoError("empty", "there are no frames to encode", "at least one frame", "0 frames")
         _sync(temporary)
         files.replace(temporary, target)
     finally:
@@ -239,9 +242,9 @@ def extract_frames(
 ) -> int:
     """Writes the frames as 000001.jpg ... and `frames.json`, which `read_frames` reads back; returns their number.
 
-    `quality` is ffmpeg's scale from 2, the best, to 31. `folder` appears, or is replaced, once it is complete.
+    `quality` is ffmpeg's scale from 2 (best) to 31. `folder` appears, or is replaced, once it is complete.
     """
-    # JPEG knows one way from RGB to YCbCr, that of BT.601 with the full range; videos of today are BT.709.
+    # JPEG converts between RGB and YCbCr by BT.601 with the full range only; most videos are BT.709.
     jpeg = "out_color_matrix=bt601:out_range=full,format=yuvj420p"
     scale = f"scale=w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})':flags=bicubic:{jpeg}"
     arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0"]
@@ -251,7 +254,7 @@ def extract_frames(
     try:
         files.make_folder(temporary)
         inject("write")
-        # ffmpeg would expand a % in a folder's name, so the folder is where it works, not what it is told.
+        # ffmpeg would expand a % in the folder's name, so it runs inside the folder instead of being given its path.
         num_frames = run(arguments, timeout_s=timeout_s, folder=temporary, check_stop=check_stop)
         files.write_json(temporary / FRAMES_FILE, {"fps": fps, "count": num_frames})
         files.remove(folder)

@@ -18,14 +18,14 @@ _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 def video_files(folder: Path) -> list[Path]:
-    """What `videos_by_id` gives ids, without a word on the rest."""
+    """The files that `videos_by_id` would list, without reporting any others."""
     return [path for path in folder.iterdir() if _is_video(path)]
 
 
 def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "") -> dict[str, Path]:
-    """The videos of a folder by their file names without prefix and suffix; `besides` is known and no video.
+    """The videos of a folder by their file names without prefix and suffix; `besides` is a known file to skip.
 
-    Says what else lies there. Raises UserError where two would have one id, or where there is none.
+    Reports other files that it ignores. Raises UserError if two videos have the same id, or if there are no videos.
     """
     found: dict[str, Path] = {}
     others: list[str] = []
@@ -37,26 +37,27 @@ def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "")
             continue
         if not _is_text(path.name):
             raise UserError(
-                f"{path.name!r} in {folder} is not a name in UTF-8.",
-                "Expected file names that can be written into an annotation file.",
-                "Rename it.",
+                f"The file name {path.name!r} in {folder} is not valid UTF-8.",
+                "Expected a name that can be written to an annotation file.",
+                "Rename the file.",
             )
         video_id = path.stem.removeprefix(prefix)
         if video_id in found:
             raise UserError(
                 f"{found[video_id]} and {path} would both have the id {video_id!r}.",
-                "Expected one video per file name without its suffix.",
-                "Rename one of them, also in the annotations.",
+                "Expected file names that differ without their suffixes.",
+                "Rename one of them, in the annotations too.",
             )
         found[video_id] = path
     if not found:
         raise UserError(
-            f"{folder} holds no video.",
+            f"{folder} contains no videos.",
             f"Expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}.",
-            "Set dataset.videos to the folder that holds them.",
+            "Set dataset.videos to the folder of the videos.",
         )
     if others:
-        console.say(f"Not videos, so not looked at in {folder}: {len(others)}, {console.first_ten(others)}")
+        kind = "that is not a video" if len(others) == 1 else "that are not videos"
+        console.say(f"Ignored {console.count(len(others), 'file')} in {folder} {kind}: {console.first_ten(others)}")
     return found
 
 
@@ -73,8 +74,8 @@ def _is_text(name: str) -> bool:
 
 
 def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with what their headers say; each header is read in a process of its own."""
-    with console.progress("looking at videos", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+    """The videos in id order with duration and rate from their headers; each header is read in a separate process."""
+    with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         result = {}
         for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
             result[video.id] = video
@@ -83,7 +84,7 @@ def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVide
 
 
 def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Duration and rate from the file's header; a video that is there and cannot be read is named."""
+    """Adds duration and rate from the file's header; warns of a file that exists but cannot be read."""
     if video.file is None or not video.file.exists():
         return video
     try:

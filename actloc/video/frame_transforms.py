@@ -1,7 +1,7 @@
-"""What happens to every frame on its way to an encoder, step by step: resizing, cropping, optical flow.
+"""Transforms of each frame between the decoder and an encoder: resizing, cropping, optical flow.
 
-Feature sets part exactly here (spec: features 2.12), so each recipe names its own steps. They run in the decoding
-process, which is why nothing here needs torch. A frame is (H, W, c): uint8, or float32 on the same scale.
+Published feature sets differ mainly in these, so each recipe lists its own steps. They run in the decoding process,
+so nothing here imports torch. A frame is (H, W, c): uint8, or float32 on the same scale.
 """
 
 import base64
@@ -24,14 +24,14 @@ Shown = tuple[Frame, int]
 Method = Literal["swscale_bicubic", "bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
 Rounding = Literal["even", "nearest", "floor"]
 Place = Literal["start", "centre", "end"]
-_FLOW_BOUND = 20  # pixels from one frame to the next; I3D's flow ends there
+_FLOW_BOUND = 20  # pixels from one frame to the next; I3D's flow is clipped there
 _OPENCV_WITH_OTHER_FLOW = (4, 12)  # measured: 4.6 to 4.11 agree to the bit; 4.14 changes 5 % of the codes, 5.0 25 %
 
 
 class FrameStep(ABC):
-    """One step; the order of the steps is the recipe's.
+    """One step; the recipe sets the order of the steps.
 
-    A step of the user's own is imported by every decoding process: in a file without torch it costs no time.
+    Every decoding process imports a user's own step: put it in a file that does not import torch, to start fast.
     """
 
     @abstractmethod
@@ -46,21 +46,21 @@ class FrameStep(ABC):
 
 @dataclass(frozen=True)
 class Resize(FrameStep):
-    """Another size: exactly `size` (height, width), or a short side with the long one in proportion.
+    """Resizes to exactly `size` (height, width), or to a short side and the long side in proportion.
 
-    swscale_bicubic  FFmpeg's, on the decoded picture; only as the first step
+    swscale_bicubic  FFmpeg's, on the decoded picture; as the first step only
     bilinear         torch's `interpolate` without antialiasing, corners not aligned; gives float32
     pil_*            Pillow's, each channel in 8 bits
-    cv2_bilinear     OpenCV's; for a short side it is given the scale, and rounds the long side itself
+    cv2_bilinear     OpenCV's; with a short side it gets the scale, and rounds the long side itself
     """
 
     method: Method
     short_side: int | None = None
     size: tuple[int, int] | None = None
     rounding: Rounding = "even"
-    """How the long side becomes a whole number: the nearest even one, the nearest, or the one below."""
+    """How the long side is rounded: to the nearest even number, to the nearest, or down."""
     only_enlarge: bool = False
-    """Leave frames as they are whose short side is long enough."""
+    """Do not change frames whose short side is already that long."""
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after this step."""
@@ -73,7 +73,7 @@ class Resize(FrameStep):
         long_side = _rounded(max(height, width) * self.short_side, short, self.rounding)
         if long_side > LARGEST_SIDE:
             found = f"{width} x {height}"
-            raise VideoError("unsupported", "the frame is too elongated", f"at most {LARGEST_SIDE}", found)
+            raise VideoError("unsupported", "the aspect ratio is too extreme", f"at most {LARGEST_SIDE} pixels", found)
         return (self.short_side, long_side) if height < width else (long_side, self.short_side)
 
     def apply(self, frame: Frame) -> Frame:
@@ -94,7 +94,7 @@ class Crop(FrameStep):
 
     size: int
     rounding: Literal["floor", "round", "ceil"] = "floor"
-    """What becomes of half a pixel; round goes to the even neighbour, as Python's does."""
+    """How an offset of half a pixel is rounded; `round` goes to the even neighbour, as in Python."""
     place: Place = "centre"
 
     def apply(self, frame: Frame) -> Frame:
@@ -102,7 +102,7 @@ class Crop(FrameStep):
         height, width = frame.shape[:2]
         if min(height, width) < self.size:
             found = f"{width} x {height}"
-            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size}", found)
+            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size} pixels", found)
         top = self._offset(height - self.size, is_longer=height > width)
         left = self._offset(width - self.size, is_longer=width >= height)
         return frame[top : top + self.size, left : left + self.size]
@@ -120,9 +120,9 @@ class LeftHalf(FrameStep):
     """The left eye of a stereo recording, W // 2 wide (Ego4D)."""
 
     def apply(self, frame: Frame) -> Frame:
-        """The left half; raises VideoError `unsupported` where there is none."""
+        """The left half; raises VideoError `unsupported` if the frame is narrower than 2 pixels."""
         if frame.shape[1] < 2:
-            raise VideoError("unsupported", "the frame has no left half", "2 pixels", f"{frame.shape[1]} pixels")
+            raise VideoError("unsupported", "the frame is too narrow to halve", "2 pixels", f"{frame.shape[1]} pixel")
         return frame[:, : frame.shape[1] // 2]
 
 
@@ -131,21 +131,21 @@ class OpticalFlow(FrameStep):
     """Two more channels: how far each pixel moves to the next frame along x and y, by TV-L1 (Zach et al. 2007).
 
     It is computed on grey 8-bit frames of the size they have at this step. The last frame has no next one and is
-    dropped. Moves are cut at 20 pixels and coded between 0 and 255:
+    dropped. Motion is clipped at 20 pixels and coded between 0 and 255:
 
-    eight_bit       dense_flow's round(255 * (v + 20) / 40), half to even: uint8, nothing moves at 128
-    linear          DeepMind's v / 20 between -1 and 1, without rounding: float32, nothing moves at 127.5
-    video_features  v-iashin's round(128 + 255 / 40 * v), half to even: float32, nothing moves at 128, +20 is 256
+    eight_bit       dense_flow's round(255 * (v + 20) / 40), half to even: uint8, no motion is 128
+    linear          DeepMind's v / 20 between -1 and 1, without rounding: float32, no motion is 127.5
+    video_features  v-iashin's round(128 + 255 / 40 * v), half to even: float32, no motion is 128, +20 is 256
     """
 
     form: Literal["eight_bit", "linear", "video_features"]
 
     def apply(self, frame: Frame) -> Frame:
-        """The frame (H, W, c + 2) as it stands when it is shown again: nothing moves."""
+        """The frame (H, W, c + 2) with zero flow, for a frame that is repeated."""
         return self.with_flow(frame, np.zeros((*frame.shape[:2], 2), np.float32))
 
     def over(self, frames: Iterator[Shown]) -> Iterator[Shown]:
-        """Every frame but the last, beside the flow to the one after it; each pair is computed once."""
+        """Every frame but the last, with the flow to the next one; each pair is computed once."""
         estimate = _tvl1()
         before: Frame | None = None
         for frame, count in frames:
@@ -156,35 +156,35 @@ class OpticalFlow(FrameStep):
             before = frame
 
     def with_flow(self, frame: Frame, flow: NDArray[Any]) -> Frame:
-        """The frame (H, W, c + 2) with its flow (H, W, 2) in pixels as codes behind it."""
+        """The frame (H, W, c + 2): its channels, then its flow (H, W, 2) in pixels as codes."""
         return np.concatenate([frame, self.coded(flow)], axis=2)
 
     def coded(self, flow: NDArray[Any]) -> NDArray[Any]:
         """Codes (H, W, 2) of flow (H, W, 2) in pixels."""
         bounded = np.clip(flow, -_FLOW_BOUND, _FLOW_BOUND)
-        if self.form == "video_features":  # a tensor of float32 there, whose 256 is not cut to 8 bits
+        if self.form == "video_features":  # a float32 tensor there, so 256 is not clipped to 8 bits
             return np.round(np.float32(128) + np.float32(255 / (2 * _FLOW_BOUND)) * bounded.astype(np.float32))
         codes = 255 * (bounded.astype(np.float64) + _FLOW_BOUND) / (2 * _FLOW_BOUND)  # halves are exact in float64
         return np.round(codes).astype(np.uint8) if self.form == "eight_bit" else codes.astype(np.float32)
 
 
 def _tvl1() -> Callable[[Frame, Frame], NDArray[Any]]:
-    """OpenCV's estimator with its own settings: the flow (H, W, 2) from one RGB frame to another."""
+    """OpenCV's estimator with its default settings: the flow (H, W, 2) from one RGB frame to another."""
     import cv2
 
-    cv2.setNumThreads(1)  # the machine's cores belong to other decoders and the network
+    cv2.setNumThreads(1)  # the other cores are for other decoders and the network
     estimator = cv2.optflow.DualTVL1OpticalFlow.create()
 
     def estimate(first: Frame, second: Frame) -> NDArray[Any]:
         grey, next_grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second))
-        flow = np.zeros((*grey.shape, 2), np.float32)  # where the result goes; the estimator does not start from it
+        flow = np.zeros((*grey.shape, 2), np.float32)  # receives the result; the estimator does not start from it
         return estimator.calc(grey, next_grey, flow)
 
     return estimate
 
 
 def check_installed(steps: Sequence[FrameStep]) -> None:
-    """Raises UserError where a step needs OpenCV, which is an extra, and it is missing or computes another flow."""
+    """Raises UserError if a step needs OpenCV (an extra), and it is missing or its version computes different flow."""
     has_flow = any(isinstance(step, OpticalFlow) for step in steps)
     if not has_flow and not any(isinstance(step, Resize) and step.method == "cv2_bilinear" for step in steps):
         return
@@ -196,11 +196,12 @@ def check_installed(steps: Sequence[FrameStep]) -> None:
         version = tuple(int(number) for number in cv2.__version__.split(".")[:2])
         if not has_flow or (hasattr(cv2, "optflow") and version < _OPENCV_WITH_OTHER_FLOW):
             return
-        found = f"is {cv2.__version__}, " + ("which computes another flow" if hasattr(cv2, "optflow") else "no contrib")
+        problem = "computes different optical flow" if hasattr(cv2, "optflow") else "has no contrib modules"
+        found = f"is {cv2.__version__} and {problem}"
     raise UserError(
-        f"The encoder's frames are made with OpenCV, which {found}.",
-        "Expected opencv-contrib-python-headless from 4.10 on and below 4.12, as published flow needs it.",
-        "pip install actloc[flow]",
+        f"The encoder prepares its frames with OpenCV, which {found} here.",
+        "Expected opencv-contrib-python-headless >= 4.10, < 4.12, which computes the published flow.",
+        "Run: pip install actloc[flow]",
     )
 
 
@@ -208,7 +209,7 @@ _KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, C
 
 
 def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values
-    """Plain values for the decoding process; a step of the user's own goes with where its code is."""
+    """JSON values for the decoding process; a user's own step is pickled with the path of its code."""
     return [
         {"step": type(step).__name__, **asdict(step)}  # type: ignore[call-overload]
         if type(step) in _KINDS.values()
@@ -218,7 +219,7 @@ def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON va
 
 
 def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON values
-    """The steps that `to_json` wrote, of this very job."""
+    """The steps that `to_json` wrote; only for input from this same command, because it unpickles."""
     steps = []
     for entry in listed:
         if "packed" in entry:
@@ -231,7 +232,7 @@ def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON val
 
 
 def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
-    """What torch's interpolate(mode="bilinear", align_corners=False) makes of a frame: (height, width, c) float32."""
+    """Same result as torch's interpolate(mode="bilinear", align_corners=False): (height, width, c) float32."""
     above, below, down = _neighbours(frame.shape[0], height)
     left, right, across = _neighbours(frame.shape[1], width)
     down, across = down[:, None, None], across[None, :, None]
@@ -244,7 +245,7 @@ def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
 
 
 def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-    """For each new place its two old neighbours, and how far it lies towards the second."""
+    """For each new position: its two old neighbours, and the weight of the second."""
     scale = np.float32(size) / np.float32(new_size)
     # torch fuses the product and the difference, which are then rounded once: float64 holds both exactly
     places = np.float64(scale) * (np.arange(new_size) + 0.5) - 0.5

@@ -1,4 +1,4 @@
-"""Frames of one video at a constant rate, decoded by a process of its own while the caller works on earlier ones."""
+"""Frames of one video at a constant rate, decoded in a separate process while the caller works on earlier ones."""
 
 import contextlib
 import importlib.util
@@ -29,27 +29,27 @@ from actloc.video.windows import Picking
 Rate = float | Literal["native"]
 Frame = NDArray[Any]  # (H, W, c), uint8 unless a step makes it float32
 
-_BUFFERED_BYTES = 32 << 20  # frames decoded ahead of the consumer; a child waits when they are not taken (R19)
+_BUFFERED_BYTES = 32 << 20  # of frames decoded ahead; the decoder then waits for the consumer, so memory is bounded
 _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a video turned out to hold once all of it was read; sizes in pixels before resizing."""
+    """What a video contained, known after all of it was read; sizes in pixels before resizing."""
 
     frames_decoded: int
     corrupt_frames: int
     """Decoded frames that the decoder had to patch up."""
     num_frames: int
-    """Frames at the constant rate that came through the steps: optical flow drops the last one. Where clips pick their
-    own, as many as there are to pick."""
+    """Frames at the constant rate after the steps: optical flow drops the last one. If clips pick their own frames, the
+    number of places to pick from."""
     fps: float
     """The constant rate."""
     duration_s: float
     width: int
     height: int
     reader: str
-    """The reader that did it: `ffmpeg` also where `pyav` could not open the file."""
+    """The reader that was used: `ffmpeg` as well where `pyav` could not open the file."""
 
 
 def read_frames(
@@ -64,12 +64,12 @@ def read_frames(
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
-    "native" is the video's own rate. With `decode_fps` the video is shown at that rate, and every so many-th frame is
-    given; where that number is not whole, all of them are, and clips pick their own: `FrameReader.picking`.
+    "native" is the video's own rate. With `decode_fps`, the video is resampled to that rate first, and every n-th frame
+    is returned; if n is not whole, all frames are returned, and clips pick their own: `FrameReader.picking`.
 
-    Call it from a thread that lives as long as the reading: the decoding process ends with it.
+    Call it from a thread that lives until reading ends: the decoding process is killed with it.
 
-    Time zero is the first frame's time stamp; each output frame is the picture on show at that time, as with ffmpeg's
+    Time zero is the first frame's timestamp; each output frame is the picture shown at that time, as with ffmpeg's
     filter `fps`. Each frame then goes through `steps`, which may change its size, channels and type. `check_stop` is
     called several times a second while there is no frame yet; what it raises ends the reading. Failures raise
     VideoError, from here or from the iteration.
@@ -82,15 +82,15 @@ def read_frames(
 
 
 def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
-    """Raises UserError or EnvironmentProblem where the reader or a step needs what is not here.
+    """Raises UserError or EnvironmentProblem if the reader or a step needs something that is not installed.
 
-    That is the machine's fault and not a video's.
+    Every video would fail for that reason, so it is not reported as a failure of one.
     """
     if reader == "decord" and importlib.util.find_spec("decord") is None:
         raise UserError(
             "machine.reader is decord, which is not installed.",
             "Expected pyav, ffmpeg, or an installed decord.",
-            "pip install actloc[decord], or set machine.reader=pyav",
+            "Run: pip install actloc[decord], or set machine.reader=pyav",
         )
     frame_transforms.check_installed(steps)
     if reader == "ffmpeg":
@@ -98,7 +98,7 @@ def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
 
 
 def probe(path: Path, *, reader: ReaderName = "pyav", timeout_s: float = 30.0) -> VideoFacts:
-    """What the header of `path` says; decodes nothing. Raises VideoError."""
+    """Reads the header of `path`, without decoding. Raises VideoError."""
     request = {"task": "facts", "path": str(checked_path(path)), "reader": reader}
     with FrameReader(request, timeout_s, lambda: None) as child:
         return child.facts()
@@ -118,33 +118,33 @@ class FrameReader:
         self._check_stop = check_stop
         self._summary: Summary | None = None
         self.picking: Picking | None = None
-        """How clips pick their own frames out of these, known once the first has come; None where they take all."""
+        """How clips pick their own frames from these, known after the first frame; None if they take all of them."""
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype(np.uint8)
         self._process = subprocess.Popen(
             python_command("decode"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # for what keeps it from starting; it closes it then
+            stderr=subprocess.PIPE,  # for errors that keep it from starting; it closes stderr once it runs
             env=python_environment(),
-            start_new_session=True,  # Ctrl-C is for the parent, which decides when to stop
+            start_new_session=True,  # Ctrl-C goes to the parent, which decides when to stop
         )
         assert self._process.stdin, "it was asked for"
         assert self._process.stdout, "it was asked for"
         self._messages = _Messages(self._process.stdout)
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once is told by its missing answer
+        with contextlib.suppress(BrokenPipeError):  # a child that died early is noticed by its missing answer
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
     @property
     def summary(self) -> Summary:
-        """What the video held; there once every frame was taken."""
+        """What the video contained; available after the last frame."""
         assert self._summary is not None, "the video is not read to its end"
         return self._summary
 
     @property
     def backlog(self) -> float:
-        """How full the buffer of decoded frames is, from 0 to 1; 1 also once nothing more will come into it."""
+        """How full the buffer of decoded frames is, from 0 to 1; 1 after the last frame was buffered."""
         return self._messages.backlog
 
     def __iter__(self) -> Iterator[Frame]:
@@ -197,9 +197,9 @@ class FrameReader:
         complaint = self._process.stderr.read().decode("utf-8", "replace") if status >= 0 else ""
         if complaint:  # Python could not start it, before any file was opened
             return DecoderBugError(self._file, complaint)
-        # Not tried again with another reader: what kills a decoder may be an attack, and is a finding either way.
+        # Not retried with another reader: a file that crashes a decoder may be an attack, and should be reported.
         cause = signal.Signals(-status).name if status < 0 else f"status {status}"
-        detail = f"the decoding process ended with {cause}; machine.reader=ffmpeg may be able to read the file"
+        detail = f"the decoding process ended with {cause}; try machine.reader=ffmpeg"
         return VideoError("unreadable", detail, "frames", cause)
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ class FrameReader:
 
 
 class _Messages:
-    """A thread that takes messages out of the pipe as they come, and a bounded buffer for them."""
+    """A thread that reads messages from the pipe into a bounded buffer."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -242,7 +242,7 @@ class _Messages:
 
     @property
     def backlog(self) -> float:
-        """How full the buffer is, from 0 to 1; 1 also once nothing more will come into it."""
+        """How full the buffer is, from 0 to 1; 1 after the pipe has ended."""
         with self._changed:
             return 1.0 if self._is_drained else min(self._buffered_bytes / _BUFFERED_BYTES, 1.0)
 
@@ -258,7 +258,7 @@ class _Messages:
             return message
 
     def close(self) -> None:
-        """Throws away what is buffered and waits for the thread; the process must be ended before."""
+        """Discards what is buffered and waits for the thread; the process must have been killed."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Clips of a video out of one pass over its frames: where they start, how many there are (spec: features 1)."""
+"""Cuts a video into clips in one pass over its frames: where clips start, and how many there are."""
 
 import math
 from collections import deque
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from actloc.errors import VideoError
 from actloc.settings.choices import Align
 
-Item = NDArray[Any]  # a frame (H, W, 3), or what a network made of one
+Item = NDArray[Any]  # a frame (H, W, 3), or a network's vector of one
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ClipLayout:
     fps: float | Literal["native"]
     """Frames per second at which frames are counted; native is each video's own rate."""
     decode_fps: float | Literal["native"] | None
-    """The rate to which videos are resampled before frames are picked; None resamples to `fps` at once."""
+    """The rate to which videos are resampled before frames are picked; None resamples directly to `fps`."""
     clip_frames: int
     """Frames that one clip covers."""
     frame_interval: int
@@ -37,13 +37,13 @@ class ClipLayout:
 
     @property
     def offset_frames(self) -> float:
-        """The centre of the first clip."""
+        """The centre of the first clip, in frames."""
         return offset_frames(self.align, self.clip_frames)
 
     def windower(self, picking: "Callable[[], Picking | None]" = lambda: None) -> "Windower":
-        """What cuts frames into these clips; `frame_interval` is left to the caller.
+        """Cuts frames into these clips; `frame_interval` is left to the caller.
 
-        `picking` is called once the first frame has come.
+        `picking` is called after the first frame.
         """
         return Windower(self.align, self.clip_frames, self.stride_frames, picking)
 
@@ -59,15 +59,15 @@ def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: in
 
 
 def offset_frames(align: Align, clip_frames: int) -> float:
-    """The centre of the first clip, in frames; the last clip of `backpad` alone is off the grid this begins."""
+    """The centre of the first clip, in frames; only the last clip of `backpad` is off the grid that starts there."""
     return 0.0 if align == "centred" else clip_frames / 2
 
 
 @dataclass(frozen=True)
 class Picking:
-    """How clips pick frames at `fps` out of a video shown at `decode_fps`, in the arithmetic of TSP's loader.
+    """How clips pick frames at `fps` from a video resampled to `decode_fps`, with the arithmetic of TSP's loader.
 
-    Place k of the whole video begins at frame floor(k * step). A clip counts its own places anew from its first frame,
+    Place k of the whole video begins at frame floor(k * step). Each clip counts its own places from its first frame,
     so where the step is not whole, most clips hold some frames that are not at places of the whole video.
     (Alwassel et al. 2021, arXiv 2011.11479, whose code computes places in float32 and their number in float64.)
     """
@@ -81,22 +81,22 @@ class Picking:
         return self.decode_fps / self.fps
 
     def frame(self, place: int) -> int:
-        """How many frames are before a place."""
+        """Number of frames before a place."""
         return math.floor(np.float32(place) * np.float32(self.step))
 
     def num_places(self, num_frames: int) -> int:
-        """How many places this many frames have."""
+        """Number of places in `num_frames` frames."""
         return int(num_frames * (self.fps / self.decode_fps))
 
 
 class Windower:
-    """Cuts frames that come one by one into clips (F, ...); keeps as many frames as one clip spans and no more.
+    """Cuts a stream of frames into clips (F, ...); keeps only as many frames as one clip spans.
 
     valid     clip i begins at frame i * stride, while the whole clip is inside
     backpad   the same, and one more clip that ends with the video if the last one does not
-    centred   clip i begins at i * stride - clip // 2; before frame 0 is the first frame, after the end the last
+    centred   clip i begins at i * stride - clip // 2; the first and the last frame are repeated beyond the ends
 
-    `picking` is asked once the first frame has come; where it gives one, frames come at its `decode_fps`, and lengths
+    `picking` is called after the first frame; if it returns a Picking, frames arrive at its `decode_fps`, and lengths
     are counted at its `fps`.
     """
 
@@ -116,10 +116,10 @@ class Windower:
         self._seen = self._given = 0
 
     def add(self, frame: Item) -> Iterator[Item]:
-        """The clips that are whole with this frame: one at most, unless frames come at a lower rate than they count."""
+        """The clips that this frame completes: at most one, unless frames arrive at a lower rate than is counted."""
         if self._seen == 0:
             self._picking = self._ask()
-            # one step beyond a clip belongs to its last place, and floors may shift its first and last by a frame
+            # the last place may need one step beyond the clip, and floor may shift its first and last frame by one
             span = math.ceil((self._length + 1) * self._picking.step) + 2 if self._picking else self._length
             self._kept = deque(maxlen=span)
         self._kept.append(frame)
@@ -130,11 +130,11 @@ class Windower:
 
     @property
     def num_places(self) -> int:
-        """How many frames have come, as lengths are counted."""
+        """Number of frames so far, in the unit of lengths."""
         return self._seen if self._picking is None else self._picking.num_places(self._seen)
 
     def end(self) -> Iterator[Item]:
-        """The clips that reach beyond the last frame; raises VideoError `too_short` if there was none at all."""
+        """The clips that reach beyond the last frame; raises VideoError `too_short` if the video has no clip at all."""
         expected = num_clips(self.num_places, self._align, self._length, self._stride)
         if expected == 0:
             detail = "the video is shorter than one clip"
@@ -144,7 +144,7 @@ class Windower:
             yield self._clip(self.num_places - self._length if is_last_whole else number * self._stride - self._lead)
 
     def _clip(self, start: int) -> Item:
-        """The clip whose first place is `start`; places before 0 repeat the first, those beyond the end the last."""
+        """The clip whose first place is `start`; places beyond the ends repeat the first or last frame."""
         places = [min(max(place, 0), self.num_places - 1) for place in range(start, start + self._length)]
         if self._picking is not None:
             first = self._picking.frame(places[0])

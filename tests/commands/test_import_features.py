@@ -233,7 +233,8 @@ def test_bad_videos_are_named_and_only_they_are_tried_again(folder: Path, capsys
         "e": "unsupported",
         "f": "unsupported",
     }
-    assert "40 rows do not fit its duration of 12.8 s. The likely cause" in rows["d"]["detail"]
+    assert "its number of rows does not match its duration of 12.8 s. The likely cause" in rows["d"]["detail"]
+    assert rows["d"]["found"] == "40 rows"
     assert rows["a"]["path"] == "archive/a.npy"
     assert all(set(row) == {"id", "path", "reason", "detail", "expected", "found"} for row in rows.values())
     assert store.ids() == list("ghijkl")
@@ -270,8 +271,8 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
     [
         ({"fps": 15.0}, r"features\.fps_from=annotations"),
         ({"fps": 15.0, "allow_misfits": True}, r"features\.fps_from=annotations"),
-        ({"path": "nowhere"}, r"none of 6 videos: nowhere/a\.npy is not there"),
-        ({"prefix": "v_"}, r"Look at features\.path, prefix and suffix"),
+        ({"path": "nowhere"}, r"none of 6 videos: nowhere/a\.npy is missing"),
+        ({"prefix": "v_"}, r"Check features\.path, features\.prefix and features\.suffix"),
         (
             {"path": "npz", "prefix": "v_", "suffix": ".npz"},
             r"features\.key is null, but the file contains feats, other",

@@ -143,7 +143,7 @@ def test_published_features_of_the_same_videos_are_imported_and_compared(folder:
     Path("videos/v0.mp4").rename("videos/v9.mp4")
     other = actloc(folder, "import-features", "pair.yaml", "theirs", "--recipe", "coloured by others")
     assert other.returncode == 2
-    assert "has features of none of 1 videos: published/v9_rgb.npy is not there" in other.stderr
+    assert "has features for none of 1 video: published/v9_rgb.npy is missing" in other.stderr
 
 
 def test_annotations_that_name_no_files_are_told_where_features_come_from() -> None:

@@ -83,7 +83,7 @@ def test_the_whole_file_is_loaded_and_counted(encoder: EfficientNetLite0) -> Non
 
 def test_another_file_is_refused(encoder: EfficientNetLite0, tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(b"something else")
-    with pytest.raises(UserError, match="is not the published one"):
+    with pytest.raises(UserError, match="is not the published file"):
         encoder.load_official(tmp_path / "x.pth")
 
 

@@ -71,7 +71,7 @@ def test_features_class_scores_and_every_probe_are_the_recorded_ones(two_streams
         assert golden.error(probes[name], recorded[f"probe/{name}"]) < golden.TOLERANCE, name
 
 
-def test_two_streams_stand_side_by_side_and_their_scores_are_summed(two_streams: I3D, files: Path) -> None:
+def test_two_streams_are_concatenated_and_their_scores_are_summed(two_streams: I3D, files: Path) -> None:
     clips = torch.randint(0, 256, (1, 8, 64, 64, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     weights = {"weights": files / "rgb_imagenet.pt", "flow_weights": files / "flow_imagenet.pt"}
     only_rgb, only_flow = (Config(stream=stream, **weights).build() for stream in ("rgb", "flow"))
@@ -200,7 +200,7 @@ def test_a_broken_npz_is_the_users_error(content: bytes | None, tmp_path: Path) 
         np.savez(path, w=np.array([{}], dtype=object))  # what only pickle reads
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="Cannot read"):
         Config(weights=path).build()
 
 
@@ -265,7 +265,7 @@ def test_flow_is_computed_on_the_forks_whole_frames(frames: str) -> None:
     assert second.form == "eight_bit"  # type: ignore[attr-defined]
 
 
-def test_ten_crops_stand_in_the_forks_order_and_mirrored_flow_keeps_its_sign() -> None:
+def test_ten_crops_are_in_the_forks_order_and_mirrored_flow_keeps_its_sign() -> None:
     x = torch.rand(1, 5, 2, 256, 340)
     crops = ten_crops(x)
     places = [(0, 0), (0, 116), (16, 58), (32, 0), (32, 116)]
@@ -313,7 +313,7 @@ def test_rows_are_as_many_as_the_fork_makes(stride: int) -> None:
         assert num_clips(frames, "valid", 16, stride) == count
 
 
-def test_all_files_that_are_missing_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_files_are_reported_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         Config(stream="both", flow="raft").build()

@@ -334,7 +334,7 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
         assert wrong in str(caught.value)
 
 
-def test_weights_without_a_classifier_are_told_as_such(tmp_path: Path) -> None:
+def test_weights_without_a_classifier_are_reported_as_such(tmp_path: Path) -> None:
     torch.save(hollow(trunk("r3d_18")), tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"(?s)2 weights of.*fc\.weight is missing"):
         Config(variant="r3d_18", weights=tmp_path / "weights.pth").build()

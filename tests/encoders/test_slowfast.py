@@ -270,12 +270,15 @@ def test_of_stereo_recordings_the_left_half_is_used() -> None:
     ("settings", "told"),
     [
         ({"crop": 257}, "crop 257 is larger than short_side 256"),
-        ({"crop": 192, "pooling": "overlapping"}, "need a crop of 193 pixels or more, found 192"),
-        ({"crop": 192, "output": "probabilities"}, "need a crop of 193 pixels or more, found 192"),
-        ({"res4_temporal_blocks": 7}, "res4_temporal_blocks: found 7, res4 of depth 50 has 6"),
+        ({"crop": 192, "pooling": "overlapping"}, "pooling: overlapping needs a crop of 193 pixels or more, found 192"),
+        (
+            {"crop": 192, "output": "probabilities"},
+            "output: probabilities needs a crop of 193 pixels or more, found 192",
+        ),
+        ({"res4_temporal_blocks": 7}, "res4_temporal_blocks is 7, but depth 50 has 6 in res4"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], told: str) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Config(**settings)
 
@@ -388,13 +391,13 @@ def test_weights_of_another_depth_name_their_own(
     torch.save(
         {NAMES[form].format(block): torch.zeros(1, 1, kernel, 1, 1) for block, kernel in enumerate(kernels)}, file
     )
-    with pytest.raises(UserError, match="holds a SlowFast of depth") as caught:
+    with pytest.raises(UserError, match="contains a SlowFast of depth") as caught:
         config.model_copy(update={"weights": file}).build()
     assert mend in caught.value.mend
 
 
 @pytest.mark.parametrize(("depth", "name"), [(50, "SlowFast.pyth"), (101, "SLOWFAST_8x8_R101.pyth")])
-def test_a_missing_file_is_told_with_its_name(
+def test_a_missing_file_is_reported_with_its_name(
     depth: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(published, "FOLDER", tmp_path)

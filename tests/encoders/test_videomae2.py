@@ -131,7 +131,7 @@ def test_all_that_does_not_fit_is_listed(weights: dict[str, Tensor], tmp_path: P
         assert fault in raised.value.found
 
 
-def test_a_missing_file_is_told_with_its_published_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_reported_with_its_published_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"vit_g_hyrbid_pt_1200e_k710_ft\.pth"):
         Config().build()

@@ -313,7 +313,7 @@ def test_sound_and_cover_art_change_no_feature(clips: Clips) -> None:
     assert difference(plain, sound) < 1e-6
 
 
-def test_frames_that_needed_patching_are_told(
+def test_a_warning_reports_frames_with_decoding_errors(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = FrameReader.summary.fget

@@ -39,8 +39,8 @@ SUMMARY = {
 
 def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> Row:
     content = to_bytes((np.array(vectors, np.float32), None))
-    told = json.dumps(asdict(picking) if picking else None)
-    return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": told}
+    picking_text = json.dumps(asdict(picking) if picking else None)
+    return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": picking_text}
 
 
 def end(what: dict[str, object], number: int) -> Row:
@@ -85,11 +85,11 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_learned_flow_is_not_taken_apart() -> None:
     encoder = Color().build()
     encoder.makes_frames = True
-    with pytest.raises(UserError, match="computes its frames by a network"):
+    with pytest.raises(UserError, match="computes optical flow with a network"):
         next(ray_cluster.encode_videos({}, encoder, layout(), Machine(), lambda _: RowsInMemory()))
 
 
-def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_reports_corrupt_frames_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     encoder = Color().build()
     encoder.is_framewise = False
@@ -99,14 +99,14 @@ def test_corrupt_frames_are_told_as_without_ray(tmp_path: Path, capsys: pytest.C
     assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
 
 
-def test_what_a_machine_of_the_cluster_lacks_is_the_users_to_mend(tmp_path: Path) -> None:
-    lacking = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
-    told = Encoding(lacking, layout(), Machine())(
+def test_a_missing_weights_file_on_a_machine_of_the_cluster_is_an_error_for_the_user(tmp_path: Path) -> None:
+    other_weights = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
+    answer = Encoding(other_weights, layout(), Machine())(
         {name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()}
     )
     video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), layout(), RowsInMemory())
     with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
-        video.take({name: values[0] for name, values in told.items()})
+        video.take({name: values[0] for name, values in answer.items()})
 
 
 def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_no_videos_start_no_cluster() -> None:
     assert list(ray_cluster.encode_videos({}, Color().build(), layout(), Machine(), lambda _: RowsInMemory())) == []
 
 
-def test_a_cluster_that_cannot_be_joined_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_reported_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
 
     def refuse(**_: object) -> None:

@@ -52,7 +52,7 @@ def test_a_rate_below_that_of_the_video_itself_can_be_picked(clips: Clips) -> No
 
 
 @pytest.mark.parametrize(("fps", "decode_fps", "places"), [(15, 25, 30), (15, 12.5, 30), (20, "native", 40)])
-def test_where_the_step_is_not_whole_every_frame_comes_and_clips_are_told(
+def test_if_the_step_is_not_whole_every_frame_is_sent_with_the_picking_for_clips(
     clips: Clips, fps: float, decode_fps: float | Literal["native"], places: int
 ) -> None:
     shown = list(read_frames(clips["plain.mp4"], fps=decode_fps))

@@ -8,7 +8,7 @@ from actloc.errors import VideoError
 from actloc.video.reader import read_frames
 from actloc.video.readers import decord as reader
 from actloc.video.readers import pyav
-from actloc.video.readers.base import Account, Picture
+from actloc.video.readers.base import DecodingStats, Picture
 from tests.videos import FPS, FRAMES, HEIGHT, WIDTH, Clips
 
 decord = pytest.importorskip("decord")  # wheels for Linux x86-64 and Windows only
@@ -21,7 +21,7 @@ def rgb(picture: Picture) -> np.ndarray:
 @pytest.mark.parametrize("clip", sorted(Path("data/sample").glob("*.mp4")), ids=lambda path: path.stem)
 def test_real_clips_have_the_frames_and_times_of_pyav(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_BATCH_BYTES", 10_000_000)  # some 50 frames
-    ours, theirs = Account(), Account()
+    ours, theirs = DecodingStats(), DecodingStats()
     for found, expected in zip(reader.pictures(clip, ours), pyav.pictures(clip, theirs), strict=True):
         assert np.array_equal(rgb(found), rgb(expected))
         assert float(found.time_s) == pytest.approx(float(expected.time_s), abs=1e-4)
@@ -46,7 +46,7 @@ def test_it_never_holds_more_than_a_batch(clips: Clips, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(decord, "VideoReader", Watched)
     monkeypatch.setattr(reader, "_BATCH_BYTES", 25 * 3 * WIDTH * HEIGHT)
-    assert sum(1 for _ in reader.pictures(clips["plain.mp4"], Account())) == FRAMES
+    assert sum(1 for _ in reader.pictures(clips["plain.mp4"], DecodingStats())) == FRAMES
     assert calls == [25, "seek 0", 25, "seek 0", 10, "seek 0"]
 
 
@@ -59,5 +59,5 @@ def test_what_decord_refuses_or_gives_up_is_unreadable(clips: Clips, tmp_path: P
     whole = clips["plain.mp4"].read_bytes()
     (tmp_path / "torn.mp4").write_bytes(whole[:3000] + bytes(len(whole) - 6000) + whole[-3000:])
     with pytest.raises(VideoError, match="unreadable") as caught:
-        list(reader.pictures(tmp_path / "torn.mp4", Account()))
+        list(reader.pictures(tmp_path / "torn.mp4", DecodingStats()))
     assert "workspace" not in caught.value.detail

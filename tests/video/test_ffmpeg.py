@@ -113,7 +113,7 @@ def test_extracted_frames_keep_their_colours(tmp_path: Path) -> None:
     assert np.abs(difference.mean((0, 1, 2))).max() < 1
 
 
-def test_a_bad_source_leaves_nothing_behind(clips: Clips, tmp_path: Path) -> None:
+def test_a_bad_source_leaves_no_files(clips: Clips, tmp_path: Path) -> None:
     listing = tmp_path / "x.mp4"
     listing.write_text(f"ffconcat version 1.0\nfile '{clips['plain.mp4']}'\n")
     for make in (
@@ -173,7 +173,7 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path) -> None:
     assert target.stat().st_size == size, "ffmpeg writes on"
 
 
-def test_without_any_ffmpeg_the_way_to_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_ffmpeg_the_error_says_how_to_install_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> str:
         raise RuntimeError("No ffmpeg exe could be found")
 

@@ -48,7 +48,7 @@ def repeated(items: Iterator[tuple[NDArray[np.uint8], int]]) -> list[tuple[int, 
     return [(int(frame[0, 0, 0]), int(frame[0, 0, 3])) for frame, count in items for _ in range(count)]
 
 
-def test_each_pair_is_computed_once_and_a_frame_shown_again_stands_still(pairs: list[tuple[int, int]]) -> None:
+def test_each_pair_is_computed_once_and_a_repeated_frame_has_no_motion(pairs: list[tuple[int, int]]) -> None:
     found = repeated(OpticalFlow("eight_bit").over(shown(1, 3, 1, 2)))
     moving = round(255 * 23 / 40)
     assert found == [(0, moving), (3, 128), (3, 128), (3, moving), (6, moving), (9, 128)]
@@ -104,7 +104,7 @@ def test_flow_points_to_where_the_picture_goes() -> None:
 
 
 @pytest.mark.parametrize(("form", "still"), [("eight_bit", 128), ("linear", 127.5), ("video_features", 128)])
-def test_a_standing_frame_is_what_tvl1_makes_of_it(form: str, still: float) -> None:
+def test_the_codes_of_no_motion_equal_those_of_tvl1_on_equal_frames(form: str, still: float) -> None:
     step = OpticalFlow(form)  # type: ignore[arg-type]
     frame = noise(1)
     ((computed, _),) = step.over(iter([(frame, 1), (frame.copy(), 1)]))
@@ -126,7 +126,7 @@ def test_flow_comes_through_the_decoding_process(clips: Clips) -> None:
     assert np.array_equal(found[0], steps[2].apply(expected))
 
 
-def test_at_a_higher_rate_repeated_frames_stand_still(clips: Clips) -> None:
+def test_at_a_higher_rate_repeated_frames_have_no_motion(clips: Clips) -> None:
     frames = read_frames(clips["plain.mp4"], fps=2 * FPS, steps=(SMALL, OpticalFlow("eight_bit")))
     stands_still = (np.stack(list(frames))[..., 3:] == 128).all((1, 2, 3))
     assert len(stands_still) == 2 * FRAMES - 1
@@ -138,9 +138,9 @@ def test_at_a_higher_rate_repeated_frames_stand_still(clips: Clips) -> None:
     ("opencv", "told"),
     [
         (None, "is not installed"),
-        (SimpleNamespace(__version__="4.11.0"), "is 4.11.0, no contrib"),
-        (SimpleNamespace(__version__="5.0.0", optflow=None), "is 5.0.0, which computes another flow"),
-        (SimpleNamespace(__version__="4.14.0", optflow=None), "is 4.14.0, which computes another flow"),
+        (SimpleNamespace(__version__="4.11.0"), "is 4.11.0 and has no contrib modules"),
+        (SimpleNamespace(__version__="5.0.0", optflow=None), "is 5.0.0 and computes different optical flow"),
+        (SimpleNamespace(__version__="4.14.0", optflow=None), "is 4.14.0 and computes different optical flow"),
     ],
 )
 def test_opencv_is_an_extra_that_is_missed_before_decoding(

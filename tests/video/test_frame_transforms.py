@@ -80,7 +80,7 @@ def test_pillow_resizes_each_channel_by_itself() -> None:
         (Crop(40, place="end"), 2, 40),
     ],
 )
-def test_where_a_crop_lies(step: Crop, top: int, left: int) -> None:
+def test_the_position_of_a_crop(step: Crop, top: int, left: int) -> None:
     assert np.array_equal(step.apply(FRAME), FRAME[top : top + step.size, left : left + step.size])
     upright = FRAME.transpose(1, 0, 2)
     assert np.array_equal(step.apply(upright), step.apply(FRAME).transpose(1, 0, 2))
@@ -96,7 +96,7 @@ def test_the_left_half_of_an_odd_width() -> None:
 
 
 def test_a_frame_of_one_column_has_no_left_half() -> None:
-    with pytest.raises(VideoError, match="unsupported: the frame has no left half"):
+    with pytest.raises(VideoError, match="unsupported: the frame is too narrow to halve"):
         LeftHalf().apply(FRAME[:, :1])
 
 

@@ -42,7 +42,7 @@ def constant(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Fraction, s
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("rate", RATES, ids=str)
-def test_a_constant_rate_is_found_exactly(
+def test_a_constant_rate_is_computed_exactly(
     constant: dict[tuple[Fraction, str], Path], rate: Fraction, container: str
 ) -> None:
     for reader in (pyav, decord, ffmpeg_reader):
@@ -96,7 +96,7 @@ def test_a_variable_rate_is_its_mean(clips: Clips, name: str, reader: ReaderName
     ("name", "frames"),
     [("raw.h264", 60), ("sound.avi", 60), ("late_start.avi", 60), ("edit_list.mp4", 39), ("midway.ts", 45)],
 )
-def test_odd_files_have_their_own_rate_too(clips: Clips, name: str, frames: int, reader: ReaderName) -> None:
+def test_unusual_files_have_their_own_rate_too(clips: Clips, name: str, frames: int, reader: ReaderName) -> None:
     reading = read_frames(clips[name], fps="native", reader=reader)
     assert sum(1 for _ in reading) == reading.summary.frames_decoded == frames
     assert reading.summary.fps == pytest.approx(30, rel=1e-4)

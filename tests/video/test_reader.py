@@ -27,7 +27,7 @@ from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import probe, read_frames
 from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers import pyav
-from actloc.video.readers.base import Account, Picture
+from actloc.video.readers.base import DecodingStats, Picture
 from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips, ffmpeg, resized
 
 
@@ -117,7 +117,9 @@ def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> No
 
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize(("name", "frames"), [("late_start.avi", FRAMES), ("midway.ts", 45)])
-def test_what_was_never_there_is_not_lacking(clips: Clips, name: str, frames: int, which: ReaderName) -> None:
+def test_frames_that_the_file_never_had_are_not_missing(
+    clips: Clips, name: str, frames: int, which: ReaderName
+) -> None:
     assert sum(1 for _ in read_frames(clips[name], fps=FPS, reader=which)) == frames
 
 
@@ -185,7 +187,7 @@ def test_a_clip_with_data_streams_is_read() -> None:
     assert sum(1 for _ in read_frames(clip, fps=5, steps=resized(64))) == 48
 
 
-def test_a_header_is_told_without_decoding(clips: Clips) -> None:
+def test_a_header_is_read_without_decoding(clips: Clips) -> None:
     assert probe(clips["plain.mp4"]) == VideoFacts(float(SECONDS), float(FPS), WIDTH, HEIGHT)
     assert probe(clips["late_start.mkv"]).duration_s == pytest.approx(SECONDS, abs=0.001)
     assert probe(clips["late_start.mkv"], reader="ffmpeg").duration_s == pytest.approx(SECONDS, abs=0.01)
@@ -277,10 +279,10 @@ def messages(stream: io.BytesIO) -> dict[bytes, bytes]:
     return found
 
 
-def raising(error: Exception) -> Callable[[Path, Account], Iterator[Picture]]:
+def raising(error: Exception) -> Callable[[Path, DecodingStats], Iterator[Picture]]:
     """A reader's pictures, of which the first raises."""
 
-    def pictures(path: Path, account: Account) -> Iterator[Picture]:
+    def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
         raise error
         yield
 
@@ -311,7 +313,7 @@ def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch:
         (EnvironmentProblem("no ffmpeg", "", ""), "unreadable", "by pyav; not tried with ffmpeg: no ffmpeg"),
     ],
 )
-def test_what_the_fallback_finds_is_told(
+def test_the_error_of_the_fallback_is_reported(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, second: Exception, reason: VideoReason, told: str
 ) -> None:
     monkeypatch.setattr(pyav, "pictures", raising(VideoError("unreadable", "by pyav")))
@@ -348,8 +350,8 @@ def test_a_failure_after_the_first_picture_is_not_tried_with_ffmpeg(
 ) -> None:
     whole = pyav.pictures
 
-    def torn(path: Path, account: Account) -> Iterator[Picture]:
-        yield from itertools.islice(whole(path, account), 20)
+    def torn(path: Path, stats: DecodingStats) -> Iterator[Picture]:
+        yield from itertools.islice(whole(path, stats), 20)
         raise ValueError("torn")
 
     monkeypatch.setattr(pyav, "pictures", torn)
@@ -411,7 +413,7 @@ def test_a_stream_that_begins_midway_is_left_to_ffmpeg(clips: Clips, tmp_path: P
     with pytest.raises(VideoError) as caught:
         list(read_frames(tmp_path / "midway.flv", fps=FPS))
     assert caught.value.reason == "unreadable"
-    assert "a stream begins midway; machine.reader=ffmpeg may" in caught.value.detail
+    assert "a stream begins midway; try machine.reader=ffmpeg" in caught.value.detail
     reading = read_frames(tmp_path / "midway.flv", fps="native")  # looks at every packet first
     assert abs(sum(1 for _ in reading) - FRAMES) <= 2
     assert reading.summary.reader == "ffmpeg"
@@ -427,7 +429,7 @@ def test_an_ffmpeg_that_says_nothing_is_a_timeout(clips: Clips, monkeypatch: pyt
 @pytest.mark.parametrize("listed", ["{", '{"fps": 30}', '{"fps": NaN, "count": 3}', "[1]"])
 def test_a_folder_of_frames_with_a_torn_list_is_unreadable(tmp_path: Path, listed: str) -> None:
     (tmp_path / "frames.json").write_text(listed)
-    with pytest.raises(VideoError, match=r"unreadable: frames\.json is not one actloc wrote"):
+    with pytest.raises(VideoError, match=r"unreadable: frames\.json was not written by actloc"):
         list(read_frames(tmp_path, fps=FPS))
 
 

@@ -125,7 +125,7 @@ def test_clips_pick_their_frames_as_tsp_does(fps: float, new_fps: float, stride:
         assert cut(num_frames, Picking(fps, new_fps), 16, stride) == expected
 
 
-def test_most_clips_at_25_frames_a_second_hold_frames_beside_the_places_of_the_video() -> None:
+def test_most_clips_at_25_frames_a_second_contain_frames_between_the_places_of_the_video() -> None:
     places = floored(600, 25 / 15)
     found = cut(1000, Picking(25, 15), 16, 16)
     assert found[0] == places[:16] == [0, 1, 3, 5, 6, 8, 10, 11, 13, 15, 16, 18, 20, 21, 23, 25]

@@ -1,12 +1,12 @@
-"""What every reader shares: opening a container safely, pictures with exact times, and counting what should be there.
+"""Shared by all readers: opening a container safely, pictures with exact times, and checking that none is missing.
 
-Rules for odd files, each in one place:
-start offset      time zero is the first picture's time stamp
-edit list         the decoder leaves out what the list leaves out; the sample count overstates, so the smaller
+Rules for unusual files:
+start offset      time zero is the first picture's timestamp
+edit list         the decoder skips what the list leaves out; the header's frame count includes it, so the smaller
                   of count and duration x rate is expected
 rotation          the display matrix is applied, to the nearest quarter turn
 pixel shape       sample aspect ratio is ignored: pixels are taken as square
-cover art         an attached picture is no video
+cover art         an attached picture is not a video
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ from actloc.errors import VideoError
 from actloc.video.base import INPUT_OPTIONS, LARGEST_SIDE
 
 _JOINED_MIDWAY = ("mpegts", "mpeg")
-"""A recording of a broadcast begins anywhere: what comes before its first key frame was never there to be decoded."""
+"""A recording of a broadcast begins anywhere: frames before its first keyframe cannot be decoded, and do not count."""
 _TOLERATED_FRAMES = 1
 _TOLERATED_SHARE = Fraction(5, 1000)
-"""A video may lack one frame or 0.5 % of them, whichever is more (R8)."""
+"""One frame or 0.5 % of the frames may be missing, whichever is more: headers are not exact."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What a header says is inside; None where it does not say or cannot be believed."""
+class Declared:
+    """What a header declares; None where it declares nothing, or nothing reliable."""
 
     frames: Fraction | None = None
     duration_s: Fraction | None = None
@@ -51,8 +51,8 @@ class Promise:
 
 
 @dataclass
-class Account:
-    """What came out of a file, kept up to date while it is decoded."""
+class DecodingStats:
+    """Counts and times of what was decoded so far; readers update it with every frame."""
 
     width: int = 0
     height: int = 0
@@ -62,78 +62,78 @@ class Account:
     errors: int = 0
     """Packets the decoder refused."""
     start_s: Fraction = Fraction(0)
-    """The first frame's time stamp."""
+    """The first frame's timestamp."""
     end_s: Fraction = Fraction(0)
-    """The end of the last frame, since the first one's start."""
+    """End of the last frame, from the start of the first."""
     others_end_s: Fraction = Fraction(0)
-    """The end of the last sound or text, since the first frame's start."""
+    """End of the last audio or subtitle packet, from the start of the first frame."""
 
-    def check(self, promise: Promise) -> None:
-        """Raises VideoError `truncated`, `damaged` or `empty` if more than the tolerated frames are lacking."""
-        duration_s = promise.duration_s
-        if duration_s is not None and promise.counts_from_zero:
+    def check(self, declared: Declared) -> None:
+        """Raises VideoError `truncated`, `damaged` or `empty` if more frames are missing than tolerated."""
+        duration_s = declared.duration_s
+        if duration_s is not None and declared.counts_from_zero:
             duration_s -= self.start_s
-        rate = self.frames / self.end_s if self.end_s else promise.rate or Fraction(0)
-        expected = self._expected_frames(promise, duration_s, rate)
+        rate = self.frames / self.end_s if self.end_s else declared.rate or Fraction(0)
+        expected = self._expected_frames(declared, duration_s, rate)
         tolerated = max(Fraction(_TOLERATED_FRAMES), _TOLERATED_SHARE * expected)
         at_end = Fraction(0) if duration_s is None else (duration_s - max(self.end_s, self.others_end_s)) * rate
-        lacking = max(expected - self.frames, at_end, Fraction(self.errors))
-        if lacking > tolerated:
+        missing = max(expected - self.frames, at_end, Fraction(self.errors))
+        if missing > tolerated:
             is_cut = at_end > tolerated and self.errors <= 1  # the packet torn by the cut may raise
             found = f"{self.frames} frames, {float(self.end_s):.2f} s"
             wanted = f"{float(max(expected, self.frames + at_end)):.0f} frames"
-            detail = f"{float(lacking):.0f} frames are lacking, {self.errors} packets could not be decoded"
+            detail = f"frames missing: {float(missing):.0f}; packets that failed to decode: {self.errors}"
             raise VideoError("truncated" if is_cut else "damaged", detail, wanted, found)
         if not self.frames:
-            raise VideoError("empty", "the video stream holds no frame", "at least one frame", "0 frames")
+            raise VideoError("empty", "the video stream has no frames", "at least one frame", "0 frames")
 
-    def _expected_frames(self, promise: Promise, duration_s: Fraction | None, rate: Fraction) -> Fraction:
-        if promise.frames is not None:
-            by_time = duration_s * promise.rate if duration_s is not None and promise.rate else promise.frames
-            return min(promise.frames, by_time)
+    def _expected_frames(self, declared: Declared, duration_s: Fraction | None, rate: Fraction) -> Fraction:
+        if declared.frames is not None:
+            by_time = duration_s * declared.rate if duration_s is not None and declared.rate else declared.frames
+            return min(declared.frames, by_time)
         if not self.frames:
-            return (duration_s or Fraction(0)) * (promise.rate or rate)
-        # A variable rate looks like a hole to whoever believes the header's rate, so without a trustworthy
-        # count holes are looked for only where the decoder had trouble.
-        if (self.errors or self.corrupt_frames) and promise.rate:
-            return self.end_s * promise.rate
+            return (duration_s or Fraction(0)) * (declared.rate or rate)
+        # With a variable rate, the header's rate would suggest missing frames where there are none. So without a
+        # reliable count, frames are only expected at that rate if the decoder reported errors.
+        if (self.errors or self.corrupt_frames) and declared.rate:
+            return self.end_s * declared.rate
         return Fraction(self.frames)
 
 
 def rate_of_stamps(
-    stamps: Iterator[int], tick_s: Fraction, told: Fraction, is_alive: Callable[[], None]
+    stamps: Iterator[int], tick_s: Fraction, stated: Fraction, report_progress: Callable[[], None]
 ) -> Fraction | None:
-    """Frames per second of pictures with these time stamps, in any order; None for fewer than two.
+    """Frames per second of pictures with these timestamps, in any order; None for fewer than two.
 
-    A constant rate comes out exactly: `told`, the header's, or a usual one, where the stamps' own rounding allows it.
-    A variable rate comes out as its mean. `is_alive` is called for every stamp.
+    A constant rate is exact: the header's rate `stated`, or a standard one, if it fits the rounding of the timestamps.
+    A variable rate gives its mean. `report_progress` is called for every stamp.
     """
     intervals, first, last = -1, None, 0
     for stamp in stamps:
-        is_alive()
+        report_progress()
         intervals += 1
         first, last = (stamp, stamp) if first is None else (min(first, stamp), max(last, stamp))
     if first is None or first == last:
         return None
     span_s = (last - first) * tick_s
     mean = intervals / span_s
-    fitting = (rate for rate in (told, *_usual_rates(mean)) if rate and abs(intervals / rate - span_s) <= 2 * tick_s)
+    fitting = (rate for rate in (stated, *_usual_rates(mean)) if rate and abs(intervals / rate - span_s) <= 2 * tick_s)
     return next(fitting, mean)
 
 
-def meant_rate(told: Fraction, rounded_to: Fraction) -> Fraction:
-    """The usual rate that a header means which rounds to so many frames per second; `told` itself if it is none."""
-    return next((rate for rate in _usual_rates(told) if abs(rate - told) <= rounded_to), told)
+def meant_rate(stated: Fraction, rounded_to: Fraction) -> Fraction:
+    """The standard rate that a header rounds to `stated`, within `rounded_to` frames per second; otherwise `stated`."""
+    return next((rate for rate in _usual_rates(stated) if abs(rate - stated) <= rounded_to), stated)
 
 
 def _usual_rates(near: Fraction) -> tuple[Fraction, Fraction]:
-    """The nearest whole number of frames per second, and the nearest of NTSC's, such as 30000/1001."""
+    """The nearest whole number of frames per second, and the nearest NTSC rate, such as 30000/1001."""
     return Fraction(round(near)), Fraction(1000 * round(near * 1001 / 1000), 1001)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """The container of a regular file; raises VideoError `unreadable` for anything else than a known container."""
+    """The container of a regular file; raises VideoError `unreadable` for anything but a known container."""
     try:
         container = av.open(f"file:{path}", options=INPUT_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -148,69 +148,69 @@ def video_stream(container: InputContainer) -> VideoStream:
     pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not pictures:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
-        raise VideoError("no_video_stream", "the file holds no moving pictures", "a video stream", kinds)
+        raise VideoError("no_video_stream", "the file has no video stream", "a video stream", kinds)
     stream = pictures[0]
     if stream.codec_context is None:
-        raise VideoError("unsupported", "no decoder for the video stream", "a known codec", "an unknown one")
+        raise VideoError("unsupported", "FFmpeg has no decoder for the video stream", "a known codec", "an unknown one")
     check_size(stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1  # one process per video; PyAV's own threads have deadlocked (PyAV 751, 909)
     return stream
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises VideoError `unsupported` where a side is beyond reason."""
+    """Raises VideoError `unsupported` if a side is longer than LARGEST_SIDE."""
     if max(width, height) > LARGEST_SIDE:
         expected = f"at most {LARGEST_SIDE} pixels a side"
         raise VideoError("unsupported", "the frame is too large", expected, f"{width} x {height}")
 
 
-def decoded(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[Picture]:
-    """Every frame of `stream` in order of presentation; keeps `account`."""
+def decoded(container: InputContainer, stream: VideoStream, stats: DecodingStats) -> Iterator[Picture]:
+    """Every frame of `stream` in order of presentation; updates `stats`."""
     usual_length_s = 1 / (stream.guessed_rate or stream.average_rate or Fraction(25))
     is_avi = container.format.name == "avi"
     first_s = last_s = None
-    for frame in _frames(container, stream, account):
+    for frame in _frames(container, stream, stats):
         check_size(frame.width, frame.height)
         # AVI has decoding times only and counts them in ticks; frames come out in the order of those times.
         stamp = frame.dts if is_avi else frame.pts
         length = 0 if is_avi else frame.duration
         stamp_s = None if stamp is None or frame.time_base is None else stamp * frame.time_base
         if first_s is None or last_s is None:
-            first_s = last_s = account.start_s = stamp_s or Fraction(0)
+            first_s = last_s = stats.start_s = stamp_s or Fraction(0)
             if container.format.name in _JOINED_MIDWAY:
-                account.errors = 0
-            account.width, account.height = frame.width, frame.height
-        # A raw stream has no times at all: each frame begins where the one before ended.
-        time_s = account.end_s if stamp_s is None else max(stamp_s - first_s, last_s - first_s)
+                stats.errors = 0
+            stats.width, stats.height = frame.width, frame.height
+        # A raw stream has no times: each frame begins where the previous one ended.
+        time_s = stats.end_s if stamp_s is None else max(stamp_s - first_s, last_s - first_s)
         last_s = time_s + first_s
-        account.frames += 1
-        account.corrupt_frames += frame.is_corrupt
-        account.end_s = time_s + (length * frame.time_base if length and frame.time_base else usual_length_s)
+        stats.frames += 1
+        stats.corrupt_frames += frame.is_corrupt
+        stats.end_s = time_s + (length * frame.time_base if length and frame.time_base else usual_length_s)
         yield Picture(time_s, frame)
 
 
 def packets(container: InputContainer, *streams: VideoStream) -> Iterator["av.Packet[Any]"]:  # Any: of a stream
-    """The packets of `streams`, or of all there are; raises VideoError `unreadable` for one that PyAV cannot place."""
+    """The packets of `streams`, or of all; raises VideoError `unreadable` for one of a stream unknown to PyAV."""
     try:
         yield from container.demux(*streams)
-    except IndexError as error:  # PyAV looks it up among the streams that were there when the file was opened
-        detail = "PyAV does not read files in which a stream begins midway; machine.reader=ffmpeg may"
-        raise VideoError("unreadable", detail, "streams that begin with the file", "another one") from error
+    except IndexError as error:  # PyAV only knows the streams that existed when the file was opened
+        detail = "PyAV cannot read files in which a stream begins midway; try machine.reader=ffmpeg"
+        raise VideoError("unreadable", detail, "streams that begin with the file", "one that begins later") from error
 
 
-def _frames(container: InputContainer, stream: VideoStream, account: Account) -> Iterator[av.VideoFrame]:
+def _frames(container: InputContainer, stream: VideoStream, stats: DecodingStats) -> Iterator[av.VideoFrame]:
     try:
         for packet in packets(container):
             if packet.stream.index != stream.index:  # not stream_index, which is 0 in the packets that flush
                 if packet.pts is not None and packet.time_base:
-                    end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - account.start_s
-                    account.others_end_s = max(account.others_end_s, end_s)
+                    end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - stats.start_s
+                    stats.others_end_s = max(stats.others_end_s, end_s)
                 continue
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                account.errors += 1
+                stats.errors += 1
                 continue
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
-    except av.FFmpegError:  # the container itself breaks off; the check that follows tells what is lacking
-        account.errors += 1
+    except av.FFmpegError:  # the container is cut off; the check at the end reports what is missing
+        stats.errors += 1

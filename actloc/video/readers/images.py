@@ -1,4 +1,4 @@
-"""A folder of JPEG frames that `ffmpeg.extract_frames` made: 000001.jpg ... and frames.json."""
+"""Reads a folder of JPEG frames that `ffmpeg.extract_frames` wrote: 000001.jpg ... and frames.json."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -10,11 +10,11 @@ from av.codec import CodecContext
 from actloc.errors import UserError, VideoError
 from actloc.files import read_json
 from actloc.video.base import FRAMES_FILE, VideoFacts
-from actloc.video.readers.base import Account, Picture, Promise, check_size
+from actloc.video.readers.base import Declared, DecodingStats, Picture, check_size
 
 
-def pictures(folder: Path, account: Account) -> Iterator[Picture]:
-    """Every frame of the folder; raises VideoError `truncated` if some are gone."""
+def pictures(folder: Path, stats: DecodingStats) -> Iterator[Picture]:
+    """Every frame of the folder; raises VideoError `truncated` if some are missing."""
     fps, count = _listed(folder)
     for number in range(count):
         file = folder / f"{number + 1:06d}.jpg"
@@ -22,23 +22,23 @@ def pictures(folder: Path, account: Account) -> Iterator[Picture]:
             continue
         frame = _decoded(file)
         check_size(frame.width, frame.height)
-        if not account.frames:
-            account.width, account.height = frame.width, frame.height
-        account.frames += 1
-        account.end_s = (number + 1) / fps
+        if not stats.frames:
+            stats.width, stats.height = frame.width, frame.height
+        stats.frames += 1
+        stats.end_s = (number + 1) / fps
         yield Picture(number / fps, frame)
-    account.check(Promise(Fraction(count), count / fps, fps))
+    stats.check(Declared(Fraction(count), count / fps, fps))
 
 
 def facts(folder: Path) -> VideoFacts:
-    """The rate and number of frames as listed, the size of the first one."""
+    """The rate and number of frames from frames.json, and the size of the first frame."""
     fps, count = _listed(folder)
     frame = _decoded(folder / "000001.jpg")
     return VideoFacts(float(count / fps), float(fps), frame.width, frame.height)
 
 
-def rate(folder: Path, is_alive: Callable[[], None]) -> Fraction:
-    """The rate as listed."""
+def rate(folder: Path, report_progress: Callable[[], None]) -> Fraction:
+    """The rate from frames.json."""
     return _listed(folder)[0]
 
 
@@ -51,7 +51,7 @@ def _listed(folder: Path) -> tuple[Fraction, int]:
     except (UserError, TypeError, KeyError, ValueError, OverflowError) as error:
         expected = "an object with fps and count"
         found = error.found if isinstance(error, UserError) else str(error)
-        raise VideoError("unreadable", f"{FRAMES_FILE} is not one actloc wrote", expected, found) from error
+        raise VideoError("unreadable", f"{FRAMES_FILE} was not written by actloc", expected, found) from error
     return fps, count
 
 
@@ -63,5 +63,5 @@ def _decoded(file: Path) -> av.VideoFrame:
     except (av.FFmpegError, OSError) as error:
         raise VideoError("damaged", f"{file.name}: {error}", "a JPEG", "something else") from error
     if not frames or not isinstance(frames[0], av.VideoFrame):
-        raise VideoError("damaged", f"{file.name} holds no picture", "a JPEG", "nothing")
+        raise VideoError("damaged", f"{file.name} contains no picture", "a JPEG", "nothing")
     return frames[0]

@@ -1,4 +1,4 @@
-"""PyAV, the default reader: FFmpeg's libraries inside a wheel, one pass in decode order."""
+"""PyAV, the default reader: FFmpeg's libraries in a wheel; one pass in decoding order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,9 +12,9 @@ from av.video.stream import VideoStream
 
 from actloc.video.base import VideoFacts
 from actloc.video.readers.base import (
-    Account,
+    Declared,
+    DecodingStats,
     Picture,
-    Promise,
     decoded,
     meant_rate,
     opened,
@@ -23,68 +23,68 @@ from actloc.video.readers.base import (
     video_stream,
 )
 
-_HEADERS_TO = Fraction(1, 100_000)  # frames per second: Matroska has the length of a frame in nanoseconds
+_HEADERS_TO = Fraction(1, 100_000)  # frames per second: Matroska stores the length of a frame in nanoseconds
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
-def pictures(path: Path, account: Account) -> Iterator[Picture]:
-    """Every picture of the file's video; raises VideoError, at the end if pictures are lacking."""
+def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
+    """Every picture of the file's video; raises VideoError, at the end if pictures are missing."""
     with opened(path) as container:
         stream = video_stream(container)
-        promise = _promise(container, stream)
-        yield from decoded(container, stream, account)
-    account.check(promise)
+        declared = _declared(container, stream)
+        yield from decoded(container, stream, stats)
+    stats.check(declared)
 
 
 def facts(path: Path) -> VideoFacts:
-    """The header's facts; a duration it does not tell is found by reading the packets, without decoding them."""
+    """The header's facts; a duration that it does not state is read from the packets, without decoding them."""
     with opened(path) as container:
         stream = video_stream(container)
         context = stream.codec_context
         duration_s = _header_duration(container, stream)
-        if duration_s is None or container.format.name == "avi":  # AVI does not say when its first frame is
+        if duration_s is None or container.format.name == "avi":  # AVI does not state when its first frame starts
             duration_s = _last_packet_end(container, stream)
         elif _counts_from_zero(container):
-            duration_s -= _start(stream)
-        # Outside mp4 the average is guessed from the first packets, or from AVI's ticks.
+            duration_s -= (stream.start_time or 0) * (stream.time_base or Fraction(0))
+        # Outside mp4, the average rate is estimated from the first packets, or from AVI's ticks.
         rate = stream.average_rate if _is_mp4(container) else stream.guessed_rate
         return VideoFacts(float(duration_s), float(rate or 0), context.width, context.height)
 
 
-def rate(path: Path, is_alive: Callable[[], None]) -> Fraction:
-    """The rate of the packets' time stamps, none of them decoded; 0 where nothing tells it."""
+def rate(path: Path, report_progress: Callable[[], None]) -> Fraction:
+    """The rate of the packets' timestamps, without decoding; 0 if there is none."""
     with opened(path) as container:
         stream = video_stream(container)
-        told = meant_rate(Fraction(stream.guessed_rate or 0), _HEADERS_TO)
-        if container.format.name == "avi" or not stream.time_base:  # AVI counts ticks, whether a frame is shown or not
-            return told
-        return rate_of_stamps(_stamps(container, stream), stream.time_base, told, is_alive) or told
+        stated = meant_rate(Fraction(stream.guessed_rate or 0), _HEADERS_TO)
+        if container.format.name == "avi" or not stream.time_base:  # AVI counts ticks, with or without a frame
+            return stated
+        return rate_of_stamps(_stamps(container, stream), stream.time_base, stated, report_progress) or stated
 
 
 def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
-    """Of each packet from the first that can be decoded on."""
-    with suppress(av.FFmpegError):  # where the container breaks off is for `pictures` to tell
+    """Timestamps of the packets from the first keyframe on."""
+    with suppress(av.FFmpegError):  # `pictures` reports a container that is cut off
         for packet in dropwhile(lambda packet: not packet.is_keyframe, packets(container, stream)):
             if packet.pts is not None and packet.size:
                 yield packet.pts
 
 
-def _promise(container: InputContainer, stream: VideoStream) -> Promise:
+def _declared(container: InputContainer, stream: VideoStream) -> Declared:
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     rate = min(rates) if rates else None
-    # Formats without a header duration (mpegts, mpeg, raw streams) get one estimated from the file that is there,
-    # sometimes wildly: no promise.
+    # For formats without a duration in the header (mpegts, mpeg, raw streams), FFmpeg estimates one from the file,
+    # sometimes far off, so it is ignored.
     duration_s = _header_duration(container, stream)
     if _is_mp4(container) and stream.frames:
-        return Promise(Fraction(stream.frames), duration_s, rate)
-    return Promise(None, duration_s, rate, _counts_from_zero(container))
+        return Declared(Fraction(stream.frames), duration_s, rate)
+    return Declared(None, duration_s, rate, _counts_from_zero(container))
 
 
 def _header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     name = container.format.name
     time_base = stream.time_base
     if name == "avi" and stream.frames and time_base:
-        return stream.frames * time_base  # its duration is cut down to what a truncated file holds
+        return stream.frames * time_base  # FFmpeg reduces its duration to what a truncated file contains
     if "matroska" in name and "DURATION" in stream.metadata:
         return _clock(stream.metadata["DURATION"])
     if (_is_mp4(container) or name in ("asf", "ivf", "mxf")) and stream.duration and time_base:
@@ -100,10 +100,6 @@ def _is_mp4(container: InputContainer) -> bool:
 
 def _counts_from_zero(container: InputContainer) -> bool:
     return "matroska" in container.format.name or container.format.name in ("flv", "avi")
-
-
-def _start(stream: VideoStream) -> Fraction:
-    return (stream.start_time or 0) * (stream.time_base or Fraction(0))
 
 
 def _clock(text: str) -> Fraction | None:

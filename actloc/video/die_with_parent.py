@@ -1,6 +1,6 @@
-"""`python -m actloc.video.lifeline PROGRAM ARGUMENTS` becomes PROGRAM, which the kernel ends with its parent (R16).
+"""`python -m actloc.video.die_with_parent PROGRAM ARGUMENTS` becomes PROGRAM, which the kernel kills with its parent.
 
-Where the kernel cannot do that (outside Linux) the program ends when its pipe to the parent breaks.
+No decoder then outlives a command that was killed. Outside Linux, the program ends when its pipe to the parent breaks.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>; survives exec
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when the thread that started it ends, however that happens."""
+    """Asks the kernel to kill this process when the thread that started it ends, for whatever reason."""
     parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):  # no prctl outside Linux
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
