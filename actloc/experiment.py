@@ -116,7 +116,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     if isinstance(run, dict):
         if is_run(file.parent):
             folder = file.parent.resolve()  # the run may have moved, and may be named by a link
-            run.update(name=folder.name, folder=str(_near(folder.parent)))
+            run.update(name=folder.name, folder=own_code.shown(folder.parent))
         default = _default_name(file, document.data.get("evaluation"))
         run["name"] = str(run.get("name", default))  # 2024 is a valid name
     values = _checked(document)
@@ -186,11 +186,6 @@ def setting_names() -> list[str]:
 def with_inputs(experiment: Experiment) -> Experiment:
     """The experiment, after a check that the user's files exist; raises UserError."""
     return load(experiment.typed, list(experiment.overrides), check_inputs=True)
-
-
-def _near(folder: Path) -> Path:
-    """The path relative to the working folder if it is below it: messages and records stay readable."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def recorded_code(folder: Path) -> list[CodeFile]:

@@ -130,9 +130,12 @@ def _report(results: Results) -> None:
         console.warn(f"{videos} no predictions ({names}); {missed} as missed")
     if counts.predictions_of_unknown_videos:
         names = console.first_ten(counts.names[UNKNOWN_VIDEOS])
-        false = ("prediction", "counts as a false positive"), ("predictions", "count as false positives")
-        noun, verb = false[counts.predictions_of_unknown_videos > 1]
-        console.warn(f"{counts.predictions_of_unknown_videos} {noun} for videos outside the subset {verb}: {names}")
+        false_positives = console.count(
+            counts.predictions_of_unknown_videos,
+            "prediction for a video outside the subset counts as a false positive",
+            "predictions for videos outside the subset count as false positives",
+        )
+        console.warn(f"{false_positives}: {names}")
     if counts.unknown_labels:
         labelled = console.count(counts.unknown_labels, "prediction has a label", "predictions have labels")
         console.warn(f"Ignored: {labelled} outside the dataset's classes")

@@ -138,9 +138,11 @@ def _learner(experiment: Experiment, annotations: Annotations, processes: Proces
 
 
 def _begin(experiment: Experiment, overwrite: bool) -> None:
-    if overwrite:
-        _empty(experiment.run_folder)
-    write_record(experiment, experiment.run_folder)
+    folder = experiment.run_folder
+    for path in folder.iterdir() if overwrite else ():
+        if path.name != files.LOCK_NAME:
+            files.remove(path)
+    write_record(experiment, folder)
 
 
 def _be_repeatable() -> None:
@@ -223,23 +225,9 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         )
     background = [video.id for video in source.videos if not video.actions]
     if background:
-        videos, verbs = (
-            console.count(len(source.videos), "video"),
-            ("has", "is") if len(background) == 1 else ("have", "are"),
-        )
-        console.say(
-            f"{len(background)} of {videos} {verbs[0]} no actions and {verbs[1]} used as background: "
-            f"{console.first_ten(background)}"
-        )
+        used = "video has no actions and is used as background", "videos have no actions and are used as background"
+        console.say(f"{console.count(len(background), *used)}: {console.first_ten(background)}")
     if source.missing:
         missing = [video.id for video in source.missing]
-        skipped = (
-            "1 video has no features and is" if len(missing) == 1 else f"{len(missing)} videos have no features and are"
-        )
-        console.warn(f"{skipped} skipped: {console.first_ten(missing)}", ids=missing)
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != files.LOCK_NAME:
-            files.remove(path)
+        skipped = "video has no features and is skipped", "videos have no features and are skipped"
+        console.warn(f"{console.count(len(missing), *skipped)}: {console.first_ten(missing)}", ids=missing)

@@ -207,7 +207,7 @@ def root_above(file: Path) -> Root | None:
 
 
 def shown(path: Path) -> str:
-    """A path as messages show it: relative to the working folder if it is below it."""
+    """A path as messages and records show it: relative to the working folder if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
