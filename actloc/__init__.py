@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path, code: str | Path | Sequence[str | Path] = ()) -> "Predictor":
-    """A trained run, ready for new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
+    """Loads a trained run to predict actions in new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
 
-    `code` names the files or folders of parts of your own that the run was trained with, as `--code` does. Each found
+    `code` names the files or folders of your own parts that the run was trained with, as `--code` does. Each
     action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot be used and
     actloc.errors.VideoError where a video cannot.
     """

@@ -1,4 +1,4 @@
-"""The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when asked for."""
+"""The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when it is run."""
 
 import io
 import re
@@ -101,12 +101,13 @@ def extract_features(
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Do the I-th of N equal shares; all may run at once, on one machine or a Slurm array."
+            metavar="I/N",
+            help="Extract the I-th of N equal shares; all can run at the same time, such as a Slurm array.",
         ),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or one started here."),
+        typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
     ] = "local",
     dry_run: Annotated[
         bool,
@@ -118,7 +119,7 @@ def extract_features(
     allow_changed_code: ChangedCode = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Turn videos into features, one HDF5 file per video.
+    """Extract features from videos, one HDF5 file per video.
 
     Run it again to continue where it stopped.
     """
@@ -205,7 +206,7 @@ def evaluate(
     overrides: Overrides = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Score this file and no model: ActivityNet's JSON, or lines `video start end class score`."),
+        typer.Option(help="Score this file, not a run: ActivityNet's JSON, or lines `video start end class score`."),
     ] = None,
     code: Code = None,
 ) -> int:
@@ -278,12 +279,14 @@ def predict(
 def import_features(
     config: ConfigArgument,
     store: Annotated[
-        Path, typer.Argument(metavar="STORE", help="The folder of the feature store to make or to continue.")
+        Path, typer.Argument(metavar="STORE", help="The folder of the feature store to create or continue.")
     ],
     overrides: Overrides = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A name for what made the features, kept with them. Default: the config's."),
+        typer.Option(
+            metavar="NAME", help="A name for how the features were made, stored with them. Default: the config's."
+        ),
     ] = None,
     code: Code = None,
     overwrite: Overwrite = False,
@@ -356,13 +359,13 @@ def convert(
     config: Annotated[
         str | None,
         typer.Argument(
-            metavar="CONFIG", help="The settings of an official checkpoint.", autocompletion=completion.configs
+            metavar="CONFIG", help="The settings of the official checkpoint.", autocompletion=completion.configs
         ),
     ] = None,
     overrides: Overrides = None,
     code: Code = None,
 ) -> int:
-    """Turn an official ActionFormer checkpoint into a run, or a run into one; weights only."""
+    """Convert an official ActionFormer checkpoint to a run, or a run to one; weights only."""
     from actloc.commands import convert as converting
 
     return converting.run(source, target, config, overrides, code or ())

@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, everything else on stderr, JSON lines on request."""
+"""What the user sees: results on stdout, everything else on stderr; JSON lines with --json."""
 
 import difflib
 import json
@@ -36,7 +36,7 @@ _debugging = False
 
 
 def use_json_lines() -> None:
-    """From now on stdout carries one JSON object per line and nothing else."""
+    """From now on stdout has one JSON object per line and nothing else."""
     global _json_lines  # noqa: PLW0603 - the output form of a process is one fact, set once by the command line
     _json_lines = True
 
@@ -88,7 +88,7 @@ def first_lines(lines: Iterable[object]) -> str:
 
 
 def nearest(name: str, names: Iterable[str], *, lists_known: bool = True) -> str:
-    """`. Did you mean X?` for the closest of `names`, else the first ten, unless the caller has no use for them."""
+    """`. Did you mean X?` for the closest of `names`; else the first ten of them, or a dot unless `lists_known`."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
@@ -105,7 +105,7 @@ def say(text: object) -> None:
 
 
 def detail(text: object) -> None:
-    """A line for whoever asked for more with --verbose, on stderr."""
+    """A line that is shown only with --verbose, on stderr."""
     if _verbosity == "verbose":
         stderr.print(clean(text), style="dim")
 
@@ -123,7 +123,7 @@ def error(text: object) -> None:
 
 
 def traceback() -> None:
-    """Where in the code the error that is being handled happened, on stderr."""
+    """The traceback of the error that is being handled, on stderr."""
     stderr.print(clean(tracebacks.format_exc().rstrip()))
 
 
@@ -150,14 +150,14 @@ class Reporter(Protocol):
     """What long work calls to show how far it is."""
 
     def __call__(self, advance: float = 0, note: str = "") -> None:
-        """Moves on by `advance` units; `note` is shown beside the bar."""
+        """Moves on by `advance` units; `note` is shown next to the bar."""
 
 
 @contextmanager
 def progress(title: str, total: float, *, is_count: bool = True) -> Iterator[Reporter]:
     """A bar with time left on a terminal; elsewhere a plain line every 30 s.
 
-    What is no count of things is shown in percent. With --quiet there is nothing to see.
+    What is not a count is shown in percent. With --quiet nothing is shown.
     """
     if _verbosity == "quiet":
         yield lambda advance=0, note="": None

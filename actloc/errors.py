@@ -2,13 +2,13 @@
 
 ActlocError              three parts: what was found, what was expected, what to do
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
-|  |- CodeError             code that is not actloc's own: a file named by --code, a package that announces parts
+|  |- CodeError             an error in a file of --code, or in a package that announces parts
 |  `- FeatureFileError      one video's features in a file of others (store/foreign_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
 `- NotFiniteError        5  a loss, gradient or weight became inf or nan
 
-VideoError               one video could not be used; it goes to failed.jsonl and the others go on (status 3)
-DecoderBugError          a bug of ours in the process that decodes a video; its notes hold that process's traceback (1)
+VideoError               one video could not be used; it is written to failed.jsonl and the others continue (status 3)
+DecoderBugError          a bug of ours in the process that decodes a video; its note is that process's traceback (1)
 Stopped                  a signal asked us to stop and everything is saved (128 + signal)
 """
 
@@ -48,7 +48,7 @@ class Problem:
 class ActlocError(Exception):
     """Base of the errors that end a command with a message and without a traceback.
 
-    A command in `mend` may say `CONFIG [SETTINGS]`: who knows what the user typed puts it in with `name_config`.
+    A command in `mend` may contain `CONFIG [SETTINGS]`; `name_config` replaces them by what the user typed.
     """
 
     status = 1
@@ -75,11 +75,11 @@ class UserError(ActlocError):
 
 
 class CodeError(UserError):
-    """Code that is not actloc's own went wrong; says in which line."""
+    """An error in code that is not part of actloc; the message has its file and line."""
 
 
 class EnvironmentProblem(ActlocError):  # noqa: N818 - EnvironmentError is a builtin name
-    """The machine stands in the way: disk full, read-only, no ffmpeg, locked by another run."""
+    """A problem of the machine: disk full, read-only, no ffmpeg, locked by another run."""
 
     status = 4
 
@@ -105,9 +105,9 @@ class VideoError(Exception):
 
 
 class DecoderBugError(Exception):
-    """A bug of ours met in a decoding process: no video's fault, so it ends the command as any other bug does.
+    """A bug of ours in a decoding process: the video is not at fault, so it ends the command as any other bug does.
 
-    Its note is that process's own traceback, so that whoever reads the report sees where it was.
+    Its note is that process's own traceback, so that the report shows where it was.
     """
 
     def __init__(self, file: str, traceback: str) -> None:

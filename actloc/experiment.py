@@ -49,7 +49,7 @@ _USUAL = {"detector": "actionformer"}  # files that only make features need not 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything one YAML file says, complete and checked."""
+    """All settings of one YAML file, complete and checked."""
 
     file: Path
     run: sections.Run
@@ -68,17 +68,17 @@ class Experiment:
     prediction: sections.Prediction
     machine: sections.Machine
     typed: str
-    """What the user called it: a path, the name of a config or a run."""
+    """What the user typed: a path, or the name of a config or a run."""
     overrides: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> str:
-        """What follows a command to mean this experiment again: its name as typed, the overrides and --code."""
+        """The arguments of a command that mean this experiment again: its name as typed, the overrides and --code."""
         return shlex.join([self.typed, *self.overrides, *own_code.options()])
 
     @property
     def run_arguments(self) -> str:
-        """What follows a command to mean the run: its folder and --code."""
+        """The arguments of a command that mean the run: its folder and --code."""
         return shlex.join([str(self.run_folder), *own_code.options()])
 
     @property
@@ -107,7 +107,7 @@ class Experiment:
 def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = False) -> Experiment:
     """The experiment of a YAML path, of a config's name, or of a run folder.
 
-    Raises UserError with every problem at once. `check_inputs` also looks for the files the user brings.
+    Raises UserError with every problem at once. `check_inputs` also checks that the user's input files exist.
     """
     file = find(name)
     document = yaml_text.read(file, overrides or [])
@@ -116,9 +116,9 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     if isinstance(run, dict):
         if is_run(file.parent):
             folder = file.parent.resolve()  # the run may have moved, and may be named by a link
-            run.update(name=folder.name, folder=str(_near(folder.parent)))
+            run.update(name=folder.name, folder=own_code.shown(folder.parent))
         default = _default_name(file, document.data.get("evaluation"))
-        run["name"] = str(run.get("name", default))  # 2024 is a fine name
+        run["name"] = str(run.get("name", default))  # 2024 is a valid name
     values = _checked(document)
     if check_inputs:
         given = {key: value for key, value in values.items() if value is not None}
@@ -155,11 +155,11 @@ def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
     if text:
         return [problem(document, (key,), f"is not a setting{text}")]
     near = console.nearest(key, known, lists_known=False).removesuffix(".")
-    return [problem(document, (key,), f"is not a section{near or '; there are ' + ', '.join(known)}")]
+    return [problem(document, (key,), f"is not a section{near or '; the sections are ' + ', '.join(known)}")]
 
 
 def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str]) -> str:
-    """`. Did you mean schedule.epochs?` for a name that is no setting; else the settings beside it."""
+    """`. Did you mean schedule.epochs?` for a name that is not a setting; else the settings of the same section."""
     chosen = {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _PARTS.items()}
     known = names_of({**_SECTIONS, **{key: form for key, form in chosen.items() if form is not None}})
     section, _, last = typed.rpartition(".")
@@ -184,13 +184,8 @@ def setting_names() -> list[str]:
 
 
 def with_inputs(experiment: Experiment) -> Experiment:
-    """The experiment, once what the user brings is known to be there; raises UserError."""
+    """The experiment, after a check that the user's files exist; raises UserError."""
     return load(experiment.typed, list(experiment.overrides), check_inputs=True)
-
-
-def _near(folder: Path) -> Path:
-    """The path from the working folder where it lies below it: messages and records stay readable."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def recorded_code(folder: Path) -> list[CodeFile]:
@@ -211,7 +206,7 @@ def run_folder(name: str) -> Path:
 
 
 def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not checked yet
-    """The settings file's own name; a foreign checkpoint's name behind it, so that no run's results are replaced."""
+    """The settings file's own name, and a foreign checkpoint's after it, so that no run's results are replaced."""
     foreign = evaluation.get("weights_file") if isinstance(evaluation, dict) else None
     if not isinstance(foreign, str):
         return file.stem
@@ -238,38 +233,40 @@ def find(name: str) -> Path:
 def _not_found(name: str) -> UserError:
     path, known, there = Path(name), [file.stem for file in [*configs(), *recipes.available()]], runs()
     if path.is_file():
-        expected = f"Expected a settings file, whose name ends in {' or '.join(_YAML)}."
-        return UserError(f"{name} is no settings file.", expected, "See the configs there are: actloc ls configs")
+        expected = f"Expected a file whose name ends in {' or '.join(_YAML)}."
+        return UserError(f"{name} is not a settings file.", expected, "List the configs: actloc ls configs")
     if path.suffix in _YAML:
-        beside = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        found = f"{name} does not exist{console.nearest(path.name, beside or [f'{stem}.yaml' for stem in known])}"
-        return UserError(found, "Expected a settings file.", "See the configs there are: actloc ls configs")
+        neighbours = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        found = f"{name} does not exist{console.nearest(path.name, neighbours or [f'{stem}.yaml' for stem in known])}"
+        return UserError(found, "Expected a settings file.", "List the configs: actloc ls configs")
     if path.is_dir() and runs(path):
         listed = console.first_ten(runs(path))
-        return UserError(f"{name} is no run; it holds runs.", "Expected one of them.", f"Name one: {listed}")
+        return UserError(
+            f"{name} is not a run; it is a folder of runs.", "Expected one of them.", f"Name one: {listed}"
+        )
     if len(path.parts) > 1:
         around = runs(path.parent) or there
         todo = "Name one of these." if around else "Train one: actloc train --help"
         return UserError(
             f"{name} is not a run{console.nearest(name, map(str, around), lists_known=False)}",
-            f"Expected a run: {console.first_ten(around)}" if around else "There is no run yet.",
+            f"Expected a run: {console.first_ten(around)}" if around else "There are no runs yet.",
             f"Train it first: actloc train {path.name}" if path.name in known else todo,
         )
     near = console.nearest(name, [*known, *(run.name for run in there)], lists_known=False)
     return UserError(
         f"{name} is neither a settings file nor the name of a config or a run{near}",
         f"Runs: {console.first_ten(run.name for run in there) or 'none yet'}. Configs: {console.first_ten(known)}",
-        "See what they are: actloc ls runs, actloc ls configs",
+        "List them: actloc ls runs, actloc ls configs",
     )
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `train` made this folder."""
+    """Whether `train` wrote this folder."""
     return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
 
 
 def is_scored(folder: Path) -> bool:
-    """Whether `eval` wrote into this folder, which holds no run where the predictions of others were scored."""
+    """Whether `eval` wrote into this folder, which is not a run if a predictions file was scored."""
     return any(folder.glob("eval/*/metrics.json"))
 
 
@@ -291,7 +288,7 @@ def _settings_error(name: str, document: SettingsDocument) -> UserError:
     problems = list(dict.fromkeys(document.problems))
     count = console.count(len(problems), "setting is", "settings are")
     listed = "\n  ".join(str(problem) for problem in problems)
-    # `show` prints the settings of a file that is right; where the file is wrong, those of one that is like it
+    # `show` works on a correct file only; for a file with mistakes, name a config that is like it
     shown = name if all(problem.where == COMMAND_LINE for problem in problems) else _like(document)
     return UserError(
         f"{count} wrong in {document.file}:\n  {listed}",
@@ -301,17 +298,17 @@ def _settings_error(name: str, document: SettingsDocument) -> UserError:
 
 
 def _code_to_give(folder: Path) -> str:
-    """Which code of the user's own a run needs that is not in use; empty where it needs none."""
+    """How to load the user's own code that the run needs and that is not in use; empty if there is none."""
     needed = code_files.missing(recorded_code(folder)) if is_run(folder) else []
     listed = "; ".join(f"{file.path} with sha256 {file.sha256}" for file in needed)
     ways = dict.fromkeys(
         f"add --code {shlex.quote(file.given)}" if file.option else f"install {file.given}" for file in needed
     )
-    return f"The run was trained with code of your own; {' and '.join(ways)} ({listed})" if needed else ""
+    return f"The run was trained with your own code; {' and '.join(ways)} ({listed})" if needed else ""
 
 
 def _like(document: SettingsDocument) -> str:
-    """The first config that comes with actloc and has the same dataset and source; else the sample's."""
+    """The first of our configs with the same dataset and source; else the sample's."""
     for file in configs():
         known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
         if known and all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):

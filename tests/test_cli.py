@@ -106,7 +106,7 @@ def test_ls_works_without_torch(without_torch: dict[str, str]) -> None:
 def test_ls_names_the_nearest_kind() -> None:
     done = actloc("ls", "detector")
     assert done.returncode == 2
-    assert "There is no list called 'detector'." in done.stderr
+    assert "actloc cannot list 'detector'." in done.stderr
     assert "Run: actloc ls detectors" in done.stderr
 
 
@@ -166,7 +166,7 @@ def test_an_exception_of_ours_is_one_line_and_a_file() -> None:
     Path(written[1]).unlink()
 
 
-def test_debug_shows_where_a_bug_and_a_mistake_were_met() -> None:
+def test_debug_shows_where_a_bug_and_a_mistake_happened() -> None:
     code = "from actloc import console\nfrom actloc.command_line import exit_status\nconsole.use_tracebacks()\n"
     done = python(f"{code}print(exit_status.finish(lambda: 1 // 0))\n")
     assert done.stdout.strip() == "1"

@@ -31,15 +31,15 @@ def test_every_shipped_config_loads() -> None:
         assert loaded.run.name == file.stem
 
 
-def test_a_misspelt_key_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
     text = CONFIG.read_text().replace("  learning_rate: 1e-3", "  learnig_rate: 1e-3")
-    told = complaint(text=text, folder=tmp_path)
+    message = complaint(text=text, folder=tmp_path)
     line = line_of(text, "learnig_rate")
-    assert f"mine.yaml:{line}: optimizer.learnig_rate is not a setting. Did you mean learning_rate?" in told
+    assert f"mine.yaml:{line}: optimizer.learnig_rate is not a setting. Did you mean learning_rate?" in message
 
 
-def test_all_problems_are_told_together() -> None:
-    told = complaint(
+def test_all_problems_are_reported_together() -> None:
+    message = complaint(
         "optimizer.learnig_rate=1e-4",
         "detector.dimm=3",
         "training.batch_size=true",
@@ -48,7 +48,7 @@ def test_all_problems_are_told_together() -> None:
         "encoder.name=eficientnet_lite0",
         "schedules.epochs=3",
     )
-    assert "7 settings are wrong" in told
+    assert "7 settings are wrong" in message
     for part in (
         "optimizer.learnig_rate is not a setting. Did you mean learning_rate?",
         "detector.dimm is not a setting. Did you mean dim?",
@@ -58,7 +58,7 @@ def test_all_problems_are_told_together() -> None:
         "encoder.name: 'eficientnet_lite0' is not one of encoders. Did you mean efficientnet_lite0?",
         "schedules is not a section. Did you mean schedule?",
     ):
-        assert part in told
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_all_problems_are_told_together() -> None:
         ("model.epochs=3", "model.epochs is not a setting. Did you mean schedule.epochs?"),
         ("machine.dim=3", "machine.dim is not a setting. Did you mean detector.dim?"),
         ("schedules.epochs=3", "schedules is not a section. Did you mean schedule?"),
-        ("frobnicator=3", "frobnicator is not a section; there are run, preparation, optimizer, schedule"),
+        ("frobnicator=3", "frobnicator is not a section; the sections are run, preparation, optimizer, schedule"),
         (
             "machine.device=gpu",
             'machine.device: found "gpu", expected auto (the GPU if there is one), cpu, cuda or cuda:1',
@@ -80,10 +80,10 @@ def test_all_problems_are_told_together() -> None:
     ],
 )
 def test_a_wrong_setting_on_the_command_line_is_answered_across_all_sections(typed: str, answer: str) -> None:
-    told = complaint(typed)
-    assert f"command line: {answer}" in told
-    assert "pattern" not in told
-    assert told.splitlines()[-1] == f"  Every setting with its meaning: actloc show {CONFIG}"
+    message = complaint(typed)
+    assert f"command line: {answer}" in message
+    assert "pattern" not in message
+    assert message.splitlines()[-1] == f"  Every setting with its meaning: actloc show {CONFIG}"
 
 
 def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_leading_zeros_and_colons_have_no_hidden_meaning() -> None:
     assert 'run.seed: found "1:30"' in complaint("run.seed=1:30")
 
 
-def test_a_key_may_stand_once(tmp_path: Path) -> None:
+def test_a_key_may_be_given_once(tmp_path: Path) -> None:
     text = CONFIG.read_text() + "\nsuppression:\n  sigma: 0.4\n"
     first, second = line_of(text, "suppression:"), len(text.splitlines()) - 1
     assert f"mine.yaml:{second}: suppression is given twice, first in line {first}" in complaint(
@@ -146,22 +146,24 @@ def test_a_key_may_stand_once(tmp_path: Path) -> None:
 
 def test_a_tag_that_builds_an_object_is_refused_with_its_line(tmp_path: Path) -> None:
     text = CONFIG.read_text().replace("sigma: 0.5", 'sigma: !!python/object/apply:os.system ["touch pwned"]')
-    told = complaint(text=text, folder=tmp_path)
-    assert f"mine.yaml:{line_of(text, 'sigma:')}: suppression.sigma the tag" in told
-    assert "python/object/apply" in told
+    message = complaint(text=text, folder=tmp_path)
+    assert f"mine.yaml:{line_of(text, 'sigma:')}: suppression.sigma the tag" in message
+    assert "python/object/apply" in message
     assert not Path("pwned").exists()
 
 
-def test_aliases_do_not_unfold_for_ever(tmp_path: Path) -> None:
+def test_aliases_do_not_expand_for_ever(tmp_path: Path) -> None:
     levels = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8))
-    assert "unfolds to more than" in complaint(text=f"a0: &a0 [1, 2]\n{levels}\n", folder=tmp_path)
+    assert "expands to more than" in complaint(text=f"a0: &a0 [1, 2]\n{levels}\n", folder=tmp_path)
 
 
 def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
     assert "mine.yaml:3: not valid YAML" in complaint(text="dataset:\n  name: [custom\nrun: {}\n", folder=tmp_path)
 
 
-def test_a_missing_input_is_told_with_line_and_nearest_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_input_is_reported_with_line_and_nearest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = CONFIG.read_text().replace("clips: data/sample", "clips: data/sampel")
     (tmp_path / "data" / "sample").mkdir(parents=True)
     (tmp_path / "mine.yaml").write_text(text)
@@ -202,10 +204,10 @@ def test_a_run_is_found_by_its_bare_name_too(two_runs: Path, name: str) -> None:
         ("ckpt/own_v3", ["ckpt/own_v3 is not a run. Did you mean ckpt/own_v2?", "ckpt/own_v1, ckpt/own_v2"]),
         ("ckpt/nothing", ["ckpt/nothing is not a run.", "Expected a run: ckpt/own_v1, ckpt/own_v2"]),
         ("ckpt/own_videos", ["Train it first: actloc train own_videos"]),
-        ("ckpt", ["ckpt is no run; it holds runs.", "Name one: ckpt/own_v1, ckpt/own_v2"]),
+        ("ckpt", ["ckpt is not a run; it is a folder of runs.", "Name one: ckpt/own_v1, ckpt/own_v2"]),
         ("nothing", ["Runs: own_v1, own_v2. Configs: activitynet13_i3d_actionformer"]),
         ("configs/own_vidoes.yaml", ["configs/own_vidoes.yaml does not exist. Did you mean own_videos.yaml?"]),
-        ("notes.md", ["notes.md is no settings file.", "whose name ends in .yaml"]),
+        ("notes.md", ["notes.md is not a settings file.", "whose name ends in .yaml"]),
     ],
 )
 def test_a_name_that_is_nothing_is_answered_with_what_there_is(two_runs: Path, name: str, parts: list[str]) -> None:

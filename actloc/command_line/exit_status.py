@@ -55,7 +55,7 @@ def run_on(
 
 
 def finish(work: Callable[[], int]) -> int:
-    """The exit status of `work`, whatever it meets; everything is written when this returns."""
+    """The exit status of `work`, whatever happens; all output is written when this returns."""
     started = time.monotonic()
     status = _status_of(work)
     took = os.times()
@@ -64,7 +64,7 @@ def finish(work: Callable[[], int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        os._exit(status)  # gloo's threads can abort a process that is taken down in order, when all is written
+        os._exit(status)  # everything is written, and gloo's threads can abort a process that exits normally
     return status
 
 
@@ -104,7 +104,7 @@ def _status_of_system(error: Exception) -> int:
 
 def fail(error: ActlocError) -> int:
     """Prints the error; returns its exit status."""
-    error.name_config("CONFIG")  # where none was typed
+    error.name_config("CONFIG")  # if none was typed
     return _fail(str(error), error.status)
 
 

@@ -1,4 +1,4 @@
-"""What is typed wrong on the command line: each mistake is answered with the command that does what was meant."""
+"""Mistakes on the command line: each error names the command that does what was meant."""
 
 import difflib
 import re
@@ -95,7 +95,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The program: finds the command and turns whatever it meets into an exit status."""
+    """The program: finds the command and turns every outcome into an exit status."""
 
     def get_params(self, ctx: Context) -> list[Any]:  # Any: as above
         """The program's own options."""
@@ -143,7 +143,7 @@ class Group(TyperGroup):
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:  # Any: as above
-    """Without the `<bool>` that help pages show beside a flag, which takes no value."""
+    """Without the `<bool>` that help pages show next to a flag, which takes no value."""
     for one in parameters:
         if one.param_type_name == "option" and one.is_flag:
             one.metavar = ""
@@ -186,7 +186,7 @@ def _is_unknown(word: str, options: list[str]) -> bool:
 
 
 def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments without unknown options, none if one of them means nothing here; and those that became settings."""
+    """The arguments without unknown options, empty if one has no meaning here; and those that became settings."""
     first: list[str] = []
     others: list[str] = []
     settings: list[str] = []
@@ -215,7 +215,7 @@ def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str
 
 
 def _setting(name: str, value: str) -> str:
-    """`machine.device=cuda:0` for the option --gpu 0; empty where no setting is like it."""
+    """`machine.device=cuda:0` for the option --gpu 0; empty if no setting is like it."""
     from actloc.experiment import nearest_settings
 
     nearest = nearest_settings(name)

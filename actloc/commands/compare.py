@@ -1,4 +1,4 @@
-"""`actloc compare STORE STORE`: how far two feature stores agree, in what they were made with and in what they hold."""
+"""`actloc compare STORE STORE`: compares the settings and the features of two feature stores."""
 
 import csv
 import io
@@ -35,13 +35,15 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
     ids = [set(store.ids()) for store in stores]
     for store, alone in zip(stores, (ids[0] - ids[1], ids[1] - ids[0]), strict=True):
         if alone:
-            console.say(f"Only in {store.folder}: {len(alone)} videos, {console.first_ten(sorted(alone))}")
+            console.say(
+                f"Only in {store.folder}: {console.count(len(alone), 'video')}, {console.first_ten(sorted(alone))}"
+            )
     shared = sorted(ids[0] & ids[1])
     if not shared:
         raise UserError(
             f"{first} and {second} share no video.",
             "Expected features of the same videos in both.",
-            f"See what is inside: ls {first} {second}",
+            f"List their files: ls {shlex.join([str(first), str(second)])}",
         )
     with console.progress("comparing", len(shared)) as bar:
         found = compare(*stores, shared, most_shift_s, lambda video_id: bar(1, video_id))
@@ -55,37 +57,37 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
 
 
 def _differences(recipes: list[dict[str, Any]], folders: tuple[Path, Path]) -> list[str]:  # Any: JSON values
-    """What the stores were made with otherwise; of imported features no more than their grid is known."""
+    """The settings in which the stores differ; of imported features, only the grid is known."""
     imported = [recipe.get(IMPORTED) for recipe in recipes]
-    told = [f"{folder} was imported: {made['recipe']}" for folder, made in zip(folders, imported, strict=True) if made]
-    if len(told) == 1:
+    notes = [f"{folder} was imported: {made['recipe']}" for folder, made in zip(folders, imported, strict=True) if made]
+    if len(notes) == 1:
         grids = [recipe["features"] for recipe in recipes]
         recipes = [{"features": {key: grid[key] for key in grids[0].keys() & grids[1].keys()}} for grid in grids]
-    return told + differences(recipes[0], recipes[1], *(f"in {folder}" for folder in folders))
+    return notes + differences(recipes[0], recipes[1], *(f"in {folder}" for folder in folders))
 
 
 def _store(folder: Path) -> FeatureStore:
     if not folder.is_dir():
-        beside = [path.name for path in folder.parent.glob("*/")]
+        neighbours = [path.name for path in folder.parent.glob("*/")]
         raise UserError(
-            f"{folder} is not a folder{console.nearest(folder.name, beside, lists_known=False)}",
+            f"{folder} is not a folder{console.nearest(folder.name, neighbours, lists_known=False)}",
             "Expected the folder of a feature store.",
             "Check the path; `features.path` of a config names its store: actloc show CONFIG",
         )
     store = FeatureStore(folder)
     if store.recipe() is None:
         raise UserError(
-            f"{folder} is no feature store.",
-            "Expected a folder that extract-features or import-features made.",
-            "Bring other features into a store first: actloc import-features --help",
+            f"{folder} is not a feature store.",
+            "Expected a folder that extract-features or import-features wrote.",
+            "Import other features into a store first: actloc import-features --help",
         )
     return store
 
 
 def _videos_table(found: Comparison) -> Table:
-    title = f"{len(found.videos)} videos in both"
+    title = f"{console.count(len(found.videos), 'video')} in both"
     table = Table("video", "rows", "correlation", "best shift", "correlation there", title=title, box=None)
-    # the ones that agree least are what the reader looks for
+    # the videos that agree least come first: they show where the stores differ
     for video in sorted(found.videos, key=lambda video: -1 if video.correlation is None else video.correlation)[
         :_SHOWN
     ]:
@@ -95,7 +97,7 @@ def _videos_table(found: Comparison) -> Table:
             console.clean(video.video_id), rows, _number(video.correlation), shift, _number(video.best_correlation)
         )
     if len(found.videos) > _SHOWN:
-        table.caption = f"the {_SHOWN} that agree least"
+        table.caption = f"the {_SHOWN} videos that agree least"
     return table
 
 

@@ -1,5 +1,6 @@
-"""`actloc convert SOURCE TARGET [CONFIG]`: an official ActionFormer checkpoint becomes a run, or a run becomes one."""
+"""`actloc convert SOURCE TARGET [CONFIG]`: converts an official ActionFormer checkpoint to a run, or back."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from actloc.settings import parts
 
 
 def run(source: Path, target: Path, config: str | None, overrides: list[str] | None, code: Sequence[Path] = ()) -> int:
-    """Converts in the direction that the source tells: a file becomes a run, a folder a file."""
+    """Converts a file to a run, and a folder (a run or a checkpoint) to a file."""
     parts.use_code(code)
     if source.is_dir():
         conversion.to_official(source, target, None if config is None else load(config, overrides))
@@ -21,8 +22,8 @@ def run(source: Path, target: Path, config: str | None, overrides: list[str] | N
     if config is None:
         raise UserError(
             f"{source} needs a CONFIG to become a run.",
-            "Expected the settings it was trained with: a checkpoint knows neither its network nor its classes.",
-            f"Run: actloc convert {source} {target} CONFIG, with one of: actloc ls configs",
+            "Expected the settings it was trained with: the file has no description of its network and no class names.",
+            f"Run: actloc convert {shlex.join([str(source), str(target)])} CONFIG; list the configs: actloc ls configs",
         )
     made = conversion.to_run(source, target, load(config, overrides))
     console.result(f"Wrote {made}")

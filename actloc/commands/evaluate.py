@@ -1,4 +1,4 @@
-"""`actloc eval CONFIG_OR_RUN`: scores a run, an official checkpoint or a file of predictions; stores metrics."""
+"""`actloc eval CONFIG_OR_RUN`: scores a run, an official checkpoint or a predictions file; writes metrics."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from actloc.errors import UserError
 from actloc.evaluation import fusion, prediction_files, scoring
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import Results, write_results
+from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
 from actloc.reports import tables
@@ -22,7 +22,7 @@ from actloc.training.distributed import Processes, joined
 
 
 def run(experiment: Experiment, predictions: Path | None = None) -> int:
-    """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no truth."""
+    """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no actions."""
     _refuse_missing_scores(experiment.fusion.file)
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
@@ -34,12 +34,12 @@ def run(experiment: Experiment, predictions: Path | None = None) -> int:
 
 
 def _refuse_missing_scores(file: Path | None) -> None:
-    """Before detection and not after it."""
+    """Checked first, because detection takes long."""
     if file is not None and not file.is_file():
         raise UserError(
             f"fusion.file is {file}, which does not exist.",
-            "Expected the file of class scores that detections take their classes from.",
-            "Put it there, name another with fusion.file=FILE, or score without it: fusion.file=null",
+            "Expected a file of class scores to fuse with the detections.",
+            "Put the file there, set another with fusion.file=FILE, or score without fusion: fusion.file=null",
         )
 
 
@@ -62,7 +62,7 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
     )
     write_predictions(folder, found)
     path = write_results(folder, results)
-    _tell(results)
+    _report(results)
     console.say(f"Wrote {path} and predictions.json")
     console.emit("done", path=str(path), average_mAP=results.average_map)
     console.say(f"Next: actloc report {experiment.run_folder}")
@@ -103,13 +103,13 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
 
 
 def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
-    """The features to score on; raises UserError where the detector takes others."""
+    """The features to score on; raises UserError where the detector was trained on others."""
     source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, experiment.encoder)
     if source.in_channels != trained.in_channels:
         raise UserError(
             f"The features have {source.in_channels} channels.",
-            f"{trained.checkpoint} was trained on {trained.in_channels}.",
-            "Name the features that it was trained on in `features:`.",
+            f"{trained.checkpoint} was trained on features with {trained.in_channels}.",
+            "Set `features:` to the features that it was trained on.",
         )
     made_with, trained_with = source.encoder_weights_sha256, trained.encoder_weights_sha256
     if made_with and trained_with and made_with != trained_with:
@@ -121,25 +121,27 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
     return source
 
 
-def _tell(results: Results) -> None:
+def _report(results: Results) -> None:
     counts = results.counts
     if counts.videos_without_predictions:
         names = console.first_ten(counts.videos_without_predictions)
-        console.warn(
-            f"{len(counts.videos_without_predictions)} videos have no predictions ({names}); "
-            f"their {counts.truths_missed_there} actions count as missed"
-        )
+        videos = console.count(len(counts.videos_without_predictions), "video has", "videos have")
+        missed = console.count(counts.truths_missed_there, "action there counts", "actions there count")
+        console.warn(f"{videos} no predictions ({names}); {missed} as missed")
     if counts.predictions_of_unknown_videos:
-        names = console.first_ten(counts.names["videos of unknown predictions"])
-        console.warn(
-            f"{counts.predictions_of_unknown_videos} predictions of videos outside the subset are false: {names}"
+        names = console.first_ten(counts.names[UNKNOWN_VIDEOS])
+        false_positives = console.count(
+            counts.predictions_of_unknown_videos,
+            "prediction for a video outside the subset counts as a false positive",
+            "predictions for videos outside the subset count as false positives",
         )
+        console.warn(f"{false_positives}: {names}")
     if counts.unknown_labels:
-        console.warn(
-            f"{counts.unknown_labels} predictions have labels that the dataset does not know; they are left out"
-        )
+        labelled = console.count(counts.unknown_labels, "prediction has a label", "predictions have labels")
+        console.warn(f"Ignored: {labelled} outside the dataset's classes")
     if counts.ties:
-        console.say(f"{counts.ties} predictions share a score within their class; {results.protocol} orders them.")
+        tied = console.count(counts.ties, "prediction is", "predictions are")
+        console.say(f"{tied} tied in score within their class; protocol {results.protocol} breaks the ties.")
     console.result_table(tables.as_rich(tables.map_table([results])))
     for table in tables.more_tables([results]):
         console.result_table(tables.as_rich(table))

@@ -1,6 +1,6 @@
-"""`actloc export STORE FILE.h5`: the features of a store packed into one HDF5 file that any tool reads.
+"""`actloc export STORE FILE.h5`: the features of a store packed into one HDF5 file that other tools can read.
 
-One dataset (T, C) float32 per video under its id; attributes as published feature files carry them. The
+One dataset (T, C) float32 per video under its id; attributes like those of published feature files. The
 file is read back with `features: {name: folders, path: FILE.h5}`, or imported into a store again.
 
 With `--pool` one dataset (C,) per video: one value of each channel for the whole video. TSP's global video features
@@ -27,7 +27,7 @@ from actloc.store.writer import PatientFile
 
 _OVERHEAD_BYTES = 8192  # of a dataset and its attributes
 _TAILS = {"valid": "drop", "backpad": "clip_that_ends_with_the_video", "centred": "repeat_last_frame"}
-"""What becomes of the frames behind the last whole clip."""
+"""What happens to the frames after the last whole clip."""
 Pool = Literal["max", "mean"]
 
 
@@ -44,28 +44,29 @@ def run(store_folder: Path, target: Path, *, overwrite: bool, pool: Pool | None 
         raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
     _check_space(store, ids, files.make_folder(target.parent), pool)
     temporary = files.temporary_path(target)
-    with StopFlag() as stop:  # HDF5 bears no exception where it writes
+    with StopFlag() as stop:  # an exception raised while HDF5 writes would abort the process
         try:
             _write(store, ids, temporary, stop, pool)
             files.replace(temporary, target)
         finally:
             files.remove(temporary)
     what = "features" if pool is None else f"{pool} features"
-    console.result(f"{target}: {what} of {len(ids)} videos, {target.stat().st_size / 1e6:.1f} MB")
+    videos = console.count(len(ids), "video")
+    console.result(f"{target}: {what} of {videos}, {target.stat().st_size / 1e6:.1f} MB")
     console.emit("done", path=str(target), videos=len(ids))
     return 0
 
 
 def _no_features(folder: Path, target: Path) -> UserError:
-    """What can be done with the folder instead, if it is a run."""
+    """The error for a folder without features; it says what to run if the folder is a run."""
     if target.suffix == ".onnx":
-        todo = "actloc writes no ONNX; a run is used from Python: actloc.load(RUN).predict(VIDEO)"
+        todo = "actloc does not write ONNX; use a run from Python: actloc.load(RUN).predict(VIDEO)"
     elif not is_run(folder):
-        todo = "Make one: actloc extract-features CONFIG"
+        todo = "Extract features first: actloc extract-features CONFIG"
     else:
         todo = f"To write its weights in ActionFormer's form: actloc convert {shlex.quote(str(folder))} FILE.pth.tar"
-    what = "is a run, which holds a detector and no features" if is_run(folder) else "holds no features"
-    return UserError(f"{folder} {what}.", "Expected a feature store: a folder that extract-features made.", todo)
+    what = "is a run: it has a detector and no features" if is_run(folder) else "has no features"
+    return UserError(f"{folder} {what}.", "Expected a feature store: a folder that extract-features wrote.", todo)
 
 
 def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag, pool: Pool | None) -> None:
@@ -85,7 +86,7 @@ def _pack(store: FeatureStore, video_id: str, file: h5py.File, pool: Pool | None
         raise UserError(
             f"The id {video_id!r} cannot name a dataset of an HDF5 file.",
             "Expected ids without a slash.",
-            "Rename the video and make its features again.",
+            "Rename the video and extract its features again.",
         )
     features = store.read(video_id)
     if pool == "max":
@@ -106,12 +107,12 @@ def _check_space(store: FeatureStore, ids: list[str], folder: Path, pool: Pool |
         raise EnvironmentProblem(
             f"{folder} has {free / 1e9:.1f} GB free.",
             f"The packed features need about {needed / 1e9:.1f} GB.",
-            "Make room, or name a file on another disk.",
+            "Free space there, or name a file on another disk.",
         )
 
 
 def _attributes(info: FeatureInfo) -> dict[str, object]:
-    """What published feature files say about themselves (spec: features 8)."""
+    """The attributes that published feature files have, so that their readers can use this one."""
     grid = json.loads(info.recipe).get("features", {})
     return {
         "fps": info.fps,

@@ -37,22 +37,24 @@ def run(
     engine: str = "local",
     allow_changed_code: bool = False,
 ) -> int:
-    """Extracts what the store lacks; exit status 3 if some videos failed. A complete store is not touched.
+    """Extracts the features that the store does not have; exit status 3 if some videos failed.
 
-    `shard`, such as 2/8, is the part of the videos that is done here. `dry_run` tells what there is to do, and exits
-    with 2 if something is missing for it. The engine is local, or ray for a cluster. With `allow_changed_code` a store
-    that the user's own encoder has begun goes on with other code; each video's file names the code that made it.
+    A complete store is not touched.
+
+    `shard`, such as 2/8, is the share of the videos to extract here. `dry_run` reports the remaining work and stops,
+    with status 2 if something is missing. The engine is local, or ray for a cluster. With `allow_changed_code` a store
+    that the user's own encoder began is continued with changed code; each video's file names the code that made it.
     """
     encode = _engine(engine)
     encoder_config = _encoder_config(experiment)
     own = None if shard is None else Shard.parse(shard)
     if dry_run:
-        return _tell_plan(experiment, encoder_config, own, overwrite=overwrite)
+        return _report_plan(experiment, encoder_config, own, overwrite=overwrite)
     if own and overwrite:
         raise UserError(
             "--overwrite and --shard were given together.",
-            "Expected one of them: a shard that throws away the store takes the other shards' work with it.",
-            f"Delete {experiment.features.path} and start all shards",
+            "Expected one of them: --overwrite in one shard would delete the other shards' work.",
+            f"Delete {experiment.features.path}, then start all shards",
         )
     preparing.where_needed(experiment.dataset, experiment.preparation, lambda: with_inputs(experiment))
     videos = _share(read_prepared(experiment.dataset, experiment.arguments), own)
@@ -67,13 +69,13 @@ def run(
         store.check_recipe(wanted)
         if is_complete(store, sources_of(videos)):
             console.result(f"{store.folder} is already complete")
-            return _tell_end(experiment, store, videos, [], own)
+            return _report_end(experiment, store, videos, [], own)
     _check_files(experiment, videos)
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
         encoder = ready(encoder, choose_device(experiment.machine.device))
         failed = extract(videos, store, encoder, layout, dtype, experiment.machine, stop, own, encode)
-    return _tell_end(experiment, store, videos, failed, own)
+    return _report_end(experiment, store, videos, failed, own)
 
 
 def _engine(name: str) -> Engine:
@@ -88,7 +90,7 @@ def _engine(name: str) -> Engine:
 def _encoder_config(experiment: Experiment) -> EncoderConfig:
     if experiment.encoder is None:
         raise UserError(
-            f"{experiment.file} names no encoder: its features are read from {experiment.features.path}.",
+            f"{experiment.file} has no encoder: its features are read from {experiment.features.path}.",
             "Expected an encoder, to turn videos into features.",
             f"Train on those features: actloc train {experiment.arguments}; or extract others with recipe=NAME after "
             "this command: actloc ls recipes",
@@ -100,11 +102,11 @@ def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> N
     """Raises UserError where no video has a file, as in the annotations that published data sets ship."""
     if videos and all(video.file is None for video in videos.values()):
         raise UserError(
-            f"{experiment.dataset.annotations_file} names no files of its {len(videos)} videos.",
-            "Expected videos to make features of.",
-            f"Make them of your folder, then train on {experiment.features.path}: "
+            f"{experiment.dataset.annotations_file} names no video files ({console.count(len(videos), 'video')}).",
+            "Expected video files to extract features from.",
+            f"Extract features from your own folder of videos, then train on {experiment.features.path}: "
             f"actloc extract-features RECIPE dataset.videos=FOLDER features.path={experiment.features.path} "
-            "(RECIPE is one of: actloc ls recipes)",
+            "(list the recipes: actloc ls recipes)",
         )
 
 
@@ -113,19 +115,19 @@ def _share(annotations: Annotations, shard: Shard | None) -> dict[str, Annotated
 
 
 def _as_prepared(experiment: Experiment) -> Annotations:
-    """The annotations, or for videos alone those that `prepare` would write."""
+    """The annotations; for videos without actions, those that `prepare` would write."""
     if experiment.dataset.has_actions or experiment.dataset.is_prepared():
         return read_prepared(experiment.dataset, experiment.arguments)
     return with_inputs(experiment).dataset.collect()
 
 
-def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
-    """Says what there is to do and what is missing for it; starts and writes nothing."""
+def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
+    """Reports the remaining work and anything missing; starts and writes nothing."""
     layout, dtype, machine = experiment.features.layout, experiment.features.dtype, experiment.machine
     videos, store = _share(_as_prepared(experiment), shard), FeatureStore(experiment.features.path)
     again = set(videos if overwrite else stale(store, sources_of(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
-    missing = [*_lack_of_files(to_do), *_refusal(lambda: choose_device(machine.device))]
+    missing = [*_missing_files(to_do), *_refusal(lambda: choose_device(machine.device))]
     missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
         encoder = built(config)
@@ -140,13 +142,14 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
     gigabytes = None
     if outline is not None:
         missing += _refusal(lambda: check_clips(outline, layout))
-        lack = lack_of_space_for(store, to_do, outline.channels, layout, dtype, machine)
-        missing += [str(lack)] if lack else []
+        shortage = lack_of_space_for(store, to_do, outline.channels, layout, dtype, machine)
+        missing += [str(shortage)] if shortage else []
         gigabytes = sum(estimated_bytes(to_do, outline.channels, layout, dtype)) / 1e9
-    size = "GB unknown without the encoder" if gigabytes is None else f"about {gigabytes:.3f} GB"
+    size = "size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"
     hours, free = sum(durations(to_do).values()) / 3600, free_bytes(store.folder) / 1e9
-    console.result(f"{len(videos)} videos, {len(videos) - len(to_do)} of them done")
-    console.result(f"To do: {len(to_do)} videos, {hours:.2f} hours, {size}; {free:.1f} GB are free at {store.folder}")
+    console.result(f"{console.count(len(videos), 'video')}, {len(videos) - len(to_do)} of them done")
+    work = f"{console.count(len(to_do), 'video')}, {hours:.2f} hours, {size}"
+    console.result(f"To do: {work}; {free:.1f} GB free in {store.folder}")
     for problem in missing:
         console.result(f"Missing: {problem}")
     console.emit("plan", videos=len(videos), to_do=len(to_do), hours=hours, gigabytes=gigabytes, missing=missing)
@@ -154,7 +157,7 @@ def _tell_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | Non
 
 
 def _outline(config: EncoderConfig) -> ClipEncoder | None:
-    """The encoder without the numbers in it; None where it cannot be had without its weights."""
+    """The encoder without values in its weights; None where it cannot be built without its weights file."""
     try:
         with torch.device("meta"):
             return config.network()
@@ -162,15 +165,15 @@ def _outline(config: EncoderConfig) -> ClipEncoder | None:
         return None
 
 
-def _lack_of_files(videos: list[AnnotatedVideo]) -> list[str]:
-    lost = sorted(video.id for video in videos if video.file is None or not video.file.exists())
-    if not lost:
+def _missing_files(videos: list[AnnotatedVideo]) -> list[str]:
+    gone = sorted(video.id for video in videos if video.file is None or not video.file.exists())
+    if not gone:
         return []
-    return [f"{len(lost)} of the videos to do have no file: {console.first_ten(lost)}"]
+    return [f"{console.count(len(gone), 'video')} to do without a file: {console.first_ten(gone)}"]
 
 
 def _refusal(check: Callable[[], object]) -> list[str]:
-    """What `check` has to say, if it raises."""
+    """The message of the error that `check` raises; none if it passes."""
     try:
         check()
     except ActlocError as error:
@@ -178,7 +181,7 @@ def _refusal(check: Callable[[], object]) -> list[str]:
     return []
 
 
-def _tell_end(
+def _report_end(
     experiment: Experiment,
     store: FeatureStore,
     videos: dict[str, AnnotatedVideo],
@@ -191,18 +194,18 @@ def _tell_end(
     if failed:
         again = f"actloc extract-features {experiment.arguments}{option}"
         return report_failures(store, len(videos), failed, again, str(shard or ""))
-    console.result(f"{store.folder}: features of {done} videos{share}")
+    console.result(f"{store.folder}: features of {console.count(done, 'video')}{share}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")
     elif experiment.dataset.has_actions:
         console.say(f"Next: actloc train {experiment.arguments}")
     else:
-        _tell_uses(experiment)
+        _print_uses(experiment)
     return 0
 
 
-def _tell_uses(experiment: Experiment) -> None:
-    """What features of videos without actions are good for."""
+def _print_uses(experiment: Experiment) -> None:
+    """Prints how to train on features of videos without actions, and how to export them."""
     store, file = experiment.features.path, experiment.file
     recipe = file.stem if file in recipes.available() else file
     made_so = [one for one in experiment.overrides if one.startswith(("encoder.", "features."))]

@@ -1,4 +1,4 @@
-"""`actloc import-features CONFIG STORE`: published feature files in, a feature store with their provenance out."""
+"""`actloc import-features CONFIG STORE`: copies published feature files into a feature store."""
 
 import shlex
 from pathlib import Path
@@ -20,7 +20,10 @@ _LONGEST_NAME = 200
 
 
 def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overwrite: bool = False) -> int:
-    """Imports what the store lacks; exit status 3 if some videos failed. A complete store is not touched."""
+    """Imports the features that the store does not have; exit status 3 if some videos failed.
+
+    A complete store is not touched.
+    """
     config = _importable(experiment, store)
     wanted = importing.recipe_of(config, _checked_name(experiment.file.stem if recipe is None else recipe))
     if not experiment.dataset.has_actions:
@@ -32,8 +35,8 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         target.check_recipe(wanted)
         if is_complete(target, sources):
             console.result(f"# {store} is already complete")
-            return _tell_end(config, target, len(videos), [], "")
-    # the files may go once their features are made
+            return _report_end(config, target, len(videos), [], "")
+    # the files may be deleted once their features are in the store
     gone = {name for name, paths in sources.items() if not all(path.exists() for path in paths)}
     kept = set() if overwrite else {name for name in gone if target.has(name)}
     found = importing.survey(config, [video for name, video in videos.items() if name not in kept])
@@ -42,21 +45,16 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
         todo = {name: found.shapes[name] for name in to_make(target, sources) if name in found.shapes}
         num_values = sum(steps * channels for steps, channels in todo.values())
-        lack = lack_of_space(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
-        if lack:
-            raise lack
+        shortage = lack_of_space(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
+        if shortage:
+            raise shortage
         outcomes = importing.import_videos(config, [videos[name] for name in todo], target, wanted, stop)
         paths = {name: sources[name][0] for name in todo}
         with console.progress("importing features", len(todo)) as bar:
             rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
-    again = shlex.join(
-        [experiment.typed, str(store), *experiment.overrides, *_recipe_option(recipe), *own_code.options()]
-    )
-    return _tell_end(config, target, len(videos), rows, f"actloc import-features {again}")
-
-
-def _recipe_option(recipe: str | None) -> list[str]:
-    return [] if recipe is None else ["--recipe", recipe]
+    option = [] if recipe is None else ["--recipe", recipe]
+    again = shlex.join([experiment.typed, str(store), *experiment.overrides, *option, *own_code.options()])
+    return _report_end(config, target, len(videos), rows, f"actloc import-features {again}")
 
 
 def _importable(experiment: Experiment, store: Path) -> folders.Config:
@@ -65,14 +63,14 @@ def _importable(experiment: Experiment, store: Path) -> folders.Config:
     if not isinstance(config, folders.Config):
         raise UserError(
             f"features.name is {config.name} in {experiment.file}.",
-            "Expected the source `folders`, which says where the files are and how their rows lie in time.",
+            "Expected the source `folders`, whose settings say where the files are and which time each row covers.",
             "See: actloc show thumos14_i3d_actionformer",
         )
     if config.is_resized:
         raise UserError(
-            "features.is_resized is true: rows stretched to one length lie on no grid of frames.",
+            "features.is_resized is true: rows resized to one length are not at a constant number of frames.",
             "Expected rows that follow each other at a constant number of frames.",
-            "Train on these files where they are; the source `folders` reads them.",
+            "Train on these files in place; the source `folders` reads them.",
         )
     if store.resolve() in [path.resolve() for path in (config.path, *config.more_paths)]:
         raise UserError(
@@ -81,12 +79,12 @@ def _importable(experiment: Experiment, store: Path) -> folders.Config:
             "Name one that does not exist yet.",
         )
     if experiment.encoder is not None:
-        console.warn(f"{experiment.file} names an encoder, which made none of these features; train without it")
+        console.warn(f"{experiment.file} has an encoder, but these features come from files; remove it before training")
     return config
 
 
 def _checked_name(name: str) -> str:
-    """A recipe's name; free text of one line."""
+    """A recipe's name: any text of one line."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise UserError(
             f"The recipe's name is {name[:_LONGEST_NAME]!r}.",
@@ -96,7 +94,7 @@ def _checked_name(name: str) -> str:
     return name.strip()
 
 
-def _tell_end(
+def _report_end(
     config: folders.Config, store: FeatureStore, num_videos: int, failed: list[FailureRow], again: str
 ) -> int:
     done = num_videos - len(failed)
@@ -104,7 +102,9 @@ def _tell_end(
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed), features=block)
     if done:
         # a comment, so that all of stdout is YAML
-        console.result(f"# {store.folder}: features of {done} videos, {store.num_bytes() / 1e9:.2f} GB")
+        console.result(
+            f"# {store.folder}: features of {console.count(done, 'video')}, {store.num_bytes() / 1e9:.2f} GB"
+        )
         console.result(yaml_text.dump({"features": block}).rstrip())
-        console.say("Next: these lines in the place of your config's `features:` train on the store.")
+        console.say("Next: to train on the store, replace `features:` in your config with these lines.")
     return report_failures(store, num_videos, failed, again) if failed else 0

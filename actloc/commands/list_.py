@@ -21,7 +21,7 @@ def run(what: str | None, code: Sequence[Path] = ()) -> int:
     if what is not None and what not in KINDS:
         near = difflib.get_close_matches(what, KINDS, n=1)
         raise UserError(
-            f"There is no list called {what!r}.",
+            f"actloc cannot list {what!r}.",
             f"Expected one of {', '.join(KINDS)}.",
             f"Run: actloc ls {near[0]}" if near else "Run: actloc ls",
         )
@@ -52,7 +52,7 @@ def _first_comment(path: Path) -> str:
 
 
 def _score(folder: Path) -> str:
-    """The average mAP of each scored subset, as the run's metrics say."""
+    """The average mAP of each scored subset, from the run's metrics."""
     scores = []
     for metrics in sorted(folder.glob("eval/*/metrics.json")):
         try:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from actloc import console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
-from actloc.evaluation.predictions import Prediction, Predictions, write_predictions
+from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.results import Video
 from actloc.experiment import Experiment
 from actloc.reports import html, subtitles
@@ -19,12 +19,12 @@ from actloc.video.folder import video_files
 
 
 def run(experiment: Experiment, names: list[str], output: Path) -> int:
-    """Predicts every video that can be read; those that cannot are named, and the exit status is 3."""
-    _refuse_what_is_no_file(names)
+    """Predicts every video that can be read; those that cannot are reported, and the exit status is 3."""
+    _refuse_what_is_not_a_file(names)
     videos = [Path(name) for name in names]
     _refuse_equal_names(videos)
     predictor = Predictor(experiment)
-    files.make_folder(output)  # a place that cannot be written to is reported before the work
+    files.make_folder(output)  # a folder that cannot be written is reported before the work
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
@@ -46,26 +46,29 @@ def run(experiment: Experiment, names: list[str], output: Path) -> int:
     files.write_json_lines(output / "failed.jsonl", failed)
     _show(found)
     if failed:
-        console.error(f"{len(failed)} of {len(videos)} videos failed, {len(shown)} are done; see {output}/failed.jsonl")
+        total, succeeded = console.count(len(videos), "video"), len(shown)
+        console.error(f"{len(failed)} of {total} failed, {succeeded} succeeded; see {output}/failed.jsonl")
         return EXIT_SOME_INPUTS_FAILED
     return 0
 
 
-def _refuse_what_is_no_file(names: list[str]) -> None:
-    """Addresses, pipes and typing mistakes end the command before anything runs; they are never opened."""
+def _refuse_what_is_not_a_file(names: list[str]) -> None:
+    """Raises UserError for URLs, pipes and mistyped names before anything runs; they are never opened."""
     name = next((name for name in names if not Path(name).is_file()), None)
     if name is None:
         return
     path = Path(name)
     if "://" in name:
-        found, todo = "an address.", "Download the video first, then name the file."
+        found, todo = "a URL.", "Download the video first, then name the file."
     elif path.is_dir():
         inside = sorted(shlex.quote(str(video)) for video in video_files(path))
         found = "a folder."
-        todo = f"Name its videos: {console.first_ten(inside)}" if inside else "It holds no video: name video files."
+        todo = (
+            f"Name its videos: {console.first_ten(inside)}" if inside else "It has no videos in it: name video files."
+        )
     else:
-        beside = [video.name for video in video_files(path.parent)] if path.parent.is_dir() else []
-        found, todo = f"not a file{console.nearest(path.name, beside, lists_known=False)}", "Check the path."
+        neighbours = [video.name for video in video_files(path.parent)] if path.parent.is_dir() else []
+        found, todo = f"not a file{console.nearest(path.name, neighbours, lists_known=False)}", "Check the path."
     raise UserError(f"{name} is {found}", "Expected video files on this machine.", todo)
 
 
@@ -76,7 +79,7 @@ def _refuse_equal_names(videos: list[Path]) -> None:
         raise UserError(
             f"Several videos have the name {twice[0]!r}.",
             "File names without their extension must differ: results are named after them.",
-            "Rename one, or predict them one after the other with another --output.",
+            "Rename one, or run predict on each with another --output.",
         )
 
 
@@ -87,20 +90,18 @@ def _write(experiment: Experiment, output: Path, videos: list[Video], found: Pre
         files.write_text(output / f"{files.safe_name(video.id)}.srt", subtitles.as_srt(found[video.id]))
     facts = {"run": str(experiment.run_folder), "score threshold": str(experiment.prediction.threshold)}
     files.write_text(output / "timelines.html", html.predictions_page("Found actions", videos, found, facts=facts))
-    console.say(f"Wrote {output}/predictions.json, segments.csv, timelines.html and {len(videos)} .srt")
+    console.say(
+        f"Wrote {output}/predictions.json, segments.csv, timelines.html and {console.count(len(videos), '.srt file')}"
+    )
     console.emit("done", path=str(output), videos=len(videos))
 
 
 def _show(found: Predictions) -> None:
     table = Table("video", "start s", "end s", "action", "score", box=None)
     for video_id, listed in found.items():
-        for one in sorted(listed, key=_start):
+        for one in sorted(listed, key=lambda one: one.start_s):
             numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
             table.add_row(console.clean(video_id), *numbers, console.clean(one.label), f"{one.score:.3f}")
         if not listed:
             table.add_row(console.clean(video_id), "-", "-", "nothing found", "-")
     console.result_table(table)
-
-
-def _start(prediction: Prediction) -> float:
-    return prediction.start_s

@@ -1,4 +1,4 @@
-"""`actloc prepare CONFIG`: the dataset's raw form in, annotations.json and, where asked for, new videos out."""
+"""`actloc prepare CONFIG`: writes annotations.json from the dataset's original annotations; can convert videos."""
 
 import shlex
 
@@ -10,9 +10,9 @@ from actloc.settings import own_code
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> int:
-    """Writes the dataset's folder; a finished one is left as it is."""
+    """Writes the dataset's folder; does nothing if it is complete."""
     annotations = prepare(experiment.dataset, experiment.preparation, overwrite=overwrite)
-    _tell_missing(annotations, experiment)
+    _report_missing(annotations, experiment)
     console.emit("done", path=str(experiment.dataset.annotations_file), videos=len(annotations.videos))
     console.say(f"Next: actloc {_following(experiment, annotations)}")
     return 0
@@ -28,19 +28,21 @@ def _following(experiment: Experiment, annotations: Annotations) -> str:
     return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides, *own_code.options()])
 
 
-def _tell_missing(annotations: Annotations, experiment: Experiment) -> None:
-    """Names the videos without features, where features are made elsewhere; `train` then says what it does."""
-    lacking = experiment.features.without_features(annotations)
+def _report_missing(annotations: Annotations, experiment: Experiment) -> None:
+    """Reports the videos without features, where features come from files; `train` skips or refuses them."""
+    missing = experiment.features.without_features(annotations)
     listing = experiment.dataset.folder / "missing_features.txt"
-    if not lacking:
+    if not missing:
         files.remove(listing)
         return
-    if len(lacking) == len(annotations.videos):
-        rule = f"{experiment.features.path} has none: look at features.path, prefix and suffix"
+    if len(missing) == len(annotations.videos):
+        rule = f"{experiment.features.path} has none of them: check features.path, prefix and suffix"
     elif experiment.features.allow_missing:
-        rule = "they are left out, and missed"
+        rule = "they are skipped and count as missed"
     else:
-        rule = "`train` stops at them, unless features.allow_missing=true"
-    names = console.first_ten(lacking)
-    console.say(f"{len(lacking)} of {len(annotations.videos)} videos have no features ({rule}): {names}")
-    files.write_text(listing, "".join(f"{video_id}\n" for video_id in lacking))
+        rule = "`train` refuses them unless features.allow_missing=true"
+    names = console.first_ten(missing)
+    verb = "has" if len(missing) == 1 else "have"
+    videos = console.count(len(annotations.videos), "video")
+    console.say(f"{len(missing)} of {videos} {verb} no features ({rule}): {names}")
+    files.write_text(listing, "".join(f"{video_id}\n" for video_id in missing))

@@ -1,4 +1,4 @@
-"""`actloc report RUN...`: one page and tables of what evaluations measured, one run or several side by side."""
+"""`actloc report RUN...`: writes a page and tables of the results of one run, or of several side by side."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison
 def run(names: Sequence[str | Path], *, output: Path | None = None) -> int:
     """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers.
 
-    Of several names, those of files and folders that are no runs, as `ckpt/*` gives them, are skipped.
+    Of several names, files and folders that are not runs are skipped: `ckpt/*` matches them too.
     """
     skipped = [name for name in names if len(names) > 1 and _is_something_else(Path(name))]
     run_folders = [_run_folder(str(name)) for name in names if name not in skipped or len(skipped) == len(names)]
     if skipped:
-        console.say(f"Skipped what is no run: {console.first_ten(skipped)}")
+        console.say(f"Skipped, not a run: {console.first_ten(skipped)}")
     folder = output or run_folders[0]
     if folder.exists() and not folder.is_dir():
         raise UserError(
@@ -43,7 +43,7 @@ def _run_folder(name: str) -> Path:
     if not is_run(folder) and not is_scored(folder):
         raise UserError(
             f"{name} has no run yet: there is no {folder}.",
-            "A report shows what an evaluation measured.",
+            "Expected a run that `actloc eval` has scored.",
             f"Train and evaluate first: actloc train {shlex.quote(name)}",
         )
     return folder

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -32,9 +31,5 @@ def _show(section: BaseModel, place: str, indent: int) -> None:
             console.result(f"{space}{name}:  # {meaning}")
             _show(value, f"{place}.{name}", indent + 2)
             continue
-        console.result(f"{space}{name}: {_text(data[name])}  # {meaning}")
+        console.result(f"{space}{name}: {json.dumps(data[name], ensure_ascii=False)}  # {meaning}")
         console.emit("setting", name=f"{place}.{name}", value=data[name], meaning=meaning)
-
-
-def _text(value: Any) -> str:  # Any: plain data
-    return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`actloc train CONFIG`: trains a detector into a run folder, going on where it stopped; also under torchrun."""
+"""`actloc train CONFIG`: trains a detector into a run folder, or resumes it; also under torchrun."""
 
 import os
 from contextlib import ExitStack
@@ -25,15 +25,15 @@ from actloc.training.distributed import Processes, joined
 from actloc.training.trainer import Trainer
 
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
-"""What may stand in a folder before its run begins: a kill at the very start, or predictions scored without a run."""
+"""Files that may be in a folder before its run: left by a kill at the very start, or by `eval --predictions`."""
 
 
 def run(
     experiment: Experiment, *, resume: str | None = None, allow_changed_code: bool = False, overwrite: bool = False
 ) -> int:
-    """Trains to the end of the schedule; raises Stopped once all is saved when a signal asks for it.
+    """Trains to the end of the schedule; after a signal, saves everything and raises Stopped.
 
-    A run whose code of the user's own has changed goes on only with `allow_changed_code`.
+    A run trained with the user's own code is resumed with changed code only if `allow_changed_code`.
     """
     with joined(choose_device(experiment.machine.device)) as processes:
         processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
@@ -47,19 +47,19 @@ def _run(experiment: Experiment, resume: str | None, overwrite: bool, processes:
             # one lock for the job: a second lock in the same job would be refused
             processes.of_first(lambda: held.enter_context(files.locked(experiment.run_folder)))
             _train(experiment, start, overwrite, held.enter_context(StopFlag()), processes)
-    return processes.of_first(lambda: _tell_finished(experiment))
+    return processes.of_first(lambda: _report_finished(experiment))
 
 
 def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool) -> tuple[Path | None, bool]:
-    """The checkpoint that was asked for, and whether nothing is left to do; refuses what must not go on."""
+    """The checkpoint asked for, and whether the run is finished; raises UserError if it must not be resumed."""
     folder = experiment.run_folder
     _refuse_foreign_folder(folder)
     start = None if resume is None else checkpoints.named(folder, resume)
     if overwrite and resume:
         raise UserError(
             "--overwrite and --resume were both given.",
-            "Expected one: begin again, or go on from a checkpoint.",
-            "Leave one of them out.",
+            "Expected one of them: train from scratch, or continue from a checkpoint.",
+            "Remove one of them.",
         )
     if overwrite:
         return None, False
@@ -68,9 +68,9 @@ def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool)
 
 
 def _check_code(experiment: Experiment, allow_changed: bool) -> None:
-    """A run goes on only with the code of the user's own that its weights were trained with, or where that is wanted.
+    """Raises UserError if the user's own code is not the code that the weights were trained with.
 
-    A mistake that was corrected is no reason to lose epochs; the record then names both.
+    With `allow_changed` the run is resumed: correcting a mistake should not cost epochs. The record then names both.
     """
     folder = experiment.run_folder
     changed = code_files.changes(recorded_code(folder)) if checkpoints.steps(folder) else []
@@ -85,12 +85,12 @@ def _check_code(experiment: Experiment, allow_changed: bool) -> None:
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
-    """Nothing is written into, or emptied of, a folder that holds something else than a run."""
+    """Raises UserError for a folder of other files: nothing is written or deleted there."""
     foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name not in _OURS and path.name[0] != "."]
     if foreign and not is_run(folder):
         raise UserError(
             f"{folder} exists and is not a run.",
-            "Expected a folder that `actloc train` made, or none.",
+            "Expected a run folder, or one that does not exist yet.",
             "Choose another with run.name=ANOTHER",
         )
 
@@ -100,13 +100,13 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     annotations = read_prepared(experiment.dataset, experiment.arguments)
     _be_repeatable()
     learner = _learner(experiment, annotations, processes)
-    _tell_start(experiment, learner)
+    _report_start(experiment, learner)
     about = {
         **learner.about(),
         "settings": experiment.shaping("weights"),
         "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
     }
-    processes.of_first(lambda: _begin(experiment, overwrite))  # not before all that could be wrong was looked at
+    processes.of_first(lambda: _begin(experiment, overwrite))  # after every check: --overwrite empties the folder
     trainer = Trainer(
         learner,
         folder,
@@ -124,7 +124,7 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
 
 
 def _learner(experiment: Experiment, annotations: Annotations, processes: Processes) -> LocalizationLearner:
-    """The detector on the training subset, and how it is validated; both subsets' features are checked here."""
+    """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
     source = experiment.features.build(annotations, experiment.dataset.training_subset, experiment.encoder)
     scored = experiment.features.build(annotations, subset, experiment.encoder) if subset else source
@@ -138,64 +138,66 @@ def _learner(experiment: Experiment, annotations: Annotations, processes: Proces
 
 
 def _begin(experiment: Experiment, overwrite: bool) -> None:
-    if overwrite:
-        _empty(experiment.run_folder)
-    write_record(experiment, experiment.run_folder)
+    folder = experiment.run_folder
+    for path in folder.iterdir() if overwrite else ():
+        if path.name != files.LOCK_NAME:
+            files.remove(path)
+    write_record(experiment, folder)
 
 
 def _be_repeatable() -> None:
-    """The same seed gives the same bytes on a CPU; a GPU kernel without a repeatable form only warns."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    """The same seed gives the same bytes on a CPU; a GPU kernel without a deterministic form only warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
 
 
 def _start(folder: Path, resume: Path | None, about: dict[str, object], processes: Processes) -> Checkpoint | None:
-    # chosen once: a damaged checkpoint that one process sets aside must not be another's start
+    # chosen once: a process must not start from a damaged checkpoint that another process sets aside
     chosen = processes.of_first(lambda: resume or checkpoints.newest_whole(folder))
     if chosen is None:
         return None
     start = checkpoints.load(chosen)
     if "converted" in start.numbers:
         raise UserError(
-            f"{chosen} was made of an official file: it holds weights and no optimizer.",
-            "Expected a checkpoint that `actloc train` made, to go on from.",
+            f"{chosen} was converted from an official checkpoint: it has weights, but no optimizer state.",
+            "Expected a checkpoint that `actloc train` wrote.",
             f"Score it: actloc eval {folder}; or train a new run with run.name=ANOTHER",
         )
     if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
         raise UserError(
-            f"The annotations have changed since {folder} began to train.",
-            "A run goes on only with the annotations it began with.",
-            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+            f"The annotations have changed since {folder} started training.",
+            "A run can only be resumed with the annotations it was trained with.",
+            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
     if start.numbers["about"]["encoder_weights_sha256"] != about["encoder_weights_sha256"]:
         raise UserError(
-            f"The features are made with other encoder weights than when {folder} began to train.",
-            "A run goes on only with the features it began with.",
-            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+            f"The features were made with other encoder weights than when {folder} started training.",
+            "A run can only be resumed with the features it was trained with.",
+            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
     processes.of_first(lambda: checkpoints.forget_after(folder, start.step))
-    console.say(f"Going on after step {start.step}")
+    console.say(f"Resuming after step {start.step}")
     return start
 
 
 def _refuse_other_settings(experiment: Experiment) -> None:
-    """A run goes on only with the settings its weights were trained with."""
+    """Raises UserError if a setting that shapes weights has changed since the run was trained."""
     recorded = experiment.run_folder / "config.yaml"
     if not recorded.is_file():
         return
-    # loaded with today's defaults: a setting that the run did not know yet is no difference
+    # loaded with today's defaults: a setting that is newer than the run does not count as different
     differing = differences(load(str(recorded)).shaping("weights"), experiment.shaping("weights"), "in the run", "now")
     if differing:
         listed = "\n  ".join(differing)
         raise UserError(
             f"{experiment.run_folder} was trained with other settings:\n  {listed}",
-            "A run goes on only with its own.",
-            "Start another run with run.name=ANOTHER, or replace this one with --overwrite.",
+            "A run can only be resumed with the settings it was trained with.",
+            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
 
 
-def _tell_finished(experiment: Experiment) -> int:
+def _report_finished(experiment: Experiment) -> int:
     folder = experiment.run_folder
     checkpoint = checkpoints.last(folder)
     console.result(f"{folder} is trained: {checkpoint}")
@@ -204,12 +206,13 @@ def _tell_finished(experiment: Experiment) -> int:
     return 0
 
 
-def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
+def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     source = learner.source
     actions = sum(len(video.actions) for video in source.videos)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     console.say(
-        f"{len(source.videos)} videos with {actions} actions of {len(learner.annotations.classes)} classes; "
+        f"{console.count(len(source.videos), 'video')} with {console.count(actions, 'action')} of "
+        f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "
         f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
     accumulate, size = experiment.training.accumulate, learner.processes.size
@@ -218,19 +221,13 @@ def _tell_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         console.warn(
             f"With {' and '.join(cuts)} a step differs from one pass over all its videos: with these settings, "
             f"{experiment.detector.name} divides its losses by what it counts in each pass. "
-            "To train on more videos at once, raise training.batch_size in one process instead."
+            "For a larger batch, raise training.batch_size in one process instead."
         )
     background = [video.id for video in source.videos if not video.actions]
     if background:
-        console.say(f"{len(background)} of them without actions train as background: {console.first_ten(background)}")
+        used = "video has no actions and is used as background", "videos have no actions and are used as background"
+        console.say(f"{console.count(len(background), *used)}: {console.first_ten(background)}")
     if source.missing:
         missing = [video.id for video in source.missing]
-        console.warn(
-            f"{len(missing)} videos have no features and are left out: {console.first_ten(missing)}", ids=missing
-        )
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != files.LOCK_NAME:
-            files.remove(path)
+        skipped = "video has no features and is skipped", "videos have no features and are skipped"
+        console.warn(f"{console.count(len(missing), *skipped)}: {console.first_ten(missing)}", ids=missing)

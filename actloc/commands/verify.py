@@ -7,22 +7,22 @@ from actloc.errors import UserError
 
 
 def run(path: Path) -> int:
-    """Exit 0 when everything is whole; a UserError names each thing that is not."""
+    """Exit status 0 when everything is intact; a UserError names each thing that is damaged."""
     checked, wrong = _check(path)
     if wrong:
         listed = "\n  ".join(wrong)
         raise UserError(
-            f"{len(wrong)} of {checked} in {path} are damaged:\n  {listed}",
+            f"{len(wrong)} of {checked} in {path} {'is' if len(wrong) == 1 else 'are'} damaged:\n  {listed}",
             "Their contents do not match their checksums.",
-            "Delete what is named here and run the command that made it again.",
+            "Delete what is listed above and run the command that made it again.",
         )
-    console.result(f"{path}: {checked} checked, all whole")
+    console.result(f"{path}: {checked} checked, all intact")
     console.emit("done", path=str(path), checked=checked)
     return 0
 
 
 def _check(path: Path) -> tuple[int, list[str]]:
-    """How many things were checked, and what is wrong with which."""
+    """The number of videos or checkpoints checked, and the problems."""
     if (path / "store.json").is_file():
         from actloc.store.store import FeatureStore
 
@@ -33,8 +33,8 @@ def _check(path: Path) -> tuple[int, list[str]]:
     folders = [path] if (path / "manifest.json").exists() or path.name.startswith("ckpt_") else checkpoint.steps(path)
     if not folders or not path.is_dir():
         raise UserError(
-            f"{path} is neither a feature store, nor a run folder with checkpoints, nor a checkpoint.",
-            "Expected a folder that actloc made.",
+            f"{path} is not a feature store, a run folder with checkpoints or a checkpoint.",
+            "Expected a folder that actloc wrote.",
             "See the runs: actloc ls runs; `features.path` of a config names its store: actloc show CONFIG",
         )
     wrong = [f"{folder}: {problem}" for folder in folders for problem in checkpoint.problems(folder)]

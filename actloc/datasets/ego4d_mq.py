@@ -47,7 +47,7 @@ class Config(DatasetConfig):
     clips: Literal["actionformer", "opentad"] = "actionformer"
     """Whose clips they are, also by which rule moments files become clips. actionformer: cut from the features of whole
     videos, so a clip begins and ends with a row of them, up to 15 frames further out, and moments under 0.25 s are left
-    out; opentad: every clip and moment as it stands, for features made of the clips."""
+    out; opentad: every clip and moment as it is, for features made of the clips."""
     training_subset: str = "training"
     """The subset that `train` uses."""
     evaluation_subset: str = "validation"

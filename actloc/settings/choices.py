@@ -1,4 +1,4 @@
-"""Names that settings and the code behind them share: each list of choices is written once, here.
+"""Names that settings and the code share: each list of choices is written once, here.
 
 Nothing is imported, so processes that only decode video can use it too.
 """
@@ -6,7 +6,7 @@ Nothing is imported, so processes that only decode video can use it too.
 from typing import Literal
 
 Align = Literal["valid", "backpad", "centred"]
-"""Where the clips of a video lie; `video/windows.py` says what each means."""
+"""Where the clips of a video are; `video/windows.py` says what each means."""
 Dtype = Literal["float32", "float16"]
 """How features are stored."""
 ReaderName = Literal["pyav", "ffmpeg", "decord"]

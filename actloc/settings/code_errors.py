@@ -1,4 +1,4 @@
-"""Says where code that is not actloc's own went wrong, by file and line: such an error is no bug in actloc."""
+"""Reports the file and line of errors in code that is not part of actloc: they are not bugs in actloc."""
 
 import contextlib
 import inspect
@@ -14,7 +14,7 @@ from actloc.settings.own_code import Root
 
 @contextlib.contextmanager
 def blaming() -> Iterator[None]:
-    """Turns errors that come out of the user's code into CodeErrors; errors with a meaning of their own pass."""
+    """Turns errors raised in the user's code into CodeErrors; errors that actloc has a meaning for pass unchanged."""
     try:
         yield
     except (Exception, SystemExit) as error:  # a script among the files may end itself
@@ -34,34 +34,34 @@ def code_error(error: BaseException) -> CodeError | None:
     if isinstance(error, SyntaxError) and error.filename:
         file = Path(error.filename)
         found = own_code.root_above(file)
-        told = f"{type(error).__name__}: {error.msg}"
-        return None if found is None else at_line(found, file, error.lineno or 1, told)
+        message = f"{type(error).__name__}: {error.msg}"
+        return None if found is None else at_line(found, file, error.lineno or 1, message)
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         root = own_code.root_of(frame.f_globals.get("__name__", ""), frame.f_code.co_filename)
         if root is not None:
             function = "" if frame.f_code.co_name == "<module>" else f"in {frame.f_code.co_name}: "
-            told = function + "".join(traceback.format_exception_only(error)).strip()
-            return at_line(root, Path(frame.f_code.co_filename), line, told, fix=_fix(root, error))
+            message = function + "".join(traceback.format_exception_only(error)).strip()
+            return at_line(root, Path(frame.f_code.co_filename), line, message, fix=_fix(root, error))
     return None
 
 
 def wrong_return(value: Any, expected: str, *methods: Callable[..., Any]) -> Exception:  # Any: whatever was returned
     """The error of a part that returned something else than its contract says.
 
-    It is that of the first of `methods` that is not actloc's own: what a part does not define goes through others.
+    It names the first of `methods` that is not actloc's own: a method that a part does not define is inherited.
     """
     for method in methods:
         function = inspect.unwrap(getattr(method, "__func__", method))
         file, line = function.__code__.co_filename, function.__code__.co_firstlineno
         root = own_code.root_of(function.__module__, file)
         if root is not None:
-            told = f"{function.__qualname__} returned {_described(value)}."
-            return at_line(root, Path(file), line, told, f"Expected {expected}.")
+            message = f"{function.__qualname__} returned {_described(value)}."
+            return at_line(root, Path(file), line, message, f"Expected {expected}.")
     return AssertionError(f"{methods[-1].__qualname__} returned {_described(value)}, expected {expected}")
 
 
-def at_line(root: Root, file: Path, line: int, told: str, expected: str = "", fix: str = "") -> CodeError:
-    """The error `told` of a line of code that `root` has brought in."""
+def at_line(root: Root, file: Path, line: int, message: str, expected: str = "", fix: str = "") -> CodeError:
+    """The error with `message` at a line of code that belongs to `root`."""
     if root.kind == "distribution":
         whose, usual = (
             f"the package {root.given}",
@@ -69,7 +69,7 @@ def at_line(root: Root, file: Path, line: int, told: str, expected: str = "", fi
         )
     else:
         whose, usual = f"your own code, {root.option} {root.given}", "Correct it, then run the same command again."
-    found = f"{own_code.shown(file)}:{line}: {told}"
+    found = f"{own_code.shown(file)}:{line}: {message}"
     return CodeError(found, f"{expected} The error is in {whose}; it is not in actloc.".strip(), fix or usual)
 
 
@@ -85,7 +85,7 @@ def _described(value: Any) -> str:  # Any: whatever a part returned
 
 
 def _fix(root: Root, error: BaseException) -> str:
-    """What helps a file that was named alone and looks for another file beside it."""
+    """What to do for a file that was named alone and imports another file of the same folder."""
     wanted = error.name if isinstance(error, ImportError) else None
     if root.kind == "file" and wanted is not None and (root.folder / f"{wanted}.py").is_file():
         return f"Name the folder, so that its files find each other: --code {own_code.shown(root.folder)}"

@@ -32,7 +32,7 @@ class CodeFile:
 
 
 def in_use() -> list[CodeFile]:
-    """Every file that modules were imported from so far, by path."""
+    """Every file of the user's code that was imported so far, sorted by path."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -71,7 +71,7 @@ def of(part: type) -> dict[str, str]:
 
 
 def changes(files: Sequence[CodeFile]) -> list[str]:
-    """What of `files` is another file now, or missing: `my_part.py: sha256 ... before, ... now` for each."""
+    """Which of `files` have changed or are missing: `my_part.py: sha256 ... before, ... now` for each."""
     lines = []
     for file in files:
         now = {_sha256(path) for root in own_code.roots() if (path := _within(root, file.name)) is not None}
@@ -82,7 +82,7 @@ def changes(files: Sequence[CodeFile]) -> list[str]:
 
 
 def missing(files: Sequence[CodeFile]) -> list[CodeFile]:
-    """Those of `files` whose name no code in use has."""
+    """Those of `files` that no code in use has, by name."""
     return [file for file in files if not any(_within(root, file.name) for root in own_code.roots())]
 
 

@@ -1,4 +1,4 @@
-"""The names of all settings, and which of them is meant by a word that is none: a typing mistake or another tool's."""
+"""The names of all settings, and which of them a wrong name means: a typing mistake or another tool's word."""
 
 import difflib
 import re
@@ -69,10 +69,10 @@ def names_of(sections: Mapping[str, type[BaseModel]]) -> list[str]:
 
 
 def meant(typed: str, names: Iterable[str]) -> list[str]:
-    """The settings among `names` that `typed`, which is none of them, may mean; the likeliest first, at most three.
+    """The settings among `names` that `typed`, which is not one of them, may mean; the likeliest first, at most three.
 
-    The same last word in another section goes before a synonym, that before a similar name in the section named, and
-    that before a similar name anywhere.
+    The order is: the same last word in another section, a synonym, a similar name in the section named, a similar name
+    anywhere.
     """
     known = list(names)
     typed = typed.lower().replace("-", "_")

@@ -1,7 +1,7 @@
 """The user's own code: Python files named by --code or ACTLOC_CODE, and installed packages that announce parts.
 
 Settings name parts, never files or modules, so a settings file alone imports nothing that the user has not chosen. A
-file that was named is imported when a setting names the part in it.
+file of --code is imported when a setting names the part in it.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def _root(path: Path, option: str, number: int) -> Root:
         raise UserError(
             f"{option} names {path}, which does not exist{console.nearest(path.name, names, lists_known=False)}",
             "Expected a Python file, or a folder of them.",
-            "Check the path; it counts from the working folder.",
+            "Check the path; it is relative to the working folder.",
         )
     folder = path.absolute() if path.is_dir() else path.absolute().parent
     begin = folder / "__init__.py"
@@ -102,7 +102,7 @@ def _root(path: Path, option: str, number: int) -> Root:
     parts = {file.stem: file for file in files if file.suffix == ".py" and _has_config(file)}
     if not parts:
         raise UserError(
-            f"{option} names {path}, which has no part: found no .py file with a class Config.",
+            f"{option} names {path}, which has no part: no .py file with a class Config.",
             "Expected a class Config that extends DetectorConfig, EncoderConfig, DatasetConfig or SourceConfig.",
             "Name the file of the part; if it imports other files of yours, name their folder: --code FOLDER",
         )
@@ -110,7 +110,7 @@ def _root(path: Path, option: str, number: int) -> Root:
     other = importlib.util.find_spec(folder.name) if is_package else None
     if other is not None and (other.origin is None or Path(other.origin).resolve() != begin.resolve()):
         raise UserError(
-            f"{option} names {path}, a package of the same name as an installed one: {other.origin or other.name}.",
+            f"{option} names {path}, a package with the same name as an installed one: {other.origin or other.name}.",
             "Expected a name that no other package has.",
             "Rename the folder, or delete its __init__.py: its files then import each other by their bare names.",
         )
@@ -144,7 +144,7 @@ def imported(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _without_bytecode() -> Iterator[None]:
-    """Leaves nothing in the user's folder."""
+    """Writes no __pycache__ into the user's folder."""
     writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -207,7 +207,7 @@ def root_above(file: Path) -> Root | None:
 
 
 def shown(path: Path) -> str:
-    """A path as messages show it: from the working folder, where it is below that."""
+    """A path as messages and records show it: relative to the working folder if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

@@ -1,4 +1,4 @@
-"""Finds a part by name: the name of a file of actloc, of a file of the user's own, or of what a package announces."""
+"""Finds a part by name: the name of a file of actloc, of a file of the user's, or of an entry point of a package."""
 
 import ast
 import functools
@@ -37,9 +37,9 @@ An installed package announces its parts in the group of entry points `actloc.<k
 
 
 def use_code(options: Iterable[Path] = ()) -> None:
-    """Makes the files and folders of --code and ACTLOC_CODE all the code of the user's own that parts are found in.
+    """Makes the files and folders of --code and ACTLOC_CODE the only user code that parts are looked up in.
 
-    Raises UserError where one of them cannot be a part, or has the name of a part that there is.
+    Raises UserError if one of them cannot be a part, or has the name of an existing part.
     """
     roots = own_code.given(options)
     own_code.use(roots)
@@ -61,7 +61,7 @@ def warn_of_unused_code() -> None:
 
 
 def available(kind: str) -> dict[str, str]:
-    """The choices of a kind, each with what it is in a line; imports the user's own files and nothing else."""
+    """The choices of a kind, each with a line that describes it; imports the user's own files and nothing else."""
     listed = {name: _first_line(file.read_text(encoding="utf-8")) for name, file in _shipped(kind).items()}
     for name, file in own_code.part_files().items():
         if _kind_of(_imported(name)) == kind:
@@ -98,7 +98,7 @@ def _distribution(entry: EntryPoint) -> str:
 def find(kind: str, name: str) -> ModuleType:
     """The part's module, which has a class Config.
 
-    Raises ValueError that says what is known, and CodeError where code that is not actloc's own fails.
+    Raises ValueError with the known names, and CodeError if code that is not part of actloc fails.
     """
     announced = _announced(kind).get(name, [])
     if len(announced) > 1 or (announced and name in _shipped(kind)):
@@ -126,7 +126,7 @@ def find(kind: str, name: str) -> ModuleType:
 
 
 def _imported(name: str) -> ModuleType:
-    """The module of a part of the user's own; raises CodeError where it fails or is no part."""
+    """The module of a part of the user's own; raises CodeError if it fails or is not a part."""
     with blaming():
         try:
             module = own_code.imported(name)
@@ -139,7 +139,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _of_package(kind: str, entry: EntryPoint) -> ModuleType:
-    """The module that an installed package announces; raises CodeError where it fails or is no part of this kind."""
+    """The module that an installed package announces; raises CodeError if it fails or is not a part of this kind."""
     own_code.announce(_distribution(entry), entry.module)
     try:
         with blaming():
@@ -190,15 +190,15 @@ def _kind_of(module: ModuleType) -> str:
 class Chosen:
     """Marks a block whose `name` chooses a file of a folder: `encoder: Annotated[EncoderConfig, Chosen("encoders")]`.
 
-    The block is checked by that file's `Config`, so a part may hold parts, and the errors of the inner one keep their
-    place.
+    The block is checked by that file's `Config`, so a part may have parts in it, and the errors of the inner one keep
+    their place.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     def settings_class(self, block: Any) -> type[Part] | None:  # Any: not yet checked
-        """The `Config` that checks the block; None where the block names no part that there is."""
+        """The `Config` that checks the block; None if the block names no existing part."""
         try:
             config: type[Part] = find(self.kind, str(block["name"])).Config
         except (ValueError, KeyError, TypeError):
@@ -220,6 +220,6 @@ class Chosen:
             problem = PydanticCustomError("value_error", "{what}", {"what": f": {error}"})
             place = InitErrorDetails(type=problem, loc=("name",), input=block["name"])
             raise ValidationError.from_exception_data(self.kind, [place]) from error
-        # strict JSON: lists may be tuples and text may be a path, but true is no number and "2" no 2
+        # strict JSON: lists may be tuples and text may be a path, but true is not a number and "2" is not 2
         part: Part = TypeAdapter(config).validate_json(json.dumps(block), strict=True)
         return part

@@ -1,6 +1,6 @@
-"""Which settings shape what, and in which of them two experiments differ.
+"""Which results each setting shapes, and in which settings two experiments differ.
 
-What a setting shapes is written beside it (`Section.shapes`, `Shapes`); nothing here knows a setting's name.
+What a setting shapes is written next to it (`Section.shapes`, `Shapes`); nothing here knows a setting's name.
 """
 
 import json

@@ -22,13 +22,13 @@ from actloc.settings.shipped import here_or_shipped
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Result = Literal["nothing", "weights", "detections", "features"]
-"""What a setting changes, the least first: what shapes features also shapes detections and weights."""
+"""What a setting changes, from the least to the most: what shapes features also shapes detections and weights."""
 
 
 class Shapes:
     """Marks a setting that shapes something else than the rest of its section: `Annotated[Path, Shapes("nothing")]`.
 
-    A run is resumed, and a store used, only with the settings that shaped it; `settings/sameness.py` reads the marks.
+    A run is resumed, and a store is used, only with the settings that shaped it: see `settings/sameness.py`.
     """
 
     def __init__(self, what: Result) -> None:
@@ -36,7 +36,7 @@ class Shapes:
 
 
 class InputPath:
-    """Marks a setting that names a file or folder the user brings; `prepare` looks for it before anything runs."""
+    """Marks a setting that names a file or folder of the user's; `prepare` first checks that it exists."""
 
     def __init__(self, kind: Literal["file", "folder", "file or folder"]) -> None:
         self.kind = kind
@@ -60,7 +60,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     shapes: ClassVar[Result]
-    """What the section's settings shape, unless one is marked with `Shapes`; every section says it."""
+    """What the section's settings shape, unless one is marked with `Shapes`; every section sets it."""
 
 
 class Part(Section):
@@ -78,12 +78,12 @@ class Part(Section):
 
 
 class Run(Section):
-    """What this run is called and where it is kept."""
+    """The run's name, folder and seed."""
 
     shapes = "nothing"
 
     name: str
-    """The run's folder below `folder`; without it, the settings file's own name."""
+    """The run's folder below `folder`. Default: the settings file's own name."""
     folder: Path = Path("ckpt")
     """The folder that holds the runs."""
     seed: Annotated[int, Field(ge=0, lt=2**63), Shapes("weights")] = 0
@@ -97,7 +97,7 @@ class Run(Section):
 
 
 class Preparation(Section):
-    """What `prepare` does to the videos with ffmpeg."""
+    """What `prepare` does with the videos; it uses ffmpeg."""
 
     shapes = "detections"
 
@@ -114,7 +114,7 @@ class Preparation(Section):
 
 
 class Optimizer(Section):
-    """How gradients move weights."""
+    """The optimizer and its learning rate."""
 
     shapes = "weights"
 
@@ -127,7 +127,7 @@ class Optimizer(Section):
     momentum: Fraction = 0.9
     """Momentum of SGD."""
     clip_norm: NonNegativeFloat = 1.0
-    """Largest L2 norm of all gradients together; 0 does not clip."""
+    """Largest L2 norm of all gradients together; 0: no clipping."""
 
 
 class Schedule(Section):
@@ -142,7 +142,7 @@ class Schedule(Section):
     warmup_epochs: NonNegativeInt = 5
     """Epochs of linear warm-up."""
     stop_after_epochs: PositiveInt | None = None
-    """Stop after this many epochs, warm-up included, with the learning rates of the whole schedule; null: do not."""
+    """Stop after this many epochs, warm-up included, with the learning rates of the whole schedule; null: train all."""
     milestones: tuple[PositiveInt, ...] = ()
     """multistep: epochs after warm-up from which the rate is multiplied by `gamma`, once for each."""
     gamma: PositiveFloat = 0.1
@@ -151,7 +151,7 @@ class Schedule(Section):
     @model_validator(mode="after")
     def _milestones_are_used(self) -> "Schedule":
         if self.milestones and self.name != "multistep":
-            raise ValueError(f"milestones: the schedule {self.name} has none; set schedule.name=multistep")
+            raise ValueError(f"milestones: schedule.name={self.name} does not use them; set schedule.name=multistep")
         return self
 
 
@@ -161,24 +161,24 @@ class Average(Section):
     shapes = "weights"
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Share of the old average kept at each step."""
+    """Weight of the old average at each step."""
     warm_up: bool = True
-    """decay = min(decay, (1 + step) / (10 + step)); false is ActionFormer's fixed decay, bad for short schedules."""
+    """decay = min(decay, (1 + step) / (10 + step)); false: ActionFormer's fixed decay, for long schedules."""
 
 
 class Training(Section):
-    """What one step and one epoch are."""
+    """Batches, precision, validation and checkpoints."""
 
     shapes = "weights"
 
     batch_size: PositiveInt = 2
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
-    """Passes per optimizer step: 4 passes of 2 videos are equal to one of 8."""
+    """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the detector's matrix products and convolutions, in training and detection; the rest is float32."""
     validation_subset: str | None = None
-    """A subset to score during training, to keep the best checkpoint; null: the last one counts as the best."""
+    """A subset to score during training, to keep the best checkpoint; null: the last one is used as the best."""
     validate_every_epochs: PositiveInt = 5
     """Epochs from one validation to the next."""
     checkpoint_every_epochs: PositiveInt = 1
@@ -191,7 +191,7 @@ class Evaluation(Section):
     shapes = "nothing"
 
     protocol: ProtocolName = "actionformer"
-    """Whose rules count: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
+    """Whose rules to apply: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
     QVHighlights', or THUMOS14's with or without its Ambiguous intervals."""
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
@@ -201,25 +201,26 @@ class Evaluation(Section):
     """Score this official ActionFormer checkpoint (.pth.tar), with classes numbered as in the annotations; null: score
     the run."""
     checkpoint: Literal["last", "best"] = "last"
-    """Score the last checkpoint, or the best on training.validation_subset; choosing on the scored subset flatters."""
+    """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
+    gives too good results."""
     threshold_tiou: OpenFraction = 0.5
-    """The overlap at which `eval` looks for each class's score threshold of best F1."""
+    """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
     recall_at: tuple[PositiveInt, ...] = ()
     """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
 
 
 class Prediction(Section):
-    """What `predict` shows."""
+    """What `predict` prints and writes."""
 
     shapes = "nothing"
 
     threshold: Literal["best_f1"] | Fraction = "best_f1"
-    """Segments below this score are not shown; best_f1 takes, per class, the threshold `eval` stored in the run."""
+    """Leave out segments below this score; best_f1 uses, per class, the threshold `eval` stored in the run."""
 
 
 class Machine(Section):
-    """What may change from machine to machine without changing a result: a run can go on with other values."""
+    """Settings that do not change a result: a run can be resumed on another machine with other values."""
 
     shapes = "nothing"
 
@@ -228,20 +229,20 @@ class Machine(Section):
     num_workers: NonNegativeInt = 1
     """Threads that load features ahead of the training step."""
     decoders: PositiveInt | None = None
-    """Videos decoded at the same time, each in a process of about 100 MB that decodes 32 MB ahead; null: one for each
-    core but one, at least 1 and at most 16."""
+    """Videos decoded at the same time, each in a process of about 100 MB that decodes 32 MB ahead; null: one less than
+    the number of cores, at least 1 and at most 16."""
     clip_batch: PositiveInt | None = None
     """Clips per batch of the encoder; null: 32 on a GPU, the encoder's default on a CPU."""
     reader: ReaderName = "pyav"
-    """What decodes videos. decord is for comparison and needs actloc[decord]: right on files of constant rate with
+    """What decodes videos. decord is for comparison and needs actloc[decord]: correct on files of constant rate with
     closed groups of pictures, it repeats frames of cut files (edit lists) and is wrong on open groups, MPEG-TS and AVI;
-    it is sent back after each batch, which keeps its memory bounded and costs time."""
+    it is rewound after each batch, which bounds its memory and costs time."""
     decode_timeout_s: PositiveFloat = 30.0
     """Give up on a video after this many seconds without a frame."""
 
 
 class Suppression(Section):
-    """How overlapping detections of one video are thinned out."""
+    """Non-maximum suppression of the detections of one video."""
 
     shapes = "nothing"
 
@@ -254,15 +255,15 @@ class Suppression(Section):
     min_score: NonNegativeFloat = 0.001
     """Soft: detections whose lowered score falls below this are dropped; hard: those not above it, if it is not 0."""
     max_kept: PositiveInt = 200
-    """Most detections kept per video."""
+    """Maximum number of detections to keep per video."""
     multiclass: bool = True
-    """Suppress within each class; false suppresses across classes, and only then is there voting."""
+    """Suppress within each class; false: across classes, which voting needs."""
     voting_threshold: Fraction = 0.7
-    """Overlap from which suppressed detections move a kept one's ends; 0 does not vote."""
+    """Overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
 
 
 class Fusion(Section):
-    """Class scores of whole videos by another classifier, joined with detections when they are scored."""
+    """Class scores of whole videos from another classifier, fused with the detections when they are scored."""
 
     shapes = "nothing"
 
@@ -272,8 +273,8 @@ class Fusion(Section):
     """CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a plain JSON
     {"classes": [...], "results": {video: [scores]}}."""
     rule: FusionRule = "sqrt"
-    """A fused score is the product of both, its square root, or the detection's own with its own class."""
+    """The fused score: product of both, its square root, or none: the detection's own score and class."""
     top_k: PositiveInt = 2
-    """Classes of a video that each of its detections gets."""
+    """Number of best classes of a video that each of its detections is given."""
     most_detections: PositiveInt = 200
-    """Detections of a video that are kept, best first."""
+    """Maximum number of detections to keep per video, best first."""

@@ -1,11 +1,11 @@
-"""The data that comes with actloc: the wheel holds a copy of it, and so does the repository."""
+"""The data that comes with actloc: in the repository, and as a copy in the wheel."""
 
 from pathlib import Path
 
 import actloc
 
 SHIPPED_DATA = (Path("data/sample"), Path("data/learnable"))
-"""The data sets that configs of ours name by these paths."""
+"""The data sets that our configs name by these paths."""
 
 
 def here_or_shipped(path: Path) -> Path:

@@ -18,7 +18,7 @@ from actloc.settings.sections import InputPath
 from actloc.settings.yaml_text import KeyPath, SettingsDocument, dotted
 
 Suggest = Callable[[str, Iterable[str]], str]
-"""Says which setting a wrong name may mean, from the name with its section and the settings that section has."""
+"""Gives the setting that a wrong name may mean, from the name with its section and the section's settings."""
 
 
 def validated(  # Any: pydantic's type forms have no type
@@ -28,7 +28,7 @@ def validated(  # Any: pydantic's type forms have no type
     data = document.data.get(key)
     data = _with_nulls(_settings_class(form, (), data), {} if data is None else data)
     try:
-        # strict JSON: lists may be tuples and text may be a path, but true is no number and "2" no 2
+        # strict JSON: lists may be tuples and text may be a path, but true is not a number and "2" is not 2
         return TypeAdapter(form).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         found: dict[KeyPath, str] = {}
@@ -40,12 +40,12 @@ def validated(  # Any: pydantic's type forms have no type
 
 
 def problem(document: SettingsDocument, path: KeyPath, what: str) -> Problem:
-    """`what` is wrong with the setting at `path`; text that begins with a colon follows its name at once."""
+    """`what` is wrong with the setting at `path`; text that begins with a colon follows its name without a space."""
     return Problem(document.where(path), f"{dotted(path)} {what}".replace(" :", ":"))
 
 
 def missing_inputs(document: SettingsDocument, path: KeyPath, section: BaseModel) -> Iterable[Problem]:
-    """The files and folders that the user brings and that are not there."""
+    """A problem for each file or folder of the user's that does not exist."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
@@ -58,7 +58,7 @@ def missing_inputs(document: SettingsDocument, path: KeyPath, section: BaseModel
 
 
 def _with_nulls(section: type[BaseModel] | None, data: Any) -> Any:  # Any: YAML values, not checked yet
-    """The block with null for `none`, Python's word, wherever a setting may be null and is no free text."""
+    """The block with null for `none`, Python's word, wherever a setting may be null and is not free text."""
     if section is None or not isinstance(data, dict):
         return data
     changed = dict(data)

@@ -1,6 +1,6 @@
 """Reads an experiment's YAML as plain data and remembers the line of every key.
 
-YAML as people mean it: `1e-4` is a number, `no` is text, `010` is ten. A key that is given twice is an error, and so is
+YAML as people read it: `1e-4` is a number, `no` is text, `010` is ten. A key that is given twice is an error, and so is
 a tag, which could build an object.
 """
 
@@ -14,7 +14,7 @@ import yaml
 from actloc.errors import Problem, UserError
 
 KeyPath = tuple[str | int, ...]
-_MOST_NODES = 10_000  # stops aliases that unfold for ever
+_MOST_NODES = 10_000  # stops aliases that expand for ever
 COMMAND_LINE = "command line"
 
 
@@ -50,7 +50,7 @@ _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 @dataclass
 class SettingsDocument:
-    """The plain data of a settings file, the line of each key, and what was wrong on the way."""
+    """The plain data of a settings file, the line of each key, and the problems so far."""
 
     file: Path
     data: dict[str, Any] = field(default_factory=dict)  # Any: YAML values
@@ -76,7 +76,7 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{file} cannot be read: {error}.", "Expected a YAML file.", "See: actloc ls configs"
+            f"{file} cannot be read: {error}.", "Expected a YAML file.", "List the configs: actloc ls configs"
         ) from error
     document = SettingsDocument(file)
     root = _compose(text, str(file))
@@ -104,7 +104,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 class _Builder:
-    """Turns nodes into plain values, noting lines and refusing tags, doubled keys and endless aliases."""
+    """Turns nodes into plain values, noting lines and refusing tags, repeated keys and endless aliases."""
 
     def __init__(self, document: SettingsDocument) -> None:
         self.document = document
@@ -114,7 +114,7 @@ class _Builder:
         self.num_nodes += 1
         if self.num_nodes > _MOST_NODES:
             raise UserError(
-                f"{self.document.file} unfolds to more than {_MOST_NODES} values.",
+                f"{self.document.file} expands to more than {_MOST_NODES} values.",
                 "Expected an experiment's settings.",
                 "Remove its aliases (*name).",
             )

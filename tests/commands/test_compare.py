@@ -100,7 +100,7 @@ def test_the_command_prints_settings_correlations_and_shift(tmp_path: Path) -> N
     assert "1.000000" in done.stdout
     assert (tmp_path / "dimensions.csv").read_text().splitlines()[1:] == ["0,1", "1,1", "2,1", "3,"]
     (tmp_path / "empty").mkdir()
-    assert "empty is no feature store" in actloc(tmp_path, "compare", "a", "empty").stderr
+    assert "empty is not a feature store" in actloc(tmp_path, "compare", "a", "empty").stderr
     absent = actloc(tmp_path, "compare", "a", "emty")
     assert absent.returncode == 2
     assert "emty is not a folder. Did you mean empty?" in absent.stderr
@@ -116,7 +116,7 @@ def test_runs_are_compared_by_another_command_and_exported_to_what_there_is(tmp_
     assert "Run: actloc report ckpt/one ckpt/two" in done.stderr
     done = actloc(tmp_path, "export", "ckpt/one", "one.onnx")
     assert done.returncode == 2
-    assert "actloc writes no ONNX; a run is used from Python: actloc.load(RUN).predict(VIDEO)" in done.stderr
+    assert "actloc does not write ONNX; use a run from Python: actloc.load(RUN).predict(VIDEO)" in done.stderr
     done = actloc(tmp_path, "export", "ckpt/one", "one.pt")
     assert "actloc convert ckpt/one FILE.pth.tar" in done.stderr
 
@@ -143,7 +143,7 @@ def test_a_pooled_file_holds_one_vector_of_each_video(pool: str, tmp_path: Path)
     store(tmp_path / "a", rows)
     done = actloc(tmp_path, "export", "a", "pooled.h5", "--pool", pool)
     assert done.returncode == 0, done.stderr
-    assert f"{pool} features of 1 videos" in done.stdout
+    assert f"{pool} features of 1 video," in done.stdout
     with h5py.File(tmp_path / "pooled.h5") as file:
         assert file["v"].dtype == np.float32
         assert file["v"].attrs["pool"] == pool
@@ -154,7 +154,7 @@ def test_a_pooled_file_holds_one_vector_of_each_video(pool: str, tmp_path: Path)
         np.testing.assert_allclose(found, rows.mean(0, dtype=np.float64), rtol=2**-23)
 
 
-def test_a_disk_that_fills_up_while_packing_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_while_packing_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     store(tmp_path / "a", np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32))
     limited = "import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"

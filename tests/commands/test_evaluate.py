@@ -102,7 +102,7 @@ def scores_file(folder: Path, **results: list[float]) -> str:
 CLASSIFIED = {"a": [0.81, 0.19], "b": [0.4, 0.6], "c": [1.0, 0.0]}
 
 
-def test_fusion_gives_detections_classes_and_tells_what_the_classifier_is_worth(tmp_path: Path) -> None:
+def test_fusion_gives_detections_classes_and_reports_the_classifiers_accuracy(tmp_path: Path) -> None:
     file = scores_file(tmp_path, **CLASSIFIED)
     lines = ["a 0 10 action 0.9", "a 20 30 action 0.8", "b 5 9 action 0.5"]
     metrics = measured(tmp_path, lines, "dataset.class_agnostic=true", file, "fusion.form=cuhk", "fusion.rule=product")
@@ -120,7 +120,7 @@ def test_fusion_gives_detections_classes_and_tells_what_the_classifier_is_worth(
     assert "mAP with true classes" in (tmp_path / "ckpt/toy/tables.csv").read_text()
 
 
-def test_without_a_rule_detections_stay_as_they_are_beside_the_upper_bound(tmp_path: Path) -> None:
+def test_without_a_rule_detections_keep_their_scores_and_the_upper_bound_is_reported(tmp_path: Path) -> None:
     plain = measured(tmp_path, LINES)
     compared = measured(tmp_path, LINES, scores_file(tmp_path, **CLASSIFIED), "fusion.rule=none")
     assert compared["class_ap"] == plain["class_ap"]

@@ -30,7 +30,7 @@ def experiment(*overrides: str) -> Experiment:
     return experiments.load("toy.yaml", list(overrides))
 
 
-def test_features_are_written_and_the_next_command_told(folder: Path, reference: dict[str, str]) -> None:
+def test_features_are_written_and_the_next_command_is_printed(folder: Path, reference: dict[str, str]) -> None:
     done = actloc(folder, "extract-features", "toy.yaml", "machine.decoders=3", "machine.clip_batch=2", "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -84,9 +84,9 @@ def test_bad_videos_are_named_and_only_they_are_tried_again(
         ("v3", "videos/v3.mp4", "unreadable"),
     ]
     assert all(set(row) == {"id", "path", "reason", "detail", "expected", "found"} for row in rows)
-    told = capsys.readouterr().err
-    assert "2 of 6 videos failed, 4 succeeded" in told
-    assert "2 unreadable" in told
+    printed = capsys.readouterr().err
+    assert "2 of 6 videos failed, 4 succeeded" in printed
+    assert "2 unreadable" in printed
     before = {path.name: path.stat().st_mtime_ns for path in store.folder.glob("*.h5")}
     for name in ("v1", "v3"):
         shutil.copy(f"good/{name}.mp4", f"videos/{name}.mp4")
@@ -152,7 +152,7 @@ def test_a_video_without_a_file_is_named(folder: Path) -> None:
     assert [(row["id"], row["reason"]) for row in failed] == [("v2", "not_a_file"), ("v3", "not_a_file")]
 
 
-def test_a_disk_too_small_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_too_small_is_reported_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling, "disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(EnvironmentProblem, match=r"0.0 GB free"):
         extract_features.run(experiment())
@@ -162,7 +162,7 @@ def test_a_disk_too_small_is_told_before_the_work(folder: Path, monkeypatch: pyt
 def test_without_an_encoder_there_is_nothing_to_extract_with(folder: Path) -> None:
     text = CONFIG.replace("encoder:\n  name: color\n  short_side: 48\n", "")
     (folder / "toy.yaml").write_text(text)
-    with pytest.raises(UserError, match="names no encoder"):
+    with pytest.raises(UserError, match="has no encoder: its features are read from"):
         extract_features.run(experiment())
 
 
@@ -200,9 +200,9 @@ def test_a_signal_stops_between_videos(folder: Path, reference: dict[str, str], 
         running.stdout.readline()
         running.stdout.readline()
         running.send_signal(number)
-        _, told = running.communicate()
+        _, printed = running.communicate()
     assert running.returncode == status
-    assert "Traceback" not in told
+    assert "Traceback" not in printed
     assert FeatureStore(folder / "features").ids() == ["v0", "v1"]
     assert not leftovers(folder)
     assert actloc(folder, "extract-features", "toy.yaml").returncode == 0

@@ -238,9 +238,9 @@ def test_bad_videos_are_named_and_only_they_are_tried_again(folder: Path, capsys
     assert rows["a"]["path"] == "archive/a.npy"
     assert all(set(row) == {"id", "path", "reason", "detail", "expected", "found"} for row in rows.values())
     assert store.ids() == list("ghijkl")
-    told = capsys.readouterr().err
-    assert "6 of 12 videos failed, 6 succeeded" in told
-    assert "actloc import-features toy.yaml store --recipe i3d" in told
+    printed = capsys.readouterr().err
+    assert "6 of 12 videos failed, 6 succeeded" in printed
+    assert "actloc import-features toy.yaml store --recipe i3d" in printed
     before = {path: stamp for path, stamp in stamps().items() if path.suffix == ".h5"}
     save(dict.fromkeys("abcdef", 30.0))
     assert import_features.run(experiment(), store=Path("store"), recipe="i3d") == 0
@@ -267,7 +267,7 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"fps": 15.0}, r"features\.fps_from=annotations"),
         ({"fps": 15.0, "allow_misfits": True}, r"features\.fps_from=annotations"),
@@ -279,16 +279,16 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
         ),
     ],
 )
-def test_where_most_do_not_fit_nothing_is_written_and_the_cause_is_told(
-    folder: Path, settings: dict[str, Any], told: str
+def test_where_most_do_not_fit_nothing_is_written_and_the_cause_is_reported(
+    folder: Path, settings: dict[str, Any], message: str
 ) -> None:
     write_forms(folder)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         import_features.run(experiment({**FOLDERS, **settings}), store=Path("store"))
     assert not Path("store").exists()
 
 
-def test_channels_in_the_place_of_steps_are_told_without_durations(folder: Path) -> None:
+def test_channels_in_place_of_steps_are_reported_without_durations(folder: Path) -> None:
     write_annotations(dict.fromkeys(RATES))
     for number, name in enumerate(RATES):
         np.save(f"archive/{name}.npy", array(name, 80 + number).T)
@@ -297,7 +297,7 @@ def test_channels_in_the_place_of_steps_are_told_without_durations(folder: Path)
     assert "features.channels_first" in caught.value.mend
 
 
-def test_rates_that_nobody_states_are_told(folder: Path) -> None:
+def test_rates_that_nobody_states_are_reported(folder: Path) -> None:
     write_annotations({**dict.fromkeys(RATES, DURATION_S), "z": DURATION_S})
     np.save("archive/z.npy", array("z"))
     with pytest.raises(UserError, match="z has no frame rate in the annotations"):
@@ -356,8 +356,8 @@ def test_an_archive_that_does_not_fit_costs_no_store_that_is_there(folder: Path)
 
 
 def test_what_cannot_be_imported_is_refused(folder: Path) -> None:
-    def refused(told: str, block: dict[str, Any] | None = None, store: str = "store", **more: Any) -> None:
-        with pytest.raises(UserError, match=told):
+    def refused(message: str, block: dict[str, Any] | None = None, store: str = "store", **more: Any) -> None:
+        with pytest.raises(UserError, match=message):
             import_features.run(experiment(block), store=Path(store), **more)
 
     refused("features.name is stored", {**FOLDERS, "name": "stored"})
@@ -372,7 +372,7 @@ def test_what_cannot_be_imported_is_refused(folder: Path) -> None:
     assert not Path("store").exists()
 
 
-def test_a_disk_too_small_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_too_small_is_reported_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling, "disk_usage", lambda _: SimpleNamespace(free=6 * rows_at(30.0) * 3 * 4 - 1))
     with pytest.raises(EnvironmentProblem, match=r"0\.0 GB free"):
         import_features.run(experiment(), store=Path("store"))

@@ -23,13 +23,15 @@ def folder(tmp_path: Path) -> Path:
     ("video", "found", "todo"),
     [
         ("clips", "clips is a folder.", "Name its videos: 'clips/b c.mp4', clips/a.mp4"),
-        ("ckpt", "ckpt is a folder.", "It holds no video: name video files."),
-        ("https://example.org/a.mp4", "https://example.org/a.mp4 is an address.", "Download the video first"),
+        ("ckpt", "ckpt is a folder.", "It has no videos in it: name video files."),
+        ("https://example.org/a.mp4", "https://example.org/a.mp4 is a URL.", "Download the video first"),
         ("clips/aa.mp4", "clips/aa.mp4 is not a file. Did you mean a.mp4?", "Check the path."),
         ("clips/note.txt", "clips/note.txt is not a file.", "Check the path."),
     ],
 )
-def test_what_is_no_video_file_is_answered_with_what_to_name(folder: Path, video: str, found: str, todo: str) -> None:
+def test_a_name_that_is_not_a_video_file_is_answered_with_what_to_name(
+    folder: Path, video: str, found: str, todo: str
+) -> None:
     done = actloc(folder, "predict", "ckpt/toy", video)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == found
@@ -37,7 +39,7 @@ def test_what_is_no_video_file_is_answered_with_what_to_name(folder: Path, video
     assert not (folder / "predictions").exists()
 
 
-def test_settings_may_stand_among_the_videos(folder: Path) -> None:
+def test_settings_may_be_among_the_videos(folder: Path) -> None:
     done = actloc(folder, "predict", "toy", "clips/a.mp4", "prediction.threshold=2")
     assert "command line: prediction.threshold: found 2" in done.stderr
     done = actloc(folder, "predict", "toy", "clips/a.mp4", "--set", "prediction.thresh=1")

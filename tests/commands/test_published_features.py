@@ -72,7 +72,7 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
     assert "5 of 5 videos have no features (nowhere has none" in nothing.stderr
     prepared = actloc(tmp_path, "prepare", "thumos.yaml")
     assert prepared.returncode == 0, prepared.stderr
-    assert "2 of 5 videos have no features (they are left out, and missed)" in prepared.stderr
+    assert "2 of 5 videos have no features (they are skipped and count as missed)" in prepared.stderr
     assert "Next: actloc train thumos.yaml" in prepared.stderr
     assert (tmp_path / "prepared/missing_features.txt").read_text().split() == [
         "video_test_0001496",
@@ -87,9 +87,11 @@ def test_features_in_place_go_through_prepare_train_and_eval(tmp_path: Path) -> 
 
     other = actloc(tmp_path, "eval", "ckpt/thumos", "dataset.test_set=211")
     assert other.returncode == 2
-    told = " ".join(other.stderr.split())
-    assert "prepared/annotations.json is of another variant: test set 212; the settings choose: test set 211." in told
-    assert "actloc prepare ckpt/thumos dataset.test_set=211 --overwrite" in told
+    printed = " ".join(other.stderr.split())
+    assert (
+        "prepared/annotations.json is of another variant: test set 212; the settings choose: test set 211." in printed
+    )
+    assert "actloc prepare ckpt/thumos dataset.test_set=211 --overwrite" in printed
     for command in (("prepare", "--overwrite"), ("eval",)):
         done = actloc(tmp_path, *command, "ckpt/thumos/config.yaml", "dataset.test_set=211")
         assert done.returncode == 0, done.stderr
@@ -106,12 +108,12 @@ def test_features_made_here_take_the_place_of_published_ones(tmp_path: Path) -> 
     (tmp_path / "configs/features/colours.yaml").write_text(COLOURS)
     (tmp_path / "thumos.yaml").write_text(DATASET + CONFIG[CONFIG.index("detector:") :])
     made_here = ("thumos.yaml", "recipe=colours", "features.path=data/colours/features")
-    told = ""
+    printed = ""
     for command in (("extract-features", "colours"), ("prepare", *made_here), ("train", *made_here)):
         done = actloc(tmp_path, *command)
         assert done.returncode == 0, done.stderr
-        told += done.stderr
-    assert "Next: actloc train thumos.yaml recipe=colours features.path=data/colours/features" in told
+        printed += done.stderr
+    assert "Next: actloc train thumos.yaml recipe=colours features.path=data/colours/features" in printed
     for arguments in (("eval", "ckpt/thumos"), ("predict", "ckpt/thumos", "videos/video_test_0000004.mp4")):
         done = actloc(tmp_path, *arguments, *(["--set", "prediction.threshold=0"] if arguments[0] == "predict" else []))
         assert done.returncode == 0, done.stderr
@@ -156,7 +158,7 @@ def test_a_blocked_list_is_etads_by_name_or_a_file_that_must_be_there() -> None:
         experiment.load(config, ["dataset.blocked=79"])
 
 
-def test_a_raw_form_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_raw_form_that_is_missing_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "thumos.yaml").write_text(DATASET + CONFIG[CONFIG.index("detector:") :])
     done = actloc(tmp_path, "prepare", "thumos.yaml")
     assert done.returncode == 2

@@ -76,7 +76,7 @@ def test_every_subset_of_a_run_is_reported(tmp_path: Path) -> None:
     assert "a, validation" in (run / "tables.md").read_text()
 
 
-def test_a_run_without_an_evaluation_names_the_cure(tmp_path: Path) -> None:
+def test_a_run_without_an_evaluation_names_the_command_to_run(tmp_path: Path) -> None:
     for name in ("config.yaml", "environment.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(UserError) as caught:
@@ -84,21 +84,21 @@ def test_a_run_without_an_evaluation_names_the_cure(tmp_path: Path) -> None:
     assert caught.value.mend == f"Evaluate first: actloc eval {tmp_path}"
 
 
-def test_a_config_that_was_not_trained_names_the_cure() -> None:
+def test_a_config_that_was_not_trained_names_the_command_to_run() -> None:
     with pytest.raises(UserError) as caught:
         report.run(["own_videos"])
     assert "there is no ckpt/own_videos" in caught.value.found
     assert caught.value.mend == "Train and evaluate first: actloc train own_videos"
 
 
-def test_what_a_star_gives_besides_runs_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_not_runs_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.6)]
     (tmp_path / "README.md").write_text("- [x\n")
     (tmp_path / "notes").mkdir()
     report.run(sorted(tmp_path.iterdir()), output=tmp_path / "both")
-    assert "Skipped what is no run:" in (told := capsys.readouterr().err)
-    assert "README.md" in told
-    assert "notes" in told
+    assert "Skipped, not a run:" in (printed := capsys.readouterr().err)
+    assert "README.md" in printed
+    assert "notes" in printed
     table = (tmp_path / "both" / "tables.md").read_text()
     assert all(f"| {run.name} |" in table for run in runs), table
 

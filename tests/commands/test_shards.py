@@ -1,4 +1,4 @@
-"""Parts of one extraction that run at the same time, and the dry run that tells what is left."""
+"""Parts of one extraction that run at the same time, and the dry run that reports what is left."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def test_shards_at_the_same_time_make_the_store_of_a_plain_run(folder: Path, ref
         shards = [start(folder, "extract-features", "toy.yaml", "--shard", f"{n}/2", "--json") for n in (1, 2)]
         running = [ended_in_the_end.enter_context(shard) for shard in shards]
         outputs = [process.communicate() for process in running]
-    assert [process.returncode for process in running] == [0, 0], [told for _, told in outputs]
+    assert [process.returncode for process in running] == [0, 0], [printed for _, printed in outputs]
     first, second = (done_by(stdout) for stdout, _ in outputs)
     assert len(first) == len(second) == 3
     assert first | second == set(SCENES)
@@ -74,7 +74,7 @@ def test_no_shard_loses_the_failures_of_another(folder: Path, reference: dict[st
     assert digests(store.folder) == reference
 
 
-def test_the_failure_of_a_plain_run_is_over_when_a_shard_mends_it(folder: Path) -> None:
+def test_the_failure_of_a_plain_run_is_removed_when_a_shard_succeeds(folder: Path) -> None:
     good = Path("videos/v0.mp4").read_bytes()
     Path("videos/v0.mp4").write_text("no video")
     assert extract_features.run(experiment()) == 3
@@ -96,13 +96,13 @@ def contents(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
 
 
-def test_a_dry_run_tells_what_is_left_and_touches_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_reports_what_is_left_and_touches_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(folder)
     assert extract_features.run(experiment("features.stride_frames=4"), dry_run=True) == 0
-    told = capsys.readouterr().out
-    assert "6 videos, 0 of them done" in told
-    assert "To do: 6 videos, 0.01 hours, about 0.000 GB" in told
-    assert not any(name in told for name in SCENES)
+    printed = capsys.readouterr().out
+    assert "6 videos, 0 of them done" in printed
+    assert "To do: 6 videos, 0.01 hours, about 0.000 GB" in printed
+    assert not any(name in printed for name in SCENES)
     assert extract_features.run(experiment(), shard="1/2", dry_run=True) == 0
     assert "3 videos, 0 of them done" in capsys.readouterr().out
     assert contents(folder) == before
@@ -114,19 +114,19 @@ def test_a_dry_run_tells_what_is_left_and_touches_nothing(folder: Path, capsys: 
     assert "To do: 6 videos" in capsys.readouterr().out
 
 
-def test_a_dry_run_tells_all_that_is_missing(
+def test_a_dry_run_reports_all_that_is_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("videos/v1.mp4").unlink()
     monkeypatch.setattr(filling, "disk_usage", lambda _: SimpleNamespace(free=100))
     assert extract_features.run(experiment("machine.device=cuda:7"), dry_run=True) == 2
-    told = capsys.readouterr().out
-    assert "Missing: 1 of the videos to do have no file: v1" in told
-    assert "Missing: machine.device is cuda:7" in told
-    assert "has 0.0 GB free" in told
+    printed = capsys.readouterr().out
+    assert "Missing: 1 video to do without a file: v1" in printed
+    assert "Missing: machine.device is cuda:7" in printed
+    assert "has 0.0 GB free" in printed
 
 
-def test_a_dry_run_tells_what_is_not_installed(
+def test_a_dry_run_reports_what_is_not_installed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -159,7 +159,7 @@ def test_a_dry_run_does_not_guess_what_only_the_encoder_knows(folder: Path) -> N
     (folder / "toy.yaml").write_text((folder / "toy.yaml").read_text().replace("name: color", "name: heavy"))
     done = actloc(folder, "extract-features", "toy.yaml", "--dry-run", "--code", "own/heavy.py")
     assert done.returncode == 2, done.stderr
-    assert "GB unknown without the encoder" in done.stdout
+    assert "size unknown without the encoder's weights" in done.stdout
     assert "Expected heavy.pth (9 MB), published at nowhere." in done.stdout
 
 

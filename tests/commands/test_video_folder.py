@@ -57,7 +57,7 @@ def test_another_folder_is_another_folder(capsys: pytest.CaptureFixture[str]) ->
     Path("others").mkdir()
     shutil.copy("videos/v0.mp4", "others/new.mp4")
     assert extract_features.run(experiment("dataset.videos=others")) == 0
-    assert f"{STORE}: features of 1 videos" in capsys.readouterr().out
+    assert f"{STORE}: features of 1 video\n" in capsys.readouterr().out
     assert FeatureStore(STORE).has("new")
     with pytest.raises(UserError, match=r"dataset.videos: the folder mistyped does not exist"):
         extract_features.run(experiment("dataset.videos=mistyped"))
@@ -73,7 +73,7 @@ def test_a_video_of_the_same_name_in_another_folder_is_done_again() -> None:
     assert (FeatureStore(STORE).read("v1") != before).any()
 
 
-def test_before_anything_is_prepared_a_dry_run_tells_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_before_anything_is_prepared_a_dry_run_reports_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert extract_features.run(experiment(), dry_run=True) == 0
     assert "To do: 6 videos, 0.01 hours" in capsys.readouterr().out
     assert not Path("data").exists()
@@ -81,13 +81,15 @@ def test_before_anything_is_prepared_a_dry_run_tells_and_writes_nothing(capsys: 
         extract_features.run(experiment("dataset.videos=mistyped"), dry_run=True)
 
 
-def test_it_says_what_features_without_actions_are_good_for_and_that_holds(folder: Path) -> None:
+def test_the_commands_printed_for_features_without_actions_run(folder: Path) -> None:
     done = actloc(folder, "extract-features", "colours", "encoder.crop=24", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["videos"] for event in events if event["event"] == "done"] == [6]
     assert "Next: actloc" not in done.stderr
-    (told,) = (line for line in done.stderr.splitlines() if "LABELS.csv" in line)
-    command = told.partition(": actloc ")[2].replace("FOLDER", "videos").replace("LABELS.csv", "labels.csv", 1).split()
+    (printed,) = (line for line in done.stderr.splitlines() if "LABELS.csv" in line)
+    command = (
+        printed.partition(": actloc ")[2].replace("FOLDER", "videos").replace("LABELS.csv", "labels.csv", 1).split()
+    )
     assert command[:2] == ["prepare", "own_videos"]
     assert {"recipe=colours", "encoder.crop=24", f"features.path={STORE}"} <= set(command)
     prepared = actloc(folder, *command)
@@ -108,11 +110,11 @@ def test_ids_go_without_a_prefix_of_the_files() -> None:
         extract_features.run(experiment("dataset.prefix=v_"))
 
 
-def test_preparing_again_takes_what_the_folder_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_preparing_again_reads_the_videos_now_in_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.run(experiment()) == 0
-    told = capsys.readouterr()
-    assert "0 actions" not in told.out
-    assert "Next: actloc extract-features" in told.err
+    printed = capsys.readouterr()
+    assert "0 actions" not in printed.out
+    assert "Next: actloc extract-features" in printed.err
     Path("videos/v0.mp4").unlink()
     assert prepare.run(experiment()) == 0
     assert "v0" not in Path("data/colours/annotations.json").read_text()
@@ -138,7 +140,7 @@ def test_published_features_of_the_same_videos_are_imported_and_compared(folder:
     assert actloc(folder, "extract-features", "colours", "features.path=ours", *settings).returncode == 0
     compared = actloc(folder, "compare", "ours", "theirs")
     assert compared.returncode == 0, compared.stderr
-    assert compared.stdout.startswith("theirs was imported: coloured by others\n1 videos in both")
+    assert compared.stdout.startswith("theirs was imported: coloured by others\n1 video in both")
     assert "v0     8 " in compared.stdout
     Path("videos/v0.mp4").rename("videos/v9.mp4")
     other = actloc(folder, "import-features", "pair.yaml", "theirs", "--recipe", "coloured by others")
@@ -146,11 +148,11 @@ def test_published_features_of_the_same_videos_are_imported_and_compared(folder:
     assert "has features for none of 1 video: published/v9_rgb.npy is missing" in other.stderr
 
 
-def test_annotations_that_name_no_files_are_told_where_features_come_from() -> None:
+def test_annotations_that_name_no_files_are_refused_with_where_features_come_from() -> None:
     videos = {name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "red"),), 4.0) for name in SCENES}
     annotation_form.write(Path("prepared/annotations.json"), Annotations(("red",), videos))
     published = ("toy.yaml", ["recipe=colours", "features.path=elsewhere"])
-    with pytest.raises(UserError, match="names no files of its 6 videos") as caught:
+    with pytest.raises(UserError, match=r"names no video files \(6 videos\)") as caught:
         extract_features.run(load(*published))
     assert "extract-features RECIPE dataset.videos=FOLDER features.path=elsewhere" in caught.value.mend
     extract_features.run(experiment("features.path=elsewhere"))

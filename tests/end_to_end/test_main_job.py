@@ -137,4 +137,4 @@ def test_verify_proves_a_run_and_a_store(learned: Path) -> None:
     for path in ("ckpt/toy", "features", str(sorted(learned.glob("ckpt/toy/ckpt_*"))[-1])):
         done = actloc(learned, "verify", path)
         assert done.returncode == 0, done.stderr
-        assert "all whole" in done.stdout
+        assert "all intact" in done.stdout

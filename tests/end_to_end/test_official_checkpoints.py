@@ -50,7 +50,7 @@ def test_a_converted_run_is_finished_and_makes_a_report(folder: Path) -> None:
     run(folder, "verify", "ckpt/finished")
     refused = actloc(folder, "train", "ckpt/finished", "--resume", "ckpt_000000")
     assert refused.returncode == 2
-    assert "holds weights and no optimizer" in refused.stderr
+    assert "it has weights, but no optimizer state" in refused.stderr
     run(folder, "eval", "ckpt/finished")
     run(folder, "report", "ckpt/finished")
     assert (folder / "ckpt/finished/report.html").exists()

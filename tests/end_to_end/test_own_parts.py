@@ -109,7 +109,7 @@ def test_a_run_does_not_go_on_with_changed_code_unless_that_is_wanted(own: Path,
     assert "Warning: ckpt/my_experiment was trained with other code" in warned.stderr
     resumed = actloc(folder, *train, "--allow-changed-code")
     assert resumed.returncode == 0, resumed.stderr
-    assert "Going on after step" in resumed.stderr
+    assert "Resuming after step" in resumed.stderr
     after = json.loads((run / "environment.json").read_text())
     assert after["earlier_code"] == [before["code"]]
     assert after["code"] != before["code"]
@@ -165,7 +165,7 @@ class Negative(FrameStep):
 
 
 def with_own_step(own: Path, folder: Path, step: str = STEP) -> Path:
-    """The encoder of the page with a frame step in a file beside it."""
+    """The encoder of the page with a frame step in a file next to it."""
     copy_toy(own, folder)
     (folder / "my_parts/negative.py").write_text(step)
     path = folder / "my_parts/colour_fields.py"

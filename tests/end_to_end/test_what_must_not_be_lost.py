@@ -50,7 +50,7 @@ def test_a_finished_run_that_goes_on_and_is_killed_is_not_finished(trained: Path
     assert killed.returncode == -signal.SIGKILL
     done = actloc(folder, "train", "toy.yaml")
     assert done.returncode == 0
-    assert "Going on after step 4" in done.stderr
+    assert "Resuming after step 4" in done.stderr
     assert (folder / "ckpt/toy/ckpt_000008").is_dir()
 
 

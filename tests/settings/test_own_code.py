@@ -105,19 +105,19 @@ def test_a_folder_that_is_a_package_is_imported_as_one() -> None:
 def test_a_package_with_the_name_of_an_installed_one_is_refused() -> None:
     write("rich/__init__.py", "")
     write("rich/mine.py")
-    with pytest.raises(UserError, match="a package of the same name as an installed one"):
+    with pytest.raises(UserError, match="a package with the same name as an installed one"):
         parts.use_code([Path("rich")])
     Path("rich/__init__.py").unlink()
     parts.use_code([Path("rich")])
     assert parts.find("detectors", "mine").Config
 
 
-def test_a_file_named_alone_brings_no_other_with_it() -> None:
-    write("folder/mine.py", f"import beside_it\n{DETECTOR}")
-    write("folder/beside_it.py", "")
-    told = error_of("folder/mine.py")
-    assert "folder/mine.py:1: ModuleNotFoundError: No module named 'beside_it'" in told
-    assert "--code folder" in told
+def test_a_file_named_alone_imports_no_other_of_its_folder() -> None:
+    write("folder/mine.py", f"import next_to_it\n{DETECTOR}")
+    write("folder/next_to_it.py", "")
+    message = error_of("folder/mine.py")
+    assert "folder/mine.py:1: ModuleNotFoundError: No module named 'next_to_it'" in message
+    assert "--code folder" in message
     parts.use_code([Path("folder")])
     assert parts.find("detectors", "mine").Config
 
@@ -163,22 +163,22 @@ def test_the_name_of_a_part_of_ours_is_refused(name: str) -> None:
         parts.use_code([Path("folder")])
 
 
-def test_two_files_of_one_name_are_refused() -> None:
+def test_two_files_with_the_same_name_are_refused() -> None:
     write("a/mine.py")
     write("b/mine.py", ENCODER)
     with pytest.raises(UserError, match=r"a/mine\.py and b/mine\.py are two parts with the same name, mine"):
         parts.use_code([Path("a"), Path("b/mine.py")])
 
 
-def test_code_that_is_not_there_or_holds_no_part_is_refused() -> None:
+def test_code_that_is_missing_or_has_no_part_is_refused() -> None:
     write("folder/helper.py", "WIDTH = 1\n")
     write("mine.py")
-    for given, told in (("mime.py", "does not exist. Did you mean mine.py?"), ("folder", "has no part")):
-        with pytest.raises(UserError, match=told.replace("?", r"\?")):
+    for given, message in (("mime.py", "does not exist. Did you mean mine.py?"), ("folder", "has no part")):
+        with pytest.raises(UserError, match=message.replace("?", r"\?")):
             parts.use_code([Path(given)])
 
 
-def test_a_part_of_another_kind_is_told() -> None:
+def test_a_part_of_another_kind_is_refused() -> None:
     write("mine.py", ENCODER)
     parts.use_code([Path("mine.py")])
     assert "detector.name: 'mine' in mine.py is one of the encoders, not of the detectors" in complaint(
@@ -187,14 +187,14 @@ def test_a_part_of_another_kind_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("import torch\nclass Config(\n", "mine.py:2: SyntaxError: '(' was never closed"),
         ("import torhc\nclass Config: pass", "mine.py:1: ModuleNotFoundError: No module named 'torhc'"),
         ("\nWIDTH = HEIGHT\nclass Config: pass", "mine.py:2: NameError: name 'HEIGHT' is not defined"),
         ("def f():\n  return 1 / 0\nf()\nclass Config: pass", "mine.py:2: in f: ZeroDivisionError: division by zero"),
         ("\n\nraise SystemExit(3)\nclass Config: pass", "mine.py:3: SystemExit: 3"),
-        ("\nclass Config:\n  pass", "mine.py:2: Config is no part."),
+        ("\nclass Config:\n  pass", "mine.py:2: Config is not a part."),
         ("if 0:\n  1\n'''\nclass Config\n'''", "mine.py:1: there is no class Config."),
         (
             "from actloc.detectors.base import DetectorConfig\nclass Config(DetectorConfig):\n  width: int = 1",
@@ -203,16 +203,16 @@ def test_a_part_of_another_kind_is_told() -> None:
         ("x = '\0'\nclass Config: pass", "mine.py:1: "),
     ],
 )
-def test_an_error_at_import_names_file_and_line(code: str, told: str) -> None:
+def test_an_error_at_import_names_file_and_line(code: str, message: str) -> None:
     write("folder/mine.py", code)
-    assert f"folder/{told}" in error_of("folder/mine.py")
+    assert f"folder/{message}" in error_of("folder/mine.py")
 
 
 def test_an_error_in_a_helper_names_the_helper() -> None:
     write("folder/mine.py", f"import helper\n{DETECTOR}")
-    for code, told in (("x = (\n", "helper.py:1: SyntaxError"), ("\nx = y\n", "helper.py:2: NameError")):
+    for code, message in (("x = (\n", "helper.py:1: SyntaxError"), ("\nx = y\n", "helper.py:2: NameError")):
         write("folder/helper.py", code)
-        assert f"folder/{told}" in error_of("folder")
+        assert f"folder/{message}" in error_of("folder")
 
 
 def test_an_error_in_a_check_of_settings_names_file_and_line() -> None:
@@ -251,9 +251,9 @@ def test_a_package_announces_a_part_as_an_entry_point(monkeypatch: pytest.Monkey
 
 def test_an_error_in_a_package_names_it_with_file_and_line(monkeypatch: pytest.MonkeyPatch) -> None:
     announce(monkeypatch, "wide", "broken_package.wide", "\nx = y\n")
-    told = error_of(detector="wide")
-    assert "site/broken_package/wide.py:2: NameError" in told
-    assert "the package lab 1.2" in told
+    message = error_of(detector="wide")
+    assert "site/broken_package/wide.py:2: NameError" in message
+    assert "the package lab 1.2" in message
     announce(monkeypatch, "wide", "absent_package.wide")
     with pytest.raises(CodeError, match=r"The package lab 1\.2 announces absent_package\.wide"):
         parts.find("detectors", "wide")
@@ -287,7 +287,7 @@ def test_files_of_a_record_are_looked_for_in_the_code_in_use_alone() -> None:
     assert code_files.changes([foreign])[0].endswith("missing now")
 
 
-def test_code_that_no_setting_names_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_that_no_setting_names_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     write("mine.py")
     parts.use_code([Path("mine.py")])
     experiment.load(CONFIG)

@@ -79,7 +79,7 @@ def encoding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "part", "right", "wrong", "told"),
+    ("act", "part", "right", "wrong", "message"),
     [
         (training, "one_layer", "return OneLayer(", "OneLayer(", "Config.build returned None. Expected a Detector"),
         (training, "one_layer", "return longest", "return 1", "OneLayer.padded_steps returned a int."),
@@ -118,8 +118,8 @@ def encoding() -> None:
         (encoding, "colour_fields", "3 * config", "4 * config", "encode returned torch.float32 of shape (4, 12, 1)."),
     ],
 )
-def test_a_wrong_part_is_told_with_its_line(
-    act: Callable[[], None], part: str, right: str, wrong: str, told: str
+def test_a_wrong_part_is_reported_with_its_line(
+    act: Callable[[], None], part: str, right: str, wrong: str, message: str
 ) -> None:
     path = Path(f"my_parts/{part}.py")
     assert right in path.read_text()
@@ -128,7 +128,7 @@ def test_a_wrong_part_is_told_with_its_line(
     with pytest.raises(UserError) as caught, blaming():
         act()
     assert re.match(rf"my_parts/{part}\.py:\d+: ", str(caught.value))
-    assert told in str(caught.value).replace("\n ", "")
+    assert message in str(caught.value).replace("\n ", "")
     assert "it is not in actloc" in str(caught.value)
 
 
@@ -138,7 +138,7 @@ def test_without_a_mistake_nothing_is_said(act: Callable[[], None]) -> None:
     act()
 
 
-def test_a_mistake_in_a_worker_of_ray_is_told_with_its_line() -> None:
+def test_a_mistake_in_a_worker_of_ray_is_reported_with_its_line() -> None:
     path = Path("my_parts/colour_fields.py")
     path.write_text(path.read_text().replace("/ 255", "/ white"))
     parts.use_code([Path("my_parts")])
