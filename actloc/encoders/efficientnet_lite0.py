@@ -102,7 +102,7 @@ class EfficientNetLite0(ClipEncoder):
         return x.mean((2, 3))
 
     def load_official(self, file: Path) -> None:
-        """Loads the wheel's .pth, folding batch norms; raises UserError if its sha256 is not that of the published file."""
+        """Loads the wheel's .pth, folding batch norms; raises UserError if its sha256 is not the published one."""
         sha256 = sha256_of_file(file)
         if sha256 != _SHA256:
             raise UserError(

@@ -175,7 +175,7 @@ def _check_config(module: ModuleType) -> str:
             f"Expected everything that {KINDS[kind]} requires.",
         )
     else:
-        found, expected = "Config is no part.", f"Expected it to extend {' or '.join(KINDS.values())}."
+        found, expected = "Config is not a part.", f"Expected it to extend {' or '.join(KINDS.values())}."
     raise at_line(root, Path(inspect.getsourcefile(config) or "?"), inspect.getsourcelines(config)[1], found, expected)
 
 
