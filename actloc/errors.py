@@ -48,24 +48,24 @@ class Problem:
 class ActlocError(Exception):
     """Base of the errors that end a command with a message and without a traceback.
 
-    A command in `mend` may contain `CONFIG [SETTINGS]`; `name_config` replaces them by what the user typed.
+    A command in `fix` may contain `CONFIG [SETTINGS]`; `name_config` replaces them by what the user typed.
     """
 
     status = 1
 
-    def __init__(self, found: str, expected: str, mend: str) -> None:
-        super().__init__(found, expected, mend)
+    def __init__(self, found: str, expected: str, fix: str) -> None:
+        super().__init__(found, expected, fix)
         self.found = found
         self.expected = expected
-        self.mend = mend
+        self.fix = fix
 
     def name_config(self, config: str, settings: Sequence[str] = ()) -> None:
-        """Puts the config and the settings that were typed into the command of `mend`."""
+        """Puts the config and the settings that were typed into the command of `fix`."""
         typed = f" {shlex.join(settings)}" if settings else ""
-        self.mend = self.mend.replace(" [SETTINGS]", typed).replace(" CONFIG", f" {shlex.quote(config)}")
+        self.fix = self.fix.replace(" [SETTINGS]", typed).replace(" CONFIG", f" {shlex.quote(config)}")
 
     def __str__(self) -> str:
-        return "\n  ".join(part for part in (self.found, self.expected, self.mend) if part)
+        return "\n  ".join(part for part in (self.found, self.expected, self.fix) if part)
 
 
 class UserError(ActlocError):

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from actloc.sources.base import SourceConfig
 
 _SECTIONS: dict[str, type[Section]] = {
-    "run": sections.Run,
-    "preparation": sections.Preparation,
-    "optimizer": sections.Optimizer,
-    "schedule": sections.Schedule,
-    "average": sections.Average,
-    "training": sections.Training,
-    "suppression": sections.Suppression,
-    "evaluation": sections.Evaluation,
-    "fusion": sections.Fusion,
-    "prediction": sections.Prediction,
-    "machine": sections.Machine,
+    "run": sections.RunSettings,
+    "preparation": sections.PreparationSettings,
+    "optimizer": sections.OptimizerSettings,
+    "schedule": sections.ScheduleSettings,
+    "average": sections.AverageSettings,
+    "training": sections.TrainingSettings,
+    "suppression": sections.SuppressionSettings,
+    "evaluation": sections.EvaluationSettings,
+    "fusion": sections.FusionSettings,
+    "prediction": sections.PredictionSettings,
+    "machine": sections.MachineSettings,
 }
 _PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
 _RUNS = Path("ckpt")
@@ -52,21 +52,21 @@ class Experiment:
     """All settings of one YAML file, complete and checked."""
 
     file: Path
-    run: sections.Run
+    run: sections.RunSettings
     dataset: DatasetConfig
-    preparation: sections.Preparation
+    preparation: sections.PreparationSettings
     features: SourceConfig
     encoder: EncoderConfig | None
     detector: DetectorConfig
-    optimizer: sections.Optimizer
-    schedule: sections.Schedule
-    average: sections.Average
-    training: sections.Training
-    suppression: sections.Suppression
-    evaluation: sections.Evaluation
-    fusion: sections.Fusion
-    prediction: sections.Prediction
-    machine: sections.Machine
+    optimizer: sections.OptimizerSettings
+    schedule: sections.ScheduleSettings
+    average: sections.AverageSettings
+    training: sections.TrainingSettings
+    suppression: sections.SuppressionSettings
+    evaluation: sections.EvaluationSettings
+    fusion: sections.FusionSettings
+    prediction: sections.PredictionSettings
+    machine: sections.MachineSettings
     typed: str
     """What the user typed: a path, or the name of a config or a run."""
     overrides: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ PUBLISHED = PublishedFile(
     "raft-sintel.pth", "github.com/princeton-vl/RAFT: its download_models.sh downloads it with four others", "21 MB"
 )
 _MOST_CORRELATION_BYTES = 96 << 20  # of pairs computed together: 9 pairs of 340 x 256
-_MEND = "Set encoder.raft_weights to a file of princeton-vl/RAFT, or to torchvision's raft_large."
+_FIX = "Set encoder.raft_weights to a file of princeton-vl/RAFT, or to torchvision's raft_large."
 # From torchvision's names of raft_large, in this order.
 _TORCHVISION: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^feature_encoder", "fnet"),
@@ -41,7 +41,7 @@ def read(path: Path) -> RAFT:
     """The network with weights from a file, in evaluation mode and frozen; raises UserError."""
     tensors = official_names(published.read(path))
     network = RAFT(is_small="fnet.layer1.0.conv3.weight" in tensors)
-    files.load_part(network, tensors, path, _MEND)
+    files.load_part(network, tensors, path, _FIX)
     return network.eval().requires_grad_(False)
 
 

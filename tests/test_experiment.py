@@ -89,13 +89,13 @@ def test_a_wrong_setting_on_the_command_line_is_answered_across_all_sections(typ
 def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         experiment.load("own_videos", ["schedule.epoch=3"])
-    assert caught.value.mend.endswith("actloc show own_videos")
+    assert caught.value.fix.endswith("actloc show own_videos")
     text = Path("configs/own_videos.yaml").read_text().replace("epochs:", "epoch:")
     file = tmp_path / "mine.yaml"
     file.write_text(text)  # `show mine.yaml` would meet the same mistake
     with pytest.raises(UserError) as caught:
         experiment.load(str(file))
-    assert caught.value.mend.endswith("actloc show own_videos")
+    assert caught.value.fix.endswith("actloc show own_videos")
 
 
 NULLABLE = [

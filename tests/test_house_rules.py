@@ -113,8 +113,8 @@ def errors_raised() -> list[tuple[str, ast.Call]]:
 
 
 @pytest.mark.parametrize(("place", "call"), errors_raised(), ids=lambda value: value if isinstance(value, str) else "")
-def test_every_error_says_what_was_found_expected_and_what_mends_it(place: str, call: ast.Call) -> None:
-    assert len(call.args) == 3, f"{place}: found, expected, mend"
+def test_every_error_says_what_was_found_what_was_expected_and_what_to_do(place: str, call: ast.Call) -> None:
+    assert len(call.args) == 3, f"{place}: found, expected, fix"
     for part in call.args:
         assert not (isinstance(part, ast.Constant) and not part.value), f"{place}: an empty part"
 

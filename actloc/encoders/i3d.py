@@ -117,7 +117,7 @@ class Config(PublishedConfig):
         paths = self._files()
         for stream, path in zip(self.streams, paths, strict=False):
             tensors = official_names(_read(path), stream)
-            files.load_part(encoder.streams[stream], tensors, path, _MEND)
+            files.load_part(encoder.streams[stream], tensors, path, _FIX)
         if self.has_raft:
             encoder.raft = raft_flow.read(paths[-1])
         digests = [sha256_of_file(path) for path in paths]
@@ -281,7 +281,7 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
-_MEND = "Set the weights file of this stream, and encoder.num_classes to the first number of the classifier's shape."
+_FIX = "Set the weights file of this stream, and encoder.num_classes to the first number of the classifier's shape."
 
 
 def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:

@@ -18,13 +18,18 @@ from actloc.evaluation.protocols import Protocol
 from actloc.evaluation.results import ClassifierRecord
 from actloc.evaluation.scoring import Truth, to_columns
 from actloc.settings.choices import FusionRule
-from actloc.settings.sections import Fusion
+from actloc.settings.sections import FusionSettings
 
 UNCHANGED = "none"
 
 
 def with_classifier(
-    file: Path, predictions: Predictions, truth: Truth, settings: Fusion, tious: Sequence[float], protocol: Protocol
+    file: Path,
+    predictions: Predictions,
+    truth: Truth,
+    settings: FusionSettings,
+    tious: Sequence[float],
+    protocol: Protocol,
 ) -> tuple[Predictions, ClassifierRecord]:
     """The predictions with the classes and scores that `settings` ask for, and how good the classifier is by itself.
 
@@ -53,7 +58,9 @@ def with_classifier(
     return fused, record
 
 
-def _fused(listed: list[Prediction], scores: Floats, classes: tuple[str, ...], settings: Fusion) -> list[Prediction]:
+def _fused(
+    listed: list[Prediction], scores: Floats, classes: tuple[str, ...], settings: FusionSettings
+) -> list[Prediction]:
     own = np.array([one.score for one in listed])
     rows, labels, fused_scores = fuse(own, scores, settings.rule, settings.top_k, settings.most_detections)
     return [
@@ -62,7 +69,7 @@ def _fused(listed: list[Prediction], scores: Floats, classes: tuple[str, ...], s
     ]
 
 
-def _with_true_classes(truth: Truth, predictions: Predictions, settings: Fusion) -> Predictions:
+def _with_true_classes(truth: Truth, predictions: Predictions, settings: FusionSettings) -> Predictions:
     """The detections as a perfect classifier would label them: each once for every class that its video has."""
     perfect = {}
     for video_id, actions in truth.actions.items():

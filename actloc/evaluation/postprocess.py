@@ -15,11 +15,11 @@ from actloc.ops.suppression import (
     soft_suppression_per_class,
     vote,
 )
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
 
-def postprocess(detections: Detections, grid: Grid, duration_s: float, settings: Suppression) -> Detections:
+def postprocess(detections: Detections, grid: Grid, duration_s: float, settings: SuppressionSettings) -> Detections:
     """Detections in seconds within [0, `duration_s`], best first, with overlapping ones suppressed as `settings` ask.
 
     Method `none` keeps all of them.
@@ -32,7 +32,7 @@ def postprocess(detections: Detections, grid: Grid, duration_s: float, settings:
     return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels)
 
 
-def _suppressed(detections: Detections, settings: Suppression) -> Detections:
+def _suppressed(detections: Detections, settings: SuppressionSettings) -> Detections:
     segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
     labels = detections.labels.cpu().numpy()
     indices, final_scores = _remaining(segments, scores, labels, settings)
@@ -43,7 +43,7 @@ def _suppressed(detections: Detections, settings: Suppression) -> Detections:
 
 
 def _remaining(
-    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: Suppression
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: SuppressionSettings
 ) -> tuple[Indices, Float32s]:
     """Indices (M,) and scores (M,) of the segments that suppression keeps, best first."""
     by_class = settings.multiclass

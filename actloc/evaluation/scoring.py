@@ -18,11 +18,11 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
 from actloc.settings import code_files
-from actloc.settings.sections import Evaluation
+from actloc.settings.sections import EvaluationSettings
 from actloc.structures import VideoDetections
 
 
-def results_folder(run_folder: Path, subset: str, evaluation: Evaluation, *, of_file: bool = False) -> Path:
+def results_folder(run_folder: Path, subset: str, evaluation: EvaluationSettings, *, of_file: bool = False) -> Path:
     """Where `eval` writes: one folder per subset; raw weights, the best checkpoint and a file have folders apart."""
     name = files.safe_name(subset)
     if of_file:  # a file must not replace the score thresholds of the run
@@ -99,7 +99,7 @@ def score(
     truth: Truth,
     predictions: Predictions,
     origin: Origin,
-    evaluation: Evaluation,
+    evaluation: EvaluationSettings,
 ) -> Results:
     """Everything `eval` measures about the predictions for one subset."""
     tious, protocol = evaluation.tious, PROTOCOLS[evaluation.protocol]
@@ -146,7 +146,9 @@ def score(
     )
 
 
-def _recall(truth: TruthColumns, predictions: PredictionColumns, evaluation: Evaluation) -> list[list[float | None]]:
+def _recall(
+    truth: TruthColumns, predictions: PredictionColumns, evaluation: EvaluationSettings
+) -> list[list[float | None]]:
     """Mean recall over classes, per multiple and tIoU."""
     multiples, tious = evaluation.recall_at, evaluation.tious
     if not multiples:
@@ -155,7 +157,9 @@ def _recall(truth: TruthColumns, predictions: PredictionColumns, evaluation: Eva
     return [[float(value) for value in row] for row in recall.T]
 
 
-def average_map(annotations: Annotations, subset: str, found: list[VideoDetections], evaluation: Evaluation) -> float:
+def average_map(
+    annotations: Annotations, subset: str, found: list[VideoDetections], evaluation: EvaluationSettings
+) -> float:
     """The average mAP of detections on a subset, for validation during training."""
     protocol = PROTOCOLS[evaluation.protocol]
     truth = truth_of(annotations, subset, protocol)

@@ -12,7 +12,7 @@ from actloc.encoders.base import ClipEncoder
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.store.info import Features
 from actloc.video.windows import ClipLayout
 
@@ -30,7 +30,7 @@ class Receiver(Protocol):
         """Takes the network's vector of the next item."""
 
 
-def batch_size(encoder: ClipEncoder, layout: ClipLayout, machine: Machine, device_type: str) -> int:
+def batch_size(encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings, device_type: str) -> int:
     """Number of items per batch on a device of this type, cpu or cuda."""
     clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
     return min(clips * layout.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
@@ -43,7 +43,7 @@ class BatchedNetwork:
     each item is then computed in the same way, to the last bit.
     """
 
-    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, machine: Machine) -> None:
+    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings) -> None:
         self._encoder = encoder
         self.batch_size = batch_size(encoder, layout, machine, encoder.device.type)
         self.works_ahead = encoder.device.type != "cpu"

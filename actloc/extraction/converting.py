@@ -6,12 +6,12 @@ from pathlib import Path
 from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import VideoError
-from actloc.settings.sections import Preparation
+from actloc.settings.sections import PreparationSettings
 from actloc.video import ffmpeg
 from actloc.video.reader import probe
 
 
-def convert_videos(annotations: Annotations, folder: Path, preparation: Preparation) -> Annotations:
+def convert_videos(annotations: Annotations, folder: Path, preparation: PreparationSettings) -> Annotations:
     """The annotations, with files re-encoded or extracted as frames below `folder` if the settings ask for it."""
     if preparation.videos == "keep":
         return annotations
@@ -23,7 +23,7 @@ def convert_videos(annotations: Annotations, folder: Path, preparation: Preparat
     return replace(annotations, videos=videos)
 
 
-def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) -> AnnotatedVideo:
+def _converted(video: AnnotatedVideo, folder: Path, preparation: PreparationSettings) -> AnnotatedVideo:
     """A video that cannot be converted keeps its original file; extract-features then reports what is wrong with it."""
     if video.file is None or video.duration_s is None:
         return video
@@ -34,7 +34,7 @@ def _converted(video: AnnotatedVideo, folder: Path, preparation: Preparation) ->
         return video
 
 
-def convert(source: Path, video_id: str, folder: Path, preparation: Preparation) -> Path:
+def convert(source: Path, video_id: str, folder: Path, preparation: PreparationSettings) -> Path:
     """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are missing.
 
     The name includes the settings and a hash of the source, so an existing file was made from the same input.
@@ -56,7 +56,7 @@ def convert(source: Path, video_id: str, folder: Path, preparation: Preparation)
     return target
 
 
-def _write(source: Path, target: Path, preparation: Preparation) -> int:
+def _write(source: Path, target: Path, preparation: PreparationSettings) -> int:
     if preparation.videos == "frames":
         return ffmpeg.extract_frames(
             source, target, fps=preparation.fps, short_side=preparation.short_side, quality=preparation.jpeg_quality

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.video.reader import Summary, read_frames
 from actloc.video.windows import ClipLayout, Picking
 
@@ -23,7 +23,7 @@ class DecodedVideo:
         path: Path,
         encoder: ClipEncoder,
         layout: ClipLayout,
-        machine: Machine,
+        machine: MachineSettings,
         check_stop: Callable[[], None],
     ) -> None:
         self._given = 0

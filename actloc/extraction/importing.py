@@ -87,7 +87,7 @@ def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[
             bar(1)
     if 2 * len(wrong) > len(videos):
         more = f" Of {len(videos)} videos, {len(wrong) - 1} more cannot be used either." if len(wrong) > 1 else ""
-        raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].mend)
+        raise UserError(f"{wrong[0].found}{more}", wrong[0].expected, wrong[0].fix)
     return shapes
 
 

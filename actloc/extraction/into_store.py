@@ -11,7 +11,7 @@ from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_fi
 from actloc.extraction.progress import Pace
 from actloc.extraction.rows import RowSink
 from actloc.settings.choices import Dtype
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
 from actloc.store.filling import FailureRow, SourceFiles, failure, fill, lack_of_space, to_make
 from actloc.store.info import FeatureInfo
@@ -28,7 +28,7 @@ def extract(
     encoder: ClipEncoder,
     layout: ClipLayout,
     dtype: Dtype,
-    machine: Machine,
+    machine: MachineSettings,
     stop: StopFlag,
     shard: Shard | None = None,
     encode: Engine = encode_videos,
@@ -69,7 +69,7 @@ def lack_of_space_for(
     channels: int,
     layout: ClipLayout,
     dtype: Dtype,
-    machine: Machine,
+    machine: MachineSettings,
 ) -> EnvironmentProblem | None:
     """The error to raise if the store's disk has too little space for the videos' features."""
     sizes = sorted(estimated_bytes(videos, channels, layout, dtype))

@@ -28,7 +28,7 @@ from actloc.settings import code_files
 from actloc.settings.choices import Dtype
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sameness import shaping
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.store.filling import describe, source_of
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.frame_transforms import OpticalFlow
@@ -95,7 +95,7 @@ def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
     return encoder
 
 
-def num_decoders(machine: Machine) -> int:
+def num_decoders(machine: MachineSettings) -> int:
     """Number of videos decoded at a time: the setting, or one per core, less one for the network."""
     if machine.decoders is not None:
         return machine.decoders
@@ -108,7 +108,7 @@ def encode_video(
     path: Path,
     encoder: ClipEncoder,
     layout: ClipLayout,
-    machine: Machine,
+    machine: MachineSettings,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Features, FeatureInfo]:
     """The features (T, C) float32 of one video and their metadata; raises VideoError.
@@ -126,7 +126,7 @@ def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
     layout: ClipLayout,
-    machine: Machine,
+    machine: MachineSettings,
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
@@ -189,7 +189,7 @@ class VideoInProgress:
         path: Path,
         encoder: ClipEncoder,
         layout: ClipLayout,
-        machine: Machine,
+        machine: MachineSettings,
         open_rows: Callable[[str], RowSink],
         check_stop: Callable[[], None],
     ) -> None:

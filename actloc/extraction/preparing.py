@@ -12,11 +12,11 @@ from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.extraction.converting import convert_videos
 from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import Preparation
+from actloc.settings.sections import PreparationSettings
 from actloc.signals import stopping_at_once
 
 
-def where_needed(dataset: DatasetConfig, preparation: Preparation, check_inputs: Callable[[], object]) -> None:
+def where_needed(dataset: DatasetConfig, preparation: PreparationSettings, check_inputs: Callable[[], object]) -> None:
     """Prepares the dataset if needed; of commands started together, one prepares and the others wait.
 
     `check_inputs` raises UserError if a file that the user must provide is missing; it is called before reading.
@@ -28,7 +28,7 @@ def where_needed(dataset: DatasetConfig, preparation: Preparation, check_inputs:
                 prepare(dataset, preparation)
 
 
-def prepare(dataset: DatasetConfig, preparation: Preparation, *, overwrite: bool = False) -> Annotations:
+def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwrite: bool = False) -> Annotations:
     """Writes the dataset's folder, prints the size of each subset, and returns the annotations.
 
     An outdated list of videos without actions is replaced; other annotations only with `overwrite`.

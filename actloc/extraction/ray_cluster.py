@@ -27,7 +27,7 @@ from actloc.extraction.ray_pieces import from_bytes
 from actloc.extraction.ray_workers import Decoding, DecodingThere, EncoderCopy, EncodingThere, Row, picking_of
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.code_files import Packed
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.store.info import FeatureInfo
 from actloc.video.base import python_environment
 from actloc.video.reader import Summary
@@ -59,7 +59,7 @@ def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
     layout: ClipLayout,
-    machine: Machine,
+    machine: MachineSettings,
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
@@ -135,7 +135,9 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, own)
 
 
-def _rows(videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, machine: Machine) -> Iterator[Row]:
+def _rows(
+    videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings
+) -> Iterator[Row]:
     """Encoded pieces of all videos, in any order."""
     import ray
 

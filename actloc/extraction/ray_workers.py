@@ -19,7 +19,7 @@ from actloc.extraction.local import built, ready
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.store.info import Features
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import read_frames
@@ -32,7 +32,12 @@ class Decoding:
     """The task that decodes one video and yields its pieces; the last row holds the outcome."""
 
     def __init__(
-        self, steps: Sequence[FrameStep], layout: ClipLayout, machine: Machine, batch_size: int, is_framewise: bool
+        self,
+        steps: Sequence[FrameStep],
+        layout: ClipLayout,
+        machine: MachineSettings,
+        batch_size: int,
+        is_framewise: bool,
     ) -> None:
         self._steps, self._layout, self._machine = steps, layout, machine
         self._batch_size, self._is_framewise = batch_size, is_framewise
@@ -99,7 +104,7 @@ class EncoderCopy:
 class Encoding:
     """The actor that holds an encoder and runs it on pieces."""
 
-    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: Machine) -> None:
+    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: MachineSettings) -> None:
         self._layout, self._machine = layout, machine
         self._refusal = ""
         try:
@@ -177,7 +182,7 @@ class Vectors:
 def refusal(error: ActlocError) -> Row:
     """The parts of `error`, and the machine it occurred on."""
     where = f"On {socket.gethostname()}"
-    return {"refusal": (f"{where}: {error.found}", error.expected, error.mend), "status": error.status}
+    return {"refusal": (f"{where}: {error.found}", error.expected, error.fix), "status": error.status}
 
 
 def row(

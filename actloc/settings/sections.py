@@ -77,7 +77,7 @@ class Part(Section):
         cls.model_rebuild(force=True)
 
 
-class Run(Section):
+class RunSettings(Section):
     """The run's name, folder and seed."""
 
     shapes = "nothing"
@@ -90,13 +90,13 @@ class Run(Section):
     """Seed of initial weights, order of samples, crops and dropout."""
 
     @model_validator(mode="after")
-    def _is_a_folders_name(self) -> "Run":
+    def _is_a_folders_name(self) -> "RunSettings":
         if not re.fullmatch(r"\w[\w.+ -]*", self.name):
             raise ValueError(f"name: found {self.name!r}, expected letters, digits, spaces and . _ + - only")
         return self
 
 
-class Preparation(Section):
+class PreparationSettings(Section):
     """What `prepare` does with the videos; it uses ffmpeg."""
 
     shapes = "detections"
@@ -113,7 +113,7 @@ class Preparation(Section):
     """ffmpeg's scale for stored frames: 2 is the best."""
 
 
-class Optimizer(Section):
+class OptimizerSettings(Section):
     """The optimizer and its learning rate."""
 
     shapes = "weights"
@@ -130,7 +130,7 @@ class Optimizer(Section):
     """Largest L2 norm of all gradients together; 0: no clipping."""
 
 
-class Schedule(Section):
+class ScheduleSettings(Section):
     """How long to train, and the learning rate on the way: linear warm-up from 0, then what `name` says."""
 
     shapes = "weights"
@@ -149,13 +149,13 @@ class Schedule(Section):
     """multistep: the factor of each milestone."""
 
     @model_validator(mode="after")
-    def _milestones_are_used(self) -> "Schedule":
+    def _milestones_are_used(self) -> "ScheduleSettings":
         if self.milestones and self.name != "multistep":
             raise ValueError(f"milestones: schedule.name={self.name} does not use them; set schedule.name=multistep")
         return self
 
 
-class Average(Section):
+class AverageSettings(Section):
     """The exponential moving average of the weights, which evaluation and prediction use."""
 
     shapes = "weights"
@@ -166,7 +166,7 @@ class Average(Section):
     """decay = min(decay, (1 + step) / (10 + step)); false: ActionFormer's fixed decay, for long schedules."""
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """Batches, precision, validation and checkpoints."""
 
     shapes = "weights"
@@ -185,7 +185,7 @@ class Training(Section):
     """Epochs from one checkpoint to the next."""
 
 
-class Evaluation(Section):
+class EvaluationSettings(Section):
     """How predictions are scored."""
 
     shapes = "nothing"
@@ -210,7 +210,7 @@ class Evaluation(Section):
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
 
 
-class Prediction(Section):
+class PredictionSettings(Section):
     """What `predict` prints and writes."""
 
     shapes = "nothing"
@@ -219,7 +219,7 @@ class Prediction(Section):
     """Leave out segments below this score; best_f1 uses, per class, the threshold `eval` stored in the run."""
 
 
-class Machine(Section):
+class MachineSettings(Section):
     """Settings that do not change a result: a run can be resumed on another machine with other values."""
 
     shapes = "nothing"
@@ -241,7 +241,7 @@ class Machine(Section):
     """Give up on a video after this many seconds without a frame."""
 
 
-class Suppression(Section):
+class SuppressionSettings(Section):
     """Non-maximum suppression of the detections of one video."""
 
     shapes = "nothing"
@@ -262,7 +262,7 @@ class Suppression(Section):
     """Overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
 
 
-class Fusion(Section):
+class FusionSettings(Section):
     """Class scores of whole videos from another classifier, fused with the detections when they are scored."""
 
     shapes = "nothing"

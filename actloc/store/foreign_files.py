@@ -23,14 +23,14 @@ from actloc.store.sealed_file import is_finite
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 _EXPECTED = "Expected an array of numbers with two dimensions (steps and channels)."
-_MEND = "Download the file again, or check features.path, features.suffix and features.key."
+_FIX = "Download the file again, or check features.path, features.suffix and features.key."
 
 
 class FeatureFileError(UserError):
     """A video's features cannot be used; `reason` is written to `failed.jsonl`."""
 
-    def __init__(self, reason: VideoReason, found: str, expected: str, mend: str) -> None:
-        super().__init__(found, expected, mend)
+    def __init__(self, reason: VideoReason, found: str, expected: str, fix: str) -> None:
+        super().__init__(found, expected, fix)
         self.reason: VideoReason = reason
 
 
@@ -82,7 +82,7 @@ class FeatureFile:
         array = values if isinstance(values, Tensor) else torch.from_numpy(values)
         array = array.float()
         if not is_finite(array):
-            raise FeatureFileError("non_finite", f"{self} contains nan or inf.", "Expected finite features.", _MEND)
+            raise FeatureFileError("non_finite", f"{self} contains nan or inf.", "Expected finite features.", _FIX)
         return array
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class FeatureFile:
                 raise _OddError(f"it is of {values.dtype}")
             return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
         except _OddError as error:
-            raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _MEND) from error
+            raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _FIX) from error
 
     def _open(self, only_shape: bool) -> Any:  # Any: whatever the file holds
         if self.dataset is not None:
@@ -134,9 +134,9 @@ class FeatureFile:
             yield
         except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
             what = f"{self} is not a plain {self.path.suffix} file: {error}."
-            raise FeatureFileError("unreadable", what, _EXPECTED, _MEND) from error
+            raise FeatureFileError("unreadable", what, _EXPECTED, _FIX) from error
         except errors as error:
-            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _MEND) from error
+            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _FIX) from error
 
     def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: whatever the dataset holds
         with h5py.File(self.path, "r") as file:
@@ -176,4 +176,4 @@ def names_in_hdf5(path: Path) -> frozenset[str]:
         with h5py.File(path, "r") as file:
             return frozenset(file)
     except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path} is not an HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _MEND) from error
+        raise UserError(f"{path} is not an HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _FIX) from error

@@ -36,13 +36,13 @@ def check_present(
     annotations: Annotations,
     subset: str,
     path: Path,
-    mend: str,
+    fix: str,
     *,
     allow_missing: bool,
 ) -> None:
     """Raises UserError that names the videos of a subset without features, unless `allow_missing` and some have them.
 
-    `mend` is the command that makes them.
+    `fix` is the command that makes them.
     """
     if videos and (allow_missing or not missing):
         return
@@ -63,5 +63,5 @@ def check_present(
         f"{path} has features of {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
         f"{subset!r}; missing: {console.first_ten([video.id for video in missing])}.",
         "Expected features of every video.",
-        mend if allow_missing or not videos else f"{mend}; or leave these videos out: features.allow_missing=true",
+        fix if allow_missing or not videos else f"{fix}; or leave these videos out: features.allow_missing=true",
     )

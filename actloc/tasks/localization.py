@@ -15,7 +15,7 @@ from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
 from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base import Source
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections
 from actloc.training.distributed import ALONE, Processes
@@ -40,7 +40,7 @@ class Localizer:
     detector: Detector
     device: torch.device
     precision: str
-    suppression: Suppression
+    suppression: SuppressionSettings
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features (B, C, T) and their mask (B, T), padded as the detector needs."""
@@ -57,7 +57,7 @@ class Localizer:
             try:
                 features, mask = self.features(Batch((sample,)))
             except UserError as error:
-                raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.mend) from error
+                raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
             listed = self.detector.detect(features, mask)
             _check_detections(self.detector, listed)
         found = Detections(listed[0].segments.cpu(), listed[0].scores.cpu(), listed[0].labels.cpu())

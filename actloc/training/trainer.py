@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from actloc import console, files
 from actloc.errors import NotFiniteError, Stopped
 from actloc.fault_injection import inject
-from actloc.settings.sections import Average, Optimizer, Schedule, Training
+from actloc.settings.sections import AverageSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from actloc.signals import StopFlag
 from actloc.structures import Batch, Sample
 from actloc.training import checkpoint as checkpoints
@@ -66,10 +66,10 @@ class Trainer:
         learner: Learner,
         folder: Path,
         *,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        average: Average,
-        training: Training,
+        optimizer: OptimizerSettings,
+        schedule: ScheduleSettings,
+        average: AverageSettings,
+        training: TrainingSettings,
         seed: int,
         num_workers: int,
         about: dict[str, Any],  # Any: JSON values, stored in every checkpoint
@@ -252,7 +252,7 @@ class Trainer:
             set_generator_state(states)
 
 
-def _build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+def _build_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
     groups = [dict(group) for group in parameter_groups(network, settings.weight_decay)]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)

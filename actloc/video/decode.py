@@ -274,7 +274,7 @@ def main() -> None:
     except BrokenPipeError:
         pass  # the parent has closed the pipe
     except UserError as error:
-        channel.send_json(b"C", found=error.found, expected=error.expected, mend=error.mend)
+        channel.send_json(b"C", found=error.found, expected=error.expected, fix=error.fix)
     except VideoError as error:
         channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
     except MemoryError:  # the file's pictures are too large, wherever the allocation failed

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from actloc import console
 from actloc.errors import UserError
 
-_DETECTOR_MEND = (
+_DETECTOR_FIX = (
     "Set `detector:` to the settings of the training; the first dimension of cls_head is the number of classes."
 )
 
 
-def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend: str = _DETECTOR_MEND) -> None:
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, fix: str = _DETECTOR_FIX) -> None:
     """Raises UserError that lists every weight of `source` that is missing, unexpected or of another shape."""
     expected = network.state_dict()
     wrong = [f"{name} is missing" for name in expected if name not in weights]
@@ -34,7 +34,7 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path, mend
         raise UserError(
             f"{count} of {source} {do} not fit the settings:\n  {listed}",
             f"Expected the {len(expected)} weights of the network that the settings describe.",
-            mend,
+            fix,
         )
 
 
@@ -73,7 +73,7 @@ def _foreign_class(path: Path, refusal: str) -> str:
     return "something that torch.save does not write"
 
 
-def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, mend: str) -> None:
+def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, fix: str) -> None:
     """Loads the tensors of `path` strictly into one of several networks of an encoder, each with its own file."""
-    check_fit(network, tensors, path, mend)
+    check_fit(network, tensors, path, fix)
     network.load_state_dict(tensors)

@@ -123,10 +123,10 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     from actloc.extraction.batches import BatchedNetwork
     from actloc.extraction.decoded import DecodedVideo
     from actloc.extraction.local import encode_video, ready
-    from actloc.settings.sections import Machine
+    from actloc.settings.sections import MachineSettings
 
     torch.set_num_threads(1)
-    machine = Machine(device="cpu", decoders=1)
+    machine = MachineSettings(device="cpu", decoders=1)
     experiment = _experiment(case)
     encoder = ready(experiment.encoder.network(), torch.device("cpu"))  # type: ignore[union-attr]
     video = make_video(folder / f"{size}_{case.seconds:g}.mp4", SIZES[size], case.seconds)

@@ -294,7 +294,7 @@ def test_channels_in_place_of_steps_are_reported_without_durations(folder: Path)
         np.save(f"archive/{name}.npy", array(name, 80 + number).T)
     with pytest.raises(UserError, match="6 different numbers of channels") as caught:
         import_features.run(experiment(), store=Path("store"))
-    assert "features.channels_first" in caught.value.mend
+    assert "features.channels_first" in caught.value.fix
 
 
 def test_rates_that_nobody_states_are_reported(folder: Path) -> None:
@@ -338,7 +338,7 @@ def test_other_settings_or_files_of_another_recipe_are_refused_unless_replaced(f
         "  features.align: valid in the store, backpad in the settings",
         "  imported_from.recipe: toy in the store, tsp in the settings",
     ]
-    assert "actloc import-features CONFIG store [SETTINGS] --overwrite" in caught.value.mend
+    assert "actloc import-features CONFIG store [SETTINGS] --overwrite" in caught.value.fix
     assert stamps() == before
     half = experiment({**FOLDERS, "dtype": "float16"})
     assert import_features.run(half, store=Path("store"), recipe="tsp", overwrite=True) == 0

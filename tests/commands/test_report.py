@@ -81,14 +81,14 @@ def test_a_run_without_an_evaluation_names_the_command_to_run(tmp_path: Path) ->
         (tmp_path / name).write_text("{}")
     with pytest.raises(UserError) as caught:
         report.run([tmp_path])
-    assert caught.value.mend == f"Evaluate first: actloc eval {tmp_path}"
+    assert caught.value.fix == f"Evaluate first: actloc eval {tmp_path}"
 
 
 def test_a_config_that_was_not_trained_names_the_command_to_run() -> None:
     with pytest.raises(UserError) as caught:
         report.run(["own_videos"])
     assert "there is no ckpt/own_videos" in caught.value.found
-    assert caught.value.mend == "Train and evaluate first: actloc train own_videos"
+    assert caught.value.fix == "Train and evaluate first: actloc train own_videos"
 
 
 def test_names_that_are_not_runs_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,7 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     with pytest.raises(UserError) as caught:
         report.run([tmp_path])
-    assert caught.value.mend == f"Name one: {tmp_path / 'a'}"
+    assert caught.value.fix == f"Name one: {tmp_path / 'a'}"
 
 
 def test_predictions_that_are_gone_are_an_error(tmp_path: Path) -> None:

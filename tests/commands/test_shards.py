@@ -137,7 +137,7 @@ def test_a_dry_run_reports_what_is_not_installed(
 def test_a_dry_run_before_anything_is_prepared_prepares_nothing(folder: Path) -> None:
     with pytest.raises(UserError, match=r"later/annotations\.json does not exist") as caught:
         extract_features.run(experiment("dataset.folder=later"), dry_run=True)
-    assert "actloc prepare toy.yaml dataset.folder=later" in caught.value.mend
+    assert "actloc prepare toy.yaml dataset.folder=later" in caught.value.fix
     assert not Path("later").exists()
 
 

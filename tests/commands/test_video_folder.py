@@ -154,6 +154,6 @@ def test_annotations_that_name_no_files_are_refused_with_where_features_come_fro
     published = ("toy.yaml", ["recipe=colours", "features.path=elsewhere"])
     with pytest.raises(UserError, match=r"names no video files \(6 videos\)") as caught:
         extract_features.run(load(*published))
-    assert "extract-features RECIPE dataset.videos=FOLDER features.path=elsewhere" in caught.value.mend
+    assert "extract-features RECIPE dataset.videos=FOLDER features.path=elsewhere" in caught.value.fix
     extract_features.run(experiment("features.path=elsewhere"))
     assert extract_features.run(load(*published)) == 0

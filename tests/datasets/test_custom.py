@@ -124,7 +124,7 @@ def test_consequences_of_wrong_rows_are_not_reported_with_them(videos: Path, tmp
 def test_a_spreadsheet_is_refused_with_advice_to_save_it_as_csv(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         collect(videos, tmp_path, "PK", name="labels.xlsx")
-    assert caught.value.mend.endswith(f"dataset.annotations={tmp_path / 'labels.csv'}")
+    assert caught.value.fix.endswith(f"dataset.annotations={tmp_path / 'labels.csv'}")
 
 
 def test_two_files_with_one_id_are_refused(tmp_path: Path) -> None:

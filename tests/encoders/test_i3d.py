@@ -318,7 +318,7 @@ def test_all_missing_files_are_reported_together(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError) as caught:
         Config(stream="both", flow="raft").build()
     for setting in ("weights", "flow_weights", "raft_weights"):
-        assert f"encoder.{setting}=FILE" in caught.value.mend
+        assert f"encoder.{setting}=FILE" in caught.value.fix
     for name in ("rgb_imagenet.pt", "flow_imagenet.pt"):
         assert f"data/weights/{name}" in caught.value.found
     assert "raft-sintel.pth (21 MB)" in caught.value.expected

@@ -15,7 +15,7 @@ from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.extraction.local import encode_video, recipe
 from actloc.layers.precision import computing_in
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.video import windows
 from actloc.video.windows import ClipLayout
 from tests.encoders import golden
@@ -267,9 +267,9 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     gvf = torch.from_numpy(write_global_features(tmp_path / "gvf.h5", "v_ball")["v_ball"])
     layout = ClipLayout(15.0, 30.0, clip_frames=8, frame_interval=1, stride_frames=60, align="valid")
     config = Config(variant="r2plus1d_18", weights=weights, output="region", global_features=tmp_path / "gvf.h5")
-    rows, info = encode_video(tmp_path / "v_ball.mp4", config.build(), layout, Machine())
+    rows, info = encode_video(tmp_path / "v_ball.mp4", config.build(), layout, MachineSettings())
     plain, _ = encode_video(
-        tmp_path / "v_ball.mp4", Config(variant="r2plus1d_18", weights=weights).build(), layout, Machine()
+        tmp_path / "v_ball.mp4", Config(variant="r2plus1d_18", weights=weights).build(), layout, MachineSettings()
     )
     with torch.inference_mode():
         expected = config.build().region_logits(torch.from_numpy(plain)[:, :, None], gvf)
@@ -277,7 +277,7 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     assert golden.error(rows, expected.numpy()) < golden.TOLERANCE
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "other.mp4")
     with pytest.raises(UserError, match="no global feature of 1 of 1 videos: other"):
-        encode_video(tmp_path / "other.mp4", config.build(), layout, Machine())
+        encode_video(tmp_path / "other.mp4", config.build(), layout, MachineSettings())
 
 
 @pytest.mark.data

@@ -376,7 +376,7 @@ NAMES = {
 
 @pytest.mark.parametrize("form", NAMES)
 @pytest.mark.parametrize(
-    ("config", "blocks", "temporal", "mend"),
+    ("config", "blocks", "temporal", "fix"),
     [
         (Config(), 23, 23, "encoder.depth=101 encoder.res4_temporal_blocks=23"),
         (Config(depth=101), 6, 6, "encoder.depth=50 encoder.res4_temporal_blocks=6"),
@@ -384,7 +384,7 @@ NAMES = {
     ],
 )
 def test_weights_of_another_depth_name_their_own(
-    form: str, config: Config, blocks: int, temporal: int, mend: str, tmp_path: Path
+    form: str, config: Config, blocks: int, temporal: int, fix: str, tmp_path: Path
 ) -> None:
     kernels = [3] * temporal + [1] * (blocks - temporal)
     file = tmp_path / "weights.pyth"
@@ -393,7 +393,7 @@ def test_weights_of_another_depth_name_their_own(
     )
     with pytest.raises(UserError, match="contains a SlowFast of depth") as caught:
         config.model_copy(update={"weights": file}).build()
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix
 
 
 @pytest.mark.parametrize(("depth", "name"), [(50, "SlowFast.pyth"), (101, "SLOWFAST_8x8_R101.pyth")])

@@ -16,7 +16,7 @@ from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import read_official_checkpoint
@@ -82,7 +82,9 @@ def detect_all(detector: ActionFormer, database: dict[str, Any]) -> dict[str, De
         for name in arrays:
             features = torch.from_numpy(arrays[name]).T
             detections = detector.detect(*padded([features], detector.padded_steps(features.shape[1])))[0]
-            results[name] = postprocess(detections, GRID, database[name]["duration"], Suppression(max_kept=NUM_KEPT))
+            results[name] = postprocess(
+                detections, GRID, database[name]["duration"], SuppressionSettings(max_kept=NUM_KEPT)
+            )
     return results
 
 

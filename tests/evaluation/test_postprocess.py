@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from actloc.evaluation.postprocess import postprocess
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
 GRID = Grid(fps=30.0, stride_frames=4, offset_frames=8)
@@ -14,7 +14,7 @@ FOUND = Detections(
 
 
 def test_detections_come_out_in_seconds_inside_the_video_and_sorted() -> None:
-    final = postprocess(FOUND, GRID, 30.0, Suppression(method="none"))
+    final = postprocess(FOUND, GRID, 30.0, SuppressionSettings(method="none"))
     assert final.scores.tolist() == pytest.approx([0.9, 0.8, 0.4, 0.2])
     assert final.labels.tolist() == [0, 0, 2, 1]
     expected = [[88 / 30, 168 / 30], [88 / 30, 164 / 30], [248 / 30, 30.0], [0.0, 48 / 30]]
@@ -22,7 +22,7 @@ def test_detections_come_out_in_seconds_inside_the_video_and_sorted() -> None:
 
 
 def test_suppression_lowers_the_scores_of_overlapping_detections_of_a_class() -> None:
-    final = postprocess(FOUND, GRID, 30.0, Suppression(max_kept=3))
+    final = postprocess(FOUND, GRID, 30.0, SuppressionSettings(max_kept=3))
     assert final.labels.tolist() == [0, 2, 1]
     assert final.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
 
@@ -30,7 +30,8 @@ def test_suppression_lowers_the_scores_of_overlapping_detections_of_a_class() ->
 def test_suppression_across_classes_votes() -> None:
     settings = {"multiclass": False, "max_kept": 1}
     voted, plain = (
-        postprocess(FOUND, GRID, 30.0, Suppression(**settings, voting_threshold=threshold)) for threshold in (0.9, 0)
+        postprocess(FOUND, GRID, 30.0, SuppressionSettings(**settings, voting_threshold=threshold))
+        for threshold in (0.9, 0)
     )
     assert plain.segments[0, 1].item() == pytest.approx(168 / 30)
     assert 164 / 30 < voted.segments[0, 1].item() < 168 / 30
@@ -38,13 +39,15 @@ def test_suppression_across_classes_votes() -> None:
 
 
 def test_hard_suppression_keeps_scores_and_uses_its_own_threshold() -> None:
-    strict, mild = (postprocess(FOUND, GRID, 30.0, Suppression(method="hard", tiou=tiou)) for tiou in (0.1, 0.99))
+    strict, mild = (
+        postprocess(FOUND, GRID, 30.0, SuppressionSettings(method="hard", tiou=tiou)) for tiou in (0.1, 0.99)
+    )
     assert strict.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
     assert mild.scores.tolist() == pytest.approx([0.9, 0.8, 0.4, 0.2])
 
 
 def test_hard_suppression_across_classes_votes() -> None:
-    final = postprocess(FOUND, GRID, 30.0, Suppression(method="hard", multiclass=False, voting_threshold=0.9))
+    final = postprocess(FOUND, GRID, 30.0, SuppressionSettings(method="hard", multiclass=False, voting_threshold=0.9))
     assert 164 / 30 < final.segments[0, 1].item() < 168 / 30
 
 
@@ -52,7 +55,7 @@ def test_hard_suppression_across_classes_votes() -> None:
 @pytest.mark.parametrize("multiclass", [True, False])
 def test_a_video_without_detections_gives_none(method: str, multiclass: bool) -> None:
     nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-    final = postprocess(nothing, GRID, 30.0, Suppression(method=method, multiclass=multiclass))
+    final = postprocess(nothing, GRID, 30.0, SuppressionSettings(method=method, multiclass=multiclass))
     assert len(final) == 0
     assert final.segments.shape == (0, 2)
     assert final.labels.dtype == torch.long
@@ -60,6 +63,6 @@ def test_a_video_without_detections_gives_none(method: str, multiclass: bool) ->
 
 def test_a_single_detection_passes_unchanged() -> None:
     one = Detections(torch.tensor([[3.0, 9.0]]), torch.tensor([0.0001]), torch.tensor([7]))
-    final = postprocess(one, GRID, float("inf"), Suppression())
+    final = postprocess(one, GRID, float("inf"), SuppressionSettings())
     torch.testing.assert_close(final.segments, GRID.seconds(one.segments))
     assert final.scores.tolist() == one.scores.tolist()

@@ -21,7 +21,7 @@ from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.local import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
 from actloc.extraction.ray_workers import Vectors
 from actloc.extraction.rows import RowsInMemory
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.reader import FrameReader, read_frames
@@ -66,7 +66,9 @@ WHOLE = WholeClipsConfig(name="whole").build()
 Outcome = tuple[Features, FeatureInfo] | VideoError
 
 
-def encoded(videos: Mapping[str, Path], encoder: ClipEncoder, cut: ClipLayout, machine: Machine) -> dict[str, Outcome]:
+def encoded(
+    videos: Mapping[str, Path], encoder: ClipEncoder, cut: ClipLayout, machine: MachineSettings
+) -> dict[str, Outcome]:
     """What becomes of each video."""
     sinks = {video_id: RowsInMemory() for video_id in videos}
     outcomes = dict(encode_videos(videos, encoder, cut, machine, sinks.__getitem__))
@@ -84,7 +86,9 @@ def difference(first: Features, second: Features) -> float:
 @pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
 @pytest.mark.parametrize("encoder", [COLOR, WHOLE], ids=["framewise", "clipwise"])
 def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipEncoder, align: str) -> None:
-    array, info = encode_video(clips["plain.mp4"], encoder, layout(align=align, stride_frames=7), Machine(clip_batch=2))
+    array, info = encode_video(
+        clips["plain.mp4"], encoder, layout(align=align, stride_frames=7), MachineSettings(clip_batch=2)
+    )
     frames = list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))
     starts = {"valid": [0, 7, 14, 21], "backpad": [0, 7, 14, 21, 26], "centred": [-2, 5, 12, 19, 26]}[align]
     whole = np.stack([[frames[min(max(k, 0), 29)] for k in range(start, start + 4)] for start in starts])
@@ -98,7 +102,7 @@ def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipE
 
 def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> None:
     encoder = FramePairs(WholeClipsConfig(name="whole"))
-    array, info = encode_video(clips["plain.mp4"], encoder, layout(stride_frames=1), Machine())
+    array, info = encode_video(clips["plain.mp4"], encoder, layout(stride_frames=1), MachineSettings())
     frames = np.stack(list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))).astype(np.float32)
     red = np.diff(frames[..., 0], axis=0).mean((1, 2))
     assert info.frame_count == len(red) == 29
@@ -111,7 +115,7 @@ def test_where_the_step_is_not_whole_each_clip_picks_its_frames_anew(
     clips: Clips, encoder: ClipEncoder, decode_fps: float | str, shown_fps: float, stride: int
 ) -> None:
     features = layout(fps=11.0, decode_fps=decode_fps, clip_frames=8, stride_frames=stride)
-    array, info = encode_video(clips["plain.mp4"], encoder, features, Machine(clip_batch=2))
+    array, info = encode_video(clips["plain.mp4"], encoder, features, MachineSettings(clip_batch=2))
     frames = np.stack(list(read_frames(clips["plain.mp4"], fps=shown_fps, steps=resized(16))))
     places = np.floor(np.arange(int(len(frames) * (11 / shown_fps)), dtype=np.float32) * np.float32(shown_fps / 11))
     starts = places[: len(places) - 7 : stride].astype(int)
@@ -126,14 +130,15 @@ def test_optical_flow_takes_frames_that_follow_each_other(clips: Clips) -> None:
     encoder.makes_frames = True
     for decode_fps in (25.0, "native"):
         with pytest.raises(UserError, match=r"(?s)computes optical flow.*Set features\.decode_fps=null"):
-            encode_video(clips["plain.mp4"], encoder, layout(decode_fps=decode_fps), Machine())
-    encode_video(clips["plain.mp4"], encoder, layout(decode_fps=30.0), Machine())
+            encode_video(clips["plain.mp4"], encoder, layout(decode_fps=decode_fps), MachineSettings())
+    encode_video(clips["plain.mp4"], encoder, layout(decode_fps=30.0), MachineSettings())
 
 
 @pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
 def test_the_batch_changes_no_more_than_rounding(clips: Clips, encoder: ClipEncoder) -> None:
     one, eight = (
-        encode_video(clips["plain.mp4"], encoder, layout(fps=8.0), Machine(clip_batch=size))[0] for size in (1, 8)
+        encode_video(clips["plain.mp4"], encoder, layout(fps=8.0), MachineSettings(clip_batch=size))[0]
+        for size in (1, 8)
     )
     assert difference(one, eight) <= 1e-5
 
@@ -142,7 +147,7 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
     names = ("plain.mp4", "variable.mp4", "edit_list.mp4", "turned.mp4")
     found = []
     for decoders, listed in ((1, names), (3, names[::-1])):
-        machine = Machine(decoders=decoders, clip_batch=2)
+        machine = MachineSettings(decoders=decoders, clip_batch=2)
         videos = {name: clips[name] for name in listed}
         found.append(encoded(videos, COLOR, layout(), machine))
     for name in names:
@@ -154,7 +159,7 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
 def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
     videos = {name: clips[name] for name in names}
-    machine = Machine(decoders=2, clip_batch=4)
+    machine = MachineSettings(decoders=2, clip_batch=4)
     found = [encoded(videos, WHOLE, layout(), machine)]
     begin = BatchedNetwork.__init__
 
@@ -180,7 +185,7 @@ def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> Non
 
     sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
     videos = dict.fromkeys(sinks, clips["plain.mp4"])
-    machine = Machine(decoders=2, clip_batch=4)
+    machine = MachineSettings(decoders=2, clip_batch=4)
     outcomes = dict(encode_videos(videos, WHOLE, layout(), machine, sinks.__getitem__))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
@@ -200,13 +205,13 @@ def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatc
         held.append(sum(map(len, self._waiting.values())))
 
     monkeypatch.setattr(BatchedNetwork, "add", counted)
-    encoded({"a": clips["plain.mp4"]}, WHOLE, layout(fps=90.0, stride_frames=1), Machine(clip_batch=4))
+    encoded({"a": clips["plain.mp4"]}, WHOLE, layout(fps=90.0, stride_frames=1), MachineSettings(clip_batch=4))
     assert len(held) > 40
     assert max(held) < 4
 
 
 def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
-    network = BatchedNetwork(WHOLE, layout(), Machine(clip_batch=2))
+    network = BatchedNetwork(WHOLE, layout(), MachineSettings(clip_batch=2))
     owners = [Vectors() for _ in range(40)]
     for number, owner in enumerate(owners, 8):
         network.add(owner, [np.full((4, 8, number, 3), number, np.uint8)])
@@ -220,9 +225,9 @@ def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 2, 6, 100):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
-        found.append(num_decoders(Machine()))
+        found.append(num_decoders(MachineSettings()))
     assert found == [1, 1, 5, 16]
-    assert num_decoders(Machine(decoders=40)) == 40
+    assert num_decoders(MachineSettings(decoders=40)) == 40
 
 
 class Kernels(ClipEncoder):
@@ -274,7 +279,7 @@ def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
         "text": tmp_path / "text.mp4",
         "zero": tmp_path / "zero.mp4",
     }
-    outcomes = encoded(videos, COLOR, layout(), Machine(decoders=2))
+    outcomes = encoded(videos, COLOR, layout(), MachineSettings(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "address": "not_a_file",
@@ -296,7 +301,9 @@ def test_a_flash_lands_in_the_same_step_whatever_the_frame_rate(tmp_path: Path) 
         ffmpeg("-f", "lavfi", "-i", scene, *rate, "-pix_fmt", "yuv420p", tmp_path / f"{name}.mp4")
         ffmpeg("-i", tmp_path / f"{name}.mp4", "-c", "copy", tmp_path / f"{name}.mkv")
     brightness = [
-        encode_video(tmp_path / f"{name}.{container}", COLOR, layout(fps=10.0, clip_frames=2), Machine())[0][:, 0]
+        encode_video(tmp_path / f"{name}.{container}", COLOR, layout(fps=10.0, clip_frames=2), MachineSettings())[0][
+            :, 0
+        ]
         for name in rates
         for container in ("mp4", "mkv")
     ]
@@ -307,7 +314,8 @@ def test_a_flash_lands_in_the_same_step_whatever_the_frame_rate(tmp_path: Path) 
 
 def test_sound_and_cover_art_change_no_feature(clips: Clips) -> None:
     plain, sound, cover = (
-        encode_video(clips[name], COLOR, layout(), Machine())[0] for name in ("plain.mp4", "sound.mp4", "cover.mp4")
+        encode_video(clips[name], COLOR, layout(), MachineSettings())[0]
+        for name in ("plain.mp4", "sound.mp4", "cover.mp4")
     )
     assert np.array_equal(sound, cover)
     assert difference(plain, sound) < 1e-6
@@ -318,20 +326,20 @@ def test_a_warning_reports_frames_with_decoding_errors(
 ) -> None:
     summary = FrameReader.summary.fget
     monkeypatch.setattr(FrameReader, "summary", property(lambda self: replace(summary(self), corrupt_frames=3)))
-    encode_video(clips["plain.mp4"], COLOR, layout(), Machine())
+    encode_video(clips["plain.mp4"], COLOR, layout(), MachineSettings())
     assert "plain: 3 of 60 frames have decoding errors" in capsys.readouterr().err
 
 
 def test_a_clip_length_the_encoder_cannot_take_is_refused(clips: Clips) -> None:
     with pytest.raises(UserError, match="clip_frames is 3"):
-        encode_video(clips["plain.mp4"], WHOLE, layout(clip_frames=3), Machine())
+        encode_video(clips["plain.mp4"], WHOLE, layout(clip_frames=3), MachineSettings())
 
 
 def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     fault_injection._calls.clear()
     monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
     videos = {"a": clips["plain.mp4"], "b": clips["plain.mp4"]}
-    outcomes = encoded(videos, COLOR, layout(), Machine(decode_timeout_s=3.0))
+    outcomes = encoded(videos, COLOR, layout(), MachineSettings(decode_timeout_s=3.0))
     assert isinstance(outcomes["a"], VideoError)
     assert outcomes["a"].reason == "timeout"
     assert not isinstance(outcomes["b"], VideoError)
@@ -348,7 +356,7 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypat
             os.kill(self._decoded._reader._process.pid, signal.SIGSEGV)
 
     monkeypatch.setattr(VideoInProgress, "__init__", crash_the_second)
-    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, layout(), Machine(decoders=2))
+    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, layout(), MachineSettings(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "b": "unreadable",
@@ -362,7 +370,7 @@ def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, monkeypatch: p
     with StopFlag() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
-            encode_video(clips["plain.mp4"], COLOR, layout(), Machine(), stop.raise_if_set)
+            encode_video(clips["plain.mp4"], COLOR, layout(), MachineSettings(), stop.raise_if_set)
 
 
 def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +387,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch:
     monkeypatch.setattr(VideoInProgress, "__init__", noted)
     monkeypatch.setattr(WHOLE, "encode", fail)
     with pytest.raises(torch.OutOfMemoryError):
-        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, layout(), Machine(decoders=2, clip_batch=4))
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, layout(), MachineSettings(decoders=2, clip_batch=4))
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 

@@ -20,7 +20,7 @@ from actloc.extraction.ray_cluster import ArrivingVideo
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import EncoderCopy, Encoding, Row
 from actloc.extraction.rows import RowsInMemory
-from actloc.settings.sections import Machine
+from actloc.settings.sections import MachineSettings
 from actloc.video.windows import Picking
 from tests.clips import layout
 from tests.toy import Running, actloc, digests, make_toy, start
@@ -86,7 +86,7 @@ def test_learned_flow_is_not_taken_apart() -> None:
     encoder = Color().build()
     encoder.makes_frames = True
     with pytest.raises(UserError, match="computes optical flow with a network"):
-        next(ray_cluster.encode_videos({}, encoder, layout(), Machine(), lambda _: RowsInMemory()))
+        next(ray_cluster.encode_videos({}, encoder, layout(), MachineSettings(), lambda _: RowsInMemory()))
 
 
 def test_a_warning_reports_corrupt_frames_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +101,7 @@ def test_a_warning_reports_corrupt_frames_as_without_ray(tmp_path: Path, capsys:
 
 def test_a_missing_weights_file_on_a_machine_of_the_cluster_is_an_error_for_the_user(tmp_path: Path) -> None:
     other_weights = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
-    answer = Encoding(other_weights, layout(), Machine())(
+    answer = Encoding(other_weights, layout(), MachineSettings())(
         {name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()}
     )
     video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), layout(), RowsInMemory())
@@ -121,7 +121,10 @@ def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, m
 
 
 def test_no_videos_start_no_cluster() -> None:
-    assert list(ray_cluster.encode_videos({}, Color().build(), layout(), Machine(), lambda _: RowsInMemory())) == []
+    assert (
+        list(ray_cluster.encode_videos({}, Color().build(), layout(), MachineSettings(), lambda _: RowsInMemory()))
+        == []
+    )
 
 
 def test_an_unreachable_cluster_is_reported_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +135,7 @@ def test_an_unreachable_cluster_is_reported_with_its_address(monkeypatch: pytest
 
     monkeypatch.setattr(ray, "init", refuse)
     videos = {"v": Path("v.mp4")}
-    encoding = ray_cluster.encode_videos(videos, Color().build(), layout(), Machine(), lambda _: RowsInMemory())
+    encoding = ray_cluster.encode_videos(videos, Color().build(), layout(), MachineSettings(), lambda _: RowsInMemory())
     with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
         next(encoding)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from actloc.annotations.model import Action, without_duplicates
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.layers.drop_path import AffineDropPath
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Targets
 from tests.golden.fill import fill
 
@@ -114,9 +114,9 @@ class Case:
         }
         return Config.model_validate(settings | changes)
 
-    def suppression(self) -> Suppression:
+    def suppression(self) -> SuppressionSettings:
         test = self.facts["merged_config"]["test_cfg"]
-        return Suppression(
+        return SuppressionSettings(
             sigma=test["nms_sigma"],
             min_score=test["min_score"],
             max_kept=test["max_seg_num"],

@@ -43,7 +43,7 @@ def test_the_error_for_a_file_in_another_format_names_the_place_and_the_fix(
         read_results(folder)
     assert "metrics.json" in caught.value.found
     assert caught.value.expected == "Expected a file as actloc eval writes it; 1 place differs."
-    assert caught.value.mend == f"Evaluate again: actloc eval {tmp_path / 'run'}"
+    assert caught.value.fix == f"Evaluate again: actloc eval {tmp_path / 'run'}"
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])

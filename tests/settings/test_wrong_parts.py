@@ -20,7 +20,7 @@ from actloc.extraction.ray_workers import EncoderCopy, EncodingThere, row
 from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
-from actloc.settings.sections import Machine, Preparation, Suppression
+from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer, build_detector
 from actloc.video.windows import ClipLayout
@@ -43,7 +43,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def localizer() -> Localizer:
     detector = build_detector(parts.find("detectors", "one_layer").Config(), 6, 2, 32, seed=0, device=CPU)
-    return Localizer(detector, CPU, "float32", Suppression())
+    return Localizer(detector, CPU, "float32", SuppressionSettings())
 
 
 def sample() -> Sample:
@@ -64,7 +64,7 @@ def detecting() -> None:
 
 def preparing() -> None:
     config = parts.find("datasets", "audacity_labels").Config(folder=Path("new"), videos=Path("my_videos"))
-    prepare(config, Preparation())
+    prepare(config, PreparationSettings())
 
 
 class Received(list[object]):
@@ -74,7 +74,7 @@ class Received(list[object]):
 
 def encoding() -> None:
     encoder = built(parts.find("encoders", "colour_fields").Config())
-    network = BatchedNetwork(encoder, LAYOUT, Machine(clip_batch=4))
+    network = BatchedNetwork(encoder, LAYOUT, MachineSettings(clip_batch=4))
     network.add(Received(), [np.zeros((2, 64, 64, 3), np.uint8)] * 4)
 
 
@@ -143,7 +143,7 @@ def test_a_mistake_in_a_worker_of_ray_is_reported_with_its_line() -> None:
     path.write_text(path.read_text().replace("/ 255", "/ white"))
     parts.use_code([Path("my_parts")])
     copy = EncoderCopy.of(built(parts.find("encoders", "colour_fields").Config()), "cpu")
-    packed = Packed.of((copy, LAYOUT, Machine(clip_batch=4)))
+    packed = Packed.of((copy, LAYOUT, MachineSettings(clip_batch=4)))
     piece = to_bytes((np.zeros((2, 64, 64, 3), np.uint8), np.array([[0, 1]])))
     batch = {name: np.array([value], object) for name, value in row("v", 0, piece=piece).items()}
     answer = EncodingThere(packed)({name: values[0] for name, values in batch.items()})

@@ -182,7 +182,7 @@ def test_the_error_for_a_damaged_file_names_the_store_the_video_and_the_fix(stor
         store.info("v")
     assert str(store.folder) in caught.value.found
     assert " v " in caught.value.found
-    assert caught.value.mend == (
+    assert caught.value.fix == (
         f"Find all damaged files: actloc verify {store.folder}; delete them and run: "
         "actloc extract-features CONFIG [SETTINGS]"
     )

@@ -7,7 +7,7 @@ import torch
 
 from actloc.annotations.model import Annotations
 from actloc.detectors.temporalmaxer import Config
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training.distributed import Processes
@@ -35,7 +35,7 @@ class NoSource:
 
 def learner(kept_share: float, processes: Processes) -> LocalizationLearner:
     config = Config.model_validate({**Config.small().model_dump(), "kept_share": kept_share})
-    localizer = Localizer(config.build(6, 2, 64).train(), torch.device("cpu"), "float32", Suppression())
+    localizer = Localizer(config.build(6, 2, 64).train(), torch.device("cpu"), "float32", SuppressionSettings())
     annotations = Annotations(("run", "jump"), {})
     return LocalizationLearner(localizer, NoSource(), annotations, lambda _: 0.0, processes)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from actloc.settings.sections import Average, Optimizer, Schedule, Training
+from actloc.settings.sections import AverageSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from actloc.signals import StopFlag
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.training.optimizer import learning_rate, multistep_rate
@@ -51,10 +51,10 @@ def rates(folder: Path, **schedule: Any) -> list[float]:
     trainer = Trainer(
         OneWeight(),
         folder,
-        optimizer=Optimizer(learning_rate=0.1),
-        schedule=Schedule(**schedule),
-        average=Average(),
-        training=Training(batch_size=1),
+        optimizer=OptimizerSettings(learning_rate=0.1),
+        schedule=ScheduleSettings(**schedule),
+        average=AverageSettings(),
+        training=TrainingSettings(batch_size=1),
         seed=0,
         num_workers=0,
         about={},
@@ -77,4 +77,4 @@ def test_a_run_drops_its_rate_at_the_milestones(tmp_path: Path) -> None:
 
 def test_milestones_of_a_cosine_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"schedule\.name=multistep"):
-        Schedule(milestones=(3,))
+        ScheduleSettings(milestones=(3,))

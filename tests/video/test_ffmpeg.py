@@ -182,7 +182,7 @@ def test_without_any_ffmpeg_the_error_says_how_to_install_one(monkeypatch: pytes
     with pytest.raises(EnvironmentProblem, match="ffmpeg not found") as caught:
         find_ffmpeg()
     assert caught.value.status == 4
-    assert "pip install imageio-ffmpeg" in caught.value.mend
+    assert "pip install imageio-ffmpeg" in caught.value.fix
 
 
 def test_the_ffmpeg_on_path_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from actloc.detectors.actionformer import Config
 from actloc.errors import UserError
 from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
-from actloc.settings.sections import Suppression
+from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import OfficialCheckpoint, official_content, read_official_checkpoint
@@ -51,7 +51,7 @@ def found(database: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Detecti
         features = torch.from_numpy(arrays[f"feat_{video}"]).T
         detections = detector.detect(*padded([features], detector.padded_steps(features.shape[1])))[0]
         grid = Grid(FPS, STRIDE, CLIP / 2)
-        results[video] = postprocess(detections, grid, database[video]["duration"], Suppression(max_kept=200))
+        results[video] = postprocess(detections, grid, database[video]["duration"], SuppressionSettings(max_kept=200))
     return results
 
 
