@@ -17,6 +17,11 @@ _VARIABLE = "ACTLOC_FAULT"
 _calls: Counter[str] = Counter()
 
 
+def reset() -> None:
+    """Counts from 1 again, for the next fault in the same process."""
+    _calls.clear()
+
+
 def inject(operation: Operation) -> str | None:
     """Counts one `operation`; at the chosen one raises, kills, or returns `hang` or `nan` for the caller to act on."""
     wanted = os.environ.get(_VARIABLE)

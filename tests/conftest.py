@@ -1,5 +1,11 @@
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from actloc import fault_injection
+from tests import toy
 from tests.videos import Clips
 
 
@@ -7,3 +13,34 @@ from tests.videos import Clips
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """Videos by name; treat them as read-only."""
     return Clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def set_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the n-th operation of its kind fail, counted from now on: `write:2:ENOSPC`."""
+
+    def set_to(fault: str) -> None:
+        fault_injection.reset()
+        monkeypatch.setenv("ACTLOC_FAULT", fault)
+
+    return set_to
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> "list[subprocess.Popen[bytes]]":
+    """The processes that the test has this one start, in their order."""
+    processes = []
+
+    class Noted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            processes.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    return processes
+
+
+@pytest.fixture
+def forked_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoders are forked where everything is imported, which takes a tenth of the time of starting them."""
+    toy.fork_decoders(monkeypatch)

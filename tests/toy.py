@@ -150,9 +150,9 @@ class Running:
         self._stderr.close()
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> Running:
+def start(folder: Path, *arguments: str, forks_decoders: bool = True, **environment: str) -> Running:
     """Starts the command line in `folder`."""
-    return Running(folder, arguments, environment)
+    return Running(folder, arguments, environment, forks_decoders=forks_decoders)
 
 
 def actloc(

@@ -4,7 +4,7 @@ import pytest
 
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from tests.toy import SCENES, actloc, copy_toy, digests, fork_decoders, make_toy
+from tests.toy import SCENES, actloc, copy_toy, digests, make_toy
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _forked_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    fork_decoders(monkeypatch)
+def _quickly(forked_decoders: None) -> None:
+    pass
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from actloc.store.store import FeatureStore
+from tests.processes import command_of, descendants
 from tests.toy import start
 from tests.videos import ffmpeg
 
@@ -57,32 +58,22 @@ def peak_mb(folder: Path, seconds: int) -> float:
     (folder / "wide.yaml").write_text(CONFIG)
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-preset", "ultrafast", folder / "videos/a.mp4")
     main = decoding = 0.0
-    with start(folder, "extract-features", "wide.yaml") as running:
+    with start(folder, "extract-features", "wide.yaml", forks_decoders=False) as running:
         while running.poll(0.1) is None:
             main = max(main, high_water_mb(running.pid))
-            children = [child for file in Path(f"/proc/{running.pid}/task").glob("*/children") for child in read(file)]
-            decoding = max([decoding, *(high_water_mb(int(child)) for child in children if is_decoder(child))])
+            decoders = [pid for pid in descendants(running.pid) if "actloc.video.decode" in command_of(pid)]
+            decoding = max([decoding, *map(high_water_mb, decoders)])
     assert FeatureStore(folder / "features").info("a").steps == 10 * seconds - 3
     assert decoding > 0
     return main + decoding
 
 
-def read(file: Path) -> list[str]:
-    """The words of a file of a process, none once that has ended."""
-    try:
-        return file.read_text().split()
-    except OSError:
-        return []
-
-
-def is_decoder(pid: str) -> bool:
-    """Not so before it has become another program than its parent."""
-    return "actloc.video.decode" in "".join(read(Path(f"/proc/{pid}/cmdline")))
-
-
 def high_water_mb(pid: int) -> float:
     """The most memory that the process ever held."""
-    words = read(Path(f"/proc/{pid}/status"))
+    try:
+        words = Path(f"/proc/{pid}/status").read_text().split()
+    except OSError:  # it has ended
+        return 0.0
     return int(words[words.index("VmHWM:") + 1]) / 1000 if "VmHWM:" in words else 0.0
 
 

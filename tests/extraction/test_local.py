@@ -1,7 +1,10 @@
 import itertools
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import subprocess
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc import fault_injection
 from actloc.encoders.base import ClipEncoder, ResizedFrames
 from actloc.encoders.color import Config as ColorConfig
 from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
+from actloc.extraction import local
 from actloc.extraction.batches import BatchedNetwork
-from actloc.extraction.local import VideoInProgress, encode_video, encode_videos, num_decoders, ready, recipe
+from actloc.extraction.local import encode_video, encode_videos, num_decoders, ready, recipe
 from actloc.extraction.ray_workers import Vectors
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
@@ -157,17 +160,18 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
 
 
 def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    class WorksAhead(BatchedNetwork):
+        """As on a GPU."""
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.works_ahead = True
+
     names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
     videos = {name: clips[name] for name in names}
     machine = MachineSettings(decoders=2, clip_batch=4)
     found = [encoded(videos, WHOLE, layout(), machine)]
-    begin = BatchedNetwork.__init__
-
-    def work_ahead(self: BatchedNetwork, *arguments: Any) -> None:
-        begin(self, *arguments)
-        self.works_ahead = True
-
-    monkeypatch.setattr(BatchedNetwork, "__init__", work_ahead)
+    monkeypatch.setattr(local, "BatchedNetwork", WorksAhead)
     found.append(encoded(videos, WHOLE, layout(), machine))
     for name in ("plain.mp4", "turned.mp4", "variable.mp4"):
         (first, first_info), (second, second_info) = (outcomes[name] for outcomes in found)  # type: ignore[misc]
@@ -178,10 +182,18 @@ def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatc
 
 def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> None:
     class Choosy(RowsInMemory):
+        taken = 0
+        is_discarded = False
+
         def append(self, rows: Features) -> None:
             super().append(rows)
-            if len(self._rows) == 3:
+            self.taken += 1
+            if self.taken == 3:
                 raise VideoError("non_finite", "made up")
+
+        def discard(self) -> None:
+            super().discard()
+            self.is_discarded = True
 
     sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
     videos = dict.fromkeys(sinks, clips["plain.mp4"])
@@ -193,21 +205,43 @@ def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> Non
         "c": "done",
     }
     assert np.array_equal(sinks["a"].features, sinks["c"].features)
-    assert sinks["b"]._rows == []
+    assert sinks["b"].is_discarded
 
 
-def test_only_a_few_items_of_a_video_are_held_at_a_time(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = []
-    run = BatchedNetwork.add
+class AliveFrames(WholeClips):
+    """Counts the frames that somebody still holds whenever clips are encoded."""
 
-    def counted(self: BatchedNetwork, *arguments: Any) -> None:
-        run(self, *arguments)
-        held.append(sum(map(len, self._waiting.values())))
+    def __init__(self, config: ResizedFrames) -> None:
+        super().__init__(config)
+        self.frames_made: list[weakref.ref[Any]] = []
+        self.alive: list[int] = []
 
-    monkeypatch.setattr(BatchedNetwork, "add", counted)
-    encoded({"a": clips["plain.mp4"]}, WHOLE, layout(fps=90.0, stride_frames=1), MachineSettings(clip_batch=4))
-    assert len(held) > 40
-    assert max(held) < 4
+    def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for frame in frames:
+            made = frame.copy()
+            self.frames_made.append(weakref.ref(made))
+            yield made
+
+    def encode(self, clips: Tensor) -> Tensor:
+        self.alive.append(sum(frame() is not None for frame in self.frames_made))
+        return super().encode(clips)
+
+
+def test_only_a_few_frames_and_clips_of_a_video_are_held_at_a_time(clips: Clips) -> None:
+    encoder = AliveFrames(WholeClipsConfig(name="whole"))
+    encoded({"a": clips["plain.mp4"]}, encoder, layout(fps=90.0, stride_frames=1), MachineSettings(clip_batch=4))
+    assert len(encoder.frames_made) == 180
+    assert len(encoder.alive) > 40
+    assert max(encoder.alive) <= 4 + 4  # of the clip that is cut, and of those of a batch
+    network, owner = BatchedNetwork(WHOLE, layout(), MachineSettings(clip_batch=4)), Vectors()
+    items = []
+    for number in range(42):
+        item = np.full((4, 8, 8, 3), number, np.uint8)
+        items.append(weakref.ref(item))
+        network.add(owner, [item])
+        del item
+        assert sum(held() is not None for held in items) < 4
+    assert len(owner.vectors) == 40
 
 
 def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
@@ -335,28 +369,40 @@ def test_a_clip_length_the_encoder_cannot_take_is_refused(clips: Clips) -> None:
         encode_video(clips["plain.mp4"], WHOLE, layout(clip_frames=3), MachineSettings())
 
 
-def test_a_hanging_video_is_given_up_and_the_next_ones_done(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault_injection._calls.clear()
-    monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
-    videos = {"a": clips["plain.mp4"], "b": clips["plain.mp4"]}
-    outcomes = encoded(videos, COLOR, layout(), MachineSettings(decode_timeout_s=3.0))
-    assert isinstance(outcomes["a"], VideoError)
-    assert outcomes["a"].reason == "timeout"
-    assert not isinstance(outcomes["b"], VideoError)
+def test_a_hanging_video_is_given_up_and_the_next_ones_done(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch, set_fault: Callable[[str], None]
+) -> None:
+    set_fault("decode:1:hang")
+    now, passed_s, is_hanging = time.monotonic, 0.0, True
+    monkeypatch.setattr(time, "monotonic", lambda: now() + passed_s)
+
+    def let_time_pass() -> None:
+        nonlocal passed_s
+        passed_s += 10.0 if is_hanging else 0.0
+
+    videos = dict.fromkeys("ab", clips["plain.mp4"])
+    machine = MachineSettings(decoders=1, decode_timeout_s=100.0)
+    outcomes = encode_videos(videos, COLOR, layout(), machine, lambda _: RowsInMemory(), let_time_pass)
+    video_id, outcome = next(outcomes)
+    assert (video_id, getattr(outcome, "reason", "done")) == ("a", "timeout")
+    is_hanging = False
+    ((video_id, outcome),) = outcomes
+    assert (video_id, getattr(outcome, "reason", "done")) == ("b", "done")
 
 
-def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault_injection._calls.clear()
-    monkeypatch.setenv("ACTLOC_FAULT", "decode:2:hang")
-    begin = VideoInProgress.__init__
+def test_a_decoder_that_crashes_costs_its_own_video_only(
+    clips: Clips, set_fault: Callable[[str], None], started: list[subprocess.Popen[bytes]]
+) -> None:
+    set_fault("decode:2:hang")
 
-    def crash_the_second(self: VideoInProgress, video_id: str, *arguments: Any) -> None:
-        begin(self, video_id, *arguments)
+    def open_rows(video_id: str) -> RowsInMemory:
         if video_id == "b":
-            os.kill(self._decoded._reader._process.pid, signal.SIGSEGV)
+            started[-1].send_signal(signal.SIGSEGV)
+        return RowsInMemory()
 
-    monkeypatch.setattr(VideoInProgress, "__init__", crash_the_second)
-    outcomes = encoded(dict.fromkeys("abc", clips["plain.mp4"]), COLOR, layout(), MachineSettings(decoders=2))
+    videos = dict.fromkeys("abc", clips["plain.mp4"])
+    outcomes = dict(encode_videos(videos, COLOR, layout(), MachineSettings(decoders=2), open_rows))
+    assert len(started) == 3
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "b": "unreadable",
@@ -364,30 +410,22 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(clips: Clips, monkeypat
     }
 
 
-def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault_injection._calls.clear()
-    monkeypatch.setenv("ACTLOC_FAULT", "decode:1:hang")
+def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, set_fault: Callable[[str], None]) -> None:
+    set_fault("decode:1:hang")
     with StopFlag() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
             encode_video(clips["plain.mp4"], COLOR, layout(), MachineSettings(), stop.raise_if_set)
 
 
-def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = []
-    begin = VideoInProgress.__init__
+def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, started: list[subprocess.Popen[bytes]]) -> None:
+    class TooLarge(WholeClips):
+        def encode(self, clips: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("made up")
 
-    def noted(self: VideoInProgress, *arguments: Any) -> None:
-        begin(self, *arguments)
-        started.append(self._decoded._reader._process)
-
-    def fail(clips: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("made up")
-
-    monkeypatch.setattr(VideoInProgress, "__init__", noted)
-    monkeypatch.setattr(WHOLE, "encode", fail)
+    encoder = TooLarge(WholeClipsConfig(name="whole"))
     with pytest.raises(torch.OutOfMemoryError):
-        encoded(dict.fromkeys("abc", clips["plain.mp4"]), WHOLE, layout(), MachineSettings(decoders=2, clip_batch=4))
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), encoder, layout(), MachineSettings(decoders=2, clip_batch=4))
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 

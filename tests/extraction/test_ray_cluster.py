@@ -1,11 +1,10 @@
 """Extraction on Ray: what comes back of a video without a cluster, and the engine on a local one of two CPUs."""
 
-import contextlib
 import json
 import os
+import re
 import signal
 import socket
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
 from actloc.video.windows import Picking
 from tests.clips import layout
+from tests.processes import command_of, descendants, is_at_work
 from tests.toy import Running, actloc, digests, make_toy, start
 
 SUMMARY = {
@@ -140,35 +140,14 @@ def test_an_unreachable_cluster_is_reported_with_its_address(monkeypatch: pytest
         next(encoding)
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """The processes below a process."""
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it has ended
-            for child in file.read_text().split():
-                yield int(child)
-                yield from descendants(int(child))
-
-
 def workers_at(word: str, running: Running) -> list[int]:
     """The processes of the command's cluster that do `word`; waits for the first, none if the command ends before."""
     while running.poll(0.05) is None:
-        found = []
-        for pid in descendants(running.pid):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-                if command.startswith("ray::") and word in command and "__init__" not in command:
-                    found.append(pid)
+        commands = {pid: command_of(pid) for pid in descendants(running.pid)}
+        found = [pid for pid, command in commands.items() if re.match(rf"ray::(?!.*__init__).*{word}", command)]
         if found:
             return found
     return []
-
-
-def is_at_work(pid: int) -> bool:
-    """Whether there is such a process, and not only its exit status."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

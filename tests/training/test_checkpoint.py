@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,10 @@ def test_a_checkpoint_that_does_not_exist_is_an_error_that_lists_those_that_do(t
         checkpoints.named(tmp_path, "missing.pt")
 
 
-def test_a_failing_disk_leaves_earlier_checkpoints_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from actloc import fault_injection
-
+def test_a_failing_disk_leaves_earlier_checkpoints_intact(tmp_path: Path, set_fault: Callable[[str], None]) -> None:
     checkpoints.save(tmp_path, make(1))
     for number in range(1, 6):
-        monkeypatch.setenv("ACTLOC_FAULT", f"write:{number}:ENOSPC")
-        fault_injection._calls.clear()
+        set_fault(f"write:{number}:ENOSPC")
         with pytest.raises(OSError, match="No space left"):
             checkpoints.save(tmp_path, make(2))
         assert [path.name for path in tmp_path.iterdir()] == ["ckpt_000001"]
