@@ -2,20 +2,22 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from actloc.annotations import form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
-from actloc.runs.trained import TrainedDetector, refuse_other_detector
-from actloc.sources import stored
+from actloc.runs.trained import refuse_other_detector
+from actloc.store.store import FeatureStore
+from actloc.training import checkpoint as checkpoints
+from actloc.training.checkpoint import Checkpoint
+from tests.store.test_store import INFO, features
 
 CONFIG = """\
 dataset: {name: custom, folder: FOLDER, videos: nowhere, annotations: nowhere.csv}
@@ -145,16 +147,37 @@ def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -
         assert "Recall" in (tmp_path / "ckpt/toy" / name).read_text()
 
 
-def test_features_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = SimpleNamespace(in_channels=6, encoder_weights_sha256="a" * 64)
-    monkeypatch.setattr(stored.Config, "build", lambda *_: source)
-    annotations = Annotations(("jump", "run"), VIDEOS)
-    for sha256 in ("a" * 64, None):  # None: trained on features made elsewhere, of which nothing is known
-        trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, sha256, "ckpt_000001")  # type: ignore[arg-type]
-        assert evaluate._source(experiment(tmp_path), annotations, trained) is source
-    trained = TrainedDetector(torch.nn.Identity(), annotations.classes, 6, "b" * 64, "ckpt_000001")  # type: ignore[arg-type]
+SMALL = ("dim=16", "num_heads=2", "windows=3", "num_branch_blocks=2", "regression_ranges=[[0, 4], [4, 8], [8, 10000]]")
+
+
+def run_trained_on(folder: Path, weights_sha256: str | None) -> Experiment:
+    """A run on features of 6 channels, made with encoder weights of this sha256, beside features made with aaaa..."""
+    settings = [f"detector.{one}" for one in SMALL]
+    ours = experiment(folder, f"features.path={folder}/features", "features.max_steps=64", *settings)
+    store = FeatureStore(folder / "features")
+    store.begin({})
+    grid = {"fps": 4.0, "clip_frames": 1, "stride_frames": 1, "frame_count": 240, "duration_s": 60.0}
+    for video_id in ("a", "b"):
+        info = replace(INFO, video_id=video_id, weights_sha256="a" * 64, offset_frames=0.5, recipe="{}", **grid)
+        store.write(video_id, features(240), info)
+    state = ours.detector.build(6, 2, 64).state_dict()
+    about = {
+        "classes": ["jump", "run"],
+        "in_channels": 6,
+        "encoder_weights_sha256": weights_sha256,
+        "settings": ours.shaping("weights"),
+    }
+    checkpoints.save(ours.run_folder, Checkpoint(1, state, state, {}, {"about": about}))
+    return ours
+
+
+def test_features_of_other_weights_are_refused(tmp_path: Path) -> None:
+    for name, weights_sha256 in (("same", "a" * 64), ("unknown", None)):  # None: the features were made elsewhere
+        assert evaluate.run(run_trained_on(tmp_path / name, weights_sha256)) == 0
+    other = run_trained_on(tmp_path / "other", "b" * 64)
     with pytest.raises(UserError, match="made with encoder weights of sha256 aaaa"):
-        evaluate._source(experiment(tmp_path), annotations, trained)
+        evaluate.run(other)
+    assert not (other.run_folder / "eval").exists()
 
 
 def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path: Path) -> None:

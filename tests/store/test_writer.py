@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,19 @@ def test_the_bytes_do_not_depend_on_how_rows_arrive(tmp_path: Path, cuts: list[i
 
 
 def test_memory_holds_one_chunk_of_rows_and_not_the_video(tmp_path: Path) -> None:
-    with FeatureStore(tmp_path).writer("v") as writer:
-        for start in range(len(ROWS)):
-            writer.append(ROWS[start : start + 1])
-            assert sum(map(len, writer._block)) < 256
-        assert writer._rows_path.stat().st_size == 512 * 6 * 4
+    rows = np.zeros((1, 1024), np.float32)  # of 4 kB: a chunk is 1 MB, the video 10 MB
+    tracemalloc.start()
+    try:
+        with FeatureStore(tmp_path).writer("v") as writer:
+            for _ in range(2600):
+                writer.append(rows)
+            written = sum(path.stat().st_size for path in tmp_path.iterdir())
+            writer.finish(INFO)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert written >= 2560 * rows.nbytes
+    assert most_bytes < 4 * 256 * rows.nbytes
 
 
 def test_a_writer_that_does_not_finish_leaves_no_files(tmp_path: Path) -> None:
