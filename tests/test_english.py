@@ -10,9 +10,7 @@ import pytest
 from tests.end_to_end.test_docs import RETIRED
 
 SOURCES = sorted([*Path("actloc").rglob("*.py"), *(path for path in Path("scripts").rglob("*") if path.is_file())])
-NOT_YET = {"extraction", "video", "encoders", "raft_flow.py"}
-"""Rooms of actloc that are not in plain English yet; take out what has become so."""
-SOURCES = [path for path in SOURCES if "__pycache__" not in path.parts and path.parts[1] not in NOT_YET]
+SOURCES = [path for path in SOURCES if "__pycache__" not in path.parts]
 ABSENT = re.compile(
     r"\bspecs?:|\bspec/|\(spec[ ,]|\([RQG]\d+(?:, [RQG]\d+)*\)|\b(?:reliability|performance),? (?:[RGQ]\d|finding)"
     r"|\b(?:house|experience|reliability|performance|style|ux)\.md\b"
