@@ -24,7 +24,7 @@ COMMANDS = {
     "report": "RUN... --output",
     "predict": "RUN VIDEO... --output --set --code",
     "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --code --overwrite",
-    "export": "STORE FILE --overwrite",
+    "export": "STORE FILE --overwrite --pool",
     "compare": "STORE STORE --shift --output",
     "convert": "SOURCE TARGET [CONFIG] [KEY.KEY=VALUE]... --code",
     "verify": "PATH",
