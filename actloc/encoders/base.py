@@ -128,10 +128,10 @@ class ClipEncoder(nn.Module, ABC):
         """
 
     def check_videos(self, videos: Mapping[str, Path]) -> None:
-        """Raises UserError where the encoder needs to know of videos, by id, what it is not told; usually nothing."""
+        """Raises UserError if the encoder needs data about some videos, by id, and does not have it; usually no-op."""
 
     def video_term(self, video_id: str, file: Path) -> NDArray[np.float32] | None:
-        """What is added to each vector (C,) of this video's clips, which they alone do not tell; usually nothing."""
+        """A term (C,) to add to each vector of this video's clips, such as one of the whole video; usually None."""
         return None
 
     def frame_vectors(self, frames: Tensor) -> Tensor:

@@ -73,16 +73,16 @@ class Config(PublishedConfig):
     variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
     """Network to use; its weights may be those of TSP or TAC, or the Kinetics weights that both start from."""
     output: Literal["features", "action", "region"] = "features"
-    """What a row holds: 512 features; the scores of the weights' classes, before a softmax; or those of TSP's region
-    head, first of `Action` and then of `No action`, before a softmax."""
+    """Contents of a row. features: 512 features; action: class scores of the weights' classifier, before a softmax;
+    region: scores of TSP's region head for `Action`, then `No action`, before a softmax."""
     global_features: Annotated[OptionalInputFile, Shapes("nothing")] = None
-    """TSP's global video features, for output: region of weights that learned with them: an HDF5 file with 512 numbers
-    for each video under its name, as `actloc export STORE FILE --pool max` makes it; null for other weights."""
+    """TSP's global video features, for output: region with weights that were trained with them: an HDF5 file of 512
+    numbers per video under its name, as `actloc export STORE FILE --pool max` writes it; null for other weights."""
 
     @model_validator(mode="after")
     def _global_features_have_a_use(self) -> Self:
         if self.global_features is not None and self.output != "region":
-            raise ValueError(f"global_features are for output: region, and output is {self.output}")
+            raise ValueError(f"global_features need output: region, but output is {self.output}")
         return self
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
@@ -94,7 +94,7 @@ class Config(PublishedConfig):
         return R2Plus1D(self, num_classes)
 
     def build(self) -> "R2Plus1D":
-        """The encoder with published weights and the classifiers that it needs; raises UserError where they misfit."""
+        """The encoder with published weights and the classifiers that it needs; raises UserError if they do not fit."""
         path = published.locate(self.weights, VARIANTS[self.variant].published)
         tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
         if self.output == "region":
@@ -107,18 +107,18 @@ class Config(PublishedConfig):
         return network.eval()
 
     def _check_region_head(self, tensors: dict[str, Tensor], path: Path) -> None:
-        """Raises UserError where the head needs global features and none are given, or the other way round."""
+        """Raises UserError if the head needs global features and none are set, or the other way round."""
         inputs = tensors["fc2.weight"].shape[-1] if "fc2.weight" in tensors else None
         if inputs == 2 * _FEATURES and self.global_features is None:
             raise UserError(
-                f"The region head in {path} takes a video's global feature beside a clip's, and there are none.",
-                "Expected TSP's file of them, such as r2plus1d_34-max_gvf.h5, or one that you made.",
-                "Name it: encoder.global_features=FILE. To make one, extract features with encoder.weights=FILE of the "
-                "encoder before TSP, then run: actloc export STORE FILE --pool max",
+                f"The region head in {path} needs global video features; encoder.global_features is null.",
+                "Expected TSP's file of them, such as r2plus1d_34-max_gvf.h5, or your own.",
+                "Set encoder.global_features=FILE. Or extract features with the weights that TSP started from, then "
+                "run: actloc export STORE FILE --pool max",
             )
         if inputs == _FEATURES and self.global_features is not None:
             raise UserError(
-                f"The region head in {path} takes no global features, and {self.global_features} is given.",
+                f"The region head in {path} takes no global features, but {self.global_features} is set.",
                 "Expected a file of weights with max_gvf in its name, or no global features.",
                 "Set encoder.global_features=null",
             )
@@ -132,7 +132,7 @@ class Config(PublishedConfig):
 class R2Plus1D(ClipEncoder):
     """512 channels per clip of (usually 16) frames, or the scores of a head.
 
-    Its parameters have the names of torchvision's and IG-65M's; a region head has that of TSP's, fc2.
+    Parameters are named as in torchvision and IG-65M; the region head as in TSP, fc2.
     """
 
     channels = _FEATURES
@@ -196,7 +196,7 @@ class R2Plus1D(ClipEncoder):
         missing = [video_id for video_id, file in videos.items() if names.isdisjoint((video_id, file.stem))]
         if missing:
             raise UserError(
-                f"{path} has no global feature of {len(missing)} of {len(videos)} videos: {', '.join(missing[:10])}"
+                f"{path} has no global feature for {len(missing)} of {len(videos)} videos: {', '.join(missing[:10])}"
                 f"{', ...' if len(missing) > 10 else ''}.",
                 _EXPECTED_GLOBAL_FEATURES,
                 _MAKE_GLOBAL_FEATURES,
@@ -275,22 +275,22 @@ _MAKE_GLOBAL_FEATURES = "Download the file again, or make one: actloc export STO
 
 
 def global_feature(path: Path, video_id: str, file: Path) -> NDArray[np.float32]:
-    """A video's 512 numbers under its id, or under its file's name as TSP has them; raises UserError for all else."""
+    """A video's 512 numbers under its id, or under its file's name as in TSP; raises UserError if they are missing."""
     with _opened(path) as stored:
         # a link could read any other file
         names = [name for name in (video_id, file.stem) if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
         values = np.asarray(stored[names[0]] if names else None)
     if values.dtype.kind not in "iuf" or values.shape != (_FEATURES,) or not np.isfinite(values).all():
         found = f"{values.dtype} {values.shape}" if names else "nothing"
-        raise UserError(f"{path} holds {found} for {video_id}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES)
+        raise UserError(f"{path} contains {found} for {video_id}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES)
     return values.astype(np.float32)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file of global features; raises UserError where it is none."""
+    """Opens the file of global features; raises UserError if it cannot be read."""
     try:
         with h5py.File(path, "r") as stored:
             yield stored
     except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES) from error
+        raise UserError(f"Cannot read {path}: {error}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES) from error

@@ -211,7 +211,7 @@ def test_a_head_that_is_asked_for_must_be_in_the_file_and_fit(tmp_path: Path) ->
     with_global = {**region, "global_features": tmp_path / "gvf.h5"}
     only_fc1 = {name: shape for name, shape in GOLDEN_HEADS.items() if name.startswith("fc1")}
     cases: list[tuple[dict[str, tuple[int, ...]], dict[str, Any], str]] = [
-        (GOLDEN_HEADS, region, r"takes a video's global feature beside a clip's(.|\n)*encoder\.global_features=FILE"),
+        (GOLDEN_HEADS, region, r"needs global video features(.|\n)*encoder\.global_features=FILE"),
         ({**GOLDEN_HEADS, "fc2.weight": (2, 512)}, with_global, r"takes no global features(.|\n)*global_features=null"),
         (only_fc1, region, r"fc2\.weight is missing"),
         ({**GOLDEN_HEADS, "fc2.weight": (3, 1024)}, with_global, r"fc2\.weight is \(3, 1024\)"),
@@ -222,7 +222,7 @@ def test_a_head_that_is_asked_for_must_be_in_the_file_and_fit(tmp_path: Path) ->
         tsp_file(tmp_path, hollow({**prefixed, **heads}))
         with pytest.raises(UserError, match=told):
             Config(**settings).build()
-    with pytest.raises(ValueError, match="global_features are for output: region, and output is action"):
+    with pytest.raises(ValueError, match="global_features need output: region, but output is action"):
         Config(output="action", global_features=tmp_path / "gvf.h5")
 
 
@@ -236,7 +236,7 @@ def test_a_file_of_global_features_is_proven_before_and_while_it_is_used(tmp_pat
         file["whole"] = np.arange(512)
     with torch.device("meta"):
         network = Config(output="region", global_features=path).network()
-    with pytest.raises(UserError, match=r"no global feature of 1 of 2 videos: gone(.|\n)*--pool max"):
+    with pytest.raises(UserError, match=r"no global feature for 1 of 2 videos: gone(.|\n)*--pool max"):
         network.check_videos({"whole": Path("whole.mp4"), "gone": Path("gone.mp4")})
     for name in ("short", "nan", "words", "link", "gone"):
         with pytest.raises(UserError, match=rf"holds .* for {name}(.|\n)*Expected 512 finite numbers"):
@@ -276,7 +276,7 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     assert (info.channels, info.steps) == (2, len(plain)) == rows.shape[::-1]
     assert golden.error(rows, expected.numpy()) < golden.TOLERANCE
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "other.mp4")
-    with pytest.raises(UserError, match="no global feature of 1 of 1 videos: other"):
+    with pytest.raises(UserError, match="no global feature for 1 of 1 videos: other"):
         encode_video(tmp_path / "other.mp4", config.build(), layout, MachineSettings())
 
 
