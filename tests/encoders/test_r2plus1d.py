@@ -239,11 +239,11 @@ def test_a_file_of_global_features_is_proven_before_and_while_it_is_used(tmp_pat
     with pytest.raises(UserError, match=r"no global feature for 1 of 2 videos: gone(.|\n)*--pool max"):
         network.check_videos({"whole": Path("whole.mp4"), "gone": Path("gone.mp4")})
     for name in ("short", "nan", "words", "link", "gone"):
-        with pytest.raises(UserError, match=rf"holds .* for {name}(.|\n)*Expected 512 finite numbers"):
+        with pytest.raises(UserError, match=rf"contains .* for {name}(.|\n)*Expected 512 finite numbers"):
             global_feature(path, name, Path(f"{name}.mp4"))
     assert global_feature(path, "whole", Path("w.mp4")).dtype == np.float32
     path.write_text("text")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="Cannot read"):
         network.check_videos({"whole": Path("whole.mp4")})
 
 
