@@ -107,6 +107,11 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
 
 
+def rounding_after(steps: int) -> float:
+    """What float32 may change of a logged number, relative to it: rounding that each step of training triples."""
+    return 2e-6 * 3**steps
+
+
 class Running:
     """The command line at work, forked from a process that has imported everything; leaving the block kills it."""
 

@@ -11,7 +11,7 @@ import pytest
 import torch.distributed
 
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import ROOT, actloc, copy_toy, start
+from tests.toy import ROOT, actloc, copy_toy, rounding_after, start
 
 ARGUMENTS = ("toy.yaml", "detector.drop_path=0.0", "training.batch_size=2")
 STEPS = 4
@@ -76,9 +76,9 @@ def two(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_take_the_steps_of_one(one: Path, two: Path) -> None:
     assert [row["step"] for row in logged(two)] == list(range(1, STEPS + 1))
-    for mine, theirs in zip(logged(two), logged(one), strict=True):
+    for step, (mine, theirs) in enumerate(zip(logged(two), logged(one), strict=True)):
         assert mine.pop("event") == theirs.pop("event") == "step"
-        assert mine == pytest.approx(theirs, rel=2e-6, abs=1e-6)
+        assert mine == pytest.approx(theirs, rel=rounding_after(step))
 
 
 def test_evaluation_is_the_same_for_any_number_of_processes(one: Path, tmp_path: Path) -> None:

@@ -32,16 +32,16 @@ def batches_of(processes: Processes, batch_size: int = BATCH_SIZE, accumulate: i
 def gradients(processes: Processes, batches: list[Batch]) -> list[Tensor | None]:
     torch.manual_seed(3)
     config = Config.small().model_copy(update={"drop_path": 0.0, "dropout": 0.0})
-    detector = config.build(6, 3, 64).train()
+    detector = config.build(6, 3, 64).train().double()  # what is small beside the rest is compared too
     assert isinstance(detector, ActionFormer)
     device = torch.device("cpu")
     weights = [detector.criterion.weight_of(batch.lengths, batch.targets(device)) for batch in batches]
     detector.criterion.start_step(processes.total(sum(weights)))
     for batch in batches:
         features, mask = batch.padded(detector.padded_steps(max(batch.lengths)), device)
-        losses = detector.losses(features, mask, batch.targets(device))
+        losses = detector.losses(features.double(), mask, batch.targets(device))
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    parameters = [*detector.parameters(), torch.nn.Parameter(torch.zeros(2))]  # the last is never used
+    parameters = [*detector.parameters(), torch.nn.Parameter(torch.zeros(2).double())]  # the last is never used
     processes.add_gradients(parameters)
     return [parameter.grad for parameter in parameters]
 
@@ -80,7 +80,7 @@ def test_gradients_of_the_shares_add_up_to_those_of_the_whole_batch(tmp_path: Pa
             for one, other in zip(found, expected, strict=True):
                 assert (one is None) == (other is None)
                 if one is not None:
-                    torch.testing.assert_close(one, other, rtol=0.0, atol=1e-6)
+                    torch.testing.assert_close(one, other, rtol=0.0, atol=1e-15 + 1e-8 * other.abs().max().item())
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
