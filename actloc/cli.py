@@ -303,7 +303,7 @@ def import_features(
     EXPERTS,
     "actloc export data/spliced_sample/efficientnet_lite0 features.h5",
     "actloc export data/spliced_sample/efficientnet_lite0 features.h5 --overwrite",
-    "actloc export data/spliced_sample/efficientnet_lite0 features.h5 --pool max --overwrite",
+    "actloc export data/spliced_sample/efficientnet_lite0 maxima.h5 --pool max",
 )
 def export(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],

@@ -97,7 +97,7 @@ def main() -> None:
             for place, published, make in needed(one.encoder):
                 write(place or FOLDER / published.name, make)
     except ActlocError as error:
-        console.say(error, style="red")
+        console.error(error)
         sys.exit(error.status)
     console.warn("features made with made-up weights mean nothing; download the real weights before using any")
 
