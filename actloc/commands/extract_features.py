@@ -8,7 +8,7 @@ import torch
 from actloc import console, files, recipes
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import read_prepared
-from actloc.devices import choose_device
+from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
@@ -73,7 +73,9 @@ def run(
     _check_files(experiment, videos)
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
-        encoder = ready(encoder, choose_device(experiment.machine.device))
+        device = choose_device(experiment.machine.device)
+        warn_of_slow_bfloat16(encoder.config.precision, device, "encoder.precision")
+        encoder = ready(encoder, device)
         failed = extract(videos, store, encoder, layout, dtype, experiment.machine, stop, own, encode)
     return _report_end(experiment, store, videos, failed, own)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from actloc import console
-from actloc.devices import choose_device
+from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import scoring
 from actloc.evaluation.predictions import Prediction
@@ -34,7 +34,10 @@ class Predictor:
                 "Expected an encoder, to turn videos into features.",
                 "Add the block of the encoder that made the features to the run's settings.",
             )
-        self.encoder = local.ready(local.built(experiment.encoder), choose_device(experiment.machine.device))
+        device = choose_device(experiment.machine.device)
+        warn_of_slow_bfloat16(experiment.encoder.precision, device, "encoder.precision")
+        warn_of_slow_bfloat16(experiment.training.precision, device, "training.precision")
+        self.encoder = local.ready(local.built(experiment.encoder), device)
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 
