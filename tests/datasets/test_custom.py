@@ -185,4 +185,4 @@ def test_files_that_are_not_videos_are_counted(tmp_path: Path, capsys: pytest.Ca
     (folder / "notes.txt").write_text("x")
     (folder / "deeper").mkdir()
     collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
-    assert "2, deeper, notes.txt" in capsys.readouterr().err
+    assert "that are not videos: deeper, notes.txt" in capsys.readouterr().err

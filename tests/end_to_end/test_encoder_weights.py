@@ -11,7 +11,6 @@ from tests.toy import actloc, copy_toy
 
 TINTED = '''
 """Colours times a number that is the encoder's weight."""
-from typing import Literal
 from torch import nn
 from actloc.encoders.base import WeightsFile, load_into
 from actloc.weights import published
@@ -19,7 +18,6 @@ from actloc.encoders import color
 from actloc.weights.published import PublishedFile
 
 class Config(color.Config):
-    name: Literal["own.tinted"] = "own.tinted"
     weights: WeightsFile = None
 
     def build(self):
@@ -40,7 +38,7 @@ SECOND = "encoder.weights=second.pth"
 
 
 def run(folder: Path, *arguments: str, status: int = 0) -> CompletedProcess[str]:
-    done = actloc(folder, *arguments)
+    done = actloc(folder, *arguments, ACTLOC_CODE="own/tinted.py")
     assert done.returncode == status, done.stderr
     return done
 
@@ -51,7 +49,7 @@ def tinted(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_toy(encoded, tmp_path_factory.mktemp("tinted") / "toy")
     (folder / "own").mkdir()
     (folder / "own/tinted.py").write_text(TINTED)
-    text = (folder / "toy.yaml").read_text().replace("name: color", "name: own.tinted")
+    text = (folder / "toy.yaml").read_text().replace("name: color", "name: tinted")
     (folder / "toy.yaml").write_text(text.replace("path: features", "path: tinted"))
     (folder / "data/weights").mkdir(parents=True)
     for path, gain in (("data/weights/tint.pth", 0.5), ("second.pth", 2.0)):
@@ -88,7 +86,7 @@ def test_other_weights_are_refused(tinted: Path, tmp_path: Path) -> None:
     run(folder, "extract-features", "toy.yaml", SECOND, "--overwrite")
     scored = run(folder, "eval", "ckpt/toy", status=2).stderr
     assert "were made with encoder weights of sha256" in scored
-    assert "actloc train ckpt/toy/config.yaml --overwrite" in scored
+    assert "actloc train ckpt/toy --overwrite" in scored
     resumed = run(folder, "train", "toy.yaml", "--resume", "ckpt_000004", status=2).stderr
     assert "made with other encoder weights" in resumed
     run(folder, "train", "ckpt/toy/config.yaml", "--overwrite")

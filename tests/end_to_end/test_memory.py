@@ -1,4 +1,4 @@
-"""Memory does not grow with the length of a video (spec: reliability, R19)."""
+"""Memory does not grow with the length of a video."""
 
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from typing import Literal
 from actloc.encoders.base import ClipEncoder, ResizedFrames
 
 class Config(ResizedFrames):
-    name: Literal["own.wide"] = "own.wide"
-
     def build(self):
         return Wide(self)
 
@@ -36,7 +34,7 @@ dataset:
   folder: prepared
   videos: videos
 encoder:
-  name: own.wide
+  name: wide
   short_side: 48
 features:
   name: stored
@@ -58,7 +56,7 @@ def peak_mb(folder: Path, seconds: int) -> float:
     (folder / "wide.yaml").write_text(CONFIG)
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-preset", "ultrafast", folder / "videos/a.mp4")
     main = decoding = 0.0
-    with start(folder, "extract-features", "wide.yaml", forks_decoders=False) as running:
+    with start(folder, "extract-features", "wide.yaml", forks_decoders=False, ACTLOC_CODE="own/wide.py") as running:
         while running.poll(0.1) is None:
             main = max(main, high_water_mb(running.pid))
             decoders = [pid for pid in descendants(running.pid) if "actloc.video.decode" in command_of(pid)]

@@ -89,7 +89,7 @@ def test_ls_and_show_know_every_config_and_recipe_from_an_empty_folder(programs:
 def test_the_sample_is_spliced_from_the_wheels_own_clips(programs: Path, tmp_path: Path) -> None:
     few = ("dataset.num_training_videos=1", "dataset.num_evaluation_videos=1", "dataset.longest_s=29.5")
     printed = run(programs, tmp_path, "actloc", "prepare", "sample_efficientnet_actionformer", *few)
-    assert "test: 1 videos" in printed
+    assert "test: 1 video," in printed
     assert len(list((tmp_path / "data/spliced_sample/videos").glob("*.mp4"))) == 2
 
 
