@@ -9,6 +9,8 @@ from actloc.datasets.custom import Config
 from actloc.errors import UserError
 from tests.toy import make_video
 
+pytestmark = pytest.mark.usefixtures("forked_decoders")
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:

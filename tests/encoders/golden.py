@@ -1,5 +1,6 @@
 """What encoders' fixtures are made from: inputs, weights, and how near to the recorded numbers ours must come."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -23,9 +24,14 @@ def keys(name: str) -> dict[str, tuple[int, ...]]:
 
 def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The fixtures' weights by their names; what counts batches stays 0."""
+    return dict(_filled(tuple(shapes.items())))
+
+
+@functools.lru_cache(maxsize=2)  # tests of one network follow each other, and drawing 30 million numbers takes a second
+def _filled(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Tensor]:
     return {
         key: torch.tensor(0) if key.endswith("num_batches_tracked") else torch.from_numpy(fill(key, shape))
-        for key, shape in shapes.items()
+        for key, shape in shapes
     }
 
 

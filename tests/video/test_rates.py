@@ -16,6 +16,8 @@ from actloc.video.readers import ffmpeg as ffmpeg_reader
 from actloc.video.readers.base import meant_rate, rate_of_stamps
 from tests.videos import Clips, ffmpeg
 
+pytestmark = pytest.mark.usefixtures("forked_decoders")
+
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(24000, 1001), Fraction(60000, 1001)]
 CONTAINERS = ["mp4", "mkv", "avi", "ts", "flv"]
 READERS: list[ReaderName] = [reader for reader in get_args(ReaderName) if reader != "decord"]

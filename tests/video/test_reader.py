@@ -40,6 +40,7 @@ def frames_of_ffmpeg(path: Path, fps: float) -> list[NDArray[np.uint8]]:
     return list(np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3))
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("fps", [30, 7.5, 29.97])
 @pytest.mark.parametrize(
     "name",
@@ -55,6 +56,7 @@ def test_frames_are_bit_for_bit_those_of_ffmpegs_fps_filter(clips: Clips, name: 
     assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("name", ["plain.mp4", "variable.mkv", "late_start.mkv", "turned.mp4", "cover.mp4"])
 def test_the_ffmpeg_reader_gives_the_same_frames(clips: Clips, name: str) -> None:
     ours, piped = (list(read_frames(clips[name], fps=10, reader=which)) for which in ("pyav", "ffmpeg"))
@@ -86,6 +88,7 @@ def test_the_summary_tells_what_the_video_held(clips: Clips) -> None:
     assert summary.duration_s == pytest.approx(SECONDS, abs=0.001)
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -105,6 +108,7 @@ def test_a_bad_video_is_named_by_its_reason(clips: Clips, name: str, reason: str
     assert caught.value.found
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("name", ["only_sound.mp4", "index_last_cut.mp4", "index_first_cut.mp4"])
 def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> None:
     reasons = []
@@ -115,6 +119,7 @@ def test_the_ffmpeg_reader_finds_the_same_reasons(clips: Clips, name: str) -> No
     assert reasons[0] == reasons[1]
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize(("name", "frames"), [("late_start.avi", FRAMES), ("midway.ts", 45)])
 def test_frames_that_the_file_never_had_are_not_missing(
@@ -254,19 +259,21 @@ def test_a_slow_consumer_neither_times_out_nor_fills_memory(
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 def test_decoders_die_with_their_parent(clips: Clips, which: str) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom actloc.video.reader import read_frames\n"
-        "frames = iter(read_frames(Path(sys.argv[1]), fps=30000, reader=sys.argv[2]))\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from actloc.video.frame_transforms import Resize\nfrom actloc.video.reader import read_frames\n"
+        # 60 frames of 2.3 MB, of which 32 MB are decoded ahead: the decoder cannot have ended
+        "large = (Resize('swscale_bicubic', short_side=720),)\n"
+        "frames = iter(read_frames(Path(sys.argv[1]), fps=30, steps=large, reader=sys.argv[2]))\n"
         "next(frames)\nprint('decoding', flush=True)\ntime.sleep(1e6)\n"
     )
     command = [sys.executable, "-c", code, str(clips["plain.mp4"]), which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         said = parent.stdout.readline()
-        assert said == "decoding\n"
-        # the kernel may leave some children out of its list while others come and go
-        while not (decoders := [pid for pid in descendants(parent.pid) if is_at_work(pid)]):
-            time.sleep(0.05)
+        decoders = [pid for pid in descendants(parent.pid) if is_at_work(pid)]
         parent.kill()
+    assert said == "decoding\n"
+    assert decoders
     while any(map(is_at_work, decoders)):  # a decoder that lives on fails the test by its time limit
         time.sleep(0.05)
 
