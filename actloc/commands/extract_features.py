@@ -13,7 +13,7 @@ from actloc.encoders.base import ClipEncoder, EncoderConfig
 from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import preparing
-from actloc.extraction.into_store import Engine, extract, lack_of_space_for, sources_of
+from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
 from actloc.extraction.local import built, check_clips, encode_videos, ready, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
@@ -144,7 +144,7 @@ def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | N
     gigabytes = None
     if outline is not None:
         missing += _refusal(lambda: check_clips(outline, layout))
-        shortage = lack_of_space_for(store, to_do, outline.channels, layout, dtype, machine)
+        shortage = space_shortage_of(store, to_do, outline.channels, layout, dtype, machine)
         missing += [str(shortage)] if shortage else []
         gigabytes = sum(estimated_bytes(to_do, outline.channels, layout, dtype)) / 1e9
     size = "size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"

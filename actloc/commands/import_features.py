@@ -13,7 +13,7 @@ from actloc.extraction import importing, preparing
 from actloc.settings import own_code, yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
-from actloc.store.filling import FailureRow, failure, fill, is_complete, lack_of_space, report_failures, to_make
+from actloc.store.filling import FailureRow, failure, fill, is_complete, report_failures, space_shortage, to_make
 from actloc.store.store import FeatureStore
 
 _LONGEST_NAME = 200
@@ -45,7 +45,7 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
         todo = {name: found.shapes[name] for name in to_make(target, sources) if name in found.shapes}
         num_values = sum(steps * channels for steps, channels in todo.values())
-        shortage = lack_of_space(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
+        shortage = space_shortage(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
         if shortage:
             raise shortage
         outcomes = importing.import_videos(config, [videos[name] for name in todo], target, wanted, stop)

@@ -9,7 +9,7 @@ import torch
 from actloc import console, files
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
-from actloc.devices import choose_device, warn_of_slow_bfloat16
+from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.evaluation import scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
@@ -215,7 +215,6 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "
         f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
-    warn_of_slow_bfloat16(experiment.training.precision, learner.localizer.device, "training.precision")
     accumulate, size = experiment.training.accumulate, learner.processes.size
     cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
     if cuts and not learner.detector.criterion.weight_follows_from_targets:

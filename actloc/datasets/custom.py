@@ -39,7 +39,7 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder or in the file."""
-        found = videos_by_id(self.videos, besides=self.annotations)
+        found = videos_by_id(self.videos, skip=self.annotations)
         subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
             named = {

@@ -20,6 +20,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actloc import console
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
@@ -196,7 +197,8 @@ class R2Plus1D(ClipEncoder):
         missing = [video_id for video_id, file in videos.items() if names.isdisjoint((video_id, file.stem))]
         if missing:
             raise UserError(
-                f"{path} has no global feature for {len(missing)} of {len(videos)} videos: {', '.join(missing[:10])}"
+                f"{path} has no global feature for {len(missing)} of {console.count(len(videos), 'video')}: "
+                f"{console.first_ten(missing)}"
                 f"{', ...' if len(missing) > 10 else ''}.",
                 _EXPECTED_GLOBAL_FEATURES,
                 _MAKE_GLOBAL_FEATURES,

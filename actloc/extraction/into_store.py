@@ -13,7 +13,7 @@ from actloc.extraction.rows import RowSink
 from actloc.settings.choices import Dtype
 from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
-from actloc.store.filling import FailureRow, SourceFiles, failure, fill, lack_of_space, to_make
+from actloc.store.filling import FailureRow, SourceFiles, failure, fill, space_shortage, to_make
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipLayout
@@ -38,9 +38,9 @@ def extract(
     Raises Stopped at a signal: finished videos are in the store, those in progress are discarded.
     """
     wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
-    lack = lack_of_space_for(store, wanted, encoder.channels, layout, dtype, machine)
-    if lack:
-        raise lack
+    shortage = space_shortage_of(store, wanted, encoder.channels, layout, dtype, machine)
+    if shortage:
+        raise shortage
     paths = {video.id: video.file for video in wanted if video.file is not None}
     failed = {row["id"]: row for row in store.failed() if row["id"] in paths}  # until each is tried again
     for video in wanted:
@@ -63,7 +63,7 @@ def sources_of(videos: Mapping[str, AnnotatedVideo]) -> SourceFiles:
     return {video.id: [] if video.file is None else [video.file] for video in videos.values()}
 
 
-def lack_of_space_for(
+def space_shortage_of(
     store: FeatureStore,
     videos: list[AnnotatedVideo],
     channels: int,
@@ -74,4 +74,4 @@ def lack_of_space_for(
     """The error to raise if the store's disk has too little space for the videos' features."""
     sizes = sorted(estimated_bytes(videos, channels, layout, dtype))
     # a video in progress needs space for its rows and for the final file
-    return lack_of_space(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))
+    return space_shortage(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))

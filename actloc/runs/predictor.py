@@ -36,7 +36,6 @@ class Predictor:
             )
         device = choose_device(experiment.machine.device)
         warn_of_slow_bfloat16(experiment.encoder.precision, device, "encoder.precision")
-        warn_of_slow_bfloat16(experiment.training.precision, device, "training.precision")
         self.encoder = local.ready(local.built(experiment.encoder), device)
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)

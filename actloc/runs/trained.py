@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actloc import console
-from actloc.devices import choose_device
+from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load, recorded_code
 from actloc.settings import code_files
@@ -60,6 +60,7 @@ def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) 
 def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) -> Localizer:
     """The experiment's detector with initial weights, and the settings that it runs with."""
     device = choose_device(experiment.machine.device)
+    warn_of_slow_bfloat16(experiment.training.precision, device, "training.precision")
     max_steps, seed = experiment.features.max_steps, experiment.run.seed
     detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
     return Localizer(detector, device, experiment.training.precision, experiment.suppression)

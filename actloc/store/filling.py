@@ -91,7 +91,7 @@ def failure(video_id: str, path: Path | None, error: VideoError) -> FailureRow:
     }
 
 
-def lack_of_space(folder: Path, num_videos: int, num_bytes: float) -> EnvironmentProblem | None:
+def space_shortage(folder: Path, num_videos: int, num_bytes: float) -> EnvironmentProblem | None:
     """The error to raise before hours of work if the features will not fit on the disk; None if they will."""
     free = free_bytes(folder)
     if num_bytes <= free:

@@ -52,7 +52,7 @@ _TORN: tuple[type[Exception], ...] = (
 )
 """What NumPy, h5py and the modules below them raise on mangled files, found by mangling some."""
 _TORN_PICKLE = (IndexError, TypeError, AttributeError, AssertionError)
-"""What torch's unpickler raises besides."""
+"""What torch's unpickler raises in addition."""
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,15 @@ def video_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _is_video(path)]
 
 
-def videos_by_id(folder: Path, *, besides: Path | None = None, prefix: str = "") -> dict[str, Path]:
-    """The videos of a folder by their file names without prefix and suffix; `besides` is a known file to skip.
+def videos_by_id(folder: Path, *, skip: Path | None = None, prefix: str = "") -> dict[str, Path]:
+    """The videos of a folder by their file names without prefix and suffix; `skip` is a known file to skip.
 
     Reports other files that it ignores. Raises UserError if two videos have the same id, or if there are no videos.
     """
     found: dict[str, Path] = {}
     others: list[str] = []
     for path in sorted(folder.iterdir()):
-        if besides is not None and path.resolve() == besides.resolve():
+        if skip is not None and path.resolve() == skip.resolve():
             continue
         if not _is_video(path):
             others.append(path.name)

@@ -183,7 +183,7 @@ def test_the_region_head_sees_a_clip_and_the_largest_features_of_its_video(tmp_p
     config = Config(variant="r2plus1d_18", weights=weights, output="region", global_features=tmp_path / "gvf.h5")
     network, scores = encoded(config)
     assert network.channels == scores.shape[1] == 2
-    files = {"one": Path("videos/v_one.mp4"), "two": Path("videos/two.mp4")}  # an id may lack its file's prefix
+    files = {"one": Path("videos/v_one.mp4"), "two": Path("videos/two.mp4")}  # an id may be without its file's prefix
     network.check_videos(files)
     for video_id, name in (("one", "v_one"), ("two", "two")):
         both = torch.cat([features[:, :, 0], torch.from_numpy(gvf[name]).expand(3, -1)], 1)  # TSP: clip, then video
@@ -276,7 +276,7 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     assert (info.channels, info.steps) == (2, len(plain)) == rows.shape[::-1]
     assert golden.error(rows, expected.numpy()) < golden.TOLERANCE
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "other.mp4")
-    with pytest.raises(UserError, match="no global feature for 1 of 1 videos: other"):
+    with pytest.raises(UserError, match="no global feature for 1 of 1 video: other"):
         encode_video(tmp_path / "other.mp4", config.build(), layout, MachineSettings())
 
 
