@@ -32,7 +32,7 @@ def by_torchrun(folder: Path, size: int, *arguments: str, **environment: str) ->
 
 
 def together(folder: Path, size: int, *arguments: str, **environment: str) -> list[subprocess.CompletedProcess[str]]:
-    """The command line in `folder` in `size` processes that are told about each other as torchrun tells them."""
+    """The command line in `folder` in `size` processes, with the environment that torchrun gives them."""
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     job |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), **environment}

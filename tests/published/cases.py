@@ -34,7 +34,7 @@ Spans = Iterable[tuple[str, float, float]]
 
 @dataclass(frozen=True)
 class Case:
-    """One published result: what was predicted, at which tIoUs, by which rules, and the mAP in percent told for it."""
+    """One published result: what was predicted, at which tIoUs, by which rules, and its published mAP in percent."""
 
     name: str
     protocol: ProtocolName
