@@ -13,6 +13,7 @@ from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplic
 from actloc.ops.windows import to_grid, training_window
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.sections import Fraction, Part, Shapes
+from actloc.store.grid_check import check_present
 from actloc.structures import Grid, Sample, Targets
 from actloc.video.windows import ClipLayout
 
@@ -105,7 +106,7 @@ class Source(ABC):
     """The weights that made the features; None if they are not recorded or the encoder has none."""
 
     def __init__(self, config: SourceConfig, annotations: Annotations) -> None:
-        self._settings = config
+        self.config = config
         self._label_number = {name: number for number, name in enumerate(annotations.classes)}
 
     @abstractmethod
@@ -114,7 +115,7 @@ class Source(ABC):
 
     def training_sample(self, index: int, generator: random.Random) -> Sample:
         """A training window of video `index`, cropped at random; only `generator` is random."""
-        settings = self._settings
+        settings = self.config
         return training_window(
             self.evaluation_sample(index),
             generator,
@@ -124,9 +125,16 @@ class Source(ABC):
             min_kept=settings.min_kept,
         )
 
+    def _require_features(self, annotations: Annotations, subset: str, fix: str) -> None:
+        """Raises UserError if videos are missing that the settings require; `fix` says how to get them."""
+        config = self.config
+        check_present(
+            self.videos, self.missing, annotations, subset, config.path, fix, allow_missing=config.allow_missing
+        )
+
     def _sample(self, video: AnnotatedVideo, features: Tensor, grid: Grid) -> Sample:
         """All of a video: features (C, T) on `grid`, and its actions in steps."""
-        actions = without_duplicates(video.actions) if self._settings.drop_duplicates else video.actions
+        actions = without_duplicates(video.actions) if self.config.drop_duplicates else video.actions
         if not actions:
             return Sample(video.id, features, Targets.none(), grid)
         segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)

@@ -15,7 +15,7 @@ from actloc.ops.windows import resize
 from actloc.settings.sections import Part, Shapes, ShippedPath
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
-from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
+from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.structures import Grid, Sample
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
@@ -125,21 +125,13 @@ class Config(SourceConfig):
 class FolderSource(Source):
     """Videos of one subset with their features in other projects' files."""
 
+    config: Config
     encoder_weights_sha256 = None
 
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
-        self.config = config
         self.videos, self.missing = config.split(annotations.of_subset(subset))
-        check_present(
-            self.videos,
-            self.missing,
-            annotations,
-            subset,
-            config.path,
-            "Check features.path, features.prefix and features.suffix",
-            allow_missing=config.allow_missing,
-        )
+        self._require_features(annotations, subset, "Check features.path, features.prefix and features.suffix")
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})

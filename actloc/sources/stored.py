@@ -13,7 +13,7 @@ from actloc.settings.sameness import shaping
 from actloc.settings.sections import Part
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.filling import describe
-from actloc.store.grid_check import check_present, expected_steps, fits, warn_of_misfits
+from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
 from actloc.store.store import FeatureStore, complete
@@ -55,22 +55,15 @@ class Config(SourceConfig):
 class StoredSource(Source):
     """Videos of one subset with their features on disk."""
 
+    config: Config
+
     def __init__(self, config: Config, annotations: Annotations, subset: str, encoder: Part | None) -> None:
         super().__init__(config, annotations)
-        self.config = config
         self.store = FeatureStore(config.path)
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        check_present(
-            self.videos,
-            self.missing,
-            annotations,
-            subset,
-            config.path,
-            f"Run: {self.store.command_to_make()}",
-            allow_missing=config.allow_missing,
-        )
+        self._require_features(annotations, subset, f"Run: {self.store.command_to_make()}")
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
             _check_settings(config, encoder, video, info, self.store)
