@@ -24,7 +24,6 @@ from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
     from actloc.detectors.base import DetectorConfig
-    from actloc.encoders.base import EncoderConfig
     from actloc.sources.base import SourceConfig
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -40,10 +39,9 @@ _SECTIONS: dict[str, type[Section]] = {
     "prediction": sections.PredictionSettings,
     "machine": sections.MachineSettings,
 }
-_PARTS = {"dataset": "datasets", "features": "sources", "encoder": "encoders", "detector": "detectors"}
+_PARTS = {"dataset": "datasets", "features": "sources", "detector": "detectors"}
 _RUNS = Path("ckpt")
 _YAML = (".yaml", ".yml")
-_OPTIONAL = {"encoder"}
 _USUAL = {"detector": "actionformer"}  # files that only make features need not name one
 
 
@@ -56,7 +54,6 @@ class Experiment:
     dataset: DatasetConfig
     preparation: sections.PreparationSettings
     features: SourceConfig
-    encoder: EncoderConfig | None
     detector: DetectorConfig
     optimizer: sections.OptimizerSettings
     schedule: sections.ScheduleSettings
@@ -88,16 +85,15 @@ class Experiment:
 
     def to_data(self) -> dict[str, Any]:
         """The complete settings as plain data, ready for YAML or JSON."""
-        return {name: value.model_dump(mode="json") for name, value in self._sections().items() if value is not None}
+        return {name: value.model_dump(mode="json") for name, value in self._sections().items()}
 
-    def _sections(self) -> dict[str, Section | None]:
+    def _sections(self) -> dict[str, Section]:
         names = [field.name for field in fields(self) if field.name not in ("file", "typed", "overrides")]
         return {name: getattr(self, name) for name in names}
 
     def shaping(self, result: Result) -> dict[str, Any]:  # Any: JSON values
         """The settings that `result` depends on, by dotted key; a checkpoint carries those of its weights."""
-        sections = {name: value for name, value in self._sections().items() if value is not None}
-        return sameness.flat({name: sameness.shaping(section, result) for name, section in sections.items()})
+        return sameness.flat({name: sameness.shaping(one, result) for name, one in self._sections().items()})
 
     def to_yaml(self) -> str:
         """The complete settings as YAML."""
@@ -138,10 +134,7 @@ def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections
         if document.data.get(key) is None:
             document.data[key] = {"name": usual}
     forms: dict[str, Any] = {**_SECTIONS, **{key: Annotated[Part, Chosen(kind)] for key, kind in _PARTS.items()}}
-    for key in _OPTIONAL:
-        if document.data.get(key) is None:
-            forms.pop(key)
-    return dict.fromkeys(_PARTS) | {key: validated(document, key, form, suggest) for key, form in forms.items()}
+    return {key: validated(document, key, form, suggest) for key, form in forms.items()}
 
 
 def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
@@ -161,6 +154,9 @@ def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
 def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str]) -> str:
     """`. Did you mean schedule.epochs?` for a name that is not a setting; else the settings of the same section."""
     chosen = {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _PARTS.items()}
+    features = document.data.get("features")
+    if isinstance(features, dict):
+        chosen["features.encoder"] = Chosen("encoders").settings_class(features.get("encoder"))
     known = names_of({**_SECTIONS, **{key: form for key, form in chosen.items() if form is not None}})
     section, _, last = typed.rpartition(".")
     found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]

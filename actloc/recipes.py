@@ -1,8 +1,8 @@
 """Recipes of feature sets: `recipe: tsp_anet` in an experiment replaces all settings for how its features are made.
 
-A recipe is a YAML file in configs/features with the blocks `encoder` and `features`. In a settings file, it supplies
-what the file leaves out. On the command line, it overrides the file, and settings of the file that its source of
-features does not have are dropped. `encoder.` and `features.` settings on the command line override both.
+A recipe is a YAML file in configs/features with the block `features`, which has an encoder. In a settings file, it
+supplies what the file leaves out. On the command line, it overrides the file, and settings of the file that its source
+of features does not have are dropped. `features.` settings on the command line override both.
 """
 
 from pathlib import Path
@@ -11,10 +11,9 @@ from typing import Any
 from actloc import console
 from actloc.errors import UserError
 from actloc.settings import parts, yaml_text
-from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
+from actloc.settings.yaml_text import COMMAND_LINE, KeyPath, SettingsDocument
 
 _FOLDER = "features"
-_BLOCKS = ("encoder", "features")
 
 
 def available() -> list[Path]:
@@ -36,26 +35,30 @@ def apply(document: SettingsDocument) -> None:
     file = _find(str(named))
     recipe = yaml_text.read(file, [])
     document.problems += recipe.problems
-    overrides = document.lines.get(("recipe",)) == COMMAND_LINE
-    for block in _BLOCKS:
-        written = document.data.get(block) or {}
-        if not isinstance(written, dict):
-            continue  # reported where blocks are checked
-        given = recipe.data.get(block) or {}
-        commanded = {key: written[key] for key in written if document.lines.get((block, key)) == COMMAND_LINE}
-        if block == "features":
-            dataset = document.data.get("dataset")
-            folder = dataset.get("folder") if isinstance(dataset, dict) else None
-            given = {**given, "path": str(Path(str(folder or "data")) / file.stem)}
-        if not overrides:
-            merged = {**given, **written}
-        elif block == "features":
-            # settings that the file's source of features has, and the recipe's does not, no longer apply
-            dropped = _settings_of(written.get("name")) - _settings_of(given.get("name"))
-            merged = {**{key: value for key, value in written.items() if key not in dropped}, **given}
-        else:
-            merged = given
-        document.data[block] = {**merged, **commanded}
+    dataset, given = document.data.get("dataset"), recipe.data.get("features") or {}
+    folder = dataset.get("folder") if isinstance(dataset, dict) else None
+    given = {**given, "path": str(Path(str(folder or "data")) / file.stem)}
+    written = document.data.get("features") or {}
+    if not isinstance(written, dict):
+        return  # reported where blocks are checked
+    # the encoder is a block of its own kind, merged setting by setting like the outer one
+    inner, inner_given = written.get("encoder") or {}, given.get("encoder") or {}
+    if document.lines.get(("recipe",)) == COMMAND_LINE:
+        # settings that the file's source of features has, and the recipe's does not, no longer apply
+        dropped = _settings_of(written.get("name")) - _settings_of(given.get("name"))
+        merged = {**{key: value for key, value in written.items() if key not in dropped}, **given}
+        own = {}
+    else:
+        merged, own = {**given, **written}, inner
+    document.data["features"] = merged | _commanded(document, written, ("features",)) | {"encoder": inner}
+    if isinstance(inner, dict):  # otherwise it is reported where blocks are checked
+        encoder = {**inner_given, **own, **_commanded(document, inner, ("features", "encoder"))}
+        document.data["features"]["encoder"] = encoder or None
+
+
+def _commanded(document: SettingsDocument, block: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+    """The settings of a block that the command line sets."""
+    return {key: value for key, value in block.items() if document.lines.get((*path, key)) == COMMAND_LINE}
 
 
 def _settings_of(source: Any) -> set[str]:  # Any: a YAML value

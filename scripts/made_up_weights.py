@@ -94,7 +94,7 @@ def main() -> None:
     try:
         loaded = [experiment.load(argument, settings) for argument in given if "=" not in argument]
         for one in loaded:
-            for place, published, make in needed(one.encoder):
+            for place, published, make in needed(one.features.encoder):
                 write(place or FOLDER / published.name, make)
     except ActlocError as error:
         console.error(error)

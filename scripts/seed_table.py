@@ -45,7 +45,7 @@ def measure(config: str, settings: list[str]) -> dict[str, list[Scores]]:
     """For each kind of weights, the scores of every seed."""
     actloc("prepare", config, *settings)
     base = experiment.load(config, settings)
-    if base.encoder is not None:
+    if base.features.encoder is not None:
         actloc("extract-features", config, *settings)
     rows: dict[str, list[Scores]] = {"raw": [], **{name: [] for name in AVERAGES}}
     for seed in SEEDS:

@@ -45,7 +45,7 @@ def test_all_problems_are_reported_together() -> None:
         "training.batch_size=true",
         "evaluation.tious=[0.3,2]",
         "optimizer.name=adam",
-        "encoder.name=eficientnet_lite0",
+        "features.encoder.name=eficientnet_lite0",
         "schedules.epochs=3",
     )
     assert "7 settings are wrong" in message
@@ -248,4 +248,36 @@ def test_a_weights_file_may_move() -> None:
         for name in ("weights", "flow_weights", "raft_weights")
     ]
     assert weights[0] == weights[1] == weights[2]
-    assert "encoder.stream" in weights[0]
+    assert "features.encoder.stream" in weights[0]
+
+
+OLDER = """\
+dataset: {name: video_folder, folder: prepared, videos: videos}
+encoder:
+  name: color
+  short_side: 48
+features: {name: stored, path: features, fps: 8, clip_frames: 2, stride_frames: 2}
+"""
+
+
+def test_the_encoders_own_block_of_older_files_is_read_as_that_of_the_features(tmp_path: Path) -> None:
+    older, now = tmp_path / "older.yaml", tmp_path / "now.yaml"
+    older.write_text(OLDER)
+    block = "{name: color, short_side: 48}"
+    now.write_text(
+        OLDER.replace("{name: stored", f"{{name: stored, encoder: {block}").replace(
+            "encoder:\n  name: color\n  short_side: 48\n", "", 1
+        )
+    )
+    assert experiment.load(str(older)).features == experiment.load(str(now)).features
+    for file in (older, now):
+        for name in ("encoder.crop", "features.encoder.crop"):
+            encoder = experiment.load(str(file), [f"{name}=24"]).features.encoder
+            assert encoder is not None
+            assert encoder.model_dump()["crop"] == 24
+    older.write_text(OLDER.replace("48", "-1"))
+    with pytest.raises(UserError, match=r"older.yaml:4: features.encoder.short_side: found -1"):
+        experiment.load(str(older))
+    older.write_text(OLDER.replace("{name: stored", f"{{name: stored, encoder: {block}"))
+    with pytest.raises(UserError, match=r"older.yaml:2: encoder is the older place of features.encoder; keep one"):
+        experiment.load(str(older))

@@ -52,7 +52,7 @@ def test_existing_files_are_kept_and_files_named_in_the_settings_are_written(
     real = folder / "data/weights/rgb_imagenet.pt"
     real.parent.mkdir(parents=True)
     real.write_bytes(b"the real ones")
-    arguments = ["i3d_thumos", "i3d_anet", "encoder.flow_weights=elsewhere/flow.pt"]
+    arguments = ["i3d_thumos", "i3d_anet", "features.encoder.flow_weights=elsewhere/flow.pt"]
     monkeypatch.setattr("sys.argv", ["made_up_weights", *arguments])
     made_up_weights.main()
     assert real.read_bytes() == b"the real ones"

@@ -9,8 +9,14 @@ from tests.toy import CONFIG, actloc, make_toy
 RECIPE = """\
 # colours: 15 frames per second out of 30
 dataset: {name: video_folder, folder: data/colours, videos: my_videos}
-encoder: {name: color, short_side: 32, crop: 24}
-features: {name: stored, path: data/colours/features, fps: 15, decode_fps: 30, clip_frames: 4, stride_frames: 4}
+features:
+  name: stored
+  encoder: {name: color, short_side: 32, crop: 24}
+  path: data/colours/features
+  fps: 15
+  decode_fps: 30
+  clip_frames: 4
+  stride_frames: 4
 """
 
 
@@ -30,12 +36,14 @@ def test_a_shipped_recipe_loads(file: Path) -> None:
 
 
 def made(experiment_name: str, *overrides: str) -> dict[str, object]:
-    data = load(experiment_name, list(overrides)).to_data()
-    return {**data["encoder"], **data["features"]}
+    features: dict[str, object] = load(experiment_name, list(overrides)).to_data()["features"]
+    encoder = features["encoder"]
+    assert isinstance(encoder, dict)
+    return {**encoder, **features}
 
 
 def test_on_the_command_line_a_recipe_overrides_the_file(folder: Path) -> None:
-    found = made("toy.yaml", "recipe=colours", "encoder.crop=16", "features.max_steps=64")
+    found = made("toy.yaml", "recipe=colours", "features.encoder.crop=16", "features.max_steps=64")
     expected = {"short_side": 32, "crop": 16, "fps": 15.0, "decode_fps": 30.0, "clip_frames": 4, "max_steps": 64}
     assert {key: found[key] for key in expected} == expected
     assert found["path"] == "prepared/colours"
@@ -82,8 +90,8 @@ def test_your_own_videos_train_on_another_recipe(tmp_path: Path) -> None:
 
 
 def test_a_block_that_is_not_a_mapping_is_refused(folder: Path) -> None:
-    for block in ("encoder: colours", "encoder: 5", "features: [fps, 8]"):
-        name = block.partition(":")[0]
+    for block in ("features: {encoder: colours}", "encoder: 5", "features: [fps, 8]"):
+        name = "features.encoder" if "encoder" in block else "features"
         Path("wrong.yaml").write_text(
             f"dataset: {{name: video_folder, folder: a, videos: b}}\n{block}\nrecipe: colours\n"
         )
@@ -93,9 +101,9 @@ def test_a_block_that_is_not_a_mapping_is_refused(folder: Path) -> None:
 
 def test_a_recipe_replaces_files_read_in_place_and_keeps_the_settings_of_training(folder: Path) -> None:
     in_place = "features: {name: folders, path: archive, prefix: v_, suffix: .npz, fps: 30, fps_from: annotations"
-    text = CONFIG.partition("encoder:")[0] + f"{in_place}, clip_frames: 16, stride_frames: 4, max_steps: 48}}\n"
+    text = CONFIG.partition("features:")[0] + f"{in_place}, clip_frames: 16, stride_frames: 4, max_steps: 48}}\n"
     Path("toy.yaml").write_text(text)
-    found = made("toy.yaml", "recipe=colours", "features.path=store", "encoder.crop=16")
+    found = made("toy.yaml", "recipe=colours", "features.path=store", "features.encoder.crop=16")
     expected = {"name": "stored", "path": "store", "fps": 15.0, "clip_frames": 4, "max_steps": 48, "crop": 16}
     assert {key: found[key] for key in expected} == expected
     Path("toy.yaml").write_text(text.replace("prefix", "prefixx"))

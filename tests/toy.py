@@ -29,11 +29,11 @@ dataset:
   folder: prepared
   videos: videos
   annotations: labels.csv
-encoder:
-  name: color
-  short_side: 48
 features:
   name: stored
+  encoder:
+    name: color
+    short_side: 48
   path: features
   fps: 8
   clip_frames: 2

@@ -104,7 +104,7 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
 
 def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
     """The features to score on; raises UserError where the detector was trained on others."""
-    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, experiment.encoder)
+    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset)
     if source.in_channels != trained.in_channels:
         raise UserError(
             f"The features have {source.in_channels} channels.",

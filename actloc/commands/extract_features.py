@@ -74,7 +74,7 @@ def run(
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         store.begin(wanted, overwrite=overwrite)
         device = choose_device(experiment.machine.device)
-        warn_of_slow_bfloat16(encoder.config.precision, device, "encoder.precision")
+        warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
         encoder = ready(encoder, device)
         failed = extract(videos, store, encoder, layout, dtype, experiment.machine, stop, own, encode)
     return _report_end(experiment, store, videos, failed, own)
@@ -90,14 +90,14 @@ def _engine(name: str) -> Engine:
 
 
 def _encoder_config(experiment: Experiment) -> EncoderConfig:
-    if experiment.encoder is None:
+    if experiment.features.encoder is None:
         raise UserError(
             f"{experiment.file} has no encoder: its features are read from {experiment.features.path}.",
             "Expected an encoder, to turn videos into features.",
             f"Train on those features: actloc train {experiment.arguments}; or extract others with recipe=NAME after "
             "this command: actloc ls recipes",
         )
-    return experiment.encoder
+    return experiment.features.encoder
 
 
 def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> None:

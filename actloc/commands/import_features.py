@@ -78,7 +78,7 @@ def _importable(experiment: Experiment, store: Path) -> folders.Config:
             "Expected another folder for the store.",
             "Name one that does not exist yet.",
         )
-    if experiment.encoder is not None:
+    if experiment.features.encoder is not None:
         console.warn(f"{experiment.file} has an encoder, but these features come from files; remove it before training")
     return config
 

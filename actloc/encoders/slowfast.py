@@ -301,7 +301,8 @@ def _check_kind(config: Config, tensors: dict[str, Tensor], path: Path) -> None:
     raise UserError(
         f"{path} contains a SlowFast of depth {depth} with temporal blocks in res4: {temporal}.",
         f"Expected depth {expected[0]} with {expected[1]}, as in the settings.",
-        f"Set encoder.depth={depth} encoder.res4_temporal_blocks={temporal}, or use another file: encoder.weights=FILE",
+        f"Set features.encoder.depth={depth} features.encoder.res4_temporal_blocks={temporal}, or use another "
+        "file: features.encoder.weights=FILE",
     )
 
 

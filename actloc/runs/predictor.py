@@ -28,15 +28,15 @@ class Predictor:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.trained = load_trained(experiment)
-        if experiment.encoder is None:
+        if experiment.features.encoder is None:
             raise UserError(
                 f"{experiment.file} has no `encoder:` block: the run was trained on features made elsewhere.",
                 "Expected an encoder, to turn videos into features.",
                 "Add the block of the encoder that made the features to the run's settings.",
             )
         device = choose_device(experiment.machine.device)
-        warn_of_slow_bfloat16(experiment.encoder.precision, device, "encoder.precision")
-        self.encoder = local.ready(local.built(experiment.encoder), device)
+        warn_of_slow_bfloat16(experiment.features.encoder.precision, device, "features.encoder.precision")
+        self.encoder = local.ready(local.built(experiment.features.encoder), device)
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 
@@ -46,7 +46,7 @@ class Predictor:
             raise UserError(
                 f"The encoder's weights have sha256 {self.encoder.weights_sha256}.",
                 f"Expected those that made the run's features, with sha256 {trained_with}.",
-                "Use those weights; if they are in a file: --set encoder.weights=FILE",
+                "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
             )
 
     def predict(self, video: str | Path) -> list[Prediction]:

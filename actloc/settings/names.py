@@ -41,7 +41,7 @@ _SYNONYMS = {
     "features.clip_frames": "num_frames, clip_len, clip_length, window",
     "features.max_steps": "max_seq_len, max_len, max_length",
     "detector.name": "model, arch, architecture, model.name",
-    "encoder.name": "extractor, feature_extractor",
+    "features.encoder.name": "extractor, feature_extractor",
     "evaluation.tious": "iou, ious, tiou_thresholds, iou_thresholds",
     "evaluation.weights_file": "checkpoint_file, resume_from, load_from, pretrained, weights_path",
     "prediction.threshold": "score_threshold, score_thresh, conf, confidence, thresh, conf_threshold",

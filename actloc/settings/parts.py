@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+import typing
 from collections.abc import Iterable
 from importlib import metadata
 from importlib.metadata import EntryPoint
@@ -206,7 +207,12 @@ class Chosen:
         return config
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._validated)
+        may_be_null = type(None) in typing.get_args(source)
+
+        def validated(block: Any) -> Part | None:  # Any: not yet checked
+            return None if block is None and may_be_null else self._validated(block)
+
+        return core_schema.no_info_plain_validator_function(validated)
 
     def _validated(self, block: Any) -> Part:  # Any: not yet checked
         if isinstance(block, Part):

@@ -15,6 +15,7 @@ from actloc.errors import Problem, UserError
 
 KeyPath = tuple[str | int, ...]
 _MOST_NODES = 10_000  # stops aliases that expand for ever
+_FORMER, _NOW = ("encoder",), ("features", "encoder")  # the encoder once had a block of its own
 COMMAND_LINE = "command line"
 
 
@@ -87,6 +88,7 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
         document.data = _Builder(document).value(root, ())
     except RecursionError as error:
         raise UserError(f"{file} refers to itself.", "Expected settings.", "Remove its aliases (*name).") from error
+    _move_former_block(document)
     for override in overrides:
         _override(document, override)
     return document
@@ -154,6 +156,22 @@ class _Builder:
         self.document.problems.append(Problem(where, f"{dotted(path)} {what}".strip()))
 
 
+def _move_former_block(document: SettingsDocument) -> None:
+    """Reads the block `encoder:` of files and runs that are older than `features: {encoder: ...}` as that."""
+    data = document.data
+    if "encoder" not in data:
+        return
+    features = data.setdefault("features", {})
+    if not isinstance(features, dict):
+        return  # reported where blocks are checked
+    if features.get("encoder") is not None:
+        both = f"{document.file}:{document.lines[_FORMER]}"
+        document.problems.append(Problem(both, "encoder is the older place of features.encoder; keep one of the two"))
+    features["encoder"] = data.pop("encoder")
+    for path in [path for path in document.lines if path[:1] == _FORMER]:
+        document.lines[(*_NOW, *path[1:])] = document.lines.pop(path)
+
+
 def dotted(path: KeyPath) -> str:
     """`optimizer.betas[0]` for the path of a key."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
@@ -163,6 +181,7 @@ def dotted(path: KeyPath) -> str:
 def _override(document: SettingsDocument, override: str) -> None:
     key, equals, text = override.partition("=")
     path: KeyPath = tuple(key.split("."))
+    path = (*_NOW, *path[1:]) if path[:1] == _FORMER else path
     if not equals or not all(path):
         what = f"found {override!r}, expected a setting such as schedule.epochs=3, without blanks around the ="
         document.problems.append(Problem(COMMAND_LINE, what))
@@ -171,8 +190,8 @@ def _override(document: SettingsDocument, override: str) -> None:
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
     section = document.data
-    for depth, part in enumerate(key.split(".")[:-1], 1):
-        if part not in section:
+    for depth, part in enumerate(map(str, path[:-1]), 1):
+        if section.get(part) is None:
             section[part] = {}
             document.lines[path[:depth]] = COMMAND_LINE
         inner = section[part]

@@ -10,8 +10,10 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplicates
+from actloc.encoders.base import EncoderConfig
 from actloc.ops.windows import to_grid, training_window
 from actloc.settings.choices import Align, Dtype
+from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.store.grid_check import check_present
 from actloc.structures import Grid, Sample, Targets
@@ -25,6 +27,8 @@ class SourceConfig(Part):
 
     path: Annotated[Path, Shapes("nothing")]
     """The folder of the feature store."""
+    encoder: Annotated[EncoderConfig | None, Chosen("encoders")] = None
+    """The network that turns clips into features; null: the features were made elsewhere."""
     fps: Annotated[PositiveFloat | Literal["native"], Shapes("features")]
     """Frame rate that videos are resampled to, and that frames are counted in; native: each video's own rate."""
     decode_fps: Annotated[PositiveFloat | Literal["native"] | None, Shapes("features")] = None
@@ -81,7 +85,7 @@ class SourceConfig(Part):
         return self
 
     @abstractmethod
-    def build(self, annotations: Annotations, subset: str, encoder: "Part | None") -> "Source":
+    def build(self, annotations: Annotations, subset: str) -> "Source":
         """The source of one subset; raises UserError if features are missing or do not fit."""
 
     def without_features(self, annotations: Annotations) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.windows import resize
-from actloc.settings.sections import Part, Shapes, ShippedPath
+from actloc.settings.sections import Shapes, ShippedPath
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
@@ -46,7 +46,7 @@ class Config(SourceConfig):
     unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
     """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
 
-    def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "FolderSource":
+    def build(self, annotations: Annotations, subset: str) -> "FolderSource":
         """The subset's features, their number of rows checked against each video's duration."""
         return FolderSource(self, annotations, subset)
 

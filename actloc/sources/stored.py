@@ -10,7 +10,6 @@ import torch
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.settings.sameness import shaping
-from actloc.settings.sections import Part
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
@@ -23,9 +22,9 @@ from actloc.structures import Sample
 class Config(SourceConfig):
     """A feature store: a folder with one file per video."""
 
-    def build(self, annotations: Annotations, subset: str, encoder: Part | None) -> "StoredSource":
+    def build(self, annotations: Annotations, subset: str) -> "StoredSource":
         """The subset's features, each checked against these settings and its video's duration."""
-        return StoredSource(self, annotations, subset, encoder)
+        return StoredSource(self, annotations, subset)
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
@@ -57,7 +56,7 @@ class StoredSource(Source):
 
     config: Config
 
-    def __init__(self, config: Config, annotations: Annotations, subset: str, encoder: Part | None) -> None:
+    def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
         listed = annotations.of_subset(subset)
@@ -66,7 +65,7 @@ class StoredSource(Source):
         self._require_features(annotations, subset, f"Run: {self.store.command_to_make()}")
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
-            _check_settings(config, encoder, video, info, self.store)
+            _check_settings(config, video, info, self.store)
         _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
         self.encoder_weights_sha256 = infos[0].weights_sha256
@@ -78,14 +77,12 @@ class StoredSource(Source):
         return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
 
 
-def _recorded_settings(
-    config: SourceConfig, encoder: Part | None, info: FeatureInfo
-) -> list[tuple[str, object, object]]:
+def _recorded_settings(config: SourceConfig, info: FeatureInfo) -> list[tuple[str, object, object]]:
     """Name, value in the store and value now of each setting that only the recipe records."""
     recipe = complete(json.loads(info.recipe))
-    if encoder is None or "encoder" not in recipe:
+    if config.encoder is None or "encoder" not in recipe:
         return []
-    now, grid = encoder.model_dump(mode="json"), shaping(config, "features")
+    now, grid = config.encoder.model_dump(mode="json"), shaping(config, "features")
     made = {f"encoder.{name}": (value, now.get(name)) for name, value in recipe["encoder"].items() if name != "name"}
     # FeatureInfo has the others of each video; the stored number format does not matter
     only_in_recipe = [name for name in recipe["features"] if name != "dtype" and not hasattr(info, name)]
@@ -93,15 +90,13 @@ def _recorded_settings(
     return [(name, *values) for name, values in made.items()]
 
 
-def _check_settings(
-    config: SourceConfig, encoder: Part | None, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore
-) -> None:
+def _check_settings(config: SourceConfig, video: AnnotatedVideo, info: FeatureInfo, store: FeatureStore) -> None:
     """Raises UserError that lists where a video's features differ from the settings."""
     wrong = [
         f"{name} is {found}, the settings say {expected}"
         for name, found, expected in (
-            ("encoder", info.encoder, encoder.name if encoder else info.encoder),
-            *_recorded_settings(config, encoder, info),
+            ("encoder", info.encoder, config.encoder.name if config.encoder else info.encoder),
+            *_recorded_settings(config, info),
             ("fps", info.fps, info.fps if config.fps == "native" else config.fps),
             ("clip_frames", info.clip_frames, config.clip_frames),
             ("stride_frames", info.stride_frames, config.stride_frames),

@@ -32,7 +32,7 @@ class PublishedFile:
     """Its approximate size, such as `256 MB`."""
 
 
-def locate(given: Path | None, published: PublishedFile, setting: str = "encoder.weights") -> Path:
+def locate(given: Path | None, published: PublishedFile, setting: str = "features.encoder.weights") -> Path:
     """The file that `setting` gave, or the published one in `data/weights`; raises UserError with how to get it."""
     return locate_all({setting: (given, published)})[setting]
 

@@ -38,11 +38,11 @@ class Case:
 
 CASES = (
     Case("EfficientNet-Lite0", "own_videos", (), 60.0),
-    Case("I3D RGB", "i3d_anet", ("encoder.stream=rgb",), 8.0),
+    Case("I3D RGB", "i3d_anet", ("features.encoder.stream=rgb",), 8.0),
     Case("I3D RGB and TV-L1 flow", "i3d_thumos", (), SECONDS_OF_FLOW),
     Case("R(2+1)D-34", "tsp_anet", (), 12.0),
     Case("SlowFast R50", "slowfast_epic", (), 6.0),
-    Case("VideoMAE v2 base", "videomae2_s16", ("encoder.size=base",), 3.0),
+    Case("VideoMAE v2 base", "videomae2_s16", ("features.encoder.size=base",), 3.0),
 )
 
 
@@ -128,7 +128,7 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     torch.set_num_threads(1)
     machine = MachineSettings(device="cpu", decoders=1)
     experiment = _experiment(case)
-    encoder = ready(experiment.encoder.network(), torch.device("cpu"))  # type: ignore[union-attr]
+    encoder = ready(experiment.features.encoder.network(), torch.device("cpu"))  # type: ignore[union-attr]
     video = make_video(folder / f"{size}_{case.seconds:g}.mp4", SIZES[size], case.seconds)
     started = time.perf_counter()
     decoded = DecodedVideo(video, encoder, experiment.features.layout, machine, lambda: None)
@@ -166,7 +166,7 @@ def flows_per_pair(experiment: "Experiment") -> float | None:
 
     from actloc.video import frame_transforms
 
-    steps = experiment.encoder.frame_steps()  # type: ignore[union-attr]
+    steps = experiment.features.encoder.frame_steps()  # type: ignore[union-attr]
     flow = next((step for step in steps if isinstance(step, frame_transforms.OpticalFlow)), None)
     if flow is None:
         return None
@@ -205,7 +205,7 @@ def memory_mb(folder: Path) -> dict[str, float]:
             "sys.exit(done.returncode)\n"
         )
         settings = ["dataset.name=video_folder", f"dataset.videos={videos}", f"dataset.folder={videos}/prepared"]
-        settings += ["encoder.name=color", f"features.path={videos}/features", "features.stride_frames=1"]
+        settings += ["features.encoder.name=color", f"features.path={videos}/features", "features.stride_frames=1"]
         command = [sys.executable, "-c", code, _plain_config(folder), *settings]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         unit = 1024 if sys.platform == "darwin" else 1
@@ -216,8 +216,8 @@ def memory_mb(folder: Path) -> dict[str, float]:
 def _plain_config(folder: Path) -> str:
     path = folder / "plain.yaml"
     path.write_text(
-        "dataset: {name: video_folder}\nencoder: {name: color}\n"
-        "features: {name: stored, fps: 10, clip_frames: 2, stride_frames: 2}\n"
+        "dataset: {name: video_folder}\n"
+        "features: {name: stored, encoder: {name: color}, fps: 10, clip_frames: 2, stride_frames: 2}\n"
     )
     return str(path)
 
@@ -232,7 +232,10 @@ def gpu_rates() -> dict[str, float]:
     for case in (case for case in CASES if case.name in ("I3D RGB", "R(2+1)D-34")):
         experiment = _experiment(
             Case(
-                case.name, case.recipe, (*case.overrides, "encoder.precision=bfloat16", "encoder.channels_last=true"), 0
+                case.name,
+                case.recipe,
+                (*case.overrides, "features.encoder.precision=bfloat16", "features.encoder.channels_last=true"),
+                0,
             )
         )
         rates[case.name] = _gpu_rate(experiment, torch.device("cuda"))
@@ -246,8 +249,8 @@ def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
     from actloc.layers.precision import computing_in
     from scripts.benchmarks.results import best_seconds
 
-    encoder = ready(experiment.encoder.network(), device)  # type: ignore[union-attr]
-    batch, side = 32, 224 if experiment.encoder.name == "i3d" else 112  # type: ignore[union-attr]
+    encoder = ready(experiment.features.encoder.network(), device)  # type: ignore[union-attr]
+    batch, side = 32, 224 if experiment.features.encoder.name == "i3d" else 112  # type: ignore[union-attr]
     clips = torch.randint(0, 256, (batch, experiment.features.clip_frames, side, side, 3), device=device).float()
 
     def encode() -> None:

@@ -84,7 +84,7 @@ def stamps() -> dict[Path, int]:
 
 def built(features: dict[str, Any], subset: str, name: str) -> Source:
     made = experiment(features, name=name)
-    return made.features.build(annotation_form.read(made.dataset.annotations_file), subset, None)
+    return made.features.build(annotation_form.read(made.dataset.annotations_file), subset)
 
 
 def assert_equal_samples(in_place: dict[str, Any], imported: dict[str, Any]) -> None:

@@ -48,8 +48,9 @@ features:
 """
 COLOURS = """\
 dataset: {name: video_folder, folder: data/colours, videos: videos}
-encoder: {name: color, short_side: 16}
-features: {name: stored, path: data/colours/features, fps: native, clip_frames: 16, stride_frames: 16}
+features:
+  {name: stored, path: data/colours/features, encoder: {name: color, short_side: 16}, fps: native, clip_frames: 16,
+   stride_frames: 16}
 """
 FRAMES = {"validation_0000161": 80, "test_0000004": 67, "test_0000270": 352}
 

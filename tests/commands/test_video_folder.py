@@ -18,8 +18,9 @@ from tests.toy import SCENES, actloc
 RECIPE = """\
 # colours, 8 a second
 dataset: {name: video_folder, folder: data/colours, videos: videos}
-encoder: {name: color, short_side: 32}
-features: {name: stored, path: data/colours/features, fps: 8, clip_frames: 4, stride_frames: 4}
+features:
+  {name: stored, path: data/colours/features, encoder: {name: color, short_side: 32}, fps: 8, clip_frames: 4,
+   stride_frames: 4}
 machine: {device: cpu, decoders: 1}
 """
 STORE = Path("data/colours/features")
@@ -82,7 +83,7 @@ def test_before_anything_is_prepared_a_dry_run_reports_and_writes_nothing(capsys
 
 
 def test_the_commands_printed_for_features_without_actions_run(folder: Path) -> None:
-    done = actloc(folder, "extract-features", "colours", "encoder.crop=24", "--json")
+    done = actloc(folder, "extract-features", "colours", "features.encoder.crop=24", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["videos"] for event in events if event["event"] == "done"] == [6]
     assert "Next: actloc" not in done.stderr
@@ -91,7 +92,7 @@ def test_the_commands_printed_for_features_without_actions_run(folder: Path) -> 
         printed.partition(": actloc ")[2].replace("FOLDER", "videos").replace("LABELS.csv", "labels.csv", 1).split()
     )
     assert command[:2] == ["prepare", "own_videos"]
-    assert {"recipe=colours", "encoder.crop=24", f"features.path={STORE}"} <= set(command)
+    assert {"recipe=colours", "features.encoder.crop=24", f"features.path={STORE}"} <= set(command)
     prepared = actloc(folder, *command)
     assert prepared.returncode == 0, prepared.stderr
     assert "train: 4 videos" in prepared.stdout

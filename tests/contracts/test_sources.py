@@ -39,13 +39,13 @@ def assert_equal(first: Sample, second: Sample) -> None:
 
 def test_a_source_has_the_videos_of_its_subset_in_the_order_of_their_ids(config: Any) -> None:
     for subset, ids in (("train", ["a", "b"]), ("test", ["c"])):
-        source = config.build(ANNOTATIONS, subset, None)
+        source = config.build(ANNOTATIONS, subset)
         assert [video.id for video in source.videos] == ids
         assert source.missing == []
 
 
 def test_a_sample_is_the_whole_video_and_its_grid_gives_the_seconds_of_its_actions_back(config: Any) -> None:
-    source = config.build(ANNOTATIONS, "train", None)
+    source = config.build(ANNOTATIONS, "train")
     for number, video in enumerate(source.videos):
         sample = source.evaluation_sample(number)
         assert sample.video_id == video.id
@@ -60,7 +60,7 @@ def test_a_sample_is_the_whole_video_and_its_grid_gives_the_seconds_of_its_actio
 
 
 def test_a_training_sample_is_a_window_that_depends_on_its_generator_alone(config: Any) -> None:
-    source = config.build(ANNOTATIONS, "train", None)
+    source = config.build(ANNOTATIONS, "train")
     whole = source.evaluation_sample(0)
     assert whole.features.shape[1] > config.max_steps
     samples = [source.training_sample(0, random.Random(seed)) for seed in range(20)]
@@ -81,8 +81,8 @@ def test_a_training_sample_is_a_window_that_depends_on_its_generator_alone(confi
 def test_videos_without_features_are_named_and_left_out_only_if_the_settings_allow_it(config: Any) -> None:
     assert set(config.without_features(MORE)) <= {"d", "e"}
     with pytest.raises(UserError, match=r"missing: d\b"):
-        config.build(MORE, "test", None)
-    source = config.model_copy(update={"allow_missing": True}).build(MORE, "test", None)
+        config.build(MORE, "test")
+    source = config.model_copy(update={"allow_missing": True}).build(MORE, "test")
     assert [video.id for video in source.videos] == ["c"]
     assert [video.id for video in source.missing] == ["d"]
 
@@ -90,7 +90,7 @@ def test_videos_without_features_are_named_and_left_out_only_if_the_settings_all
 def test_videos_whose_features_do_not_fit_their_duration_are_refused(config: Any) -> None:
     longer = {name: replace(video, duration_s=2 * video.duration_s) for name, video in VIDEOS.items()}
     with pytest.raises(UserError, match="do not fit"):
-        config.build(replace(ANNOTATIONS, videos=longer), "train", None)
+        config.build(replace(ANNOTATIONS, videos=longer), "train")
 
 
 def test_settings_make_the_round_trip(config: Any) -> None:

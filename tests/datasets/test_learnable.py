@@ -32,7 +32,7 @@ def prepared(tmp_path: Path) -> Experiment:
 def test_the_whole_set_is_prepared_and_every_video_fits_its_features(prepared: Experiment) -> None:
     annotations = read(prepared.dataset.annotations_file)
     subsets = [prepared.dataset.training_subset, prepared.dataset.evaluation_subset]
-    sources = [prepared.features.build(annotations, subset, None) for subset in subsets]
+    sources = [prepared.features.build(annotations, subset) for subset in subsets]
     assert [len(source.videos) for source in sources] == [60, 40]
     assert sum(len(video.actions) for video in sources[1].videos) == 76
     assert {source.in_channels for source in sources} == {24}

@@ -298,7 +298,7 @@ def test_the_features_of_ten_crops_are_averaged(two_streams: I3D) -> None:
 )
 def test_a_recipe_is_what_its_set_was_made_with(name: str, fps: float | str, stride: int, frames: str) -> None:
     experiment = load(f"configs/features/{name}.yaml")
-    features, encoder = experiment.features, experiment.encoder
+    features, encoder = experiment.features, experiment.features.encoder
     assert (features.fps, features.clip_frames, features.stride_frames, features.align) == (fps, 16, stride, "valid")
     assert isinstance(encoder, Config)
     assert (encoder.stream, encoder.frames, encoder.flow) == ("both", frames, "tvl1")

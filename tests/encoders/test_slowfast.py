@@ -378,9 +378,9 @@ NAMES = {
 @pytest.mark.parametrize(
     ("config", "blocks", "temporal", "fix"),
     [
-        (Config(), 23, 23, "encoder.depth=101 encoder.res4_temporal_blocks=23"),
-        (Config(depth=101), 6, 6, "encoder.depth=50 encoder.res4_temporal_blocks=6"),
-        (Config(depth=101), 23, 6, "encoder.depth=101 encoder.res4_temporal_blocks=6"),
+        (Config(), 23, 23, "features.encoder.depth=101 features.encoder.res4_temporal_blocks=23"),
+        (Config(depth=101), 6, 6, "features.encoder.depth=50 features.encoder.res4_temporal_blocks=6"),
+        (Config(depth=101), 23, 6, "features.encoder.depth=101 features.encoder.res4_temporal_blocks=6"),
     ],
 )
 def test_weights_of_another_depth_name_their_own(
@@ -415,7 +415,7 @@ class TestRecipe:
         features = self.features(recipe)
         assert (features.fps, features.clip_frames, features.stride_frames) == (30.0, 32, 16)
         settings = {"slowfast_epic": Config(), "slowfast_ego4d": EGO4D.model_copy(update={"depth": 101})}
-        assert experiment.load(recipe).encoder == settings[recipe]
+        assert experiment.load(recipe).features.encoder == settings[recipe]
 
     def test_it_starts_clips_where_the_official_code_does(self, recipe: str) -> None:
         settings = self.features(recipe)

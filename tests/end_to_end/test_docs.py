@@ -213,7 +213,7 @@ def test_the_readmes_five_commands_run_on_a_folder_of_videos_and_a_csv(tmp_path:
 def test_the_commands_in_a_configs_header_name_the_config_itself(file: Path) -> None:
     lines = re.findall(r"^#\s+(actloc .*)$", file.read_text(), re.MULTILINE)
     commands = ["prepare", "extract-features", "train", "eval", "report"]
-    if experiment.load(str(file)).encoder is None:
+    if experiment.load(str(file)).features.encoder is None:
         commands.remove("extract-features")  # features come from files, so there is nothing to extract them with
     assert [line.split()[1] for line in lines] == commands
     assert all(line.split()[2] == file.stem for line in lines[:-1])

@@ -34,7 +34,7 @@ class Tinted(color.Color):
     def pool_frames(self, vectors):
         return super().pool_frames(vectors) * self.gain.weight
 '''
-SECOND = "encoder.weights=second.pth"
+SECOND = "features.encoder.weights=second.pth"
 
 
 def run(folder: Path, *arguments: str, status: int = 0) -> CompletedProcess[str]:
@@ -67,21 +67,21 @@ def test_the_weights_may_move(tinted: Path, tmp_path: Path) -> None:
     usual.rename(folder / "moved.pth")
     lost = run(folder, "predict", "ckpt/toy", "videos/v2.mp4", status=2).stderr
     assert "Expected tint.pth (1 kB), published at nowhere" in lost
-    assert "set its path: encoder.weights=FILE (with predict: --set encoder.weights=FILE)" in lost
-    moved = ("--set", "encoder.weights=moved.pth", *show_all, "after")
+    assert "set its path: features.encoder.weights=FILE (with predict: --set features.encoder.weights=FILE)" in lost
+    moved = ("--set", "features.encoder.weights=moved.pth", *show_all, "after")
     run(folder, "predict", "ckpt/toy", "videos/v2.mp4", *moved)
     before, after = (json.loads((folder / name / "predictions.json").read_text()) for name in ("before", "after"))
     assert before["results"]["v2"]
     assert after == before
-    run(folder, "eval", "ckpt/toy", "encoder.weights=moved.pth")
-    assert "is trained" in run(folder, "train", "toy.yaml", "encoder.weights=moved.pth").stdout
+    run(folder, "eval", "ckpt/toy", "features.encoder.weights=moved.pth")
+    assert "is trained" in run(folder, "train", "toy.yaml", "features.encoder.weights=moved.pth").stdout
 
 
 def test_other_weights_are_refused(tinted: Path, tmp_path: Path) -> None:
     folder = copy_toy(tinted, tmp_path / "toy")
     told = run(folder, "predict", "ckpt/toy", "videos/v2.mp4", "--set", SECOND, status=2).stderr
     assert "Expected those that made the run's features, with sha256 " in told
-    assert "--set encoder.weights=FILE" in told
+    assert "--set features.encoder.weights=FILE" in told
     assert "weights_sha256" in run(folder, "extract-features", "toy.yaml", SECOND, status=2).stderr
     run(folder, "extract-features", "toy.yaml", SECOND, "--overwrite")
     scored = run(folder, "eval", "ckpt/toy", status=2).stderr

@@ -33,11 +33,9 @@ dataset:
   name: video_folder
   folder: prepared
   videos: videos
-encoder:
-  name: wide
-  short_side: 48
 features:
   name: stored
+  encoder: {name: wide, short_side: 48}
   path: features
   fps: 10
   clip_frames: 4

@@ -126,7 +126,7 @@ def make_faststart(path: Path) -> None:
 
 
 def test_features_of_other_encoder_settings_are_refused(encoded: Path) -> None:
-    done = actloc(encoded, "train", "toy.yaml", "encoder.short_side=16", "run.name=other")
+    done = actloc(encoded, "train", "toy.yaml", "features.encoder.short_side=16", "run.name=other")
     assert done.returncode == 2
     assert "encoder.short_side is 48, the settings say 16" in done.stderr
 

@@ -1,6 +1,7 @@
 """Parts of the user's own: named by --code, by ACTLOC_CODE or by an installed package, and never by settings."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -78,8 +79,10 @@ def test_the_environment_variable_names_code_for_every_command(monkeypatch: pyte
     write("other/wide.py", ENCODER)
     monkeypatch.setenv("ACTLOC_CODE", os.pathsep.join([str(Path("one").absolute()), "other/wide.py"]))
     parts.use_code([Path("other/wide.py")])  # twice the same is once
-    loaded = experiment.load(CONFIG, ["detector.name=mine", "encoder.name=wide", "encoder.short_side=32"])
-    assert (loaded.detector.name, loaded.encoder and loaded.encoder.name) == ("mine", "wide")
+    loaded = experiment.load(
+        CONFIG, ["detector.name=mine", "features.encoder.name=wide", "features.encoder.short_side=32"]
+    )
+    assert (loaded.detector.name, loaded.features.encoder and loaded.features.encoder.name) == ("mine", "wide")
 
 
 @pytest.mark.parametrize("line", ["from helper import WIDTH", "from .helper import WIDTH", "import helper as h"])
@@ -143,12 +146,15 @@ def test_settings_from_a_stranger_import_nothing(name: str, monkeypatch: pytest.
     trap = "from pathlib import Path\nPath('sprung').touch()\n" + DETECTOR
     for place in ("trap.py", "folder/trap.py", "folder/__init__.py", "../trap.py"):
         write(place, trap)
-    sections = ("detector", "encoder", "dataset", "features")
+    sections = ("detector", "dataset", "features")
     write("stranger.yaml", "".join(f"{section}: {{name: '{name}'}}\n" for section in sections))
+    write("inside.yaml", f"features: {{name: stored, encoder: {{name: '{name}'}}}}\n")
     for place in (Path.cwd(), Path("folder").absolute()):  # as with python -m actloc in the folder
         monkeypatch.syspath_prepend(place)
     with pytest.raises(UserError) as caught:
         experiment.load("stranger.yaml")
+    with pytest.raises(UserError, match=re.escape(f"features.encoder.name: {name!r} is not one of")):
+        experiment.load("inside.yaml")
     for section in sections:
         assert f"{section}.name: {name!r} is not one of" in str(caught.value)
     assert str(caught.value).count(f"add --code {'trap.py' if name == 'trap' else ''}") == len(sections)

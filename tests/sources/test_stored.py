@@ -76,7 +76,7 @@ def source_of(name: str, folder: Path) -> StoredSource:
         downsample=settings["downsample_rate"],
     )
     annotations = Annotations(tuple(sorted(case["label_dict"])), videos, keeps_past_end=True)
-    return StoredSource(config, annotations, case["split"][0], None)
+    return StoredSource(config, annotations, case["split"][0])
 
 
 @pytest.mark.parametrize(("name", "recorded"), SAMPLES, ids=[sample["key"] for _, sample in SAMPLES])
@@ -103,7 +103,7 @@ def small_source(folder: Path, *, steps: int = 20, duration_s: float | None = No
     video = AnnotatedVideo("v", "train", (Action(0.5, 1.0, "run"),), duration_s)
     gone = AnnotatedVideo("gone", "train", (Action(0.5, 1.0, "run"),), 3.0)
     config = Config(**{"path": folder / "store", "fps": 30.0, "clip_frames": 16, "stride_frames": 4, **settings})
-    return StoredSource(config, Annotations(("run",), {"v": video, "gone": gone}), "train", None)
+    return StoredSource(config, Annotations(("run",), {"v": video, "gone": gone}), "train")
 
 
 def test_missing_features_are_listed_unless_the_settings_allow_them(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_at_native_rates_each_video_is_checked_with_its_own_rate(tmp_path: Path)
         steps = (round(10 * fps) - 16) // 4 + 1
         store.write(name, np.zeros((steps, 3), np.float32), info(name, steps, fps=fps, stride=4, clip=16))
     config = Config(path=store.folder, fps="native", clip_frames=16, stride_frames=4)
-    source = StoredSource(config, Annotations(("run",), videos), "train", None)
+    source = StoredSource(config, Annotations(("run",), videos), "train")
     assert [source.evaluation_sample(index).grid.fps for index in range(2)] == [25.0, 30.0]
     store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
     with pytest.raises(UserError, match="b has 30 steps; 10 s at 30 frames per second"):
-        StoredSource(config, Annotations(("run",), videos), "train", None)
+        StoredSource(config, Annotations(("run",), videos), "train")
     with pytest.raises(UserError, match=r"fps is 25.0, the settings say 30.0"):
-        StoredSource(config.model_copy(update={"fps": 30.0}), Annotations(("run",), videos), "train", None)
+        StoredSource(config.model_copy(update={"fps": 30.0}), Annotations(("run",), videos), "train")
 
 
 def test_a_few_misfits_are_allowed_and_listed_but_most_are_refused(
@@ -159,19 +159,20 @@ def test_a_few_misfits_are_allowed_and_listed_but_most_are_refused(
     for name, steps in (("a", 72), ("b", 72), ("c", 30)):
         store.write(name, np.zeros((steps, 3), np.float32), info(name, steps, fps=30.0, stride=4, clip=16))
     config = Config(path=store.folder, fps=30.0, clip_frames=16, stride_frames=4, allow_misfits=True)
-    StoredSource(config, Annotations(("run",), videos), "train", None)
+    StoredSource(config, Annotations(("run",), videos), "train")
     assert "c has 30 steps" in capsys.readouterr().err
     store.write("b", np.zeros((30, 3), np.float32), info("b", 30, fps=30.0, stride=4, clip=16))
     with pytest.raises(UserError, match="2 of 3 videos"):
-        StoredSource(config, Annotations(("run",), videos), "train", None)
+        StoredSource(config, Annotations(("run",), videos), "train")
 
 
 def test_another_encoders_features_are_refused(tmp_path: Path) -> None:
     from actloc.encoders.color import Config as Color
 
     source = small_source(tmp_path, allow_missing=True)
+    config = source.config.model_copy(update={"encoder": Color.small()})
     with pytest.raises(UserError, match="encoder is recorded, the settings say color"):
-        StoredSource(source.config, Annotations(("run",), {"v": source.videos[0]}), "train", Color.small())
+        StoredSource(config, Annotations(("run",), {"v": source.videos[0]}), "train")
 
 
 MADE = {"encoder": {"name": "color", "short_side": 48, "crop": None}, "features": {"fps": 30.0}}
@@ -196,8 +197,9 @@ def test_settings_that_only_the_recipe_records_are_compared(
     recipe = json.dumps({**MADE, "features": {**MADE["features"], **later}})
     made = replace(info("v", 20, fps=30.0, stride=4, clip=16), encoder="color", recipe=recipe)
     FeatureStore(tmp_path).write("v", np.zeros((20, 6), np.float32), made)
-    config = Config(path=tmp_path, fps=30.0, clip_frames=16, stride_frames=4, **settings)
+    color = Color(short_side=48, **encoder)
+    config = Config(path=tmp_path, encoder=color, fps=30.0, clip_frames=16, stride_frames=4, **settings)
     annotations = Annotations(("run",), {"v": AnnotatedVideo("v", "train")})
     refused = pytest.raises(UserError, match=message) if message else nullcontext()
     with refused:
-        StoredSource(config, annotations, "train", Color(short_side=48, **encoder))
+        StoredSource(config, annotations, "train")
