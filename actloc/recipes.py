@@ -47,7 +47,7 @@ def apply(document: SettingsDocument) -> None:
         # settings that the file's source of features has, and the recipe's does not, no longer apply
         dropped = _settings_of(written.get("name")) - _settings_of(given.get("name"))
         merged = {**{key: value for key, value in written.items() if key not in dropped}, **given}
-        own = {}
+        own: dict[str, Any] = {}
     else:
         merged, own = {**given, **written}, inner
     document.data["features"] = merged | _commanded(document, written, ("features",)) | {"encoder": inner}
