@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from actloc.settings.choices import Align
-from actloc.video.windows import ClipLayout, Item, Windower, num_clips
+from actloc.video.windows import ClipSpacing, Item, Windower, num_clips
 
 
-def layout(**settings: Any) -> ClipLayout:
+def spacing(**settings: Any) -> ClipSpacing:
     """Short clips at 15 frames per second, with other settings where they are given."""
     usual = {"fps": 15.0, "decode_fps": None, "clip_frames": 4, "frame_interval": 1, "stride_frames": 2}
-    return ClipLayout(**{**usual, "align": "valid", **settings})
+    return ClipSpacing(**{**usual, "align": "valid", **settings})
 
 
 def clip_starts(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> list[int]:

@@ -21,7 +21,7 @@ from actloc import console, files
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import is_run
 from actloc.signals import StopFlag
-from actloc.store.info import FeatureInfo
+from actloc.store.info import FeatureInfo, grid
 from actloc.store.store import FeatureStore
 from actloc.store.writer import PatientFile
 
@@ -113,17 +113,18 @@ def _check_space(store: FeatureStore, ids: list[str], folder: Path, pool: Pool |
 
 def _attributes(info: FeatureInfo) -> dict[str, object]:
     """The attributes that published feature files have, so that their readers can use this one."""
-    grid = json.loads(info.recipe).get("features", {})
+    made, times = json.loads(info.recipe).get("features", {}), grid(info)
+    stride = times.stride_frames
     return {
         "fps": info.fps,
         "frames": info.frame_count,
         "duration": info.duration_s,
         "clip_len": info.clip_frames,
-        "stride": info.stride_frames,
-        "interval": grid.get("frame_interval", 1),
+        "stride": int(stride) if stride.is_integer() else stride,
+        "interval": made.get("frame_interval", 1),
         "align": info.align,
         "tail": _TAILS[info.align],
-        "offset_frames": info.offset_frames,
+        "offset_frames": times.offset_frames,
         "recipe": info.recipe,
         "weights_sha256": info.weights_sha256 or "",
         "source_sha256": info.source_sha256,

@@ -14,7 +14,7 @@ from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
-from actloc.extraction.local import built, check_clips, encode_videos, ready, recipe
+from actloc.extraction.local import built, check_clips, encode_videos, ready, recipe, vectors_per_clip
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
 from actloc.store.filling import (
@@ -60,8 +60,8 @@ def run(
     videos = _share(read_prepared(experiment.dataset, experiment.arguments), own)
     store = FeatureStore(experiment.features.path)
     encoder = built(encoder_config)
-    layout, dtype = experiment.features.layout, experiment.features.dtype
-    wanted = recipe(encoder, layout, dtype)
+    spacing, dtype = experiment.features.spacing, experiment.features.dtype
+    wanted = recipe(encoder, spacing, dtype)
     begun = store.recipe() or {}
     if allow_changed_code and "code" in begun:
         wanted["code"] = begun["code"]
@@ -76,7 +76,7 @@ def run(
         device = choose_device(experiment.machine.device)
         warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
         encoder = ready(encoder, device)
-        failed = extract(videos, store, encoder, layout, dtype, experiment.machine, stop, own, encode)
+        failed = extract(videos, store, encoder, spacing, dtype, experiment.machine, stop, own, encode)
     return _report_end(experiment, store, videos, failed, own)
 
 
@@ -125,7 +125,7 @@ def _as_prepared(experiment: Experiment) -> Annotations:
 
 def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
     """Reports the remaining work and anything missing; starts and writes nothing."""
-    layout, dtype, machine = experiment.features.layout, experiment.features.dtype, experiment.machine
+    spacing, dtype, machine = experiment.features.spacing, experiment.features.dtype, experiment.machine
     videos, store = _share(_as_prepared(experiment), shard), FeatureStore(experiment.features.path)
     again = set(videos if overwrite else stale(store, sources_of(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
@@ -133,7 +133,7 @@ def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | N
     missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
         encoder = built(config)
-        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, layout, dtype)))
+        missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, spacing, dtype)))
         paths = {video.id: video.file for video in to_do if video.file is not None}
         missing += _refusal(lambda: encoder.check_videos(paths))
     except UserError as error:
@@ -143,10 +143,11 @@ def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | N
         outline = encoder
     gigabytes = None
     if outline is not None:
-        missing += _refusal(lambda: check_clips(outline, layout))
-        shortage = space_shortage_of(store, to_do, outline.channels, layout, dtype, machine)
+        missing += _refusal(lambda: check_clips(outline, spacing))
+        values = outline.channels * vectors_per_clip(outline, spacing)
+        shortage = space_shortage_of(store, to_do, values, spacing, dtype, machine)
         missing += [str(shortage)] if shortage else []
-        gigabytes = sum(estimated_bytes(to_do, outline.channels, layout, dtype)) / 1e9
+        gigabytes = sum(estimated_bytes(to_do, values, spacing, dtype)) / 1e9
     size = "size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"
     hours, free = sum(durations(to_do).values()) / 3600, free_bytes(store.folder) / 1e9
     console.result(f"{console.count(len(videos), 'video')}, {len(videos) - len(to_do)} of them done")

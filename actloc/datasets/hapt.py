@@ -23,7 +23,7 @@ from actloc.errors import UserError
 from actloc.settings.sections import InputFileOrFolder
 from actloc.store.filling import describe
 from actloc.store.store import FeatureStore
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 _FPS = 50.0
 _SIGNAL = re.compile(r"(acc|gyro)_(exp\d\d)_(user\d\d)\.txt")
@@ -95,7 +95,7 @@ class Config(DatasetConfig):
         missing = [
             name for name in recordings if not store.has(name) or store.info(name).source_sha256 != sha256_of[name]
         ]
-        layout = ClipLayout(_FPS, None, self.window_samples, 1, self.stride_samples, "valid")
+        spacing = ClipSpacing(_FPS, None, self.window_samples, 1, self.stride_samples, "valid")
         for name in missing:
             features = windows((recordings[name] - mean) / deviation, self.window_samples, self.stride_samples)
             info = describe(
@@ -104,7 +104,7 @@ class Config(DatasetConfig):
                 encoder=self.name,
                 weights_sha256=None,
                 recipe=recipe,
-                layout=layout,
+                spacing=spacing,
                 fps=_FPS,
                 frame_count=len(recordings[name]),
                 duration_s=len(recordings[name]) / _FPS,

@@ -111,6 +111,10 @@ class ClipEncoder(nn.Module, ABC):
         """The device that the encoder computes on, even if it has no weights."""
         return self.get_buffer("_anchor").device
 
+    def vectors_per_clip(self, num_frames: int) -> int:
+        """v: the vectors, each for an equal part of the clip, that `encode` makes of a clip of `num_frames` frames."""
+        return 1
+
     def frames(self, frames: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         """The frames that clips are cut from, given those after `config.frame_steps()`; usually unchanged.
 
@@ -120,7 +124,7 @@ class ClipEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, clips: Tensor) -> Tensor:
-        """Features (S, C, v) float32 of clips (S, F, H, W, c): v vectors each, in order of time.
+        """Features (S, C, v) of clips (S, F, H, W, c), float32 or finer: `vectors_per_clip` each, in order of time.
 
         Clips consist of pictures after `config.frame_steps()` and `frames`: uint8, or float32 on the same scale, RGB
         first. This method scales the pixels. A clip's features do not depend on how many clips there are, up to

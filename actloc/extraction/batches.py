@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc.encoders.base import ClipEncoder
-from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import MachineSettings
 from actloc.store.info import Features
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 _MOST_FRAMES = 128  # frames per batch of a framewise encoder; 19 MB at 224 x 224
 _GPU_BATCH = 32
@@ -24,16 +23,16 @@ _DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
 
 
 class Receiver(Protocol):
-    """The owner of items in a batch, which receives their vectors."""
+    """The owner of items in a batch, which receives what the network makes of them."""
 
-    def receive(self, vector: Features) -> None:
-        """Takes the network's vector of the next item."""
+    def receive(self, vectors: Features) -> None:
+        """Takes the vectors (v, C) of the next clip, or the vector (c,) of the next frame."""
 
 
-def batch_size(encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings, device_type: str) -> int:
+def batch_size(encoder: ClipEncoder, spacing: ClipSpacing, machine: MachineSettings, device_type: str) -> int:
     """Number of items per batch on a device of this type, cpu or cuda."""
     clips = machine.clip_batch or (encoder.cpu_batch if device_type == "cpu" else _GPU_BATCH)
-    return min(clips * layout.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
+    return min(clips * spacing.stride_frames, _MOST_FRAMES) if encoder.is_framewise else clips
 
 
 class BatchedNetwork:
@@ -43,9 +42,9 @@ class BatchedNetwork:
     each item is then computed in the same way, to the last bit.
     """
 
-    def __init__(self, encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings) -> None:
+    def __init__(self, encoder: ClipEncoder, spacing: ClipSpacing, machine: MachineSettings) -> None:
         self._encoder = encoder
-        self.batch_size = batch_size(encoder, layout, machine, encoder.device.type)
+        self.batch_size = batch_size(encoder, spacing, machine, encoder.device.type)
         self.works_ahead = encoder.device.type != "cpu"
         """Whether a batch is assembled while the previous one is computed."""
         self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape
@@ -95,34 +94,25 @@ class BatchedNetwork:
         if self._computing is None:
             return
         (owners, vectors), self._computing = self._computing, None
-        for owner, vector in zip(owners, vectors.cpu().numpy(), strict=False):
-            owner.receive(vector)
+        for owner, own in zip(owners, vectors.cpu().numpy(), strict=False):
+            owner.receive(own)
 
     def _vectors(self, batch: Tensor) -> Tensor:
         encoder = self._encoder
         items = batch.to(encoder.device, non_blocking=True)
         with torch.inference_mode(), computing_in(encoder.config.precision, encoder.device):
             if not encoder.is_framewise:
-                return one_vector_each(encoder, encoder.encode, items)
+                return vectors_of(encoder, encoder.encode, items)
             vectors = encoder.frame_vectors(items)
         if not isinstance(vectors, Tensor) or vectors.dim() != 2 or len(vectors) != len(items):
             raise wrong_return(vectors, f"vectors (N, c) of {len(items)} frames", encoder.frame_vectors)
         return vectors
 
 
-def one_vector_each(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
-    """The vectors (S, C) float32 that `encode`, a method of the encoder, returns for the clips in `items` (S, ...).
-
-    Raises UserError if it returns several for a clip: a feature store keeps one.
-    """
+def vectors_of(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+    """The vectors (S, v, C) float32 that `encode`, a method of the encoder, returns for the clips (S, F, ...)."""
     features = encode(items)  # (S, C, v)
-    expected = (len(items), encoder.channels)
-    if not isinstance(features, Tensor) or features.dim() != 3 or features.shape[:2] != expected:
-        raise wrong_return(features, f"a tensor ({expected[0]}, {expected[1]}, 1): clips, channels, vectors", encode)
-    if features.shape[2] != 1:
-        raise UserError(
-            f"The encoder {encoder.config.name} returns {features.shape[2]} vectors per clip.",
-            "Expected one vector per clip: features are stored, and trained on, in that form.",
-            "Choose an encoder, or settings of this one, that pool each clip into one vector.",
-        )
-    return features[:, :, 0].float()
+    expected = len(items), encoder.channels, encoder.vectors_per_clip(items.shape[1])
+    if not isinstance(features, Tensor) or features.shape != expected:
+        raise wrong_return(features, f"a tensor {expected}: clips, channels, vectors of a clip", encode)
+    return features.mT.float().contiguous()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from actloc.encoders.base import ClipEncoder
 from actloc.settings.sections import MachineSettings
 from actloc.video.reader import Summary, read_frames
-from actloc.video.windows import ClipLayout, Picking
+from actloc.video.windows import ClipSpacing, Picking
 
 
 class DecodedVideo:
@@ -22,22 +22,22 @@ class DecodedVideo:
         self,
         path: Path,
         encoder: ClipEncoder,
-        layout: ClipLayout,
+        spacing: ClipSpacing,
         machine: MachineSettings,
         check_stop: Callable[[], None],
     ) -> None:
         self._given = 0
         self._reader = read_frames(
             path,
-            fps=layout.fps,
-            decode_fps=layout.decode_fps,
+            fps=spacing.fps,
+            decode_fps=spacing.decode_fps,
             steps=encoder.config.frame_steps(),
             reader=machine.reader,
             timeout_s=machine.decode_timeout_s,
             check_stop=check_stop,
         )
-        self._interval = layout.frame_interval
-        self._windower = layout.windower(lambda: self.picking)
+        self._interval = spacing.frame_interval
+        self._windower = spacing.windower(lambda: self.picking)
         frames = self._counted(encoder.frames(iter(self._reader)))
         self._items: Iterator[NDArray[Any]] = frames if encoder.is_framewise else self._clips(frames)
 

@@ -23,7 +23,7 @@ Shape = tuple[int, int]
 
 
 def recipe_of(config: folders.Config, name: str) -> dict[str, Any]:  # Any: JSON values
-    """Everything that determines imported features, apart from the files: their name, layout and grid."""
+    """Everything that determines imported features, apart from the files: their name, spacing and grid."""
     shaped = shaping(config, "features")
     grid = {*SourceConfig.model_fields, "fps_from"}
     return {
@@ -169,7 +169,7 @@ def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe
         encoder=recipe[IMPORTED]["recipe"],
         weights_sha256=None,
         recipe=recipe,
-        layout=config.layout,
+        spacing=config.spacing,
         fps=fps,
         frame_count=frames,
         duration_s=frames / fps if video.duration_s is None else video.duration_s,

@@ -6,7 +6,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.encoders.base import ClipEncoder
 from actloc.errors import EnvironmentProblem, VideoError
-from actloc.extraction.local import encode_videos, num_decoders
+from actloc.extraction.local import encode_videos, num_decoders, vectors_per_clip
 from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first
 from actloc.extraction.progress import Pace
 from actloc.extraction.rows import RowSink
@@ -16,7 +16,7 @@ from actloc.signals import StopFlag
 from actloc.store.filling import FailureRow, SourceFiles, failure, fill, space_shortage, to_make
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 Engine = Callable[..., Generator[tuple[str, FeatureInfo | VideoError]]]
 """A function with the arguments and results of `extraction.local.encode_videos`."""
@@ -26,7 +26,7 @@ def extract(
     videos: dict[str, AnnotatedVideo],
     store: FeatureStore,
     encoder: ClipEncoder,
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     dtype: Dtype,
     machine: MachineSettings,
     stop: StopFlag,
@@ -38,7 +38,8 @@ def extract(
     Raises Stopped at a signal: finished videos are in the store, those in progress are discarded.
     """
     wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
-    shortage = space_shortage_of(store, wanted, encoder.channels, layout, dtype, machine)
+    per_clip = vectors_per_clip(encoder, spacing)
+    shortage = space_shortage_of(store, wanted, encoder.channels * per_clip, spacing, dtype, machine)
     if shortage:
         raise shortage
     paths = {video.id: video.file for video in wanted if video.file is not None}
@@ -49,12 +50,12 @@ def extract(
             failed[video.id] = failure(video.id, None, error)
     to_do = [video for video in wanted if video.id in paths]
     with console.progress("extracting features", sum(durations(to_do).values()), is_count=False) as bar:
-        pace = Pace(bar, to_do, layout)
+        pace = Pace(bar, to_do, spacing, per_clip)
 
         def open_rows(video_id: str) -> RowSink:
             return pace.watched(video_id, store.writer(video_id, dtype))
 
-        encoded = encode(paths, encoder, layout, machine, open_rows, stop.raise_if_set)
+        encoded = encode(paths, encoder, spacing, machine, open_rows, stop.raise_if_set)
         return fill(store, encoded, failed, paths, pace.over, str(shard or ""))
 
 
@@ -66,12 +67,12 @@ def sources_of(videos: Mapping[str, AnnotatedVideo]) -> SourceFiles:
 def space_shortage_of(
     store: FeatureStore,
     videos: list[AnnotatedVideo],
-    channels: int,
-    layout: ClipLayout,
+    values_per_clip: int,
+    spacing: ClipSpacing,
     dtype: Dtype,
     machine: MachineSettings,
 ) -> EnvironmentProblem | None:
     """The error to raise if the store's disk has too little space for the videos' features."""
-    sizes = sorted(estimated_bytes(videos, channels, layout, dtype))
+    sizes = sorted(estimated_bytes(videos, values_per_clip, spacing, dtype))
     # a video in progress needs space for its rows and for the final file
     return space_shortage(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))

@@ -33,33 +33,41 @@ from actloc.store.filling import describe, source_of
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.frame_transforms import OpticalFlow
 from actloc.video.reader import Summary
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 _MOST_DECODERS = 16  # the one process that takes their frames cannot keep up with more
 
 
-def recipe(encoder: ClipEncoder, layout: ClipLayout, dtype: Dtype) -> dict[str, Any]:  # Any: JSON values
+def recipe(encoder: ClipEncoder, spacing: ClipSpacing, dtype: Dtype) -> dict[str, Any]:  # Any: JSON values
     """Everything that determines features, apart from the video itself."""
     made_with = {
         "encoder": shaping(encoder.config, "features"),
         "weights_sha256": encoder.weights_sha256,
-        "features": {**asdict(layout), "dtype": dtype},
+        "features": {**asdict(spacing), "dtype": dtype},
     }
     own_code = code_files.of(type(encoder.config))
     return {**made_with, "code": own_code} if own_code else made_with
 
 
-def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
+def check_clips(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
     """Raises UserError if the encoder cannot take clips of this length, or with frames picked this way."""
-    if layout.clip_frames % (encoder.clip_multiple * layout.frame_interval):
-        needed = encoder.clip_multiple * layout.frame_interval
+    if spacing.clip_frames % (encoder.clip_multiple * spacing.frame_interval):
+        needed = encoder.clip_multiple * spacing.frame_interval
         raise UserError(
-            f"features.clip_frames is {layout.clip_frames} and features.frame_interval is {layout.frame_interval}.",
+            f"features.clip_frames is {spacing.clip_frames} and features.frame_interval is {spacing.frame_interval}.",
             f"Expected clip_frames to be a multiple of {needed}: the encoder {encoder.config.name} takes "
             f"{encoder.clip_multiple} frames, or a multiple of them, per clip.",
             f"Set features.clip_frames={needed}",
         )
-    decode_fps, fps = layout.decode_fps, layout.fps
+    count = vectors_per_clip(encoder, spacing)
+    if count > 1 and spacing.stride_frames != spacing.clip_frames:
+        raise UserError(
+            f"features.stride_frames is {spacing.stride_frames} and features.clip_frames is {spacing.clip_frames}, and "
+            f"the encoder {encoder.config.name} makes {count} vectors of each clip.",
+            "Expected clips back to back, so that the vectors are evenly spaced in time.",
+            f"Set features.stride_frames={spacing.clip_frames}",
+        )
+    decode_fps, fps = spacing.decode_fps, spacing.fps
     if decode_fps in (None, fps) or not _has_flow(encoder):
         return
     if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
@@ -69,6 +77,11 @@ def check_clips(encoder: ClipEncoder, layout: ClipLayout) -> None:
             "frame has a single next one to compute flow to.",
             "Set features.decode_fps=null",
         )
+
+
+def vectors_per_clip(encoder: ClipEncoder, spacing: ClipSpacing) -> int:
+    """The rows that a clip gives."""
+    return encoder.vectors_per_clip(spacing.clip_frames // spacing.frame_interval)
 
 
 def _has_flow(encoder: ClipEncoder) -> bool:
@@ -107,7 +120,7 @@ def num_decoders(machine: MachineSettings) -> int:
 def encode_video(
     path: Path,
     encoder: ClipEncoder,
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     machine: MachineSettings,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Features, FeatureInfo]:
@@ -116,7 +129,7 @@ def encode_video(
     `check_stop` is called while there is no frame to work on; what it raises ends the work.
     """
     rows = RowsInMemory()
-    ((_, outcome),) = encode_videos({path.stem: path}, encoder, layout, machine, lambda _: rows, check_stop)
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop)
     if isinstance(outcome, VideoError):
         raise outcome
     return rows.features, outcome
@@ -125,7 +138,7 @@ def encode_video(
 def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     machine: MachineSettings,
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
@@ -135,9 +148,9 @@ def encode_videos(
     Yields ids in the order in which videos finish, each with the metadata of its features (the sink is then finished)
     or with the error. Several videos are decoded at a time and share the encoder's batches.
     """
-    check_clips(encoder, layout)
+    check_clips(encoder, spacing)
     encoder.check_videos(videos)
-    network = BatchedNetwork(encoder, layout, machine)
+    network = BatchedNetwork(encoder, spacing, machine)
     most_active = num_decoders(machine)
     item = "frame" if encoder.is_framewise else "clip"
     console.detail(
@@ -153,7 +166,7 @@ def encode_videos(
             if ahead and len(active) < most_active:
                 video_id, path = ahead.popleft()
                 try:
-                    active.append(VideoInProgress(video_id, path, encoder, layout, machine, open_rows, check_stop))
+                    active.append(VideoInProgress(video_id, path, encoder, spacing, machine, open_rows, check_stop))
                 except VideoError as error:
                     yield video_id, error
                 continue
@@ -188,7 +201,7 @@ class VideoInProgress:
         video_id: str,
         path: Path,
         encoder: ClipEncoder,
-        layout: ClipLayout,
+        spacing: ClipSpacing,
         machine: MachineSettings,
         open_rows: Callable[[str], RowSink],
         check_stop: Callable[[], None],
@@ -198,14 +211,14 @@ class VideoInProgress:
         """Why the video has no features, if it failed."""
         self.is_over = False
         """Whether the last item was passed to the network."""
-        self._path, self._encoder, self._layout = path, encoder, layout
-        self._decoded = DecodedVideo(path, encoder, layout, machine, check_stop)
+        self._path, self._encoder, self._spacing = path, encoder, spacing
+        self._decoded = DecodedVideo(path, encoder, spacing, machine, check_stop)
         try:
             self._sink = open_rows(video_id)
         except BaseException:
             self._decoded.close()
             raise
-        self._assembly = RowAssembly(video_id, path, encoder, layout, self._sink, lambda: self._decoded.picking)
+        self._assembly = RowAssembly(video_id, path, encoder, spacing, self._sink, lambda: self._decoded.picking)
 
     @property
     def backlog(self) -> float:
@@ -223,11 +236,11 @@ class VideoInProgress:
         self.is_over = len(items) < count
         return items
 
-    def receive(self, vector: Features) -> None:
-        """Takes the network's vector of the next item."""
+    def receive(self, vectors: Features) -> None:
+        """Takes what the network made of the next item."""
         try:
             if self.failure is None:
-                self._assembly.take(vector)
+                self._assembly.take(vectors)
         except VideoError as error:
             self.failure = error
 
@@ -245,12 +258,12 @@ class VideoInProgress:
         return self.failure
 
     def _finished(self) -> FeatureInfo:
-        summary, layout = self._decoded.summary, self._layout
+        summary, spacing = self._decoded.summary, self._spacing
         warn_of_corrupt_frames(self.video_id, summary)
         num_frames, num_rows = self._decoded.num_frames, self._assembly.num_rows
-        expected = layout.num_clips(num_frames)
+        expected = spacing.layout(num_frames, vectors_per_clip(self._encoder, spacing)).num_rows
         assert num_rows == expected, f"{num_rows} rows from {num_frames} frames, expected {expected}"
-        info = feature_info(self.video_id, self._path, self._encoder, layout, self._sink.dtype, summary, num_frames)
+        info = feature_info(self.video_id, self._path, self._encoder, spacing, self._sink.dtype, summary, num_frames)
         return self._sink.finish(info)
 
     def close(self) -> None:
@@ -274,7 +287,7 @@ def feature_info(
     video_id: str,
     path: Path,
     encoder: ClipEncoder,
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     dtype: Dtype,
     summary: Summary,
     num_frames: int,
@@ -285,10 +298,11 @@ def feature_info(
         source_of([path]),
         encoder=encoder.config.name,
         weights_sha256=encoder.weights_sha256,
-        recipe=recipe(encoder, layout, dtype),
-        layout=layout,
+        recipe=recipe(encoder, spacing, dtype),
+        spacing=spacing,
         fps=summary.fps,
         frame_count=num_frames,
         duration_s=summary.duration_s,
         reader=summary.reader,
+        vectors_per_clip=vectors_per_clip(encoder, spacing),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 _USUAL_FPS = 30.0
 
@@ -77,14 +77,16 @@ def durations(videos: Iterable[AnnotatedVideo]) -> dict[str, float]:
     return {video_id: usual if seconds is None else seconds for video_id, seconds in stated.items()}
 
 
-def seconds_per_row(video: AnnotatedVideo, layout: ClipLayout) -> float:
-    """Seconds from one row to the next; a guess if the video's own rate is used and not known."""
-    fps = (video.fps or _USUAL_FPS) if layout.fps == "native" else layout.fps
-    return layout.stride_frames / fps
+def seconds_per_clip(video: AnnotatedVideo, spacing: ClipSpacing) -> float:
+    """Seconds from one clip to the next; a guess if the video's own rate is used and not known."""
+    fps = (video.fps or _USUAL_FPS) if spacing.fps == "native" else spacing.fps
+    return spacing.stride_frames / fps
 
 
-def estimated_bytes(videos: Sequence[AnnotatedVideo], channels: int, layout: ClipLayout, dtype: Dtype) -> list[float]:
-    """Estimated size of each video's features in bytes."""
+def estimated_bytes(
+    videos: Sequence[AnnotatedVideo], values_per_clip: int, spacing: ClipSpacing, dtype: Dtype
+) -> list[float]:
+    """Estimated size of each video's features in bytes; a clip gives `values_per_clip` numbers."""
     seconds = durations(videos)
-    row_bytes = channels * np.dtype(dtype).itemsize
-    return [seconds[video.id] / seconds_per_row(video, layout) * row_bytes for video in videos]
+    clip_bytes = values_per_clip * np.dtype(dtype).itemsize
+    return [seconds[video.id] / seconds_per_clip(video, spacing) * clip_bytes for video in videos]

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.console import Reporter
-from actloc.extraction.plan import durations, seconds_per_row
+from actloc.extraction.plan import durations, seconds_per_clip
 from actloc.extraction.rows import RowSink
 from actloc.store.info import FeatureInfo, Features
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 
 class Pace:
     """Advances a bar, in seconds of video, with every row."""
 
-    def __init__(self, bar: Reporter, videos: Sequence[AnnotatedVideo], layout: ClipLayout) -> None:
+    def __init__(
+        self, bar: Reporter, videos: Sequence[AnnotatedVideo], spacing: ClipSpacing, vectors_per_clip: int
+    ) -> None:
         self._bar = bar
         self._left_s = durations(videos)
-        self._row_s = {video.id: seconds_per_row(video, layout) for video in videos}
+        self._row_s = {video.id: seconds_per_clip(video, spacing) / vectors_per_clip for video in videos}
         self._num_videos, self._num_done = len(videos), 0
         self._seen_s, self._started = 0.0, time.monotonic()
 

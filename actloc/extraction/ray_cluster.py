@@ -31,7 +31,7 @@ from actloc.settings.sections import MachineSettings
 from actloc.store.info import FeatureInfo
 from actloc.video.base import python_environment
 from actloc.video.reader import Summary
-from actloc.video.windows import ClipLayout, Picking
+from actloc.video.windows import ClipSpacing, Picking
 
 _POLL_S = 0.2
 _GRACE_S = 10.0
@@ -58,7 +58,7 @@ def check_installed() -> None:
 def encode_videos(
     videos: Mapping[str, Path],
     encoder: ClipEncoder,
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     machine: MachineSettings,
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
@@ -67,7 +67,7 @@ def encode_videos(
 
     `encoder` sets the batch size and pools the vectors that return; copies of it do the work.
     """
-    check_clips(encoder, layout)
+    check_clips(encoder, spacing)
     encoder.check_videos(videos)
     if encoder.makes_frames:
         raise UserError(
@@ -80,11 +80,11 @@ def encode_videos(
     arriving: dict[str, ArrivingVideo] = {}
     try:
         with _cluster():
-            for row in _polled(_rows(videos, encoder, layout, machine), check_stop):
+            for row in _polled(_rows(videos, encoder, spacing, machine), check_stop):
                 video_id = row["video_id"]
                 if video_id not in arriving:
                     path = videos[video_id]
-                    arriving[video_id] = ArrivingVideo(video_id, path, encoder, layout, open_rows(video_id))
+                    arriving[video_id] = ArrivingVideo(video_id, path, encoder, spacing, open_rows(video_id))
                 outcome = arriving[video_id].take(row)
                 if outcome is not None:
                     yield video_id, outcome
@@ -136,7 +136,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def _rows(
-    videos: Mapping[str, Path], encoder: ClipEncoder, layout: ClipLayout, machine: MachineSettings
+    videos: Mapping[str, Path], encoder: ClipEncoder, spacing: ClipSpacing, machine: MachineSettings
 ) -> Iterator[Row]:
     """Encoded pieces of all videos, in any order."""
     import ray
@@ -144,8 +144,8 @@ def _rows(
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_gpus = 0 if machine.device == "cpu" else int(resources.get("GPU", 0))  # this machine itself may have none
     device = "cuda" if num_gpus else encoder.device.type
-    count = batch_size(encoder, layout, machine, device)
-    decode = Decoding(encoder.config.frame_steps(), layout, machine, count, encoder.is_framewise)
+    count = batch_size(encoder, spacing, machine, device)
+    decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
     # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
@@ -154,7 +154,7 @@ def _rows(
     )
     encoded = pieces.map_batches(
         EncodingThere,
-        fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), layout, machine)),),
+        fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), spacing, machine)),),
         batch_size=1,
         num_cpus=0 if num_gpus else _ENCODING_CPUS,
         num_gpus=1 if num_gpus else None,
@@ -167,11 +167,11 @@ def _rows(
 class ArrivingVideo:
     """A video whose encoded pieces arrive in any order."""
 
-    def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, layout: ClipLayout, sink: RowSink) -> None:
-        self._video_id, self._path, self._encoder, self._layout = video_id, path, encoder, layout
+    def __init__(self, video_id: str, path: Path, encoder: ClipEncoder, spacing: ClipSpacing, sink: RowSink) -> None:
+        self._video_id, self._path, self._encoder, self._spacing = video_id, path, encoder, spacing
         self._sink = sink
         self._picking: Picking | None = None
-        self._assembly = RowAssembly(video_id, path, encoder, layout, sink, lambda: self._picking)
+        self._assembly = RowAssembly(video_id, path, encoder, spacing, sink, lambda: self._picking)
         self._early: dict[int, Row] = {}
         self._next = 0
         self._is_over = False
@@ -190,8 +190,8 @@ class ArrivingVideo:
                 if current["end"]:
                     return self._ended(json.loads(current["end"]))
                 self._picking = picking_of(current["picking"])
-                for vector in from_bytes(current["piece"])[0]:
-                    self._assembly.take(vector)
+                for vectors in from_bytes(current["piece"])[0]:
+                    self._assembly.take(vectors)
                 self._next += 1
         except VideoError as error:
             self.close()
@@ -208,7 +208,7 @@ class ArrivingVideo:
         summary = Summary(**end["summary"])
         warn_of_corrupt_frames(self._video_id, summary)
         info = feature_info(
-            self._video_id, self._path, self._encoder, self._layout, self._sink.dtype, summary, summary.num_frames
+            self._video_id, self._path, self._encoder, self._spacing, self._sink.dtype, summary, summary.num_frames
         )
         self._is_over = True
         return self._sink.finish(info)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.extraction.decoded import thinned
-from actloc.video.windows import ClipLayout, Picking
+from actloc.video.windows import ClipSpacing, Picking
 
 Piece = tuple[NDArray[Any], NDArray[np.int64] | None]
 """Frames (n, H, W, c), and the indices of each clip's frames (S, F); None if the network takes single frames."""
@@ -25,12 +25,12 @@ def frame_pieces(frames: Iterable[NDArray[Any]], count: int) -> Iterator[Piece]:
 
 def clip_pieces(
     frames: Iterable[NDArray[Any]],
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     count: int,
     picking: Callable[[], Picking | None] = lambda: None,
 ) -> Iterator[Piece]:
     """Pieces of `count` clips; frames that clips share are sent once per piece."""
-    cutter = layout.windower(picking)
+    cutter = spacing.windower(picking)
     kept: dict[int, NDArray[Any]] = {}
     clips: list[NDArray[np.int64]] = []
 
@@ -43,11 +43,11 @@ def clip_pieces(
 
     for number, frame in enumerate(frames):
         kept[number] = frame
-        clips += thinned(cutter.add(np.array(number)), layout.frame_interval)
+        clips += thinned(cutter.add(np.array(number)), spacing.frame_interval)
         if len(clips) == count:
             yield piece()
-        kept.pop(number - _frames_needed(layout, count, picking()), None)
-    for clip in thinned(cutter.end(), layout.frame_interval):
+        kept.pop(number - _frames_needed(spacing, count, picking()), None)
+    for clip in thinned(cutter.end(), spacing.frame_interval):
         clips.append(clip)
         if len(clips) == count:
             yield piece()
@@ -55,9 +55,9 @@ def clip_pieces(
         yield piece()
 
 
-def _frames_needed(layout: ClipLayout, count: int, picking: Picking | None) -> int:
+def _frames_needed(spacing: ClipSpacing, count: int, picking: Picking | None) -> int:
     """Number of frames before the newest one that an unsent clip may contain."""
-    places = layout.clip_frames + (count + 1) * layout.stride_frames
+    places = spacing.clip_frames + (count + 1) * spacing.stride_frames
     return places if picking is None else math.ceil((places + 1) * picking.step) + 2
 
 

@@ -23,7 +23,7 @@ from actloc.settings.sections import MachineSettings
 from actloc.store.info import Features
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import read_frames
-from actloc.video.windows import ClipLayout, Picking
+from actloc.video.windows import ClipSpacing, Picking
 
 Row = dict[str, Any]  # a row of Ray Data
 
@@ -34,23 +34,23 @@ class Decoding:
     def __init__(
         self,
         steps: Sequence[FrameStep],
-        layout: ClipLayout,
+        spacing: ClipSpacing,
         machine: MachineSettings,
         batch_size: int,
         is_framewise: bool,
     ) -> None:
-        self._steps, self._layout, self._machine = steps, layout, machine
+        self._steps, self._spacing, self._machine = steps, spacing, machine
         self._batch_size, self._is_framewise = batch_size, is_framewise
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, list[Any]]]:
         """Rows of the video in `batch`, one at a time."""
         video_id, number = str(batch["video_id"][0]), 0
-        layout, machine = self._layout, self._machine
+        spacing, machine = self._spacing, self._machine
         try:
             with read_frames(
                 Path(str(batch["path"][0])),
-                fps=layout.fps,
-                decode_fps=layout.decode_fps,
+                fps=spacing.fps,
+                decode_fps=spacing.decode_fps,
                 steps=self._steps,
                 reader=machine.reader,
                 timeout_s=machine.decode_timeout_s,
@@ -59,7 +59,7 @@ class Decoding:
                 if self._is_framewise:
                     cut = frame_pieces(reader, count)
                 else:
-                    cut = clip_pieces(reader, layout, count, lambda: reader.picking)
+                    cut = clip_pieces(reader, spacing, count, lambda: reader.picking)
                 for number, piece in enumerate(cut, 1):
                     yield row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
                 end: Row = {"summary": asdict(reader.summary)}
@@ -104,8 +104,8 @@ class EncoderCopy:
 class Encoding:
     """The actor that holds an encoder and runs it on pieces."""
 
-    def __init__(self, copy: EncoderCopy, layout: ClipLayout, machine: MachineSettings) -> None:
-        self._layout, self._machine = layout, machine
+    def __init__(self, copy: EncoderCopy, spacing: ClipSpacing, machine: MachineSettings) -> None:
+        self._spacing, self._machine = spacing, machine
         self._refusal = ""
         try:
             self._encoder = copy.build()
@@ -119,7 +119,7 @@ class Encoding:
             return row(video_id, number, end=end or self._refusal)
         frames, clips = from_bytes(batch["piece"][0])
         items = list(frames if clips is None else (frames[places] for places in clips))
-        network, received = BatchedNetwork(self._encoder, self._layout, self._machine), Vectors()
+        network, received = BatchedNetwork(self._encoder, self._spacing, self._machine), Vectors()
         network.add(received, items)
         network.finish()
         picking = picking_of(str(batch["picking"][0]))
@@ -174,9 +174,9 @@ class Vectors:
     def __init__(self) -> None:
         self.vectors: list[Features] = []
 
-    def receive(self, vector: Features) -> None:
-        """Takes the next item's vector."""
-        self.vectors.append(vector)
+    def receive(self, vectors: Features) -> None:
+        """Takes what the network made of the next item."""
+        self.vectors.append(vectors)
 
 
 def refusal(error: ActlocError) -> Row:

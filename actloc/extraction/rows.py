@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder
-from actloc.extraction.batches import one_vector_each
+from actloc.extraction.batches import vectors_of
 from actloc.extraction.decoded import thinned
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, Features
-from actloc.video.windows import ClipLayout, Picking
+from actloc.video.windows import ClipSpacing, Picking
 
 
 class RowSink(Protocol):
@@ -65,23 +65,23 @@ class RowAssembly:
         video_id: str,
         file: Path,
         encoder: ClipEncoder,
-        layout: ClipLayout,
+        spacing: ClipSpacing,
         sink: RowSink,
         picking: Callable[[], Picking | None],
     ) -> None:
         self._encoder = encoder
         self._term = encoder.video_term(video_id, file)
-        self._interval = layout.frame_interval
-        self._windower = layout.windower(picking)
+        self._interval = spacing.frame_interval
+        self._windower = spacing.windower(picking)
         self._sink = sink
         self.num_rows = 0
 
-    def take(self, vector: Features) -> None:
-        """Takes the next item's vector; raises what the sink raises."""
+    def take(self, vectors: Features) -> None:
+        """Takes the next clip's vectors (v, C) or the next frame's (c,); raises what the sink raises."""
         if self._encoder.is_framewise:
-            self._pool(self._windower.add(vector))
+            self._pool(self._windower.add(vectors))
         else:
-            self._append(vector[None])
+            self._append(vectors)
 
     def end(self) -> None:
         """Makes the remaining rows after the last vector; raises VideoError if the video has no rows at all."""
@@ -92,7 +92,7 @@ class RowAssembly:
         with torch.inference_mode():
             for clip in thinned(clips, self._interval):
                 vectors = torch.from_numpy(clip[None])
-                self._append(one_vector_each(self._encoder, self._encoder.pool_frames, vectors).numpy())
+                self._append(vectors_of(self._encoder, self._encoder.pool_frames, vectors)[0].numpy())
 
     def _append(self, rows: Features) -> None:
         self._sink.append(rows if self._term is None else rows + self._term)

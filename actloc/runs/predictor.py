@@ -63,8 +63,8 @@ class Predictor:
             source = video
             if self.experiment.preparation.videos != "keep":
                 source = convert(video, video.stem, Path(folder), self.experiment.preparation)
-            layout, machine = self.experiment.features.layout, self.experiment.machine
-            array, info = local.encode_video(source, self.encoder, layout, machine)
+            spacing, machine = self.experiment.features.spacing, self.experiment.machine
+            array, info = local.encode_video(source, self.encoder, spacing, machine)
         features, grid = self.experiment.features.to_grid(torch.from_numpy(array), stored_grid(info))
         sample = Sample(video.stem, features, Targets.none(), grid)
         try:

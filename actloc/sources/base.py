@@ -17,7 +17,7 @@ from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.store.grid_check import check_present
 from actloc.structures import Grid, Sample, Targets
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 
 class SourceConfig(Part):
@@ -66,9 +66,9 @@ class SourceConfig(Part):
     """Steps by which a video's features may differ from its duration."""
 
     @property
-    def layout(self) -> ClipLayout:
+    def spacing(self) -> ClipSpacing:
         """Which clips of a video the features are made of."""
-        return ClipLayout(
+        return ClipSpacing(
             self.fps, self.decode_fps, self.clip_frames, self.frame_interval, self.stride_frames, self.align
         )
 

@@ -117,7 +117,7 @@ class Config(SourceConfig):
         config.path.mkdir()
         generator = np.random.default_rng(0)
         for video in annotations.videos.values():
-            steps = expected_steps(config.layout, video.duration_s or 0.0, 8.0)
+            steps = expected_steps(config.spacing, video.duration_s or 0.0, 8.0)
             np.save(config.path / f"{video.id}.npy", generator.standard_normal((steps, 6), dtype=np.float32))
         return config
 
@@ -170,7 +170,7 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
     """Features (C, T') and their time grid, from features (T, C) of the files."""
     fps = fps_of(video, config)
     if not config.is_resized:
-        grid = Grid(fps, config.stride_frames, config.layout.offset_frames)
+        grid = Grid(fps, config.stride_frames, config.spacing.offset_frames)
         return config.to_grid(raw, grid)
     if video.duration_s is None:
         raise UserError(
@@ -213,11 +213,11 @@ def misfits(
 
 def expected_rows(config: Config, video: AnnotatedVideo) -> int:
     """The number of rows for the video's duration."""
-    return expected_steps(config.layout, video.duration_s or 0.0, fps_of(video, config))
+    return expected_steps(config.spacing, video.duration_s or 0.0, fps_of(video, config))
 
 
 def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
-    return fits(config.layout, video.duration_s or 0.0, fps_of(video, config), steps, config.tolerance_steps)
+    return fits(config.spacing, video.duration_s or 0.0, fps_of(video, config), steps, config.tolerance_steps)
 
 
 def likely_cause(

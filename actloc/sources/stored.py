@@ -34,14 +34,14 @@ class Config(SourceConfig):
         store.begin({})
         for video in annotations.videos.values():
             duration_s = video.duration_s or 0.0
-            steps = expected_steps(config.layout, duration_s, 8.0)
+            steps = expected_steps(config.spacing, duration_s, 8.0)
             info = describe(
                 video.id,
                 (0, ""),
                 encoder="noise",
                 weights_sha256=None,
                 recipe={},
-                layout=config.layout,
+                spacing=config.spacing,
                 fps=8.0,
                 frame_count=round(8 * duration_s),
                 duration_s=duration_s,
@@ -119,14 +119,14 @@ def _check_steps(
         for video, info in zip(videos, infos, strict=True)
         if video.duration_s is not None
     ]
-    layout, tolerance = config.layout, config.tolerance_steps
-    wrong = [one for one in timed if not fits(layout, one[1], one[2].fps, one[2].steps, tolerance)]
+    spacing, tolerance = config.spacing, config.tolerance_steps
+    wrong = [one for one in timed if not fits(spacing, one[1], one[2].fps, one[2].steps, tolerance)]
     if not wrong:
         return
     listed = [
         f"{name} has {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
         f"{config.clip_frames} and stride {config.stride_frames} give about "
-        f"{expected_steps(layout, seconds, info.fps)}"
+        f"{expected_steps(spacing, seconds, info.fps)}"
         for name, seconds, info in wrong[:3]
     ]
     found = "\n  ".join([f"The features of {len(wrong)} of {len(timed)} videos in {config.path} do not fit:", *listed])

@@ -18,7 +18,7 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, VideoErro
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 Outcome = FeatureInfo | VideoError
 """The facts about a video's features, which are then in the store, or why there are none."""
@@ -140,11 +140,12 @@ def describe(
     encoder: str,
     weights_sha256: str | None,
     recipe: dict[str, Any],
-    layout: ClipLayout,
+    spacing: ClipSpacing,
     fps: float,
     frame_count: int,
     duration_s: float,
     reader: str,
+    vectors_per_clip: int = 1,
 ) -> FeatureInfo:
     """The facts about a video's features except their shape; `source` is the size in bytes and sha256 of its files."""
     return FeatureInfo(
@@ -153,16 +154,17 @@ def describe(
         weights_sha256=weights_sha256,
         recipe=json.dumps(recipe, sort_keys=True),
         fps=fps,
-        clip_frames=layout.clip_frames,
-        stride_frames=layout.stride_frames,
-        align=layout.align,
-        offset_frames=layout.offset_frames,
+        clip_frames=spacing.clip_frames,
+        stride_frames=spacing.stride_frames,
+        align=spacing.align,
+        offset_frames=spacing.offset_frames,
         frame_count=frame_count,
         duration_s=duration_s,
         reader=reader,
         source_bytes=source[0],
         source_sha256=source[1],
         code_version=__version__,
+        vectors_per_clip=vectors_per_clip,
     )
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 
 
-def expected_steps(layout: ClipLayout, duration_s: float, fps: float) -> int:
+def expected_steps(spacing: ClipSpacing, duration_s: float, fps: float) -> int:
     """The number of rows that a video's duration gives, with frames counted at `fps`."""
-    return layout.num_clips(round(duration_s * fps))
+    return spacing.num_clips(round(duration_s * fps))
 
 
-def fits(layout: ClipLayout, duration_s: float, fps: float, steps: int, tolerance_steps: float) -> bool:
+def fits(spacing: ClipSpacing, duration_s: float, fps: float, steps: int, tolerance_steps: float) -> bool:
     """Whether a video has the number of rows that its duration gives, within `tolerance_steps`."""
-    return abs(expected_steps(layout, duration_s, fps) - steps) <= tolerance_steps
+    return abs(expected_steps(spacing, duration_s, fps) - steps) <= tolerance_steps
 
 
 def warn_of_misfits(num_misfits: int, num_videos: int, message: str) -> bool:

@@ -10,7 +10,7 @@ Every byte of a file is checked whenever it is read; `verify` checks every check
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from actloc import console, files
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
-from actloc.store.info import FeatureInfo, Features
+from actloc.store.info import FeatureInfo, Features, recorded
 from actloc.store.sealed_file import DamagedError, is_finite, opened, values, values_as_stored
 from actloc.store.writer import FeatureWriter
 
@@ -241,12 +241,13 @@ def _command(recipe: dict[str, Any] | None, folder: Path) -> str:
 
 def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
     """The sha256 of a file's content, independent of HDF5: metadata as JSON, then the bytes of the array."""
-    metadata = json.dumps(asdict(info), sort_keys=True).encode()
+    metadata = json.dumps(recorded(info), sort_keys=True).encode()
     return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
 
 
 def _info(file: h5py.File) -> FeatureInfo:
-    stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo)}
+    stored = {"vectors_per_clip": 1, **file.attrs}  # which older files do not say
+    stored = {field.name: stored[field.name] for field in fields(FeatureInfo)}
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
     return FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
 

@@ -10,9 +10,9 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -22,10 +22,8 @@ from actloc import files
 from actloc.errors import VideoError
 from actloc.fault_injection import inject
 from actloc.settings.choices import Dtype
+from actloc.store.info import FeatureInfo, recorded
 from actloc.store.sealed_file import BLOCK_BYTES, DATASET, user_block
-
-if TYPE_CHECKING:
-    from actloc.store.info import FeatureInfo
 
 _CHUNK_ROWS = 256
 
@@ -61,7 +59,7 @@ class FeatureWriter:
         self._rows.write(content.data)
         self._rows.flush()
 
-    def finish(self, info: "FeatureInfo") -> "FeatureInfo":
+    def finish(self, info: FeatureInfo) -> FeatureInfo:
         """Puts the file in place; returns `info` with steps and channels filled in."""
         assert self._steps, "the caller reports a video without rows"
         if self._block:
@@ -87,9 +85,9 @@ class FeatureWriter:
             self.discard()
         return info
 
-    def _build(self, stream: "PatientFile", info: "FeatureInfo") -> None:
+    def _build(self, stream: "PatientFile", info: FeatureInfo) -> None:
         """Writes the rows as HDF5, one chunk at a time."""
-        metadata = asdict(info)
+        metadata = recorded(info)
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
         chunks = (min(_CHUNK_ROWS, self._steps), self._channels)
         with h5py.File(stream, "w", userblock_size=BLOCK_BYTES) as file:

@@ -16,8 +16,8 @@ Item = NDArray[Any]  # a frame (H, W, 3), or a network's vector of one
 
 
 @dataclass(frozen=True)
-class ClipLayout:
-    """Which frames of a video make up which clips: one clip gives one row of features."""
+class ClipSpacing:
+    """How any video is cut into clips at even distances; `layout` gives the clips of one video."""
 
     fps: float | Literal["native"]
     """Frames per second at which frames are counted; native is each video's own rate."""
@@ -40,12 +40,55 @@ class ClipLayout:
         """The centre of the first clip, in frames."""
         return offset_frames(self.align, self.clip_frames)
 
+    def layout(self, num_frames: int, vectors_per_clip: int = 1) -> "ClipLayout":
+        """The clips of a video of `num_frames` frames, the same that `windower` cuts."""
+        count, lead = self.num_clips(num_frames), self.clip_frames // 2 if self.align == "centred" else 0
+        starts = [number * self.stride_frames - lead for number in range(count)]
+        if self.align == "backpad" and starts:
+            starts[-1] = num_frames - self.clip_frames
+        return ClipLayout(tuple(starts), self.clip_frames, self.frame_interval, vectors_per_clip)
+
     def windower(self, picking: "Callable[[], Picking | None]" = lambda: None) -> "Windower":
         """Cuts frames into these clips; `frame_interval` is left to the caller.
 
         `picking` is called after the first frame.
         """
         return Windower(self.align, self.clip_frames, self.stride_frames, picking)
+
+
+@dataclass(frozen=True)
+class ClipLayout:
+    """The clips of one video, and the rows of features that they give: it alone turns one into the other.
+
+    Rows are counted over all clips: clip k gives the rows from k * vectors_per_clip on, in order of time.
+    """
+
+    first_frames: tuple[int, ...]
+    """The first frame of every clip: any integers, so clips may overlap, or begin before the video does."""
+    clip_frames: int
+    """Frames that one clip covers."""
+    frame_step: int
+    """The encoder sees every n-th of them."""
+    vectors_per_clip: int
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that all clips give."""
+        return len(self.first_frames) * self.vectors_per_clip
+
+    def clips_of(self, first_row: int, num_rows: int) -> range:
+        """The numbers of the clips that give `num_rows` rows from `first_row` on."""
+        per_clip = self.vectors_per_clip
+        return range(first_row // per_clip, -(-(first_row + num_rows) // per_clip))
+
+    def rows_of(self, clip: int) -> range:
+        """The numbers of the rows that a clip gives."""
+        return range(clip * self.vectors_per_clip, (clip + 1) * self.vectors_per_clip)
+
+    def frames_of(self, clip: int) -> range:
+        """The frames of a clip that the encoder sees; those outside the video are for the reader to fill in."""
+        first = self.first_frames[clip]
+        return range(first, first + self.clip_frames, self.frame_step)
 
 
 def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> int:

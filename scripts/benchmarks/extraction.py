@@ -131,10 +131,10 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     encoder = ready(experiment.features.encoder.network(), torch.device("cpu"))  # type: ignore[union-attr]
     video = make_video(folder / f"{size}_{case.seconds:g}.mp4", SIZES[size], case.seconds)
     started = time.perf_counter()
-    decoded = DecodedVideo(video, encoder, experiment.features.layout, machine, lambda: None)
+    decoded = DecodedVideo(video, encoder, experiment.features.spacing, machine, lambda: None)
     items = list(decoded)
     decoding_s = time.perf_counter() - started
-    network, receiver = BatchedNetwork(encoder, experiment.features.layout, machine), _Receiver()
+    network, receiver = BatchedNetwork(encoder, experiment.features.spacing, machine), _Receiver()
     network.add(receiver, items[:1])
     network.finish()  # warm
     started = time.perf_counter()
@@ -142,7 +142,7 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     network.finish()
     network_s = time.perf_counter() - started
     started = time.perf_counter()
-    encode_video(video, encoder, experiment.features.layout, machine)
+    encode_video(video, encoder, experiment.features.spacing, machine)
     both_s = time.perf_counter() - started
     decodes = decoded.summary.frames_decoded / round(case.seconds * FPS)
     flows = flows_per_pair(experiment)

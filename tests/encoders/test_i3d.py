@@ -99,7 +99,7 @@ def test_longer_clips_are_averaged_over_windows_as_class_scores_are(two_streams:
 
 
 def tensorflow_names(state: dict[str, Tensor], scope: str) -> dict[str, NDArray[np.float32]]:
-    """What DeepMind's checkpoint holds: other names, another layout, no scale of batch norms."""
+    """What DeepMind's checkpoint holds: other names, another spacing, no scale of batch norms."""
     variables = {}
     for ours, _, theirs in UNITS:
         kernel = state[f"{ours}.conv3d.weight"].permute(2, 3, 4, 1, 0)
@@ -206,7 +206,7 @@ def test_a_broken_npz_is_the_users_error(content: bytes | None, tmp_path: Path) 
 
 def test_a_recipe_names_weights_by_their_digests_alone(two_streams: I3D) -> None:
     features = load("configs/features/i3d_thumos.yaml").features
-    text = json.dumps(recipe(two_streams, features.layout, features.dtype))
+    text = json.dumps(recipe(two_streams, features.spacing, features.dtype))
     assert "imagenet.pt" not in text
     assert two_streams.weights_sha256 is not None
     assert two_streams.weights_sha256 in text

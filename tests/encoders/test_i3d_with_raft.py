@@ -12,7 +12,7 @@ from actloc.errors import UserError
 from actloc.extraction.local import recipe
 from actloc.layers.raft import RAFT
 from actloc.video.frame_transforms import OpticalFlow
-from tests.clips import layout
+from tests.clips import spacing
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 256, 300, 3), dtype=np.uint8)
 
@@ -91,6 +91,6 @@ def test_rafts_weights_belong_to_the_recipe(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_recipe_says_whose_flow_it_is_and_not_where_files_lie(encoder: I3D) -> None:
-    made = recipe(encoder, layout(fps=25.0, clip_frames=16, stride_frames=4), "float32")
+    made = recipe(encoder, spacing(fps=25.0, clip_frames=16, stride_frames=4), "float32")
     assert made["encoder"]["flow"] == "raft"
     assert not [name for name in made["encoder"] if name.endswith("weights")]

@@ -17,7 +17,7 @@ from actloc.extraction.local import encode_video, recipe
 from actloc.layers.precision import computing_in
 from actloc.settings.sections import MachineSettings
 from actloc.video import windows
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 from tests.encoders import golden
 
 KEYS = {"r2plus1d_34": "r2plus1d_34_ig65m_k400", "r2plus1d_18": "r2plus1d_18", "r3d_18": "r3d_18"}
@@ -255,7 +255,7 @@ def test_global_features_belong_to_the_recipe_and_not_where_they_lie(tmp_path: P
         write_global_features(tmp_path / folder / "gvf.h5", *names)
         path = tmp_path / folder / "gvf.h5"
         encoder = Config(variant="r2plus1d_18", weights=weights, output="region", global_features=path).build()
-        recipes.append(recipe(encoder, ClipLayout(15.0, None, 16, 1, 16, "valid"), "float32"))
+        recipes.append(recipe(encoder, ClipSpacing(15.0, None, 16, 1, 16, "valid"), "float32"))
     assert recipes[0] == recipes[1] != recipes[2]
     assert recipes[0]["encoder"]["output"] == "region"
     assert "gvf.h5" not in str(recipes[0])
@@ -265,11 +265,11 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     weights, _ = tsp_18(tmp_path, GOLDEN_HEADS)
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "v_ball.mp4")
     gvf = torch.from_numpy(write_global_features(tmp_path / "gvf.h5", "v_ball")["v_ball"])
-    layout = ClipLayout(15.0, 30.0, clip_frames=8, frame_interval=1, stride_frames=60, align="valid")
+    spacing = ClipSpacing(15.0, 30.0, clip_frames=8, frame_interval=1, stride_frames=60, align="valid")
     config = Config(variant="r2plus1d_18", weights=weights, output="region", global_features=tmp_path / "gvf.h5")
-    rows, info = encode_video(tmp_path / "v_ball.mp4", config.build(), layout, MachineSettings())
+    rows, info = encode_video(tmp_path / "v_ball.mp4", config.build(), spacing, MachineSettings())
     plain, _ = encode_video(
-        tmp_path / "v_ball.mp4", Config(variant="r2plus1d_18", weights=weights).build(), layout, MachineSettings()
+        tmp_path / "v_ball.mp4", Config(variant="r2plus1d_18", weights=weights).build(), spacing, MachineSettings()
     )
     with torch.inference_mode():
         expected = config.build().region_logits(torch.from_numpy(plain)[:, :, None], gvf)
@@ -277,7 +277,7 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     assert golden.error(rows, expected.numpy()) < golden.TOLERANCE
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "other.mp4")
     with pytest.raises(UserError, match="no global feature for 1 of 1 video: other"):
-        encode_video(tmp_path / "other.mp4", config.build(), layout, MachineSettings())
+        encode_video(tmp_path / "other.mp4", config.build(), spacing, MachineSettings())
 
 
 @pytest.mark.data

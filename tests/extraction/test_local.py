@@ -26,10 +26,11 @@ from actloc.extraction.ray_workers import Vectors
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
-from actloc.store.info import FeatureInfo, Features
+from actloc.store.info import FeatureInfo, Features, grid
+from actloc.store.store import FeatureStore
 from actloc.video.reader import FrameReader, read_frames
-from actloc.video.windows import ClipLayout
-from tests.clips import layout
+from actloc.video.windows import ClipSpacing
+from tests.clips import spacing
 from tests.videos import Clips, ffmpeg, resized
 
 COLOR = ColorConfig(short_side=16).build()
@@ -70,7 +71,7 @@ Outcome = tuple[Features, FeatureInfo] | VideoError
 
 
 def encoded(
-    videos: Mapping[str, Path], encoder: ClipEncoder, cut: ClipLayout, machine: MachineSettings
+    videos: Mapping[str, Path], encoder: ClipEncoder, cut: ClipSpacing, machine: MachineSettings
 ) -> dict[str, Outcome]:
     """What becomes of each video."""
     sinks = {video_id: RowsInMemory() for video_id in videos}
@@ -90,7 +91,7 @@ def difference(first: Features, second: Features) -> float:
 @pytest.mark.parametrize("encoder", [COLOR, WHOLE], ids=["framewise", "clipwise"])
 def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipEncoder, align: str) -> None:
     array, info = encode_video(
-        clips["plain.mp4"], encoder, layout(align=align, stride_frames=7), MachineSettings(clip_batch=2)
+        clips["plain.mp4"], encoder, spacing(align=align, stride_frames=7), MachineSettings(clip_batch=2)
     )
     frames = list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))
     starts = {"valid": [0, 7, 14, 21], "backpad": [0, 7, 14, 21, 26], "centred": [-2, 5, 12, 19, 26]}[align]
@@ -103,9 +104,35 @@ def test_rows_are_the_encoders_answers_to_the_clips(clips: Clips, encoder: ClipE
     assert info.source_bytes == clips["plain.mp4"].stat().st_size
 
 
+class Halves(WholeClips):
+    """The colour of each half of a clip, as vectors of their own."""
+
+    def vectors_per_clip(self, num_frames: int) -> int:
+        return 2
+
+    def encode(self, clips: torch.Tensor) -> torch.Tensor:
+        return torch.cat([WholeClips.encode(self, half) for half in clips.chunk(2, dim=1)], dim=2)
+
+
+def test_several_vectors_of_a_clip_are_rows_for_its_parts(clips: Clips, tmp_path: Path) -> None:
+    encoder, machine = Halves(WholeClipsConfig(name="whole")), MachineSettings(clip_batch=3)
+    back_to_back = spacing(clip_frames=8, stride_frames=8)
+    array, info = encode_video(clips["plain.mp4"], encoder, back_to_back, machine)
+    halves, of_halves = encode_video(clips["plain.mp4"], WHOLE, spacing(clip_frames=4, stride_frames=4), machine)
+    np.testing.assert_allclose(array, halves[:6], rtol=1e-6)  # 30 frames: 3 clips of 8, or 7 of 4
+    assert (info.steps, info.vectors_per_clip, grid(info)) == (6, 2, grid(of_halves))
+    store = FeatureStore(tmp_path)
+    store.begin({})
+    store.write("v", array, replace(info, recipe="{}", video_id="v"))
+    assert store.info("v").vectors_per_clip == 2
+    assert store.verify() == []
+    with pytest.raises(UserError, match=r"Set features\.stride_frames=8"):
+        encode_video(clips["plain.mp4"], encoder, spacing(clip_frames=8, stride_frames=4), machine)
+
+
 def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> None:
     encoder = FramePairs(WholeClipsConfig(name="whole"))
-    array, info = encode_video(clips["plain.mp4"], encoder, layout(stride_frames=1), MachineSettings())
+    array, info = encode_video(clips["plain.mp4"], encoder, spacing(stride_frames=1), MachineSettings())
     frames = np.stack(list(read_frames(clips["plain.mp4"], fps=15, steps=resized(16)))).astype(np.float32)
     red = np.diff(frames[..., 0], axis=0).mean((1, 2))
     assert info.frame_count == len(red) == 29
@@ -117,7 +144,7 @@ def test_clips_are_cut_from_what_the_encoder_makes_of_frames(clips: Clips) -> No
 def test_where_the_step_is_not_whole_each_clip_picks_its_frames_anew(
     clips: Clips, encoder: ClipEncoder, decode_fps: float | str, shown_fps: float, stride: int
 ) -> None:
-    features = layout(fps=11.0, decode_fps=decode_fps, clip_frames=8, stride_frames=stride)
+    features = spacing(fps=11.0, decode_fps=decode_fps, clip_frames=8, stride_frames=stride)
     array, info = encode_video(clips["plain.mp4"], encoder, features, MachineSettings(clip_batch=2))
     frames = np.stack(list(read_frames(clips["plain.mp4"], fps=shown_fps, steps=resized(16))))
     places = np.floor(np.arange(int(len(frames) * (11 / shown_fps)), dtype=np.float32) * np.float32(shown_fps / 11))
@@ -133,14 +160,14 @@ def test_optical_flow_takes_frames_that_follow_each_other(clips: Clips) -> None:
     encoder.makes_frames = True
     for decode_fps in (25.0, "native"):
         with pytest.raises(UserError, match=r"(?s)computes optical flow.*Set features\.decode_fps=null"):
-            encode_video(clips["plain.mp4"], encoder, layout(decode_fps=decode_fps), MachineSettings())
-    encode_video(clips["plain.mp4"], encoder, layout(decode_fps=30.0), MachineSettings())
+            encode_video(clips["plain.mp4"], encoder, spacing(decode_fps=decode_fps), MachineSettings())
+    encode_video(clips["plain.mp4"], encoder, spacing(decode_fps=30.0), MachineSettings())
 
 
 @pytest.mark.parametrize("encoder", [COLOR, NetworkConfig.small().build()], ids=["color", "network"])
 def test_the_batch_changes_no_more_than_rounding(clips: Clips, encoder: ClipEncoder) -> None:
     one, eight = (
-        encode_video(clips["plain.mp4"], encoder, layout(fps=8.0), MachineSettings(clip_batch=size))[0]
+        encode_video(clips["plain.mp4"], encoder, spacing(fps=8.0), MachineSettings(clip_batch=size))[0]
         for size in (1, 8)
     )
     assert difference(one, eight) <= 1e-5
@@ -152,7 +179,7 @@ def test_decoders_and_order_change_nothing(clips: Clips) -> None:
     for decoders, listed in ((1, names), (3, names[::-1])):
         machine = MachineSettings(decoders=decoders, clip_batch=2)
         videos = {name: clips[name] for name in listed}
-        found.append(encoded(videos, COLOR, layout(), machine))
+        found.append(encoded(videos, COLOR, spacing(), machine))
     for name in names:
         (first, first_info), (second, second_info) = (results[name] for results in found)  # type: ignore[misc]
         assert np.array_equal(first, second)
@@ -170,9 +197,9 @@ def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatc
     names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
     videos = {name: clips[name] for name in names}
     machine = MachineSettings(decoders=2, clip_batch=4)
-    found = [encoded(videos, WHOLE, layout(), machine)]
+    found = [encoded(videos, WHOLE, spacing(), machine)]
     monkeypatch.setattr(local, "BatchedNetwork", WorksAhead)
-    found.append(encoded(videos, WHOLE, layout(), machine))
+    found.append(encoded(videos, WHOLE, spacing(), machine))
     for name in ("plain.mp4", "turned.mp4", "variable.mp4"):
         (first, first_info), (second, second_info) = (outcomes[name] for outcomes in found)  # type: ignore[misc]
         assert np.array_equal(first, second)
@@ -198,7 +225,7 @@ def test_rows_that_cannot_be_kept_cost_their_own_video_only(clips: Clips) -> Non
     sinks = {"a": RowsInMemory(), "b": Choosy(), "c": RowsInMemory()}
     videos = dict.fromkeys(sinks, clips["plain.mp4"])
     machine = MachineSettings(decoders=2, clip_batch=4)
-    outcomes = dict(encode_videos(videos, WHOLE, layout(), machine, sinks.__getitem__))
+    outcomes = dict(encode_videos(videos, WHOLE, spacing(), machine, sinks.__getitem__))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "b": "non_finite",
@@ -229,11 +256,11 @@ class AliveFrames(WholeClips):
 
 def test_only_a_few_frames_and_clips_of_a_video_are_held_at_a_time(clips: Clips) -> None:
     encoder = AliveFrames(WholeClipsConfig(name="whole"))
-    encoded({"a": clips["plain.mp4"]}, encoder, layout(fps=90.0, stride_frames=1), MachineSettings(clip_batch=4))
+    encoded({"a": clips["plain.mp4"]}, encoder, spacing(fps=90.0, stride_frames=1), MachineSettings(clip_batch=4))
     assert len(encoder.frames_made) == 180
     assert len(encoder.alive) > 40
     assert max(encoder.alive) <= 4 + 4  # of the clip that is cut, and of those of a batch
-    network, owner = BatchedNetwork(WHOLE, layout(), MachineSettings(clip_batch=4)), Vectors()
+    network, owner = BatchedNetwork(WHOLE, spacing(), MachineSettings(clip_batch=4)), Vectors()
     items = []
     for number in range(42):
         item = np.full((4, 8, 8, 3), number, np.uint8)
@@ -245,13 +272,13 @@ def test_only_a_few_frames_and_clips_of_a_video_are_held_at_a_time(clips: Clips)
 
 
 def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
-    network = BatchedNetwork(WHOLE, layout(), MachineSettings(clip_batch=2))
+    network = BatchedNetwork(WHOLE, spacing(), MachineSettings(clip_batch=2))
     owners = [Vectors() for _ in range(40)]
     for number, owner in enumerate(owners, 8):
         network.add(owner, [np.full((4, 8, number, 3), number, np.uint8)])
     assert [network.owes(owner) for owner in owners] == [False] * 24 + [True] * 16
     network.finish()
-    expected = [WHOLE.encode(torch.full((1, 4, 8, number, 3), number))[0, :, 0].numpy() for number in range(8, 48)]
+    expected = [WHOLE.encode(torch.full((1, 4, 8, number, 3), number))[:, :, 0].numpy() for number in range(8, 48)]
     np.testing.assert_allclose(np.concatenate([owner.vectors for owner in owners]), expected, rtol=1e-6)
 
 
@@ -313,7 +340,7 @@ def test_one_bad_video_costs_one_video(clips: Clips, tmp_path: Path) -> None:
         "text": tmp_path / "text.mp4",
         "zero": tmp_path / "zero.mp4",
     }
-    outcomes = encoded(videos, COLOR, layout(), MachineSettings(decoders=2))
+    outcomes = encoded(videos, COLOR, spacing(), MachineSettings(decoders=2))
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
         "address": "not_a_file",
@@ -335,7 +362,7 @@ def test_a_flash_lands_in_the_same_step_whatever_the_frame_rate(tmp_path: Path) 
         ffmpeg("-f", "lavfi", "-i", scene, *rate, "-pix_fmt", "yuv420p", tmp_path / f"{name}.mp4")
         ffmpeg("-i", tmp_path / f"{name}.mp4", "-c", "copy", tmp_path / f"{name}.mkv")
     brightness = [
-        encode_video(tmp_path / f"{name}.{container}", COLOR, layout(fps=10.0, clip_frames=2), MachineSettings())[0][
+        encode_video(tmp_path / f"{name}.{container}", COLOR, spacing(fps=10.0, clip_frames=2), MachineSettings())[0][
             :, 0
         ]
         for name in rates
@@ -348,7 +375,7 @@ def test_a_flash_lands_in_the_same_step_whatever_the_frame_rate(tmp_path: Path) 
 
 def test_sound_and_cover_art_change_no_feature(clips: Clips) -> None:
     plain, sound, cover = (
-        encode_video(clips[name], COLOR, layout(), MachineSettings())[0]
+        encode_video(clips[name], COLOR, spacing(), MachineSettings())[0]
         for name in ("plain.mp4", "sound.mp4", "cover.mp4")
     )
     assert np.array_equal(sound, cover)
@@ -360,13 +387,13 @@ def test_a_warning_reports_frames_with_decoding_errors(
 ) -> None:
     summary = FrameReader.summary.fget
     monkeypatch.setattr(FrameReader, "summary", property(lambda self: replace(summary(self), corrupt_frames=3)))
-    encode_video(clips["plain.mp4"], COLOR, layout(), MachineSettings())
+    encode_video(clips["plain.mp4"], COLOR, spacing(), MachineSettings())
     assert "plain: 3 of 60 frames have decoding errors" in capsys.readouterr().err
 
 
 def test_a_clip_length_the_encoder_cannot_take_is_refused(clips: Clips) -> None:
     with pytest.raises(UserError, match="clip_frames is 3"):
-        encode_video(clips["plain.mp4"], WHOLE, layout(clip_frames=3), MachineSettings())
+        encode_video(clips["plain.mp4"], WHOLE, spacing(clip_frames=3), MachineSettings())
 
 
 def test_a_hanging_video_is_given_up_and_the_next_ones_done(
@@ -382,7 +409,7 @@ def test_a_hanging_video_is_given_up_and_the_next_ones_done(
 
     videos = dict.fromkeys("ab", clips["plain.mp4"])
     machine = MachineSettings(decoders=1, decode_timeout_s=100.0)
-    outcomes = encode_videos(videos, COLOR, layout(), machine, lambda _: RowsInMemory(), let_time_pass)
+    outcomes = encode_videos(videos, COLOR, spacing(), machine, lambda _: RowsInMemory(), let_time_pass)
     video_id, outcome = next(outcomes)
     assert (video_id, getattr(outcome, "reason", "done")) == ("a", "timeout")
     is_hanging = False
@@ -401,7 +428,7 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(
         return RowsInMemory()
 
     videos = dict.fromkeys("abc", clips["plain.mp4"])
-    outcomes = dict(encode_videos(videos, COLOR, layout(), MachineSettings(decoders=2), open_rows))
+    outcomes = dict(encode_videos(videos, COLOR, spacing(), MachineSettings(decoders=2), open_rows))
     assert len(started) == 3
     assert {name: getattr(outcome, "reason", "done") for name, outcome in outcomes.items()} == {
         "a": "done",
@@ -415,7 +442,7 @@ def test_a_signal_ends_the_wait_for_a_hanging_video(clips: Clips, set_fault: Cal
     with StopFlag() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
-            encode_video(clips["plain.mp4"], COLOR, layout(), MachineSettings(), stop.raise_if_set)
+            encode_video(clips["plain.mp4"], COLOR, spacing(), MachineSettings(), stop.raise_if_set)
 
 
 def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, started: list[subprocess.Popen[bytes]]) -> None:
@@ -425,13 +452,13 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, started: lis
 
     encoder = TooLarge(WholeClipsConfig(name="whole"))
     with pytest.raises(torch.OutOfMemoryError):
-        encoded(dict.fromkeys("abc", clips["plain.mp4"]), encoder, layout(), MachineSettings(decoders=2, clip_batch=4))
+        encoded(dict.fromkeys("abc", clips["plain.mp4"]), encoder, spacing(), MachineSettings(decoders=2, clip_batch=4))
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 
 
 def test_the_recipe_holds_what_determines_features_and_nothing_else() -> None:
-    assert recipe(COLOR, layout(), "float32") == {
+    assert recipe(COLOR, spacing(), "float32") == {
         "encoder": {
             "name": "color",
             "precision": "float32",

@@ -3,7 +3,7 @@ import pytest
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first, shared_out
-from tests.clips import layout
+from tests.clips import spacing
 
 DURATIONS = {"a": 10.0, "b": 60.0, "c": 10.0, "d": 30.0, "e": 50.0, "f": 40.0, "g": 10.0}
 VIDEOS = {name: AnnotatedVideo(name, "train", duration_s=seconds) for name, seconds in DURATIONS.items()}
@@ -49,9 +49,9 @@ def test_a_shard_makes_the_round_trip() -> None:
 
 
 def test_the_estimate_is_rows_times_channels_times_bytes() -> None:
-    assert estimated_bytes([VIDEOS["a"]], 2048, layout(fps=30.0, stride_frames=4), "float16") == [
+    assert estimated_bytes([VIDEOS["a"]], 2048, spacing(fps=30.0, stride_frames=4), "float16") == [
         10 * 30 / 4 * 2048 * 2
     ]
-    native = layout(fps="native", stride_frames=4)
+    native = spacing(fps="native", stride_frames=4)
     own = AnnotatedVideo("own", "train", duration_s=10.0, fps=25.0)
     assert estimated_bytes([own], 2048, native, "float16") == [10 * 25 / 4 * 2048 * 2]

@@ -6,9 +6,9 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.extraction import progress as module
 from actloc.extraction.progress import Pace
 from actloc.extraction.rows import RowsInMemory
-from tests.clips import layout
+from tests.clips import spacing
 
-LAYOUT = layout(fps=10.0, clip_frames=10, stride_frames=10)
+SPACING = spacing(fps=10.0, clip_frames=10, stride_frames=10)
 VIDEOS = [AnnotatedVideo("a", "train", duration_s=6.0), AnnotatedVideo("b", "train", duration_s=2.0)]
 
 
@@ -27,7 +27,7 @@ def test_rows_move_the_bar_by_seconds_and_never_beyond_their_video(monkeypatch: 
         moves.append(advance)
         notes.append(note)
 
-    pace = Pace(bar, VIDEOS, LAYOUT)
+    pace = Pace(bar, VIDEOS, SPACING, 1)
     sink = pace.watched("a", RowsInMemory())
     clock.now += 2
     sink.append(np.zeros((4, 3), np.float32))
@@ -47,7 +47,7 @@ def test_a_plain_line_tells_share_time_left_videos_and_speed(
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(console, "time", clock)
     with console.progress("extracting features", 8.0, is_count=False) as bar:
-        pace = Pace(bar, VIDEOS, LAYOUT)
+        pace = Pace(bar, VIDEOS, SPACING, 1)
         clock.now += 60
         pace.over("a")
     printed = " ".join(capsys.readouterr().err.split())

@@ -21,7 +21,7 @@ from actloc.extraction.ray_workers import EncoderCopy, Encoding, Row
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
 from actloc.video.windows import Picking
-from tests.clips import layout
+from tests.clips import spacing
 from tests.processes import command_of, descendants, is_at_work
 from tests.toy import Running, actloc, digests, make_toy, start
 
@@ -37,7 +37,7 @@ SUMMARY = {
 }
 
 
-def piece(number: int, vectors: list[list[float]], picking: Picking | None = None) -> Row:
+def piece(number: int, vectors: list[Any], picking: Picking | None = None) -> Row:
     content = to_bytes((np.array(vectors, np.float32), None))
     picking_text = json.dumps(asdict(picking) if picking else None)
     return {"video_id": "v", "number": number, "piece": content, "end": "", "picking": picking_text}
@@ -52,20 +52,20 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     encoder = Color().build()
     encoder.is_framewise = False
     rows = RowsInMemory()
-    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), rows)
-    for row in (end({"summary": SUMMARY}, number=2), piece(1, [[3, 4]]), piece(1, [[3, 4]])):
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), rows)
+    for row in (end({"summary": SUMMARY}, number=2), piece(1, [[[3, 4]]]), piece(1, [[[3, 4]]])):
         assert video.take(row) is None
-    info = video.take(piece(0, [[1, 2], [2, 3]]))
+    info = video.take(piece(0, [[[1, 2]], [[2, 3]]]))
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
     assert (info.steps, info.frame_count) == (3, 10)  # type: ignore[union-attr]
-    assert video.take(piece(0, [[1, 2], [2, 3]])) is None
+    assert video.take(piece(0, [[[1, 2]], [[2, 3]]])) is None
 
 
 def test_vectors_of_frames_are_pooled_over_the_frames_that_clips_pick(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     encoder, rows, picking = Color().build(), RowsInMemory(), Picking(25.0, 15.0)
     vectors = np.random.default_rng(0).random((30, encoder.channels), dtype=np.float32)
-    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), rows)
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), rows)
     for number in range(3):
         video.take(piece(number, vectors[10 * number : 10 * number + 10].tolist(), picking))
     info = video.take(end({"summary": {**SUMMARY, "num_frames": 18}}, number=3))
@@ -86,25 +86,25 @@ def test_learned_flow_is_not_taken_apart() -> None:
     encoder = Color().build()
     encoder.makes_frames = True
     with pytest.raises(UserError, match="computes optical flow with a network"):
-        next(ray_cluster.encode_videos({}, encoder, layout(), MachineSettings(), lambda _: RowsInMemory()))
+        next(ray_cluster.encode_videos({}, encoder, spacing(), MachineSettings(), lambda _: RowsInMemory()))
 
 
 def test_a_warning_reports_corrupt_frames_as_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     encoder = Color().build()
     encoder.is_framewise = False
-    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, layout(), RowsInMemory())
-    video.take(piece(0, [[1, 2]]))
+    video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), RowsInMemory())
+    video.take(piece(0, [[[1, 2]]]))
     video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}}, number=1))
     assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
 
 
 def test_a_missing_weights_file_on_a_machine_of_the_cluster_is_an_error_for_the_user(tmp_path: Path) -> None:
     other_weights = replace(EncoderCopy.of(Color().build(), "cpu"), weights_sha256="0" * 64)
-    answer = Encoding(other_weights, layout(), MachineSettings())(
-        {name: np.array([value]) for name, value in piece(0, [[1, 2]]).items()}
+    answer = Encoding(other_weights, spacing(), MachineSettings())(
+        {name: np.array([value]) for name, value in piece(0, [[[1, 2]]]).items()}
     )
-    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), layout(), RowsInMemory())
+    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), spacing(), RowsInMemory())
     with pytest.raises(UserError, match=f"On {socket.gethostname()}: The encoder's weights have sha256 None"):
         video.take({name: values[0] for name, values in answer.items()})
 
@@ -122,7 +122,7 @@ def test_a_copy_is_built_where_the_paths_of_the_settings_begin(tmp_path: Path, m
 
 def test_no_videos_start_no_cluster() -> None:
     assert (
-        list(ray_cluster.encode_videos({}, Color().build(), layout(), MachineSettings(), lambda _: RowsInMemory()))
+        list(ray_cluster.encode_videos({}, Color().build(), spacing(), MachineSettings(), lambda _: RowsInMemory()))
         == []
     )
 
@@ -135,7 +135,9 @@ def test_an_unreachable_cluster_is_reported_with_its_address(monkeypatch: pytest
 
     monkeypatch.setattr(ray, "init", refuse)
     videos = {"v": Path("v.mp4")}
-    encoding = ray_cluster.encode_videos(videos, Color().build(), layout(), MachineSettings(), lambda _: RowsInMemory())
+    encoding = ray_cluster.encode_videos(
+        videos, Color().build(), spacing(), MachineSettings(), lambda _: RowsInMemory()
+    )
     with pytest.raises(EnvironmentProblem, match=r"cluster at 192\.0\.2\.2:6379"):
         next(encoding)
 

@@ -3,7 +3,7 @@ import pytest
 
 from actloc.extraction.ray_pieces import clip_pieces
 from actloc.video.windows import Picking
-from tests.clips import clips, layout
+from tests.clips import clips, spacing
 
 
 @pytest.mark.parametrize("align", ["valid", "backpad", "centred"])
@@ -13,7 +13,7 @@ def test_the_clips_of_all_pieces_are_those_of_the_video(
     align: str, length: int, stride: int, interval: int, count: int
 ) -> None:
     frames = [np.full((1, 1, 1), number) for number in range(50)]
-    settings = layout(align=align, clip_frames=length, stride_frames=stride, frame_interval=interval)
+    settings = spacing(align=align, clip_frames=length, stride_frames=stride, frame_interval=interval)
     found = []
     for listed, places in clip_pieces(frames, settings, count):
         assert places is not None
@@ -28,7 +28,7 @@ def test_the_clips_of_all_pieces_are_those_of_the_video(
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_clips_that_pick_their_frames_come_the_same_way(align: str, rates: tuple[float, float], count: int) -> None:
     frames = [np.full((1, 1, 1), number) for number in range(150)]
-    settings, picking = layout(align=align, clip_frames=8, stride_frames=3, frame_interval=2), Picking(*rates)
+    settings, picking = spacing(align=align, clip_frames=8, stride_frames=3, frame_interval=2), Picking(*rates)
     pieces = list(clip_pieces(frames, settings, count, lambda: picking))
     found = [listed[one] for listed, places in pieces for one in places]  # type: ignore[union-attr]
     cutter = settings.windower(lambda: picking)
@@ -38,6 +38,6 @@ def test_clips_that_pick_their_frames_come_the_same_way(align: str, rates: tuple
 
 def test_frames_that_clips_share_are_sent_once_in_a_piece() -> None:
     frames = [np.full((1, 1, 1), number) for number in range(64)]
-    pieces = list(clip_pieces(frames, layout(clip_frames=16, stride_frames=4), 5))
+    pieces = list(clip_pieces(frames, spacing(clip_frames=16, stride_frames=4), 5))
     assert [len(listed) for listed, _ in pieces] == [32, 32, 24]
     assert sum(len(places) for _, places in pieces if places is not None) == 13

@@ -23,11 +23,11 @@ from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer, build_detector
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipSpacing
 from tests.end_to_end.test_own_parts import write_examples
 
 CPU = torch.device("cpu")
-LAYOUT = ClipLayout(8.0, None, 2, 1, 2, "valid")
+SPACING = ClipSpacing(8.0, None, 2, 1, 2, "valid")
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ class Received(list[object]):
 
 def encoding() -> None:
     encoder = built(parts.find("encoders", "colour_fields").Config())
-    network = BatchedNetwork(encoder, LAYOUT, MachineSettings(clip_batch=4))
+    network = BatchedNetwork(encoder, SPACING, MachineSettings(clip_batch=4))
     network.add(Received(), [np.zeros((2, 64, 64, 3), np.uint8)] * 4)
 
 
@@ -143,7 +143,7 @@ def test_a_mistake_in_a_worker_of_ray_is_reported_with_its_line() -> None:
     path.write_text(path.read_text().replace("/ 255", "/ white"))
     parts.use_code([Path("my_parts")])
     copy = EncoderCopy.of(built(parts.find("encoders", "colour_fields").Config()), "cpu")
-    packed = Packed.of((copy, LAYOUT, MachineSettings(clip_batch=4)))
+    packed = Packed.of((copy, SPACING, MachineSettings(clip_batch=4)))
     piece = to_bytes((np.zeros((2, 64, 64, 3), np.uint8), np.array([[0, 1]])))
     batch = {name: np.array([value], object) for name, value in row("v", 0, piece=piece).items()}
     answer = EncodingThere(packed)({name: values[0] for name, values in batch.items()})

@@ -297,9 +297,9 @@ def hostile(kind: str, secret: Path, good: Path) -> bytes:
         elif kind == "external storage":
             file.create_dataset("features", (21, 6), "f4", external=[(str(secret), 0, 21 * 6 * 4)])
         else:
-            layout = h5py.VirtualLayout((21, 6), "f4")
-            layout[:] = h5py.VirtualSource(str(secret), "features", (21, 6))
-            file.create_virtual_dataset("features", layout)
+            spacing = h5py.VirtualLayout((21, 6), "f4")
+            spacing[:] = h5py.VirtualSource(str(secret), "features", (21, 6))
+            file.create_virtual_dataset("features", spacing)
     return sealed(content.getvalue())
 
 
