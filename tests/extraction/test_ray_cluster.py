@@ -7,6 +7,7 @@ import signal
 import socket
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
