@@ -5,7 +5,9 @@ B videos of a batch   T feature steps       C channels    K classes     L pyrami
 S clips of a video    F frames of a clip    H W pixels    N segments
 """
 
+import random
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -62,19 +64,73 @@ class Detections:
         return len(self.scores)
 
 
+class Payload(Protocol):
+    """What a source turns into features (C, T): these themselves, or the clips they are made of."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """C and T of the features."""
+
+    def narrow(self, dim: int, start: int, length: int) -> "Payload":
+        """The payload of `length` steps from `start` on; `dim` is 1, as in `Tensor.narrow`."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One video's window: `features` (C, T), its actions in steps, and the grid that turns steps into seconds."""
+    """A window of one video: its payload, its actions in steps of the window, and the grid of the whole video.
+
+    Step i of the window is step `first_step + i` of the grid.
+    """
 
     video_id: str
-    features: Tensor
+    payload: Payload
     targets: Targets
     grid: Grid
+    first_step: int = 0
+    is_replacement: bool = False
+    """Whether it stands in for a sample whose video cannot be decoded."""
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.payload.shape[1]
+
+    @property
+    def features(self) -> Tensor:
+        """The features (C, T) of a sample that has them already."""
+        assert isinstance(self.payload, Tensor), "the source makes these features when it is asked for them"
+        return self.payload
+
+    def part(self, start: int, length: int, targets: Targets) -> "Sample":
+        """The sample of `length` steps from `start` on, with its own actions."""
+        payload = self.payload.narrow(1, start, length)
+        return Sample(self.video_id, payload, targets, self.grid, self.first_step + start)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Which time a sample is loaded: all random choices follow from it, so any number of processes makes the same."""
+
+    seed: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Number of the batch in its epoch."""
+
+    def generator(self, index: int) -> random.Random:
+        """The generator of sample `index`."""
+        return random.Random(f"sample {self.seed} {self.epoch} {index}")
+
+    def shared(self) -> random.Random:
+        """A generator that begins in the same way for every sample of the batch."""
+        return random.Random(f"batch {self.seed} {self.epoch} {self.batch}")
+
+
+FIRST_VISIT = Visit()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one forward pass, not yet padded."""
+    """Samples of one forward pass."""
 
     samples: tuple[Sample, ...]
 
@@ -86,16 +142,18 @@ class Batch:
     @property
     def lengths(self) -> list[int]:
         """Steps of each sample."""
-        return [sample.features.shape[1] for sample in self.samples]
+        return [sample.num_steps for sample in self.samples]
+
+    def mask(self, num_steps: int, device: torch.device) -> Tensor:
+        """The mask (B, num_steps): true on each sample's own steps, false on padding after them."""
+        return (torch.arange(num_steps) < torch.tensor(self.lengths)[:, None]).to(device)
 
     def padded(self, num_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Features (B, C, num_steps), zero after each video's end, and the mask (B, num_steps), true on real steps."""
-        channels = self.samples[0].features.shape[0]
-        features = torch.zeros(len(self.samples), channels, num_steps)
+        """Features (B, C, num_steps), zero after each sample's end, and the mask, of samples that have features."""
+        features = torch.zeros(len(self.samples), self.samples[0].payload.shape[0], num_steps)
         for row, sample in zip(features, self.samples, strict=True):
-            row[:, : sample.features.shape[1]] = sample.features
-        mask = torch.arange(num_steps) < torch.tensor(self.lengths)[:, None]
-        return features.to(device), mask.to(device)
+            row[:, : sample.num_steps] = sample.features
+        return features.to(device), self.mask(num_steps, device)
 
     def targets(self, device: torch.device) -> list[Targets]:
         """The samples' actions on `device`."""

@@ -9,12 +9,12 @@ from actloc import console, files, recipes
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
 from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, with_inputs
 from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
-from actloc.extraction.local import built, check_clips, encode_videos, ready, recipe, vectors_per_clip
+from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.signals import StopFlag
 from actloc.store.filling import (

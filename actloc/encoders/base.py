@@ -2,23 +2,36 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
-from actloc.settings.sections import OptionalInputFile, Part, Shapes
-from actloc.video.frame_transforms import Crop, FrameStep, Resize
+from actloc.settings.code_errors import wrong_return
+from actloc.settings.sections import OptionalInputFile, Part, Section, Shapes
+from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
+from actloc.video.windows import ClipSpacing
 from actloc.weights.files import load_part
 
 WeightsFile = Annotated[OptionalInputFile, Shapes("nothing")]
 """A file of weights. It may move: features and checkpoints record the sha256 of its contents."""
+
+
+class FromStage(Section):
+    """The stages that learn."""
+
+    shapes = "weights"
+
+    from_stage: NonNegativeInt
+    """The first stage that learns; stages are counted from 0."""
 
 
 class EncoderConfig(Part):
@@ -27,9 +40,22 @@ class EncoderConfig(Part):
     shapes = "features"
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type that matrix products and convolutions compute in; features are always float32."""
+    """Type that matrix products and convolutions compute in when features are extracted; features are always float32.
+    An encoder that is trained computes in training.precision."""
     channels_last: bool = False
     """Keep activations channels-last in memory: often faster, with different rounding."""
+
+    trainable: Annotated[Literal["all", "none"] | FromStage, Shapes("weights")] = "all"
+    """Which weights learn when the encoder is trained: all, none, or {from_stage: 2}, those of the stages from 2 on."""
+    rate_factor: Annotated[PositiveFloat, Shapes("weights")] = 1.0
+    """The encoder's learning rate, as a multiple of optimizer.learning_rate."""
+    weight_decay: Annotated[NonNegativeFloat | None, Shapes("weights")] = None
+    """The encoder's own weight decay; null: optimizer.weight_decay."""
+
+    @property
+    def mixes_clips(self) -> bool:
+        """Whether a clip's features depend on the other clips of its window, which then share one call of `encode`."""
+        return False
 
     @abstractmethod
     def frame_steps(self) -> tuple[FrameStep, ...]:
@@ -42,6 +68,10 @@ class EncoderConfig(Part):
     def network(self) -> "ClipEncoder":
         """The encoder with random weights; the same as `build` if there are none to load."""
         return self.build()
+
+    def network_for(self, weights: Mapping[str, Tensor]) -> "ClipEncoder":
+        """The encoder with random weights, of the shapes of these, which a run has stored by name."""
+        return self.network()
 
     @classmethod
     def small(cls) -> "EncoderConfig":
@@ -102,14 +132,50 @@ class ClipEncoder(nn.Module, ABC):
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     def network_input(self, clips: Tensor) -> Tensor:
-        """Clips (S, F, H, W, c) of any type as (S, c, F, H, W) float32, in the memory format of the settings."""
-        by_channel = clips.permute(0, 4, 1, 2, 3).float()
+        """Clips (S, F, H, W, c) of any type as (S, c, F, H, W), in the weights' type and the set memory format."""
+        by_channel = clips.permute(0, 4, 1, 2, 3).to(self.dtype)
         return by_channel if self.config.channels_last else by_channel.contiguous()
 
     @property
     def device(self) -> torch.device:
         """The device that the encoder computes on, even if it has no weights."""
         return self.get_buffer("_anchor").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights: float32, or float64 after `double()`."""
+        return self.get_buffer("_anchor").dtype
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The blocks that `encode` runs, from the first to the last, in stages; `trainable` counts these.
+
+        A block is a module that is called with tensors: with checkpointing, its activations are computed again in the
+        backward pass. What is in no stage, such as a classifier, does not learn.
+        """
+        return [list(self.children())]
+
+    def set_trainable(self, trainable: Literal["all", "none"] | FromStage) -> None:
+        """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist."""
+        stages = self.stages()
+        first = {"all": 0, "none": len(stages)}[trainable] if isinstance(trainable, str) else trainable.from_stage
+        if isinstance(trainable, FromStage) and first >= len(stages):
+            raise UserError(
+                f"features.encoder.trainable.from_stage is {first}.",
+                f"Expected at most {len(stages) - 1}: the encoder {self.config.name} has {len(stages)} stages.",
+                "Set features.encoder.trainable=none, or a lower stage.",
+            )
+        self.requires_grad_(False)
+        for block in [block for stage in stages[first:] for block in stage]:
+            block.requires_grad_(True)
+
+    def recompute_blocks(self) -> None:
+        """From now on a block keeps only its input for the backward pass, which runs it again (Chen et al. 2016)."""
+        for block in [block for stage in self.stages() for block in stage]:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+
+    def zero_pixel(self) -> Tensor:
+        """The pixel (c,) or () that `encode` scales to zero: black, if it only divides."""
+        return torch.zeros(())
 
     def vectors_per_clip(self, num_frames: int) -> int:
         """v: the vectors, each for an equal part of the clip, that `encode` makes of a clip of `num_frames` frames."""
@@ -169,3 +235,62 @@ def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, igno
     wanted = {name: value for name, value in tensors.items() if not name.startswith(tuple(ignored))}
     load_part(encoder, wanted, path, "Choose the encoder that these weights belong to: actloc ls encoders")
     encoder.weights_sha256 = sha256_of_file(path)
+
+
+def check_clips(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
+    """Raises UserError if the encoder cannot take clips of this length, or with frames picked this way."""
+    if spacing.clip_frames % (encoder.clip_multiple * spacing.frame_interval):
+        needed = encoder.clip_multiple * spacing.frame_interval
+        raise UserError(
+            f"features.clip_frames is {spacing.clip_frames} and features.frame_interval is {spacing.frame_interval}.",
+            f"Expected clip_frames to be a multiple of {needed}: the encoder {encoder.config.name} takes "
+            f"{encoder.clip_multiple} frames, or a multiple of them, per clip.",
+            f"Set features.clip_frames={needed}",
+        )
+    count = vectors_per_clip(encoder, spacing)
+    if count > 1 and spacing.stride_frames != spacing.clip_frames:
+        raise UserError(
+            f"features.stride_frames is {spacing.stride_frames} and features.clip_frames is {spacing.clip_frames}, and "
+            f"the encoder {encoder.config.name} makes {count} vectors of each clip.",
+            "Expected clips back to back, so that the vectors are evenly spaced in time.",
+            f"Set features.stride_frames={spacing.clip_frames}",
+        )
+    decode_fps, fps = spacing.decode_fps, spacing.fps
+    if decode_fps in (None, fps) or not _has_flow(encoder):
+        return
+    if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
+        raise UserError(
+            f"features.decode_fps is {decode_fps} and features.fps is {fps}, and the encoder computes optical flow.",
+            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no "
+            "frame has a single next one to compute flow to.",
+            "Set features.decode_fps=null",
+        )
+
+
+def vectors_per_clip(encoder: ClipEncoder, spacing: ClipSpacing) -> int:
+    """The rows that a clip gives."""
+    return encoder.vectors_per_clip(spacing.clip_frames // spacing.frame_interval)
+
+
+def _has_flow(encoder: ClipEncoder) -> bool:
+    return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
+
+
+def built(config: EncoderConfig) -> ClipEncoder:
+    """The encoder with its weights; raises CodeError if a user's own `build` does not return an encoder."""
+    encoder = config.build()
+    if not isinstance(encoder, ClipEncoder) or not isinstance(getattr(encoder, "channels", None), int):
+        raise wrong_return(encoder, "a ClipEncoder that has a number of channels", config.build)
+    return encoder
+
+
+def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
+    """Moves the encoder to `device`, in evaluation mode, with its kernels in the memory format of its settings."""
+    torch.backends.cudnn.allow_tf32 = False  # torch's default rounds float32 to 10 bits in GPU convolutions
+    encoder = encoder.to(device).eval()
+    if encoder.config.channels_last:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in encoder.parameters():
+            if parameter.dim() in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.dim()])
+    return encoder

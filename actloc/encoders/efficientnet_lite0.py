@@ -90,6 +90,18 @@ class EfficientNetLite0(ClipEncoder):
         """The mean (S, 1280, 1) over the frames of vectors (S, F, 1280)."""
         return vectors.mean(1)[:, :, None]
 
+    def stages(self) -> list[list[nn.Module]]:
+        """The seven stages of the paper's table; the first has the stem, the last the 1 x 1 convolution of the head."""
+        blocks, stages = list(self.blocks), []
+        for *_, count in _STAGES:
+            stages.append(blocks[:count])
+            blocks = blocks[count:]
+        return [[self.stem, *stages[0]], *stages[1:-1], [*stages[-1], self.head]]
+
+    def zero_pixel(self) -> Tensor:
+        """The middle of the range."""
+        return torch.tensor(_PIXEL_MEAN)
+
     def logits(self, features: Tensor) -> Tensor:
         """ImageNet-1000 class scores (S, 1000) of features (S, 1280, v)."""
         return self.classifier(features.mean(2))

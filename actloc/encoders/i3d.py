@@ -21,6 +21,7 @@ from actloc import raft_flow
 from actloc.encoders.base import ClipEncoder, PublishedConfig, WeightsFile
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.layers.precision import at_least_float32
 from actloc.layers.raft import RAFT
 from actloc.layers.same import SameMaxPool3d, pad_same
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
@@ -180,7 +181,21 @@ class I3D(ClipEncoder):
     def _vectors(self, x: Tensor) -> Tensor:
         """(S, C) of (S, c, F, H, W)."""
         parts = {"rgb": x[:, :3], "flow": x[:, 3:]}
-        return torch.cat([network(parts[stream]) for stream, network in self.streams.items()], 1).float()
+        return at_least_float32(torch.cat([network(parts[stream]) for stream, network in self.streams.items()], 1))
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Of all streams: the first three convolutions, then the Inception blocks at each resolution."""
+        stages: list[list[nn.Module]] = [[], [], [], []]
+        for stream in self.streams.values():
+            for name, layer in stream.named_children():
+                if name != "logits":
+                    number = int(re.search(r"\d", name.removeprefix("Conv3d"))[0])  # type: ignore[index]  # of its maps
+                    stages[max(number - 2, 0)].append(layer)
+        return stages
+
+    def zero_pixel(self) -> Tensor:
+        """The middle of the range."""
+        return torch.tensor(127.5)
 
     def logits(self, features: Tensor) -> Tensor:
         """Kinetics class scores (S, K) of features (S, C, v): the sum of both streams'."""

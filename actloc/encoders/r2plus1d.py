@@ -24,6 +24,7 @@ from actloc import console
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.layers.precision import at_least_float32
 from actloc.settings.sections import OptionalInputFile, Shapes
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
@@ -164,12 +165,22 @@ class R2Plus1D(ClipEncoder):
         x = self.stem(self.scaled(clips))
         for number in range(1, len(_WIDTHS)):
             x = self.get_submodule(f"layer{number}")(x)
-        features = x.float().mean((2, 3, 4))[:, :, None]
+        features = at_least_float32(x).mean((2, 3, 4))[:, :, None]
         if self.config.output == "action":
             return self.logits(features)[:, :, None]
         if self.config.output == "region":
             return self.region_logits(features, features.new_zeros(self.fc2.in_features - _FEATURES))[:, :, None]
         return features
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The stem with the first layer, then the others; a head whose scores are the output belongs to the last."""
+        layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(_WIDTHS))]
+        head = {"features": [], "action": [self.fc], "region": [getattr(self, "fc2", self.fc)]}[self.config.output]
+        return [[self.stem, *layers[0]], layers[1], layers[2], [*layers[3], *head]]
+
+    def zero_pixel(self) -> Tensor:
+        """Kinetics' mean (3,)."""
+        return self.get_buffer("_mean").flatten()
 
     def scaled(self, clips: Tensor) -> Tensor:
         """The network's input (S, 3, F, H, W) for clips (S, F, H, W, 3) between 0 and 255."""

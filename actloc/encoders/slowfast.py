@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.errors import UserError
+from actloc.layers.precision import at_least_float32
 from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, Place, Resize
 from actloc.weights import caffe2, published
 from actloc.weights.published import PublishedFile
@@ -146,6 +147,20 @@ class SlowFast(ClipEncoder):
         frames = (self.network_input(clips) - _PIXEL_MEAN) / _PIXEL_SCALE
         return self.features(frames) if self.config.output == "features" else self.probabilities(frames)
 
+    def stages(self) -> list[list[nn.Module]]:
+        """The stems with res2, then res3, res4 and res5, each with the fusion after it."""
+        stages: list[list[nn.Module]] = [[], [], [], []]
+        for name, part in self.named_children():
+            if name != "head":
+                stages[max(int(name[1]) - 2, 0)] += [part] if isinstance(part, Fusion) else part.children()
+        if self.config.output == "probabilities":
+            stages[-1] += self.head.children()
+        return stages
+
+    def zero_pixel(self) -> Tensor:
+        """The mean of all channels."""
+        return torch.tensor(_PIXEL_MEAN)
+
     def features(self, frames: Tensor) -> Tensor:
         """Features (S, 2304, 1) of normalised frames (S, 3, F, H, W)."""
         return torch.cat([_pooled(maps, self.config.pooling) for maps in self._maps(frames)], dim=1)[:, :, None]
@@ -158,7 +173,7 @@ class SlowFast(ClipEncoder):
         """
         vectors = torch.cat([_windows(maps) for maps in self._maps(frames)], dim=1).flatten(2).mT  # (S, windows, 2304)
         of_windows = torch.cat([classifier(vectors).softmax(2) for classifier in self.head.values()], dim=2)
-        return of_windows.float().mean(1)[:, :, None]
+        return at_least_float32(of_windows).mean(1)[:, :, None]
 
     def _maps(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps (S, C, F, H, W) of the slow and of the fast pathway."""
@@ -274,12 +289,12 @@ def _stage(number: int, blocks: int, temporal_blocks: int) -> Pathways:
 
 def _pooled(maps: Tensor, pooling: str) -> Tensor:
     """Means (S, C) float32 over time and picture of maps (S, C, F, H, W)."""
-    return (_windows(maps) if pooling == "overlapping" else maps.float().mean(2)).mean((2, 3))
+    return (_windows(maps) if pooling == "overlapping" else at_least_float32(maps).mean(2)).mean((2, 3))
 
 
 def _windows(maps: Tensor) -> Tensor:
     """Means (S, C, H - 6, W - 6) float32 over time and every window of 7 x 7 of maps (S, C, F, H, W)."""
-    return F.avg_pool2d(maps.float().mean(2), _WINDOW, stride=1)
+    return F.avg_pool2d(at_least_float32(maps).mean(2), _WINDOW, stride=1)
 
 
 def _classes(tensors: dict[str, Tensor]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.layers.positions import sinusoid_table
+from actloc.layers.precision import at_least_float32
 from actloc.video.frame_transforms import FrameStep, Resize
 from actloc.weights import published
 from actloc.weights.published import PublishedFile
@@ -108,7 +109,19 @@ class VideoMAE2(ClipEncoder):
         tokens = tokens + self._positions_of(tokens.shape[1])
         for block in self.blocks:
             tokens = block(tokens)
-        return self.fc_norm(tokens.mean(1)).float()[:, :, None]
+        return at_least_float32(self.fc_norm(tokens.mean(1)))[:, :, None]
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The blocks in four quarters; the cubes' embedding belongs to the first, the final norm to the last."""
+        quarter = len(self.blocks) // 4
+        quarters: list[list[nn.Module]] = [
+            list(self.blocks[start : start + quarter]) for start in range(0, len(self.blocks), quarter)
+        ]
+        return [[self.patch_embed, *quarters[0]], *quarters[1:-1], [*quarters[-1], self.fc_norm]]
+
+    def zero_pixel(self) -> Tensor:
+        """ImageNet's mean (3,), or black without normalisation."""
+        return 255 * torch.tensor(_IMAGENET_MEAN if self.normalise else (0.0, 0.0, 0.0))
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) of features (S, C, v)."""

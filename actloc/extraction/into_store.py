@@ -4,9 +4,9 @@ from collections.abc import Callable, Generator, Mapping
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base import ClipEncoder, vectors_per_clip
 from actloc.errors import EnvironmentProblem, VideoError
-from actloc.extraction.local import encode_videos, num_decoders, vectors_per_clip
+from actloc.extraction.local import encode_videos, num_decoders
 from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first
 from actloc.extraction.progress import Pace
 from actloc.extraction.rows import RowSink

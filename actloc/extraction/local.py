@@ -15,23 +15,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from actloc import console
-from actloc.encoders.base import ClipEncoder, EncoderConfig
-from actloc.errors import UserError, VideoError
+from actloc.encoders.base import ClipEncoder, check_clips, vectors_per_clip
+from actloc.errors import VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo
 from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
 from actloc.settings import code_files
 from actloc.settings.choices import Dtype
-from actloc.settings.code_errors import wrong_return
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import MachineSettings
 from actloc.store.filling import describe, source_of
 from actloc.store.info import FeatureInfo, Features
-from actloc.video.frame_transforms import OpticalFlow
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipSpacing
 
@@ -47,65 +44,6 @@ def recipe(encoder: ClipEncoder, spacing: ClipSpacing, dtype: Dtype) -> dict[str
     }
     own_code = code_files.of(type(encoder.config))
     return {**made_with, "code": own_code} if own_code else made_with
-
-
-def check_clips(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
-    """Raises UserError if the encoder cannot take clips of this length, or with frames picked this way."""
-    if spacing.clip_frames % (encoder.clip_multiple * spacing.frame_interval):
-        needed = encoder.clip_multiple * spacing.frame_interval
-        raise UserError(
-            f"features.clip_frames is {spacing.clip_frames} and features.frame_interval is {spacing.frame_interval}.",
-            f"Expected clip_frames to be a multiple of {needed}: the encoder {encoder.config.name} takes "
-            f"{encoder.clip_multiple} frames, or a multiple of them, per clip.",
-            f"Set features.clip_frames={needed}",
-        )
-    count = vectors_per_clip(encoder, spacing)
-    if count > 1 and spacing.stride_frames != spacing.clip_frames:
-        raise UserError(
-            f"features.stride_frames is {spacing.stride_frames} and features.clip_frames is {spacing.clip_frames}, and "
-            f"the encoder {encoder.config.name} makes {count} vectors of each clip.",
-            "Expected clips back to back, so that the vectors are evenly spaced in time.",
-            f"Set features.stride_frames={spacing.clip_frames}",
-        )
-    decode_fps, fps = spacing.decode_fps, spacing.fps
-    if decode_fps in (None, fps) or not _has_flow(encoder):
-        return
-    if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
-        raise UserError(
-            f"features.decode_fps is {decode_fps} and features.fps is {fps}, and the encoder computes optical flow.",
-            "Expected decode_fps to be a whole multiple of fps: otherwise each clip picks different frames, and no "
-            "frame has a single next one to compute flow to.",
-            "Set features.decode_fps=null",
-        )
-
-
-def vectors_per_clip(encoder: ClipEncoder, spacing: ClipSpacing) -> int:
-    """The rows that a clip gives."""
-    return encoder.vectors_per_clip(spacing.clip_frames // spacing.frame_interval)
-
-
-def _has_flow(encoder: ClipEncoder) -> bool:
-    return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
-
-
-def built(config: EncoderConfig) -> ClipEncoder:
-    """The encoder with its weights; raises CodeError if a user's own `build` does not return an encoder."""
-    encoder = config.build()
-    if not isinstance(encoder, ClipEncoder) or not isinstance(getattr(encoder, "channels", None), int):
-        raise wrong_return(encoder, "a ClipEncoder that has a number of channels", config.build)
-    return encoder
-
-
-def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
-    """Moves the encoder to `device`, in evaluation mode, with its kernels in the memory format of its settings."""
-    torch.backends.cudnn.allow_tf32 = False  # torch's default rounds float32 to 10 bits in GPU convolutions
-    encoder = encoder.to(device).eval()
-    if encoder.config.channels_last:
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        for parameter in encoder.parameters():
-            if parameter.dim() in formats:
-                parameter.data = parameter.data.to(memory_format=formats[parameter.dim()])
-    return encoder
 
 
 def num_decoders(machine: MachineSettings) -> int:

@@ -19,10 +19,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base import ClipEncoder, check_clips
 from actloc.errors import EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.extraction.batches import batch_size
-from actloc.extraction.local import check_clips, feature_info, warn_of_corrupt_frames
+from actloc.extraction.local import feature_info, warn_of_corrupt_frames
 from actloc.extraction.ray_pieces import from_bytes
 from actloc.extraction.ray_workers import Decoding, DecodingThere, EncoderCopy, EncodingThere, Row, picking_of
 from actloc.extraction.rows import RowAssembly, RowSink

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import ActlocError, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
-from actloc.extraction.local import built, ready
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
 from actloc.ops.points import Points, best_segments, level_points
@@ -87,9 +88,9 @@ class PointCriterion(Criterion):
         smoothing = self.label_smoothing
         classes = assigned.classes * (1 - smoothing) + smoothing / (assigned.classes.shape[2] + 1)
         weights = torch.where(positive, assigned.weights, outputs.mask.float())
-        focal = sigmoid_focal_loss(outputs.logits.float(), classes) * weights[..., None]
+        focal = sigmoid_focal_loss(at_least_float32(outputs.logits), classes) * weights[..., None]
         classification = focal.sum() / self.normaliser
-        distances = distance_iou_loss(outputs.offsets.float(), assigned.offsets) * assigned.weights
+        distances = distance_iou_loss(at_least_float32(outputs.offsets), assigned.offsets) * assigned.weights
         regression = torch.where(positive, distances, 0.0).sum() / self.normaliser
         balance: Tensor | float = self.loss_weight
         if self.loss_weight <= 0:
@@ -128,8 +129,8 @@ def select_points(
 ) -> list[Detections]:
     """Each video's scored segments in feature steps: of every level the best, by the limits of `best_segments`."""
     points, lengths = outputs.points, outputs.level_lengths
-    scores = outputs.logits.float().sigmoid() * outputs.mask[..., None]
-    reaches = outputs.offsets.float() * points.strides[:, None]  # (B, P, 2) in feature steps
+    scores = at_least_float32(outputs.logits).sigmoid() * outputs.mask[..., None]
+    reaches = at_least_float32(outputs.offsets) * points.strides[:, None]  # (B, P, 2) in feature steps
     segments = torch.stack((points.steps - reaches[..., 0], points.steps + reaches[..., 1]), dim=2)
     found = []
     for of_video, where in zip(scores, segments, strict=True):

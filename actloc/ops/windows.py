@@ -20,26 +20,56 @@ def random_crop(
     crop_ratio: tuple[float, float] | None,
     min_kept: float,
 ) -> tuple[Tensor, Targets]:
-    """A window of features (C, T) that keeps at least one action, and what is left of the actions in it.
+    """The window of features (C, T) that `random_window` draws, and what is left of the actions in it."""
+    start, length, kept = random_window(
+        features.shape[1],
+        targets,
+        generator,
+        offset_steps=offset_steps,
+        max_steps=max_steps,
+        crop_ratio=crop_ratio,
+        min_kept=min_kept,
+    )
+    return features.narrow(1, start, length), kept
+
+
+def random_window(
+    num_steps: int,
+    targets: Targets,
+    generator: random.Random,
+    *,
+    offset_steps: float,
+    max_steps: int,
+    crop_ratio: tuple[float, float] | None,
+    min_kept: float,
+) -> tuple[int, int, Targets]:
+    """Start and length of a window that keeps at least one action, and what is left of the actions in it.
 
     An action is kept if at least `min_kept` of its length lies in the window, which reaches `offset_steps` beyond
     its first and last step. After 200 tries the last window is taken, with no action if none is left.
     Draws from `generator`: the length if it is random, then one start per try.
     """
-    num_steps = features.shape[1]
     has_actions = len(targets.labels) > 0
     if not has_actions and num_steps <= max_steps:
-        return features, targets
+        return 0, num_steps, targets
     length = _window_length(num_steps, generator, max_steps, crop_ratio)
     if length == num_steps:
-        return features, targets
+        return 0, num_steps, targets
     start, kept = 0, Targets.none()
     for _ in range(_MOST_TRIES):
         start = generator.randint(0, num_steps - length)
         kept = _inside(targets, start - offset_steps, start + length + offset_steps, min_kept)
         if len(kept.labels) or not has_actions:
             break
-    return features[:, start : start + length], Targets(kept.segments - start, kept.labels)
+    return start, length, Targets(kept.segments - start, kept.labels)
+
+
+def window_starts(num_steps: int, length: int, overlap: float) -> list[int]:
+    """Where windows of `length` begin that cover `num_steps`: the last ends with them, neighbours share `overlap`."""
+    if num_steps <= length:
+        return [0]
+    stride = max(1, round(length * (1 - overlap)))
+    return [*range(0, num_steps - length, stride), num_steps - length]
 
 
 def _window_length(
@@ -73,9 +103,9 @@ def training_window(
     """The sample cropped at random, with what is left of its actions; `clips_past_end` is ActivityNet's rule."""
     targets, offset = sample.targets, sample.grid.offset_steps
     if clips_past_end:
-        targets = clip_past_end(targets, sample.features.shape[1] + offset, min_kept)
-    features, targets = random_crop(
-        sample.features,
+        targets = clip_past_end(targets, sample.num_steps + offset, min_kept)
+    start, length, kept = random_window(
+        sample.num_steps,
         targets,
         generator,
         offset_steps=offset,
@@ -83,7 +113,7 @@ def training_window(
         crop_ratio=crop_ratio,
         min_kept=min_kept,
     )
-    return Sample(sample.video_id, features, targets, sample.grid)
+    return sample.part(start, length, kept)
 
 
 def to_grid(
@@ -92,9 +122,13 @@ def to_grid(
     """Features (C, T') and their time grid from (T, C) on `grid`: every n-th, or interpolated to a fixed T'."""
     if resize_to is None:
         return raw[::downsample].T.contiguous(), Grid(grid.fps, grid.stride_frames * downsample, grid.offset_frames)
-    # ActivityNet: the whole span that the features cover is cut into equal steps, each centred in its own
-    stride = ((raw.shape[0] - 1) * grid.stride_frames + clip_frames) / resize_to
-    return resize(raw.T.contiguous(), resize_to), Grid(grid.fps, stride, 0.5 * stride)
+    return resize(raw.T.contiguous(), resize_to), resized_grid(raw.shape[0], grid, clip_frames, resize_to)
+
+
+def resized_grid(num_rows: int, grid: Grid, clip_frames: int, resize_to: int) -> Grid:
+    """ActivityNet's grid: the whole span that the features cover is cut into equal steps, each centred in its own."""
+    stride = ((num_rows - 1) * grid.stride_frames + clip_frames) / resize_to
+    return Grid(grid.fps, stride, 0.5 * stride)
 
 
 def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Targets:

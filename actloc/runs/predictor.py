@@ -9,6 +9,7 @@ import torch
 
 from actloc import console
 from actloc.devices import choose_device, warn_of_slow_bfloat16
+from actloc.encoders.base import built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import scoring
 from actloc.evaluation.predictions import Prediction
@@ -36,7 +37,7 @@ class Predictor:
             )
         device = choose_device(experiment.machine.device)
         warn_of_slow_bfloat16(experiment.features.encoder.precision, device, "features.encoder.precision")
-        self.encoder = local.ready(local.built(experiment.features.encoder), device)
+        self.encoder = ready(built(experiment.features.encoder), device)
         self._check_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
 

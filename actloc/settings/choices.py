@@ -11,6 +11,8 @@ Dtype = Literal["float32", "float16"]
 """How features are stored."""
 ReaderName = Literal["pyav", "ffmpeg", "decord"]
 """What decodes videos: a file of `video/readers`."""
+ClipChoice = Literal["random", "uniform", "stratified", "oldest"]
+"""Which clips an encoder learns from; `end_to_end/choosing.py` says what each means."""
 ProtocolName = Literal[
     "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
 ]

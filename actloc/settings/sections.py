@@ -175,8 +175,9 @@ class TrainingSettings(Section):
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
     """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the detector's matrix products and convolutions, in training and detection; the rest is float32."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of matrix products and convolutions, in training and detection; the rest is float32. It applies to the
+    detector, and to an encoder that is trained with it. float16 needs a GPU."""
     validation_subset: str | None = None
     """A subset to score during training, to keep the best checkpoint; null: the last one is used as the best."""
     validate_every_epochs: PositiveInt = 5

@@ -2,21 +2,24 @@
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplicates
 from actloc.encoders.base import EncoderConfig
-from actloc.ops.windows import to_grid, training_window
+from actloc.end_to_end.live_encoder import LiveEncoder
+from actloc.errors import VideoError
+from actloc.ops.windows import to_grid, training_window, window_starts
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
-from actloc.settings.sections import Fraction, Part, Shapes
+from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
 from actloc.store.grid_check import check_present
-from actloc.structures import Grid, Sample, Targets
+from actloc.structures import FIRST_VISIT, Batch, Grid, Payload, Sample, Targets, Visit
 from actloc.video.windows import ClipSpacing
 
 
@@ -84,8 +87,22 @@ class SourceConfig(Part):
             )
         return self
 
+    window_steps: PositiveInt | None = None
+    """Detect in windows of this many steps in longer videos, whose detections are then merged; null: whole videos."""
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of a window that the next one covers too."""
+
+    def live_encoder(
+        self, device: torch.device, machine: MachineSettings, precision: str, weights: Mapping[str, Tensor] | None
+    ) -> LiveEncoder | None:
+        """The encoder that makes the features in every step, with these `weights`, by name, or with its own ones.
+
+        None for features that were made before.
+        """
+        return None
+
     @abstractmethod
-    def build(self, annotations: Annotations, subset: str) -> "Source":
+    def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "Source":
         """The source of one subset; raises UserError if features are missing or do not fit."""
 
     def without_features(self, annotations: Annotations) -> list[str]:
@@ -107,7 +124,10 @@ class Source(ABC):
     """The videos without features, which are left out because the settings allow it."""
     in_channels: int
     encoder_weights_sha256: str | None
-    """The weights that made the features; None if they are not recorded or the encoder has none."""
+    """The weights that made the features; None if they are not recorded or the encoder has none. Of an encoder that
+    learns, those that it started from."""
+    live: LiveEncoder | None = None
+    """The encoder that makes the features when they are asked for; None for features that were made before."""
 
     def __init__(self, config: SourceConfig, annotations: Annotations) -> None:
         self.config = config
@@ -117,8 +137,28 @@ class Source(ABC):
     def evaluation_sample(self, index: int) -> Sample:
         """All of video `index`."""
 
-    def training_sample(self, index: int, generator: random.Random) -> Sample:
-        """A training window of video `index`, cropped at random; only `generator` is random."""
+    def evaluation_samples(self, index: int) -> list[Sample]:
+        """All of video `index`, in one window or in several that overlap."""
+        whole, length = self.evaluation_sample(index), self.config.window_steps
+        if length is None or whole.num_steps <= length:
+            return [whole]
+        starts = window_starts(whole.num_steps, length, self.config.window_overlap)
+        return [whole.part(start, length, Targets.none()) for start in starts]
+
+    def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
+        """Features (B, C, num_steps) of the samples, zero after the end of each."""
+        return batch.padded(num_steps, device)[0]
+
+    def backward(self) -> None:
+        """Passes the gradient of the last batch's features on to the encoder, if it learns."""
+        if self.live is not None:
+            self.live.backward()
+
+    def commit(self, step: int) -> None:  # noqa: B027 - most sources keep nothing
+        """Called after step `step`, for sources that keep what it produced."""
+
+    def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
+        """A training window of video `index`, cropped at random; only `generator` and `visit` are random."""
         settings = self.config
         return training_window(
             self.evaluation_sample(index),
@@ -136,8 +176,12 @@ class Source(ABC):
             self.videos, self.missing, annotations, subset, config.path, fix, allow_missing=config.allow_missing
         )
 
-    def _sample(self, video: AnnotatedVideo, features: Tensor, grid: Grid) -> Sample:
-        """All of a video: features (C, T) on `grid`, and its actions in steps."""
+    def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
+        """Called for a video whose features cannot be made; raises UserError unless the settings allow that."""
+        raise error
+
+    def _sample(self, video: AnnotatedVideo, features: Payload, grid: Grid) -> Sample:
+        """All of a video: its features (C, T) on `grid`, or what becomes them, and its actions in steps."""
         actions = without_duplicates(video.actions) if self.config.drop_duplicates else video.actions
         if not actions:
             return Sample(video.id, features, Targets.none(), grid)

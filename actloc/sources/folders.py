@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.ops.windows import resize
 from actloc.settings.sections import Shapes, ShippedPath
@@ -46,7 +47,7 @@ class Config(SourceConfig):
     unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
     """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
 
-    def build(self, annotations: Annotations, subset: str) -> "FolderSource":
+    def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "FolderSource":
         """The subset's features, their number of rows checked against each video's duration."""
         return FolderSource(self, annotations, subset)
 

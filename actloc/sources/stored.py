@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.settings.sameness import shaping
 from actloc.sources.base import Source, SourceConfig
@@ -22,7 +23,7 @@ from actloc.structures import Sample
 class Config(SourceConfig):
     """A feature store: a folder with one file per video."""
 
-    def build(self, annotations: Annotations, subset: str) -> "StoredSource":
+    def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "StoredSource":
         """The subset's features, each checked against these settings and its video's duration."""
         return StoredSource(self, annotations, subset)
 

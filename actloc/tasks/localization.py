@@ -1,8 +1,8 @@
 """Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +14,14 @@ from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
+from actloc.prefetch import load_ahead
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base import Source
-from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections
+from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit
+from actloc.training import modules
 from actloc.training.distributed import ALONE, Processes
-from actloc.training.loader import load_ahead
+from actloc.training.modules import DETECTOR, ENCODER, Modules, TrainedModule
 
 
 def build_detector(
@@ -42,39 +44,57 @@ class Localizer:
     precision: str
     suppression: SuppressionSettings
 
-    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's features (B, C, T) and their mask (B, T), padded as the detector needs."""
+    def features(self, source: Source, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch's features (B, C, T) from its source and their mask (B, T), padded as the detector needs."""
         longest = max(batch.lengths)
         steps = self.detector.padded_steps(longest)
         if not isinstance(steps, int) or steps < longest:
             raise wrong_return(steps, f"at least {longest}, the steps of the longest video", self.detector.padded_steps)
-        return batch.padded(steps, self.device)
+        return source.features(batch, steps, self.device), batch.mask(steps, self.device)
 
-    def detect_one(self, sample: Sample, duration_s: float | None) -> Detections:
-        """Detections of one video in seconds, suppressed and sorted by score; raises UserError if it is too long."""
+    def detect_one(self, source: Source, samples: Iterable[Sample], duration_s: float | None) -> Detections:
+        """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
+
+        Raises UserError if a window is too long for the detector.
+        """
         self.detector.eval()
-        with torch.inference_mode(), computing_in(self.precision, self.device):
-            try:
-                features, mask = self.features(Batch((sample,)))
-            except UserError as error:
-                raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
-            listed = self.detector.detect(features, mask)
-            _check_detections(self.detector, listed)
-        found = Detections(listed[0].segments.cpu(), listed[0].scores.cpu(), listed[0].labels.cpu())
-        return postprocess(found, sample.grid, float("inf") if duration_s is None else duration_s, self.suppression)
+        found: list[Detections] = []
+        grid = None
+        for sample in samples:
+            with torch.inference_mode(), computing_in(self.precision, self.device):
+                try:
+                    features, mask = self.features(source, Batch((sample,)))
+                except UserError as error:
+                    raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
+                listed = self.detector.detect(features, mask)
+                _check_detections(self.detector, listed)
+            own, grid = listed[0], sample.grid
+            found.append(Detections(own.segments.cpu() + sample.first_step, own.scores.cpu(), own.labels.cpu()))
+        assert grid is not None, "a video has at least one window"
+        merged = found[0] if len(found) == 1 else _merged(found)
+        return postprocess(merged, grid, float("inf") if duration_s is None else duration_s, self.suppression)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
         """Detections of every video in seconds, ordered by id; each process works on a part and gets all results."""
         numbers = processes.share(range(len(source.videos)))
-        samples = load_ahead(source.evaluation_sample, numbers, num_workers)
+        samples = load_ahead(source.evaluation_samples, numbers, num_workers)
         found = []
         with console.progress("detecting", len(numbers)) as bar:
-            for number, sample in zip(numbers, samples, strict=True):
+            for number, windows in zip(numbers, samples, strict=True):
                 video = source.videos[number]
-                found.append(VideoDetections(video.id, self.detect_one(sample, video.duration_s)))
+                found.append(VideoDetections(video.id, self.detect_one(source, windows, video.duration_s)))
                 bar(1)
         everywhere = [one for part in processes.gather(found) for one in part]
         return sorted(everywhere, key=lambda one: one.video_id)
+
+
+def _merged(windows: list[Detections]) -> Detections:
+    """The detections of all windows of a video, in steps of the video; suppression then picks among them."""
+    return Detections(
+        torch.cat([one.segments for one in windows]),
+        torch.cat([one.scores for one in windows]),
+        torch.cat([one.labels for one in windows]),
+    )
 
 
 def _check_detections(detector: Detector, found: object) -> None:
@@ -89,6 +109,14 @@ def _check_detections(detector: Detector, found: object) -> None:
         raise wrong_return(list(shapes), f"{expected}, found {shapes}", *methods)
 
 
+def _encoder_of(source: Source) -> Modules:
+    """The encoder that the source runs in every step, by the settings of its own block; none for stored features."""
+    if source.live is None:
+        return {}
+    encoder, config = source.live.encoder, source.live.encoder.config
+    return {ENCODER: TrainedModule(encoder, config.rate_factor, config.weight_decay, has_fixed_buffers=True)}
+
+
 class LocalizationLearner:
     """The trainer's `Learner` for a detector: samples, features, losses and validation."""
 
@@ -101,7 +129,8 @@ class LocalizationLearner:
         processes: Processes = ALONE,
     ) -> None:
         self.localizer = localizer
-        self.network = self.detector = localizer.detector
+        self.detector = localizer.detector
+        self.modules: Modules = {DETECTOR: TrainedModule(self.detector), **_encoder_of(source)}
         self.detector.expect_no_actions_of(annotations.empty_classes)
         self.source = source
         self.annotations = annotations
@@ -109,12 +138,13 @@ class LocalizationLearner:
         self.num_samples = len(source.videos)
         self._validate = validate
 
-    def load_sample(self, index: int, generator: random.Random) -> Sample:
+    def load_sample(self, index: int, visit: Visit) -> Sample:
         """A training window of video `index`."""
-        return self.source.training_sample(index, generator)
+        return self.source.training_sample(index, visit.generator(index), visit)
 
     def start_step(self, batches: Sequence[Batch]) -> None:
         """Updates the criterion with the weight of the whole step, if that is known before the outputs."""
+        self.detector.train()
         criterion = self.detector.criterion
         if criterion.weight_follows_from_targets:
             weights = [criterion.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
@@ -127,7 +157,7 @@ class LocalizationLearner:
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features and mask, padded as the detector needs."""
-        return self.localizer.features(batch)
+        return self.localizer.features(self.source, batch)
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The detector's losses."""
@@ -140,12 +170,21 @@ class LocalizationLearner:
             raise wrong_return(losses, "a dict of scalar tensors by name, with gradients", *methods)
         return losses
 
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of the detector, and of what makes the features."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.source.backward()
+
+    def commit(self, step: int) -> None:
+        """Lets the source keep what the step produced."""
+        self.source.commit(step)
+
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """Average mAP of the averaged weights on the validation subset."""
-        trained = {name: tensor.clone() for name, tensor in self.detector.state_dict().items()}
-        self.detector.load_state_dict(averaged)
+        trained = {name: tensor.clone() for name, tensor in modules.learning(self.modules).items()}
+        modules.load(self.modules, averaged)
         score = self._validate(self.localizer)
-        self.detector.load_state_dict(trained)
+        modules.load(self.modules, trained)
         return score
 
     def about(self) -> dict[str, object]:
@@ -156,10 +195,10 @@ class LocalizationLearner:
             "encoder_weights_sha256": self.source.encoder_weights_sha256,
         }
 
-    def training_state(self) -> dict[str, float]:
+    def training_state(self) -> dict[str, Any]:  # Any: JSON values
         """The criterion's plain numbers."""
         return self.detector.criterion.training_state()
 
-    def load_training_state(self, state: dict[str, float]) -> None:
+    def load_training_state(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Restores the numbers that `training_state` returned."""
         self.detector.criterion.load_training_state(state)

@@ -13,15 +13,18 @@ from torch import Tensor
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.training.modules import DETECTOR
 
 _NAMES = ("weights", "averaged", "state")
 _KEPT = 2
+_FROZEN = "frozen.safetensors"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Everything that later steps depend on, after `step` optimizer steps.
 
+    Weights are named as in `training.modules`; those that do not learn are in the run's `frozen.safetensors`.
     `state` has the tensors of the optimizer and the random generators, `numbers` plain JSON values.
     """
 
@@ -78,8 +81,22 @@ def load(folder: Path) -> Checkpoint:
             f"Use another checkpoint of {folder.parent}: {_listed(folder.parent)}.",
         )
     tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _NAMES}
+    for name in ("weights", "averaged"):  # runs that trained a detector alone did not name it
+        tensors[name] = {key if "/" in key else f"{DETECTOR}/{key}": one for key, one in tensors[name].items()}
     numbers = files.read_json(folder / "state.json")
     return Checkpoint(step=numbers.pop("step"), numbers=numbers, **tensors)
+
+
+def save_frozen(run_folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Stores the weights that do not learn, once for all checkpoints of the run."""
+    if tensors:
+        files.write_bytes(run_folder / _FROZEN, safetensors.torch.save(_contiguous(tensors)))
+
+
+def load_frozen(run_folder: Path) -> dict[str, Tensor]:
+    """The weights that `save_frozen` stored; none if everything learns."""
+    path = run_folder / _FROZEN
+    return safetensors.torch.load_file(path) if path.is_file() else {}
 
 
 def problems(folder: Path) -> list[str]:

@@ -1,41 +1,16 @@
 """Batches in an order that depends only on seed and epoch, so that a run can resume mid-epoch with any workers."""
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
-from actloc.structures import Batch, Sample
+from actloc.prefetch import load_ahead
+from actloc.structures import Batch, Sample, Visit
 from actloc.training.distributed import ALONE, Processes
 
-Loaded = TypeVar("Loaded")
-LoadSample = Callable[[int, random.Random], Sample]
-
-
-def load_ahead(load: Callable[[int], Loaded], numbers: Iterable[int], num_workers: int) -> Iterator[Loaded]:
-    """Yields `load(number)` in order, loaded by `num_workers` threads at most that many ahead, or by none if it is 0.
-
-    Threads, not processes: reading waits for the disk, nothing is copied, and a kill leaves no process running.
-    """
-    if num_workers == 0:
-        yield from map(load, numbers)
-        return
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="loader") as pool:
-        ahead: deque[Future[Loaded]] = deque()
-        try:
-            for number in numbers:
-                ahead.append(pool.submit(load, number))
-                if len(ahead) > num_workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+LoadSample = Callable[[int, Visit], Sample]
 
 
 @dataclass(frozen=True)
@@ -72,10 +47,13 @@ class Loader:
         batches = [chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)]
         shares = [self.processes.share(batch) for batch in batches]
 
-        def sample(index: int) -> Sample:
-            return self.load_sample(index, random.Random(f"sample {self.seed} {epoch} {index}"))
-
-        return [Batch(tuple(map(sample, share))) for share in shares if share]
+        first = place * self.accumulate  # number of the step's first batch in its epoch
+        visits = [Visit(self.seed, epoch, first + number) for number in range(len(shares))]
+        return [
+            Batch(tuple(self.load_sample(index, visit) for index in share))
+            for share, visit in zip(shares, visits, strict=True)
+            if share
+        ]
 
 
 def generator_state() -> dict[str, torch.Tensor]:

@@ -11,24 +11,26 @@ _DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class ParameterGroup(TypedDict):
-    """Parameters that share their weight decay, as torch optimizers take them."""
+    """Parameters that share their weight decay and their learning rate, as torch optimizers take them."""
 
     params: list[nn.Parameter]
     weight_decay: float
+    rate_factor: float
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+def parameter_groups(model: nn.Module, weight_decay: float, rate_factor: float = 1.0) -> list[ParameterGroup]:
     """The trainable parameters, sorted by name: weights of convolutions and linear layers first, then the others.
 
-    The others (biases, norms, scales, embeddings) do not decay.
+    The others (biases, norms, scales, embeddings) do not decay. `rate_factor` multiplies the learning rate of all.
     """
     trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
     decaying = {
         f"{name}.weight".removeprefix(".") for name, module in model.named_modules() if isinstance(module, _DECAYING)
     }
+    split = [name for name in trainable if name in decaying], [name for name in trainable if name not in decaying]
     return [
-        {"params": [trainable[name] for name in trainable if name in decaying], "weight_decay": weight_decay},
-        {"params": [trainable[name] for name in trainable if name not in decaying], "weight_decay": 0.0},
+        {"params": [trainable[name] for name in names], "weight_decay": decay, "rate_factor": rate_factor}
+        for names, decay in zip(split, (weight_decay, 0.0), strict=True)
     ]
 
 

@@ -1,7 +1,6 @@
 """The training loop, the same for every task and every source of features."""
 
 import math
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,32 +14,35 @@ from actloc.errors import NotFiniteError, Stopped
 from actloc.fault_injection import inject
 from actloc.settings.sections import AverageSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from actloc.signals import StopFlag
-from actloc.structures import Batch, Sample
+from actloc.structures import Batch, Sample, Visit
 from actloc.training import checkpoint as checkpoints
+from actloc.training import modules
 from actloc.training.averages import AveragedWeights
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
-from actloc.training.log import RunLog
-from actloc.training.optimizer import learning_rate, multistep_rate, parameter_groups
+from actloc.training.log import RunLog, Waiting
+from actloc.training.modules import Modules
+from actloc.training.optimizer import learning_rate, multistep_rate
 
 
 class Learner(Protocol):
-    """What the trainer needs from a task: a network, samples, features, losses and a validation score."""
+    """What the trainer needs from a task: networks, samples, features, losses and a validation score."""
 
     @property
-    def network(self) -> nn.Module:
-        """The network to train."""
+    def modules(self) -> Modules:
+        """The networks to train."""
 
     @property
     def num_samples(self) -> int:
         """Videos of the training subset."""
 
-    def load_sample(self, index: int, generator: random.Random) -> Sample:
-        """Training sample `index`; `generator` makes its random choices."""
+    def load_sample(self, index: int, visit: Visit) -> Sample:
+        """Training sample `index`; its random choices follow from `visit`."""
 
     def start_step(self, batches: Sequence[Batch]) -> None:
-        """Gets all batches of a step before the first is used, to update state that depends on the whole step."""
+        """Gets all batches of a step before the first is used, sets the networks to training, and updates state that
+        depends on the whole step."""
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Padded features (B, C, T) and their mask (B, T)."""
@@ -48,13 +50,19 @@ class Learner(Protocol):
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Named losses; their sum over the batches of a step is what the step minimises."""
 
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a batch's loss to those of all networks; called after `losses` of the same batch."""
+
+    def commit(self, step: int) -> None:
+        """Called when the weights have changed for the `step`-th time, to keep what the step produced."""
+
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """The score of the averaged weights on the validation subset; higher is better."""
 
-    def training_state(self) -> dict[str, float]:
-        """Plain numbers that later steps depend on."""
+    def training_state(self) -> dict[str, Any]:  # Any: JSON values
+        """Plain values that later steps depend on."""
 
-    def load_training_state(self, state: dict[str, float]) -> None:
+    def load_training_state(self, state: dict[str, Any]) -> None:
         """Restores what `training_state` returned."""
 
 
@@ -92,9 +100,11 @@ class Trainer:
             num_workers,
             processes,
         )
-        self.parameters = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
-        self.optimizer = _build_optimizer(learner.network, optimizer)
-        self.averages = AveragedWeights(learner.network, decay=average.decay, warm_up=average.warm_up)
+        self.optimizer = _build_optimizer(learner.modules, optimizer)
+        self.parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
+        self.averages = AveragedWeights(modules.learning(learner.modules), decay=average.decay, warm_up=average.warm_up)
+        # gradients of float16 vanish unless the loss is scaled up; the steps that overflow are skipped
+        self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=training.precision == "float16")
         self.best: tuple[int, float] | None = None
         self.step = 0
 
@@ -115,10 +125,12 @@ class Trainer:
             console.progress("training", self.num_steps) as bar,
         ):
             bar(self.step)
-            for batches in self.loader.batches(self.step, self.num_steps):
+            waiting = Waiting()
+            for batches in waiting.over(self.loader.batches(self.step, self.num_steps)):
                 values = self._train_step(batches)
                 log.write("step", self.step, values)
-                bar(1, f"loss {values['train/loss/total']:.4f}")
+                log.write_time("time/waiting_for_data", self.step, waiting.share)
+                bar(1, f"loss {values['train/loss/total']:.4f}, {waiting.share:.0%} waiting for data")
                 self._after_step(log)
                 # a signal may reach only one process, or each after a different step
                 number = max(self.processes.gather(stop.signal_number))
@@ -129,7 +141,6 @@ class Trainer:
     def _train_step(self, batches: list[Batch]) -> dict[str, float]:
         learner, optimizer = self.learner, self.optimizer
         spoiled = math.nan if inject("step") == "nan" else 1.0
-        learner.network.train()
         rate = self._set_learning_rate()
         optimizer.zero_grad(set_to_none=True)
         learner.start_step(batches)
@@ -137,7 +148,7 @@ class Trainer:
         for batch in batches:
             features, mask = learner.features(batch)
             losses = {name: loss * spoiled for name, loss in learner.losses(features, mask, batch).items()}
-            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            learner.backward(self.scaler.scale(torch.stack(list(losses.values())).sum()))
             for name, loss in losses.items():
                 own_values[name] += loss.item()
         values: dict[str, float] = defaultdict(float)
@@ -146,14 +157,24 @@ class Trainer:
                 values[name] += value
         self._check_finite("loss", batches, values)
         self.processes.add_gradients(self.parameters)
+        self.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.optimizer_settings.clip_norm or math.inf))
-        self._check_finite("gradient norm", batches, {**values, "gradient norm": norm})
-        optimizer.step()
+        is_skipped = self.scaler.is_enabled() and not math.isfinite(norm)
+        if not is_skipped:
+            self._check_finite("gradient norm", batches, {**values, "gradient norm": norm})
+        self.scaler.step(optimizer)
+        self.scaler.update()
         self._check_finite("weights", batches, {**values, "weights": _norm(self.parameters)})
-        self.averages.update(self.step)
+        if not is_skipped:
+            self.averages.update(modules.learning(learner.modules), self.step)
         self.step += 1
+        if not is_skipped:
+            learner.commit(self.step)
         logged = {"train/loss/total": sum(values.values())}
         logged |= {f"train/loss/{name}": value for name, value in values.items()}
+        if self.scaler.is_enabled():
+            logged |= {"train/loss_scale": self.scaler.get_scale(), "train/skipped": float(is_skipped)}
+            norm = 0.0 if is_skipped else norm
         return {**logged, "train/gradient_norm": norm, "train/learning_rate": rate}
 
     def _after_step(self, log: RunLog) -> None:
@@ -181,7 +202,7 @@ class Trainer:
         else:
             rate = learning_rate(*start, schedule.epochs, schedule.warmup_epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         return rate
 
     def _check_finite(self, what: str, batches: list[Batch], values: dict[str, float]) -> None:
@@ -218,9 +239,10 @@ class Trainer:
         numbers = {
             "best": self.best,
             "learner": self.learner.training_state(),
+            "scaler": self.scaler.state_dict(),
             "about": self.about,
         }
-        weights = self.learner.network.state_dict()
+        weights = modules.learning(self.learner.modules)
         folder = checkpoints.save(
             self.folder, Checkpoint(self.step, weights, self.averages.state_dict(), state, numbers)
         )
@@ -235,7 +257,8 @@ class Trainer:
             best = checkpoints.folder_of(self.folder, self.best[0])
             # after a kill between saving the best checkpoint and linking it, the link is out of date
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, best))
-        self.learner.network.load_state_dict(start.weights)
+        modules.load(self.learner.modules, start.weights)
+        self.scaler.load_state_dict(start.numbers.get("scaler") or self.scaler.state_dict())
         self.learner.load_training_state(start.numbers["learner"])
         self.averages.load_state_dict(start.averaged)
         packed = self.optimizer.state_dict()
@@ -252,8 +275,8 @@ class Trainer:
             set_generator_state(states)
 
 
-def _build_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    groups = [dict(group) for group in parameter_groups(network, settings.weight_decay)]
+def _build_optimizer(trained: Modules, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    groups = [dict(group) for one in trained.values() for group in one.groups(settings.weight_decay)]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.learning_rate)

@@ -120,9 +120,10 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     """Decoding alone, the network alone, both together."""
     import torch
 
+    from actloc.encoders.base import ready
     from actloc.extraction.batches import BatchedNetwork
     from actloc.extraction.decoded import DecodedVideo
-    from actloc.extraction.local import encode_video, ready
+    from actloc.extraction.local import encode_video
     from actloc.settings.sections import MachineSettings
 
     torch.set_num_threads(1)

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames
+from actloc.encoders.base import ClipEncoder, ResizedFrames, ready
 from actloc.encoders.color import Config as ColorConfig
 from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.extraction import local
 from actloc.extraction.batches import BatchedNetwork
-from actloc.extraction.local import encode_video, encode_videos, num_decoders, ready, recipe
+from actloc.extraction.local import encode_video, encode_videos, num_decoders, recipe
 from actloc.extraction.ray_workers import Vectors
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings

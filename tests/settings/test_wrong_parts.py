@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from actloc.annotations.model import Annotations
+from actloc.encoders.base import built
 from actloc.errors import UserError
 from actloc.extraction.batches import BatchedNetwork
-from actloc.extraction.local import built
 from actloc.extraction.preparing import prepare
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import EncoderCopy, EncodingThere, row

@@ -1,0 +1,42 @@
+"""Which clips of a window the encoder learns from in a step."""
+
+import random
+from collections.abc import Mapping
+
+from actloc.settings.choices import ClipChoice
+
+
+def number_of(num_clips: int, fraction: float, round_to: int) -> int:
+    """How many of `num_clips` learn: the fraction rounded down, but at least one, or up to a multiple of `round_to`.
+
+    Rounding up to whole chunks is ETAD's rule: 0.3 of 128 clips in fours are 40. (Its code adds 0.99, then cuts off.)
+    """
+    if round_to > 1:
+        return min(int(num_clips * fraction / round_to + 0.99) * round_to or round_to, num_clips)
+    return max(int(num_clips * fraction), 1)
+
+
+def chosen(
+    num_clips: int, count: int, choice: ClipChoice, generator: random.Random, last: Mapping[int, int] | None = None
+) -> tuple[int, ...]:
+    """`count` different numbers of 0 to `num_clips` - 1, in ascending order.
+
+    random      each as likely as any other
+    uniform     evenly spaced from the first to the last, always the same
+    stratified  one of each of `count` equal parts, so that every part of the window learns
+    oldest      those whose turn was longest ago, by `last`, the time of each clip's last turn; ties at random
+    """
+    if count >= num_clips:
+        return tuple(range(num_clips))
+    match choice:
+        case "random":
+            return tuple(sorted(generator.sample(range(num_clips), count)))
+        case "uniform":
+            return tuple(number * (num_clips - 1) // max(count - 1, 1) for number in range(count))
+        case "stratified":
+            borders = [number * num_clips // count for number in range(count + 1)]
+            return tuple(generator.randrange(borders[number], borders[number + 1]) for number in range(count))
+        case "oldest":
+            turns = last or {}
+            order = generator.sample(range(num_clips), num_clips)
+            return tuple(sorted(sorted(order, key=lambda clip: turns.get(clip, -1))[:count]))

@@ -1,0 +1,101 @@
+"""A window of a video as the clips that an encoder makes its features of."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actloc.ops.windows import resize
+from actloc.video.clip_reader import ClipReader
+from actloc.video.frame_transforms import FrameStep
+from actloc.video.windows import ClipLayout
+
+Outside = Literal["repeat", "zero", "black"]
+"""What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black."""
+
+
+@dataclass(frozen=True)
+class ClipWindow:
+    """Rows `first_row` to `first_row + num_rows` of a video's features, which exist once its clips are encoded.
+
+    A `Payload`: its shape is that of the features, and it is narrowed as they are.
+    """
+
+    path: Path
+    num_frames: int
+    """Frames of the video."""
+    layout: ClipLayout
+    """The clips of the whole video."""
+    channels: int
+    first_row: int
+    num_rows: int
+    steps: tuple[FrameStep, ...]
+    """The transforms of every frame, with the choices of this visit."""
+    frame_shape: tuple[int, ...]
+    """(H, W, c) of a frame after them."""
+    dtype: str
+    """uint8 or float32."""
+    learning: frozenset[int] = frozenset()
+    """The clips whose gradient reaches the encoder."""
+    held: NDArray[Any] | None = None
+    """The frames (S, F, H, W, c) of all clips of the window; None: they are read when they are encoded."""
+    resize_to: int | None = None
+    """Rows of the whole video after interpolation, which needs all of its clips; None: one for each vector."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """C and T."""
+        return self.channels, self.num_rows
+
+    def narrow(self, dim: int, start: int, length: int) -> "ClipWindow":
+        """The window of `length` rows from row `start` of this one on."""
+        assert dim == 1
+        assert self.held is None
+        return replace(self, first_row=self.first_row + start, num_rows=length)
+
+    @property
+    def clips(self) -> range:
+        """The numbers of the window's clips."""
+        if self.resize_to is not None:
+            return range(len(self.layout.first_frames))
+        return self.layout.clips_of(self.first_row, self.num_rows)
+
+    def rows(self, vectors: Tensor) -> Tensor:
+        """The window's rows (C, T) of the vectors (S, C, v) of all its clips."""
+        joined = vectors.transpose(0, 1).flatten(1)  # (C, S * v)
+        if self.resize_to is not None:
+            return resize(joined, self.resize_to).narrow(1, self.first_row, self.num_rows)
+        first = self.layout.rows_of(self.clips[0])[0]
+        return joined.narrow(1, self.first_row - first, self.num_rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of its frames in memory."""
+        frames = len(self.layout.frames_of(0)) * len(self.clips)
+        return frames * math.prod(self.frame_shape) * np.dtype(self.dtype).itemsize
+
+    def loaded(self, reader: ClipReader) -> "ClipWindow":
+        """The window with its frames in memory."""
+        return replace(self, held=self._read(reader, self.clips))
+
+    def frames(self, reader: ClipReader, clips: Sequence[int]) -> NDArray[Any]:
+        """The frames (S, F, H, W, c) of some of the clips."""
+        if self.held is None:
+            return self._read(reader, clips)
+        return self.held[[clip - self.clips[0] for clip in clips]]
+
+    def _read(self, reader: ClipReader, clips: Sequence[int]) -> NDArray[Any]:
+        layout = self.layout
+        firsts = [layout.first_frames[clip] for clip in clips]
+        return reader.read(self.path, firsts, layout.clip_frames, layout.frame_step, self.steps)
+
+    def is_outside(self, clips: Sequence[int]) -> Tensor:
+        """Whether each frame (S, F) of some of the clips is outside the video."""
+        frames = np.array([list(self.layout.frames_of(clip)) for clip in clips])
+        return torch.from_numpy((frames < 0) | (frames >= self.num_frames))

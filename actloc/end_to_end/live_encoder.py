@@ -1,0 +1,172 @@
+"""An encoder that makes features while they are needed, and learns from their gradient, in bounded memory.
+
+Four choices describe every published way to train an encoder with a detector. Which of its weights learn is in the
+encoder's own settings; which clips of a window it learns from is in the window. Here are the other two: how the
+gradient reaches the encoder, and what is recomputed.
+
+direct  the clips that learn are encoded with gradient; autograd keeps their activations until the backward pass
+replay  all clips are encoded without gradient; after the detector's backward pass, each chunk of those that learn is
+        encoded again, with gradient, and gets the gradient of its features. One chunk's activations exist at a time.
+        (Liu et al. 2023, "ETAD: Training Action Detection End to End on a Laptop", arXiv 2205.07134, section 3.2)
+
+Both give the same gradient: the chain rule only needs the features' gradient, whose values do not depend on the way.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actloc.encoders.base import ClipEncoder
+from actloc.end_to_end.clip_window import ClipWindow, Outside
+from actloc.layers.precision import computing_in
+from actloc.prefetch import load_ahead
+from actloc.settings.code_errors import wrong_return
+from actloc.video.clip_reader import ClipReader
+
+Route = Literal["direct", "replay"]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Clips of one encoder call: of each, the number of its window in the batch, its own, and its place among all."""
+
+    learns: bool
+    windows: tuple[int, ...]
+    clips: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """What the backward pass of a batch needs: the vectors (S, C, v) that have its gradient, and how they were made."""
+
+    windows: tuple[ClipWindow, ...]
+    vectors: Tensor
+    chunks: list[_Chunk]
+    random_states: list["_RandomState"]
+
+
+class LiveEncoder:
+    """Encodes the clips of windows, and passes the gradient of their features on to the encoder's weights."""
+
+    def __init__(
+        self,
+        encoder: ClipEncoder,
+        reader: ClipReader,
+        *,
+        precision: str,
+        route: Route,
+        chunk: int,
+        outside: Outside,
+    ) -> None:
+        self.encoder = encoder
+        self.reader = reader
+        self.precision = precision
+        self.route = route
+        self.chunk = chunk
+        self.outside = outside
+        self.learns = any(parameter.requires_grad for parameter in encoder.parameters())
+        """Whether any of the encoder's weights learn."""
+        self._pending: _Pending | None = None
+
+    def features(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
+        """The rows (C, T) of each window; where gradients are on, those of the clips that learn have one."""
+        chunks = self._chunks(windows)
+        replays = self.route == "replay" and any(one.learns for one in chunks) and torch.is_grad_enabled()
+        states, made = [], []
+        for one, frames in self._with_frames(windows, chunks):
+            if replays and one.learns:
+                states.append(_RandomState.now(self.encoder.device))
+            with torch.set_grad_enabled(torch.is_grad_enabled() and one.learns and not replays):
+                made.append(self._encoded(windows, one, frames))
+        order = torch.tensor([place for one in chunks for place in one.places]).argsort()
+        vectors = torch.cat(made)[order.to(made[0].device)]
+        if replays:
+            vectors.requires_grad_()
+            self._pending = _Pending(tuple(windows), vectors, [one for one in chunks if one.learns], states)
+        parts = torch.split(vectors, [len(window.clips) for window in windows])
+        return [window.rows(part) for window, part in zip(windows, parts, strict=True)]
+
+    def backward(self) -> None:
+        """Passes the gradient of the last features on, if it has not reached the encoder yet."""
+        pending, self._pending = self._pending, None
+        if pending is None or pending.vectors.grad is None:
+            return
+        devices = [self.encoder.device] if self.encoder.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            together = zip(self._with_frames(pending.windows, pending.chunks), pending.random_states, strict=True)
+            for (one, frames), state in together:
+                state.restore(self.encoder.device)
+                vectors = self._encoded(pending.windows, one, frames)
+                vectors.backward(pending.vectors.grad[list(one.places)])  # type: ignore[no-untyped-call]
+
+    def _chunks(self, windows: Sequence[ClipWindow]) -> list[_Chunk]:
+        """All clips in calls of at most `chunk`: clips of any windows that agree in shape and in whether they learn."""
+        mixes = self.encoder.config.mixes_clips  # then a window is one call, whatever its length
+        groups: dict[tuple[object, bool], list[tuple[int, int, int]]] = defaultdict(list)
+        place = 0
+        for number, window in enumerate(windows):
+            for clip in window.clips:
+                groups[number if mixes else window.frame_shape, clip in window.learning].append((number, clip, place))
+                place += 1
+        chunks = []
+        for (_, learns), members in groups.items():
+            size = len(members) if mixes else self.chunk
+            for start in range(0, len(members), size):
+                numbers, clips, places = zip(*members[start : start + size], strict=True)
+                chunks.append(_Chunk(learns, numbers, clips, places))
+        return chunks
+
+    def _with_frames(
+        self, windows: Sequence[ClipWindow], chunks: Sequence[_Chunk]
+    ) -> Iterator[tuple[_Chunk, NDArray[Any]]]:
+        """Each chunk with its frames (S, F, H, W, c); those of the next one are read while the caller works."""
+        are_held = all(window.held is not None for window in windows)
+        return zip(chunks, load_ahead(partial(self._frames, windows), chunks, 0 if are_held else 1), strict=True)
+
+    def _frames(self, windows: Sequence[ClipWindow], chunk: _Chunk) -> NDArray[Any]:
+        by_window = groupby(zip(chunk.windows, chunk.clips, strict=True), key=lambda one: one[0])
+        parts = [windows[number].frames(self.reader, [clip for _, clip in members]) for number, members in by_window]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _encoded(self, windows: Sequence[ClipWindow], chunk: _Chunk, frames: NDArray[Any]) -> Tensor:
+        """The vectors (S, C, v) of a chunk; its frames are uint8 until they are on the encoder's device."""
+        encoder = self.encoder
+        clips = torch.from_numpy(frames).to(encoder.device)
+        if self.outside != "repeat":
+            pairs = zip(chunk.windows, chunk.clips, strict=True)
+            is_outside = torch.cat([windows[number].is_outside([clip]) for number, clip in pairs])
+            if is_outside.any():
+                clips = clips.to(encoder.dtype)
+                clips[is_outside.to(clips.device)] = encoder.zero_pixel() if self.outside == "zero" else 0.0
+        with computing_in(self.precision, encoder.device):
+            vectors = encoder.encode(clips)
+        expected = len(clips), encoder.channels, encoder.vectors_per_clip(clips.shape[1])
+        if not isinstance(vectors, Tensor) or vectors.shape != expected:
+            raise wrong_return(vectors, f"a tensor {expected}: clips, channels, vectors of a clip", encoder.encode)
+        return vectors
+
+
+@dataclass(frozen=True)
+class _RandomState:
+    """Where torch's generators stand, so that a second forward pass drops what the first one dropped."""
+
+    cpu: Tensor
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "_RandomState":
+        return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None)
+
+    def restore(self, device: torch.device) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, device)

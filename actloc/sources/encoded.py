@@ -1,0 +1,322 @@
+"""Features made from the videos in every step, by an encoder that may learn with the detector (end-to-end training)."""
+
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor
+from torch.nn import functional
+
+from actloc import console
+from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
+from actloc.end_to_end.choosing import chosen, number_of
+from actloc.end_to_end.clip_window import ClipWindow, Outside
+from actloc.end_to_end.live_encoder import LiveEncoder, Route
+from actloc.errors import UserError, VideoError
+from actloc.ops.windows import resized_grid
+from actloc.settings.choices import ClipChoice
+from actloc.settings.parts import Chosen
+from actloc.settings.sections import Fraction, MachineSettings, Shapes
+from actloc.sources.base import Source, SourceConfig
+from actloc.store.info import row_grid
+from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
+from actloc.video.clip_reader import ClipReader, VideoTimes
+from actloc.video.frame_transforms import drawn
+
+PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
+    "full": {"trainable": "all"},
+    "chunked": {"trainable": "all", "route": "replay"},
+    "etad": {"trainable": {"from_stage": 2}, "fraction": 0.3, "round_to": 4, "route": "replay"},
+    "frozen": {"trainable": "none"},
+}
+"""What each preset sets, unless the settings do; `trainable` is the encoder's."""
+_USELESS = {
+    "trainable": ("fraction", "choice", "round_to", "shared_draw", "route", "checkpoint_blocks"),
+    "fraction": ("choice", "round_to", "shared_draw"),
+}
+"""Settings without effect where no weight learns, or where all clips do."""
+
+
+def _switches_off(reason: str, values: Mapping[str, Any]) -> bool:  # Any: not yet checked
+    """Whether the setting `reason` leaves those in `_USELESS` without effect."""
+    return bool(values["trainable"] == "none" if reason == "trainable" else values.get("fraction", 1.0) == 1)
+
+
+class Config(SourceConfig):
+    """Which clips are encoded, which of them the encoder learns from, and what is kept in memory for that."""
+
+    trains_encoder: ClassVar[bool] = True
+
+    path: Annotated[Path, Shapes("nothing")] = Path("features")
+    """Folder, inside the run, for the features that `extract-features RUN` makes with the run's encoder."""
+    encoder: Annotated[EncoderConfig, Chosen("encoders")]
+    """The network that turns clips into features."""
+    preset: Annotated[Literal["full", "chunked", "etad", "frozen"] | None, Shapes("nothing")] = None
+    """Sets the settings below for a way to train; each can still be set. full: all clips, in one backward pass;
+    chunked: the same gradient, one chunk at a time; etad: three clips in ten, one chunk at a time; frozen: the encoder
+    does not learn. null: as set."""
+    fraction: Annotated[float, Field(gt=0, le=1), Shapes("weights")] = 1.0
+    """Share of a window's clips that the encoder learns from in a step, rounded down, at least one clip."""
+    choice: Annotated[ClipChoice, Shapes("weights")] = "random"
+    """Which clips these are: random, uniform (evenly spaced, always the same), stratified (a random one of each equal
+    part), or oldest (those whose last turn was longest ago)."""
+    round_to: Annotated[PositiveInt, Shapes("weights")] = 1
+    """Round the number of these clips up to a multiple of this."""
+    shared_draw: Annotated[bool, Shapes("weights")] = False
+    """Draw the clips once for all videos of a batch, not for each."""
+    others: Annotated[Literal["no_gradient"], Shapes("weights")] = "no_gradient"
+    """What the other clips' features are: encoded without gradient."""
+    route: Annotated[Route, Shapes("nothing")] = "direct"
+    """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
+    one chunk at a time, which is encoded twice. Both give the same gradient."""
+    chunk: Annotated[PositiveInt, Shapes("nothing")] = 4
+    """Clips of one encoder call. It changes memory and speed, not the gradient."""
+    checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
+    """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
+    outside: Annotated[Outside, Shapes("features")] = "repeat"
+    """Frames of a clip outside the video: its first or last frame again, zero after the encoder's scaling, or black."""
+    mirror: Annotated[Fraction, Shapes("weights")] = 0.0
+    """Share of the training windows that are mirrored, left and right."""
+    random_crop: Annotated[bool, Shapes("weights")] = False
+    """Crop training windows at a random place, instead of the centre."""
+    held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
+    """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
+    so are all where the whole window is replayed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, data: Any) -> Any:  # Any: not yet checked
+        """Writes the preset's settings out, except those that are set, and those that have no effect beside these."""
+        preset = PRESETS.get(str(data.get("preset"))) if isinstance(data, dict) else None
+        if preset is None or not isinstance(data.get("encoder"), dict):
+            return data
+        encoder = {"trainable": preset["trainable"], **data["encoder"]}
+        values = {**preset, **data, "trainable": encoder["trainable"]}
+        useless = {name for reason, names in _USELESS.items() if _switches_off(reason, values) for name in names}
+        own = {name: value for name, value in preset.items() if name != "trainable" and name not in useless}
+        return {**own, **data, "encoder": encoder}
+
+    @model_validator(mode="after")
+    def _have_an_effect(self) -> Self:
+        values = {**dict(self), "trainable": self.encoder.trainable}
+        for reason, names in _USELESS.items():
+            if _switches_off(reason, values):
+                where = "features.encoder.trainable" if reason == "trainable" else f"features.{reason}"
+                for name in names:
+                    self._require_default(name, f"{where} is {values[reason]}")
+        for name in ("allow_misfits", "tolerance_steps", "downsample"):
+            self._require_default(name, "the encoder makes the features")
+        if self.encoder.precision != "float32":
+            raise ValueError(
+                "encoder.precision has no effect, because training.precision governs an encoder that trains"
+            )
+        if self.encoder.mixes_clips and (self.fraction < 1 or self.route == "replay"):
+            which = "fraction" if self.fraction < 1 else "route"
+            raise ValueError(
+                f"{which}: found {getattr(self, which)}, expected every clip in one pass (preset: full), because the "
+                f"encoder {self.encoder.name} mixes the clips of a window with these settings"
+            )
+        return self
+
+    def _require_default(self, name: str, reason: str) -> None:
+        default = type(self).model_fields[name].default
+        if getattr(self, name) != default:
+            raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
+
+    def live_encoder(
+        self, device: torch.device, machine: MachineSettings, precision: str, weights: Mapping[str, Tensor] | None
+    ) -> LiveEncoder:
+        """The encoder with its reader of clips; raises UserError if it cannot be trained on these clips."""
+        encoder = built(self.encoder) if weights is None else self.encoder.network_for(weights)
+        if weights is not None:
+            encoder.load_state_dict(dict(weights))
+        check_clips(encoder, self.spacing)
+        self._check_kind(encoder)
+        encoder = ready(encoder, device)
+        encoder.set_trainable(self.encoder.trainable)
+        if self.checkpoint_blocks:
+            encoder.recompute_blocks()
+        reader = ClipReader(
+            max(machine.num_workers, 1),
+            fps=self.fps,
+            decode_fps=self.decode_fps,
+            steps=self.encoder.frame_steps(),
+            reader=machine.reader,
+            timeout_s=machine.decode_timeout_s,
+        )
+        return LiveEncoder(
+            encoder, reader, precision=precision, route=self.route, chunk=self.chunk, outside=self.outside
+        )
+
+    def _check_kind(self, encoder: ClipEncoder) -> None:
+        if encoder.makes_frames:
+            raise UserError(
+                f"The encoder {self.encoder.name} computes frames with a network that sees the whole video.",
+                "Expected one that encodes each clip on its own, to train it with the detector.",
+                "Choose other settings of the encoder, or extract its features first: features.name=stored",
+            )
+
+    def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "EncodedSource":
+        """The subset's videos; lists the times of each, and raises UserError if some cannot be read."""
+        assert live is not None, "an encoded source needs its encoder"
+        return EncodedSource(self, annotations, subset, live)
+
+
+class EncodedSource(Source):
+    """Videos of one subset whose features are made when they are needed."""
+
+    config: Config
+    live: LiveEncoder
+
+    def __init__(self, config: Config, annotations: Annotations, subset: str, live: LiveEncoder) -> None:
+        super().__init__(config, annotations)
+        self.live = live
+        self.in_channels = live.encoder.channels
+        self.encoder_weights_sha256 = live.encoder.weights_sha256
+        self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
+        listed = annotations.of_subset(subset)
+        self._times: dict[str, VideoTimes] = {}
+        self._broken: dict[str, VideoError] = {}
+        with console.progress("listing pictures", len(listed)) as bar:
+            for video in listed:
+                self._look_at(video)
+                bar(1)
+        self.videos = [video for video in listed if video.id in self._times]
+        self.missing = [video for video in listed if video.id in self._broken]
+        for video in self.missing:
+            console.warn(f"{video.id}: {self._broken[video.id]}")
+        self._require_features(annotations, subset, "Replace these files")
+        self._turns: dict[int, tuple[int, dict[int, int]]] = {}
+        self._changing = threading.Lock()
+
+    def _look_at(self, video: AnnotatedVideo) -> None:
+        """Lists the times of the video's pictures, or the reason why it cannot be used."""
+        try:
+            if video.file is None:
+                raise VideoError("not_a_file", "the annotations name no file", "a video", "none")
+            times = self.live.reader.times(video.file)
+            if not self.config.spacing.num_clips(times.num_frames):
+                expected, found = f"{self.config.clip_frames} frames", f"{times.num_frames} frames"
+                raise VideoError("too_short", "the video is shorter than one clip", expected, found)
+            self._times[video.id] = times
+        except VideoError as error:
+            self._broken[video.id] = error
+
+    def evaluation_sample(self, index: int) -> Sample:
+        """All of the video, not read yet."""
+        video, config = self.videos[index], self.config
+        assert video.file is not None, "it was looked at"
+        times, spacing = self._times[video.id], config.spacing
+        layout = spacing.layout(times.num_frames, self._vectors_per_clip)
+        grid = row_grid(
+            times.fps, spacing.clip_frames, spacing.stride_frames, spacing.offset_frames, self._vectors_per_clip
+        )
+        num_rows = layout.num_rows
+        if config.resize_to is not None:
+            grid = resized_grid(num_rows, grid, spacing.clip_frames, config.resize_to)
+            num_rows = config.resize_to
+        window = ClipWindow(
+            video.file,
+            times.num_frames,
+            layout,
+            self.in_channels,
+            first_row=0,
+            num_rows=num_rows,
+            steps=config.encoder.frame_steps(),
+            frame_shape=times.frame_shape,
+            dtype=times.dtype,
+            resize_to=config.resize_to,
+        )
+        return self._sample(video, window, grid)
+
+    def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
+        """A training window, with the clips that learn; its frames are in memory if they fit and are not replayed.
+
+        A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
+        """
+        for number in range(index, index + len(self.videos)):
+            video = self.videos[number % len(self.videos)]
+            try:
+                if video.id not in self._broken:
+                    sample = self._drawn(number % len(self.videos), generator, visit)
+                    return replace(sample, is_replacement=number != index)
+            except VideoError as error:
+                self.leave_out(video, error)
+        raise UserError(
+            "None of the training videos can be decoded.",
+            "Expected videos.",
+            "Read the warnings above, and replace them.",
+        )
+
+    def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
+        """Names a video that cannot be decoded, once; raises UserError unless the settings allow missing videos."""
+        if not self.config.allow_missing:
+            raise UserError(
+                f"{video.file}: {error}.",
+                "Expected a video that can be decoded.",
+                "Replace the file, or continue without such videos: features.allow_missing=true",
+            ) from error
+        with self._changing:
+            is_new = video.id not in self._broken
+            self._broken[video.id] = error
+        if is_new:
+            console.warn(f"{video.id} is left out: {error}", id=video.id)
+
+    def _drawn(self, index: int, generator: random.Random, visit: Visit) -> Sample:
+        config, sample = self.config, super().training_sample(index, generator, visit)
+        window = sample.payload
+        assert isinstance(window, ClipWindow)
+        steps = drawn(window.steps, generator, mirror=config.mirror, random_crop=config.random_crop)
+        learning = self._learning(index, window, generator, visit)
+        window = replace(window, steps=steps, learning=frozenset(learning))
+        is_replayed_whole = config.route == "replay" and len(learning) == len(window.clips)
+        if not is_replayed_whole and window.num_bytes <= config.held_megabytes << 20:
+            window = window.loaded(self.live.reader)
+        return replace(sample, payload=window)
+
+    def _learning(self, index: int, window: ClipWindow, generator: random.Random, visit: Visit) -> list[int]:
+        """The numbers of the clips that learn."""
+        config, clips = self.config, window.clips
+        if not self.live.learns:
+            return []
+        count = number_of(len(clips), config.fraction, config.round_to) if config.fraction < 1 else len(clips)
+        turns = self._last_turns(index, visit) if config.choice == "oldest" else {}
+        own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
+        drawing = visit.shared() if config.shared_draw else generator
+        return [clips[number] for number in chosen(len(clips), count, config.choice, drawing, own)]
+
+    def _last_turns(self, index: int, visit: Visit) -> dict[int, int]:
+        """The epoch of each clip's last turn before this visit, drawn again from the start where it is not known.
+
+        An epoch counts even if its last, incomplete step left this video out.
+        """
+        with self._changing:
+            known, turns = self._turns.get(index, (0, {}))
+        known, turns = (known, dict(turns)) if known <= visit.epoch else (0, {})
+        for epoch in range(known, visit.epoch):
+            before = replace(visit, epoch=epoch)
+            generator = before.generator(index)
+            window = super().training_sample(index, generator, before).payload
+            assert isinstance(window, ClipWindow)
+            drawn(window.steps, generator, mirror=self.config.mirror, random_crop=self.config.random_crop)
+            clips = window.clips
+            own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
+            count = number_of(len(clips), self.config.fraction, self.config.round_to)
+            drawing = before.shared() if self.config.shared_draw else generator
+            turns |= {clips[number]: epoch for number in chosen(len(clips), count, "oldest", drawing, own)}
+        with self._changing:
+            self._turns[index] = visit.epoch, turns
+        return turns
+
+    def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
+        """Features (B, C, num_steps) of the samples, made now; zero after the end of each."""
+        windows = [sample.payload for sample in batch.samples]
+        assert all(isinstance(window, ClipWindow) for window in windows)
+        rows = self.live.features(windows)
+        return torch.stack([functional.pad(one, (0, num_steps - one.shape[1])) for one in rows]).to(device)
