@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from actloc.errors import EnvironmentProblem, VideoError
@@ -212,6 +213,8 @@ class Upright:
     width: int
     matrix: NDArray[np.int32] | None
     """The display matrix."""
+    converter: VideoReformatter = field(default_factory=VideoReformatter, compare=False)
+    """Computes its tables for the first picture only."""
 
     @classmethod
     def of(cls, first: av.VideoFrame) -> Self:
@@ -230,7 +233,7 @@ class Upright:
             height, width = first_step.target(height, width)
         with files_fault():
             # One thread: the frame is small, and the other cores are for other decoders and the network.
-            rgb = picture.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
+            rgb = self.converter.reformat(picture, width, height, "rgb24", interpolation="BICUBIC", threads=1)
             seen = rgb.to_ndarray().astype(np.uint8, copy=False)
         return _turned(seen, self.matrix)
 
