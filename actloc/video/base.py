@@ -16,6 +16,8 @@ FRAMES_FILE = "frames.json"
 
 MESSAGE = struct.Struct("<cII")
 """Header of each message from the decoding process: its kind, a count, and the number of bytes that follow."""
+OPEN_VIDEOS = 4
+"""Videos that a process which reads clips keeps open."""
 LARGEST_SIDE = 16384
 """Pixels; a header that declares more is refused before memory is allocated."""
 LONGEST_S = 48 * 3600

@@ -1,70 +1,39 @@
 """`python -m actloc.video.decode`: the process that decodes one video, so that a crash affects no other.
 
-A JSON request arrives on stdin, which then stays open as long as the parent lives. Messages are written to stdout:
-a kind (1 byte), a count and a size (4 bytes each, little endian), then `size` bytes.
+A JSON request arrives on stdin, which then stays open as long as the parent lives. Messages are written to stdout
+(channel.py); P is followed by others, X, B and C end the answer, and so do E and V.
 
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
-E  JSON: the summary; the end                        X  JSON: a VideoError; the end
-P  nothing: still decoding                           V  JSON: the facts of a header; the end
-B  JSON: the traceback of a bug in actloc; the end   C  JSON: a CodeError from the user's own step; the end
+E  JSON: the summary                                 V  JSON: the facts of a header
 """
 
 import importlib
 import json
 import os
-import signal
 import threading
-import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import Any, Self, TypeVar
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from actloc.errors import EnvironmentProblem, UserError, VideoError
-from actloc.settings.code_errors import blaming
+from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import frame_transforms
-from actloc.video.base import LONGEST_S, MESSAGE
-from actloc.video.die_with_parent import die_with_parent
-from actloc.video.frame_transforms import FrameStep, Resize
+from actloc.video.base import LONGEST_S
+from actloc.video.channel import Channel, open_channel, reporting
+from actloc.video.frame_transforms import FrameStep, Resize, Shown
 from actloc.video.readers.base import DecodingStats, Picture
 from actloc.video.windows import Picking
 
-_SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
+Result = TypeVar("Result")
 _FALLBACK = "ffmpeg"
-
-
-class Channel:
-    """Sends messages to the parent process."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._last_s = time.monotonic()
-        self.has_begun = False
-        """Whether the first frame has been announced."""
-
-    def send(self, kind: bytes, content: bytes | memoryview = b"", count: int = 0) -> None:
-        """Sends one message."""
-        self._stream.write(MESSAGE.pack(kind, count, len(content)))
-        self._stream.write(content)
-        self._stream.flush()
-        self._last_s = time.monotonic()
-        self.has_begun |= kind == b"S"
-
-    def send_json(self, kind: bytes, **fields: Any) -> None:  # Any: JSON values
-        """Sends one message whose content is a JSON object."""
-        self.send(kind, json.dumps(fields).encode())
-
-    def report_progress(self) -> None:
-        """Reports to the parent, at most once a second, that decoding continues, even if no frame is due yet."""
-        if time.monotonic() - self._last_s > _SECONDS_BETWEEN_SIGNS_OF_LIFE:
-            self.send(b"P")
 
 
 def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
@@ -72,32 +41,40 @@ def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON value
     path = Path(request["path"])
     if request.get("hangs"):
         threading.Event().wait()  # an injected fault: a decoder that never answers
-    reader = "images" if path.is_dir() else request["reader"]
+    reader = reader_of(path, request["reader"])
+    with_fallback(reader, lambda which: _answer(request, path, which, channel), lambda: channel.has_begun)
+
+
+def reader_of(path: Path, wanted: str) -> str:
+    """The name of the reader's module; a folder has its own."""
+    return "images" if path.is_dir() else wanted
+
+
+def with_fallback(reader: str, read: Callable[[str], Result], has_begun: Callable[[], bool]) -> Result:
+    """`read(reader)`, or `read("ffmpeg")` where pyav cannot open the file and no picture was decoded yet.
+
+    Pictures of two readers are never mixed in one video. The second error replaces the first if it got further, and is
+    otherwise added to it.
+    """
     try:
-        _answer(request, path, reader, channel)
+        return read(reader)
     except VideoError as error:
-        # Never mix pictures of two readers in one video.
-        if reader != "pyav" or error.reason != "unreadable" or channel.has_begun:
+        if reader != "pyav" or error.reason != "unreadable" or has_begun():
             raise
-        _try_fallback(request, path, error, channel)
-
-
-def _try_fallback(request: dict[str, Any], path: Path, error: VideoError, channel: Channel) -> None:
-    """Answers with the other reader; its error replaces the first if it got further, and is otherwise added to it."""
+        first = error
     try:
-        _answer(request, path, _FALLBACK, channel)
-        return
+        return read(_FALLBACK)
     except VideoError as second:
         if second.reason != "unreadable":
             raise
         also = f"{_FALLBACK}: {second.detail}"
     except EnvironmentProblem as missing:
         also = f"not tried with {_FALLBACK}: {missing.found}"
-    raise VideoError(error.reason, f"{error.detail}; {also}", error.expected, error.found)
+    raise VideoError(first.reason, f"{first.detail}; {also}", first.expected, first.found)
 
 
 @contextmanager
-def _files_fault() -> Iterator[None]:
+def files_fault() -> Iterator[None]:
     """Turns errors that a file causes in the library reading it into VideoError; any other error is a bug in actloc."""
     try:
         yield
@@ -110,16 +87,12 @@ def _files_fault() -> Iterator[None]:
 def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) -> None:
     module = importlib.import_module(f"actloc.video.readers.{reader}")
     if request["task"] == "facts":
-        with _files_fault():
+        with files_fault():
             facts = module.facts(path)
         channel.send_json(b"V", **asdict(facts))
         return
     stats = DecodingStats()
-    own_rate = None
-    if "native" in (request["fps"], request["decode_fps"]):
-        with _files_fault():
-            own_rate = module.rate(path, channel.report_progress)
-    fps, decode_fps = _exact(request["fps"], own_rate), _exact(request["decode_fps"] or request["fps"], own_rate)
+    fps, decode_fps = rates(module, path, request["fps"], request["decode_fps"], channel.report_progress)
     pictures = resampled(_watched(module.pictures(path, stats), channel), stats, decode_fps)
     picking = Picking(float(decode_fps), float(fps))
     is_whole = picking.step.is_integer()
@@ -140,6 +113,21 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     )
 
 
+def rates(
+    reader: ModuleType,
+    path: Path,
+    fps: float | str,
+    decode_fps: float | str | None,
+    report_progress: Callable[[], None],
+) -> tuple[Fraction, Fraction]:
+    """`fps` and `decode_fps` of a video as exact fractions; its own rate where they are native."""
+    own_rate = None
+    if "native" in (fps, decode_fps):
+        with files_fault():
+            own_rate = reader.rate(path, report_progress)
+    return _exact(fps, own_rate), _exact(decode_fps or fps, own_rate)
+
+
 def _exact(fps: float | str, own_rate: Fraction | None) -> Fraction:
     """Frames per second as a fraction, as precise as ffmpeg's own rates."""
     rate = own_rate if fps == "native" else Fraction(fps)
@@ -152,11 +140,8 @@ def send_frames(
     pictures: Iterator[tuple[Picture, int]], steps: list[FrameStep], channel: Channel, picking: Picking | None = None
 ) -> int:
     """Sends the pictures after the steps; returns the number of frames, counted in places if clips pick their own."""
-    frames = upright(pictures, steps[0] if steps else None)
-    for step in steps[1:] if steps and is_by_swscale(steps[0]) else steps:
-        frames = step.over(frames)
     total = 0
-    for frame, count in frames:
+    for frame, count in after_steps(_decoded(pictures), steps):
         content = np.ascontiguousarray(frame)
         if total == 0:
             sent = None if picking is None else asdict(picking)
@@ -167,7 +152,7 @@ def send_frames(
 
 
 def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]:
-    with _files_fault():  # only the reader's errors: the consumer of the pictures raises outside this block
+    with files_fault():  # only the reader's errors: the consumer of the pictures raises outside this block
         for picture in pictures:
             channel.report_progress()
             yield picture
@@ -181,12 +166,12 @@ def resampled(pictures: Iterator[Picture], stats: DecodingStats, fps: Fraction) 
     """
     shown, waiting = 0, None
     for picture in pictures:
-        number = _frame_number(picture.time_s, fps)
+        number = frame_number(picture.time_s, fps)
         if waiting is not None and number > shown:
             yield waiting, number - shown
             shown = number
         waiting = picture
-    end = _frame_number(stats.end_s, fps)
+    end = frame_number(stats.end_s, fps)
     if waiting is not None and end > shown:
         yield waiting, end - shown
 
@@ -202,7 +187,8 @@ def every(step: int, shown: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Pic
         before = after
 
 
-def _frame_number(time_s: Fraction, fps: Fraction) -> int:
+def frame_number(time_s: Fraction, fps: Fraction) -> int:
+    """The first frame at `fps` that may show a picture of this time; VideoError `unsupported` beyond 48 hours."""
     if time_s > LONGEST_S:
         expected = f"at most {LONGEST_S} s"
         raise VideoError("unsupported", "a timestamp is implausible", expected, f"{float(time_s):g} s")
@@ -210,33 +196,64 @@ def _frame_number(time_s: Fraction, fps: Fraction) -> int:
     return (2 * number.numerator + number.denominator) // (2 * number.denominator)  # halves up, unlike `round`
 
 
+def _decoded(pictures: Iterator[tuple[Picture, int]]) -> Iterator[tuple[av.VideoFrame, int]]:
+    return ((picture.frame, count) for picture, count in pictures)
+
+
 def is_by_swscale(step: FrameStep) -> bool:
     """Whether FFmpeg does this step while it converts the picture to RGB."""
     return isinstance(step, Resize) and step.method == "swscale_bicubic"
 
 
-def upright(
-    pictures: Iterator[tuple[Picture, int]], first: FrameStep | None
-) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """RGB frames (H, W, 3), rotated upright, and resized by swscale if that is the first step."""
-    matrix: NDArray[np.int32] | None = None
-    size: tuple[int, int] | None = None
-    for picture, count in pictures:
-        frame = picture.frame
-        if size is None:  # the first frame decides for all of them
-            size = frame.height, frame.width
-            if isinstance(first, Resize) and is_by_swscale(first):
-                size = first.target(*size)
-            # Read from one frame only: PyAV's side data keeps its frame alive in a reference cycle (3 MB at 1080p).
-            with _files_fault():
-                side_data: Any = frame.side_data  # Any: PyAV's own types name motion vectors only
-                stored = side_data.get("DISPLAYMATRIX")
-                matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
-        with _files_fault():
+@dataclass(frozen=True)
+class Upright:
+    """How a video's pictures become RGB frames; its first picture decides for all of them."""
+
+    height: int
+    width: int
+    matrix: NDArray[np.int32] | None
+    """The display matrix."""
+    converter: VideoReformatter = field(default_factory=VideoReformatter, compare=False)
+    """Computes its tables for the first picture only."""
+
+    @classmethod
+    def of(cls, first: av.VideoFrame) -> Self:
+        """As the first picture says."""
+        # Read from one frame only: PyAV's side data keeps its frame alive in a reference cycle (3 MB at 1080p).
+        with files_fault():
+            side_data: Any = first.side_data  # Any: PyAV's own types name motion vectors only
+            stored = side_data.get("DISPLAYMATRIX")
+            matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
+        return cls(first.height, first.width, matrix)
+
+    def frame(self, picture: av.VideoFrame, first_step: FrameStep | None) -> NDArray[np.uint8]:
+        """RGB (H, W, 3), rotated upright, and resized by swscale if that is the first step."""
+        height, width = self.height, self.width
+        if isinstance(first_step, Resize) and is_by_swscale(first_step):
+            height, width = first_step.target(height, width)
+        with files_fault():
             # One thread: the frame is small, and the other cores are for other decoders and the network.
-            rgb = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="BICUBIC", threads=1)
+            rgb = self.converter.reformat(picture, width, height, "rgb24", interpolation="BICUBIC", threads=1)
             seen = rgb.to_ndarray().astype(np.uint8, copy=False)
-        yield _turned(seen, matrix), count
+        return _turned(seen, self.matrix)
+
+
+def after_steps(
+    pictures: Iterator[tuple[av.VideoFrame, int]], steps: Sequence[FrameStep], upright: Upright | None = None
+) -> Iterator[Shown]:
+    """RGB frames of the pictures after the steps; without `upright`, they begin with the video's first picture."""
+    first_step = steps[0] if steps else None
+
+    def frames() -> Iterator[Shown]:
+        nonlocal upright
+        for picture, count in pictures:
+            upright = upright or Upright.of(picture)
+            yield upright.frame(picture, first_step), count
+
+    shown = frames()
+    for step in steps[1:] if first_step is not None and is_by_swscale(first_step) else steps:
+        shown = step.over(shown)
+    return shown
 
 
 def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
@@ -259,28 +276,11 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Reads the request, answers it, and exits without cleanup, which a broken video could make hang or crash."""
-    die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the parent decides when to stop
-        signal.signal(number, signal.SIG_IGN)
-    channel = Channel(os.fdopen(os.dup(1), "wb"))
-    for descriptor in (1, 2):  # what a library prints must not reach the channel or fill the stderr pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-    av.logging.set_level(None)
+    channel = open_channel()
     request = json.loads(_line(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with blaming():
-            serve(request, channel)
-    except BrokenPipeError:
-        pass  # the parent has closed the pipe
-    except UserError as error:
-        channel.send_json(b"C", found=error.found, expected=error.expected, fix=error.fix)
-    except VideoError as error:
-        channel.send_json(b"X", reason=error.reason, detail=error.detail, expected=error.expected, found=error.found)
-    except MemoryError:  # the file's pictures are too large, wherever the allocation failed
-        channel.send_json(b"X", reason="unreadable", detail="out of memory", expected="smaller pictures", found="")
-    except Exception:
-        channel.send_json(b"B", traceback=traceback.format_exc())
+    with reporting(channel):
+        serve(request, channel)
     os._exit(0)
 
 

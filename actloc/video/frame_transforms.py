@@ -8,8 +8,8 @@ import base64
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ class FrameStep(ABC):
 
     Every decoding process imports a user's own step: put it in a file that does not import torch, to start fast.
     """
+
+    frames_ahead: ClassVar[int] = 0
+    """How many later frames of the video `over` needs for a frame; it drops as many at the end."""
 
     @abstractmethod
     def apply(self, frame: Frame) -> Frame:
@@ -90,12 +93,14 @@ class Resize(FrameStep):
 
 @dataclass(frozen=True)
 class Crop(FrameStep):
-    """A window of `size` pixels squared: the centre, or one end of the longer side."""
+    """A window of `size` pixels squared: the centre, one end of the longer side, or anywhere."""
 
     size: int
     rounding: Literal["floor", "round", "ceil"] = "floor"
     """How an offset of half a pixel is rounded; `round` goes to the even neighbour, as in Python."""
     place: Place = "centre"
+    at: tuple[float, float] | None = None
+    """Where the window is, down and across: from 0 at the start to 1 at the end of the pixels to spare; not `place`."""
 
     def apply(self, frame: Frame) -> Frame:
         """The window; raises VideoError `unsupported` where the frame is smaller."""
@@ -103,8 +108,12 @@ class Crop(FrameStep):
         if min(height, width) < self.size:
             found = f"{width} x {height}"
             raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size} pixels", found)
-        top = self._offset(height - self.size, is_longer=height > width)
-        left = self._offset(width - self.size, is_longer=width >= height)
+        if self.at is not None:  # every offset has an equal share of the numbers from 0 to 1
+            spare = height - self.size, width - self.size
+            top, left = (min(int(at * (most + 1)), most) for at, most in zip(self.at, spare, strict=True))
+        else:
+            top = self._offset(height - self.size, is_longer=height > width)
+            left = self._offset(width - self.size, is_longer=width >= height)
         return frame[top : top + self.size, left : left + self.size]
 
     def _offset(self, spare: int, *, is_longer: bool) -> int:
@@ -127,6 +136,15 @@ class LeftHalf(FrameStep):
 
 
 @dataclass(frozen=True)
+class Mirror(FrameStep):
+    """Left becomes right. Put it before OpticalFlow, whose codes along x would keep the direction they had."""
+
+    def apply(self, frame: Frame) -> Frame:
+        """The mirrored frame."""
+        return frame[:, ::-1]
+
+
+@dataclass(frozen=True)
 class OpticalFlow(FrameStep):
     """Two more channels: how far each pixel moves to the next frame along x and y, by TV-L1 (Zach et al. 2007).
 
@@ -137,6 +155,8 @@ class OpticalFlow(FrameStep):
     linear          DeepMind's v / 20 between -1 and 1, without rounding: float32, no motion is 127.5
     video_features  v-iashin's round(128 + 255 / 40 * v), half to even: float32, no motion is 128, +20 is 256
     """
+
+    frames_ahead: ClassVar[int] = 1
 
     form: Literal["eight_bit", "linear", "video_features"]
 
@@ -205,7 +225,29 @@ def check_installed(steps: Sequence[FrameStep]) -> None:
     )
 
 
-_KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, OpticalFlow)}
+_KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, Mirror, OpticalFlow)}
+
+
+def drawn(
+    steps: Sequence[FrameStep], generator: np.random.Generator, *, mirror: float, random_crop: bool
+) -> tuple[FrameStep, ...]:
+    """The steps with one draw of augmentation, to be used for all frames of a window.
+
+    With probability `mirror` the frames are mirrored: before optical flow, otherwise at the end. With `random_crop`,
+    every Crop gets a random place, each equally likely. The same numbers are drawn whatever the settings.
+    """
+    is_mirrored = generator.random() < mirror
+    result: list[FrameStep] = []
+    for step in steps:
+        if isinstance(step, OpticalFlow) and is_mirrored:
+            result.append(Mirror())
+            is_mirrored = False
+        if isinstance(step, Crop):
+            at = generator.random(), generator.random()
+            result.append(replace(step, at=at) if random_crop else step)
+        else:
+            result.append(step)
+    return (*result, Mirror()) if is_mirrored else tuple(result)
 
 
 def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values

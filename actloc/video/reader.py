@@ -177,30 +177,12 @@ class FrameReader:
         while (message := self._messages.take(_POLL_S)) is None:
             self._check_stop()
             if self._messages.is_over:
-                raise self._died()
+                raise end_of(self._process, self._file, self._timeout_s)
             if time.monotonic() > deadline:
-                raise VideoError(
-                    "timeout", "decoding made no progress", f"a frame within {self._timeout_s:g} s", "none"
-                )
+                raise no_progress(self._timeout_s)
         kind, count, content = message
-        if kind == b"X":
-            raise VideoError(**json.loads(content))
-        if kind == b"C":
-            raise CodeError(**json.loads(content))
-        if kind == b"B":
-            raise DecoderBugError(self._file, json.loads(content)["traceback"])
+        raise_failure(kind, content, self._file)
         return kind, count, content
-
-    def _died(self) -> VideoError | DecoderBugError:
-        status = self._process.wait(self._timeout_s)
-        assert self._process.stderr, "it was asked for"
-        complaint = self._process.stderr.read().decode("utf-8", "replace") if status >= 0 else ""
-        if complaint:  # Python could not start it, before any file was opened
-            return DecoderBugError(self._file, complaint)
-        # Not retried with another reader: a file that crashes a decoder may be an attack, and should be reported.
-        cause = signal.Signals(-status).name if status < 0 else f"status {status}"
-        detail = f"the decoding process ended with {cause}; try machine.reader=ffmpeg"
-        return VideoError("unreadable", detail, "frames", cause)
 
     def close(self) -> None:
         """Ends the decoding process; may be called again."""
@@ -219,6 +201,34 @@ class FrameReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def raise_failure(kind: bytes, content: bytes, file: str) -> None:
+    """Raises the error that a decoding process reports with a message of this kind; none for other kinds."""
+    if kind == b"X":
+        raise VideoError(**json.loads(content))
+    if kind == b"C":
+        raise CodeError(**json.loads(content))
+    if kind == b"B":
+        raise DecoderBugError(file, json.loads(content)["traceback"])
+
+
+def no_progress(timeout_s: float) -> VideoError:
+    """The error of a decoding process that stays silent."""
+    return VideoError("timeout", "decoding made no progress", f"a frame within {timeout_s:g} s", "none")
+
+
+def end_of(process: "subprocess.Popen[bytes]", file: str, timeout_s: float) -> VideoError | DecoderBugError:
+    """Why a decoding process has ended amid its answer."""
+    status = process.wait(timeout_s)
+    assert process.stderr, "it was asked for"
+    complaint = process.stderr.read().decode("utf-8", "replace") if status >= 0 else ""
+    if complaint:  # Python could not start it, before any file was opened
+        return DecoderBugError(file, complaint)
+    # Not retried with another reader: a file that crashes a decoder may be an attack, and should be reported.
+    cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+    detail = f"the decoding process ended with {cause}; try machine.reader=ffmpeg"
+    return VideoError("unreadable", detail, "frames", cause)
 
 
 class _Messages:

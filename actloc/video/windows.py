@@ -132,6 +132,18 @@ class Picking:
         return int(num_frames * (self.fps / self.decode_fps))
 
 
+def frames_of_clip(start: int, clip_frames: int, num_places: int, picking: Picking | None) -> list[int]:
+    """Numbers of the frames of the clip whose first place is `start`; places beyond the ends repeat the first or last.
+
+    Without picking, places are the frames themselves.
+    """
+    places = [min(max(place, 0), num_places - 1) for place in range(start, start + clip_frames)]
+    if picking is None:
+        return places
+    first = picking.frame(places[0])
+    return [first + picking.frame(place - places[0]) for place in places]
+
+
 class Windower:
     """Cuts a stream of frames into clips (F, ...); keeps only as many frames as one clip spans.
 
@@ -188,10 +200,7 @@ class Windower:
 
     def _clip(self, start: int) -> Item:
         """The clip whose first place is `start`; places beyond the ends repeat the first or last frame."""
-        places = [min(max(place, 0), self.num_places - 1) for place in range(start, start + self._length)]
-        if self._picking is not None:
-            first = self._picking.frame(places[0])
-            places = [first + self._picking.frame(place - places[0]) for place in places]
+        places = frames_of_clip(start, self._length, self.num_places, self._picking)
         gone = self._seen - len(self._kept)
         assert gone <= places[0] <= places[-1] < self._seen, f"{places} of frames {gone} to {self._seen}"
         return np.stack([self._kept[place - gone] for place in places])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from actloc.errors import DecoderBugError, EnvironmentProblem, VideoError, VideoReason
 from actloc.video import decode, reader
 from actloc.video.base import MESSAGE
+from actloc.video.channel import Channel
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import probe, read_frames
 from actloc.video.readers import ffmpeg as ffmpeg_reader
@@ -50,7 +51,7 @@ def raising(error: Exception) -> Callable[[Path, DecodingStats], Iterator[Pictur
 def serve(clips: Clips, stream: io.BytesIO | None = None, which: str = "pyav") -> None:
     """Answers a request for all frames here, without a process of its own."""
     request = {"task": "frames", "path": str(clips["plain.mp4"]), "reader": which, "fps": 5, "decode_fps": None}
-    decode.serve({**request, "steps": []}, decode.Channel(stream or io.BytesIO()))
+    decode.serve({**request, "steps": []}, Channel(stream or io.BytesIO()))
 
 
 def test_a_file_pyav_cannot_open_is_tried_with_ffmpeg(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:

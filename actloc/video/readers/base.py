@@ -66,7 +66,12 @@ class DecodingStats:
     end_s: Fraction = Fraction(0)
     """End of the last frame, from the start of the first."""
     others_end_s: Fraction = Fraction(0)
-    """End of the last audio or subtitle packet, from the start of the first frame."""
+    """End of the last audio or subtitle packet, as a timestamp."""
+
+    def count_other(self, packet: "av.Packet[Any]") -> None:  # Any: of a stream
+        """Notes the end of an audio or subtitle packet."""
+        if packet.pts is not None and packet.time_base:
+            self.others_end_s = max(self.others_end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
 
     def check(self, declared: Declared) -> None:
         """Raises VideoError `truncated`, `damaged` or `empty` if more frames are missing than tolerated."""
@@ -76,7 +81,8 @@ class DecodingStats:
         rate = self.frames / self.end_s if self.end_s else declared.rate or Fraction(0)
         expected = self._expected_frames(declared, duration_s, rate)
         tolerated = max(Fraction(_TOLERATED_FRAMES), _TOLERATED_SHARE * expected)
-        at_end = Fraction(0) if duration_s is None else (duration_s - max(self.end_s, self.others_end_s)) * rate
+        end_s = max(self.end_s, self.others_end_s - self.start_s)
+        at_end = Fraction(0) if duration_s is None else (duration_s - end_s) * rate
         missing = max(expected - self.frames, at_end, Fraction(self.errors))
         if missing > tolerated:
             is_cut = at_end > tolerated and self.errors <= 1  # the packet torn by the cut may raise
@@ -202,9 +208,7 @@ def _frames(container: InputContainer, stream: VideoStream, stats: DecodingStats
     try:
         for packet in packets(container):
             if packet.stream.index != stream.index:  # not stream_index, which is 0 in the packets that flush
-                if packet.pts is not None and packet.time_base:
-                    end_s = (packet.pts + (packet.duration or 0)) * packet.time_base - stats.start_s
-                    stats.others_end_s = max(stats.others_end_s, end_s)
+                stats.count_other(packet)
                 continue
             try:
                 frames = packet.decode()

@@ -1,4 +1,4 @@
-"""Reads a folder of JPEG frames that `ffmpeg.extract_frames` wrote: 000001.jpg ... and frames.json."""
+"""Reads a folder of frames such as `ffmpeg.extract_frames` writes: 000001.jpg or 000001.png ... and frames.json."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -6,43 +6,59 @@ from pathlib import Path
 
 import av
 from av.codec import CodecContext
+from av.video.codeccontext import VideoCodecContext
 
 from actloc.errors import UserError, VideoError
 from actloc.files import read_json
 from actloc.video.base import FRAMES_FILE, VideoFacts
 from actloc.video.readers.base import Declared, DecodingStats, Picture, check_size
 
+_CODECS = {".jpg": ("JPEG", "mjpeg"), ".png": ("PNG", "png")}
+
 
 def pictures(folder: Path, stats: DecodingStats) -> Iterator[Picture]:
     """Every frame of the folder; raises VideoError `truncated` if some are missing."""
-    fps, count = _listed(folder)
-    for number in range(count):
-        file = folder / f"{number + 1:06d}.jpg"
-        if not file.is_file():
-            continue
-        frame = _decoded(file)
-        check_size(frame.width, frame.height)
+    fps, count = listed(folder)
+    for number, file in files(folder, count):
+        frame = decoded(file)
         if not stats.frames:
             stats.width, stats.height = frame.width, frame.height
         stats.frames += 1
         stats.end_s = (number + 1) / fps
         yield Picture(number / fps, frame)
-    stats.check(Declared(Fraction(count), count / fps, fps))
+    stats.check(declared(fps, count))
+
+
+def files(folder: Path, count: int) -> Iterator[tuple[int, Path]]:
+    """The numbers from 0 to `count` of which there is a file, and the file: a JPEG, or else a PNG."""
+    names = {file.name for file in folder.iterdir()}
+    for number in range(count):
+        for suffix in _CODECS:
+            if (name := f"{number + 1:06d}{suffix}") in names:
+                yield number, folder / name
+                break
+
+
+def declared(fps: Fraction, count: int) -> Declared:
+    """What frames.json says about the number and times of pictures."""
+    return Declared(Fraction(count), count / fps, fps)
 
 
 def facts(folder: Path) -> VideoFacts:
     """The rate and number of frames from frames.json, and the size of the first frame."""
-    fps, count = _listed(folder)
-    frame = _decoded(folder / "000001.jpg")
+    fps, count = listed(folder)
+    first = next((file for _, file in files(folder, count)), folder / "000001.jpg")
+    frame = decoded(first)
     return VideoFacts(float(count / fps), float(fps), frame.width, frame.height)
 
 
 def rate(folder: Path, report_progress: Callable[[], None]) -> Fraction:
     """The rate from frames.json."""
-    return _listed(folder)[0]
+    return listed(folder)[0]
 
 
-def _listed(folder: Path) -> tuple[Fraction, int]:
+def listed(folder: Path) -> tuple[Fraction, int]:
+    """Frames per second and the number of frames, from frames.json."""
     try:
         listed = read_json(folder / FRAMES_FILE)
         fps, count = Fraction(listed["fps"]).limit_denominator(1_001_000), int(listed["count"])
@@ -55,13 +71,17 @@ def _listed(folder: Path) -> tuple[Fraction, int]:
     return fps, count
 
 
-def _decoded(file: Path) -> av.VideoFrame:
-    decoder = CodecContext.create("mjpeg", "r")
+def decoded(file: Path) -> av.VideoFrame:
+    """The picture in a file; raises VideoError `damaged`."""
+    kind, codec = _CODECS[file.suffix]
+    decoder = CodecContext.create(codec, "r")
+    assert isinstance(decoder, VideoCodecContext), "both are codecs of pictures"
     try:
         content = file.read_bytes()
         frames = [*decoder.decode(av.Packet(content)), *decoder.decode(None)]
     except (av.FFmpegError, OSError) as error:
-        raise VideoError("damaged", f"{file.name}: {error}", "a JPEG", "something else") from error
+        raise VideoError("damaged", f"{file.name}: {error}", f"a {kind}", "something else") from error
     if not frames or not isinstance(frames[0], av.VideoFrame):
-        raise VideoError("damaged", f"{file.name} contains no picture", "a JPEG", "nothing")
+        raise VideoError("damaged", f"{file.name} contains no picture", f"a {kind}", "nothing")
+    check_size(frames[0].width, frames[0].height)
     return frames[0]

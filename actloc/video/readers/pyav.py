@@ -31,9 +31,9 @@ def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
     """Every picture of the file's video; raises VideoError, at the end if pictures are missing."""
     with opened(path) as container:
         stream = video_stream(container)
-        declared = _declared(container, stream)
+        promised = declared(container, stream)
         yield from decoded(container, stream, stats)
-    stats.check(declared)
+    stats.check(promised)
 
 
 def facts(path: Path) -> VideoFacts:
@@ -69,7 +69,8 @@ def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
                 yield packet.pts
 
 
-def _declared(container: InputContainer, stream: VideoStream) -> Declared:
+def declared(container: InputContainer, stream: VideoStream) -> Declared:
+    """What the header says about the number and times of pictures."""
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     rate = min(rates) if rates else None
     # For formats without a duration in the header (mpegts, mpeg, raw streams), FFmpeg estimates one from the file,

@@ -1,0 +1,177 @@
+"""`python -m actloc.video.clip_worker`: a process that reads clips of videos as long as its parent lives.
+
+The first line on stdin is JSON with the rates and the reader of all videos; every other line is a request. Messages
+are written to stdout (channel.py); P is followed by others, and X, B, C, T and E end the answer.
+
+T  JSON: the times of a video, and the number of frames that were decoded for it
+S  JSON: shape (S, F, H, W, c) and dtype of the clips, and which of the frames that follow each of their S * F frames
+   is; if it is sent again, the answer begins anew
+F  one frame, which is the next `count` of those that follow
+E  JSON: the number of frames that were decoded for the answer
+"""
+
+import json
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import av
+import numpy as np
+
+from actloc.errors import UserError, VideoError
+from actloc.video import frame_transforms
+from actloc.video.base import OPEN_VIDEOS
+from actloc.video.channel import Channel, open_channel, reporting
+from actloc.video.decode import after_steps, reader_of, with_fallback
+from actloc.video.random_access import Listing, Progress, UnverifiedError, Video, listing, open_video
+from actloc.video.windows import frames_of_clip
+
+_LISTED_PICTURES = 4_000_000  # of all videos together: 64 MB, 37 hours at 30 frames per second
+
+
+class ClipWorker:
+    """Answers requests; it keeps the last videos open, and more lists of their pictures."""
+
+    def __init__(self, settings: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
+        self._settings, self._channel = settings, channel
+        self._progress = Progress(channel.report_progress)
+        self._listings: OrderedDict[Path, Listing] = OrderedDict()
+        self._open: OrderedDict[Path, Video] = OrderedDict()
+
+    def serve(self, request: dict[str, Any]) -> None:  # Any: JSON values
+        """Answers one request."""
+        path = Path(request["path"])
+        if request.get("hangs"):
+            threading.Event().wait()  # an injected fault: a decoder that never answers
+        before = self._progress.frames_decoded
+        answer = self._send_times if request["task"] == "times" else self._send_clips
+        try:
+            try:
+                answer(self._video(path), request)
+            except UnverifiedError:
+                self._close(path)
+                self._list(path, from_packets=False)
+                answer(self._video(path), request)
+        except BaseException:
+            self._close(path)
+            raise
+        self._channel.send_json(b"E", frames_decoded=self._progress.frames_decoded - before)
+
+    def _video(self, path: Path) -> Video:
+        if path not in self._open:
+            if path not in self._listings:
+                self._list(path)
+            self._listings.move_to_end(path)
+            self._open[path] = open_video(path, self._listings[path], self._progress)
+            if len(self._open) > OPEN_VIDEOS:
+                self._close(next(iter(self._open)))
+        self._open.move_to_end(path)
+        return self._open[path]
+
+    def _list(self, path: Path, *, from_packets: bool = True) -> None:
+        before = self._progress.frames_decoded
+        rates = self._settings["fps"], self._settings["decode_fps"]
+        self._listings[path] = with_fallback(
+            reader_of(path, self._settings["reader"]),
+            lambda reader: listing(path, reader, *rates, self._progress, from_packets=from_packets),
+            lambda: self._progress.frames_decoded > before,
+        )
+        while sum(len(listed.numbers) for listed in self._listings.values()) > _LISTED_PICTURES:
+            if len(self._listings) == 1:
+                break
+            self._listings.popitem(last=False)
+
+    def _close(self, path: Path) -> None:
+        if path in self._open:
+            self._open.pop(path).close()
+
+    def _send_times(self, video: Video, request: dict[str, Any]) -> None:
+        steps = frame_transforms.from_json(request["steps"])
+        ahead = sum(step.frames_ahead for step in steps)
+        listed, upright = video.listing, video.upright
+        frame = next(after_steps(iter([(video.picture(0), 1 + ahead)]), steps, upright))[0]
+        self._channel.send_json(
+            b"T",
+            num_frames=listed.num_places(ahead),
+            fps=float(listed.fps),
+            duration_s=listed.duration_s,
+            width=upright.width,
+            height=upright.height,
+            frame_shape=frame.shape,
+            dtype=frame.dtype.name,
+            reader=listed.reader,
+        )
+
+    def _send_clips(self, video: Video, request: dict[str, Any]) -> None:
+        steps = frame_transforms.from_json(request["steps"])
+        ahead = sum(step.frames_ahead for step in steps)
+        places = video.listing.num_places(ahead)
+        if not places:
+            raise VideoError("too_short", "the video is shorter than one frame", "1 frame", "0 frames")
+        clips = [
+            frames_of_clip(first, request["clip_frames"], places, video.listing.picking)[:: request["frame_interval"]]
+            for first in request["first_frames"]
+        ]
+        wanted = sorted(set().union(*clips))
+        upright = video.upright
+        video.keep_from(min(video.listing.pictures(wanted[:1])))
+        place = {frame: number for number, frame in enumerate(wanted)}
+        sent = 0
+        for run in runs(wanted, ahead):
+            for frame, count in after_steps(_shown(video, run), steps, upright):
+                content = np.ascontiguousarray(frame)
+                if not sent:
+                    shape, dtype = (len(clips), len(clips[0]), *content.shape), content.dtype.name
+                    slots = [place[number] for clip in clips for number in clip]
+                    self._channel.send_json(b"S", shape=shape, dtype=dtype, slots=slots)
+                self._channel.send(b"F", content.data.cast("B"), count)
+                sent += count
+        if sent != len(wanted):
+            raise UserError(
+                f"The encoder's frame steps turned {len(wanted)} frames into {sent}.",
+                "Expected a frame for each; a step that drops the last frames of a video sets frames_ahead.",
+                "Correct the frame step.",
+            )
+
+
+def runs(frames: list[int], ahead: int) -> Iterator[list[int]]:
+    """The frames that the steps get one after the other: all at once, or runs of neighbours with `ahead` more."""
+    if not ahead:
+        yield frames
+        return
+    for _, neighbours in groupby(enumerate(frames), lambda pair: pair[1] - pair[0]):
+        run = [frame for _, frame in neighbours]
+        yield [*run, *range(run[-1] + 1, run[-1] + 1 + ahead)]
+
+
+def _shown(video: Video, frames: list[int]) -> Iterator[tuple[av.VideoFrame, int]]:
+    """The picture of each frame, and for how many of `frames` in a row."""
+    for number, same in groupby(video.listing.pictures(frames)):
+        yield video.picture(number), len(list(same))
+
+
+def _receive(requests: "SimpleQueue[dict[str, Any]]") -> None:  # Any: JSON values
+    for line in sys.stdin.buffer:
+        requests.put(json.loads(line))
+    os._exit(1)  # the parent has closed the pipe or died
+
+
+def main() -> None:
+    """Answers requests until the parent ends; exits without cleanup, which a broken video could make hang or crash."""
+    channel = open_channel()
+    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()  # Any: JSON values
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    worker = ClipWorker(requests.get(), channel)
+    while True:
+        with reporting(channel):
+            worker.serve(requests.get())
+
+
+if __name__ == "__main__":
+    main()
