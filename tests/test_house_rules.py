@@ -8,10 +8,11 @@ import pytest
 PACKAGE = Path("actloc")
 FLOORS = [
     {"errors", "fault_injection", "console"},
-    {"files", "signals", "settings", "structures"},
+    {"files", "signals", "settings", "structures", "prefetch"},
     {"devices", "provenance", "annotations", "layers", "recipes", "weights"},
     {"ops", "video", "raft_flow"},
     {"store", "encoders", "detectors"},
+    {"end_to_end"},
     {"datasets", "sources"},
     {"experiment", "extraction", "evaluation", "training"},
     {"reports", "tasks"},

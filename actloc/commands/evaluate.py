@@ -1,5 +1,6 @@
 """`actloc eval CONFIG_OR_RUN`: scores a run, an official checkpoint or a predictions file; writes metrics."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,10 +72,10 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
 
 def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> tuple[Predictions, Origin]:
     trained = _trained(experiment, annotations)
-    source = _source(experiment, annotations, trained)
-    found = scoring.to_predictions(
-        trained.localizer.detect(source, experiment.machine.num_workers, processes), annotations.classes
-    )
+    with closing(trained):
+        source = _source(experiment, annotations, trained)
+        listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
+    found = scoring.to_predictions(listed, annotations.classes)
     missing = tuple(video.id for video in source.missing)
     return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
 
@@ -104,7 +105,7 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
 
 def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
     """The features to score on; raises UserError where the detector was trained on others."""
-    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset)
+    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, trained.live)
     if source.in_channels != trained.in_channels:
         raise UserError(
             f"The features have {source.in_channels} channels.",

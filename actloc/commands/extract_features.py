@@ -2,6 +2,8 @@
 
 import shlex
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import torch
 
@@ -16,6 +18,7 @@ from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
 from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
+from actloc.runs.trained import load_trained
 from actloc.signals import StopFlag
 from actloc.store.filling import (
     FailureRow,
@@ -46,6 +49,12 @@ def run(
     that the user's own encoder began is continued with changed code; each video's file names the code that made it.
     """
     encode = _engine(engine)
+    if engine == "ray" and experiment.features.trains_encoder:
+        raise UserError(
+            f"--engine ray was given, and {experiment.typed} trained its encoder.",
+            "Expected the local engine: the machines of a cluster load an encoder's published weights.",
+            f"Run: actloc extract-features {experiment.run_folder}; divide the work with --shard",
+        )
     encoder_config = _encoder_config(experiment)
     own = None if shard is None else Shard.parse(shard)
     if dry_run:
@@ -54,12 +63,11 @@ def run(
         raise UserError(
             "--overwrite and --shard were given together.",
             "Expected one of them: --overwrite in one shard would delete the other shards' work.",
-            f"Delete {experiment.features.path}, then start all shards",
+            f"Delete {_store_folder(experiment)}, then start all shards",
         )
     preparing.where_needed(experiment.dataset, experiment.preparation, lambda: with_inputs(experiment))
     videos = _share(read_prepared(experiment.dataset, experiment.arguments), own)
-    store = FeatureStore(experiment.features.path)
-    encoder = built(encoder_config)
+    store, encoder = FeatureStore(_store_folder(experiment)), _encoder(experiment, encoder_config)
     spacing, dtype = experiment.features.spacing, experiment.features.dtype
     wanted = recipe(encoder, spacing, dtype)
     begun = store.recipe() or {}
@@ -100,6 +108,25 @@ def _encoder_config(experiment: Experiment) -> EncoderConfig:
     return experiment.features.encoder
 
 
+def _encoder(experiment: Experiment, config: EncoderConfig) -> ClipEncoder:
+    """The encoder with its weights: those of the run, if it trained them."""
+    if not experiment.features.trains_encoder:
+        return built(config)
+    with closing(load_trained(experiment)) as trained:
+        assert trained.live is not None, "its features are made by an encoder"
+        encoder = trained.live.encoder
+    encoder.config = config.model_copy(update={"precision": experiment.training.precision})
+    tensors = sorted(encoder.state_dict().items())
+    encoder.weights_sha256 = files.sha256_of_bytes(*(one.cpu().contiguous().numpy().tobytes() for _, one in tensors))
+    return encoder
+
+
+def _store_folder(experiment: Experiment) -> Path:
+    """The folder of the features: inside the run, if they are made with its encoder."""
+    path = experiment.features.path
+    return experiment.run_folder / path if experiment.features.trains_encoder else path
+
+
 def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> None:
     """Raises UserError where no video has a file, as in the annotations that published data sets ship."""
     if videos and all(video.file is None for video in videos.values()):
@@ -126,13 +153,13 @@ def _as_prepared(experiment: Experiment) -> Annotations:
 def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *, overwrite: bool) -> int:
     """Reports the remaining work and anything missing; starts and writes nothing."""
     spacing, dtype, machine = experiment.features.spacing, experiment.features.dtype, experiment.machine
-    videos, store = _share(_as_prepared(experiment), shard), FeatureStore(experiment.features.path)
+    videos, store = _share(_as_prepared(experiment), shard), FeatureStore(_store_folder(experiment))
     again = set(videos if overwrite else stale(store, sources_of(videos)))
     to_do = [video for video in videos.values() if not store.has(video.id) or video.id in again]
     missing = [*_missing_files(to_do), *_refusal(lambda: choose_device(machine.device))]
     missing += _refusal(lambda: check_installed(machine.reader, config.frame_steps()))
     try:
-        encoder = built(config)
+        encoder = _encoder(experiment, config)
         missing += [] if overwrite else _refusal(lambda: store.check_recipe(recipe(encoder, spacing, dtype)))
         paths = {video.id: video.file for video in to_do if video.file is not None}
         missing += _refusal(lambda: encoder.check_videos(paths))

@@ -10,11 +10,12 @@ from actloc import console, files
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
+from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation import scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.record import is_finished, mark_finished, write_record
-from actloc.runs.trained import new_localizer
+from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
@@ -22,6 +23,7 @@ from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
+from actloc.training.modules import frozen
 from actloc.training.trainer import Trainer
 
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
@@ -96,17 +98,27 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
-    folder = experiment.run_folder
     annotations = read_prepared(experiment.dataset, experiment.arguments)
     _be_repeatable()
-    learner = _learner(experiment, annotations, processes)
+    live = new_live_encoder(experiment)
+    with ExitStack() as held:
+        if live is not None:
+            held.callback(live.close)
+        _run_trainer(experiment, _learner(experiment, annotations, live, processes), resume, overwrite, stop)
+
+
+def _run_trainer(
+    experiment: Experiment, learner: LocalizationLearner, resume: Path | None, overwrite: bool, stop: StopFlag
+) -> None:
+    folder, processes = experiment.run_folder, learner.processes
     _report_start(experiment, learner)
+    processes.of_first(lambda: _begin(experiment, overwrite))  # after every check: --overwrite empties the folder
     about = {
         **learner.about(),
         "settings": experiment.shaping("weights"),
         "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
+        "frozen_sha256": processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules))),
     }
-    processes.of_first(lambda: _begin(experiment, overwrite))  # after every check: --overwrite empties the folder
     trainer = Trainer(
         learner,
         folder,
@@ -123,11 +135,13 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 
-def _learner(experiment: Experiment, annotations: Annotations, processes: Processes) -> LocalizationLearner:
+def _learner(
+    experiment: Experiment, annotations: Annotations, live: LiveEncoder | None, processes: Processes
+) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
-    source = experiment.features.build(annotations, experiment.dataset.training_subset)
-    scored = experiment.features.build(annotations, subset) if subset else source
+    source = experiment.features.build(annotations, experiment.dataset.training_subset, live)
+    scored = experiment.features.build(annotations, subset, live) if subset else source
 
     def validate(localizer: Localizer) -> float:
         found = localizer.detect(scored, experiment.machine.num_workers, processes)
@@ -209,7 +223,7 @@ def _report_finished(experiment: Experiment) -> int:
 def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     source = learner.source
     actions = sum(len(video.actions) for video in source.videos)
-    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    parameters = sum(parameter.numel() for parameter in learner.detector.parameters())
     console.say(
         f"{console.count(len(source.videos), 'video')} with {console.count(actions, 'action')} of "
         f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "

@@ -171,7 +171,7 @@ class ClipEncoder(nn.Module, ABC):
     def recompute_blocks(self) -> None:
         """From now on a block keeps only its input for the backward pass, which runs it again (Chen et al. 2016)."""
         for block in [block for stage in self.stages() for block in stage]:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def zero_pixel(self) -> Tensor:
         """The pixel (c,) or () that `encode` scales to zero: black, if it only divides."""

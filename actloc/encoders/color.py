@@ -5,7 +5,6 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
-from actloc.layers.precision import at_least_float32
 
 
 class Config(ResizedFrames):
@@ -43,4 +42,4 @@ class Color(ClipEncoder):
         """Features (S, 6, 1) of clips whose frames have the vectors (S, F, 6)."""
         mean, mean_square = vectors.mean(1).chunk(2, dim=1)
         deviation = (mean_square - mean.square()).clamp(min=0).sqrt()
-        return at_least_float32(torch.cat([mean, deviation], dim=1))[:, :, None]
+        return torch.cat([mean, deviation], dim=1).to(self.dtype)[:, :, None]

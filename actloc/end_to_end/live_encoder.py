@@ -108,6 +108,10 @@ class LiveEncoder:
                 vectors = self._encoded(pending.windows, one, frames)
                 vectors.backward(pending.vectors.grad[list(one.places)])  # type: ignore[no-untyped-call]
 
+    def close(self) -> None:
+        """Ends the processes that read clips; may be called again."""
+        self.reader.close()
+
     def _chunks(self, windows: Sequence[ClipWindow]) -> list[_Chunk]:
         """All clips in calls of at most `chunk`: clips of any windows that agree in shape and in whether they learn."""
         mixes = self.encoder.config.mixes_clips  # then a window is one call, whatever its length

@@ -13,6 +13,7 @@ from actloc.experiment import Experiment
 from actloc.runs.record import mark_finished, write_record
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.modules import DETECTOR, of_module
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import OfficialCheckpoint, official_content, read_official_checkpoint
 
@@ -41,7 +42,9 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     step = official.epoch or 0
     with files.locked(folder):
         write_record(experiment, folder)
-        checkpoint = checkpoints.save(folder, Checkpoint(step, official.weights, official.averaged, {}, numbers))
+        weights = {f"{DETECTOR}/{name}": tensor for name, tensor in official.weights.items()}
+        averaged = {f"{DETECTOR}/{name}": tensor for name, tensor in official.averaged.items()}
+        checkpoint = checkpoints.save(folder, Checkpoint(step, weights, averaged, {}, numbers))
         mark_finished(folder, step)
     return checkpoint
 
@@ -64,9 +67,10 @@ def to_official(source: Path, file: Path, experiment: Experiment | None) -> None
         )
     if experiment is not None:
         network = _outline(experiment, about["in_channels"], len(about["classes"]))
-        check_fit(network, stored.weights, folder)
+        check_fit(network, of_module(stored.weights, DETECTOR), folder)
+    weights = of_module(stored.weights, DETECTOR), of_module(stored.averaged, DETECTOR)
     epoch = stored.numbers.get("converted", {}).get("epoch")
-    files.write_bytes(file, official_content(OfficialCheckpoint(stored.weights, stored.averaged, epoch)))
+    files.write_bytes(file, official_content(OfficialCheckpoint(*weights, epoch)))
     console.say(
         "The file has weights and averaged weights, but no optimizer state: the official code can only evaluate it."
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from actloc import console
+from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import built, ready
+from actloc.encoders.base import ClipEncoder, built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import scoring
 from actloc.evaluation.predictions import Prediction
@@ -19,8 +20,9 @@ from actloc.extraction import local
 from actloc.extraction.converting import convert
 from actloc.runs.trained import load_trained
 from actloc.settings import parts
+from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
-from actloc.structures import Sample, Targets, VideoDetections
+from actloc.structures import VideoDetections
 
 
 class Predictor:
@@ -29,26 +31,29 @@ class Predictor:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.trained = load_trained(experiment)
-        if experiment.features.encoder is None:
+        self.encoder = None if self.trained.live is not None else self._stored_encoder()
+        self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
+
+    def _stored_encoder(self) -> ClipEncoder:
+        """The encoder that made the features which the run was trained on."""
+        config = self.experiment.features.encoder
+        if config is None:
             raise UserError(
-                f"{experiment.file} has no `encoder:` block: the run was trained on features made elsewhere.",
+                f"{self.experiment.file} has no features.encoder: the run was trained on features made elsewhere.",
                 "Expected an encoder, to turn videos into features.",
                 "Add the block of the encoder that made the features to the run's settings.",
             )
-        device = choose_device(experiment.machine.device)
-        warn_of_slow_bfloat16(experiment.features.encoder.precision, device, "features.encoder.precision")
-        self.encoder = ready(built(experiment.features.encoder), device)
-        self._check_encoder()
-        self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
-
-    def _check_encoder(self) -> None:
+        device = choose_device(self.experiment.machine.device)
+        warn_of_slow_bfloat16(config.precision, device, "features.encoder.precision")
+        encoder = ready(built(config), device)
         trained_with = self.trained.encoder_weights_sha256
-        if trained_with != self.encoder.weights_sha256:
+        if trained_with != encoder.weights_sha256:
             raise UserError(
-                f"The encoder's weights have sha256 {self.encoder.weights_sha256}.",
+                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
                 f"Expected those that made the run's features, with sha256 {trained_with}.",
                 "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
             )
+        return encoder
 
     def predict(self, video: str | Path) -> list[Prediction]:
         """The actions in a video file, best score first, without those below the threshold of their class.
@@ -61,20 +66,28 @@ class Predictor:
     def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
         """`predict`, and the video's duration in seconds."""
         with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
-            source = video
+            file = video
             if self.experiment.preparation.videos != "keep":
-                source = convert(video, video.stem, Path(folder), self.experiment.preparation)
-            spacing, machine = self.experiment.features.spacing, self.experiment.machine
-            array, info = local.encode_video(source, self.encoder, spacing, machine)
-        features, grid = self.experiment.features.to_grid(torch.from_numpy(array), stored_grid(info))
-        sample = Sample(video.stem, features, Targets.none(), grid)
-        try:
-            detections = self.trained.localizer.detect_one(sample, info.duration_s)
-        except UserError as error:  # too long for the detector: this video's failure, not the command's
-            raise VideoError("unsupported", error.found, error.expected) from error
+                file = convert(video, video.stem, Path(folder), self.experiment.preparation)
+            source = self._source(video.stem, file)
+            duration_s = source.videos[0].duration_s
+            try:
+                detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
+            except UserError as error:  # too long for the detector: this video's failure, not the command's
+                raise VideoError("unsupported", error.found, error.expected) from error
         found = VideoDetections(video.stem, detections)
         predictions = scoring.to_predictions([found], self.trained.classes)[video.stem]
-        return [one for one in predictions if one.score >= self.thresholds[one.label]], info.duration_s
+        return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
+
+    def _source(self, video_id: str, file: Path) -> Source:
+        """The video as a source of features; raises VideoError."""
+        features = self.experiment.features
+        if self.trained.live is not None:
+            return features.of_file(file, self.trained.live)
+        assert self.encoder is not None, "features of stored sources are made by their encoder"
+        array, info = local.encode_video(file, self.encoder, features.spacing, self.experiment.machine)
+        video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
+        return VideoInMemory(features, video, *features.to_grid(torch.from_numpy(array), stored_grid(info)))
 
 
 def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoint: str) -> dict[str, float]:

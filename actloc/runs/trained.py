@@ -1,19 +1,23 @@
 """The trained detector of a run or of an official checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from actloc import console
 from actloc.devices import choose_device, warn_of_slow_bfloat16
+from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load, recorded_code
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.tasks.localization import Localizer, build_detector
 from actloc.training import checkpoint as checkpoints
-from actloc.training.checkpoint import Checkpoint
+from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
-from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
+from actloc.weights.official_actionformer import read_official_checkpoint
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,17 @@ class TrainedDetector:
     """A detector with the weights of a checkpoint, and what the checkpoint records about it."""
 
     localizer: Localizer
+    live: LiveEncoder | None
+    """The run's own encoder, which was trained with the detector; None if its features were made before."""
     classes: tuple[str, ...]
     in_channels: int
     encoder_weights_sha256: str | None
     checkpoint: str
+
+    def close(self) -> None:
+        """Ends the processes that read clips, if there are any."""
+        if self.live is not None:
+            self.live.close()
 
 
 def load_trained(experiment: Experiment) -> TrainedDetector:
@@ -45,16 +56,28 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     refuse_other_detector(experiment, about["settings"])
     folder = checkpoints.folder_of(experiment.run_folder, stored.step)
     classes, in_channels = tuple(about["classes"]), about["in_channels"]
-    localizer = _with_weights(experiment, in_channels, len(classes), stored, folder)
-    return TrainedDetector(localizer, classes, in_channels, about["encoder_weights_sha256"], folder.name)
+    frozen = checkpoints.load_frozen(experiment.run_folder, about.get("frozen_sha256"))
+    tensors = frozen | (stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights)
+    localizer = _with_weights(experiment, in_channels, len(classes), of_module(tensors, DETECTOR), folder)
+    live = new_live_encoder(experiment, of_module(tensors, ENCODER))
+    if live is not None:
+        live.encoder.weights_sha256 = about["encoder_weights_sha256"]
+    return TrainedDetector(localizer, live, classes, in_channels, about["encoder_weights_sha256"], folder.name)
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
     """The experiment's detector with the weights of an official checkpoint; raises UserError if they do not fit."""
     stored = read_official_checkpoint(file)
     in_channels = stored.in_channels or 1  # without an embedding nothing fits, and the error lists everything
-    localizer = _with_weights(experiment, in_channels, len(classes), stored, file)
-    return TrainedDetector(localizer, classes, in_channels, None, file.name)
+    weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
+    localizer = _with_weights(experiment, in_channels, len(classes), weights, file)
+    return TrainedDetector(localizer, new_live_encoder(experiment), classes, in_channels, None, file.name)
+
+
+def new_live_encoder(experiment: Experiment, weights: Mapping[str, Tensor] | None = None) -> LiveEncoder | None:
+    """The experiment's encoder with these weights, or its own, if it makes the features in every step."""
+    device = choose_device(experiment.machine.device)
+    return experiment.features.live_encoder(device, experiment.machine, experiment.training.precision, weights)
 
 
 def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) -> Localizer:
@@ -67,10 +90,9 @@ def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) ->
 
 
 def _with_weights(
-    experiment: Experiment, in_channels: int, num_classes: int, stored: Checkpoint | OfficialCheckpoint, source: Path
+    experiment: Experiment, in_channels: int, num_classes: int, weights: dict[str, Tensor], source: Path
 ) -> Localizer:
     localizer = new_localizer(experiment, in_channels, num_classes)
-    weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
     check_fit(localizer.detector, weights, source)
     localizer.detector.load_state_dict(weights)
     localizer.detector.eval()

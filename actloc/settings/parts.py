@@ -227,5 +227,5 @@ class Chosen:
             place = InitErrorDetails(type=problem, loc=("name",), input=block["name"])
             raise ValidationError.from_exception_data(self.kind, [place]) from error
         # strict JSON: lists may be tuples and text may be a path, but true is not a number and "2" is not 2
-        part: Part = TypeAdapter(config).validate_json(json.dumps(block), strict=True)
+        part: Part = TypeAdapter(config).validate_json(json.dumps(config.expanded(block)), strict=True)
         return part

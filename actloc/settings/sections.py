@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -68,6 +68,11 @@ class Part(Section):
 
     name: str = ""
     """The part's file, without .py."""
+
+    @classmethod
+    def expanded(cls, block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
+        """The block with the settings that others of it imply written out, before it is checked; usually unchanged."""
+        return block
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:

@@ -4,7 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -27,6 +27,9 @@ class SourceConfig(Part):
     """The time grid of the features, and the windows that training uses."""
 
     shapes = "detections"
+
+    trains_encoder: ClassVar[bool] = False
+    """Whether the encoder runs in every step, where it can learn; otherwise its features were stored before."""
 
     path: Annotated[Path, Shapes("nothing")]
     """The folder of the feature store."""
@@ -80,6 +83,17 @@ class SourceConfig(Part):
         return to_grid(raw, grid, clip_frames=self.clip_frames, downsample=self.downsample, resize_to=self.resize_to)
 
     @model_validator(mode="after")
+    def _encoder_settings_have_an_effect(self) -> Self:
+        for name in () if self.encoder is None or self.trains_encoder else ("trainable", "rate_factor", "weight_decay"):
+            value = getattr(self.encoder, name)
+            if value != EncoderConfig.model_fields[name].default:
+                raise ValueError(
+                    f"encoder.{name}: found {value}, which has no effect with features.name={self.name}; an encoder is "
+                    "trained with features.name=encoded"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _crop_is_a_range(self) -> Self:
         if self.crop_ratio is not None and not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(
@@ -104,6 +118,13 @@ class SourceConfig(Part):
     @abstractmethod
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "Source":
         """The source of one subset; raises UserError if features are missing or do not fit."""
+
+    def of_file(self, file: Path, live: LiveEncoder) -> "Source":
+        """The source of one video without annotations, for `predict`, of a source whose encoder makes the features.
+
+        Raises VideoError.
+        """
+        raise NotImplementedError(f"{self.name} does not encode videos")
 
     def without_features(self, annotations: Annotations) -> list[str]:
         """Videos without features, which `prepare` reports; none if features are made later."""
@@ -188,3 +209,17 @@ class Source(ABC):
         segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
         labels = torch.tensor([self._label_number[action.label] for action in actions])
         return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)
+
+
+class VideoInMemory(Source):
+    """One video without annotations, whose features (C, T) are at hand."""
+
+    def __init__(self, config: SourceConfig, video: AnnotatedVideo, features: Tensor, grid: Grid) -> None:
+        super().__init__(config, Annotations((), {video.id: video}))
+        self.videos, self.missing = [video], []
+        self.in_channels, self.encoder_weights_sha256 = features.shape[0], None
+        self._whole = self._sample(video, features, grid)
+
+    def evaluation_sample(self, index: int) -> Sample:
+        """All of the video."""
+        return self._whole

@@ -89,18 +89,17 @@ class Config(SourceConfig):
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _with_preset(cls, data: Any) -> Any:  # Any: not yet checked
+    def expanded(cls, block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
         """Writes the preset's settings out, except those that are set, and those that have no effect beside these."""
-        preset = PRESETS.get(str(data.get("preset"))) if isinstance(data, dict) else None
-        if preset is None or not isinstance(data.get("encoder"), dict):
-            return data
-        encoder = {"trainable": preset["trainable"], **data["encoder"]}
-        values = {**preset, **data, "trainable": encoder["trainable"]}
+        preset = PRESETS.get(str(block.get("preset")))
+        if preset is None or not isinstance(block.get("encoder"), dict):
+            return block
+        encoder = {"trainable": preset["trainable"], **block["encoder"]}
+        values = {**preset, **block, "trainable": encoder["trainable"]}
         useless = {name for reason, names in _USELESS.items() if _switches_off(reason, values) for name in names}
         own = {name: value for name, value in preset.items() if name != "trainable" and name not in useless}
-        return {**own, **data, "encoder": encoder}
+        return {**own, **block, "encoder": encoder}
 
     @model_validator(mode="after")
     def _have_an_effect(self) -> Self:
@@ -165,7 +164,29 @@ class Config(SourceConfig):
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "EncodedSource":
         """The subset's videos; lists the times of each, and raises UserError if some cannot be read."""
         assert live is not None, "an encoded source needs its encoder"
-        return EncodedSource(self, annotations, subset, live)
+        listed = annotations.of_subset(subset)
+        source = EncodedSource(self, annotations, live)
+        with console.progress("listing pictures", len(listed)) as bar:
+            for video in listed:
+                try:
+                    source.add(video)
+                except VideoError as error:
+                    source.missing.append(video)
+                    console.warn(f"{video.id}: {error}", id=video.id)
+                bar(1)
+        source.require(annotations, subset)
+        return source
+
+    def of_file(self, file: Path, live: LiveEncoder) -> "EncodedSource":
+        """The source of one video without annotations; raises VideoError."""
+        source = EncodedSource(self, Annotations((), {}), live)
+        source.add(AnnotatedVideo(file.stem, "", file=file))
+        return source
+
+    @classmethod
+    def small(cls, folder: Path, annotations: Annotations) -> Self:
+        """Videos of one colour each, and an encoder without weights."""
+        raise NotImplementedError
 
 
 class EncodedSource(Source):
@@ -174,39 +195,38 @@ class EncodedSource(Source):
     config: Config
     live: LiveEncoder
 
-    def __init__(self, config: Config, annotations: Annotations, subset: str, live: LiveEncoder) -> None:
+    def __init__(self, config: Config, annotations: Annotations, live: LiveEncoder) -> None:
         super().__init__(config, annotations)
         self.live = live
         self.in_channels = live.encoder.channels
         self.encoder_weights_sha256 = live.encoder.weights_sha256
+        self.videos, self.missing = [], []
         self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
-        listed = annotations.of_subset(subset)
         self._times: dict[str, VideoTimes] = {}
-        self._broken: dict[str, VideoError] = {}
-        with console.progress("listing pictures", len(listed)) as bar:
-            for video in listed:
-                self._look_at(video)
-                bar(1)
-        self.videos = [video for video in listed if video.id in self._times]
-        self.missing = [video for video in listed if video.id in self._broken]
-        for video in self.missing:
-            console.warn(f"{video.id}: {self._broken[video.id]}")
-        self._require_features(annotations, subset, "Replace these files")
+        self._broken: set[str] = set()
         self._turns: dict[int, tuple[int, dict[int, int]]] = {}
         self._changing = threading.Lock()
 
-    def _look_at(self, video: AnnotatedVideo) -> None:
-        """Lists the times of the video's pictures, or the reason why it cannot be used."""
-        try:
-            if video.file is None:
-                raise VideoError("not_a_file", "the annotations name no file", "a video", "none")
-            times = self.live.reader.times(video.file)
-            if not self.config.spacing.num_clips(times.num_frames):
-                expected, found = f"{self.config.clip_frames} frames", f"{times.num_frames} frames"
-                raise VideoError("too_short", "the video is shorter than one clip", expected, found)
-            self._times[video.id] = times
-        except VideoError as error:
-            self._broken[video.id] = error
+    def add(self, video: AnnotatedVideo) -> None:
+        """Lists the times of the video's pictures; raises VideoError if it cannot be used."""
+        if video.file is None:
+            raise VideoError("not_a_file", "the annotations name no file", "a video", "none")
+        times = self.live.reader.times(video.file)
+        if not self.config.spacing.num_clips(times.num_frames):
+            expected, found = f"{self.config.clip_frames} frames", f"{times.num_frames} frames"
+            raise VideoError("too_short", "the video is shorter than one clip", expected, found)
+        if self.live.encoder.video_term(video.id, video.file) is not None:
+            raise UserError(
+                f"The encoder {self.config.encoder.name} adds a feature of the whole video to those of its clips.",
+                "Expected settings with which a clip's features depend on the clip alone.",
+                "Set features.encoder.output=features, or extract the features first: features.name=stored",
+            )
+        self._times[video.id] = times
+        self.videos.append(replace(video, duration_s=video.duration_s or times.duration_s))
+
+    def require(self, annotations: Annotations, subset: str) -> None:
+        """Raises UserError if videos of the subset are missing that the settings require."""
+        self._require_features(annotations, subset, "Replace the files that the warnings name")
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, not read yet."""
@@ -264,7 +284,7 @@ class EncodedSource(Source):
             ) from error
         with self._changing:
             is_new = video.id not in self._broken
-            self._broken[video.id] = error
+            self._broken.add(video.id)
         if is_new:
             console.warn(f"{video.id} is left out: {error}", id=video.id)
 
@@ -316,7 +336,7 @@ class EncodedSource(Source):
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, made now; zero after the end of each."""
-        windows = [sample.payload for sample in batch.samples]
-        assert all(isinstance(window, ClipWindow) for window in windows)
+        windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
+        assert len(windows) == len(batch.samples), "they are this source's samples"
         rows = self.live.features(windows)
         return torch.stack([functional.pad(one, (0, num_steps - one.shape[1])) for one in rows]).to(device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.detectors.base import Detector, DetectorConfig
-from actloc.errors import UserError
+from actloc.errors import UserError, VideoError
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
@@ -82,7 +82,12 @@ class Localizer:
         with console.progress("detecting", len(numbers)) as bar:
             for number, windows in zip(numbers, samples, strict=True):
                 video = source.videos[number]
-                found.append(VideoDetections(video.id, self.detect_one(source, windows, video.duration_s)))
+                try:
+                    detections = self.detect_one(source, windows, video.duration_s)
+                except VideoError as error:
+                    source.leave_out(video, error)
+                    detections = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+                found.append(VideoDetections(video.id, detections))
                 bar(1)
         everywhere = [one for part in processes.gather(found) for one in part]
         return sorted(everywhere, key=lambda one: one.video_id)

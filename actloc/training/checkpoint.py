@@ -87,16 +87,27 @@ def load(folder: Path) -> Checkpoint:
     return Checkpoint(step=numbers.pop("step"), numbers=numbers, **tensors)
 
 
-def save_frozen(run_folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Stores the weights that do not learn, once for all checkpoints of the run."""
-    if tensors:
-        files.write_bytes(run_folder / _FROZEN, safetensors.torch.save(_contiguous(tensors)))
+def save_frozen(run_folder: Path, tensors: dict[str, Tensor]) -> str | None:
+    """Stores the weights that do not learn, once for all checkpoints; returns their sha256, or None for no weights."""
+    if not tensors:
+        return None
+    content = safetensors.torch.save(_contiguous(tensors))
+    files.write_bytes(run_folder / _FROZEN, content)
+    return files.sha256_of_bytes(content)
 
 
-def load_frozen(run_folder: Path) -> dict[str, Tensor]:
-    """The weights that `save_frozen` stored; none if everything learns."""
+def load_frozen(run_folder: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The weights that `save_frozen` stored; none without a sha256. Raises UserError if the file has changed."""
     path = run_folder / _FROZEN
-    return safetensors.torch.load_file(path) if path.is_file() else {}
+    if sha256 is None:
+        return {}
+    if not path.is_file() or files.sha256_of_file(path) != sha256:
+        raise UserError(
+            f"{path} is {'changed' if path.is_file() else 'missing'}.",
+            "Expected the run's weights that did not learn, as training wrote them.",
+            f"Restore the file, or train the run again: actloc train {run_folder} --overwrite",
+        )
+    return safetensors.torch.load_file(path)
 
 
 def problems(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ so nothing here imports torch. A frame is (H, W, c): uint8, or float32 on the sa
 
 import base64
 import pickle
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -229,7 +230,7 @@ _KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, C
 
 
 def drawn(
-    steps: Sequence[FrameStep], generator: np.random.Generator, *, mirror: float, random_crop: bool
+    steps: Sequence[FrameStep], generator: random.Random, *, mirror: float, random_crop: bool
 ) -> tuple[FrameStep, ...]:
     """The steps with one draw of augmentation, to be used for all frames of a window.
 

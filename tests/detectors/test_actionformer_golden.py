@@ -144,7 +144,7 @@ def test_eight_steps_of_training_follow_the_official_ones(name: str) -> None:
     features, mask, targets = case.training_batch(detector)
     options = case.facts["merged_config"]["opt"]
     optimizer = torch.optim.AdamW(parameter_groups(detector, options["weight_decay"]))
-    averages = AveragedWeights(detector, decay=0.999, warm_up=False)
+    averages = AveragedWeights(detector.state_dict(), decay=0.999, warm_up=False)
     recorded = zip(case.facts["trajectory"]["steps"], ROUNDING_OF_EACH_STEP[name], strict=True)
     for step, (expected, rounding) in enumerate(recorded):
         rate = learning_rate(step, options["learning_rate"], 1, options["epochs"], options["warmup_epochs"])
@@ -159,7 +159,7 @@ def test_eight_steps_of_training_follow_the_official_ones(name: str) -> None:
         assert loss.item() == pytest.approx(expected["final_loss"], rel=rounding)
         assert norm.item() == pytest.approx(expected["grad_norm"], rel=rounding)
         optimizer.step()
-        averages.update(step)
+        averages.update(detector.state_dict(), step)
     check_sums(detector.state_dict(), case.facts["trajectory"]["final"])
     check_sums(averages.state_dict(), case.facts["trajectory"]["final_ema"])
 

@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from actloc.annotations.model import Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.encoders.base import built
 from actloc.errors import UserError
 from actloc.extraction.batches import BatchedNetwork
@@ -21,6 +20,7 @@ from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
+from actloc.sources.base import VideoInMemory
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer, build_detector
 from actloc.video.windows import ClipSpacing
@@ -51,15 +51,19 @@ def sample() -> Sample:
     return Sample("v", torch.zeros(6, 9), targets, Grid(8.0, 2.0, 2.0))
 
 
+def source() -> VideoInMemory:
+    config = parts.find("sources", "stored").Config(path=Path("features"), fps=8, clip_frames=2, stride_frames=2)
+    return VideoInMemory(config, AnnotatedVideo("v", ""), torch.zeros(6, 9), Grid(8.0, 2.0, 2.0))
+
+
 def training() -> None:
-    source = SimpleNamespace(videos=[])
-    learner = LocalizationLearner(localizer(), source, Annotations(("a", "b"), {}), lambda _: 0.0)  # type: ignore[arg-type]
+    learner = LocalizationLearner(localizer(), source(), Annotations(("a", "b"), {}), lambda _: 0.0)
     batch = Batch((sample(),))
     learner.losses(*learner.features(batch), batch)
 
 
 def detecting() -> None:
-    localizer().detect_one(sample(), 10.0)
+    localizer().detect_one(source(), [sample()], 10.0)
 
 
 def preparing() -> None:

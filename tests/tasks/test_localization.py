@@ -8,6 +8,7 @@ import torch
 from actloc.annotations.model import Annotations
 from actloc.detectors.temporalmaxer import Config
 from actloc.settings.sections import SuppressionSettings
+from actloc.sources.base import Source
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training.distributed import Processes
@@ -29,15 +30,19 @@ class Second(Processes):
         return self.sum_of_all
 
 
-class NoSource:
-    videos: tuple[()] = ()
+class NoSource(Source):
+    def __init__(self) -> None:
+        self.videos = []
+
+    def evaluation_sample(self, index: int) -> Sample:
+        raise AssertionError("there is no video")
 
 
 def learner(kept_share: float, processes: Processes) -> LocalizationLearner:
     config = Config.model_validate({**Config.small().model_dump(), "kept_share": kept_share})
     localizer = Localizer(config.build(6, 2, 64).train(), torch.device("cpu"), "float32", SuppressionSettings())
     annotations = Annotations(("run", "jump"), {})
-    return LocalizationLearner(localizer, NoSource(), annotations, lambda _: 0.0, processes)  # type: ignore[arg-type]
+    return LocalizationLearner(localizer, NoSource(), annotations, lambda _: 0.0, processes)
 
 
 BATCH = Batch((Sample("v", torch.randn(6, 40), Targets(torch.tensor([[3.0, 9.0]]), torch.tensor([0])), Grid(8, 4, 2)),))

@@ -12,8 +12,8 @@ from actloc.training.checkpoint import Checkpoint
 def make(step: int) -> Checkpoint:
     return Checkpoint(
         step,
-        {"w": torch.full((2, 3), float(step))},
-        {"w": torch.zeros(2, 3)},
+        {"detector/w": torch.full((2, 3), float(step))},
+        {"detector/w": torch.zeros(2, 3)},
         {"generator/cpu": torch.arange(4)},
         {"best": None},
     )
@@ -22,14 +22,21 @@ def make(step: int) -> Checkpoint:
 def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
     loaded = checkpoints.load(checkpoints.save(tmp_path, make(3)))
     assert loaded.step == 3
-    assert torch.equal(loaded.weights["w"], make(3).weights["w"])
+    assert torch.equal(loaded.weights["detector/w"], make(3).weights["detector/w"])
     assert torch.equal(loaded.state["generator/cpu"], torch.arange(4))
     assert loaded.numbers == {"best": None}
 
 
+def test_weights_without_a_module_are_the_detectors(tmp_path: Path) -> None:
+    old = Checkpoint(1, {"head.bias": torch.ones(2)}, {"head.bias": torch.zeros(2)}, {}, {})
+    loaded = checkpoints.load(checkpoints.save(tmp_path, old))
+    assert list(loaded.weights) == list(loaded.averaged) == ["detector/head.bias"]
+
+
 def test_a_weight_that_two_layers_share_is_written_under_both_names(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 3)
-    shared = torch.nn.ModuleList([layer, layer]).state_dict()
+    state = torch.nn.ModuleList([layer, layer]).state_dict()
+    shared = {f"encoder/{name}": tensor for name, tensor in state.items()}
     weights = checkpoints.load(checkpoints.save(tmp_path, Checkpoint(1, shared, shared, {}, {}))).weights
     assert weights.keys() == shared.keys()
     assert all(torch.equal(weights[name], shared[name]) for name in shared)

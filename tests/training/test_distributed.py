@@ -1,5 +1,4 @@
 import multiprocessing
-import random
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,14 @@ from torch import Tensor
 
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import EnvironmentProblem, UserError
-from actloc.structures import Batch, Grid, Sample, Targets
+from actloc.structures import Batch, Grid, Sample, Targets, Visit
 from actloc.training.distributed import ALONE, Processes, joined
 from actloc.training.loader import Loader
 
 BATCH_SIZE = 5
 
 
-def load_sample(index: int, generator: random.Random) -> Sample:
+def load_sample(index: int, visit: Visit) -> Sample:
     drawing = torch.Generator().manual_seed(index)
     segments = torch.tensor([[3.0, 9.0 + index]]) if index % 2 else torch.zeros(0, 2)
     targets = Targets(segments, torch.full((len(segments),), index % 3))

@@ -1,14 +1,13 @@
-import random
 from itertools import chain
 
 import torch
 
-from actloc.structures import Grid, Sample, Targets
+from actloc.structures import Grid, Sample, Targets, Visit
 from actloc.training.loader import Loader
 
 
-def load_sample(index: int, generator: random.Random) -> Sample:
-    features = torch.tensor([[index, generator.random()]]).T
+def load_sample(index: int, visit: Visit) -> Sample:
+    features = torch.tensor([[index, visit.generator(index).random()]]).T
     return Sample(f"v{index}", features, Targets.none(), Grid(30.0, 4.0, 8.0))
 
 

@@ -1,5 +1,4 @@
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from actloc.settings.sections import AverageSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from actloc.signals import StopFlag
-from actloc.structures import Batch, Grid, Sample, Targets
+from actloc.structures import Batch, Grid, Sample, Targets, Visit
+from actloc.training.modules import TrainedModule
 from actloc.training.optimizer import learning_rate, multistep_rate
 from actloc.training.trainer import Trainer
 
@@ -23,8 +23,9 @@ class OneWeight:
 
     def __init__(self) -> None:
         self.network = nn.Linear(1, 1, bias=False)
+        self.modules = {"detector": TrainedModule(self.network)}
 
-    def load_sample(self, index: int, generator: random.Random) -> Sample:
+    def load_sample(self, index: int, visit: Visit) -> Sample:
         return Sample(f"v{index}", torch.ones(1, 4), Targets.none(), Grid(30.0, 4.0, 8.0))
 
     def start_step(self, batches: Sequence[Batch]) -> None:
@@ -35,6 +36,12 @@ class OneWeight:
 
     def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"distance": (self.network.weight - 3).square().sum()}
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def commit(self, step: int) -> None:
+        pass
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         return 0.0
