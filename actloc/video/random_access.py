@@ -1,7 +1,8 @@
 """Any picture of a video by its number: seeks to a key frame and decodes forward, where seeking can be trusted.
 
 Where the packets list the pictures, every decoded one is compared with that list; other videos are decoded from the
-start.
+start. So is a file in which the decoder has patched up a picture, because after a seek it would patch it from others.
+It can go unnoticed where the decoder reports it late or never: then a damaged picture shows other damage.
 """
 
 import importlib
