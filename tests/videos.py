@@ -99,6 +99,8 @@ _RECIPES = {
     "fragments.mp4": _made(*_MOVING, *_H264, "-movflags", "frag_keyframe+empty_moov"),
     "edit_list.mp4": _from("plain.mp4", *_COPY, before=("-ss", "0.7")),
     "late_start.mkv": _made(*_MOVING, *_H264, "-output_ts_offset", "5"),
+    "late_sound.mkv": _made(*_MOVING, *_SOUND, *_H264, "-output_ts_offset", "5"),
+    "late_sound_cut.mkv": _cut_short("late_sound.mkv"),
     "variable.mp4": _made(*_MOVING, *_VARIABLE, *_H264),
     "variable.mkv": _made(*_MOVING, *_VARIABLE, *_H264),
     "turned.mp4": _from("plain.mp4", *_COPY, before=("-display_rotation", "90")),

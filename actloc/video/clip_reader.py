@@ -155,6 +155,9 @@ class ClipReader:
         number = self._take(path)
         try:
             worker = self._workers[number]
+            if worker is not None and worker.has_ended:  # while it was idle: not this file's fault
+                worker.close()
+                worker = None
             if worker is None:
                 worker = self._starter.submit(_Worker, self._settings, self._timeout_s).result()
                 self._workers[number] = worker
@@ -251,6 +254,11 @@ class _Worker:
         self.is_idle = True
         """Whether its last answer is complete, so that it can be asked again."""
         self.send(settings)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is no such process any more."""
+        return self._process.poll() is not None
 
     def begin(self, file: Path) -> None:
         """The next request is about this file."""

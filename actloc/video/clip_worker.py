@@ -29,7 +29,8 @@ from actloc.video import frame_transforms
 from actloc.video.base import OPEN_VIDEOS
 from actloc.video.channel import Channel, open_channel, reporting
 from actloc.video.decode import after_steps, reader_of, with_fallback
-from actloc.video.random_access import Listing, Progress, UnverifiedError, Video, listing, open_video
+from actloc.video.listing import Listing, Progress, list_pictures
+from actloc.video.random_access import UnverifiedError, Video, open_video
 from actloc.video.windows import frames_of_clip
 
 _LISTED_PICTURES = 4_000_000  # of all videos together: 64 MB, 37 hours at 30 frames per second
@@ -79,7 +80,7 @@ class ClipWorker:
         rates = self._settings["fps"], self._settings["decode_fps"]
         self._listings[path] = with_fallback(
             reader_of(path, self._settings["reader"]),
-            lambda reader: listing(path, reader, *rates, self._progress, from_packets=from_packets),
+            lambda reader: list_pictures(path, reader, *rates, self._progress, from_packets=from_packets),
             lambda: self._progress.frames_decoded > before,
         )
         while sum(len(listed.numbers) for listed in self._listings.values()) > _LISTED_PICTURES:
@@ -113,7 +114,7 @@ class ClipWorker:
         ahead = sum(step.frames_ahead for step in steps)
         places = video.listing.num_places(ahead)
         if not places:
-            raise VideoError("too_short", "the video is shorter than one frame", "1 frame", "0 frames")
+            raise VideoError("too_short", "the video has no frame at this rate", "1 frame", "0 frames")
         clips = [
             frames_of_clip(first, request["clip_frames"], places, video.listing.picking)[:: request["frame_interval"]]
             for first in request["first_frames"]

@@ -1,207 +1,32 @@
 """Any picture of a video by its number: seeks to a key frame and decodes forward, where seeking can be trusted.
 
-In mp4, mov, Matroska and WebM the packets state every picture's time, so they are listed once without decoding, and
-each decoded picture is compared with that list. Where one differs, and in all other containers, the list comes from
-decoding the whole video once, and pictures are decoded from the start.
+Where the packets list the pictures, every decoded one is compared with that list; other videos are decoded from the
+start. So is a file in which the decoder has patched up a picture, because after a seek it would patch it from others.
+It can go unnoticed where the decoder reports it late or never: then a damaged picture shows other damage.
 """
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from actloc.errors import VideoError
-from actloc.video.decode import Upright, files_fault, frame_number, rates
-from actloc.video.readers import images, pyav
+from actloc.video.decode import Upright, files_fault
+from actloc.video.listing import Listing, Packets, Progress
+from actloc.video.readers import images
 from actloc.video.readers.base import DecodingStats, check_size, opened, packets, video_stream
-from actloc.video.windows import Picking
 
-_SEEKABLE = ("mp4", "matroska")
-"""Containers whose packets state the times that their pictures have, by a part of FFmpeg's name for them."""
 _KEPT_BYTES = 64 << 20  # of pictures kept for the next clip, in their own pixel format
 
 
 class UnverifiedError(Exception):
     """A picture after a seek is not the one that the list of packets promises."""
-
-
-@dataclass
-class Progress:
-    """What decoders did; `report` is called for each packet and picture, so that the parent knows of the work."""
-
-    report: Callable[[], None]
-    frames_decoded: int = 0
-
-    def count(self) -> None:
-        """Counts one decoded picture."""
-        self.frames_decoded += 1
-        self.report()
-
-
-@dataclass(frozen=True)
-class Packets:
-    """Where a container can be entered, and what its pictures' timestamps are, in the units of its stream."""
-
-    stamps: NDArray[np.int64]
-    """Timestamp of each picture, ascending."""
-    keys: NDArray[np.int64]
-    """Timestamp of each key frame, ascending; an edit list may hide some of their pictures."""
-    last_duration: int
-    time_base: Fraction
-
-
-@dataclass
-class Listing:
-    """The pictures of a video, and how they are shown at a constant rate."""
-
-    reader: str
-    fps: Fraction
-    decode_fps: Fraction
-    numbers: NDArray[np.int64]
-    """First frame at `decode_fps` that may show each picture."""
-    num_shown: int
-    """Frames at `decode_fps`."""
-    duration_s: float
-    packets: Packets | None = None
-    """None if pictures are decoded from the start."""
-    files: list[Path] = field(default_factory=list)
-    """Of a folder of frames: the file of each picture."""
-    upright: Upright | None = None
-    """Known once the first picture is decoded."""
-
-    @property
-    def picking(self) -> Picking | None:
-        """How clips pick their own frames; None if frames are at `fps`."""
-        picking = Picking(float(self.decode_fps), float(self.fps))
-        return None if picking.step.is_integer() else picking
-
-    def num_frames(self, frames_ahead: int) -> int:
-        """Frames that clips are cut from, after steps that drop `frames_ahead` at the end."""
-        step = 1 if self.picking else int(self.decode_fps / self.fps)
-        return max(-(-self.num_shown // step) - frames_ahead, 0)
-
-    def num_places(self, frames_ahead: int) -> int:
-        """The same in the unit that clips are counted in."""
-        num_frames = self.num_frames(frames_ahead)
-        return num_frames if self.picking is None else self.picking.num_places(num_frames)
-
-    def pictures(self, frames: list[int]) -> list[int]:
-        """Number of the picture that each frame shows: the last one whose first frame is not later."""
-        step = 1 if self.picking else int(self.decode_fps / self.fps)
-        found = np.searchsorted(self.numbers, np.array(frames, np.int64) * step, side="right") - 1
-        return [max(int(number), 0) for number in found]
-
-
-def listing(
-    path: Path,
-    reader: str,
-    fps: float | str,
-    decode_fps: float | str | None,
-    progress: Progress,
-    *,
-    from_packets: bool = True,
-) -> Listing:
-    """Lists the pictures, from the packets alone where they can be trusted; raises VideoError as extraction does."""
-    module = importlib.import_module(f"actloc.video.readers.{reader}")
-    exact = rates(module, path, fps, decode_fps, progress.report)
-    with files_fault():
-        if reader == "images":
-            return _of_folder(path, *exact)
-        by_packets = _of_packets(path, *exact, progress) if reader == "pyav" and from_packets else None
-        return by_packets or _of_decoding(path, reader, *exact, progress)
-
-
-def _of_folder(folder: Path, fps: Fraction, decode_fps: Fraction) -> Listing:
-    own_fps, count = images.listed(folder)
-    found = list(images.files(folder, count))
-    end_s = (found[-1][0] + 1) / own_fps if found else Fraction(0)
-    DecodingStats(frames=len(found), end_s=end_s).check(images.declared(own_fps, count))
-    numbers = [frame_number(number / own_fps, decode_fps) for number, _ in found]
-    shown = max(frame_number(end_s, decode_fps), numbers[-1])
-    files = [file for _, file in found]
-    return Listing("images", fps, decode_fps, np.array(numbers), shown, float(end_s), files=files)
-
-
-def _of_packets(path: Path, fps: Fraction, decode_fps: Fraction, progress: Progress) -> Listing | None:
-    """None where the packets are not those of a whole and usual file: decoding it then says what is wrong."""
-    with opened(path) as container:
-        if not any(name in container.format.name for name in _SEEKABLE):
-            return None
-        stream = video_stream(container)
-        stats = DecodingStats()
-        found = _packets(container, stream, stats, progress)
-        if found is None:
-            return None
-        first, last = int(found.stamps[0]), int(found.stamps[-1])
-        usual_length_s = 1 / (stream.guessed_rate or stream.average_rate or Fraction(25))
-        last_s = (last - first) * found.time_base
-        stats.frames, stats.start_s = len(found.stamps), first * found.time_base
-        stats.end_s = last_s + (found.last_duration * found.time_base or usual_length_s)
-        try:
-            stats.check(pyav.declared(container, stream))
-        except VideoError:
-            return None
-    ratio = found.time_base * decode_fps
-    rounded = (_halves_up(stamp - first, ratio) for stamp in found.stamps.tolist())
-    numbers = np.fromiter(rounded, np.int64, len(found.stamps))
-    shown = max(frame_number(stats.end_s, decode_fps), frame_number(last_s, decode_fps))
-    return Listing("pyav", fps, decode_fps, numbers, shown, float(stats.end_s), packets=found)
-
-
-def _halves_up(count: int, ratio: Fraction) -> int:
-    """`count * ratio` rounded as `frame_number` does it, without the time that Fractions take."""
-    return (2 * count * ratio.numerator + ratio.denominator) // (2 * ratio.denominator)
-
-
-def _packets(
-    container: InputContainer, stream: VideoStream, stats: DecodingStats, progress: Progress
-) -> Packets | None:
-    stamps: list[int] = []
-    keys: list[int] = []
-    last = last_duration = 0
-    try:
-        for packet in packets(container):
-            progress.report()
-            if packet.stream.index != stream.index:
-                stats.count_other(packet)
-                continue
-            if not packet.size:
-                continue
-            if packet.pts is None or packet.is_corrupt:
-                return None
-            if packet.is_keyframe:
-                keys.append(packet.pts)
-            if not packet.is_discard:
-                if not stamps or packet.pts > last:
-                    last, last_duration = packet.pts, packet.duration or 0
-                stamps.append(packet.pts)
-    except av.FFmpegError:
-        return None
-    stamps.sort()
-    is_clear = stamps and stream.time_base and len(set(stamps)) == len(stamps)
-    if not is_clear or not stream.time_base or not keys or min(keys) > stamps[0]:
-        return None
-    return Packets(np.array(stamps, np.int64), np.sort(np.array(keys, np.int64)), last_duration, stream.time_base)
-
-
-def _of_decoding(path: Path, reader: str, fps: Fraction, decode_fps: Fraction, progress: Progress) -> Listing:
-    stats, numbers = DecodingStats(), []
-    for picture in importlib.import_module(f"actloc.video.readers.{reader}").pictures(path, stats):
-        progress.count()
-        numbers.append(frame_number(picture.time_s, decode_fps))
-    shown = max(frame_number(stats.end_s, decode_fps), numbers[-1])
-    return Listing(reader, fps, decode_fps, np.array(numbers), shown, float(stats.end_s))
 
 
 class Video(ABC):
@@ -288,7 +113,7 @@ class _Running(Video):
             self._next += 1
             if self._next > number:
                 return frame
-        raise VideoError("damaged", f"picture {number} was there before, and now is not", "the same file", "another")
+        raise VideoError("damaged", f"picture {number} is missing now", "the pictures that were listed", "fewer")
 
     def close(self) -> None:
         super().close()

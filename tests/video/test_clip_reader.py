@@ -4,14 +4,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
-from actloc.settings.choices import Align
+from actloc.settings.choices import Align, ReaderName
 from actloc.video.clip_reader import ClipReader
 from actloc.video.ffmpeg import extract_frames, reencode
 from actloc.video.frame_transforms import Crop, FrameStep, Mirror, OpticalFlow, Resize
@@ -116,6 +116,31 @@ def test_first_frames_are_any_integers(clips: Clips, name: str, reader_of: Calla
     found = reader_of().read(clips[name], starts, 5)
     expected = [[frames[number] for number in frames_of_clip(start, 5, len(frames), None)] for start in starts]
     assert np.array_equal(found, np.array(expected))
+
+
+@pytest.mark.parametrize("which", get_args(ReaderName))
+def test_any_reader_gives_the_clips_of_its_extraction(clips: Clips, which: ReaderName) -> None:
+    path = clips["plain.mp4"]
+    frames = list(read_frames(path, fps=10, reader=which))
+    with ClipReader(1, fps=10, reader=which) as reader:
+        assert reader.times(path).reader == which
+        for start in (12, 3, 5):
+            assert np.array_equal(reader.read(path, [start], 4)[0], np.array(frames[start : start + 4]))
+
+
+def test_a_file_that_pyav_cannot_open_is_read_by_ffmpeg(
+    clips: Clips, reader_of: Callable[..., ClipReader], tmp_path: Path
+) -> None:
+    content = bytearray(clips["sound.flv"].read_bytes())
+    place, last = 13, 0
+    while place < len(content):
+        last = place if content[place] == 9 else last
+        place += 11 + int.from_bytes(content[place + 1 : place + 4], "big") + 4
+    content[last] = 18  # a stream of text begins with the last picture, as in tests/video/test_reader.py
+    (tmp_path / "midway.flv").write_bytes(content)
+    frames, _, known = extracted(tmp_path / "midway.flv", "native")
+    assert known["reader"] == reader_of("native").times(tmp_path / "midway.flv").reader == "ffmpeg"
+    assert np.array_equal(reader_of("native").read(tmp_path / "midway.flv", [20], 6)[0], np.array(frames[20:26]))
 
 
 @pytest.fixture

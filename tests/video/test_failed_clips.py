@@ -15,7 +15,7 @@ import pytest
 
 from actloc.errors import CodeError, VideoError
 from actloc.settings import own_code
-from actloc.video import clip_worker, random_access
+from actloc.video import clip_worker, listing
 from actloc.video.base import MESSAGE, OPEN_VIDEOS
 from actloc.video.channel import Channel
 from actloc.video.clip_reader import ClipReader
@@ -40,7 +40,14 @@ def failure(act: Callable[[], object]) -> tuple[str, str]:
     return caught.value.reason, caught.value.detail
 
 
-BROKEN = ["only_sound.mp4", "index_last_cut.mp4", "index_first_cut.mp4", "sound_cut.mkv", "sound_cut.avi"]
+BROKEN = [
+    "only_sound.mp4",
+    "index_last_cut.mp4",
+    "index_first_cut.mp4",
+    "sound_cut.mkv",
+    "late_sound_cut.mkv",
+    "sound_cut.avi",
+]
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -92,6 +99,15 @@ def test_a_process_that_crashes_makes_its_file_unreadable_and_is_replaced(
         assert reason == "unreadable"
         assert "SIGSEGV" in detail
         assert reader.read(clips["plain.mp4"], [0], 4).shape == (1, 4, 64, 96, 3)
+
+
+def test_a_process_that_ends_between_reads_is_replaced(clips: Clips, started: list[subprocess.Popen[bytes]]) -> None:
+    with ClipReader(1, fps=FPS) as reader:
+        first = reader.read(clips["plain.mp4"], [0], 4)
+        started[0].kill()
+        started[0].wait()
+        assert np.array_equal(reader.read(clips["plain.mp4"], [0], 4), first)
+    assert len(started) == 2
 
 
 def test_a_closed_reader_reads_no_more_and_ends_what_waits(
@@ -236,7 +252,7 @@ def here() -> tuple[ClipWorker, io.BytesIO]:
 def test_a_list_of_packets_that_is_wrong_is_noticed_and_replaced(
     clips: Clips, here: tuple[ClipWorker, io.BytesIO], monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    true_list = random_access._packets
+    true_list = listing._packets
 
     def listed(*arguments):  # type: ignore[no-untyped-def]
         found = true_list(*arguments)
@@ -249,7 +265,7 @@ def test_a_list_of_packets_that_is_wrong_is_noticed_and_replaced(
             object.__setattr__(found, "last_duration", 3 * found.last_duration)
         return found
 
-    monkeypatch.setattr(random_access, "_packets", listed)
+    monkeypatch.setattr(listing, "_packets", listed)
     path, start = clips["index_first.mp4"], 56 if wrong == "longer" else 38
     request = {"task": "clips", "path": str(path), "first_frames": [start], "clip_frames": 4, "frame_interval": 1}
     messages = answer(*here, **request, steps=[])

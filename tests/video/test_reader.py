@@ -85,6 +85,7 @@ def test_the_summary_tells_what_the_video_held(clips: Clips) -> None:
         ("index_last_cut.mp4", "unreadable"),
         ("index_first_cut.mp4", "truncated"),
         ("sound_cut.mkv", "truncated"),
+        ("late_sound_cut.mkv", "truncated"),
         ("sound_cut.avi", "truncated"),
         ("hole.mp4", "damaged"),
     ],
