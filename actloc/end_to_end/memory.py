@@ -4,12 +4,10 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree, checkpoint
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
 
 class SavedBytes:
