@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import av
+import numpy as np
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
@@ -24,6 +26,7 @@ from actloc.settings.choices import ClipChoice
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Shapes
 from actloc.sources.base import Source, SourceConfig
+from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.store.info import row_grid
 from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
@@ -109,8 +112,7 @@ class Config(SourceConfig):
                 where = "features.encoder.trainable" if reason == "trainable" else f"features.{reason}"
                 for name in names:
                     self._require_default(name, f"{where} is {values[reason]}")
-        for name in ("allow_misfits", "tolerance_steps", "downsample"):
-            self._require_default(name, "the encoder makes the features")
+        self._require_default("downsample", "the encoder makes the features: set stride_frames")
         if self.encoder.precision != "float32":
             raise ValueError(
                 "encoder.precision has no effect, because training.precision governs an encoder that trains"
@@ -185,8 +187,18 @@ class Config(SourceConfig):
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
-        """Videos of one colour each, and an encoder without weights."""
-        raise NotImplementedError
+        """Videos FOLDER/ID.mp4 of changing colours, and the encoder of colours, for clips of 4 frames, 8 a second."""
+        generator = np.random.default_rng(0)
+        for video in annotations.videos.values():
+            with av.open(str(folder / f"{video.id}.mp4"), "w") as container:
+                stream = container.add_stream("mpeg4", rate=8)
+                stream.width, stream.height = 32, 32
+                for colour in generator.integers(0, 256, (round(8 * (video.duration_s or 0.0)), 3), dtype=np.uint8):
+                    picture = av.VideoFrame.from_ndarray(np.tile(colour, (32, 32, 1)), format="rgb24")
+                    container.mux(stream.encode(picture))
+                container.mux(stream.encode(None))
+        settings = {"fps": 8.0, "clip_frames": 4, "stride_frames": 4, "max_steps": 16}
+        return cls.model_validate({"encoder": {"name": "color", "short_side": 32}, **settings})
 
 
 class EncodedSource(Source):
@@ -225,8 +237,24 @@ class EncodedSource(Source):
         self.videos.append(replace(video, duration_s=video.duration_s or times.duration_s))
 
     def require(self, annotations: Annotations, subset: str) -> None:
-        """Raises UserError if videos of the subset are missing that the settings require."""
+        """Raises UserError if videos of the subset are missing, or not as long as annotated, and the settings mind."""
         self._require_features(annotations, subset, "Replace the files that the warnings name")
+        config, wrong = self.config, []
+        for video in self.videos:
+            times = self._times[video.id]
+            rows, annotated_s = config.spacing.num_clips(times.num_frames), video.duration_s or times.duration_s
+            if not fits(config.spacing, annotated_s, times.fps, rows, config.tolerance_steps):
+                wrong.append(f"{video.id} lasts {times.duration_s:.2f} s, annotated {annotated_s:.2f} s")
+        if not wrong:
+            return
+        listed = "\n  ".join(wrong[:3])
+        found = f"{len(wrong)} of {console.count(len(self.videos), 'video')} do not fit their annotations:\n  {listed}"
+        if not (config.allow_misfits and warn_of_misfits(len(wrong), len(self.videos), found)):
+            raise UserError(
+                found,
+                f"Expected annotated durations that agree with the files, within {config.tolerance_steps:g} steps.",
+                "Use the videos that were annotated; or, to continue if only a few differ: features.allow_misfits=true",
+            )
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, not read yet."""
