@@ -1,0 +1,181 @@
+"""Whatever way the gradient takes to the encoder, it is the same: replay, chunks and checkpoints change memory only."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
+from actloc.end_to_end.clip_window import ClipWindow
+from actloc.errors import UserError
+from actloc.settings import parts
+from actloc.video.frame_transforms import FrameStep
+from tests.live.windows import difference, gradient, live, small_detector, window
+
+ENCODERS = {  # frames, height, width and channels of a clip: the smallest that pass all layers
+    "efficientnet_lite0": (2, 32, 32, 3),
+    "i3d": (8, 32, 32, 5),
+    "r2plus1d": (4, 16, 16, 3),
+    "slowfast": (8, 32, 32, 3),
+    "videomae2": (2, 32, 32, 3),
+}
+
+
+class Config(EncoderConfig):
+    """Clips of coloured frames, in two layers with dropout between them."""
+
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        return ()
+
+    def build(self) -> "Tiny":
+        return Tiny(self)
+
+
+class Tiny(ClipEncoder):
+    channels = 5
+
+    def __init__(self, config: EncoderConfig, dropout: float = 0.0) -> None:
+        super().__init__(config)
+        self.first, self.second, self.drop = nn.Linear(3, 8), nn.Linear(8, 5), nn.Dropout(dropout)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        colours = clips.to(self.dtype).mean((1, 2, 3)) / 255
+        return self.second(self.drop(self.first(colours).tanh()))[:, :, None]
+
+
+def tiny(dropout: float = 0.0) -> ClipEncoder:
+    torch.manual_seed(0)
+    return Tiny(Config(name="tiny"), dropout)
+
+
+@pytest.fixture(params=ENCODERS, scope="module")
+def encoder(request: pytest.FixtureRequest) -> ClipEncoder:
+    """In float64, of which all learns; its weights are float32 numbers. Drawing them takes longer than most tests."""
+    torch.manual_seed(0)
+    built = parts.find("encoders", request.param).Config.small().network().eval()
+    assert isinstance(built, ClipEncoder)
+    built.set_trainable("all")
+    return built.double()
+
+
+def clips(encoder: ClipEncoder, count: int = 3, learning: set[int] | None = None) -> list[ClipWindow]:
+    return [window(count, ENCODERS[encoder.config.name], learning=learning)]
+
+
+def test_replaying_all_clips_is_full_backpropagation(encoder: ClipEncoder) -> None:
+    detector = small_detector(encoder.channels, torch.float64)
+    full = gradient(live(encoder, chunk=3), clips(encoder), detector)
+    assert full.norm() > 0
+    for chunk in (1, 2):
+        replayed = gradient(live(encoder, route="replay", chunk=chunk), clips(encoder), detector)
+        assert difference(replayed, full) <= 1e-10
+    some = gradient(live(encoder, route="replay", chunk=2), clips(encoder, learning={0, 2}), detector)
+    assert difference(some, full) > 1e-3
+    detached = gradient(live(encoder, chunk=1), clips(encoder, learning={0, 2}), detector)
+    assert difference(some, detached) <= 1e-10
+
+
+def test_in_float32_replay_is_as_near_to_the_exact_gradient_as_full_backpropagation(encoder: ClipEncoder) -> None:
+    exact = gradient(live(encoder, chunk=3), clips(encoder), small_detector(encoder.channels, torch.float64))
+    detector = small_detector(encoder.channels, torch.float32)
+    encoder.float()
+    try:
+        full = gradient(live(encoder, chunk=3), clips(encoder), detector).double()
+        replayed = gradient(live(encoder, route="replay", chunk=1), clips(encoder), detector).double()
+    finally:
+        encoder.double()
+    assert difference(replayed, exact) <= 3 * difference(full, exact)
+
+
+def test_checkpointed_blocks_have_the_same_gradient(encoder: ClipEncoder) -> None:
+    detector = small_detector(encoder.channels, torch.float64)
+    full = gradient(live(encoder), clips(encoder, 2), detector)
+    encoder.recompute_blocks()
+    try:
+        direct = gradient(live(encoder), clips(encoder, 2), detector)
+        replayed = gradient(live(encoder, route="replay", chunk=1), clips(encoder, 2), detector)
+    finally:
+        for block in [block for stage in encoder.stages() for block in stage]:
+            del block.forward
+    assert difference(direct, full) <= 1e-10
+    assert difference(replayed, full) <= 1e-10
+
+
+def test_the_blocks_of_a_stage_learn_and_those_of_earlier_stages_do_not(encoder: ClipEncoder) -> None:
+    stages = encoder.stages()
+    assert len(stages) == {"efficientnet_lite0": 7}.get(encoder.config.name, 4)
+    encoder.set_trainable(FromStage(from_stage=2))
+    try:
+        gradient(live(encoder), clips(encoder, 2), small_detector(encoder.channels, torch.float64))
+        for number, stage in enumerate(stages):
+            for block in stage:
+                assert [one.grad is not None for one in block.parameters()] == [number >= 2] * len(
+                    list(block.parameters())
+                )
+        with pytest.raises(UserError, match=f"has {len(stages)} stages"):
+            encoder.set_trainable(FromStage(from_stage=len(stages)))
+    finally:
+        encoder.set_trainable("all")
+        encoder.zero_grad()
+
+
+def test_windows_of_a_batch_share_calls_and_keep_their_own_rows() -> None:
+    encoder = tiny().double()
+    shape = (2, 4, 4, 3)
+    windows = [window(3, shape, seed=1), window(5, shape, seed=2, learning={0, 3})]
+    alone = [live(encoder).features([one])[0] for one in windows]
+    for settings in ({"chunk": 1}, {"chunk": 3}, {"chunk": 3, "route": "replay"}):
+        together = live(encoder, **settings).features(windows)
+        assert all(torch.equal(*pair) or difference(*pair) < 1e-12 for pair in zip(together, alone, strict=True))
+
+
+def test_dropout_is_repeated_in_the_replay_and_later_draws_do_not_change() -> None:
+    encoder = tiny(dropout=0.5).double()
+    encoding = live(encoder, route="replay", chunk=2)
+    encoder.train()
+    windows = [window(6, (2, 4, 4, 3))]
+    torch.manual_seed(3)
+    rows = encoding.features(windows)[0]
+    after = torch.get_rng_state()
+    rows.square().sum().backward()
+    encoding.backward()
+    assert torch.equal(torch.get_rng_state(), after)
+    replayed = [one.grad for one in encoder.parameters()]
+    encoder.zero_grad()
+    torch.manual_seed(3)
+    direct = live(encoder, chunk=2)
+    encoder.train()
+    rows = direct.features(windows)[0]
+    rows.square().sum().backward()
+    for found, one in zip(replayed, encoder.parameters(), strict=True):
+        assert found is not None
+        torch.testing.assert_close(found, one.grad)
+
+
+def test_gradients_of_a_scaled_loss_are_scaled() -> None:
+    encoder = tiny().double()
+    encoding = live(encoder, route="replay")
+    found = []
+    for scale in (1.0, 1024.0):
+        encoder.zero_grad()
+        (scale * encoding.features([window(4, (2, 4, 4, 3))])[0].square().sum()).backward()
+        encoding.backward()
+        found.append(torch.cat([one.grad.flatten() for one in encoder.parameters() if one.grad is not None]))
+    torch.testing.assert_close(found[1], 1024 * found[0])
+
+
+def test_without_gradients_nothing_is_kept_for_a_replay() -> None:
+    encoding = live(tiny(), route="replay")
+    with torch.inference_mode():
+        (rows,) = encoding.features([window(4, (2, 4, 4, 3))])
+    assert not rows.requires_grad
+    encoding.backward()
+
+
+@pytest.mark.parametrize("route", ["direct", "replay"])
+def test_an_encoder_of_which_nothing_learns_gives_features_without_gradient(route: str) -> None:
+    encoder = tiny()
+    encoder.set_trainable("none")
+    encoding = live(encoder, route=route)
+    assert not encoding.learns
+    (rows,) = encoding.features([window(4, (2, 4, 4, 3), learning=set())])
+    assert not rows.requires_grad
