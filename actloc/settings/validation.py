@@ -119,6 +119,10 @@ def _explain(  # Any: as above
         return path, f": found {found}, expected a block of settings, {dotted(path)}.KEY=VALUE"
     expected = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "value_error":
+        section = _settings_class(form, location, data)
+        name, colon, rest = expected.partition(": ")
+        if colon and section is not None and name.partition(".")[0] in section.model_fields:
+            return (*path, *name.split(".")), f": {rest}"  # a check of the whole block that names the setting
         return path, expected
     if kind == "string_pattern_mismatch":  # the setting's own words, not a regular expression
         section = _settings_class(form, location[:-1], data)
