@@ -137,6 +137,7 @@ class Trainer:
                 if number:
                     self._save()
                     raise Stopped(number)
+        console.say(f"{waiting.share:.0%} of the time was spent waiting for data")
 
     def _train_step(self, batches: list[Batch]) -> dict[str, float]:
         learner, optimizer = self.learner, self.optimizer
