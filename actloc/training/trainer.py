@@ -127,7 +127,7 @@ class Trainer:
             bar(self.step)
             waiting = Waiting()
             for batches in waiting.over(self.loader.batches(self.step, self.num_steps)):
-                values = self._train_step(batches)
+                values = self.train_step(batches)
                 log.write("step", self.step, values)
                 log.write_time("time/waiting_for_data", self.step, waiting.share)
                 bar(1, f"loss {values['train/loss/total']:.4f}, {waiting.share:.0%} waiting for data")
@@ -139,7 +139,8 @@ class Trainer:
                     raise Stopped(number)
         console.say(f"{waiting.share:.0%} of the time was spent waiting for data")
 
-    def _train_step(self, batches: list[Batch]) -> dict[str, float]:
+    def train_step(self, batches: list[Batch]) -> dict[str, float]:
+        """Changes the weights once, by the gradient of these batches; returns what is logged."""
         learner, optimizer = self.learner, self.optimizer
         spoiled = math.nan if inject("step") == "nan" else 1.0
         rate = self._set_learning_rate()

@@ -246,7 +246,7 @@ def gpu_rates() -> dict[str, float]:
 def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
     import torch
 
-    from actloc.extraction.local import ready
+    from actloc.encoders.base import ready
     from actloc.layers.precision import computing_in
     from scripts.benchmarks.results import best_seconds
 

@@ -1,0 +1,130 @@
+"""What replay is for: memory that does not grow with the window. MB are 2^20 bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from actloc.encoders import r2plus1d, videomae2
+from actloc.encoders.base import ClipEncoder, FromStage
+from actloc.end_to_end.choosing import number_of
+from actloc.end_to_end.memory import SavedBytes
+from tests.live.windows import live, window
+from tests.toy import ROOT
+from tests.videos import ffmpeg
+
+CLIP = (16, 112, 112, 3)
+FRAMES = {"short": 1_536, "long": 30_720}
+
+
+def saved_mb(encoder: ClipEncoder, num_clips: int, route: str, chunk: int, fraction: float = 1.0) -> float:
+    """The peak of the bytes kept for the backward pass of a step."""
+    count = number_of(num_clips, fraction, 1) if fraction < 1 else num_clips
+    clips = [window(num_clips, CLIP, learning=set(range(count)))]
+    encoding = live(encoder, route=route, chunk=chunk)
+    with SavedBytes([*encoder.parameters(), *encoder.buffers()]) as counted:
+        (rows,) = encoding.features(clips)
+        rows.square().sum().backward()  # type: ignore[no-untyped-call]
+        encoding.backward()
+    return counted.peak / 2**20
+
+
+def test_sampled_gradients_of_a_vision_transformer_fit_in_one_chunk() -> None:
+    encoder = videomae2.Config(size="small").network()
+    one, two = (saved_mb(encoder, count, "direct", chunk=2) for count in (1, 2))
+    assert 64 * one == pytest.approx(7_215, rel=0.03)  # full backpropagation keeps every clip
+    assert two == pytest.approx(2 * one, rel=0.01)
+    in_fours = [saved_mb(encoder, 14, "replay", 4, fraction) for fraction in (0.3, 0.6)]  # one chunk, and two
+    assert in_fours[0] <= 470
+    assert in_fours[1] <= 1.05 * in_fours[0]
+    assert saved_mb(encoder, 7, "replay", 1, fraction=0.3) <= 145
+
+
+def test_frozen_stages_of_a_residual_network_keep_nothing() -> None:
+    encoder = r2plus1d.Config().network()
+    encoder.set_trainable(FromStage(from_stage=2))
+    assert 4 * saved_mb(encoder, 1, "direct", 1) <= 300  # in chunks of 4
+
+
+PROGRAM = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.end_to_end.clip_window import ClipWindow
+from actloc.end_to_end.live_encoder import LiveEncoder
+from actloc.video.clip_reader import ClipReader
+from actloc.video.windows import ClipLayout
+
+
+class Config(EncoderConfig):
+    def frame_steps(self): return ()
+    def build(self): return Small(self)
+
+
+class Small(ClipEncoder):
+    channels = 8
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.first, self.second = nn.Conv3d(3, 8, 3, stride=2), nn.Linear(8, 8)
+
+    def encode(self, clips):
+        x = nn.functional.avg_pool3d(clips.permute(0, 4, 1, 2, 3).float() / 255, (2, 4, 4)).to(self.dtype)
+        return self.second(self.first(x).relu().mean((2, 3, 4)))[:, :, None]
+
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+path, num_frames, route = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+encoder = Small(Config(name="small")).double()
+clips = num_frames // 16
+layout = ClipLayout(tuple(range(0, num_frames, 16)), 16, 1, 1)
+with ClipReader(1, fps="native") as reader:
+    window = ClipWindow(path, num_frames, layout, 8, 0, clips, (), (64, 64, 3), "uint8", frozenset(range(clips)))
+    live = LiveEncoder(encoder, reader, precision="float32", route=route, chunk=4, outside="repeat")
+    (rows,) = live.features([window])
+    weights = torch.linspace(-1, 1, rows.numel(), dtype=rows.dtype).reshape(rows.shape)
+    (rows * weights).square().sum().backward()
+    live.backward()
+    decoded = reader.frames_decoded
+gradient = torch.cat([one.grad.flatten() for one in encoder.parameters()])
+sizes = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"gradient": gradient.tolist(), "decoded": decoded, "self": sizes[0], "worker": sizes[1]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    source = f"testsrc2=s=64x64:r=30:d={FRAMES['long'] // 30}"
+    ffmpeg("-f", "lavfi", "-i", source, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", path)
+    return path
+
+
+def measured(video: Path, frames: int, route: str) -> dict[str, object]:
+    """A fresh process, in which freed memory returns to the system at once: else malloc's habits are measured too."""
+    settings = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, "-c", PROGRAM, str(video), str(frames), route]
+    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.slow
+def test_the_exact_gradient_of_a_window_of_any_length_in_the_same_memory(video: Path) -> None:
+    full = measured(video, FRAMES["short"], "direct")
+    short, long = (measured(video, frames, "replay") for frames in FRAMES.values())
+    found, expected = (torch.tensor(one["gradient"], dtype=torch.float64) for one in (short, full))
+    assert (found - expected).norm() <= 1e-10 * expected.norm()
+    assert long["self"] <= 1.2 * short["self"]  # type: ignore[operator]
+    assert long["worker"] <= 1.2 * short["worker"]  # type: ignore[operator]
+    assert FRAMES["long"] * 64 * 64 * 3 > 350 * 2**20  # which it never holds
+    for name, result in (("short", short), ("long", long)):  # once to encode and once for the replay
+        assert result["decoded"] == pytest.approx(2 * FRAMES[name], rel=0.05)
