@@ -108,6 +108,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
     file = find(name)
     document = yaml_text.read(file, overrides or [])
     recipes.apply(document)
+    _drop_replaced(document)
     run = document.data["run"] = document.data.get("run") or {}
     if isinstance(run, dict):
         if is_run(file.parent):
@@ -123,6 +124,21 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         raise _settings_error(name, document)
     console.detail(f"Settings: {' '.join([str(file), *(overrides or ())])}")
     return Experiment(file=file, typed=name, overrides=tuple(overrides or ()), **values)
+
+
+def _drop_replaced(document: SettingsDocument) -> None:
+    """Drops the settings of the file that one on the command line replaces, as a preset does those that it sets."""
+    for key, kind in _PARTS.items():
+        part = Chosen(kind).settings_class(document.data.get(key))
+        for setting, others in (part.replaced if part else {}).items():
+            if document.lines.get((key, setting)) != COMMAND_LINE:
+                continue
+            for path in [(key, *other.split(".")) for other in others]:
+                block: Any = document.data  # Any: YAML values
+                for step in path[:-1]:
+                    block = block.get(step) if isinstance(block, dict) else None
+                if isinstance(block, dict) and document.lines.get(path) != COMMAND_LINE:
+                    block.pop(path[-1], None)
 
 
 def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections' classes, and None where one is bad

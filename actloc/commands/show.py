@@ -17,6 +17,8 @@ def run(experiment: Experiment) -> int:
         console.result(f"# {meaning.partition(chr(10))[0]}")
         console.result(f"{name}:")
         _show(section, name, indent=2)
+        for line in getattr(section, "guide", "").splitlines():
+            console.result(f"# {line}".rstrip())
         console.result("")
     console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")
     return 0

@@ -66,6 +66,12 @@ class Section(BaseModel):
 class Part(Section):
     """A block whose `name` chooses a file: `detector: {name: actionformer}` is `actloc/detectors/actionformer.py`."""
 
+    guide: ClassVar[str] = ""
+    """How to choose between the part's settings, for `show`; empty where their own meanings are enough."""
+
+    replaced: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """The settings, by dotted name, of a file that another one replaces when it is set on the command line."""
+
     name: str = ""
     """The part's file, without .py."""
 

@@ -46,6 +46,22 @@ _USELESS = {
 """Settings without effect where no weight learns, or where all clips do."""
 
 
+GUIDE = """
+Which preset? It depends on the memory that is left for activations; `actloc train CONFIG --dry-run` prints what yours
+needs. One clip keeps, in float32: VideoMAE ViT-S at 16 x 112 x 112 113 MB; R(2+1)D-34 763 MB, or 74 MB from stage 2 on.
+
+memory for activations       preset    gradient                      encoder's work in a step
+clips of a batch x one clip  full      exact                         one pass forward, one backward
+                             + features.checkpoint_blocks=true       one pass forward more; keeps a tenth to a sixth
+features.chunk x one clip    chunked   exact, windows of any length  one pass forward more
+features.chunk x one clip    etad      of 3 clips in 10              all forward, 3 in 10 once more and backward
+none                         frozen    none                          one pass forward
+
+Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
+features.chunk fits the memory, raising it saves a little time. The chunk never changes the gradient.
+"""
+
+
 def _switches_off(reason: str, values: Mapping[str, Any]) -> bool:  # Any: not yet checked
     """Whether the setting `reason` leaves those in `_USELESS` without effect."""
     return bool(values["trainable"] == "none" if reason == "trainable" else values.get("fraction", 1.0) == 1)
@@ -54,6 +70,8 @@ def _switches_off(reason: str, values: Mapping[str, Any]) -> bool:  # Any: not y
 class Config(SourceConfig):
     """Which clips are encoded, which of them the encoder learns from, and what is kept in memory for that."""
 
+    guide: ClassVar[str] = GUIDE
+    replaced: ClassVar[dict[str, tuple[str, ...]]] = {"preset": (*_USELESS["trainable"], "encoder.trainable")}
     trains_encoder: ClassVar[bool] = True
 
     path: Annotated[Path, Shapes("nothing")] = Path("features")

@@ -172,11 +172,14 @@ class Trainer:
         self.step += 1
         if not is_skipped:
             learner.commit(self.step)
+        replaced = self.processes.total(sum(sample.is_replacement for batch in batches for sample in batch.samples))
         logged = {"train/loss/total": sum(values.values())}
         logged |= {f"train/loss/{name}": value for name, value in values.items()}
         if self.scaler.is_enabled():
             logged |= {"train/loss_scale": self.scaler.get_scale(), "train/skipped": float(is_skipped)}
             norm = 0.0 if is_skipped else norm
+        if replaced:  # by others, because their videos cannot be decoded
+            logged["train/replaced_samples"] = replaced
         return {**logged, "train/gradient_norm": norm, "train/learning_rate": rate}
 
     def _after_step(self, log: RunLog) -> None:

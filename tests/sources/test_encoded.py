@@ -230,6 +230,17 @@ def test_presets_expand_to_settings_that_can_be_overridden() -> None:
     assert Config.model_validate_json(etad.model_dump_json()) == etad
 
 
+def test_a_preset_on_the_command_line_replaces_the_settings_that_a_run_has_written_out(tmp_path: Path) -> None:
+    file = tmp_path / "complete.yaml"
+    etad = experiment.load("configs/sample_efficientnet_end_to_end_actionformer.yaml")
+    file.write_text(etad.to_yaml())
+    assert experiment.load(str(file)).features == etad.features
+    full = experiment.load(str(file), ["features.preset=full"]).features
+    assert full == experiment.load(str(etad.file), ["features.preset=full"]).features
+    half = experiment.load(str(file), ["features.preset=etad", "features.fraction=0.5"]).features
+    assert (half.fraction, half.round_to) == (0.5, 4)  # type: ignore[attr-defined]
+
+
 YAML = """\
 dataset: {name: custom, folder: prepared, videos: videos, annotations: labels.csv}
 features:
