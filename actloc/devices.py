@@ -39,3 +39,13 @@ def warn_of_slow_bfloat16(precision: str, device: torch.device, setting: str) ->
             f"{setting} is bfloat16, and this processor has no units for it (avx512_bf16 or amx_bf16): it is slower "
             f"than float32 here, 1.8 times on a Xeon that was measured. For speed, set {setting}=float32"
         )
+
+
+def refuse_float16_on_cpu(precision: str, device: torch.device) -> None:
+    """Raises UserError for training in float16 on a CPU, which computes it slowly."""
+    if precision == "float16" and device.type == "cpu":
+        raise UserError(
+            "training.precision is float16 and the device is the CPU.",
+            "Expected float16 on a GPU only.",
+            "Set training.precision=bfloat16 or training.precision=float32",
+        )

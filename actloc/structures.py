@@ -88,7 +88,7 @@ class Sample:
     grid: Grid
     first_step: int = 0
     is_replacement: bool = False
-    """Whether it stands in for a sample whose video cannot be decoded."""
+    """Whether it replaces a sample whose video cannot be decoded."""
 
     @property
     def num_steps(self) -> int:

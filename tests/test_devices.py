@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from actloc import devices
+from actloc.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,10 @@ def test_bfloat16_without_units_for_it_is_warned_of(
     devices.warn_of_slow_bfloat16(precision, torch.device("cpu"), "training.precision")
     warned = "set training.precision=float32" in " ".join(capsys.readouterr().err.split())
     assert warned is (precision == "bfloat16" and has_units is False)
+
+
+def test_float16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match="Expected float16 on a GPU only"):
+        devices.refuse_float16_on_cpu("float16", torch.device("cpu"))
+    devices.refuse_float16_on_cpu("float16", torch.device("cuda"))
+    devices.refuse_float16_on_cpu("bfloat16", torch.device("cpu"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from actloc import console
-from actloc.devices import choose_device, warn_of_slow_bfloat16
+from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bfloat16
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load, recorded_code
@@ -83,10 +83,12 @@ def new_live_encoder(experiment: Experiment, weights: Mapping[str, Tensor] | Non
 def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) -> Localizer:
     """The experiment's detector with initial weights, and the settings that it runs with."""
     device = choose_device(experiment.machine.device)
-    warn_of_slow_bfloat16(experiment.training.precision, device, "training.precision")
+    precision = experiment.training.precision
+    refuse_float16_on_cpu(precision, device)
+    warn_of_slow_bfloat16(precision, device, "training.precision")
     max_steps, seed = experiment.features.max_steps, experiment.run.seed
     detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
-    return Localizer(detector, device, experiment.training.precision, experiment.suppression)
+    return Localizer(detector, device, precision, experiment.suppression)
 
 
 def _with_weights(

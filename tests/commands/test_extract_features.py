@@ -56,7 +56,7 @@ def test_a_bug_in_the_decoding_process_ends_the_command_and_fails_no_video(folde
     written = re.search(r"with (\S+\.txt)", done.stderr)
     assert written
     report = Path(written[1])
-    assert "in upright" in report.read_text()
+    assert "video/decode.py" in report.read_text()
     report.unlink()
     assert not (folder / "features/failed.jsonl").exists()
 
@@ -160,7 +160,7 @@ def test_a_disk_too_small_is_reported_before_the_work(folder: Path, monkeypatch:
 
 
 def test_without_an_encoder_there_is_nothing_to_extract_with(folder: Path) -> None:
-    text = CONFIG.replace("encoder:\n  name: color\n  short_side: 48\n", "")
+    text = CONFIG.replace("  encoder:\n    name: color\n    short_side: 48\n", "")
     (folder / "toy.yaml").write_text(text)
     with pytest.raises(UserError, match="has no encoder: its features are read from"):
         extract_features.run(experiment())

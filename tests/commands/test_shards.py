@@ -143,7 +143,7 @@ def test_a_dry_run_before_anything_is_prepared_prepares_nothing(folder: Path) ->
 
 def test_a_dry_run_says_how_weights_are_got(folder: Path) -> None:
     text = (folder / "toy.yaml").read_text()
-    (folder / "toy.yaml").write_text(text.replace("name: color\n  short_side: 48", "name: i3d"))
+    (folder / "toy.yaml").write_text(text.replace("name: color\n    short_side: 48", "name: i3d"))
     done = actloc(folder, "extract-features", "toy.yaml", "features.clip_frames=16", "--dry-run")
     assert done.returncode == 2, done.stderr
     assert "6 videos, 0 of them done" in done.stdout

@@ -21,6 +21,7 @@ from tests.test_house_rules import FLOORS
 from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_video
 
 NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionformer"
+LIVE_NAME = "sample_efficientnet_end_to_end_actionformer"
 STORE = "data/spliced_sample/efficientnet_lite0"
 COMMANDS = [
     "prepare",
@@ -40,7 +41,7 @@ COMMANDS = [
 PAGES = [
     Path(name)
     for name in (
-        *("README.md", "configs/README.md", "data/README.md", "ckpt/README.md"),
+        *("README.md", "configs/README.md", "configs/end_to_end.md", "data/README.md", "ckpt/README.md"),
         *(
             ".github/BENCHMARKS.md",
             ".github/CHANGELOG.md",
@@ -96,12 +97,21 @@ def shell(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     text = CONFIG.replace("folder: prepared", "folder: data/spliced_sample").replace("path: features", f"path: {STORE}")
     (folder / "configs").mkdir()
     (folder / f"configs/{NAME}.yaml").write_text(text)
-    in_place = text.replace(f"name: stored\n  path: {STORE}", "name: folders\n  path: archive")
+    encoder = "  encoder:\n    name: color\n    short_side: 48\n"
+    in_place = text.replace(f"name: stored\n{encoder}  path: {STORE}", "name: folders\n  path: archive")
+    efficient = "  preset: etad\n  encoder: {name: efficientnet_lite0, short_side: 32, crop: 32}\n"
+    live = text.replace(f"name: stored\n{encoder}  path: {STORE}\n", f"name: encoded\n{efficient}")
+    (folder / f"configs/{LIVE_NAME}.yaml").write_text(live)
     (folder / f"configs/{ARCHIVE_NAME}.yaml").write_text(in_place)
     (folder / "archive").mkdir()
     for name in SCENES:
         np.save(folder / f"archive/{name}.npy", np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32))
-    for video in ("data/spliced_sample/videos/test_000.mp4", "data/spliced_sample/videos/test_001.mp4", "my.mp4"):
+    for video in (
+        "data/spliced_sample/videos/test_000.mp4",
+        "data/spliced_sample/videos/test_001.mp4",
+        "my.mp4",
+        "new_video.mp4",
+    ):
         make_video(folder / video, [("red", 1, 2)])
     shell = Shell(folder)
     for line in (
@@ -213,8 +223,9 @@ def test_the_readmes_five_commands_run_on_a_folder_of_videos_and_a_csv(tmp_path:
 def test_the_commands_in_a_configs_header_name_the_config_itself(file: Path) -> None:
     lines = re.findall(r"^#\s+(actloc .*)$", file.read_text(), re.MULTILINE)
     commands = ["prepare", "extract-features", "train", "eval", "report"]
-    if experiment.load(str(file)).features.encoder is None:
-        commands.remove("extract-features")  # features come from files, so there is nothing to extract them with
+    features = experiment.load(str(file)).features
+    if features.encoder is None or features.trains_encoder:
+        commands.remove("extract-features")  # features come from files, or are made in training
     assert [line.split()[1] for line in lines] == commands
     assert all(line.split()[2] == file.stem for line in lines[:-1])
     assert lines[-1].split()[2] == f"ckpt/{file.stem}"

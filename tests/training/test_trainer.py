@@ -85,3 +85,38 @@ def test_a_run_drops_its_rate_at_the_milestones(tmp_path: Path) -> None:
 def test_milestones_of_a_cosine_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"schedule\.name=multistep"):
         ScheduleSettings(milestones=(3,))
+
+
+class Overflowing(OneWeight):
+    """The gradient of the second step is not finite, as in float16 where the loss was scaled too much."""
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+        self.backwards = getattr(self, "backwards", 0) + 1
+        if self.backwards == 2:
+            assert self.network.weight.grad is not None
+            self.network.weight.grad.fill_(torch.inf)
+
+    def commit(self, step: int) -> None:
+        self.committed = [*getattr(self, "committed", []), step]
+
+
+def test_a_step_of_float16_whose_gradient_overflows_is_skipped(tmp_path: Path) -> None:
+    learner = Overflowing()
+    trainer = Trainer(
+        learner,
+        tmp_path,
+        optimizer=OptimizerSettings(learning_rate=0.1),
+        schedule=ScheduleSettings(epochs=1, warmup_epochs=0),
+        average=AverageSettings(),
+        training=TrainingSettings(batch_size=1, precision="float16"),
+        seed=0,
+        num_workers=0,
+        about={},
+    )
+    with StopFlag() as stop:
+        trainer.run(None, stop)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["train/skipped"] for row in rows] == [0.0, 1.0, 0.0]
+    assert rows[1]["train/loss_scale"] == rows[0]["train/loss_scale"] / 2
+    assert learner.committed == [1, 3]
