@@ -229,6 +229,11 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "
         f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
+    if source.live is not None:
+        encoder = source.live.encoder
+        learn = sum(one.numel() for one in encoder.parameters() if one.requires_grad)
+        of = sum(one.numel() for one in encoder.parameters())
+        console.say(f"{encoder.config.name} makes the features; {learn / 1e6:.2f} of {of / 1e6:.2f} M parameters learn")
     accumulate, size = experiment.training.accumulate, learner.processes.size
     cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
     if cuts and not learner.detector.criterion.weight_follows_from_targets:

@@ -1,7 +1,8 @@
 """Which clips of a window the encoder learns from in a step."""
 
 import random
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 
 from actloc.settings.choices import ClipChoice
 
@@ -40,3 +41,30 @@ def chosen(
             turns = last or {}
             order = generator.sample(range(num_clips), num_clips)
             return tuple(sorted(sorted(order, key=lambda clip: turns.get(clip, -1))[:count]))
+
+
+class Turns:
+    """When each clip of each video last learned. It follows from the draws of all earlier epochs, so nothing is stored:
+    a resumed run draws them again, and any number of threads finds the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, dict[int, int]]] = {}
+        self._lock = threading.Lock()
+
+    def before(
+        self, index: int, epoch: int, learned_in: Callable[[int, dict[int, int]], Iterable[int]]
+    ) -> dict[int, int]:
+        """The epoch of each clip's last turn before `epoch`; `learned_in` gives the clips of one, from those before it.
+
+        An epoch counts even if its last, incomplete step left the video out.
+        """
+        with self._lock:
+            known, turns = self._known.get(index, (0, {}))
+        if known > epoch:
+            known, turns = 0, {}
+        turns = dict(turns)
+        for earlier in range(known, epoch):
+            turns |= dict.fromkeys(learned_in(earlier, dict(turns)), earlier)
+        with self._lock:
+            self._known[index] = epoch, turns
+        return dict(turns)

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
-from actloc.end_to_end.choosing import chosen, number_of
+from actloc.end_to_end.choosing import Turns, chosen, number_of
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route
 from actloc.errors import UserError, VideoError
@@ -234,7 +235,7 @@ class EncodedSource(Source):
         self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
         self._times: dict[str, VideoTimes] = {}
         self._broken: set[str] = set()
-        self._turns: dict[int, tuple[int, dict[int, int]]] = {}
+        self._turns = Turns()
         self._changing = threading.Lock()
 
     def add(self, video: AnnotatedVideo) -> None:
@@ -335,54 +336,49 @@ class EncodedSource(Source):
             console.warn(f"{video.id} is left out: {error}", id=video.id)
 
     def _drawn(self, index: int, generator: random.Random, visit: Visit) -> Sample:
-        config, sample = self.config, super().training_sample(index, generator, visit)
-        window = sample.payload
-        assert isinstance(window, ClipWindow)
-        steps = drawn(window.steps, generator, mirror=config.mirror, random_crop=config.random_crop)
-        learning = self._learning(index, window, generator, visit)
-        window = replace(window, steps=steps, learning=frozenset(learning))
-        is_replayed_whole = config.route == "replay" and len(learning) == len(window.clips)
+        config = self.config
+        is_asked = config.choice == "oldest"
+        turns = self._turns.before(index, visit.epoch, partial(self._learned_in, index, visit)) if is_asked else {}
+        sample, window = self._window(index, generator, visit, turns)
+        is_replayed_whole = config.route == "replay" and len(window.learning) == len(window.clips)
         if not is_replayed_whole and window.num_bytes <= config.held_megabytes << 20:
             window = window.loaded(self.live.reader)
         return replace(sample, payload=window)
 
-    def _learning(self, index: int, window: ClipWindow, generator: random.Random, visit: Visit) -> list[int]:
-        """The numbers of the clips that learn."""
-        config, clips = self.config, window.clips
-        if not self.live.learns:
-            return []
-        count = number_of(len(clips), config.fraction, config.round_to) if config.fraction < 1 else len(clips)
-        turns = self._last_turns(index, visit) if config.choice == "oldest" else {}
-        own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
-        drawing = visit.shared() if config.shared_draw else generator
-        return [clips[number] for number in chosen(len(clips), count, config.choice, drawing, own)]
+    def _learned_in(self, index: int, visit: Visit, epoch: int, turns: dict[int, int]) -> frozenset[int]:
+        """The clips that learned in an earlier epoch."""
+        before = replace(visit, epoch=epoch)
+        return self._window(index, before.generator(index), before, turns)[1].learning
 
-    def _last_turns(self, index: int, visit: Visit) -> dict[int, int]:
-        """The epoch of each clip's last turn before this visit, drawn again from the start where it is not known.
-
-        An epoch counts even if its last, incomplete step left this video out.
-        """
-        with self._changing:
-            known, turns = self._turns.get(index, (0, {}))
-        known, turns = (known, dict(turns)) if known <= visit.epoch else (0, {})
-        for epoch in range(known, visit.epoch):
-            before = replace(visit, epoch=epoch)
-            generator = before.generator(index)
-            window = super().training_sample(index, generator, before).payload
-            assert isinstance(window, ClipWindow)
-            drawn(window.steps, generator, mirror=self.config.mirror, random_crop=self.config.random_crop)
-            clips = window.clips
+    def _window(
+        self, index: int, generator: random.Random, visit: Visit, turns: dict[int, int]
+    ) -> tuple[Sample, ClipWindow]:
+        """A training sample, and its window with all that is drawn for it: transforms, and the clips that learn."""
+        config, sample = self.config, super().training_sample(index, generator, visit)
+        window = sample.payload
+        assert isinstance(window, ClipWindow)
+        steps = drawn(window.steps, generator, mirror=config.mirror, random_crop=config.random_crop)
+        learning: list[int] = []
+        if self.live.learns:
+            clips, drawing = window.clips, visit.shared() if config.shared_draw else generator
+            count = number_of(len(clips), config.fraction, config.round_to) if config.fraction < 1 else len(clips)
             own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
-            count = number_of(len(clips), self.config.fraction, self.config.round_to)
-            drawing = before.shared() if self.config.shared_draw else generator
-            turns |= {clips[number]: epoch for number in chosen(len(clips), count, "oldest", drawing, own)}
-        with self._changing:
-            self._turns[index] = visit.epoch, turns
-        return turns
+            learning = [clips[number] for number in chosen(len(clips), count, config.choice, drawing, own)]
+        return sample, replace(window, steps=steps, learning=frozenset(learning))
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, made now; zero after the end of each."""
         windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
         assert len(windows) == len(batch.samples), "they are this source's samples"
-        rows = self.live.features(windows)
+        try:
+            rows = self.live.features(windows)
+        except VideoError as error:
+            if not any(window.learning for window in windows):
+                raise  # detection goes on without the video
+            raise UserError(
+                f"{', '.join(batch.video_ids)}: {error}.",
+                "Expected videos that can be decoded; these are read chunk by chunk in the middle of a step.",
+                "Replace the file, then run the same command again; windows that are loaded ahead, as those of "
+                "features.preset=etad up to features.held_megabytes, can leave such videos out.",
+            ) from error
         return torch.stack([functional.pad(one, (0, num_steps - one.shape[1])) for one in rows]).to(device)
