@@ -1,5 +1,6 @@
 import contextlib
 import ctypes
+import gc
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,13 @@ def pytest_configure() -> None:
         libc = ctypes.CDLL(None)
         for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             libc.mallopt(parameter, 1 << 30)
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on the garbage collector leaves out the million objects of what is imported and collected."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,8 @@ def serve(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # while a million objects are made that stay
     import_all()
+    gc.enable()
     gc.freeze()  # children leave the pages of what is imported shared
     serve(socket.socket(fileno=int(sys.argv[1])))
