@@ -1,80 +1,86 @@
-"""A decoding process forked from one that has imported everything, in place of a new interpreter for each video.
+"""Decoders forked from a lean process that has imported what they need, in place of a new interpreter for each video.
 
-What it does from then on is what `python -m actloc.video.decode` does; that this starts is for tests/video to show.
+What they do from then on is what `python -m actloc.video.decode` does; that this starts is for tests/video to show.
 """
 
+import atexit
+import contextlib
+import functools
+import json
 import os
-import signal
+import socket
 import subprocess
-from collections.abc import Callable
+import sys
+from pathlib import Path
 from typing import Any
 
-from actloc.video import base, decode, reader
-from actloc.video.readers import ffmpeg, images, pyav  # noqa: F401 - imported for the children
+from actloc.video.base import python_command
+
+ROOT = Path(__file__).parent.parent
 
 
-def decode_in_fork(*streams: int) -> int:
-    """Forks a decoder whose stdin, stdout and stderr are these descriptors; its process id."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        for target, descriptor in enumerate(streams):
-            os.dup2(descriptor, target)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        decode.main()
-    return pid
+@functools.cache
+def decoder_server() -> str:
+    """The address of this process's server, which is started on the first call and ends with this process."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("")  # Linux picks a name that no file has
+    listener.listen()
+    lifeline, ours = os.pipe()
+    command = [sys.executable, "-m", "tests.decoder_server", str(listener.fileno()), str(lifeline)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, env=environment, cwd=ROOT, pass_fds=[listener.fileno(), lifeline])
+    address = listener.getsockname().decode("ascii")
+    listener.close()
+    os.close(lifeline)
 
+    def end() -> None:
+        os.close(ours)
+        server.wait()
 
-def exit_status_of(pid: int) -> int:
-    """Waits for the end of a child."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    atexit.register(end)
+    return str(address)
 
 
 class ForkedDecoder:
     """What the reader uses of subprocess.Popen."""
 
-    def __init__(self, fork: Callable[[int, int, int], int], exit_status: Callable[[int], int]) -> None:
+    def __init__(self, server: str) -> None:
         (request, to_decoder), (from_decoder, answer), (complaint, error) = os.pipe(), os.pipe(), os.pipe()
-        self.pid = fork(request, answer, error)
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.connect(server)
+        what = {"environment": dict(os.environ), "folder": str(Path.cwd())}
+        socket.send_fds(self._server, [json.dumps(what).encode()], [request, answer, error])
         for theirs in (request, answer, error):
             os.close(theirs)
         self.stdin = os.fdopen(to_decoder, "wb")
         self.stdout, self.stderr = os.fdopen(from_decoder, "rb"), os.fdopen(complaint, "rb")
         self.returncode: int | None = None
-        self._exit_status = exit_status
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit status; the reader asks for it once the decoder's pipe is closed, or it was killed."""
         if self.returncode is None:
-            self.returncode = self._exit_status(self.pid)
+            self.returncode = json.loads(self._server.recv(1 << 10))
+            self._server.close()
         return self.returncode
 
     def kill(self) -> None:
-        """Ends it, unless its end is known."""
+        """Has the server kill it, unless its end is known."""
         if self.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # it has ended
+                self._server.shutdown(socket.SHUT_WR)
 
 
 class ForkingSubprocess:
     """The module subprocess, but for the start of a decoder."""
 
-    def __init__(
-        self,
-        fork: Callable[[int, int, int], int] = decode_in_fork,
-        exit_status: Callable[[int], int] = exit_status_of,
-    ) -> None:
-        self._how = fork, exit_status
+    def __init__(self, server: str) -> None:
+        self._server = server
 
     def __getattr__(self, name: str) -> Any:
         return getattr(subprocess, name)
 
     def Popen(self, command: list[str], **options: Any) -> Any:  # noqa: N802 - the name it stands in for
         """A process of `command`."""
-        if command == base.python_command("decode"):
-            return ForkedDecoder(*self._how)
+        if command == python_command("decode"):
+            return ForkedDecoder(self._server)
         return subprocess.Popen(command, **options)
-
-
-def fork_decoders() -> None:
-    """From now on this process forks its decoders."""
-    reader.subprocess = ForkingSubprocess()  # type: ignore[assignment]

@@ -15,11 +15,9 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from actloc.video import reader
-from tests.forked_decoder import ForkingSubprocess
+from tests.forked_decoder import decoder_server
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -122,7 +120,7 @@ class Running:
         output, stdout = os.pipe()
         self.stdout = os.fdopen(output)
         what = {"folder": str(folder), "arguments": arguments, "environment": _environment(environment)}
-        request = {"do": "run", "forks_decoders": forks_decoders, **what}
+        request = {"do": "run", "decoder_server": decoder_server() if forks_decoders else None, **what}
         self.pid = _asked(request, [stdout, self._stderr.fileno()])
         os.close(stdout)
         self.returncode: int | None = None
@@ -200,18 +198,6 @@ def _asked(request: dict[str, Any], descriptors: list[int]) -> Any:
             assert received, "the process that forks itself has ended; its stderr says why"
             answer += received
         return json.loads(answer)
-
-
-def fork_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the test's end this process has its decoders forked where everything is imported."""
-
-    def fork(*streams: int) -> int:
-        return int(_asked({"do": "decode"}, [*streams]))
-
-    def exit_status(pid: int) -> int:
-        return int(_asked({"do": "wait", "pid": pid, "timeout_s": None}, []))
-
-    monkeypatch.setattr(reader, "subprocess", ForkingSubprocess(fork, exit_status))
 
 
 def run_afresh(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

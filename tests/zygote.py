@@ -1,8 +1,8 @@
 """A process that has imported everything and forks itself for each command: seconds of imports are paid once.
 
 It answers JSON lines on the socket whose number is its argument: `run` comes with the descriptors that become the
-command's stdout and stderr, `decode` with a decoder's three streams; both are answered by the process id, `wait` by
-the exit status, or by null after `timeout_s`. Nothing is computed before a fork, so no thread is copied.
+command's stdout and stderr, and is answered by the process id; `wait` by the exit status, or by null after
+`timeout_s`. Nothing is computed before a fork, so no thread is copied.
 """
 
 import gc
@@ -20,7 +20,8 @@ import torch._inductor  # noqa: F401 - which training imports, and takes longer 
 
 import actloc
 from actloc import cli
-from tests.forked_decoder import decode_in_fork, fork_decoders
+from actloc.video import reader
+from tests.forked_decoder import ForkingSubprocess
 
 OPTIONAL = ("decord", "ray", "__main__")
 """Modules of what may not be installed, and the one that runs on import."""
@@ -43,8 +44,8 @@ def run(request: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    if request["forks_decoders"]:
-        fork_decoders()
+    if request["decoder_server"]:
+        reader.subprocess = ForkingSubprocess(request["decoder_server"])  # type: ignore[assignment]
     sys.argv = ["actloc", *request["arguments"]]
     status = 1
     try:
@@ -84,8 +85,6 @@ def serve(connection: socket.socket) -> None:
             if answer == 0:
                 connection.close()
                 run(request, descriptors)
-        elif request["do"] == "decode":
-            answer = decode_in_fork(*descriptors)
         else:
             answer = ended(request["pid"], request["timeout_s"])
         for descriptor in descriptors:
@@ -94,6 +93,8 @@ def serve(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # while a million objects are made that stay
     import_all()
+    gc.enable()
     gc.freeze()  # children leave the pages of what is imported shared
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,5 +1,6 @@
 """Every part, found by listing its folder, keeps the contract of its kind."""
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -125,59 +126,68 @@ class TestDetector:
         assert config.model_validate_json(small.model_dump_json()) == small
 
 
+def drawn(name: str) -> ClipEncoder:
+    """The small encoder; its weights are drawn, and always the same."""
+    torch.manual_seed(0)
+    return parts.find("encoders", name).Config.small().network().eval()
+
+
+@functools.cache
+def three_clips(name: str) -> torch.Tensor:
+    """Clips (3, F, H, W, c) as the encoder's own frame steps make them of noise; some compute optical flow."""
+    encoder = drawn(name)
+    steps, size = encoder.config.frame_steps(), (72, 96)
+    if steps and decode.is_by_swscale(steps[0]):
+        assert isinstance(steps[0], Resize)
+        steps, size = steps[1:], steps[0].target(*size)
+    generator, length, made = np.random.default_rng(0), 2 * encoder.clip_multiple, []
+    for _ in range(3):
+        noise = generator.integers(0, 256, (length + 1, *size, 3), dtype=np.uint8)  # optical flow takes one more
+        frames = iter([(frame, 1) for frame in noise])
+        for step in steps:
+            frames = step.over(frames)
+        made.append(np.stack([frame for frame, _ in itertools.islice(frames, length)]))
+    return torch.from_numpy(np.stack(made))
+
+
+@functools.cache
+def encoded_together(name: str) -> torch.Tensor:
+    """What the encoder makes of the three clips in one batch."""
+    with torch.inference_mode():
+        return drawn(name).encode(three_clips(name))
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 class TestEncoder:
     """Encoders with freshly drawn weights: those that are published are not here."""
 
-    def build(self, name: str) -> ClipEncoder:
-        torch.manual_seed(0)
-        return parts.find("encoders", name).Config.small().network().eval()
-
-    def clips(self, encoder: ClipEncoder, count: int) -> torch.Tensor:
-        """Clips (count, F, H, W, c) as the encoder's own frame steps make them of noise."""
-        steps, size = encoder.config.frame_steps(), (72, 96)
-        if steps and decode.is_by_swscale(steps[0]):
-            assert isinstance(steps[0], Resize)
-            steps, size = steps[1:], steps[0].target(*size)
-        generator, length, made = np.random.default_rng(0), 2 * encoder.clip_multiple, []
-        for _ in range(count):
-            noise = generator.integers(0, 256, (length + 1, *size, 3), dtype=np.uint8)  # optical flow takes one more
-            frames = iter([(frame, 1) for frame in noise])
-            for step in steps:
-                frames = step.over(frames)
-            made.append(np.stack([frame for frame, _ in itertools.islice(frames, length)]))
-        return torch.from_numpy(np.stack(made))
-
     def test_clips_become_one_vector_each_whatever_the_batch(self, name: str) -> None:
-        encoder = self.build(name)
-        clips = self.clips(encoder, 3)
+        encoder, together = drawn(name), encoded_together(name)
         with torch.inference_mode():
-            together = encoder.encode(clips)
-            alone = torch.cat([encoder.encode(clip[None]) for clip in clips])
+            alone = torch.cat([encoder.encode(clip[None]) for clip in three_clips(name)])
         assert together.shape[:2] == (3, encoder.channels)
         assert together.dtype == torch.float32
         scale = together.abs().max()
         assert ((together - alone).abs().max() / scale) <= 1e-5
 
     def test_a_clip_gives_the_same_bits_wherever_it_stands_in_a_batch(self, name: str) -> None:
-        encoder = self.build(name)
-        clips = self.clips(encoder, 3)
+        together = encoded_together(name)
         with torch.inference_mode():
-            together, turned = encoder.encode(clips), encoder.encode(clips.flip(0))
+            turned = drawn(name).encode(three_clips(name).flip(0))
         assert not torch.equal(together[0], together[1])
         assert torch.equal(together, turned.flip(0))
 
     def test_gradients_reach_the_encoders_weights(self, name: str) -> None:
-        encoder = self.build(name)
+        encoder = drawn(name)
         weights = [weight for weight in encoder.parameters() if weight.requires_grad]
         if weights:
-            encoder.encode(self.clips(encoder, 1)).sum().backward()
+            encoder.encode(three_clips(name)[:1]).sum().backward()
             assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
 
     def test_state_makes_the_round_trip(self, name: str) -> None:
-        encoder, other = self.build(name), parts.find("encoders", name).Config.small().network().eval()
+        encoder, other = drawn(name), parts.find("encoders", name).Config.small().network().eval()
         other.load_state_dict(encoder.state_dict())
-        clips = self.clips(encoder, 1)
+        clips = three_clips(name)[:1]
         with torch.inference_mode():
             assert torch.equal(encoder.encode(clips), other.encode(clips))
 

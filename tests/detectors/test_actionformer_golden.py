@@ -1,3 +1,4 @@
+import functools
 import math
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from actloc.detectors.actionformer import ActionFormer
 from actloc.evaluation.postprocess import postprocess
 from actloc.ops.pointwise import PointOutputs
 from actloc.structures import Detections, Grid
@@ -18,9 +20,16 @@ SLOW = pytest.mark.slow
 CASES = ["tiny_global", "tiny_fpn", pytest.param("thumos_short", marks=SLOW), pytest.param("anet_tsp_full", marks=SLOW)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # tests of one case run together, while its weights are still known
 def case(request: pytest.FixtureRequest) -> Case:
     return load_case(request.param)
+
+
+@functools.lru_cache(maxsize=1)
+def evaluated(name: str, rule: str) -> tuple[Case, ActionFormer]:
+    """A case and its network, which evaluation does not change; tests of one network follow each other."""
+    case = load_case(name)
+    return case, case.build(rule)
 
 
 def evaluations(names: list[str]) -> list[Any]:
@@ -59,8 +68,8 @@ def test_parameters_have_the_official_names_and_shapes(case: Case) -> None:
 
 @pytest.mark.parametrize(("name", "rule", "number"), EVALUATIONS)
 def test_logits_and_offsets_are_the_official_ones(name: str, rule: str, number: int) -> None:
-    case = load_case(name)
-    detector, video = case.build(rule), case.facts["eval"][number]
+    case, detector = evaluated(name, rule)
+    video = case.facts["eval"][number]
     with torch.no_grad():
         outputs = detector(*padded([case.features(video)], detector.padded_steps(video["T"])))
     for level, (logits, offsets) in enumerate(level_outputs(outputs)):
@@ -85,8 +94,8 @@ def test_the_definition_that_other_settings_are_compared_with_gives_the_official
 
 @pytest.mark.parametrize(("name", "rule", "number"), EVALUATIONS)
 def test_detections_in_seconds_are_the_official_ones(name: str, rule: str, number: int) -> None:
-    case = load_case(name)
-    detector, video = case.build(rule), case.facts["eval"][number]
+    case, detector = evaluated(name, rule)
+    video = case.facts["eval"][number]
     found = detector.detect(*padded([case.features(video)], detector.padded_steps(video["T"])))[0]
     grid = Grid(video["fps"], video["feat_stride"], video["feat_num_frames"] / 2)
     final = postprocess(found, grid, video["duration"], case.suppression())

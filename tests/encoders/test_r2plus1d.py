@@ -267,17 +267,18 @@ def test_rows_of_a_video_hold_its_region_scores(tmp_path: Path) -> None:
     gvf = torch.from_numpy(write_global_features(tmp_path / "gvf.h5", "v_ball")["v_ball"])
     spacing = ClipSpacing(15.0, 30.0, clip_frames=8, frame_interval=1, stride_frames=60, align="valid")
     config = Config(variant="r2plus1d_18", weights=weights, output="region", global_features=tmp_path / "gvf.h5")
-    rows, info = encode_video(tmp_path / "v_ball.mp4", config.build(), spacing, MachineSettings())
+    network = config.build()
+    rows, info = encode_video(tmp_path / "v_ball.mp4", network, spacing, MachineSettings())
     plain, _ = encode_video(
         tmp_path / "v_ball.mp4", Config(variant="r2plus1d_18", weights=weights).build(), spacing, MachineSettings()
     )
     with torch.inference_mode():
-        expected = config.build().region_logits(torch.from_numpy(plain)[:, :, None], gvf)
+        expected = network.region_logits(torch.from_numpy(plain)[:, :, None], gvf)
     assert (info.channels, info.steps) == (2, len(plain)) == rows.shape[::-1]
     assert golden.error(rows, expected.numpy()) < golden.TOLERANCE
     shutil.copy("data/sample/juggling_ball.mp4", tmp_path / "other.mp4")
     with pytest.raises(UserError, match="no global feature for 1 of 1 video: other"):
-        encode_video(tmp_path / "other.mp4", config.build(), spacing, MachineSettings())
+        encode_video(tmp_path / "other.mp4", network, spacing, MachineSettings())
 
 
 @pytest.mark.data

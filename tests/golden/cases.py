@@ -1,5 +1,6 @@
 """Golden files of ActionFormer as detectors, inputs and targets."""
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ GOLDEN = Path(__file__).parent
 WITHOUT_GRADIENT = ("attn.key.bias", "attn.key_norm.bias")  # truly zero: a constant added to all keys cancels
 
 
+@functools.lru_cache(maxsize=512)  # of about two networks: drawing them takes longer than running them
 def weight(rule: str, key: str, shape: tuple[int, ...]) -> Tensor:
     """The value of a parameter under the fixtures' rule `plain` or `gain`."""
     if rule == "gain" and len(shape) == 3 and shape[0] == shape[2] == 1 < shape[1]:

@@ -53,6 +53,7 @@ def test_the_ffmpeg_reader_gives_the_same_frames(clips: Clips, name: str) -> Non
     assert all(np.array_equal(a, b) for a, b in zip(ours, piped, strict=True))
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_the_short_side_is_resized_and_the_centre_cut_out(clips: Clips) -> None:
     whole = next(iter(read_frames(clips["plain.mp4"], fps=1, steps=resized(40))))
     assert whole.shape == (40, 60, 3)
@@ -62,6 +63,7 @@ def test_the_short_side_is_resized_and_the_centre_cut_out(clips: Clips) -> None:
     assert np.array_equal(turned, np.rot90(whole))
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_the_long_side_becomes_the_nearest_even_number(clips: Clips) -> None:
     assert next(iter(read_frames(clips["odd.mp4"], fps=1))).shape == (65, 97, 3)
     assert next(iter(read_frames(clips["odd.mp4"], fps=1, steps=resized(43)))).shape == (43, 64, 3)  # 64.17
@@ -122,6 +124,7 @@ def test_sound_that_lasts_longer_is_no_truncation(clips: Clips) -> None:
     assert sum(1 for _ in read_frames(clips["long_sound.mkv"], fps=FPS)) == FRAMES
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_text_and_nothing_are_unreadable(tmp_path: Path) -> None:
     for content in (b"", b"I am a video, believe me\n" * 100):
         path = tmp_path / "x.mp4"
@@ -131,6 +134,7 @@ def test_text_and_nothing_are_unreadable(tmp_path: Path) -> None:
         assert caught.value.reason == "unreadable"
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg", "decord"])
 def test_a_list_of_files_named_mp4_is_not_followed(clips: Clips, tmp_path: Path, which: ReaderName) -> None:
     path = tmp_path / "x.mp4"
@@ -158,6 +162,7 @@ def test_pipes_folders_and_loops_are_not_opened(tmp_path: Path) -> None:
         assert caught.value.reason == "not_a_file"
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("which", ["pyav", "ffmpeg"])
 def test_any_name_is_only_a_name(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -182,6 +187,7 @@ def test_a_clip_with_data_streams_is_read() -> None:
     assert sum(1 for _ in read_frames(clip, fps=5, steps=resized(64))) == 48
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_a_header_is_read_without_decoding(clips: Clips) -> None:
     assert probe(clips["plain.mp4"]) == VideoFacts(float(SECONDS), float(FPS), WIDTH, HEIGHT)
     assert probe(clips["late_start.mkv"]).duration_s == pytest.approx(SECONDS, abs=0.001)
@@ -268,6 +274,7 @@ def test_decoders_die_with_their_parent(clips: Clips, which: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_a_stream_that_begins_midway_is_left_to_ffmpeg(clips: Clips, tmp_path: Path) -> None:
     content = bytearray(clips["sound.flv"].read_bytes())
     place, last = 13, 0  # of a tag: its type, its size in 3 bytes, 7 bytes more, its data, and 4 bytes behind that
@@ -285,6 +292,7 @@ def test_a_stream_that_begins_midway_is_left_to_ffmpeg(clips: Clips, tmp_path: P
     assert reading.summary.reader == "ffmpeg"
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("listed", ["{", '{"fps": 30}', '{"fps": NaN, "count": 3}', "[1]"])
 def test_a_folder_of_frames_with_a_torn_list_is_unreadable(tmp_path: Path, listed: str) -> None:
     (tmp_path / "frames.json").write_text(listed)
