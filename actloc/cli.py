@@ -140,6 +140,7 @@ def extract_features(
     TRAINING,
     "actloc train sample_efficientnet_actionformer",
     "actloc train sample_efficientnet_actionformer run.name=seed1 run.seed=1",
+    "actloc train sample_efficientnet_actionformer training.batch_size=8 --dry-run",
 )
 def train(
     config: ConfigOrRunArgument,
@@ -148,6 +149,12 @@ def train(
         str | None,
         typer.Option(metavar="CHECKPOINT", help="Continue from this checkpoint of the run, not from the newest."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Report a step's memory and anything missing, then stop; exit 2 if something is missing."
+        ),
+    ] = False,
     code: Code = None,
     allow_changed_code: ChangedCode = False,
     overwrite: Overwrite = False,
@@ -158,7 +165,14 @@ def train(
     On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; each batch is split between them.
     """
     return run_on(
-        "train", config, overrides, code, resume=resume, allow_changed_code=allow_changed_code, overwrite=overwrite
+        "train",
+        config,
+        overrides,
+        code,
+        resume=resume,
+        dry_run=dry_run,
+        allow_changed_code=allow_changed_code,
+        overwrite=overwrite,
     )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from actloc import console, files
 from actloc.annotations.model import Annotations
+from actloc.commands import train_dry_run
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
@@ -31,13 +32,21 @@ _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 
 
 def run(
-    experiment: Experiment, *, resume: str | None = None, allow_changed_code: bool = False, overwrite: bool = False
+    experiment: Experiment,
+    *,
+    resume: str | None = None,
+    dry_run: bool = False,
+    allow_changed_code: bool = False,
+    overwrite: bool = False,
 ) -> int:
     """Trains to the end of the schedule; after a signal, saves everything and raises Stopped.
 
-    A run trained with the user's own code is resumed with changed code only if `allow_changed_code`.
+    `dry_run` reports the memory of a step and anything missing, and writes nothing. A run trained with the user's own
+    code is resumed with changed code only if `allow_changed_code`.
     """
     with joined(choose_device(experiment.machine.device)) as processes:
+        if dry_run:
+            return processes.of_first(lambda: train_dry_run.run(experiment, processes.size))
         processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
         return _run(experiment, resume, overwrite, processes)
 

@@ -133,7 +133,7 @@ class _Measurement:
         before = counted.now - self._weights
         size = min(encoding.learning, encoding.chunk)
         activations = backward = 0
-        for number in range(0, min(encoding.learning, 2 * size), size or 1):
+        for _ in range(2 if encoding.learning > size else min(size, 1)):
             existing = counted.now
             counted.restart()
             vectors = self._encoded(size, learns=True)

@@ -14,14 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that counts the bytes of all live tensors: each storage once, from the first operation that meets it.
 
     Those of `existing` count from the start. Memory inside an operation, such as a convolution's workspace, does not.
     """
 
     def __init__(self, existing: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known: set[int] = set()
         self.now = 0
         self.peak = 0

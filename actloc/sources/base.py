@@ -170,6 +170,10 @@ class Source(ABC):
         """Features (B, C, num_steps) of the samples, zero after the end of each."""
         return batch.padded(num_steps, device)[0]
 
+    def num_learning(self, num_clips: int) -> int:
+        """How many of a window's clips an encoder learns from; none where features are stored."""
+        return 0
+
     def backward(self) -> None:
         """Passes the gradient of the last batch's features on to the encoder, if it learns."""
         if self.live is not None:

@@ -335,6 +335,13 @@ class EncodedSource(Source):
         if is_new:
             console.warn(f"{video.id} is left out: {error}", id=video.id)
 
+    def num_learning(self, num_clips: int) -> int:
+        """How many of a window's clips the encoder learns from."""
+        config = self.config
+        if not self.live.learns:
+            return 0
+        return number_of(num_clips, config.fraction, config.round_to) if config.fraction < 1 else num_clips
+
     def _drawn(self, index: int, generator: random.Random, visit: Visit) -> Sample:
         config = self.config
         is_asked = config.choice == "oldest"
@@ -361,7 +368,7 @@ class EncodedSource(Source):
         learning: list[int] = []
         if self.live.learns:
             clips, drawing = window.clips, visit.shared() if config.shared_draw else generator
-            count = number_of(len(clips), config.fraction, config.round_to) if config.fraction < 1 else len(clips)
+            count = self.num_learning(len(clips))
             own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
             learning = [clips[number] for number in chosen(len(clips), count, config.choice, drawing, own)]
         return sample, replace(window, steps=steps, learning=frozenset(learning))

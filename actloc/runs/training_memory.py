@@ -1,0 +1,145 @@
+"""The memory that a run's training steps will need, measured before the first one, and what would need less."""
+
+import copy
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from actloc.end_to_end.clip_window import ClipWindow
+from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
+from actloc.end_to_end.live_encoder import LiveEncoder
+from actloc.experiment import Experiment
+from actloc.ops.windows import training_window
+from actloc.sources.base import Source
+from actloc.structures import Batch, Sample
+from actloc.tasks.localization import LocalizationLearner
+from actloc.training.memory import DETECTOR_STEP, OPTIMIZER_STEP, EncoderPart, StepBytes, detector_bytes, step_bytes
+
+_WORTH_SAYING = 0.95
+"""Share of the memory below which other settings are named."""
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Of the largest step of a run."""
+
+    step: StepBytes
+    advice: str
+    """A sentence on what would need less."""
+
+
+def training_memory(experiment: Experiment, learner: LocalizationLearner, num_processes: int) -> TrainingMemory:
+    """Reads no frame; the encoder is measured without values, the detector takes one step on random features."""
+    learner.detector.train()
+    source, training = learner.source, experiment.training
+    batch = _largest_batch(source, -(-training.batch_size // num_processes))
+    shape = (len(batch.samples), source.in_channels, learner.detector.padded_steps(max(batch.lengths)))
+    detector = detector_bytes(learner, batch, shape, accumulate=training.accumulate)
+
+    def step(live: LiveEncoder | None) -> StepBytes:
+        has_gradients = training.accumulate > 1
+        encoder = EncoderPart() if live is None else _encoder_part(source, live, batch, has_gradients=has_gradients)
+        return step_bytes(
+            learner.modules,
+            detector,
+            encoder,
+            experiment.optimizer,
+            accumulate=training.accumulate,
+            num_processes=num_processes,
+        )
+
+    found = step(source.live)
+    if found.moment in (DETECTOR_STEP, OPTIMIZER_STEP) and found.encoder < found.peak / 4:
+        return TrainingMemory(found, _advice_without_encoder(found, experiment.optimizer.name))
+    for setting, result, other in _alternatives(source.live):
+        peak = step(other).peak
+        if peak < _WORTH_SAYING * found.peak:
+            return TrainingMemory(found, f"With {setting} it is {megabytes(peak)} MB: {result}.")
+    recomputes = getattr(experiment.features, "checkpoint_blocks", True)  # only an encoded source has the setting
+    is_last = recomputes or source.live is None or not source.live.learns
+    return TrainingMemory(found, _SMALLER_ENCODER if is_last else _RECOMPUTE)
+
+
+_SMALLER_ENCODER = "A smaller encoder needs less, and so does one of which fewer stages learn."
+_RECOMPUTE = (
+    "features.checkpoint_blocks=true needs less: activations inside the encoder's blocks are computed again in the "
+    "backward pass."
+)
+
+
+def megabytes(size: int) -> str:
+    """In units of 2^20 bytes."""
+    return f"{size / 2**20:,.1f}"
+
+
+def _advice_without_encoder(found: StepBytes, optimizer: str) -> str:
+    if found.moment == OPTIMIZER_STEP:
+        other = "; so does optimizer.name=sgd" if optimizer == "adamw" else ""
+        return f"A network with fewer weights that learn needs less{other}."
+    return (
+        "A smaller training.batch_size or features.max_steps needs less; training.accumulate makes up for smaller "
+        "batches."
+    )
+
+
+def _alternatives(live: LiveEncoder | None) -> Iterator[tuple[str, str, LiveEncoder]]:
+    """Settings that give the same result in less memory, from the fastest to the smallest."""
+    if live is None or live.encoder.config.mixes_clips:
+        return
+    smaller = copy.copy(live)
+    if live.learns and live.route == "direct":
+        smaller.route = "replay"
+        yield "features.route=replay", "the same result, but clips that learn are encoded twice", smaller
+    if live.chunk > 1:
+        smaller.chunk = 1
+        setting = "features.route=replay and features.chunk=1" if smaller.route != live.route else "features.chunk=1"
+        yield setting, "the same result, one clip at a time", smaller
+
+
+def _largest_batch(source: Source, size: int) -> Batch:
+    """The longest windows that training can cut, with the most bytes of frames where clips are encoded."""
+    numbers = sorted(range(len(source.videos)), key=lambda number: -(source.videos[number].duration_s or 0.0))
+    if source.live is None:
+        return Batch(tuple(_longest_window(source, number) for number in numbers[:size]))
+    windows = [_longest_window(source, number) for number in numbers]
+    return Batch(tuple(sorted(windows, key=_bytes_of_frames)[-size:]))
+
+
+def _longest_window(source: Source, number: int) -> Sample:
+    config = source.config
+    return training_window(
+        source.evaluation_sample(number),
+        random.Random(0),
+        clips_past_end=config.past_end == "clip",
+        max_steps=config.max_steps,
+        crop_ratio=None,
+        min_kept=config.min_kept,
+    )
+
+
+def _bytes_of_frames(sample: Sample) -> int:
+    assert isinstance(sample.payload, ClipWindow)
+    return sample.payload.num_bytes
+
+
+def _encoder_part(source: Source, live: LiveEncoder, batch: Batch, *, has_gradients: bool) -> EncoderPart:
+    windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
+    clips = [len(window.clips) for window in windows]
+    learning = sum(source.num_learning(number) for number in clips)
+    largest = max(windows, key=lambda window: window.num_bytes)
+    encoding = Encoding(
+        (len(largest.layout.frames_of(0)), *largest.frame_shape),
+        getattr(torch, largest.dtype),
+        learning=learning,
+        others=sum(clips) - learning,
+        chunk=max(clips) if live.encoder.config.mixes_clips else live.chunk,
+    )
+    return EncoderPart(
+        encoder_bytes(live, encoding, has_gradients=has_gradients),
+        vectors=sum(clips) * largest.layout.vectors_per_clip * live.encoder.channels * 4,
+        frames=encoding.frames_bytes,
+        learns=learning > 0,
+        replays=live.route == "replay" and learning > 0,
+    )
