@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from contextlib import closing
 from pathlib import Path
 
 from rich.table import Table
@@ -28,7 +29,7 @@ def run(experiment: Experiment, names: list[str], output: Path) -> int:
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
-    with console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
         for path in videos:
             try:
                 found[path.stem], duration_s = predictor.predict_timed(path)

@@ -55,6 +55,10 @@ class Predictor:
             )
         return encoder
 
+    def close(self) -> None:
+        """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""
+        self.trained.close()
+
     def predict(self, video: str | Path) -> list[Prediction]:
         """The actions in a video file, best score first, without those below the threshold of their class.
 

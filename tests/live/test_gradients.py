@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.settings import parts
+from actloc.sources import encoded
 from actloc.video.frame_transforms import FrameStep
 from tests.live.windows import difference, gradient, live, small_detector, window
 
@@ -161,6 +163,31 @@ def test_gradients_of_a_scaled_loss_are_scaled() -> None:
         encoding.backward()
         found.append(torch.cat([one.grad.flatten() for one in encoder.parameters() if one.grad is not None]))
     torch.testing.assert_close(found[1], 1024 * found[0])
+
+
+class MixingConfig(Config):
+    @property
+    def mixes_clips(self) -> bool:
+        return True
+
+
+def test_an_encoder_that_mixes_clips_sees_all_clips_of_a_window_in_one_call() -> None:
+    encoder = Tiny(MixingConfig(name="mixing"))
+    seen: list[int] = []
+    encode = encoder.encode
+    encoder.encode = lambda clips: (seen.append(len(clips)), encode(clips))[1]  # type: ignore[method-assign]
+    live(encoder, chunk=2).features([window(5, (2, 4, 4, 3)), window(3, (2, 4, 4, 3))])
+    assert seen == [5, 3]
+
+
+@pytest.mark.parametrize(("settings", "which"), [({"fraction": 0.5}, "fraction"), ({"route": "replay"}, "route")])
+def test_settings_that_divide_a_window_are_refused_for_an_encoder_that_mixes_its_clips(
+    settings: dict[str, object], which: str
+) -> None:
+    grid = {"fps": 8.0, "clip_frames": 2, "stride_frames": 2}
+    encoded.Config.model_validate({"encoder": MixingConfig(name="mixing"), **grid})
+    with pytest.raises(ValidationError, match=f"{which}: found .* mixes the clips of a window"):
+        encoded.Config.model_validate({"encoder": MixingConfig(name="mixing"), **grid, **settings})
 
 
 def test_without_gradients_nothing_is_kept_for_a_replay() -> None:
