@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_a_run_from_before_a_setting_existed_is_taken_up_with_its_default(traine
     recorded = folder / "ckpt/toy/config.yaml"
     text = recorded.read_text()
     assert "  precision: float32\n" in text
-    recorded.write_text(text.replace("  precision: float32\n", ""))
+    recorded.write_text(re.sub(r"^ +precision: float32\n", "", text, flags=re.MULTILINE))
     done = actloc(folder, "train", "toy.yaml")
     assert done.returncode == 0, done.stderr
     done = actloc(folder, "train", "toy.yaml", "training.precision=bfloat16")
