@@ -4,7 +4,6 @@ import random
 import re
 import shutil
 import signal
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -226,23 +225,18 @@ def test_a_full_disk_is_status_4_and_the_rerun_completes(folder: Path, reference
 def test_whatever_file_operation_fails_a_rerun_gives_the_reference(
     toy: Path, tmp_path: Path, reference: dict[str, str], fault: str
 ) -> None:
-    videos = ("v0", "v1", "v2")  # the first, one between and the last: more would repeat the one between
-    expected = {f"{name}.h5": reference[f"{name}.h5"] for name in videos}
     for number in range(1, 20):
         folder = copy_toy(toy, tmp_path / str(number))
-        listed = folder / "prepared" / "annotations.json"
-        whole = annotation_form.read(listed)
-        annotation_form.write(listed, replace(whole, videos={name: whole.videos[name] for name in videos}))
         first = actloc(folder, "extract-features", "toy.yaml", ACTLOC_FAULT=fault.format(number))
-        assert digests(folder / "features").items() <= expected.items()
+        assert digests(folder / "features").items() <= reference.items()
         assert FeatureStore(folder / "features").verify() == []
         again = actloc(folder, "extract-features", "toy.yaml")
         assert again.returncode == 0, again.stderr
-        assert digests(folder / "features") == expected
+        assert digests(folder / "features") == reference
         assert not leftovers(folder)
         shutil.rmtree(folder)
         if first.returncode == 0:
-            assert number > len(videos)
+            assert number > len(SCENES)
             return
     pytest.fail("no run passed without reaching the fault")
 
@@ -253,7 +247,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(folder: Path, refere
     ways = [(), ("--shard", "1/2"), ("--shard", "2/2")]
     kills = 0
     while kills < 12:
-        done = actloc(folder, "extract-features", "toy.yaml", *moments.choice(ways), kill_after_s=moments.random() / 2)
+        done = actloc(folder, "extract-features", "toy.yaml", *moments.choice(ways), kill_after_s=moments.random())
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         kills += done.returncode != 0
         assert digests(folder / "features").items() <= reference.items()
