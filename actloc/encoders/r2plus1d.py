@@ -101,12 +101,16 @@ class Config(PublishedConfig):
         tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
         if self.output == "region":
             self._check_region_head(tensors, path)
-        network = self.network(len(tensors["fc.weight"]) if "fc.weight" in tensors else _KINETICS_CLASSES)
+        network = self.network_for(tensors)
         load_into(network, tensors, path)
         if self.global_features is not None:
             digests = network.weights_sha256, sha256_of_file(self.global_features)
             network.weights_sha256 = sha256_of_bytes("".join(map(str, digests)).encode())
         return network.eval()
+
+    def network_for(self, weights: Mapping[str, Tensor]) -> "R2Plus1D":
+        """The encoder with random weights and a classifier of as many classes as that of these."""
+        return self.network(len(weights["fc.weight"]) if "fc.weight" in weights else _KINETICS_CLASSES)
 
     def _check_region_head(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Raises UserError if the head needs global features and none are set, or the other way round."""

@@ -110,9 +110,13 @@ class Config(PublishedConfig):
         tensors = caffe2.read(path) if caffe2.is_caffe2(path) else published.read(path)
         _check_kind(self, tensors, path)
         tensors = _in_our_names(tensors, self)
-        network = SlowFast(self, _classes(tensors) or _KINETICS400)
+        network = self.network_for(tensors)
         load_into(network, tensors, path)
         return network.eval()
+
+    def network_for(self, weights: Mapping[str, Tensor]) -> "SlowFast":
+        """The encoder with random weights and the classifiers that these, under our names, have."""
+        return SlowFast(self, _classes(weights) or _KINETICS400)
 
     @classmethod
     def small(cls) -> "Config":
@@ -297,7 +301,7 @@ def _windows(maps: Tensor) -> Tensor:
     return F.avg_pool2d(at_least_float32(maps).mean(2), _WINDOW, stride=1)
 
 
-def _classes(tensors: dict[str, Tensor]) -> dict[str, int]:
+def _classes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The number of classes of each classifier in a file's tensors, under our names."""
     weights = {name: tensors.get(f"head.{name}.weight") for name in _CLASSIFIERS}
     return {name: len(weight) for name, weight in weights.items() if weight is not None and weight.dim() == 2}

@@ -4,6 +4,7 @@ Features and preprocessing are those of its authors' script for temporal action 
 Checkpoints of VideoMAE (v1) that were fine-tuned for classification have the same names and can be loaded as well.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,9 +70,13 @@ class Config(PublishedConfig):
         """The encoder with its published weights and a classifier of their classes; raises UserError."""
         path = published.locate(self.weights, SIZES[self.size].published)
         tensors = published.read(path)
-        network = self.network(len(tensors["head.weight"]) if "head.weight" in tensors else _KINETICS_CLASSES)
+        network = self.network_for(tensors)
         load_into(network, tensors, path)
         return network.eval()
+
+    def network_for(self, weights: Mapping[str, Tensor]) -> "VideoMAE2":
+        """The encoder with random weights and a classifier of as many classes as that of these."""
+        return self.network(len(weights["head.weight"]) if "head.weight" in weights else _KINETICS_CLASSES)
 
     @classmethod
     def small(cls) -> "Config":

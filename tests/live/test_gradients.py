@@ -102,6 +102,17 @@ def test_checkpointed_blocks_have_the_same_gradient(encoder: ClipEncoder) -> Non
     assert difference(replayed, full) <= 1e-10
 
 
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [("r2plus1d", "fc.weight"), ("videomae2", "head.weight"), ("slowfast", "head.projection_verb.weight")],
+)
+def test_a_runs_weights_find_a_network_of_their_own_shapes(name: str, classifier: str) -> None:
+    config = parts.find("encoders", name).Config.small()
+    with torch.device("meta"):
+        assert config.network_for({classifier: torch.empty(7, 9)}).get_parameter(classifier).shape[0] == 7
+        assert config.network_for({}).state_dict().keys() == config.network().state_dict().keys()
+
+
 def test_the_blocks_of_a_stage_learn_and_those_of_earlier_stages_do_not(encoder: ClipEncoder) -> None:
     stages = encoder.stages()
     assert len(stages) == {"efficientnet_lite0": 7}.get(encoder.config.name, 4)
