@@ -5,7 +5,6 @@ turns, so that a busy machine slows all presets alike: processor time of that pr
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -66,12 +65,13 @@ def actloc(*arguments: str) -> None:
 
 def score(preset: str, overrides: list[str]) -> float:
     """Trains and scores a run; returns its average mAP in percent."""
+    from actloc.evaluation.results import read_results
+
     settings = [*overrides, f"features.preset={preset}", f"run.name={preset}"]
-    actloc("train", CONFIG, *settings, "--overwrite")
+    actloc("train", CONFIG, *settings)  # goes on where it was stopped; a finished run is left as it is
     actloc("eval", CONFIG, *settings)
     folder = Path(overrides[0].partition("=")[2]) / preset
-    results = json.loads((folder / "eval/test/metrics.json").read_text())
-    return 100 * float(results["average_mAP"])
+    return 100 * read_results(folder / "eval/test").average_map
 
 
 def measured_steps(overrides: list[str], num_steps: int) -> dict[str, tuple[float, float, float]]:
