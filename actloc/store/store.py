@@ -246,8 +246,9 @@ def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
 
 
 def _info(file: h5py.File) -> FeatureInfo:
-    stored = {"vectors_per_clip": 1, **file.attrs}  # which older files do not say
-    stored = {field.name: stored[field.name] for field in fields(FeatureInfo)}
+    later = "vectors_per_clip"  # which older files, and those where it is 1, do not say
+    stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo) if field.name != later}
+    stored[later] = file.attrs.get(later, 1)
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
     return FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
 
