@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
+from actloc.encoders.base import EncoderConfig, built, check_clips, ready, vectors_per_clip
 from actloc.end_to_end.choosing import Turns, chosen, number_of
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route
@@ -157,7 +157,12 @@ class Config(SourceConfig):
         if weights is not None:
             encoder.load_state_dict(dict(weights))
         check_clips(encoder, self.spacing)
-        self._check_kind(encoder)
+        if encoder.makes_frames:
+            raise UserError(
+                f"The encoder {self.encoder.name} computes frames with a network that sees the whole video.",
+                "Expected one that encodes each clip on its own, to train it with the detector.",
+                "Choose other settings of the encoder, or extract its features first: features.name=stored",
+            )
         encoder = ready(encoder, device)
         encoder.set_trainable(self.encoder.trainable)
         if self.checkpoint_blocks:
@@ -173,14 +178,6 @@ class Config(SourceConfig):
         return LiveEncoder(
             encoder, reader, precision=precision, route=self.route, chunk=self.chunk, outside=self.outside
         )
-
-    def _check_kind(self, encoder: ClipEncoder) -> None:
-        if encoder.makes_frames:
-            raise UserError(
-                f"The encoder {self.encoder.name} computes frames with a network that sees the whole video.",
-                "Expected one that encodes each clip on its own, to train it with the detector.",
-                "Choose other settings of the encoder, or extract its features first: features.name=stored",
-            )
 
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "EncodedSource":
         """The subset's videos; lists the times of each, and raises UserError if some cannot be read."""
@@ -235,6 +232,7 @@ class EncodedSource(Source):
         self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
         self._times: dict[str, VideoTimes] = {}
         self._broken: set[str] = set()
+        self._readable: set[int] = set()
         self._turns = Turns()
         self._changing = threading.Lock()
 
@@ -350,7 +348,17 @@ class EncodedSource(Source):
         is_replayed_whole = config.route == "replay" and len(window.learning) == len(window.clips)
         if not is_replayed_whole and window.num_bytes <= config.held_megabytes << 20:
             window = window.loaded(self.live.reader)
+        elif config.allow_missing and index not in self._readable:  # in the middle of a step nothing can be replaced
+            self._read_once(index)
         return replace(sample, payload=window)
+
+    def _read_once(self, index: int) -> None:
+        """Reads all clips of a video, a chunk at a time, and keeps none; raises VideoError."""
+        window = self.evaluation_sample(index).payload
+        assert isinstance(window, ClipWindow)
+        for start in range(0, len(window.clips), self.config.chunk):
+            window.frames(self.live.reader, window.clips[start : start + self.config.chunk])
+        self._readable.add(index)
 
     def _learned_in(self, index: int, visit: Visit, epoch: int, turns: dict[int, int]) -> frozenset[int]:
         """The clips that learned in an earlier epoch."""

@@ -219,6 +219,30 @@ def test_a_video_that_breaks_later_is_named_once_and_replaced(
     assert capsys.readouterr().err.count("plain.mp4 is left out") == 1
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_video_that_is_replayed_is_read_once_before_if_it_may_be_replaced(
+    build: Build, clips: Clips, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    source = build(config(preset="chunked", allow_missing=allowed), "plain.mp4", "sound.mp4")
+    read, decoded = source.live.reader.read, []
+
+    def fails(path: Path, *arguments: Any) -> Any:
+        decoded.append(path)
+        if path == clips["plain.mp4"]:
+            raise VideoError("damaged", "frames missing: 3", "60 frames", "57 frames")
+        return read(path, *arguments)
+
+    monkeypatch.setattr(source.live.reader, "read", fails)
+    sample = source.training_sample(0, random.Random(0))
+    assert (sample.video_id, sample.is_replacement) == (("sound.mp4", True) if allowed else ("plain.mp4", False))
+    number = len(decoded)
+    source.training_sample(1, random.Random(1))
+    assert len(decoded) == number == (5 if allowed else 0)
+    if not allowed:
+        with pytest.raises(UserError, match="read chunk by chunk in the middle of a step"):
+            rows(source, sample)
+
+
 def test_presets_expand_to_settings_that_can_be_overridden() -> None:
     etad = config(preset="etad")
     assert (etad.fraction, etad.round_to, etad.route, etad.chunk) == (0.3, 4, "replay", 4)
