@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from actloc.detectors.base import PointConfig, PointDetector
 from actloc.layers.norms import channel_norm
-from actloc.layers.precision import at_least_float32
 from actloc.layers.pyramid import NormNeck, level_masks
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
 from actloc.ops.points import Points, assign_targets
@@ -97,12 +96,10 @@ class TemporalMaxer(PointDetector):
             borders = torch.stack((points.steps[:, None] - starts, ends - points.steps[:, None]), dim=2)
             borders = borders / points.strides[:, None, None]  # (P, N, 2)
             inside = (borders >= 0).all(dim=2) & outputs.mask[video, :, None]
-            logits = at_least_float32(outputs.logits[video])
+            logits = outputs.logits[video].float()
             silent, loud = (sigmoid_focal_loss(logits, torch.full_like(logits, target)) for target in (0, 1))
             cost = self.config.class_cost * (silent.sum(dim=1, keepdim=True) + (loud - silent)[:, labels])
-            cost = cost + self.config.border_cost * distance_iou_loss(
-                at_least_float32(outputs.offsets[video, :, None]), borders
-            )
+            cost = cost + self.config.border_cost * distance_iou_loss(outputs.offsets[video, :, None].float(), borders)
             cost = cost.masked_fill(~inside, math.inf)  # (P, N)
             offsets[video] = borders.take_along_dim(cost.argmin(dim=1)[:, None, None], dim=1)[:, 0]
             if self.config.kept_share < 1:
