@@ -101,7 +101,9 @@ class Trainer:
             processes,
         )
         self.optimizer = _build_optimizer(learner.modules, optimizer)
-        self.parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
+        # in the networks' own order: the norm of all gradients depends on it in the last bit
+        networks = [one.network for one in learner.modules.values()]
+        self.parameters = [one for network in networks for one in network.parameters() if one.requires_grad]
         self.averages = AveragedWeights(modules.learning(learner.modules), decay=average.decay, warm_up=average.warm_up)
         # gradients of float16 vanish unless the loss is scaled up; the steps that overflow are skipped
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=training.precision == "float16")
