@@ -10,29 +10,6 @@ from actloc.structures import Grid, Sample, Targets
 _MOST_TRIES = 200
 
 
-def random_crop(
-    features: Tensor,
-    targets: Targets,
-    generator: random.Random,
-    *,
-    offset_steps: float,
-    max_steps: int,
-    crop_ratio: tuple[float, float] | None,
-    min_kept: float,
-) -> tuple[Tensor, Targets]:
-    """The window of features (C, T) that `random_window` draws, and what is left of the actions in it."""
-    start, length, kept = random_window(
-        features.shape[1],
-        targets,
-        generator,
-        offset_steps=offset_steps,
-        max_steps=max_steps,
-        crop_ratio=crop_ratio,
-        min_kept=min_kept,
-    )
-    return features.narrow(1, start, length), kept
-
-
 def random_window(
     num_steps: int,
     targets: Targets,

@@ -5,30 +5,30 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.ops.windows import clip_past_end, random_crop, resize
+from actloc.ops.windows import clip_past_end, random_window, resize
 from actloc.structures import Targets
 
 
 def test_a_crop_is_the_same_for_the_same_generator() -> None:
-    features = torch.arange(100.0)[None]
     targets = Targets(torch.tensor([[10.0, 20.0], [60.0, 90.0]]), torch.tensor([0, 1]))
     first, second = (
-        random_crop(
-            features, targets, random.Random(5), offset_steps=1.0, max_steps=40, crop_ratio=(0.9, 1.0), min_kept=0.5
+        random_window(
+            100, targets, random.Random(5), offset_steps=1.0, max_steps=40, crop_ratio=(0.9, 1.0), min_kept=0.5
         )
         for _ in range(2)
     )
-    assert torch.equal(first[0], second[0])
-    assert first[0].shape == (1, 40)
-    assert len(first[1].labels) > 0
+    assert first[:2] == second[:2]
+    assert torch.equal(first[2].segments, second[2].segments)
+    assert first[1] == 40
+    assert len(first[2].labels) > 0
 
 
 def test_a_video_without_actions_is_cut_only_if_it_is_too_long() -> None:
     settings: dict[str, Any] = {"offset_steps": 1.0, "max_steps": 40, "crop_ratio": (0.5, 0.6), "min_kept": 0.5}
-    short, _ = random_crop(torch.zeros(2, 30), Targets.none(), random.Random(0), **settings)
-    long, _ = random_crop(torch.zeros(2, 90), Targets.none(), random.Random(0), **settings)
-    assert short.shape == (2, 30)
-    assert long.shape == (2, 40)
+    short = random_window(30, Targets.none(), random.Random(0), **settings)
+    long = random_window(90, Targets.none(), random.Random(0), **settings)
+    assert short[:2] == (0, 30)
+    assert long[1] == 40
 
 
 def test_actions_past_the_last_feature_are_clipped_or_dropped() -> None:
