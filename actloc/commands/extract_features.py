@@ -48,13 +48,13 @@ def run(
     with status 2 if something is missing. The engine is local, or ray for a cluster. With `allow_changed_code` a store
     that the user's own encoder began is continued with changed code; each video's file names the code that made it.
     """
-    encode = _engine(engine)
     if engine == "ray" and experiment.features.trains_encoder:
         raise UserError(
             f"--engine ray was given, and {experiment.typed} trained its encoder.",
             "Expected the local engine: the machines of a cluster load an encoder's published weights.",
             f"Run: actloc extract-features {experiment.run_folder}; divide the work with --shard",
         )
+    encode = _engine(engine)
     encoder_config = _encoder_config(experiment)
     own = None if shard is None else Shard.parse(shard)
     if dry_run:
@@ -227,6 +227,11 @@ def _report_end(
     console.result(f"{store.folder}: features of {console.count(done, 'video')}{share}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")
+    elif experiment.features.trains_encoder:
+        console.say(
+            f"To train on them, set features.name=stored and features.path={store.folder} in a config of your own"
+        )
+        console.say(f"To pack them into one file: actloc export {shlex.quote(str(store.folder))} FILE.h5")
     elif experiment.dataset.has_actions:
         console.say(f"Next: actloc train {experiment.arguments}")
     else:

@@ -239,7 +239,7 @@ class MachineSettings(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:1."""
     num_workers: NonNegativeInt = 1
-    """Threads that load features ahead of the training step."""
+    """Threads that load features or clips ahead of the training step; for clips, also processes that decode them."""
     decoders: PositiveInt | None = None
     """Videos decoded at the same time, each in a process of about 100 MB that decodes 32 MB ahead; null: one less than
     the number of cores, at least 1 and at most 16."""

@@ -194,12 +194,11 @@ class Source(ABC):
             min_kept=settings.min_kept,
         )
 
-    def _require_features(self, annotations: Annotations, subset: str, fix: str) -> None:
+    def _require_features(self, annotations: Annotations, subset: str, fix: str, has: str = "") -> None:
         """Raises UserError if videos are missing that the settings require; `fix` says how to get them."""
         config = self.config
-        check_present(
-            self.videos, self.missing, annotations, subset, config.path, fix, allow_missing=config.allow_missing
-        )
+        has = has or f"{config.path} has features of"
+        check_present(self.videos, self.missing, annotations, subset, has, fix, allow_missing=config.allow_missing)
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
         """Called for a video whose features cannot be made; raises UserError unless the settings allow that."""

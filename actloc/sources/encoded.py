@@ -255,7 +255,8 @@ class EncodedSource(Source):
 
     def require(self, annotations: Annotations, subset: str) -> None:
         """Raises UserError if videos of the subset are missing, or not as long as annotated, and the settings mind."""
-        self._require_features(annotations, subset, "Replace the files that the warnings name")
+        fix = "Replace the files that the warnings name"
+        self._require_features(annotations, subset, fix, has="Clips can be read of")
         config, wrong = self.config, []
         for video in self.videos:
             times = self._times[video.id]
@@ -315,8 +316,8 @@ class EncodedSource(Source):
                 self.leave_out(video, error)
         raise UserError(
             "None of the training videos can be decoded.",
-            "Expected videos.",
-            "Read the warnings above, and replace them.",
+            "Expected one at least.",
+            "Replace the files that the warnings name.",
         )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:

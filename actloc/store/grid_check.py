@@ -1,7 +1,6 @@
 """Checks that videos have features, and as many rows as their durations give."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -35,14 +34,14 @@ def check_present(
     missing: Sequence[AnnotatedVideo],
     annotations: Annotations,
     subset: str,
-    path: Path,
+    has: str,
     fix: str,
     *,
     allow_missing: bool,
 ) -> None:
     """Raises UserError that names the videos of a subset without features, unless `allow_missing` and some have them.
 
-    `fix` is the command that makes them.
+    The message begins with `has`, such as `STORE has features of`; `fix` is the command that makes them.
     """
     if videos and (allow_missing or not missing):
         return
@@ -60,7 +59,7 @@ def check_present(
             "Set dataset.training_subset, dataset.evaluation_subset or training.validation_subset to one of them.",
         )
     raise UserError(
-        f"{path} has features of {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
+        f"{has} {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
         f"{subset!r}; missing: {console.first_ten([video.id for video in missing])}.",
         "Expected features of every video.",
         fix if allow_missing or not videos else f"{fix}; or leave these videos out: features.allow_missing=true",
