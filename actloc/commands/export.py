@@ -26,7 +26,12 @@ from actloc.store.store import FeatureStore
 from actloc.store.writer import PatientFile
 
 _OVERHEAD_BYTES = 8192  # of a dataset and its attributes
-_TAILS = {"valid": "drop", "backpad": "clip_that_ends_with_the_video", "centred": "repeat_last_frame"}
+_TAILS = {
+    "valid": "drop",
+    "backpad": "clip_that_ends_with_the_video",
+    "centred": "repeat_last_frame",
+    "padded": "repeat_last_frame",
+}
 """What happens to the frames after the last whole clip."""
 Pool = Literal["max", "mean"]
 

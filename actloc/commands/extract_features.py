@@ -13,11 +13,12 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
 from actloc.errors import ActlocError, UserError
-from actloc.experiment import Experiment, with_inputs
+from actloc.experiment import Experiment, is_run, with_inputs
 from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
 from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
+from actloc.runs.run_bank import as_extracted
 from actloc.runs.trained import load_trained
 from actloc.signals import StopFlag
 from actloc.store.filling import (
@@ -48,7 +49,7 @@ def run(
     with status 2 if something is missing. The engine is local, or ray for a cluster. With `allow_changed_code` a store
     that the user's own encoder began is continued with changed code; each video's file names the code that made it.
     """
-    if engine == "ray" and experiment.features.trains_encoder:
+    if engine == "ray" and experiment.features.trains_encoder and not _is_for_bank(experiment):
         raise UserError(
             f"--engine ray was given, and {experiment.typed} trained its encoder.",
             "Expected the local engine: the machines of a cluster load an encoder's published weights.",
@@ -109,9 +110,11 @@ def _encoder_config(experiment: Experiment) -> EncoderConfig:
 
 
 def _encoder(experiment: Experiment, config: EncoderConfig) -> ClipEncoder:
-    """The encoder with its weights: those of the run, if it trained them."""
+    """The encoder with its weights: those of the run, if it trained them; those it starts from, for a bank."""
     if not experiment.features.trains_encoder:
         return built(config)
+    if _is_for_bank(experiment):
+        return as_extracted(experiment, built(config))
     with closing(load_trained(experiment)) as trained:
         assert trained.live is not None, "its features are made by an encoder"
         encoder = trained.live.encoder
@@ -122,9 +125,16 @@ def _encoder(experiment: Experiment, config: EncoderConfig) -> ClipEncoder:
 
 
 def _store_folder(experiment: Experiment) -> Path:
-    """The folder of the features: inside the run, if they are made with its encoder."""
-    path = experiment.features.path
+    """The folder of the features: in the run, if they are made with its encoder; where its bank starts, if for that."""
+    path, bank_store = experiment.features.path, experiment.features.bank_store
+    if bank_store is not None and _is_for_bank(experiment):
+        return bank_store
     return experiment.run_folder / path if experiment.features.trains_encoder else path
+
+
+def _is_for_bank(experiment: Experiment) -> bool:
+    """Whether the features are those that the bank of a run starts from, and not those of a run's own encoder."""
+    return experiment.features.bank_store is not None and not is_run(experiment.file.parent)
 
 
 def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> None:
@@ -227,7 +237,7 @@ def _report_end(
     console.result(f"{store.folder}: features of {console.count(done, 'video')}{share}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")
-    elif experiment.features.trains_encoder:
+    elif experiment.features.trains_encoder and not _is_for_bank(experiment):
         console.say(
             f"To train on them, set features.name=stored and features.path={store.folder} in a config of your own"
         )

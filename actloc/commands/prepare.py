@@ -21,7 +21,8 @@ def run(experiment: Experiment, *, overwrite: bool = False) -> int:
 def _following(experiment: Experiment, annotations: Annotations) -> str:
     """The command after this one."""
     has_files = any(video.file for video in annotations.videos.values())
-    if experiment.features.encoder and not experiment.features.trains_encoder and has_files:
+    needs_features = not experiment.features.trains_encoder or experiment.features.bank_store is not None
+    if experiment.features.encoder and needs_features and has_files:
         return f"extract-features {experiment.arguments}"
     if experiment.dataset.has_actions:
         return f"train {experiment.arguments}"

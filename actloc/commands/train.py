@@ -16,6 +16,7 @@ from actloc.errors import UserError
 from actloc.evaluation import scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
@@ -113,7 +114,9 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     with ExitStack() as held:
         if live is not None:
             held.callback(live.close)
-        _run_trainer(experiment, _learner(experiment, annotations, live, processes), resume, overwrite, stop)
+        learner = _learner(experiment, annotations, live, processes)
+        give_bank(experiment, learner.source, is_new=starts_anew(experiment, overwrite=overwrite))
+        _run_trainer(experiment, learner, resume, overwrite, stop)
 
 
 def _run_trainer(

@@ -13,6 +13,7 @@ from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import TrainingMemory, megabytes, training_memory
 from actloc.settings import own_code
@@ -58,6 +59,11 @@ def _memory(
     if live is not None:
         held.callback(live.close)
     source = _source(experiment, annotations, experiment.dataset.training_subset, live, missing)
+    if starts_anew(experiment, overwrite=False):
+        try:
+            give_bank(experiment, source, is_new=True)
+        except UserError as error:
+            missing.append(_message(experiment, error))
     if experiment.training.validation_subset:
         _source(experiment, annotations, experiment.training.validation_subset, live, missing)
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))

@@ -2,9 +2,11 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from actloc.settings.choices import ClipChoice
+from actloc.structures import Visit
 
 
 def number_of(num_clips: int, fraction: float, round_to: int) -> int:
@@ -20,12 +22,14 @@ def number_of(num_clips: int, fraction: float, round_to: int) -> int:
 def chosen(
     num_clips: int, count: int, choice: ClipChoice, generator: random.Random, last: Mapping[int, int] | None = None
 ) -> tuple[int, ...]:
-    """`count` different numbers of 0 to `num_clips` - 1, in ascending order.
+    """`count` different numbers of 0 to `num_clips` - 1, in ascending order; of uniform_jitter, sometimes fewer.
 
-    random      each as likely as any other
-    uniform     evenly spaced from the first to the last, always the same
-    stratified  one of each of `count` equal parts, so that every part of the window learns
-    oldest      those whose turn was longest ago, by `last`, the time of each clip's last turn; ties at random
+    random          each as likely as any other
+    uniform         evenly spaced from the first to the last, always the same
+    uniform_jitter  evenly spaced, each moved at random by up to the distance between two, without repetitions:
+                    TALLFormer's on ActivityNet, whose arithmetic never reaches the last clip
+    stratified      one of each of `count` equal parts, so that every part of the window learns
+    oldest          those whose turn was longest ago, by `last`, the time of each clip's last turn; ties at random
     """
     if count >= num_clips:
         return tuple(range(num_clips))
@@ -34,6 +38,9 @@ def chosen(
             return tuple(sorted(generator.sample(range(num_clips), count)))
         case "uniform":
             return tuple(number * (num_clips - 1) // max(count - 1, 1) for number in range(count))
+        case "uniform_jitter":
+            spacing = (num_clips - 1) / count
+            return tuple(sorted({int((number + generator.random()) * spacing) for number in range(count)}))
         case "stratified":
             borders = [number * num_clips // count for number in range(count + 1)]
             return tuple(generator.randrange(borders[number], borders[number + 1]) for number in range(count))
@@ -41,6 +48,31 @@ def chosen(
             turns = last or {}
             order = generator.sample(range(num_clips), num_clips)
             return tuple(sorted(sorted(order, key=lambda clip: turns.get(clip, -1))[:count]))
+
+
+@dataclass(frozen=True)
+class LearningClips:
+    """How the clips of a window that learn are drawn; as `number_of` and `chosen`, for the clips of one window."""
+
+    fraction: float
+    choice: ClipChoice
+    round_to: int
+    shared_draw: bool
+    """Whether every window of a batch draws the same numbers."""
+
+    def number(self, num_clips: int) -> int:
+        """How many of `num_clips` learn."""
+        return number_of(num_clips, self.fraction, self.round_to) if self.fraction < 1 else num_clips
+
+    def drawn(
+        self, clips: Sequence[int], generator: random.Random, visit: Visit, last: Mapping[int, int]
+    ) -> frozenset[int]:
+        """Those of `clips` that learn; `last` is the time of each one's last turn."""
+        own = {number: last[clip] for number, clip in enumerate(clips) if clip in last}
+        drawing = visit.shared() if self.shared_draw else generator
+        return frozenset(
+            clips[number] for number in chosen(len(clips), self.number(len(clips)), self.choice, drawing, own)
+        )
 
 
 class Turns:

@@ -14,7 +14,7 @@ from torch import Tensor
 from actloc.ops.windows import resize
 from actloc.video.clip_reader import ClipReader
 from actloc.video.frame_transforms import FrameStep
-from actloc.video.windows import ClipLayout
+from actloc.video.windows import ClipLayout, ClipSpacing
 
 Outside = Literal["repeat", "zero", "black"]
 """What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black."""
@@ -44,9 +44,13 @@ class ClipWindow:
     learning: frozenset[int] = frozenset()
     """The clips whose gradient reaches the encoder."""
     held: NDArray[Any] | None = None
-    """The frames (S, F, H, W, c) of all clips of the window; None: they are read when they are encoded."""
+    """The frames (S, F, H, W, c) of the clips to encode; None: they are read when they are needed."""
     resize_to: int | None = None
     """Rows of the whole video after interpolation, which needs all of its clips; None: one for each vector."""
+    filled_rows: int | None = None
+    """Rows to make, also those beyond the window's end, for detectors that look at padding; None: `num_rows`."""
+    others_are_stored: bool = False
+    """Whether only the clips that learn are encoded, because a bank has the features of the others."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,36 +63,65 @@ class ClipWindow:
         assert self.held is None
         return replace(self, first_row=self.first_row + start, num_rows=length)
 
+    def filled(self, spacing: ClipSpacing, num_rows: int | None) -> "ClipWindow":
+        """The window with `num_rows` rows to make, of clips beyond the end of the video as well; None: as it is."""
+        if num_rows is None:
+            return self
+        needed = self.first_row + max(num_rows, self.num_rows)
+        layout = spacing.layout_from(self.layout.first_frames[0], needed, self.layout.vectors_per_clip)
+        return replace(self, layout=layout, filled_rows=num_rows)
+
+    def from_frame(
+        self, spacing: ClipSpacing, first_frame: int, frames_before: int, num_rows: int, filled_rows: int | None
+    ) -> "ClipWindow":
+        """The window whose rows begin at any frame of the video, of clips that begin `frames_before` earlier."""
+        per_clip = self.layout.vectors_per_clip
+        before = frames_before * per_clip // spacing.stride_frames
+        needed = before + max(num_rows, filled_rows or 0)
+        layout = spacing.layout_from(first_frame - frames_before, needed, per_clip)
+        return replace(self, layout=layout, first_row=before, num_rows=num_rows, filled_rows=filled_rows)
+
     @property
     def clips(self) -> range:
         """The numbers of the window's clips."""
         if self.resize_to is not None:
             return range(len(self.layout.first_frames))
-        return self.layout.clips_of(self.first_row, self.num_rows)
+        return self.layout.clips_of(self.first_row, self.filled_rows or self.num_rows)
+
+    @property
+    def encoded(self) -> list[int]:
+        """The numbers of the clips to encode."""
+        return sorted(self.learning) if self.others_are_stored else list(self.clips)
+
+    def with_stored(self, encoded: Tensor, stored: Tensor) -> Tensor:
+        """The vectors (S, C, v) of all clips: those `encoded`, and the `stored` ones (S, C, v) in place of the rest."""
+        places = torch.tensor([clip - self.clips[0] for clip in self.encoded], device=encoded.device)
+        return stored.to(encoded).index_copy(0, places, encoded)
 
     def rows(self, vectors: Tensor) -> Tensor:
-        """The window's rows (C, T) of the vectors (S, C, v) of all its clips."""
+        """The window's rows (C, T) of the vectors (S, C, v) of all its clips; T is `filled_rows`, if that is set."""
         joined = vectors.transpose(0, 1).flatten(1)  # (C, S * v)
         if self.resize_to is not None:
             return resize(joined, self.resize_to).narrow(1, self.first_row, self.num_rows)
         first = self.layout.rows_of(self.clips[0])[0]
-        return joined.narrow(1, self.first_row - first, self.num_rows)
+        return joined.narrow(1, self.first_row - first, self.filled_rows or self.num_rows)
 
     @property
     def num_bytes(self) -> int:
         """Size of its frames in memory."""
-        frames = len(self.layout.frames_of(0)) * len(self.clips)
+        frames = len(self.layout.frames_of(0)) * len(self.encoded)
         return frames * math.prod(self.frame_shape) * np.dtype(self.dtype).itemsize
 
     def loaded(self, reader: ClipReader) -> "ClipWindow":
-        """The window with its frames in memory."""
-        return replace(self, held=self._read(reader, self.clips))
+        """The window with the frames that are encoded in memory."""
+        return replace(self, held=self._read(reader, self.encoded))
 
     def frames(self, reader: ClipReader, clips: Sequence[int]) -> NDArray[Any]:
         """The frames (S, F, H, W, c) of some of the clips."""
         if self.held is None:
             return self._read(reader, clips)
-        return self.held[[clip - self.clips[0] for clip in clips]]
+        places = {clip: place for place, clip in enumerate(self.encoded)}
+        return self.held[[places[clip] for clip in clips]]
 
     def _read(self, reader: ClipReader, clips: Sequence[int]) -> NDArray[Any]:
         layout = self.layout

@@ -24,12 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base import ClipEncoder, check_clips, ready
 from actloc.end_to_end.clip_window import ClipWindow, Outside
+from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.prefetch import load_ahead
 from actloc.settings.code_errors import wrong_return
 from actloc.video.clip_reader import ClipReader
+from actloc.video.windows import ClipSpacing
 
 Route = Literal["direct", "replay"]
 
@@ -77,8 +79,8 @@ class LiveEncoder:
         """Whether any of the encoder's weights learn."""
         self._pending: _Pending | None = None
 
-    def features(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
-        """The rows (C, T) of each window; where gradients are on, those of the clips that learn have one."""
+    def vectors(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
+        """The vectors (S, C, v) of each window's clips to encode; with gradients on, those that learn have one."""
         chunks = self._chunks(windows)
         replays = self.route == "replay" and any(one.learns for one in chunks) and torch.is_grad_enabled()
         states, made = [], []
@@ -92,8 +94,7 @@ class LiveEncoder:
         if replays:
             vectors.requires_grad_()
             self._pending = _Pending(tuple(windows), vectors, [one for one in chunks if one.learns], states)
-        parts = torch.split(vectors, [len(window.clips) for window in windows])
-        return [window.rows(part) for window, part in zip(windows, parts, strict=True)]
+        return list(torch.split(vectors, [len(window.encoded) for window in windows]))
 
     def backward(self) -> None:
         """Passes the gradient of the last features on, if it has not reached the encoder yet."""
@@ -118,7 +119,7 @@ class LiveEncoder:
         groups: dict[tuple[object, bool], list[tuple[int, int, int]]] = defaultdict(list)
         place = 0
         for number, window in enumerate(windows):
-            for clip in window.clips:
+            for clip in window.encoded:
                 groups[number if mixes else window.frame_shape, clip in window.learning].append((number, clip, place))
                 place += 1
         chunks = []
@@ -157,6 +158,23 @@ class LiveEncoder:
         if not isinstance(vectors, Tensor) or vectors.shape != expected:
             raise wrong_return(vectors, f"a tensor {expected}: clips, channels, vectors of a clip", encoder.encode)
         return vectors
+
+
+def prepare(encoder: ClipEncoder, spacing: ClipSpacing, device: torch.device, *, recomputes: bool) -> None:
+    """Makes an encoder ready to learn on these clips; with `recomputes`, its blocks' activations are not kept.
+
+    Raises UserError if it cannot be trained on them.
+    """
+    check_clips(encoder, spacing)
+    if encoder.makes_frames:
+        raise UserError(
+            f"The encoder {encoder.config.name} computes frames with a network that sees the whole video.",
+            "Expected one that encodes each clip on its own, to train it with the detector.",
+            "Choose other settings of the encoder, or extract its features first: features.name=stored",
+        )
+    ready(encoder, device).set_trainable(encoder.config.trainable)
+    if recomputes:
+        encoder.recompute_blocks()
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ class VideoInProgress:
         """Finishes the sink and returns the features' metadata, or returns why there are none."""
         try:
             if self.failure is None:
-                self._assembly.end()
+                self._assembly.end(self._decoded.num_frames)
                 return self._finished()
         except VideoError as error:
             self.failure = error
@@ -199,7 +199,7 @@ class VideoInProgress:
         summary, spacing = self._decoded.summary, self._spacing
         warn_of_corrupt_frames(self.video_id, summary)
         num_frames, num_rows = self._decoded.num_frames, self._assembly.num_rows
-        expected = spacing.layout(num_frames, vectors_per_clip(self._encoder, spacing)).num_rows
+        expected = spacing.num_rows(num_frames, vectors_per_clip(self._encoder, spacing))
         assert num_rows == expected, f"{num_rows} rows from {num_frames} frames, expected {expected}"
         info = feature_info(self.video_id, self._path, self._encoder, spacing, self._sink.dtype, summary, num_frames)
         return self._sink.finish(info)

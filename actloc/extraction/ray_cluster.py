@@ -204,8 +204,8 @@ class ArrivingVideo:
         if "refusal" in end:
             kind = next(kind for kind in (EnvironmentProblem, UserError) if kind.status == end["status"])
             raise kind(*end["refusal"])
-        self._assembly.end()
         summary = Summary(**end["summary"])
+        self._assembly.end(summary.num_frames)
         warn_of_corrupt_frames(self._video_id, summary)
         info = feature_info(
             self._video_id, self._path, self._encoder, self._spacing, self._sink.dtype, summary, summary.num_frames

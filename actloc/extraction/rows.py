@@ -71,9 +71,11 @@ class RowAssembly:
     ) -> None:
         self._encoder = encoder
         self._term = encoder.video_term(video_id, file)
-        self._interval = spacing.frame_interval
+        self._spacing = spacing
         self._windower = spacing.windower(picking)
         self._sink = sink
+        self._last: Features | None = None
+        """The rows of the latest clip, some of which may stand for frames beyond the end of the video."""
         self.num_rows = 0
 
     def take(self, vectors: Features) -> None:
@@ -83,17 +85,26 @@ class RowAssembly:
         else:
             self._append(vectors)
 
-    def end(self) -> None:
+    def end(self, num_frames: int) -> None:
         """Makes the remaining rows after the last vector; raises VideoError if the video has no rows at all."""
         if self._encoder.is_framewise:
             self._pool(self._windower.end())
+        if self._last is not None:
+            self._pass_on(self._spacing.num_rows(num_frames, len(self._last)) - self.num_rows)
 
     def _pool(self, clips: Iterable[NDArray[Any]]) -> None:
         with torch.inference_mode():
-            for clip in thinned(clips, self._interval):
+            for clip in thinned(clips, self._spacing.frame_interval):
                 vectors = torch.from_numpy(clip[None])
                 self._append(vectors_of(self._encoder, self._encoder.pool_frames, vectors)[0].numpy())
 
     def _append(self, rows: Features) -> None:
-        self._sink.append(rows if self._term is None else rows + self._term)
-        self.num_rows += len(rows)
+        if self._last is not None:
+            self._pass_on(len(self._last))
+        self._last = rows if self._term is None else rows + self._term
+
+    def _pass_on(self, number: int) -> None:
+        """Passes on the first rows of the latest clip."""
+        assert self._last is not None
+        self._sink.append(self._last[:number])
+        self.num_rows += len(self._last[:number])

@@ -1,6 +1,8 @@
 """Windows of a video's features and actions, as training and evaluation see them (ActionFormer's rules)."""
 
+import math
 import random
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,43 +12,63 @@ from actloc.structures import Grid, Sample, Targets
 _MOST_TRIES = 200
 
 
+@dataclass(frozen=True)
+class WindowRules:
+    """How long training windows are, and which actions are kept in them."""
+
+    max_steps: int
+    """The length of a window in longer videos."""
+    crop_ratio: tuple[float, float] | None
+    """Shorter videos are cropped to a random fraction between these; None: not at all."""
+    min_kept: float
+    """An action is kept if at least this fraction of its length is inside,"""
+    min_filled: float | None = None
+    """or if it fills at least this fraction of the window; None: only the first rule counts."""
+    may_be_empty: bool = False
+    """Whether the first window is taken, even if no action is in it."""
+
+
 def random_window(
     num_steps: int,
     targets: Targets,
     generator: random.Random,
     *,
     offset_steps: float,
-    max_steps: int,
-    crop_ratio: tuple[float, float] | None,
-    min_kept: float,
+    rules: WindowRules,
 ) -> tuple[int, int, Targets]:
     """Start and length of a window that keeps at least one action, and what is left of the actions in it.
 
-    An action is kept if at least `min_kept` of its length lies in the window, which reaches `offset_steps` beyond
-    its first and last step. After 200 tries the last window is taken, with no action if none is left.
+    Windows reach `offset_steps` beyond their first and last step. After 200 tries, or the first one where windows may
+    be empty, the last window is taken, with no action if none is left.
     Draws from `generator`: the length if it is random, then one start per try.
     """
+    max_steps = rules.max_steps
     has_actions = len(targets.labels) > 0
     if not has_actions and num_steps <= max_steps:
         return 0, num_steps, targets
-    length = _window_length(num_steps, generator, max_steps, crop_ratio)
+    length = _window_length(num_steps, generator, max_steps, rules.crop_ratio)
     if length == num_steps:
         return 0, num_steps, targets
     start, kept = 0, Targets.none()
-    for _ in range(_MOST_TRIES):
+    for _ in range(1 if rules.may_be_empty else _MOST_TRIES):
         start = generator.randint(0, num_steps - length)
-        kept = _inside(targets, start - offset_steps, start + length + offset_steps, min_kept)
+        kept = _inside(targets, start - offset_steps, start + length + offset_steps, rules)
         if len(kept.labels) or not has_actions:
             break
     return start, length, Targets(kept.segments - start, kept.labels)
 
 
-def window_starts(num_steps: int, length: int, overlap: float) -> list[int]:
-    """Where windows of `length` begin that cover `num_steps`: the last ends with them, neighbours share `overlap`."""
+def covering_windows(num_steps: int, length: int, overlap: float, *, last_is_whole: bool) -> list[tuple[int, int]]:
+    """Start and length of the windows that cover `num_steps`; neighbours share `overlap` of `length`.
+
+    A last window that would reach beyond the end begins earlier if `last_is_whole`; else it is cut there.
+    """
     if num_steps <= length:
-        return [0]
+        return [(0, num_steps)]
     stride = max(1, round(length * (1 - overlap)))
-    return [*range(0, num_steps - length, stride), num_steps - length]
+    whole = [(start, length) for start in range(0, num_steps - length, stride)]
+    last = num_steps - length if last_is_whole else len(whole) * stride
+    return [*whole, (last, num_steps - last if not last_is_whole else length)]
 
 
 def _window_length(
@@ -61,36 +83,43 @@ def _window_length(
     return generator.randint(shortest, longest)
 
 
-def _inside(targets: Targets, start: float, end: float, min_kept: float) -> Targets:
+def _inside(targets: Targets, start: float, end: float, rules: WindowRules) -> Targets:
     clipped = targets.segments.clamp(min=start, max=end)
-    share = (clipped[:, 1] - clipped[:, 0]).clamp(min=0) / (targets.segments[:, 1] - targets.segments[:, 0])
-    is_kept = share >= min_kept
+    inside = (clipped[:, 1] - clipped[:, 0]).clamp(min=0)
+    is_kept = inside / (targets.segments[:, 1] - targets.segments[:, 0]) >= rules.min_kept
+    if rules.min_filled is not None:
+        is_kept |= inside / (end - start) >= rules.min_filled
     return Targets(clipped[is_kept], targets.labels[is_kept])
 
 
-def training_window(
-    sample: Sample,
-    generator: random.Random,
-    *,
-    clips_past_end: bool,
-    max_steps: int,
-    crop_ratio: tuple[float, float] | None,
-    min_kept: float,
-) -> Sample:
+def training_window(sample: Sample, generator: random.Random, *, clips_past_end: bool, rules: WindowRules) -> Sample:
     """The sample cropped at random, with what is left of its actions; `clips_past_end` is ActivityNet's rule."""
     targets, offset = sample.targets, sample.grid.offset_steps
     if clips_past_end:
-        targets = clip_past_end(targets, sample.num_steps + offset, min_kept)
-    start, length, kept = random_window(
-        sample.num_steps,
-        targets,
-        generator,
-        offset_steps=offset,
-        max_steps=max_steps,
-        crop_ratio=crop_ratio,
-        min_kept=min_kept,
-    )
+        targets = clip_past_end(targets, sample.num_steps + offset, rules.min_kept)
+    start, length, kept = random_window(sample.num_steps, targets, generator, offset_steps=offset, rules=rules)
     return sample.part(start, length, kept)
+
+
+def window_at_any_frame(
+    sample: Sample, num_frames: int, generator: random.Random, *, clips_past_end: bool, rules: WindowRules
+) -> tuple[int, int, Targets]:
+    """As `training_window`, but beginning at any of the video's frames, so between two steps as well.
+
+    Returns its first frame, its number of steps, and its actions in steps from its beginning.
+    """
+    targets, grid = sample.targets, sample.grid
+    if clips_past_end:
+        targets = clip_past_end(targets, sample.num_steps + grid.offset_steps, rules.min_kept)
+    step = grid.stride_frames
+    start, length, kept = random_window(
+        num_frames,
+        Targets(targets.segments * step, targets.labels),
+        generator,
+        offset_steps=grid.offset_frames,
+        rules=replace(rules, max_steps=round(rules.max_steps * step)),
+    )
+    return start, math.ceil(length / step), Targets(kept.segments / step, kept.labels)
 
 
 def to_grid(

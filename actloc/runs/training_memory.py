@@ -3,7 +3,7 @@
 import copy
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -109,14 +109,9 @@ def _largest_batch(source: Source, size: int) -> Batch:
 
 def _longest_window(source: Source, number: int) -> Sample:
     config = source.config
-    return training_window(
-        source.evaluation_sample(number),
-        random.Random(0),
-        clips_past_end=config.past_end == "clip",
-        max_steps=config.max_steps,
-        crop_ratio=None,
-        min_kept=config.min_kept,
-    )
+    rules = replace(config.window_rules, crop_ratio=None)
+    whole, clips_past_end = source.evaluation_sample(number), config.past_end == "clip"
+    return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
 
 
 def _bytes_of_frames(sample: Sample) -> int:
@@ -128,12 +123,13 @@ def _encoder_part(source: Source, live: LiveEncoder, batch: Batch, *, has_gradie
     windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
     clips = [len(window.clips) for window in windows]
     learning = sum(source.num_learning(number) for number in clips)
+    others = 0 if source.config.bank_store is not None else sum(clips) - learning
     largest = max(windows, key=lambda window: window.num_bytes)
     encoding = Encoding(
         (len(largest.layout.frames_of(0)), *largest.frame_shape),
         getattr(torch, largest.dtype),
         learning=learning,
-        others=sum(clips) - learning,
+        others=others,
         chunk=max(clips) if live.encoder.config.mixes_clips else live.chunk,
     )
     return EncoderPart(

@@ -5,13 +5,13 @@ Nothing is imported, so processes that only decode video can use it too.
 
 from typing import Literal
 
-Align = Literal["valid", "backpad", "centred"]
+Align = Literal["valid", "backpad", "centred", "padded"]
 """Where the clips of a video are; `video/windows.py` says what each means."""
 Dtype = Literal["float32", "float16"]
 """How features are stored."""
 ReaderName = Literal["pyav", "ffmpeg", "decord"]
 """What decodes videos: a file of `video/readers`."""
-ClipChoice = Literal["random", "uniform", "stratified", "oldest"]
+ClipChoice = Literal["random", "uniform", "uniform_jitter", "stratified", "oldest"]
 """Which clips an encoder learns from; `end_to_end/choosing.py` says what each means."""
 ProtocolName = Literal[
     "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"

@@ -3,6 +3,7 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplicates
 from actloc.encoders.base import EncoderConfig
+from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import VideoError
-from actloc.ops.windows import to_grid, training_window, window_starts
+from actloc.ops.windows import WindowRules, covering_windows, to_grid, training_window
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
@@ -47,7 +49,10 @@ class SourceConfig(Part):
     stride_frames: Annotated[PositiveInt, Shapes("features")]
     """Frames from one feature to the next."""
     align: Annotated[Align, Shapes("features")] = "valid"
-    """valid: only clips inside the video; backpad: one more that ends with it; centred: a clip around every stride."""
+    """valid: only clips inside the video; backpad: one more that ends with it; centred: a clip around every stride;
+    padded: clips until the video is covered, the last one with frames beyond its end."""
+    step_time: Literal["centre", "start"] = "centre"
+    """The moment in the video that a step stands for: the centre of its frames, or their start (TALLFormer)."""
     dtype: Annotated[Dtype, Shapes("features")] = "float32"
     """Number format of stored features."""
     max_steps: PositiveInt = 2304
@@ -56,6 +61,11 @@ class SourceConfig(Part):
     """Crop shorter videos at random to a fraction between these; null: keep them whole."""
     min_kept: Fraction = 0.5
     """Keep an action in a window if at least this fraction of its length is inside."""
+    min_filled: Fraction | None = None
+    """Keep it as well if it fills at least this fraction of the window (TALLFormer); null: do not."""
+    empty_windows: bool = False
+    """Take windows wherever they fall, even without actions (TALLFormer), instead of searching for one with an action.
+    """
     resize_to: PositiveInt | None = None
     """Interpolate each video's features to this many steps (ActivityNet); null: keep their number."""
     past_end: Literal["keep", "clip"] = "keep"
@@ -77,6 +87,11 @@ class SourceConfig(Part):
         return ClipSpacing(
             self.fps, self.decode_fps, self.clip_frames, self.frame_interval, self.stride_frames, self.align
         )
+
+    @property
+    def window_rules(self) -> WindowRules:
+        """How training windows are cut, in feature steps."""
+        return WindowRules(self.max_steps, self.crop_ratio, self.min_kept, self.min_filled, self.empty_windows)
 
     def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""
@@ -105,6 +120,8 @@ class SourceConfig(Part):
     """Detect in windows of this many steps in longer videos, whose detections are then merged; null: whole videos."""
     window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of a window that the next one covers too."""
+    last_window: Literal["whole", "short"] = "whole"
+    """whole: the last window ends with the video, and shares more with the one before; short: it is cut there."""
 
     def live_encoder(
         self, device: torch.device, machine: MachineSettings, precision: str, weights: Mapping[str, Tensor] | None
@@ -125,6 +142,11 @@ class SourceConfig(Part):
         Raises VideoError.
         """
         raise NotImplementedError(f"{self.name} does not encode videos")
+
+    @property
+    def bank_store(self) -> Path | None:
+        """The feature store that the memory bank of a run starts from; None where there is no bank."""
+        return None
 
     def without_features(self, annotations: Annotations) -> list[str]:
         """Videos without features, which `prepare` reports; none if features are made later."""
@@ -149,6 +171,8 @@ class Source(ABC):
     learns, those that it started from."""
     live: LiveEncoder | None = None
     """The encoder that makes the features when they are asked for; None for features that were made before."""
+    bank: Bank | None = None
+    """In training, the features of the clips that a step does not encode, if the settings ask for a bank."""
 
     def __init__(self, config: SourceConfig, annotations: Annotations) -> None:
         self.config = config
@@ -163,8 +187,9 @@ class Source(ABC):
         whole, length = self.evaluation_sample(index), self.config.window_steps
         if length is None or whole.num_steps <= length:
             return [whole]
-        starts = window_starts(whole.num_steps, length, self.config.window_overlap)
-        return [whole.part(start, length, Targets.none()) for start in starts]
+        overlap, last_is_whole = self.config.window_overlap, self.config.last_window == "whole"
+        windows = covering_windows(whole.num_steps, length, overlap, last_is_whole=last_is_whole)
+        return [whole.part(start, size, Targets.none()) for start, size in windows]
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, zero after the end of each."""
@@ -179,19 +204,12 @@ class Source(ABC):
         if self.live is not None:
             self.live.backward()
 
-    def commit(self, step: int) -> None:  # noqa: B027 - most sources keep nothing
-        """Called after step `step`, for sources that keep what it produced."""
-
     def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
         """A training window of video `index`, cropped at random; only `generator` and `visit` are random."""
-        settings = self.config
+        config = self.config
+        clips_past_end = config.past_end == "clip"
         return training_window(
-            self.evaluation_sample(index),
-            generator,
-            clips_past_end=settings.past_end == "clip",
-            max_steps=settings.max_steps,
-            crop_ratio=settings.crop_ratio,
-            min_kept=settings.min_kept,
+            self.evaluation_sample(index), generator, clips_past_end=clips_past_end, rules=config.window_rules
         )
 
     def _require_features(self, annotations: Annotations, subset: str, fix: str, has: str = "") -> None:
@@ -206,6 +224,9 @@ class Source(ABC):
 
     def _sample(self, video: AnnotatedVideo, features: Payload, grid: Grid) -> Sample:
         """All of a video: its features (C, T) on `grid`, or what becomes them, and its actions in steps."""
+        spacing = self.config.spacing
+        if self.config.step_time == "start":
+            grid = replace(grid, offset_frames=spacing.offset_frames - spacing.clip_frames / 2)
         actions = without_duplicates(video.actions) if self.config.drop_duplicates else video.actions
         if not actions:
             return Sample(video.id, features, Targets.none(), grid)

@@ -17,12 +17,13 @@ from torch.nn import functional
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.encoders.base import EncoderConfig, built, check_clips, ready, vectors_per_clip
-from actloc.end_to_end.choosing import Turns, chosen, number_of
+from actloc.encoders.base import EncoderConfig, built, vectors_per_clip
+from actloc.end_to_end import presets
+from actloc.end_to_end.choosing import LearningClips, Turns
 from actloc.end_to_end.clip_window import ClipWindow, Outside
-from actloc.end_to_end.live_encoder import LiveEncoder, Route
+from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
 from actloc.errors import UserError, VideoError
-from actloc.ops.windows import resized_grid
+from actloc.ops.windows import resized_grid, window_at_any_frame
 from actloc.settings.choices import ClipChoice
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Shapes
@@ -33,67 +34,40 @@ from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
 from actloc.video.frame_transforms import drawn
 
-PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
-    "full": {"trainable": "all"},
-    "chunked": {"trainable": "all", "route": "replay"},
-    "etad": {"trainable": {"from_stage": 2}, "fraction": 0.3, "round_to": 4, "route": "replay"},
-    "frozen": {"trainable": "none"},
-}
-"""What each preset sets, unless the settings do; `trainable` is the encoder's."""
-_USELESS = {
-    "trainable": ("fraction", "choice", "round_to", "shared_draw", "route", "checkpoint_blocks"),
-    "fraction": ("choice", "round_to", "shared_draw"),
-}
-"""Settings without effect where no weight learns, or where all clips do."""
-
-
-GUIDE = """
-Which preset? It depends on the memory that is left for activations; `actloc train CONFIG --dry-run` prints what yours
-needs. One clip keeps, in float32: VideoMAE ViT-S at 16 x 112 x 112 113 MB; R(2+1)D-34 763 MB, or 74 MB from stage 2 on.
-
-memory for activations       preset    gradient                      encoder's work in a step
-clips of a batch x one clip  full      exact                         one pass forward, one backward
-                             + features.checkpoint_blocks=true       one pass forward more; keeps a tenth to a sixth
-features.chunk x one clip    chunked   exact, windows of any length  one pass forward more
-features.chunk x one clip    etad      of 3 clips in 10              all forward, 3 in 10 once more and backward
-none                         frozen    none                          one pass forward
-
-Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
-features.chunk fits the memory, raising it saves a little time. The chunk never changes the gradient.
-"""
-
-
-def _switches_off(reason: str, values: Mapping[str, Any]) -> bool:  # Any: not yet checked
-    """Whether the setting `reason` leaves those in `_USELESS` without effect."""
-    return bool(values["trainable"] == "none" if reason == "trainable" else values.get("fraction", 1.0) == 1)
-
 
 class Config(SourceConfig):
     """Which clips are encoded, which of them the encoder learns from, and what is kept in memory for that."""
 
-    guide: ClassVar[str] = GUIDE
-    replaced: ClassVar[dict[str, tuple[str, ...]]] = {"preset": (*_USELESS["trainable"], "encoder.trainable")}
+    guide: ClassVar[str] = presets.GUIDE
+    replaced: ClassVar[dict[str, tuple[str, ...]]] = {"preset": (*presets.USELESS["trainable"], "encoder.trainable")}
     trains_encoder: ClassVar[bool] = True
 
     path: Annotated[Path, Shapes("nothing")] = Path("features")
     """Folder, inside the run, for the features that `extract-features RUN` makes with the run's encoder."""
     encoder: Annotated[EncoderConfig, Chosen("encoders")]
     """The network that turns clips into features."""
-    preset: Annotated[Literal["full", "chunked", "etad", "frozen"] | None, Shapes("nothing")] = None
+    preset: Annotated[
+        Literal["full", "chunked", "etad", "tallformer", "bank_replay", "frozen"] | None, Shapes("nothing")
+    ] = None
     """Sets the settings below for a way to train; each can still be set. full: all clips, in one backward pass;
-    chunked: the same gradient, one chunk at a time; etad: three clips in ten, one chunk at a time; frozen: the encoder
-    does not learn. null: as set."""
+    chunked: the same gradient, one chunk at a time; etad: three clips in ten, one chunk at a time; tallformer: three
+    clips in twenty, the others from a bank; bank_replay: three in ten, one chunk at a time, the others from a bank;
+    frozen: the encoder does not learn. null: as set."""
     fraction: Annotated[float, Field(gt=0, le=1), Shapes("weights")] = 1.0
     """Share of a window's clips that the encoder learns from in a step, rounded down, at least one clip."""
     choice: Annotated[ClipChoice, Shapes("weights")] = "random"
-    """Which clips these are: random, uniform (evenly spaced, always the same), stratified (a random one of each equal
+    """Which clips these are: random, uniform (evenly spaced, always the same), uniform_jitter (those, each moved at
+    random towards the next: TALLFormer's, which never takes the last clip), stratified (a random one of each equal
     part), or oldest (those whose last turn was longest ago)."""
     round_to: Annotated[PositiveInt, Shapes("weights")] = 1
     """Round the number of these clips up to a multiple of this."""
     shared_draw: Annotated[bool, Shapes("weights")] = False
     """Draw the clips once for all videos of a batch, not for each."""
-    others: Annotated[Literal["no_gradient"], Shapes("weights")] = "no_gradient"
-    """What the other clips' features are: encoded without gradient."""
+    others: Annotated[Literal["no_gradient", "bank"], Shapes("weights")] = "no_gradient"
+    """What the other clips' features are: encoded without gradient, or those of the last time they were encoded, which
+    the run remembers in its bank."""
+    bank: Annotated[Path | None, Shapes("nothing")] = None
+    """The feature store that the bank of a run starts from: `extract-features CONFIG` fills it, training copies it."""
     route: Annotated[Route, Shapes("nothing")] = "direct"
     """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
     one chunk at a time, which is encoded twice. Both give the same gradient."""
@@ -101,6 +75,11 @@ class Config(SourceConfig):
     """Clips of one encoder call. It changes memory and speed, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
+    clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
+    """Where the clips of a window begin. video: where those of the whole video do; window: with the window, which in
+    training begins at any frame; random: in training up to a clip before the window, else with it."""
+    encode_padding: Annotated[bool, Shapes("detections")] = False
+    """Encode windows shorter than max_steps up to that length, for detectors that look at what is after the end."""
     outside: Annotated[Outside, Shapes("features")] = "repeat"
     """Frames of a clip outside the video: its first or last frame again, zero after the encoder's scaling, or black."""
     mirror: Annotated[Fraction, Shapes("weights")] = 0.0
@@ -111,27 +90,34 @@ class Config(SourceConfig):
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
 
+    @property
+    def bank_store(self) -> Path | None:
+        """The feature store that the bank of a run starts from; None where there is no bank."""
+        return self.bank if self.others == "bank" else None
+
     @classmethod
     def expanded(cls, block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
-        """Writes the preset's settings out, except those that are set, and those that have no effect beside these."""
-        preset = PRESETS.get(str(block.get("preset")))
-        if preset is None or not isinstance(block.get("encoder"), dict):
-            return block
-        encoder = {"trainable": preset["trainable"], **block["encoder"]}
-        values = {**preset, **block, "trainable": encoder["trainable"]}
-        useless = {name for reason, names in _USELESS.items() if _switches_off(reason, values) for name in names}
-        own = {name: value for name, value in preset.items() if name != "trainable" and name not in useless}
-        return {**own, **block, "encoder": encoder}
+        """Writes the preset's settings out."""
+        return presets.expanded(block)
 
     @model_validator(mode="after")
     def _have_an_effect(self) -> Self:
-        values = {**dict(self), "trainable": self.encoder.trainable}
-        for reason, names in _USELESS.items():
-            if _switches_off(reason, values):
-                where = "features.encoder.trainable" if reason == "trainable" else f"features.{reason}"
-                for name in names:
-                    self._require_default(name, f"{where} is {values[reason]}")
-        self._require_default("downsample", "the encoder makes the features: set stride_frames")
+        reasons = presets.without_effect({**dict(self), "trainable": self.encoder.trainable})
+        reasons["downsample"] = "the encoder makes the features: set stride_frames"
+        if self.clip_origin != "video":
+            reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {self.clip_origin}"
+            if self.choice == "oldest":
+                raise ValueError(
+                    f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}"
+                )
+        for name, reason in reasons.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
+        if self.others == "bank" and self.bank is None:
+            raise ValueError(
+                "bank: is missing; expected the folder of stored features that the bank starts from, such as "
+                "data/features/NAME: extract-features fills it"
+            )
         if self.encoder.precision != "float32":
             raise ValueError(
                 "encoder.precision has no effect, because training.precision governs an encoder that trains"
@@ -144,11 +130,6 @@ class Config(SourceConfig):
             )
         return self
 
-    def _require_default(self, name: str, reason: str) -> None:
-        default = type(self).model_fields[name].default
-        if getattr(self, name) != default:
-            raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
-
     def live_encoder(
         self, device: torch.device, machine: MachineSettings, precision: str, weights: Mapping[str, Tensor] | None
     ) -> LiveEncoder:
@@ -156,17 +137,7 @@ class Config(SourceConfig):
         encoder = built(self.encoder) if weights is None else self.encoder.network_for(weights)
         if weights is not None:
             encoder.load_state_dict(dict(weights))
-        check_clips(encoder, self.spacing)
-        if encoder.makes_frames:
-            raise UserError(
-                f"The encoder {self.encoder.name} computes frames with a network that sees the whole video.",
-                "Expected one that encodes each clip on its own, to train it with the detector.",
-                "Choose other settings of the encoder, or extract its features first: features.name=stored",
-            )
-        encoder = ready(encoder, device)
-        encoder.set_trainable(self.encoder.trainable)
-        if self.checkpoint_blocks:
-            encoder.recompute_blocks()
+        prepare(encoder, self.spacing, device, recomputes=self.checkpoint_blocks)
         reader = ClipReader(
             max(machine.num_workers, 1),
             fps=self.fps,
@@ -230,10 +201,12 @@ class EncodedSource(Source):
         self.encoder_weights_sha256 = live.encoder.weights_sha256
         self.videos, self.missing = [], []
         self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
+        self._filled_rows = config.max_steps if config.encode_padding else None
         self._times: dict[str, VideoTimes] = {}
         self._broken: set[str] = set()
         self._readable: set[int] = set()
         self._turns = Turns()
+        self._learning = LearningClips(config.fraction, config.choice, config.round_to, config.shared_draw)
         self._changing = threading.Lock()
 
     def add(self, video: AnnotatedVideo) -> None:
@@ -260,8 +233,9 @@ class EncodedSource(Source):
         config, wrong = self.config, []
         for video in self.videos:
             times = self._times[video.id]
-            rows, annotated_s = config.spacing.num_clips(times.num_frames), video.duration_s or times.duration_s
-            if not fits(config.spacing, annotated_s, times.fps, rows, config.tolerance_steps):
+            rows = config.spacing.num_rows(times.num_frames, self._vectors_per_clip)
+            annotated_s, per_clip = video.duration_s or times.duration_s, self._vectors_per_clip
+            if not fits(config.spacing, annotated_s, times.fps, rows, config.tolerance_steps, per_clip):
                 wrong.append(f"{video.id} lasts {times.duration_s:.2f} s, annotated {annotated_s:.2f} s")
         if not wrong:
             return
@@ -283,7 +257,7 @@ class EncodedSource(Source):
         grid = row_grid(
             times.fps, spacing.clip_frames, spacing.stride_frames, spacing.offset_frames, self._vectors_per_clip
         )
-        num_rows = layout.num_rows
+        num_rows = spacing.num_rows(times.num_frames, self._vectors_per_clip)
         if config.resize_to is not None:
             grid = resized_grid(num_rows, grid, spacing.clip_frames, config.resize_to)
             num_rows = config.resize_to
@@ -300,6 +274,20 @@ class EncodedSource(Source):
             resize_to=config.resize_to,
         )
         return self._sample(video, window, grid)
+
+    def evaluation_samples(self, index: int) -> list[Sample]:
+        """All of video `index`, in one window or in several that overlap, each with its own clips."""
+        return [self._with_own_clips(one) for one in super().evaluation_samples(index)]
+
+    def _with_own_clips(self, sample: Sample, frames_before: int = 0) -> Sample:
+        """The sample with clips from its first frame on, or from some frames before, where `clip_origin` asks that."""
+        config, window = self.config, sample.payload
+        assert isinstance(window, ClipWindow)
+        if config.clip_origin == "video":
+            return replace(sample, payload=window.filled(config.spacing, self._filled_rows))
+        first_frame = window.layout.first_frames[0] + window.first_row * config.stride_frames // self._vectors_per_clip
+        own = window.from_frame(config.spacing, first_frame, frames_before, window.num_rows, self._filled_rows)
+        return replace(sample, payload=own)
 
     def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
         """A training window, with the clips that learn; its frames are in memory if they fit and are not replayed.
@@ -336,10 +324,7 @@ class EncodedSource(Source):
 
     def num_learning(self, num_clips: int) -> int:
         """How many of a window's clips the encoder learns from."""
-        config = self.config
-        if not self.live.learns:
-            return 0
-        return number_of(num_clips, config.fraction, config.round_to) if config.fraction < 1 else num_clips
+        return self._learning.number(num_clips) if self.live.learns else 0
 
     def _drawn(self, index: int, generator: random.Random, visit: Visit) -> Sample:
         config = self.config
@@ -357,8 +342,8 @@ class EncodedSource(Source):
         """Reads all clips of a video, a chunk at a time, and keeps none; raises VideoError."""
         window = self.evaluation_sample(index).payload
         assert isinstance(window, ClipWindow)
-        for start in range(0, len(window.clips), self.config.chunk):
-            window.frames(self.live.reader, window.clips[start : start + self.config.chunk])
+        for start in range(0, len(window.encoded), self.config.chunk):
+            window.frames(self.live.reader, window.encoded[start : start + self.config.chunk])
         self._readable.add(index)
 
     def _learned_in(self, index: int, visit: Visit, epoch: int, turns: dict[int, int]) -> frozenset[int]:
@@ -370,24 +355,34 @@ class EncodedSource(Source):
         self, index: int, generator: random.Random, visit: Visit, turns: dict[int, int]
     ) -> tuple[Sample, ClipWindow]:
         """A training sample, and its window with all that is drawn for it: transforms, and the clips that learn."""
-        config, sample = self.config, super().training_sample(index, generator, visit)
+        config, sample = self.config, self._cut(index, generator, visit)
         window = sample.payload
         assert isinstance(window, ClipWindow)
         steps = drawn(window.steps, generator, mirror=config.mirror, random_crop=config.random_crop)
-        learning: list[int] = []
-        if self.live.learns:
-            clips, drawing = window.clips, visit.shared() if config.shared_draw else generator
-            count = self.num_learning(len(clips))
-            own = {number: turns[clip] for number, clip in enumerate(clips) if clip in turns}
-            learning = [clips[number] for number in chosen(len(clips), count, config.choice, drawing, own)]
-        return sample, replace(window, steps=steps, learning=frozenset(learning))
+        learning = self._learning.drawn(window.clips, generator, visit, turns) if self.live.learns else frozenset()
+        return sample, replace(window, steps=steps, learning=learning, others_are_stored=config.others == "bank")
+
+    def _cut(self, index: int, generator: random.Random, visit: Visit) -> Sample:
+        """A training window with its clips, before anything else is drawn for it."""
+        config = self.config
+        if config.clip_origin != "window":
+            before = generator.randrange(config.clip_frames) if config.clip_origin == "random" else 0
+            return self._with_own_clips(super().training_sample(index, generator, visit), before)
+        whole = self.evaluation_sample(index)
+        window, clips_past_end = whole.payload, config.past_end == "clip"
+        assert isinstance(window, ClipWindow)
+        first_frame, num_rows, targets = window_at_any_frame(
+            whole, window.num_frames, generator, clips_past_end=clips_past_end, rules=config.window_rules
+        )
+        payload = window.from_frame(config.spacing, first_frame, 0, num_rows, self._filled_rows)
+        return replace(whole, payload=payload, targets=targets)
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, made now; zero after the end of each."""
         windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
         assert len(windows) == len(batch.samples), "they are this source's samples"
         try:
-            rows = self.live.features(windows)
+            vectors = self.live.vectors(windows)
         except VideoError as error:
             if not any(window.learning for window in windows):
                 raise  # detection goes on without the video
@@ -397,4 +392,8 @@ class EncodedSource(Source):
                 "Replace the file, then run the same command again; windows that are loaded ahead, as those of "
                 "features.preset=etad up to features.held_megabytes, can leave such videos out.",
             ) from error
+        if self.bank is not None:
+            together = zip(batch.video_ids, windows, vectors, strict=True)
+            vectors = [self.bank.completed(*one) if one[1].others_are_stored else one[2] for one in together]
+        rows = [window.rows(own) for window, own in zip(windows, vectors, strict=True)]
         return torch.stack([functional.pad(one, (0, num_steps - one.shape[1])) for one in rows]).to(device)

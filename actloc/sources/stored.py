@@ -121,13 +121,17 @@ def _check_steps(
         if video.duration_s is not None
     ]
     spacing, tolerance = config.spacing, config.tolerance_steps
-    wrong = [one for one in timed if not fits(spacing, one[1], one[2].fps, one[2].steps, tolerance)]
+    wrong = [
+        (name, seconds, info)
+        for name, seconds, info in timed
+        if not fits(spacing, seconds, info.fps, info.steps, tolerance, info.vectors_per_clip)
+    ]
     if not wrong:
         return
     listed = [
         f"{name} has {info.steps} steps; {seconds:g} s at {info.fps:g} frames per second, clips of "
         f"{config.clip_frames} and stride {config.stride_frames} give about "
-        f"{expected_steps(spacing, seconds, info.fps)}"
+        f"{expected_steps(spacing, seconds, info.fps, info.vectors_per_clip)}"
         for name, seconds, info in wrong[:3]
     ]
     found = "\n  ".join([f"The features of {len(wrong)} of {len(timed)} videos in {config.path} do not fit:", *listed])

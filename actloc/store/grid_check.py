@@ -8,14 +8,25 @@ from actloc.errors import UserError
 from actloc.video.windows import ClipSpacing
 
 
-def expected_steps(spacing: ClipSpacing, duration_s: float, fps: float) -> int:
+def expected_steps(spacing: ClipSpacing, duration_s: float, fps: float, vectors_per_clip: int = 1) -> int:
     """The number of rows that a video's duration gives, with frames counted at `fps`."""
-    return spacing.num_clips(round(duration_s * fps))
+    return spacing.num_rows(round(duration_s * fps), vectors_per_clip)
 
 
-def fits(spacing: ClipSpacing, duration_s: float, fps: float, steps: int, tolerance_steps: float) -> bool:
-    """Whether a video has the number of rows that its duration gives, within `tolerance_steps`."""
-    return abs(expected_steps(spacing, duration_s, fps) - steps) <= tolerance_steps
+def fits(
+    spacing: ClipSpacing,
+    duration_s: float,
+    fps: float,
+    steps: int,
+    tolerance_steps: float,
+    vectors_per_clip: int = 1,
+) -> bool:
+    """Whether a video has the number of rows that its duration gives, within `tolerance_steps`.
+
+    A frame more or less can be a clip more or less, so of several vectors per clip the tolerance is as many times that.
+    """
+    expected = expected_steps(spacing, duration_s, fps, vectors_per_clip)
+    return abs(expected - steps) <= tolerance_steps * vectors_per_clip
 
 
 def warn_of_misfits(num_misfits: int, num_videos: int, message: str) -> bool:

@@ -157,6 +157,11 @@ class FeatureStore:
             writer.append(features)
             return writer.finish(info)
 
+    def delete(self, video_id: str) -> None:
+        """Deletes the video's features, if there are any."""
+        self._infos.pop(video_id, None)
+        files.remove(self._path(video_id))
+
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
         rows = {row["id"]: row for path in self._failed_files() for row in files.read_json_lines(path)}

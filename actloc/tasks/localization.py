@@ -18,10 +18,14 @@ from actloc.prefetch import load_ahead
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base import Source
+from actloc.store.store import FeatureStore
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit
 from actloc.training import modules
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.modules import DETECTOR, ENCODER, Modules, TrainedModule
+
+_BANK = "bank"
+"""The bank's part of a checkpoint's plain values."""
 
 
 def build_detector(
@@ -150,6 +154,8 @@ class LocalizationLearner:
     def start_step(self, batches: Sequence[Batch]) -> None:
         """Updates the criterion with the weight of the whole step, if that is known before the outputs."""
         self.detector.train()
+        if self.source.bank is not None:
+            self.source.bank.start_step()
         criterion = self.detector.criterion
         if criterion.weight_follows_from_targets:
             weights = [criterion.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
@@ -180,9 +186,10 @@ class LocalizationLearner:
         loss.backward()  # type: ignore[no-untyped-call]
         self.source.backward()
 
-    def commit(self, step: int) -> None:
-        """Lets the source keep what the step produced."""
-        self.source.commit(step)
+    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
+        """Writes what the step encoded into the bank, if there is one; returns the age of the rows it read."""
+        bank = self.source.bank
+        return {} if bank is None else bank.commit(step, steps_per_epoch, self.processes)
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """Average mAP of the averaged weights on the validation subset."""
@@ -200,10 +207,34 @@ class LocalizationLearner:
             "encoder_weights_sha256": self.source.encoder_weights_sha256,
         }
 
-    def training_state(self) -> dict[str, Any]:  # Any: JSON values
-        """The criterion's plain numbers."""
-        return self.detector.criterion.training_state()
+    def begin(self) -> None:
+        """Fills the bank with the stored features that it starts from."""
+        bank, origin = self.source.bank, self.source.config.bank_store
+        if bank is not None and origin is not None:
+            video_ids = [video.id for video in self.source.videos]
+            bank.begun(self.processes.of_first(lambda: bank.begin(FeatureStore(origin), video_ids)))
 
-    def load_training_state(self, state: dict[str, Any]) -> None:  # Any: JSON values
-        """Restores the numbers that `training_state` returned."""
-        self.detector.criterion.load_training_state(state)
+    def training_state(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:  # Any: JSON values
+        """The criterion's numbers, and the state of the bank, whose changed rows are written first."""
+        state, bank = self.detector.criterion.training_state(), self.source.bank
+        if bank is None:
+            return state, {}
+        bank.save(step)
+        return {**state, _BANK: bank.state(step)}, bank.tensors()
+
+    def load_training_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:  # Any: JSON values
+        """Restores what `training_state` returned; raises UserError if rows of the bank are gone."""
+        own = {name: value for name, value in state.items() if name != _BANK}
+        self.detector.criterion.load_training_state(own)
+        if self.source.bank is not None:
+            self.source.bank.load(state[_BANK], tensors)
+
+    def saved(self, step: int) -> None:
+        """Takes note that the rows of the bank are written."""
+        if self.source.bank is not None:
+            self.source.bank.saved(step)
+
+    def keep(self, states: Sequence[dict[str, Any]]) -> None:  # Any: JSON values
+        """Deletes the rows of the bank that none of these checkpoints needs."""
+        if self.source.bank is not None:
+            self.source.bank.keep([state[_BANK] for state in states])

@@ -195,6 +195,11 @@ def prune(run_folder: Path) -> None:
             _discard(folder)
 
 
+def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values
+    """The plain values of the two newest checkpoints, from which a run is resumed."""
+    return [files.read_json(folder / "state.json") for folder in steps(run_folder)[-_KEPT:]]
+
+
 def forget_after(run_folder: Path, step: int) -> None:
     """Deletes the checkpoints after `step`, from which the run continues."""
     for folder in steps(run_folder):

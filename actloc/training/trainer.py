@@ -53,17 +53,32 @@ class Learner(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a batch's loss to those of all networks; called after `losses` of the same batch."""
 
-    def commit(self, step: int) -> None:
-        """Called when the weights have changed for the `step`-th time, to keep what the step produced."""
+    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
+        """Called when the weights have changed for the `step`-th time, to keep what the step produced.
+
+        Returns values for the log.
+        """
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         """The score of the averaged weights on the validation subset; higher is better."""
 
-    def training_state(self) -> dict[str, Any]:  # Any: JSON values
-        """Plain values that later steps depend on."""
+    def begin(self) -> None:
+        """Called before the first step of a new run; every process calls it."""
 
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restores what `training_state` returned."""
+    def training_state(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:  # Any: JSON values
+        """Plain values and tensors that later steps depend on, for the checkpoint after `step`.
+
+        Files that they refer to are complete when it returns. One process calls it.
+        """
+
+    def load_training_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Restores what `training_state` returned; every process calls it."""
+
+    def saved(self, step: int) -> None:
+        """Called when the checkpoint after `step` is complete; every process calls it."""
+
+    def keep(self, states: Sequence[dict[str, Any]]) -> None:
+        """Deletes the files that none of these plain values refers to; one process calls it."""
 
 
 class Trainer:
@@ -120,8 +135,11 @@ class Trainer:
         """Trains from `start`, or from the beginning, to the end. Raises NotFiniteError, or Stopped after saving."""
         if not self.processes.is_first:  # else drop path would make the same choices in every process
             torch.manual_seed(self.seed + self.processes.rank)
-        if start is not None:
+        if start is None:
+            self.learner.begin()
+        else:
             self._restore(start)
+            self.processes.of_first(self._keep)
         with (
             RunLog(self.folder, self.step, writes=self.processes.is_first) as log,
             console.progress("training", self.num_steps) as bar,
@@ -148,15 +166,15 @@ class Trainer:
         rate = self._set_learning_rate()
         optimizer.zero_grad(set_to_none=True)
         learner.start_step(batches)
-        own_values: dict[str, float] = defaultdict(float)
+        own_losses: dict[str, float] = defaultdict(float)
         for batch in batches:
             features, mask = learner.features(batch)
             losses = {name: loss * spoiled for name, loss in learner.losses(features, mask, batch).items()}
             learner.backward(self.scaler.scale(torch.stack(list(losses.values())).sum()))
             for name, loss in losses.items():
-                own_values[name] += loss.item()
+                own_losses[name] += loss.item()
         values: dict[str, float] = defaultdict(float)
-        for process_values in self.processes.gather(own_values):  # empty where a process has no part of the step
+        for process_values in self.processes.gather(own_losses):  # empty where a process has no part of the step
             for name, value in process_values.items():
                 values[name] += value
         self._check_finite("loss", batches, values)
@@ -172,8 +190,7 @@ class Trainer:
         if not is_skipped:
             self.averages.update(modules.learning(learner.modules), self.step)
         self.step += 1
-        if not is_skipped:
-            learner.commit(self.step)
+        own_values = {} if is_skipped else learner.commit(self.step, self.loader.steps_per_epoch)
         replaced = self.processes.total(sum(sample.is_replacement for batch in batches for sample in batch.samples))
         logged = {"train/loss/total": sum(values.values())}
         logged |= {f"train/loss/{name}": value for name, value in values.items()}
@@ -182,7 +199,7 @@ class Trainer:
             norm = 0.0 if is_skipped else norm
         if replaced:  # by others, because their videos cannot be decoded
             logged["train/replaced_samples"] = replaced
-        return {**logged, "train/gradient_norm": norm, "train/learning_rate": rate}
+        return {**logged, **own_values, "train/gradient_norm": norm, "train/learning_rate": rate}
 
     def _after_step(self, log: RunLog) -> None:
         epoch, place = divmod(self.step, self.loader.steps_per_epoch)
@@ -235,7 +252,15 @@ class Trainer:
             for rank, states in enumerate(self.processes.gather(generator_state()))
             for name, tensor in states.items()
         }
-        return self.processes.of_first(lambda: self._write(state))
+        folder = self.processes.of_first(lambda: self._write(state))
+        self.learner.saved(self.step)
+        self.processes.of_first(self._keep)
+        return folder
+
+    def _keep(self) -> None:
+        """Deletes what neither the best checkpoint nor those to resume from need."""
+        checkpoints.prune(self.folder)
+        self.learner.keep([numbers["learner"] for numbers in checkpoints.newest_numbers(self.folder)])
 
     def _write(self, state: dict[str, Tensor]) -> Path:
         packed = self.optimizer.state_dict()
@@ -243,9 +268,11 @@ class Trainer:
             for name, value in values.items():
                 if value is not None:
                     state[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+        plain, tensors = self.learner.training_state(self.step)
+        state |= {f"learner/{name}": tensor for name, tensor in tensors.items()}
         numbers = {
             "best": self.best,
-            "learner": self.learner.training_state(),
+            "learner": plain,
             "scaler": self.scaler.state_dict(),
             "about": self.about,
         }
@@ -253,7 +280,6 @@ class Trainer:
         folder = checkpoints.save(
             self.folder, Checkpoint(self.step, weights, self.averages.state_dict(), state, numbers)
         )
-        checkpoints.prune(self.folder)
         console.emit("checkpoint", step=self.step, path=str(folder))
         return folder
 
@@ -266,7 +292,8 @@ class Trainer:
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, best))
         modules.load(self.learner.modules, start.weights)
         self.scaler.load_state_dict(start.numbers.get("scaler") or self.scaler.state_dict())
-        self.learner.load_training_state(start.numbers["learner"])
+        tensors = {name.removeprefix("learner/"): one for name, one in start.state.items() if name[:8] == "learner/"}
+        self.learner.load_training_state(start.numbers["learner"], tensors)
         self.averages.load_state_dict(start.averaged)
         packed = self.optimizer.state_dict()
         packed["state"] = {}

@@ -48,6 +48,19 @@ class ClipSpacing:
             starts[-1] = num_frames - self.clip_frames
         return ClipLayout(tuple(starts), self.clip_frames, self.frame_interval, vectors_per_clip)
 
+    def layout_from(self, first_frame: int, num_rows: int, vectors_per_clip: int = 1) -> "ClipLayout":
+        """Clips at these distances from any frame on, as many as give `num_rows` rows."""
+        starts = [first_frame + number * self.stride_frames for number in range(-(-num_rows // vectors_per_clip))]
+        lead = self.clip_frames // 2 if self.align == "centred" else 0
+        stored = (first_frame + lead) * vectors_per_clip // self.stride_frames
+        return ClipLayout(tuple(starts), self.clip_frames, self.frame_interval, vectors_per_clip, stored)
+
+    def num_rows(self, num_frames: int, vectors_per_clip: int = 1) -> int:
+        """The rows of a video of `num_frames`: all that its clips give, except those of `padded` beyond its end."""
+        if self.align == "padded":
+            return -(-num_frames * vectors_per_clip // self.stride_frames)
+        return self.num_clips(num_frames) * vectors_per_clip
+
     def windower(self, picking: "Callable[[], Picking | None]" = lambda: None) -> "Windower":
         """Cuts frames into these clips; `frame_interval` is left to the caller.
 
@@ -70,6 +83,9 @@ class ClipLayout:
     frame_step: int
     """The encoder sees every n-th of them."""
     vectors_per_clip: int
+    first_stored_row: int = 0
+    """The row, among those of the video's own layout, that is nearest to row 0 from below: clips of a window that
+    begins at another frame lie between stored rows, and both reading and writing round down."""
 
     @property
     def num_rows(self) -> int:
@@ -85,6 +101,10 @@ class ClipLayout:
         """The numbers of the rows that a clip gives."""
         return range(clip * self.vectors_per_clip, (clip + 1) * self.vectors_per_clip)
 
+    def stored_row_of(self, clip: int) -> int:
+        """The first of the rows in a store of the video's features that stand for this clip; may be negative."""
+        return self.first_stored_row + clip * self.vectors_per_clip
+
     def frames_of(self, clip: int) -> range:
         """The frames of a clip that the encoder sees; those outside the video are for the reader to fill in."""
         first = self.first_frames[clip]
@@ -93,7 +113,7 @@ class ClipLayout:
 
 def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> int:
     """How many clips a video of `num_frames` gives; 0 if it is too short for one."""
-    if align == "centred":
+    if align in ("centred", "padded"):
         return -(-num_frames // stride_frames)
     if num_frames < clip_frames:
         return 0
@@ -148,7 +168,8 @@ class Windower:
     """Cuts a stream of frames into clips (F, ...); keeps only as many frames as one clip spans.
 
     valid     clip i begins at frame i * stride, while the whole clip is inside
-    backpad   the same, and one more clip that ends with the video if the last one does not
+    padded    the same, while the clip begins inside; beyond the end, the last frame is repeated
+    backpad   as valid, and one more clip that ends with the video if the last one does not
     centred   clip i begins at i * stride - clip // 2; the first and the last frame are repeated beyond the ends
 
     `picking` is called after the first frame; if it returns a Picking, frames arrive at its `decode_fps`, and lengths

@@ -13,7 +13,7 @@ from actloc.encoders import r2plus1d, videomae2
 from actloc.encoders.base import ClipEncoder, FromStage
 from actloc.end_to_end.choosing import number_of
 from actloc.end_to_end.memory import SavedBytes
-from tests.live.windows import live, window
+from tests.live.windows import live, rows_of, window
 from tests.toy import ROOT
 from tests.videos import ffmpeg
 
@@ -27,7 +27,7 @@ def saved_mb(encoder: ClipEncoder, num_clips: int, route: str, chunk: int, fract
     clips = [window(num_clips, CLIP, learning=set(range(count)))]
     encoding = live(encoder, route=route, chunk=chunk)
     with SavedBytes([*encoder.parameters(), *encoder.buffers()]) as counted:
-        (rows,) = encoding.features(clips)
+        (rows,) = rows_of(encoding, clips)
         rows.square().sum().backward()  # type: ignore[no-untyped-call]
         encoding.backward()
     return counted.peak / 2**20
@@ -88,7 +88,7 @@ layout = ClipLayout(tuple(range(0, num_frames, 16)), 16, 1, 1)
 with ClipReader(1, fps="native") as reader:
     window = ClipWindow(path, num_frames, layout, 8, 0, clips, (), (64, 64, 3), "uint8", frozenset(range(clips)))
     live = LiveEncoder(encoder, reader, precision="float32", route=route, chunk=4, outside="repeat")
-    (rows,) = live.features([window])
+    rows = window.rows(live.vectors([window])[0])
     weights = torch.linspace(-1, 1, rows.numel(), dtype=rows.dtype).reshape(rows.shape)
     (rows * weights).square().sum().backward()
     live.backward()

@@ -11,7 +11,7 @@ from actloc.errors import UserError
 from actloc.settings import parts
 from actloc.sources import encoded
 from actloc.video.frame_transforms import FrameStep
-from tests.live.windows import difference, gradient, live, small_detector, window
+from tests.live.windows import difference, gradient, live, rows_of, small_detector, window
 
 ENCODERS = {  # frames, height, width and channels of a clip: the smallest that pass all layers
     "efficientnet_lite0": (2, 32, 32, 3),
@@ -135,9 +135,9 @@ def test_windows_of_a_batch_share_calls_and_keep_their_own_rows() -> None:
     encoder = tiny().double()
     shape = (2, 4, 4, 3)
     windows = [window(3, shape, seed=1), window(5, shape, seed=2, learning={0, 3})]
-    alone = [live(encoder).features([one])[0] for one in windows]
+    alone = [rows_of(live(encoder), [one])[0] for one in windows]
     for settings in ({"chunk": 1}, {"chunk": 3}, {"chunk": 3, "route": "replay"}):
-        together = live(encoder, **settings).features(windows)
+        together = rows_of(live(encoder, **settings), windows)
         assert all(torch.equal(*pair) or difference(*pair) < 1e-12 for pair in zip(together, alone, strict=True))
 
 
@@ -147,7 +147,7 @@ def test_dropout_is_repeated_in_the_replay_and_later_draws_do_not_change() -> No
     encoder.train()
     windows = [window(6, (2, 4, 4, 3))]
     torch.manual_seed(3)
-    rows = encoding.features(windows)[0]
+    rows = rows_of(encoding, windows)[0]
     after = torch.get_rng_state()
     rows.square().sum().backward()
     encoding.backward()
@@ -157,7 +157,7 @@ def test_dropout_is_repeated_in_the_replay_and_later_draws_do_not_change() -> No
     torch.manual_seed(3)
     direct = live(encoder, chunk=2)
     encoder.train()
-    rows = direct.features(windows)[0]
+    rows = rows_of(direct, windows)[0]
     rows.square().sum().backward()
     for found, one in zip(replayed, encoder.parameters(), strict=True):
         assert found is not None
@@ -170,7 +170,7 @@ def test_gradients_of_a_scaled_loss_are_scaled() -> None:
     found = []
     for scale in (1.0, 1024.0):
         encoder.zero_grad()
-        (scale * encoding.features([window(4, (2, 4, 4, 3))])[0].square().sum()).backward()
+        (scale * rows_of(encoding, [window(4, (2, 4, 4, 3))])[0].square().sum()).backward()
         encoding.backward()
         found.append(torch.cat([one.grad.flatten() for one in encoder.parameters() if one.grad is not None]))
     torch.testing.assert_close(found[1], 1024 * found[0])
@@ -187,7 +187,7 @@ def test_an_encoder_that_mixes_clips_sees_all_clips_of_a_window_in_one_call() ->
     seen: list[int] = []
     encode = encoder.encode
     encoder.encode = lambda clips: (seen.append(len(clips)), encode(clips))[1]  # type: ignore[method-assign]
-    live(encoder, chunk=2).features([window(5, (2, 4, 4, 3)), window(3, (2, 4, 4, 3))])
+    live(encoder, chunk=2).vectors([window(5, (2, 4, 4, 3)), window(3, (2, 4, 4, 3))])
     assert seen == [5, 3]
 
 
@@ -204,7 +204,7 @@ def test_settings_that_divide_a_window_are_refused_for_an_encoder_that_mixes_its
 def test_without_gradients_nothing_is_kept_for_a_replay() -> None:
     encoding = live(tiny(), route="replay")
     with torch.inference_mode():
-        (rows,) = encoding.features([window(4, (2, 4, 4, 3))])
+        (rows,) = rows_of(encoding, [window(4, (2, 4, 4, 3))])
     assert not rows.requires_grad
     encoding.backward()
 
@@ -215,5 +215,5 @@ def test_an_encoder_of_which_nothing_learns_gives_features_without_gradient(rout
     encoder.set_trainable("none")
     encoding = live(encoder, route=route)
     assert not encoding.learns
-    (rows,) = encoding.features([window(4, (2, 4, 4, 3), learning=set())])
+    (rows,) = rows_of(encoding, [window(4, (2, 4, 4, 3), learning=set())])
     assert not rows.requires_grad

@@ -1,5 +1,6 @@
 """Windows of clips without a video: their frames are random and at hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def live(encoder: ClipEncoder, reader: ClipReader = NOT_READ, **settings: Any) -
     return LiveEncoder(encoder.eval(), reader, **{**usual, **settings})
 
 
+def rows_of(encoding: LiveEncoder, windows: list[ClipWindow]) -> list[Tensor]:
+    """The features (C, T) of windows of which every clip is encoded."""
+    return [window.rows(vectors) for window, vectors in zip(windows, encoding.vectors(windows), strict=True)]
+
+
 def small_detector(channels: int, dtype: torch.dtype) -> actionformer.ActionFormer:
     """A detector with its own weights drawn, in training but without stochastic layers."""
     torch.manual_seed(1)
@@ -61,14 +67,21 @@ def small_detector(channels: int, dtype: torch.dtype) -> actionformer.ActionForm
 
 def gradient(encoding: LiveEncoder, windows: list[ClipWindow], detector: actionformer.ActionFormer) -> Tensor:
     """The gradient of the detector's losses for all of the encoder's weights, in one vector."""
+    return gradient_of(encoding, lambda: rows_of(encoding, windows), detector)
+
+
+def gradient_of(
+    encoding: LiveEncoder, features_of: Callable[[], list[Tensor]], detector: actionformer.ActionFormer
+) -> Tensor:
+    """The same for features (C, T) of each window that `features_of` makes with the encoder."""
     encoding.encoder.zero_grad()
     detector.criterion.load_training_state({"normaliser": 100.0})  # every call moves it
-    lengths = [one.num_rows for one in windows]
+    rows = features_of()
+    lengths = [one.shape[1] for one in rows]
     steps = detector.padded_steps(max(lengths))
-    rows = encoding.features(windows)
     features = torch.stack([torch.nn.functional.pad(one, (0, steps - one.shape[1])) for one in rows])
     mask = torch.arange(steps) < torch.tensor(lengths)[:, None]
-    targets = [Targets(torch.tensor([[0.5, 2.5]]), torch.tensor([number % 2])) for number in range(len(windows))]
+    targets = [Targets(torch.tensor([[0.5, 2.5]]), torch.tensor([number % 2])) for number in range(len(rows))]
     losses = detector.losses(features, mask, targets)
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     encoding.backward()

@@ -1,0 +1,68 @@
+"""The published ways to train an encoder with a detector, as values of the settings of encoded features."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
+    "full": {"trainable": "all"},
+    "chunked": {"trainable": "all", "route": "replay"},
+    "etad": {"trainable": {"from_stage": 2}, "fraction": 0.3, "round_to": 4, "route": "replay"},
+    "tallformer": {
+        "trainable": {"from_stage": 2},
+        "fraction": 0.15,
+        "shared_draw": True,
+        "others": "bank",
+        "checkpoint_blocks": True,
+    },
+    "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay"},
+    "frozen": {"trainable": "none"},
+}
+"""What each preset sets, unless the settings do; `trainable` is the encoder's."""
+
+USELESS = {
+    "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "checkpoint_blocks"),
+    "fraction": ("choice", "round_to", "shared_draw", "others"),
+}
+"""Settings without effect where no weight learns, or where all clips do."""
+
+GUIDE = """
+Which preset? It depends on the memory that is left for activations; `actloc train CONFIG --dry-run` prints what yours
+needs. One clip keeps, in float32: VideoMAE ViT-S at 16 x 112 x 112 113 MB; R(2+1)D-34 763 MB, or 74 MB from stage 2 on.
+
+memory for activations       preset       gradient                      encoder's work in a step
+clips of a batch x one clip  full         exact                         one pass forward, one backward
+                             + features.checkpoint_blocks=true          one pass forward more; keeps a tenth to a sixth
+clips that learn x one clip  tallformer   of 3 clips in 20              those forward twice and backward, no others
+features.chunk x one clip    chunked      exact, windows of any length  one pass forward more
+features.chunk x one clip    etad         of 3 clips in 10              all forward, 3 in 10 once more and backward
+features.chunk x one clip    bank_replay  of 3 clips in 10              3 in 10 forward twice and backward, no others
+none                         frozen       none                          one pass forward
+
+tallformer and bank_replay read the features of the other clips from a bank of stored features, which are older the
+longer ago their clips were encoded: `actloc extract-features CONFIG` makes the first ones, in features.bank.
+
+Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
+features.chunk fits the memory, raising it saves a little time. The chunk never changes the gradient.
+"""
+
+
+def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values of settings
+    """The settings that have no effect beside these, each with the reason."""
+    reasons: dict[str, str] = {}
+    if values["trainable"] == "none":
+        reasons |= dict.fromkeys(USELESS["trainable"], "features.encoder.trainable is none")
+    if values.get("fraction", 1.0) == 1:
+        whole = f"features.fraction is {values.get('fraction', 1.0)}"
+        reasons |= {name: reasons.get(name, whole) for name in USELESS["fraction"]}
+    return reasons
+
+
+def expanded(block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
+    """Writes the preset's settings out, except those that are set, and those that have no effect beside these."""
+    preset = PRESETS.get(str(block.get("preset")))
+    if preset is None or not isinstance(block.get("encoder"), dict):
+        return block
+    encoder = {"trainable": preset["trainable"], **block["encoder"]}
+    useless = without_effect({**preset, **block, "trainable": encoder["trainable"]})
+    own = {name: value for name, value in preset.items() if name != "trainable" and name not in useless}
+    return {**own, **block, "encoder": encoder}
