@@ -202,7 +202,6 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
             "A run can only be resumed with the features it was trained with.",
             "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
-    processes.of_first(lambda: checkpoints.forget_after(folder, start.step))
     console.say(f"Resuming after step {start.step}")
     return start
 

@@ -139,6 +139,8 @@ class Trainer:
             self.learner.begin()
         else:
             self._restore(start)
+            # only now that it is certain that the run continues from here
+            self.processes.of_first(lambda: checkpoints.forget_after(self.folder, start.step))
             self.processes.of_first(self._keep)
         with (
             RunLog(self.folder, self.step, writes=self.processes.is_first) as log,

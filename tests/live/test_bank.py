@@ -98,14 +98,15 @@ def test_rows_are_read_and_written_as_the_official_code_does(tmp_path: Path, num
     )
 
 
+@pytest.mark.parametrize("encoder", ["efficientnet_lite0", "videomae2"], indirect=True)
 def test_a_bank_of_fresh_rows_gives_the_gradient_of_full_backpropagation_with_the_others_detached(
     encoder: ClipEncoder, tmp_path: Path
 ) -> None:
     shape = ENCODERS[encoder.config.name]
-    whole = [window(4, shape, seed=1), window(3, shape, seed=2)]
+    whole = [window(3, shape, seed=1), window(2, shape, seed=2)]
     learning = [{0, 2}, {1}]
     detector = small_detector(encoder.channels, torch.float64)
-    encoding = live(encoder, chunk=7)
+    encoding = live(encoder, chunk=5)
     with torch.no_grad():
         fresh = [one.rows(made).T for one, made in zip(whole, encoding.vectors(whole), strict=True)]
     bank = new_bank(tmp_path, {f"v{number}": rows.numpy() for number, rows in enumerate(fresh)})
@@ -126,7 +127,7 @@ def test_a_bank_of_fresh_rows_gives_the_gradient_of_full_backpropagation_with_th
         for one, learns in zip(whole, learning, strict=True)
         if one.held is not None
     ]
-    for settings in ({"chunk": 3}, {"chunk": 1, "route": "replay"}, {"chunk": 2, "route": "replay"}):
+    for settings in ({"chunk": 3}, {"chunk": 1, "route": "replay"}):
         banked = live(encoder, **settings)
 
         def completed(banked: LiveEncoder = banked) -> list[Tensor]:
