@@ -34,15 +34,13 @@ class TemporalConsistency(nn.Module):
         self, dim: int, *, max_length: int, num_layers: int = 3, num_heads: int = 16, drop_path: float = 0.1
     ) -> None:
         super().__init__()
-        layers = nn.ModuleList(_Layer(dim, num_heads, max_length, drop_path) for _ in range(num_layers))
+        layers = nn.Sequential(*(_Layer(dim, num_heads, max_length, drop_path) for _ in range(num_layers)))
         self.encoder = nn.ModuleDict({"layers": layers})
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, T) to the same shape."""
-        positions = features.transpose(1, 2)
-        for layer in self.encoder["layers"]:
-            positions = layer(positions)
-        return positions.transpose(1, 2)
+        consistent: Tensor = self.encoder["layers"](features.transpose(1, 2))
+        return consistent.transpose(1, 2)
 
 
 class _Layer(nn.Module):
