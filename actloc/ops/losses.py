@@ -27,3 +27,15 @@ def distance_iou_loss(offsets: Tensor, target_offsets: Tensor) -> Tensor:
     shift = 0.5 * (offsets - target_offsets).diff(dim=-1).squeeze(-1)  # from one centre to the other
     iou = intersection / union.clamp(min=SMALLEST_DENOMINATOR)
     return 1 - iou + (shift / hull.clamp(min=SMALLEST_DENOMINATOR)).square()
+
+
+def segment_iou_loss(segments: Tensor, targets: Tensor) -> Tensor:
+    """As `distance_iou_loss`, for segments (..., 2) anywhere, which may not overlap their targets (..., 2)."""
+    starts, ends = segments.unbind(-1)
+    target_starts, target_ends = targets.unbind(-1)
+    intersection = (torch.minimum(ends, target_ends) - torch.maximum(starts, target_starts)).clamp(min=0)
+    union = (ends - starts) + (target_ends - target_starts) - intersection
+    hull = torch.maximum(ends, target_ends) - torch.minimum(starts, target_starts)
+    shift = 0.5 * ((starts + ends) - (target_starts + target_ends))
+    iou = intersection / union.clamp(min=SMALLEST_DENOMINATOR)
+    return 1 - iou + (shift / hull.clamp(min=SMALLEST_DENOMINATOR)).square()
