@@ -163,8 +163,11 @@ class AnchorCriterion(Criterion):
 
 
 def select_anchors(outputs: AnchorOutputs, score_threshold: float, kept_per_level: int) -> list[Detections]:
-    """Each video's scored segments in feature steps, cut to its length: of every level the anchors of the best
-    scores, with all their classes above `score_threshold`."""
+    """Each video's scored segments in feature steps, cut to its length, in the order of anchors and classes.
+
+    Of every level the `kept_per_level` anchors of the best scores are taken, with all their classes above
+    `score_threshold`.
+    """
     scores = at_least_float32(outputs.logits).sigmoid()
     segments = decoded(outputs.anchors, at_least_float32(outputs.codes), LARGEST_GROWTH)
     segments = segments.clamp(min=0).minimum(outputs.lengths[:, None, None].to(segments.dtype))
@@ -173,7 +176,7 @@ def select_anchors(outputs: AnchorOutputs, score_threshold: float, kept_per_leve
         best, start, numbers = of_video.amax(dim=1), 0, []
         for length in outputs.level_lengths:
             of_level = best[start : start + length].argsort(descending=True, stable=True)
-            numbers.append(start + of_level[:kept_per_level])
+            numbers.append(start + of_level[:kept_per_level].sort().values)
             start += length
         kept = torch.cat(numbers)
         anchors, labels = (of_video[kept] > score_threshold).nonzero(as_tuple=True)
