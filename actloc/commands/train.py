@@ -22,8 +22,10 @@ from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
 from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training import checkpoint as checkpoints
+from actloc.training.batch_norms import share_batch_norms
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
+from actloc.training.loader import smallest_batch
 from actloc.training.modules import frozen
 from actloc.training.trainer import Trainer
 
@@ -157,6 +159,8 @@ def _learner(
         return scoring.average_map(annotations, subset or "", found, experiment.evaluation)
 
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    sizes = experiment.training.batch_size, experiment.training.accumulate
+    share_batch_norms(localizer.detector, processes, smallest_batch(len(source.videos), *sizes))
     return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 

@@ -1,9 +1,25 @@
-"""Stochastic depth (Huang et al., 2016), also with a learnable scale (CaiT: Touvron et al., 2021)."""
+"""Stochastic depth (Huang et al., 2016) with a learnable scale (CaiT: Touvron et al., 2021)."""
 
 import torch
 from torch import Tensor, nn
 
 INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts close to zero
+
+
+class DropPath(nn.Module):
+    """Drops, in training, a sample's whole branch with chance `rate`, and divides the others by that of keeping."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(B, ...) to the same shape."""
+        if not self.training or self.rate == 0:
+            return branch
+        keep = 1 - self.rate
+        draws = torch.rand(len(branch), *[1] * (branch.dim() - 1), device=branch.device)
+        return branch * ((draws < keep).to(branch) / keep)
 
 
 class AffineDropPath(nn.Module):
@@ -21,20 +37,3 @@ class AffineDropPath(nn.Module):
         keep = 1 - self.rate
         draws = torch.rand(len(branch), 1, 1, dtype=self.scale.dtype, device=branch.device)
         return branch * (self.scale * ((draws + keep).floor() / keep))
-
-
-class DropPath(nn.Module):
-    """In training, drops a sample's whole residual branch with chance `rate`; branches that stay are divided by the
-    chance of staying."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """(B, ...) to the same shape."""
-        if not self.training or self.rate == 0:
-            return branch
-        keep = 1 - self.rate
-        draws = torch.rand(len(branch), *[1] * (branch.dim() - 1), device=branch.device)
-        return branch * ((draws < keep).to(branch.dtype) / keep)
