@@ -44,7 +44,7 @@ def test_all_problems_are_reported_together() -> None:
         "detector.dimm=3",
         "training.batch_size=true",
         "evaluation.tious=[0.3,2]",
-        "optimizer.name=adam",
+        "optimizer.name=adamm",
         "features.encoder.name=eficientnet_lite0",
         "schedules.epochs=3",
     )
@@ -54,7 +54,7 @@ def test_all_problems_are_reported_together() -> None:
         "detector.dimm is not a setting. Did you mean dim?",
         "training.batch_size: found true, expected a valid integer",
         "evaluation.tious[1]: found 2, expected less than 1",
-        "optimizer.name: found \"adam\", expected 'adamw' or 'sgd'. Did you mean adamw?",
+        "optimizer.name: found \"adamm\", expected 'adamw', 'adam' or 'sgd'. Did you mean adam?",
         "encoder.name: 'eficientnet_lite0' is not one of encoders. Did you mean efficientnet_lite0?",
         "schedules is not a section. Did you mean schedule?",
     ):

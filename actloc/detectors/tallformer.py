@@ -89,7 +89,17 @@ class Config(DetectorConfig):
         return [-(-max_steps // stride) for stride in self.strides]
 
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> "TallFormer":
-        """A new TALLFormer for windows of `max_steps` steps, initialised as the official one."""
+        """A new TALLFormer for windows of `max_steps` steps, initialised as the official one.
+
+        Raises UserError if the coarsest level has one position: a batch of one video then has no statistics.
+        """
+        if self.norm_statistics == "batch" and self.level_lengths(max_steps)[-1] == 1:
+            raise UserError(
+                f"features.max_steps is {max_steps}: the last of the {len(self.strides)} levels of tallformer has one "
+                "position, from which batch norm cannot learn.",
+                f"Expected more than {self.strides[-1]} steps.",
+                "Raise features.max_steps, list fewer detector.windows, or set detector.norm_statistics=fixed",
+            )
         return TallFormer(self, in_channels, num_classes, max_steps)
 
     @classmethod

@@ -51,7 +51,18 @@ def test_hard_suppression_across_classes_votes() -> None:
     assert 164 / 30 < final.segments[0, 1].item() < 168 / 30
 
 
-@pytest.mark.parametrize("method", ["soft", "hard", "none"])
+def test_weighted_suppression_moves_the_best_detection_of_a_class_and_does_not_vote() -> None:
+    settings = SuppressionSettings(method="weighted", tiou=0.5, voting_threshold=0.9)
+    final = postprocess(FOUND, GRID, 30.0, settings)
+    assert final.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
+    weights = 0.9, 0.8 * 19 / 20
+    end = (weights[0] * 40 + weights[1] * 39) / sum(weights)
+    assert final.segments[0].tolist() == pytest.approx([88 / 30, (4 * end + 8) / 30])
+    across = postprocess(FOUND, GRID, 30.0, settings.model_copy(update={"multiclass": False}))
+    assert torch.equal(across.segments, final.segments)
+
+
+@pytest.mark.parametrize("method", ["soft", "hard", "weighted", "none"])
 @pytest.mark.parametrize("multiclass", [True, False])
 def test_a_video_without_detections_gives_none(method: str, multiclass: bool) -> None:
     nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
