@@ -43,8 +43,8 @@ class Config(DetectorConfig):
     head_layers: PositiveInt = 4
     """Convolutions of each head before the last one."""
     norm_statistics: Literal["batch", "fixed"] = "batch"
-    """What batch norm uses in training: the statistics of the batch, which several processes can share on GPUs only, or
-    the stored ones, which then stay as they are."""
+    """What batch norm uses in training: the statistics of the batch of each pass, which several processes can share on
+    GPUs only, or the stored ones, which then stay as they are."""
 
     anchors_per_position: PositiveInt = 5
     """Anchors of each position; their lengths grow up to those of the next level."""
