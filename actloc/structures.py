@@ -59,6 +59,8 @@ class Detections:
     segments: Tensor
     scores: Tensor
     labels: Tensor
+    class_scores: Tensor | None = None
+    """Of a detector that also scores classes: (1, K) for the whole video, or (N, K) for each segment."""
 
     def __len__(self) -> int:
         return len(self.scores)

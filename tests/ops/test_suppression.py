@@ -331,3 +331,15 @@ def test_segments_without_length_are_clusters_of_their_own() -> None:
     indices, means, _ = weighted_suppression(segments, scores, tiou=0.5, min_score=0.0, max_kept=9)
     assert indices.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(means, segments)
+
+
+def test_soft_suppression_without_classes_gives_the_scores_of_tallformers_code() -> None:
+    with np.load(GOLDEN / "tallformer" / "anet_softnms.npz") as arrays:
+        candidates, expected = arrays["segments"], arrays["result"]
+    # officially the last one that is left is not listed, and the order is that of the candidates
+    indices, scores = soft_suppression(candidates[:, :2], candidates[:, 2], sigma=0.85, min_score=1e-9, max_kept=5000)
+    assert sorted(indices) == list(range(60))
+    assert scores.tolist() == sorted(scores, reverse=True)
+    listed = np.argsort(indices[:-1], kind="stable")
+    np.testing.assert_array_equal(candidates[indices[:-1]][listed, :2], expected[:, :2])
+    np.testing.assert_allclose(scores[:-1][listed], expected[:, 2], rtol=2e-5, atol=0)
