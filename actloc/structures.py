@@ -65,6 +65,12 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def class_scores_of(self, rows: Tensor) -> Tensor | None:
+        """The class scores that belong to these segments: their own, or the one row of the video."""
+        if self.class_scores is None or len(self.class_scores) == 1:
+            return self.class_scores
+        return self.class_scores[rows]
+
 
 class Payload(Protocol):
     """What a source turns into features (C, T): these themselves, or the clips they are made of."""

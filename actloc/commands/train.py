@@ -13,7 +13,7 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.evaluation import scoring
+from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.runs.trained import new_live_encoder, new_localizer
@@ -156,7 +156,8 @@ def _learner(
 
     def validate(localizer: Localizer) -> float:
         found = localizer.detect(scored, experiment.machine.num_workers, processes)
-        return scoring.average_map(annotations, subset or "", found, experiment.evaluation)
+        predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
+        return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
 
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
     sizes = experiment.training.batch_size, experiment.training.accumulate

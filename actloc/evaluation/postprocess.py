@@ -28,10 +28,11 @@ def postprocess(detections: Detections, grid: Grid, duration_s: float, settings:
     """
     if settings.method == "none":
         order = detections.scores.argsort(descending=True, stable=True)
-        kept = Detections(detections.segments[order], detections.scores[order], detections.labels[order])
+        segments, scores, labels = (one[order] for one in (detections.segments, detections.scores, detections.labels))
+        kept = Detections(segments, scores, labels, detections.class_scores_of(order))
     else:
         kept = _suppressed(detections, settings)
-    return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels)
+    return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels, kept.class_scores)
 
 
 def _suppressed(detections: Detections, settings: SuppressionSettings) -> Detections:
@@ -40,7 +41,9 @@ def _suppressed(detections: Detections, settings: SuppressionSettings) -> Detect
     indices, kept, final_scores = _remaining(segments, scores, labels, settings)
     if settings.method != "weighted" and not settings.multiclass and settings.voting_threshold > 0:
         kept = vote(kept, segments, scores, settings.voting_threshold)
-    return Detections(torch.from_numpy(kept), torch.from_numpy(final_scores), torch.from_numpy(labels[indices]))
+    class_scores = detections.class_scores_of(torch.from_numpy(indices))
+    kept_segments, kept_scores, kept_labels = map(torch.from_numpy, (kept, final_scores, labels[indices]))
+    return Detections(kept_segments, kept_scores, kept_labels, class_scores)
 
 
 def _remaining(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -304,15 +305,19 @@ class SuppressionSettings(Section):
 
 
 class FusionSettings(Section):
-    """Class scores of whole videos from another classifier, fused with the detections when they are scored."""
+    """Class scores that give detections their classes, fused with the detections' own scores."""
 
     shapes = "nothing"
 
-    file: Annotated[Path | None, InputPath("file")] = None
-    """The file of class scores; null: no fusion."""
+    scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
+        default=None, validation_alias=AliasChoices("scores", "file")
+    )
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd; truth: 1 for the class of
+    the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's, of whole videos;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
-    """CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a plain JSON
-    {"classes": [...], "results": {video: [scores]}}."""
+    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a
+    plain JSON {"classes": [...], "results": {video: [scores]}}."""
     rule: FusionRule = "sqrt"
     """The fused score: product of both, its square root, or none: the detection's own score and class."""
     top_k: PositiveInt = 2

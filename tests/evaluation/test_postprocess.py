@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -77,3 +80,18 @@ def test_a_single_detection_passes_unchanged() -> None:
     final = postprocess(one, GRID, float("inf"), SuppressionSettings())
     torch.testing.assert_close(final.segments, GRID.seconds(one.segments))
     assert final.scores.tolist() == one.scores.tolist()
+
+
+@pytest.mark.parametrize("settings", [{"method": "none"}, {}, {"method": "hard"}, {"multiclass": False}])
+def test_class_scores_follow_their_segments_and_those_of_the_video_stay(settings: dict[str, Any]) -> None:
+    of_segments = replace(FOUND, class_scores=torch.arange(8.0).reshape(4, 2))
+    kept = postprocess(of_segments, GRID, 30.0, SuppressionSettings(**settings, voting_threshold=0))
+    number = {0.0: 0, 88 / 30: 1, 248 / 30: 3}  # by where the segment starts; the third one has the second's start
+    starts = [number[min(number, key=lambda known: abs(known - start))] for start in kept.segments[:, 0].tolist()]
+    rows = kept.class_scores[:, 0].int().tolist()
+    assert len(rows) == len(kept)
+    assert [2 * start for start in starts] == [2 if row == 4 else row for row in rows]
+    of_video = replace(FOUND, class_scores=torch.tensor([[0.3, 0.7]]))
+    kept = postprocess(of_video, GRID, 30.0, SuppressionSettings(**settings))
+    assert kept.class_scores.tolist() == of_video.class_scores.tolist()
+    assert postprocess(FOUND, GRID, 30.0, SuppressionSettings(**settings)).class_scores is None
