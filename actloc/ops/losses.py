@@ -41,9 +41,9 @@ def distance_iou_loss(offsets: Tensor, target_offsets: Tensor) -> Tensor:
 
     Both are (..., 2): distances to start and end, none negative. The result is (...).
     """
+    iou = iou_around_point(offsets, target_offsets)
     hull = torch.maximum(offsets, target_offsets).sum(-1)
     shift = 0.5 * (offsets - target_offsets).diff(dim=-1).squeeze(-1)  # from one centre to the other
-    iou = iou_around_point(offsets, target_offsets)
     return 1 - iou + (shift / hull.clamp(min=SMALLEST_DENOMINATOR)).square()
 
 

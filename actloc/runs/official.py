@@ -9,9 +9,10 @@ from actloc import console
 from actloc.experiment import Experiment
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
+from actloc.weights.official_afsd import read_official_afsd
 from actloc.weights.official_tallformer import read_official_tallformer
 
-_READERS = {"tallformer": read_official_tallformer}
+_READERS = {"afsd": read_official_afsd, "tallformer": read_official_tallformer}
 """By detector; all others have ActionFormer's files."""
 
 

@@ -1,19 +1,20 @@
 """The names that TALLFormer's code gives the weights of its ActivityNet detector, the heads of AFSD."""
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from torch import Tensor
+from actloc.weights.official_actionformer import OfficialCheckpoint
+from actloc.weights.official_tallformer import read_official_tallformer
 
-PREFIX = "coarse_pyramid_detection."
-_COMPUTED = "relative_position_index"  # a table that follows from the number of positions
+_PREFIX = "coarse_pyramid_detection."
 _RENAMED = (
     (r"^pyramids\.0\.", "reduction."),
     (r"^pyramids\.1\.", "consistency."),
     *((rf"^pyramids\.2\.layer{level + 1}\.0\.", f"pyramid.halving.{level}.") for level in range(9)),
-    (r"^pyramids\.3\.lateral_convs\.", "pyramid.lateral."),
-    (r"^pyramids\.3\.fpn_convs\.", "pyramid.output."),
-    (r"\.gn\.", ".norm."),
+    (r"^(pyramid\.halving\.\d)\.gn\.", r"\1.norm."),
+    (r"^pyramids\.3\.(\w+)\.(\d)\.gn\.", r"pyramid.top_down.\1.\2.bn."),
+    (r"^pyramids\.3\.", "pyramid.top_down."),
     (r"^action_head\.cls\.", "video_classifier."),
     (r"^loc_heads\.(\d)\.scale$", r"scales.\1"),
     *((rf"^deconv\.{3 * unit}\.conv1d\.", f"fine_grid.{unit}.conv.") for unit in range(3)),
@@ -36,20 +37,19 @@ _RENAMED = (
 )
 
 
-def detector_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The detector's weights by actloc's names, from those of an official checkpoint; other weights are left out.
+def read_official_afsd(path: Path) -> OfficialCheckpoint:
+    """Reads `path` like `read_official_tallformer`, with the detector's weights by actloc's names.
 
     A name that is not known stays as it is, so that a check against the detector reports it.
     """
-    return {
-        actloc_name(name.removeprefix(PREFIX)): tensor
-        for name, tensor in state.items()
-        if name.startswith(PREFIX) and not name.endswith(_COMPUTED)
-    }
+    official = read_official_tallformer(path)
+    weights = {actloc_name(name): tensor for name, tensor in official.weights.items()}
+    return replace(official, weights=weights, averaged=weights)
 
 
 def actloc_name(official: str) -> str:
-    """The name of a weight in `actloc.detectors.afsd`, from its official one without `PREFIX`."""
-    for pattern, name in _RENAMED:
-        official = re.sub(pattern, name, official)
-    return official
+    """The name of a weight in `actloc.detectors.afsd`, from its official one."""
+    name = official.removeprefix(_PREFIX)
+    for pattern, new in _RENAMED:
+        name = re.sub(pattern, new, name)
+    return name
