@@ -220,7 +220,8 @@ class Afsd(Detector):
     def select(self, outputs: CoarseToFineOutputs) -> list[Detections]:
         """The refined segments of all points, in feature steps, before suppression; each has its video's best class.
 
-        `class_scores` (1, K) are the chances of the video's classes, without background's.
+        Segments without length are left out: refinement may move one end past the other. `class_scores` (1, K) are the
+        chances of the video's classes, without background's.
         """
         to_start, to_end = outputs.refined_distances.unbind(dim=2)
         centers = outputs.points.centers
@@ -230,7 +231,6 @@ class Afsd(Detector):
         scores = torch.stack(confidences).mean(dim=0) * at_least_float32(outputs.quality_logits).sigmoid()
         class_scores = at_least_float32(outputs.class_logits).softmax(dim=1)[:, 1:]
         labels = class_scores.argmax(dim=1, keepdim=True).expand(scores.shape)
-        return [
-            Detections(segments[video], scores[video], labels[video], class_scores[video : video + 1])
-            for video in range(len(segments))
-        ]
+        has_length = segments[..., 1] > segments[..., 0]
+        columns = zip(segments, scores, labels, has_length, class_scores[:, None], strict=True)
+        return [Detections(ends[kept], score[kept], label[kept], row) for ends, score, label, kept, row in columns]

@@ -79,7 +79,7 @@ def recall_table(runs: Sequence[Results]) -> Table:
 def classifier_table(runs: Sequence[Results]) -> Table:
     """mAP with the classifier's classes and with true classes, and how often the classifier by itself is right."""
     rows = []
-    for name, run in zip(run_names(runs), runs, strict=True):
+    for name, run in zip(_names_and_subsets(runs), runs, strict=True):
         if run.classifier is not None:
             about = run.classifier
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
@@ -152,9 +152,15 @@ def are_comparable(runs: Sequence[Results]) -> bool:
 
 def run_names(runs: Sequence[Results]) -> list[str]:
     """The names of the runs, followed by the subset if a run was measured on several, and by what is no result."""
+    return [
+        f"{name}, {_UPPER_BOUND}" if is_upper_bound(run) else name
+        for name, run in zip(_names_and_subsets(runs), runs, strict=True)
+    ]
+
+
+def _names_and_subsets(runs: Sequence[Results]) -> list[str]:
     names = [run.name for run in runs]
-    shown = [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
-    return [f"{name}, {_UPPER_BOUND}" if is_upper_bound(run) else name for name, run in zip(shown, runs, strict=True)]
+    return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
 
 
 def is_upper_bound(run: Results) -> bool:

@@ -246,7 +246,7 @@ def test_a_detectors_own_class_scores_give_its_detections_their_classes(tmp_path
     fused = json.loads((folder / "predictions.json").read_text())["results"]
     for video_id, listed in plain.items():
         number = len(listed)
-        assert number == 60 + 30
+        assert 0 < number <= 60 + 30
         best, other = fused[video_id][:number], fused[video_id][number:]
         assert {one["label"] for one in best} == {one["label"] for one in listed} != {one["label"] for one in other}
         assert [one["segment"] for one in best] == [one["segment"] for one in other]

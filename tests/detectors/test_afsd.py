@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,18 @@ def test_a_coarse_border_is_at_most_four_strides_away() -> None:
     nn.init.constant_(detector.distance_head.bias, 9.0)
     distances = detector(*padded([drawn(0, 6, 64)], 64)).distances
     assert distances[0, :, 0].tolist() == [16.0] * 16 + [32.0] * 8 + [64.0] * 4
+
+
+def test_segments_whose_ends_refinement_swaps_are_left_out() -> None:
+    detector = Config.small().build(6, 3, 64).eval()
+    outputs = detector(*padded([drawn(0, 6, 64)], 64))
+    corrections = torch.zeros_like(outputs.corrections)
+    corrections[0, :5] = -2.0  # both ends move inwards by the length of the coarse segment
+    (found,) = detector.select(replace(outputs, corrections=corrections))
+    assert len(found) == len(found.labels) == 28 - 5
+    assert (found.segments.diff(dim=1) > 0).all()
+    assert found.class_scores is not None
+    assert found.class_scores.shape == (1, 3)
 
 
 def test_everything_is_padded_to_one_length_which_must_be_whole_strides() -> None:
