@@ -226,7 +226,7 @@ def evaluate(
 ) -> int:
     """Score a run, an official checkpoint or a predictions file; write metrics and predictions.
 
-    An official ActionFormer checkpoint is named by a setting: evaluation.weights_file=epoch_035.pth.tar
+    An official checkpoint is named by a setting: evaluation.weights_file=epoch_035.pth.tar
     """
     return run_on("evaluate", config, overrides, code, predictions=predictions)
 
@@ -367,7 +367,7 @@ def compare(
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="An official ActionFormer checkpoint, or a run or checkpoint of actloc."),
+        typer.Argument(metavar="SOURCE", help="An official checkpoint, or a run or checkpoint of actloc."),
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The run folder, or the official file, to write.")],
     config: Annotated[
@@ -379,7 +379,7 @@ def convert(
     overrides: Overrides = None,
     code: Code = None,
 ) -> int:
-    """Convert an official ActionFormer checkpoint to a run, or a run to one; weights only."""
+    """Convert an official checkpoint to a run, or a run of ActionFormer to one; weights only."""
     from actloc.commands import convert as converting
 
     return converting.run(source, target, config, overrides, code or ())

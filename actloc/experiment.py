@@ -117,6 +117,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         default = _default_name(file, document.data.get("evaluation"))
         run["name"] = str(run.get("name", default))  # 2024 is a valid name
     values = _checked(document)
+    document.problems += _without_class_scores(document, values)
     if check_inputs:
         given = {key: value for key, value in values.items() if value is not None}
         document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
@@ -151,6 +152,20 @@ def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections
             document.data[key] = {"name": usual}
     forms: dict[str, Any] = {**_SECTIONS, **{key: Annotated[Part, Chosen(kind)] for key, kind in _PARTS.items()}}
     return {key: validated(document, key, form, suggest) for key, form in forms.items()}
+
+
+def _without_class_scores(document: SettingsDocument, values: dict[str, Any]) -> list[Problem]:  # Any: as `_checked`
+    """A problem if detections are to get classes by class scores that the detector does not give."""
+    fusion, detector, dataset = values["fusion"], values["detector"], values["dataset"]
+    if not fusion or fusion.scores != "own":
+        return []
+    if detector and not detector.scores_classes:
+        reason = f"a FILE, truth or null, because detector.name={detector.name} gives no class scores"
+    elif dataset and dataset.class_agnostic:
+        reason = "a FILE, truth or null, because dataset.class_agnostic=true leaves only one class to score"
+    else:
+        return []
+    return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
 
 
 def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:

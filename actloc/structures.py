@@ -59,9 +59,17 @@ class Detections:
     segments: Tensor
     scores: Tensor
     labels: Tensor
+    class_scores: Tensor | None = None
+    """Of a detector that also scores classes: (1, K) for the whole video, or (N, K) for each segment."""
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def class_scores_of(self, rows: Tensor) -> Tensor | None:
+        """The class scores that belong to these segments: their own, or the one row of the video."""
+        if self.class_scores is None or len(self.class_scores) == 1:
+            return self.class_scores
+        return self.class_scores[rows]
 
 
 class Payload(Protocol):

@@ -44,7 +44,7 @@ def test_all_problems_are_reported_together() -> None:
         "detector.dimm=3",
         "training.batch_size=true",
         "evaluation.tious=[0.3,2]",
-        "optimizer.name=adam",
+        "optimizer.name=adamm",
         "features.encoder.name=eficientnet_lite0",
         "schedules.epochs=3",
     )
@@ -54,7 +54,7 @@ def test_all_problems_are_reported_together() -> None:
         "detector.dimm is not a setting. Did you mean dim?",
         "training.batch_size: found true, expected a valid integer",
         "evaluation.tious[1]: found 2, expected less than 1",
-        "optimizer.name: found \"adam\", expected 'adamw' or 'sgd'. Did you mean adamw?",
+        "optimizer.name: found \"adamm\", expected 'adamw', 'adam' or 'sgd'. Did you mean adam?",
         "encoder.name: 'eficientnet_lite0' is not one of encoders. Did you mean efficientnet_lite0?",
         "schedules is not a section. Did you mean schedule?",
     ):
@@ -100,8 +100,28 @@ def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_p
 
 NULLABLE = [
     "training.validation_subset", "schedule.stop_after_epochs", "machine.decoders", "machine.clip_batch",
-    "evaluation.weights_file", "fusion.file", "features.crop_ratio", "features.resize_to", "features.decode_fps",
+    "evaluation.weights_file", "fusion.scores", "features.crop_ratio", "features.resize_to", "features.decode_fps",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["fusion.scores=own"], "because detector.name=actionformer gives no class scores"),
+        (["fusion.scores=own", "detector={name: afsd}", "dataset.class_agnostic=true"], "dataset.class_agnostic=true"),
+    ],
+)
+def test_own_class_scores_need_a_detector_that_gives_them(settings: list[str], reason: str) -> None:
+    found = complaint(*settings)
+    assert "fusion.scores: found own, expected a FILE, truth or null, because" in found
+    assert reason in found
+    loaded = experiment.load(str(CONFIG), ["fusion.scores=own", "detector={name: afsd}"])
+    assert loaded.fusion.scores == "own"
+
+
+def test_the_older_name_of_class_scores_beside_the_newer_one_is_answered_with_it() -> None:
+    assert "fusion.file is not a setting. Did you mean scores?" in complaint("fusion.scores=truth", "fusion.file=null")
+    assert experiment.load(str(CONFIG), ["fusion.file=a.json"]).to_data()["fusion"]["scores"] == "a.json"
 
 
 @pytest.mark.parametrize("word", ["null", "none", "None", "~"])

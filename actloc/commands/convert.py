@@ -1,4 +1,4 @@
-"""`actloc convert SOURCE TARGET [CONFIG]`: converts an official ActionFormer checkpoint to a run, or back."""
+"""`actloc convert SOURCE TARGET [CONFIG]`: converts an official checkpoint to a run, or ActionFormer's back."""
 
 import shlex
 from collections.abc import Sequence

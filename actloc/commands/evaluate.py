@@ -24,33 +24,43 @@ from actloc.training.distributed import Processes, joined
 
 def run(experiment: Experiment, predictions: Path | None = None) -> int:
     """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no actions."""
-    _refuse_missing_scores(experiment.fusion.file)
+    _check_class_scores(experiment, predictions)
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
+        own: fusion.ClassRows = {}
         if predictions is None:
-            found, origin = _detected(experiment, annotations, processes)
+            found, own, origin = _detected(experiment, annotations, processes)
         else:
             found, origin = _read(experiment, annotations, predictions)
-        return processes.of_first(lambda: _score(experiment, annotations, found, origin))
+        return processes.of_first(lambda: _score(experiment, annotations, found, own, origin))
 
 
-def _refuse_missing_scores(file: Path | None) -> None:
+def _check_class_scores(experiment: Experiment, predictions: Path | None) -> None:
     """Checked first, because detection takes long."""
-    if file is not None and not file.is_file():
+    scores = experiment.fusion.scores
+    if scores == fusion.OWN and predictions is not None:
         raise UserError(
-            f"fusion.file is {file}, which does not exist.",
+            f"fusion.scores is own, but {predictions} has no class scores of the detector.",
+            "Expected a run to score, or class scores from elsewhere.",
+            "Set fusion.scores=FILE, or keep the classes in the predictions: fusion.scores=null",
+        )
+    if isinstance(scores, Path) and not scores.is_file():
+        raise UserError(
+            f"fusion.scores is {scores}, which does not exist.",
             "Expected a file of class scores to fuse with the detections.",
-            "Put the file there, set another with fusion.file=FILE, or score without fusion: fusion.file=null",
+            "Put the file there, set another with fusion.scores=FILE, or score without fusion: fusion.scores=null",
         )
 
 
-def _score(experiment: Experiment, annotations: Annotations, found: Predictions, origin: Origin) -> int:
+def _score(
+    experiment: Experiment, annotations: Annotations, found: Predictions, own: fusion.ClassRows, origin: Origin
+) -> int:
     subset, protocol = experiment.dataset.evaluation_subset, PROTOCOLS[experiment.evaluation.protocol]
-    if experiment.fusion.file is not None:
+    if experiment.fusion.scores is not None:
         every_class = annotation_form.read(experiment.dataset.annotations_file)
         truth = scoring.truth_of(every_class, subset, protocol)
         found, classifier = fusion.with_classifier(
-            experiment.fusion.file, found, truth, experiment.fusion, experiment.evaluation.tious, protocol
+            found, own, truth, experiment.fusion, experiment.evaluation.tious, protocol
         )
         origin = replace(origin, classifier=classifier)
         annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
@@ -59,7 +69,11 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
         experiment.run.name, experiment.dataset.name, subset, truth, found, origin, experiment.evaluation
     )
     folder = scoring.results_folder(
-        experiment.run_folder, subset, experiment.evaluation, of_file=origin.weights is None
+        experiment.run_folder,
+        subset,
+        experiment.evaluation,
+        of_file=origin.weights is None,
+        has_true_classes=experiment.fusion.scores == fusion.TRUTH,
     )
     write_predictions(folder, found)
     path = write_results(folder, results)
@@ -70,14 +84,17 @@ def _score(experiment: Experiment, annotations: Annotations, found: Predictions,
     return 0
 
 
-def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> tuple[Predictions, Origin]:
+def _detected(
+    experiment: Experiment, annotations: Annotations, processes: Processes
+) -> tuple[Predictions, fusion.ClassRows, Origin]:
     trained = _trained(experiment, annotations)
     with closing(trained):
         source = _source(experiment, annotations, trained)
         listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
     found = scoring.to_predictions(listed, annotations.classes)
     missing = tuple(video.id for video in source.missing)
-    return found, Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
+    origin = Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
+    return found, fusion.own_scores(listed), origin
 
 
 def _read(experiment: Experiment, annotations: Annotations, path: Path) -> tuple[Predictions, Origin]:

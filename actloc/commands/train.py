@@ -13,7 +13,7 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.evaluation import scoring
+from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.runs.run_bank import give_bank, starts_anew
@@ -23,8 +23,10 @@ from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
 from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training import checkpoint as checkpoints
+from actloc.training.batch_norms import share_batch_norms
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
+from actloc.training.loader import smallest_batch
 from actloc.training.modules import frozen
 from actloc.training.trainer import Trainer
 
@@ -157,9 +159,12 @@ def _learner(
 
     def validate(localizer: Localizer) -> float:
         found = localizer.detect(scored, experiment.machine.num_workers, processes)
-        return scoring.average_map(annotations, subset or "", found, experiment.evaluation)
+        predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
+        return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
 
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    sizes = experiment.training.batch_size, experiment.training.accumulate
+    share_batch_norms(localizer.detector, processes, smallest_batch(len(source.videos), *sizes))
     return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -62,6 +62,9 @@ class DetectorConfig(Part, ABC):
     """The settings of a detector; `name` is its file."""
 
     shapes = "detections"
+
+    scores_classes: ClassVar[bool] = False
+    """Whether its detections have `class_scores`, which `fusion.scores=own` uses."""
 
     @abstractmethod
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:

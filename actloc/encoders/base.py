@@ -73,6 +73,10 @@ class EncoderConfig(Part):
         """The encoder with random weights, of the shapes of these, which a run has stored by name."""
         return self.network()
 
+    def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of a published file under the names of the encoder; usually these are the same."""
+        return dict(published)
+
     @classmethod
     def small(cls) -> "EncoderConfig":
         """The smallest settings that still use every branch; the contract tests build these."""

@@ -1,72 +1,106 @@
-"""Takes the classes of detections from a classifier of whole videos, and measures how good that classifier is.
+"""Gives detections their classes by class scores: the detector's own, another classifier's, or the truth.
 
-Same arithmetic as ActionFormer (`libs/utils/postprocessing.py`).
+Also measures how good the classes are. Same arithmetic as ActionFormer (`libs/utils/postprocessing.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from actloc import files
-from actloc.evaluation import class_scores
+from actloc.evaluation import class_scores, scoring
 from actloc.evaluation.columns import Floats, Integers
 from actloc.evaluation.detection import average_precision
-from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.predictions import Predictions
 from actloc.evaluation.protocols import Protocol
 from actloc.evaluation.results import ClassifierRecord
 from actloc.evaluation.scoring import Truth, to_columns
 from actloc.settings.choices import FusionRule
 from actloc.settings.sections import FusionSettings
+from actloc.structures import VideoDetections
 
 UNCHANGED = "none"
+OWN, TRUTH = "own", "truth"
+
+ClassRows = Mapping[str, Floats]
+"""By video id: one row of class scores (1, K) for the whole video, or one for each of its detections (N, K)."""
+
+
+def own_scores(found: Iterable[VideoDetections]) -> ClassRows:
+    """The class scores that the detector gave; none of videos that could not be decoded."""
+    scored = {one.video_id: one.detections.class_scores for one in found}
+    return {video_id: rows.double().numpy() for video_id, rows in scored.items() if rows is not None}
+
+
+def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str], settings: FusionSettings) -> Predictions:
+    """Detections with class names, and, with `fusion.scores=own`, the classes that the detector scores best."""
+    predictions = scoring.to_predictions(found, classes)
+    if settings.scores != OWN or settings.rule == UNCHANGED:
+        return predictions
+    return _fused(predictions, own_scores(found), classes, settings)
 
 
 def with_classifier(
-    file: Path,
     predictions: Predictions,
+    own: ClassRows,
     truth: Truth,
     settings: FusionSettings,
     tious: Sequence[float],
     protocol: Protocol,
 ) -> tuple[Predictions, ClassifierRecord]:
-    """The predictions with the classes and scores that `settings` ask for, and how good the classifier is by itself.
+    """The predictions with the classes and scores that `settings` ask for, and how good the classes are by themselves.
 
-    `truth` has all classes of the dataset, also those that the detector does not know. Raises UserError if the file
-    has no scores for a class or a video.
+    `own` are the detector's class scores; `truth` has all classes of the dataset, also those that the detector does not
+    know. Raises UserError if a file has no scores for a class or a video.
     """
-    needed = {video_id for video_id, listed in predictions.items() if listed}
-    needed |= {video_id for video_id, actions in truth.actions.items() if actions}
-    scores = class_scores.read(file, settings.form).aligned(file, truth.classes, sorted(needed))
+    file = settings.scores if isinstance(settings.scores, Path) else None
+    if file is not None:
+        needed = {video_id for video_id, listed in predictions.items() if listed}
+        needed |= {video_id for video_id, actions in truth.actions.items() if actions}
+        of_file = class_scores.read(file, settings.form).aligned(file, truth.classes, sorted(needed))
+        rows = {video_id: scores[None] for video_id, scores in of_file.items()}
+    elif settings.scores == TRUTH:
+        rows = _true_scores(truth)
+        settings = settings.model_copy(update={"top_k": 1})
+    else:
+        rows = dict(own)
     upper_bound = to_columns(truth, _with_true_classes(truth, predictions, settings), protocol)
     record = ClassifierRecord(
-        file=file.name,
-        sha256=files.sha256_of_file(file),
-        form=settings.form,
+        file=str(settings.scores) if file is None else file.name,
+        sha256=None if file is None else files.sha256_of_file(file),
+        form=None if file is None else settings.form,
         rule=settings.rule,
         top_k=settings.top_k,
-        top_1=_top_1(truth, scores),
+        top_1=_top_1(truth, rows),
         true_class_mean_ap=[float(ap) for ap in average_precision(*upper_bound, tious, protocol).mean(axis=1)],
+        is_upper_bound=settings.scores == TRUTH and settings.rule != UNCHANGED,
     )
     if settings.rule == UNCHANGED:
         return predictions, record
-    fused = {
-        video_id: _fused(listed, scores[video_id], truth.classes, settings) if listed else []
-        for video_id, listed in predictions.items()
-    }
-    return fused, record
+    return _fused(predictions, rows, truth.classes, settings), record
 
 
-def _fused(
-    listed: list[Prediction], scores: Floats, classes: tuple[str, ...], settings: FusionSettings
-) -> list[Prediction]:
-    own = np.array([one.score for one in listed])
-    rows, labels, fused_scores = fuse(own, scores, settings.rule, settings.top_k, settings.most_detections)
-    return [
-        replace(listed[row], label=classes[label], score=float(score))
-        for row, label, score in zip(rows, labels, fused_scores, strict=True)
-    ]
+def _fused(predictions: Predictions, rows: ClassRows, classes: Sequence[str], settings: FusionSettings) -> Predictions:
+    """Videos without class scores lose their predictions: nothing says what class they are."""
+    fused: Predictions = {}
+    for video_id, listed in predictions.items():
+        fused[video_id] = []
+        if listed and video_id in rows:
+            own = np.array([one.score for one in listed])
+            kept = fuse(own, rows[video_id], settings.rule, settings.top_k, settings.most_detections)
+            fused[video_id] = [
+                replace(listed[row], label=classes[label], score=float(score))
+                for row, label, score in zip(*kept, strict=True)
+            ]
+    return fused
+
+
+def _true_scores(truth: Truth) -> dict[str, Floats]:
+    """1 for the class of each video's first true action; nothing for videos without one."""
+    number, every = truth.class_number, np.eye(len(truth.classes))
+    return {video_id: every[None, number[actions[0].label]] for video_id, actions in truth.actions.items() if actions}
 
 
 def _with_true_classes(truth: Truth, predictions: Predictions, settings: FusionSettings) -> Predictions:
@@ -79,10 +113,12 @@ def _with_true_classes(truth: Truth, predictions: Predictions, settings: FusionS
     return perfect
 
 
-def _top_1(truth: Truth, scores: dict[str, Floats]) -> float | None:
+def _top_1(truth: Truth, rows: ClassRows) -> float | None:
     """The share of videos with true actions whose highest-scoring class is one of theirs."""
     is_right = [
-        truth.classes[int(scores[video_id].argmax())] in {action.label for action in actions}
+        video_id in rows
+        and len(rows[video_id]) > 0
+        and truth.classes[int(rows[video_id].mean(axis=0).argmax())] in {action.label for action in actions}
         for video_id, actions in truth.actions.items()
         if actions
     ]
@@ -92,17 +128,15 @@ def _top_1(truth: Truth, scores: dict[str, Floats]) -> float | None:
 def fuse(
     detection_scores: Floats, class_scores: Floats, rule: FusionRule, top_k: int, most: int
 ) -> tuple[Integers, Integers, Floats]:
-    """Rows, class numbers and scores of one video's fused detections: all with the best class, then with the next.
+    """Rows, class numbers and scores of one video's fused detections: all with their best class, then with the next.
 
-    Keeps the `most` detections of highest score, each once for every one of the `top_k` best classes. Of equal scores
-    the later one goes first, as in the evaluator.
+    Keeps the `most` of highest score among `detection_scores` (N,), each once for every one of its `top_k` best
+    classes; `class_scores` are (K,) or (1, K) for all of them, or (N, K). Of equal scores the later one goes first, as
+    in the evaluator.
     """
-    rows = _best(detection_scores, most)
-    labels = _best(class_scores, top_k)
-    joint = class_scores[labels][:, None] * detection_scores[rows].astype(np.float64)[None]
+    rows = np.argsort(detection_scores, kind="stable")[::-1][:most]
+    of_rows = np.broadcast_to(class_scores, (len(detection_scores), class_scores.shape[-1]))[rows]
+    labels = np.argsort(of_rows, axis=1, kind="stable")[:, ::-1][:, :top_k]
+    joint = np.take_along_axis(of_rows, labels, axis=1) * detection_scores[rows, None].astype(np.float64)
     scores = np.sqrt(joint) if rule == "sqrt" else joint
-    return np.tile(rows, len(labels)), np.repeat(labels, len(rows)), scores.ravel()
-
-
-def _best(scores: Floats, most: int) -> Integers:
-    return np.argsort(scores, kind="stable")[::-1][:most]
+    return np.tile(rows, labels.shape[1]), labels.T.ravel(), scores.T.ravel()

@@ -14,6 +14,8 @@ from actloc.ops.suppression import (
     soft_suppression,
     soft_suppression_per_class,
     vote,
+    weighted_suppression,
+    weighted_suppression_per_class,
 )
 from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
@@ -26,29 +28,36 @@ def postprocess(detections: Detections, grid: Grid, duration_s: float, settings:
     """
     if settings.method == "none":
         order = detections.scores.argsort(descending=True, stable=True)
-        kept = Detections(detections.segments[order], detections.scores[order], detections.labels[order])
+        segments, scores, labels = (one[order] for one in (detections.segments, detections.scores, detections.labels))
+        kept = Detections(segments, scores, labels, detections.class_scores_of(order))
     else:
         kept = _suppressed(detections, settings)
-    return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels)
+    return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels, kept.class_scores)
 
 
 def _suppressed(detections: Detections, settings: SuppressionSettings) -> Detections:
     segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
     labels = detections.labels.cpu().numpy()
-    indices, final_scores = _remaining(segments, scores, labels, settings)
-    kept = segments[indices]
-    if not settings.multiclass and settings.voting_threshold > 0:
+    indices, kept, final_scores = _remaining(segments, scores, labels, settings)
+    if settings.method != "weighted" and not settings.multiclass and settings.voting_threshold > 0:
         kept = vote(kept, segments, scores, settings.voting_threshold)
-    return Detections(torch.from_numpy(kept), torch.from_numpy(final_scores), torch.from_numpy(labels[indices]))
+    class_scores = detections.class_scores_of(torch.from_numpy(indices))
+    kept_segments, kept_scores, kept_labels = map(torch.from_numpy, (kept, final_scores, labels[indices]))
+    return Detections(kept_segments, kept_scores, kept_labels, class_scores)
 
 
 def _remaining(
     segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: SuppressionSettings
-) -> tuple[Indices, Float32s]:
-    """Indices (M,) and scores (M,) of the segments that suppression keeps, best first."""
-    by_class = settings.multiclass
+) -> tuple[Indices, Float32s, Float32s]:
+    """Indices (M,), segments (M, 2) and scores (M,) of what suppression keeps, best first."""
+    by_class, min_score, max_kept = settings.multiclass, settings.min_score, settings.max_kept
+    if settings.method == "weighted":
+        weighted = partial(weighted_suppression_per_class, labels=labels) if by_class else weighted_suppression
+        return weighted(segments, scores, tiou=settings.tiou, min_score=min_score, max_kept=max_kept)
     if settings.method == "hard":
         hard = partial(hard_suppression_per_class, labels=labels) if by_class else hard_suppression
-        return hard(segments, scores, tiou=settings.tiou, min_score=settings.min_score, max_kept=settings.max_kept)
-    soft = partial(soft_suppression_per_class, labels=labels) if by_class else soft_suppression
-    return soft(segments, scores, sigma=settings.sigma, min_score=settings.min_score, max_kept=settings.max_kept)
+        indices, kept = hard(segments, scores, tiou=settings.tiou, min_score=min_score, max_kept=max_kept)
+    else:
+        soft = partial(soft_suppression_per_class, labels=labels) if by_class else soft_suppression
+        indices, kept = soft(segments, scores, sigma=settings.sigma, min_score=min_score, max_kept=max_kept)
+    return indices, segments[indices], kept

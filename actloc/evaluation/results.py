@@ -75,17 +75,22 @@ class Counts(Record):
 
 
 class ClassifierRecord(Record):
-    """The classifier of whole videos that gave detections their classes, and how good it is by itself."""
+    """What gave detections their classes, and how good it is by itself."""
 
     file: str
-    sha256: str
-    form: str
+    """The file of class scores of whole videos; own for the detector's class scores, truth for the true classes."""
+    sha256: str | None
+    """Of the file; None without one."""
+    form: str | None
+    """Of the file; None without one."""
     rule: str
     top_k: NonNegativeInt
     top_1: Proportion | None
     """Share of videos whose highest-scoring class is one of their true ones."""
     true_class_mean_ap: list[Proportion | None]
     """Per tIoU, the mAP of the same detections if the classifier were perfect: with the true classes of their video."""
+    is_upper_bound: bool = False
+    """Whether the results themselves were measured with true classes, so that they are no results of a method."""
 
 
 class Results(Record):

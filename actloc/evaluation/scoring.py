@@ -22,14 +22,26 @@ from actloc.settings.sections import EvaluationSettings
 from actloc.structures import VideoDetections
 
 
-def results_folder(run_folder: Path, subset: str, evaluation: EvaluationSettings, *, of_file: bool = False) -> Path:
-    """Where `eval` writes: one folder per subset; raw weights, the best checkpoint and a file have folders apart."""
+def results_folder(
+    run_folder: Path,
+    subset: str,
+    evaluation: EvaluationSettings,
+    *,
+    of_file: bool = False,
+    has_true_classes: bool = False,
+) -> Path:
+    """Where `eval` writes: one folder per subset.
+
+    Raw weights, the best checkpoint, a file and true classes have folders apart, so that they do not replace the score
+    thresholds of the run.
+    """
     name = files.safe_name(subset)
-    if of_file:  # a file must not replace the score thresholds of the run
-        return run_folder / "eval" / f"{name}-file"
-    name += "-raw" if evaluation.weights == "raw" else ""
-    name += "-best" if evaluation.checkpoint == "best" else ""
-    return run_folder / "eval" / name
+    if of_file:
+        name += "-file"
+    else:
+        name += "-raw" if evaluation.weights == "raw" else ""
+        name += "-best" if evaluation.checkpoint == "best" else ""
+    return run_folder / "eval" / (f"{name}-truth" if has_true_classes else name)
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
@@ -158,12 +170,12 @@ def _recall(
 
 
 def average_map(
-    annotations: Annotations, subset: str, found: list[VideoDetections], evaluation: EvaluationSettings
+    annotations: Annotations, subset: str, predictions: Predictions, evaluation: EvaluationSettings
 ) -> float:
-    """The average mAP of detections on a subset, for validation during training."""
+    """The average mAP of predictions on a subset, for validation during training."""
     protocol = PROTOCOLS[evaluation.protocol]
     truth = truth_of(annotations, subset, protocol)
-    truth_columns, columns = to_columns(truth, to_predictions(found, annotations.classes), protocol)
+    truth_columns, columns = to_columns(truth, predictions, protocol)
     return float(detection.average_precision(truth_columns, columns, evaluation.tious, protocol).mean())
 
 

@@ -1,8 +1,12 @@
-"""Non-maximum suppression, soft (Bodla et al., 2017; Gaussian decay) and hard, and voting; float32 as officially.
+"""Non-maximum suppression: soft (Bodla et al., 2017; Gaussian decay), hard and weighted, and voting; float32.
 
 Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Of equal
 scores hard suppression, which sorts, takes the lowest index first; the soft one takes the order of the official loop.
 """
+
+import heapq
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -172,6 +176,55 @@ def _overlaps(segment: Float32s, others: Float32s) -> Float32s:
     lengths = others[:, 1] - others[:, 0] + OVERLAP_EPSILON
     overlaps: Float32s = shared / (segment[1] - segment[0] + OVERLAP_EPSILON + lengths - shared)
     return overlaps
+
+
+def weighted_suppression(
+    segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s, Float32s]:
+    """Indices (M,) of what is kept of `segments` (N, 2), best first, the segments (M, 2) it becomes, and scores (M,).
+
+    The best segment and the later ones that overlap it by `tiou` or more become one, at their mean; weights are score
+    times overlap. Only scores above `min_score` take part. (Zhou et al., 2017, "CAD: Scale Invariant Framework for
+    Real-Time Object Detection"; TALLFormer's form.)
+    """
+    members = np.arange(len(scores))
+    return _kept_clusters([members], segments, scores, tiou, min_score, max_kept)
+
+
+def weighted_suppression_per_class(
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s, Float32s]:
+    """As `weighted_suppression`, but only segments of the same label (N,) become one; the best of all are kept.
+
+    Of equal scores in several classes the lowest class comes first.
+    """
+    return _kept_clusters(_members(labels), segments, scores, tiou, min_score, max_kept)
+
+
+def _kept_clusters(
+    classes: list[Indices], segments: Float32s, scores: Float32s, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Float32s, Float32s]:
+    """The best clusters of all classes; those of a class are made only as far as they are kept."""
+    above = [members[scores[members] > min_score] for members in classes]
+    clusters = [_clusters(members, segments, scores, tiou) for members in above]
+    best = list(islice(heapq.merge(*clusters, key=lambda cluster: -scores[cluster[0]]), max_kept))
+    indices = np.array([index for index, _ in best], dtype=np.int64)
+    means = np.array([mean for _, mean in best], dtype=np.float32).reshape(-1, 2)
+    return indices, means, scores[indices]
+
+
+def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: float) -> Iterator[tuple[int, Float32s]]:
+    """The best member and the mean (2,) of every cluster among `members`, best first."""
+    rest = members[np.argsort(-scores[members], kind="stable")]
+    table = np.column_stack((segments[rest], scores[rest]))  # start, end, score
+    while len(rest):
+        overlaps = _overlaps(table[0, :2], table[:, :2])
+        overlaps[0] = 1  # also without a length
+        is_near = overlaps >= tiou
+        near = table[is_near]
+        weights = near[:, 2] * overlaps[is_near]
+        yield int(rest[0]), weights @ near[:, :2] / weights.sum()
+        rest, table = rest[~is_near], table[~is_near]
 
 
 def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:

@@ -12,6 +12,8 @@ from actloc import console
 from actloc.evaluation.results import Results
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
+_UPPER_BOUND = "true classes: upper bound"
+_CLASSES_OF = {"own": "the detector's class scores", "truth": "first true class (upper bound)"}
 _MOST_NUMBERS = 7  # columns of numbers that fit next to a name in 80 characters
 
 ByTIoU = dict[float, float | None]
@@ -77,10 +79,11 @@ def recall_table(runs: Sequence[Results]) -> Table:
 def classifier_table(runs: Sequence[Results]) -> Table:
     """mAP with the classifier's classes and with true classes, and how often the classifier by itself is right."""
     rows = []
-    for name, run in zip(run_names(runs), runs, strict=True):
+    for name, run in zip(_names_and_subsets(runs), runs, strict=True):
         if run.classifier is not None:
             about = run.classifier
-            text = f"{about.file}, {about.rule}, top {about.top_k}"
+            file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
+            text = f"{file}, {about.rule}, top {about.top_k}"
             rows.append(([name, text, percent(about.top_1)], run.tious, run.mean_ap))
             rows.append(([name, "true classes (upper bound)", percent(1.0)], run.tious, about.true_class_mean_ap))
     return _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "video top-1"], rows)
@@ -142,14 +145,27 @@ def class_comparison(runs: Sequence[Results]) -> Table:
 
 
 def are_comparable(runs: Sequence[Results]) -> bool:
-    """Whether all runs were measured on the same data under the same protocol."""
-    return len({(run.dataset, run.variant, run.subset, run.counts.videos, run.protocol) for run in runs}) == 1
+    """Whether all runs were measured on the same data under the same protocol, and all or none with true classes."""
+    measured_on = [(run.dataset, run.variant, run.subset, run.counts.videos, run.protocol) for run in runs]
+    return len(set(zip(measured_on, map(is_upper_bound, runs), strict=True))) == 1
 
 
 def run_names(runs: Sequence[Results]) -> list[str]:
-    """The names of the runs, followed by the subset if a run was measured on several."""
+    """The names of the runs, followed by the subset if a run was measured on several, and by what is no result."""
+    return [
+        f"{name}, {_UPPER_BOUND}" if is_upper_bound(run) else name
+        for name, run in zip(_names_and_subsets(runs), runs, strict=True)
+    ]
+
+
+def _names_and_subsets(runs: Sequence[Results]) -> list[str]:
     names = [run.name for run in runs]
     return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
+
+
+def is_upper_bound(run: Results) -> bool:
+    """Whether the run was scored with the true classes of its videos: the best that a classifier could do."""
+    return run.classifier is not None and run.classifier.is_upper_bound
 
 
 def provenance(run: Results) -> str:
@@ -173,7 +189,10 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 
 def _warning(runs: Sequence[Results]) -> list[str]:
-    return [] if are_comparable(runs) else ["The runs differ in data or protocol, so the best is not marked."]
+    if are_comparable(runs):
+        return []
+    differ = "data, protocol or use of true classes" if any(map(is_upper_bound, runs)) else "data or protocol"
+    return [f"The runs differ in {differ}, so the best is not marked."]
 
 
 def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> ByTIoU:
@@ -253,7 +272,8 @@ def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
     source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
     source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
-    yield [*source, "mAP", "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
+    measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
+    yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
     more += [("mAP with true classes", run.classifier.true_class_mean_ap)] if run.classifier else []
     for measure, row in more:

@@ -1,4 +1,4 @@
-"""Converts official ActionFormer checkpoints to runs and back: weights and averaged weights only."""
+"""Converts official checkpoints to runs, and ActionFormer's back: weights and averaged weights only."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from actloc.datasets.base import read_prepared
 from actloc.detectors.base import Detector
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.runs.official import encoder_weights, read_official
 from actloc.runs.record import mark_finished, write_record
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
-from actloc.training.modules import DETECTOR, of_module
+from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
-from actloc.weights.official_actionformer import OfficialCheckpoint, official_content, read_official_checkpoint
+from actloc.weights.official_actionformer import official_content
 
 
 def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
@@ -24,12 +25,19 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     The run counts as finished: without an optimizer's state it cannot be resumed.
     """
     _refuse_existing(folder)
-    official = read_official_checkpoint(file)
+    official = read_official(experiment, file)
+    if experiment.features.trains_encoder and not official.encoder:
+        raise UserError(
+            f"{file} has weights of a detector only.",
+            f"Expected those of an encoder too: features.name={experiment.features.name} makes a run that has one.",
+            "Extract the features first, and read them: features.name=stored",
+        )
     classes = read_prepared(experiment.dataset, experiment.arguments).classes
     in_channels = official.in_channels or 1  # without an embedding nothing fits, and the error lists everything
     network = _outline(experiment, in_channels, len(classes))
     check_fit(network, official.weights, file)
     check_fit(network, official.averaged, file)
+    encoder = {f"{ENCODER}/{name}": tensor for name, tensor in encoder_weights(experiment, official, file).items()}
     about = {
         "classes": list(classes),
         "in_channels": in_channels,
@@ -42,8 +50,8 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     step = official.epoch or 0
     with files.locked(folder):
         write_record(experiment, folder)
-        weights = {f"{DETECTOR}/{name}": tensor for name, tensor in official.weights.items()}
-        averaged = {f"{DETECTOR}/{name}": tensor for name, tensor in official.averaged.items()}
+        weights = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.weights.items()}
+        averaged = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.averaged.items()}
         checkpoint = checkpoints.save(folder, Checkpoint(step, weights, averaged, {}, numbers))
         mark_finished(folder, step)
     return checkpoint
@@ -62,7 +70,7 @@ def to_official(source: Path, file: Path, experiment: Experiment | None) -> None
     if detector != "actionformer":
         raise UserError(
             f"{folder} has weights of the detector {detector}.",
-            "Expected actionformer, the only detector that the official code reads.",
+            "Expected actionformer, the only detector whose official files can be written.",
             "Name a run with the detector actionformer.",
         )
     if experiment is not None:
@@ -70,7 +78,7 @@ def to_official(source: Path, file: Path, experiment: Experiment | None) -> None
         check_fit(network, of_module(stored.weights, DETECTOR), folder)
     weights = of_module(stored.weights, DETECTOR), of_module(stored.averaged, DETECTOR)
     epoch = stored.numbers.get("converted", {}).get("epoch")
-    files.write_bytes(file, official_content(OfficialCheckpoint(*weights, epoch)))
+    files.write_bytes(file, official_content(*weights, epoch))
     console.say(
         "The file has weights and averaged weights, but no optimizer state: the official code can only evaluate it."
     )

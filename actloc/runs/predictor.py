@@ -12,7 +12,7 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, built, ready
 from actloc.errors import UserError, VideoError
-from actloc.evaluation import scoring
+from actloc.evaluation import fusion, scoring
 from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import read_results
 from actloc.experiment import Experiment, load
@@ -80,7 +80,7 @@ class Predictor:
             except UserError as error:  # too long for the detector: this video's failure, not the command's
                 raise VideoError("unsupported", error.found, error.expected) from error
         found = VideoDetections(video.stem, detections)
-        predictions = scoring.to_predictions([found], self.trained.classes)[video.stem]
+        predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
         return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
 
     def _source(self, video_id: str, file: Path) -> Source:
@@ -99,7 +99,12 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
-    folder = scoring.results_folder(experiment.run_folder, experiment.dataset.evaluation_subset, experiment.evaluation)
+    folder = scoring.results_folder(
+        experiment.run_folder,
+        experiment.dataset.evaluation_subset,
+        experiment.evaluation,
+        has_true_classes=experiment.fusion.scores == fusion.TRUTH,
+    )
     if not (folder / "metrics.json").is_file():
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not evaluated.",

@@ -11,13 +11,13 @@ from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bf
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load, recorded_code
+from actloc.runs.official import encoder_weights, read_official
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.tasks.localization import Localizer, build_detector
 from actloc.training import checkpoint as checkpoints
 from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
-from actloc.weights.official_actionformer import read_official_checkpoint
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,16 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
-    """The experiment's detector with the weights of an official checkpoint; raises UserError if they do not fit."""
-    stored = read_official_checkpoint(file)
+    """The experiment's detector, and its encoder if the file has one, with the weights of an official checkpoint.
+
+    Raises UserError if they do not fit.
+    """
+    stored = read_official(experiment, file)
     in_channels = stored.in_channels or 1  # without an embedding nothing fits, and the error lists everything
     weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
     localizer = _with_weights(experiment, in_channels, len(classes), weights, file)
-    return TrainedDetector(localizer, new_live_encoder(experiment), classes, in_channels, None, file.name)
+    live = new_live_encoder(experiment, encoder_weights(experiment, stored, file) or None)
+    return TrainedDetector(localizer, live, classes, in_channels, None, file.name)
 
 
 def new_live_encoder(experiment: Experiment, weights: Mapping[str, Tensor] | None = None) -> LiveEncoder | None:

@@ -76,7 +76,7 @@ def megabytes(size: int) -> str:
 
 def _advice_without_encoder(found: StepBytes, optimizer: str) -> str:
     if found.moment == OPTIMIZER_STEP:
-        other = "; so does optimizer.name=sgd" if optimizer == "adamw" else ""
+        other = "" if optimizer == "sgd" else "; so does optimizer.name=sgd"
         return f"A network with fewer weights that learn needs less{other}."
     return (
         "A smaller training.batch_size or features.max_steps needs less; training.accumulate makes up for smaller "

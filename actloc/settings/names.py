@@ -48,6 +48,7 @@ _SYNONYMS = {
     "suppression.method": "nms, nms_method, soft_nms",
     "suppression.sigma": "nms_sigma",
     "suppression.tiou": "nms_threshold, iou_threshold, nms_thresh",
+    "fusion.scores": "fusion.file, external_score, ext_score_file, score_file, class_scores",
     "suppression.max_kept": "max_seg_num, max_detections, top_k, topk, max_det",
 }
 """Words of other tools for our settings; a word with a dot is meant only where it is typed so."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -129,12 +130,15 @@ class OptimizerSettings(Section):
 
     shapes = "weights"
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """AdamW with betas 0.9 and 0.999, or SGD with `momentum`."""
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW or Adam with betas 0.9 and 0.999, or SGD with `momentum`. Decay is a part of the gradient in Adam and SGD,
+    and apart from it in AdamW."""
     learning_rate: PositiveFloat = 1e-4
     """The rate after warm-up."""
     weight_decay: NonNegativeFloat = 0.05
-    """Decay of convolution and linear weights; biases, norms and scales have none."""
+    """Decay of the weights that `decays` chooses."""
+    decays: Literal["weights", "all"] = "weights"
+    """weights: those of convolutions and linear layers decay; all: biases, norms, scales and tables decay too."""
     momentum: Fraction = 0.9
     """Momentum of SGD."""
     clip_norm: NonNegativeFloat = 1.0
@@ -146,23 +150,47 @@ class ScheduleSettings(Section):
 
     shapes = "weights"
 
-    name: Literal["cosine", "multistep"] = "cosine"
-    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; multistep: drops at `milestones`."""
+    name: Literal["cosine", "cosine_restarts", "multistep"] = "cosine"
+    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; cosine_restarts: half a cosine every
+    `restart_epochs`, down to `lowest_share`; multistep: drops at `milestones`."""
     epochs: PositiveInt = 30
     """Epochs after warm-up; `warmup_epochs` are added to them."""
     warmup_epochs: NonNegativeInt = 5
     """Epochs of linear warm-up."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps in which the rate that `name` gives is multiplied by a factor that grows evenly from `warmup_share` to 1.
+    They are part of `epochs`, and need warmup_epochs=0."""
+    warmup_share: OpenFraction | None = None
+    """warmup_steps: the first factor; null: 0.1."""
     stop_after_epochs: PositiveInt | None = None
     """Stop after this many epochs, warm-up included, with the learning rates of the whole schedule; null: train all."""
     milestones: tuple[PositiveInt, ...] = ()
     """multistep: epochs after warm-up from which the rate is multiplied by `gamma`, once for each."""
     gamma: PositiveFloat = 0.1
     """multistep: the factor of each milestone."""
+    restart_epochs: PositiveInt | None = None
+    """cosine_restarts: epochs from one start at the full rate to the next. The rate changes once in an epoch."""
+    lowest_share: Fraction | None = None
+    """cosine_restarts: the share of the full rate that a cosine falls towards; null: 0.01."""
 
     @model_validator(mode="after")
-    def _milestones_are_used(self) -> "ScheduleSettings":
+    def _settings_are_used(self) -> "ScheduleSettings":
         if self.milestones and self.name != "multistep":
             raise ValueError(f"milestones: schedule.name={self.name} does not use them; set schedule.name=multistep")
+        for setting in ("restart_epochs", "lowest_share"):
+            if getattr(self, setting) is not None and self.name != "cosine_restarts":
+                raise ValueError(
+                    f"{setting}: schedule.name={self.name} does not use it; set schedule.name=cosine_restarts"
+                )
+        if self.name == "cosine_restarts" and self.restart_epochs is None:
+            raise ValueError("restart_epochs: schedule.name=cosine_restarts needs the epochs between two restarts")
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} and warmup_epochs is {self.warmup_epochs}: expected one of them; "
+                "set the other to 0"
+            )
+        if self.warmup_share is not None and not self.warmup_steps:
+            raise ValueError("warmup_share: it is used only with warmup_steps above 0")
         return self
 
 
@@ -210,8 +238,8 @@ class EvaluationSettings(Section):
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
     weights_file: Path | None = None
-    """Score this official ActionFormer checkpoint (.pth.tar), with classes numbered as in the annotations; null: score
-    the run."""
+    """Score this official checkpoint of the detector (ActionFormer's .pth.tar, TALLFormer's .pth), with classes
+    numbered as in the annotations; null: score the run."""
     checkpoint: Literal["last", "best"] = "last"
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
     gives too good results."""
@@ -258,32 +286,38 @@ class SuppressionSettings(Section):
 
     shapes = "nothing"
 
-    method: Literal["soft", "hard", "none"] = "soft"
-    """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; none: keep all."""
+    method: Literal["soft", "hard", "weighted", "none"] = "soft"
+    """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; weighted: drop it, and
+    move the better one to the mean of both, weighted by score and overlap; none: keep all."""
     tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Overlap with a better detection from which hard suppression drops one."""
+    """Hard and weighted: overlap with a better detection from which one is dropped. Weighted is published with 0.5."""
     sigma: PositiveFloat = 0.5
     """Width of the Gaussian that lowers overlapping scores."""
     min_score: NonNegativeFloat = 0.001
-    """Soft: detections whose lowered score falls below this are dropped; hard: those not above it, if it is not 0."""
+    """Soft: detections whose lowered score falls below this are dropped; hard and weighted: those that are not above
+    it, if it is not 0."""
     max_kept: PositiveInt = 200
     """Maximum number of detections to keep per video."""
     multiclass: bool = True
     """Suppress within each class; false: across classes, which voting needs."""
     voting_threshold: Fraction = 0.7
-    """Overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
+    """Soft and hard: overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
 
 
 class FusionSettings(Section):
-    """Class scores of whole videos from another classifier, fused with the detections when they are scored."""
+    """Class scores that give detections their classes, fused with the detections' own scores."""
 
     shapes = "nothing"
 
-    file: Annotated[Path | None, InputPath("file")] = None
-    """The file of class scores; null: no fusion."""
+    scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
+        default=None, validation_alias=AliasChoices("scores", "file")
+    )
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd; truth: 1 for the class of
+    the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's, of whole videos;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
-    """CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a plain JSON
-    {"classes": [...], "results": {video: [scores]}}."""
+    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a
+    plain JSON {"classes": [...], "results": {video: [scores]}}."""
     rule: FusionRule = "sqrt"
     """The fused score: product of both, its square root, or none: the detection's own score and class."""
     top_k: PositiveInt = 2

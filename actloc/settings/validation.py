@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -63,12 +63,18 @@ def _with_nulls(section: type[BaseModel] | None, data: Any) -> Any:  # Any: YAML
         return data
     changed = dict(data)
     for name, value in data.items():
-        field = section.model_fields.get(name)
+        field = section.model_fields.get(name) or _field_once_named(section, name)
         if field is not None and isinstance(value, dict):
             changed[name] = _with_nulls(_inner_class(field, value), value)
         elif field is not None and value in ("none", "None") and _may_be_null(field):
             changed[name] = None
     return changed
+
+
+def _field_once_named(section: type[BaseModel], name: str) -> FieldInfo | None:
+    """The setting that has this name as another one, for files that are older than its own name."""
+    aliased = ((field, field.validation_alias) for field in section.model_fields.values())
+    return next((field for field, names in aliased if isinstance(names, AliasChoices) and name in names.choices), None)
 
 
 def _may_be_null(field: FieldInfo) -> bool:

@@ -73,7 +73,9 @@ class Localizer:
                 listed = self.detector.detect(features, mask)
                 _check_detections(self.detector, listed)
             own, grid = listed[0], sample.grid
-            found.append(Detections(own.segments.cpu() + sample.first_step, own.scores.cpu(), own.labels.cpu()))
+            class_scores = None if own.class_scores is None else own.class_scores.cpu()
+            segments = own.segments.cpu() + sample.first_step
+            found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores))
         assert grid is not None, "a video has at least one window"
         merged = found[0] if len(found) == 1 else _merged(found)
         return postprocess(merged, grid, float("inf") if duration_s is None else duration_s, self.suppression)
@@ -98,11 +100,17 @@ class Localizer:
 
 
 def _merged(windows: list[Detections]) -> Detections:
-    """The detections of all windows of a video, in steps of the video; suppression then picks among them."""
+    """The detections of all windows of a video, in steps of the video; suppression then picks among them.
+
+    Segments keep class scores of their own; where each window has one row, the mean of the windows is the video's.
+    """
+    rows = [one.class_scores for one in windows if one.class_scores is not None]
+    are_of_segments = all(len(row) == len(one) for row, one in zip(rows, windows, strict=False))
     return Detections(
         torch.cat([one.segments for one in windows]),
         torch.cat([one.scores for one in windows]),
         torch.cat([one.labels for one in windows]),
+        (torch.cat(rows) if are_of_segments else torch.stack(rows).mean(dim=0)) if rows else None,
     )
 
 
@@ -116,6 +124,10 @@ def _check_detections(detector: Detector, found: object) -> None:
     if shapes != ((number, 2), (number,), (number,)):
         expected = "Detections of segments (N, 2), scores (N,) and labels (N,)"
         raise wrong_return(list(shapes), f"{expected}, found {shapes}", *methods)
+    rows = found[0].class_scores
+    if rows is not None and (rows.dim() != 2 or len(rows) not in (1, number)):
+        shape = tuple(rows.shape)
+        raise wrong_return(list(shape), f"class_scores (1, K) or (N, K), here N is {number}, found {shape}", *methods)
 
 
 def _encoder_of(source: Source) -> Modules:

@@ -56,6 +56,12 @@ class Loader:
         ]
 
 
+def smallest_batch(num_samples: int, batch_size: int, accumulate: int) -> int:
+    """Samples of the smallest batch of any step, of all processes together."""
+    is_partial = num_samples < batch_size * accumulate
+    return (num_samples % batch_size or batch_size) if is_partial else batch_size
+
+
 def generator_state() -> dict[str, torch.Tensor]:
     """The states of torch's generators, which dropout and drop path use."""
     states = {"cpu": torch.get_rng_state()}

@@ -108,7 +108,7 @@ def step_bytes(
     learning = [one for network in networks for one in network.parameters() if one.requires_grad]
     weights, gradients = LiveBytes(tensors).now, LiveBytes(learning).now
     averages = sum(tensor.nbytes for tensor in modules.learning(trained).values())
-    state = gradients * (2 if optimizer.name == "adamw" else int(optimizer.momentum > 0))
+    state = gradients * (int(optimizer.momentum > 0) if optimizer.name == "sgd" else 2)
 
     measured, vectors = encoder.measured, encoder.vectors
     leaf = 2 * vectors if encoder.replays else 0  # with its gradient
@@ -145,6 +145,6 @@ def _inside_optimizer(
 
     Before that, several processes add their gradients up in one flat copy of them.
     """
-    one_by_one = (2 if settings.name == "adamw" else 1) * max(one.nbytes for one in learning)
+    one_by_one = (1 if settings.name == "sgd" else 2) * max(one.nbytes for one in learning)
     inside = gradients if learning[0].device.type == "cuda" else one_by_one
     return max(inside, gradients if num_processes > 1 else 0)

@@ -25,10 +25,10 @@ class TrainedModule:
     has_fixed_buffers: bool = False
     """Whether its buffers stay as they are, as those of an encoder whose batch norms keep their statistics."""
 
-    def groups(self, weight_decay: float) -> list[ParameterGroup]:
-        """Its parameters that learn, as an optimizer takes them."""
+    def groups(self, weight_decay: float, *, decays_all: bool = False) -> list[ParameterGroup]:
+        """Its parameters that learn, as an optimizer takes them; see `parameter_groups`."""
         own = weight_decay if self.weight_decay is None else self.weight_decay
-        return parameter_groups(self.network, own, self.rate_factor)
+        return parameter_groups(self.network, own, self.rate_factor, decays_all=decays_all)
 
     def entries(self, *, changing: bool) -> dict[str, Tensor]:
         """The entries of the network's state dict that training changes, or the others."""

@@ -1,4 +1,4 @@
-"""Which weights decay, and learning-rate schedules, as in the official ActionFormer code."""
+"""Which weights decay, and learning-rate schedules, as in the official code of ActionFormer and TALLFormer."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,11 @@ from typing import TypedDict
 
 from torch import nn
 
-FINAL_RATE = 1e-8  # final rate of the official cosine after a warm-up
+from actloc.settings.sections import ScheduleSettings
+
+FINAL_RATE = 1e-8  # final rate of ActionFormer's cosine after a warm-up
+LOWEST_SHARE = 0.01  # of the full rate, in TALLFormer's cosine with restarts
+WARMUP_SHARE = 0.1  # of the rate, in the first step of TALLFormer's warm-up
 _DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -18,10 +22,13 @@ class ParameterGroup(TypedDict):
     rate_factor: float
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, rate_factor: float = 1.0) -> list[ParameterGroup]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, rate_factor: float = 1.0, *, decays_all: bool = False
+) -> list[ParameterGroup]:
     """The trainable parameters, sorted by name: weights of convolutions and linear layers first, then the others.
 
-    The others (biases, norms, scales, embeddings) do not decay. `rate_factor` multiplies the learning rate of all.
+    The others (biases, norms, scales, embeddings) do not decay, unless `decays_all`. `rate_factor` multiplies the
+    learning rate of all.
     """
     trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
     decaying = {
@@ -30,8 +37,24 @@ def parameter_groups(model: nn.Module, weight_decay: float, rate_factor: float =
     split = [name for name in trainable if name in decaying], [name for name in trainable if name not in decaying]
     return [
         {"params": [trainable[name] for name in names], "weight_decay": decay, "rate_factor": rate_factor}
-        for names, decay in zip(split, (weight_decay, 0.0), strict=True)
+        for names, decay in zip(split, (weight_decay, weight_decay if decays_all else 0.0), strict=True)
     ]
+
+
+def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: ScheduleSettings) -> float:
+    """The rate of step `step` (from 0) by these settings."""
+    start = (step, base, steps_per_epoch)
+    if settings.name == "multistep":
+        rate = multistep_rate(*start, settings.milestones, settings.gamma, settings.warmup_epochs)
+    elif settings.name == "cosine_restarts":
+        lowest = LOWEST_SHARE if settings.lowest_share is None else settings.lowest_share
+        rate = restarting_rate(*start, settings.restart_epochs or settings.epochs, lowest, settings.warmup_epochs)
+    else:
+        rate = learning_rate(*start, settings.epochs, settings.warmup_epochs)
+    if step < settings.warmup_steps:
+        share = WARMUP_SHARE if settings.warmup_share is None else settings.warmup_share
+        rate *= share + (1 - share) * step / settings.warmup_steps
+    return rate
 
 
 def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int) -> float:
@@ -60,6 +83,19 @@ def multistep_rate(
         return _warm_up(step, base, warmup_steps)
     passed = sum(step - warmup_steps >= milestone * steps_per_epoch for milestone in milestones)
     return float(base * gamma**passed)
+
+
+def restarting_rate(
+    step: int, base: float, steps_per_epoch: int, restart_epochs: int, lowest_share: float, warmup_epochs: int
+) -> float:
+    """Like `learning_rate`, but after the warm-up half a cosine from `base` towards its `lowest_share` begins every
+    `restart_epochs` epochs; within an epoch the rate is constant."""
+    warmup_steps = warmup_epochs * steps_per_epoch
+    if step < warmup_steps:
+        return _warm_up(step, base, warmup_steps)
+    progress = (step - warmup_steps) // steps_per_epoch % restart_epochs / restart_epochs
+    lowest = base * lowest_share
+    return lowest + 0.5 * (base - lowest) * (1 + math.cos(math.pi * progress))
 
 
 def _warm_up(step: int, base: float, warmup_steps: int) -> float:

@@ -23,7 +23,7 @@ from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
 from actloc.training.log import RunLog, Waiting
 from actloc.training.modules import Modules
-from actloc.training.optimizer import learning_rate, multistep_rate
+from actloc.training.optimizer import scheduled_rate
 
 
 class Learner(Protocol):
@@ -221,12 +221,8 @@ class Trainer:
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
-        schedule = self.schedule
-        start = (self.step, self.optimizer_settings.learning_rate, self.loader.steps_per_epoch)
-        if schedule.name == "multistep":
-            rate = multistep_rate(*start, schedule.milestones, schedule.gamma, schedule.warmup_epochs)
-        else:
-            rate = learning_rate(*start, schedule.epochs, schedule.warmup_epochs)
+        full = self.optimizer_settings.learning_rate
+        rate = scheduled_rate(self.step, full, self.loader.steps_per_epoch, self.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         return rate
@@ -312,10 +308,12 @@ class Trainer:
 
 
 def _build_optimizer(trained: Modules, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    groups = [dict(group) for one in trained.values() for group in one.groups(settings.weight_decay)]
+    decay, decays_all = settings.weight_decay, settings.decays == "all"
+    groups = [dict(group) for one in trained.values() for group in one.groups(decay, decays_all=decays_all)]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.learning_rate)
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:

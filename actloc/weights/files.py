@@ -14,7 +14,8 @@ from actloc import console
 from actloc.errors import UserError
 
 _DETECTOR_FIX = (
-    "Set `detector:` to the settings of the training; the first dimension of cls_head is the number of classes."
+    "Set `detector:` to the settings of the training. The classes of the annotations and features.max_steps can shape "
+    "weights too."
 )
 
 

@@ -2,7 +2,8 @@
 
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,21 @@ from torch import Tensor
 from actloc.errors import UserError
 from actloc.weights.files import load
 
-_PREFIX = "module."  # added to every name by torch's DataParallel, which the official code trains with
+PREFIX = "module."  # added to every name by torch's DataParallel, which the official code trains with
 
 
 @dataclass(frozen=True)
 class OfficialCheckpoint:
-    """The weights of an official ActionFormer `.pth.tar` and their averages, under actloc's names."""
+    """The weights of a detector in an official file and their averages, under actloc's names."""
 
     weights: dict[str, Tensor]
     averaged: dict[str, Tensor]
     epoch: int | None
     """The number of training epochs, if the file has it."""
-
-    @property
-    def in_channels(self) -> int | None:
-        """Channels of the features that the network takes; None if no weight shows it."""
-        parts = [
-            tensor for name, tensor in self.weights.items() if re.fullmatch(r"backbone\.proj\.\d+\..*weight", name)
-        ]
-        embedding = self.weights.get("backbone.embd.0.conv.weight")
-        kernels = parts or ([] if embedding is None else [embedding])
-        return sum(kernel.shape[1] for kernel in kernels if kernel.dim() > 1) or None
+    in_channels: int | None
+    """Channels of the features that the network takes; None if no weight shows it."""
+    encoder: dict[str, Tensor] = field(default_factory=dict)
+    """The weights of the encoder that was trained with the detector, under the names of its published file."""
 
 
 def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
@@ -40,17 +35,25 @@ def read_official_checkpoint(path: Path) -> OfficialCheckpoint:
     checkpoint = load(path)
     weights, averaged = (_weights(path, checkpoint, entry) for entry in ("state_dict", "state_dict_ema"))
     epoch = checkpoint.get("epoch")
-    return OfficialCheckpoint(weights, averaged, epoch if isinstance(epoch, int) else None)
+    return OfficialCheckpoint(weights, averaged, epoch if isinstance(epoch, int) else None, in_channels_of(weights))
 
 
-def official_content(checkpoint: OfficialCheckpoint) -> bytes:
+def in_channels_of(weights: Mapping[str, Tensor]) -> int | None:
+    """Channels of the features that an ActionFormer of these weights takes; None if no weight shows it."""
+    parts = [tensor for name, tensor in weights.items() if re.fullmatch(r"backbone\.proj\.\d+\..*weight", name)]
+    embedding = weights.get("backbone.embd.0.conv.weight")
+    kernels = parts or ([] if embedding is None else [embedding])
+    return sum(kernel.shape[1] for kernel in kernels if kernel.dim() > 1) or None
+
+
+def official_content(weights: Mapping[str, Tensor], averaged: Mapping[str, Tensor], epoch: int | None) -> bytes:
     """The bytes of a `.pth.tar` for the official evaluation; without an optimizer it cannot resume training."""
     entries: dict[str, Any] = {  # Any: torch.save takes what it can pickle
-        "state_dict": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.weights.items()},
-        "state_dict_ema": {f"{_PREFIX}{name}": tensor for name, tensor in checkpoint.averaged.items()},
+        "state_dict": {f"{PREFIX}{name}": tensor for name, tensor in weights.items()},
+        "state_dict_ema": {f"{PREFIX}{name}": tensor for name, tensor in averaged.items()},
     }
-    if checkpoint.epoch is not None:
-        entries["epoch"] = checkpoint.epoch
+    if epoch is not None:
+        entries["epoch"] = epoch
     stream = io.BytesIO()
     torch.save(entries, stream)
     return stream.getvalue()
@@ -65,11 +68,11 @@ def _weights(path: Path, checkpoint: Any, entry: str) -> dict[str, Tensor]:  # A
             "Expected the weights under state_dict and their averages under state_dict_ema.",
             "Use a file that ActionFormer's train.py saved, such as epoch_035.pth.tar.",
         )
-    stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
+    stripped = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
     if len(stripped) < len(weights):
-        twice = sorted(name for name in stripped if name in weights and f"{_PREFIX}{name}" in weights)
+        twice = sorted(name for name in stripped if name in weights and f"{PREFIX}{name}" in weights)
         raise UserError(
-            f"{path} has weights with and without the prefix {_PREFIX}: {', '.join(twice)}.",
+            f"{path} has weights with and without the prefix {PREFIX}: {', '.join(twice)}.",
             "Expected each weight once.",
             "Use a file that ActionFormer's train.py saved.",
         )

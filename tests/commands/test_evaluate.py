@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from actloc.annotations import form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
@@ -98,7 +100,7 @@ def test_a_subset_without_truth_is_refused(tmp_path: Path) -> None:
 def scores_file(folder: Path, **results: list[float]) -> str:
     path = folder / "scores.json"
     path.write_text(json.dumps({"class": ["run", "jump"], "results": results}))
-    return f"fusion.file={path}"
+    return f"fusion.scores={path}"
 
 
 CLASSIFIED = {"a": [0.81, 0.19], "b": [0.4, 0.6], "c": [1.0, 0.0]}
@@ -135,6 +137,41 @@ def test_fusion_names_the_videos_missing_in_the_file(tmp_path: Path) -> None:
         measured(tmp_path, LINES, scores_file(tmp_path, a=[0.5, 0.5], c=[0.5, 0.5]))
 
 
+def test_the_older_name_of_the_setting_still_works(tmp_path: Path) -> None:
+    file = scores_file(tmp_path, **CLASSIFIED).replace("fusion.scores", "fusion.file")
+    assert measured(tmp_path, LINES, file)["classifier"]["file"] == "scores.json"
+    assert measured(tmp_path, LINES, "fusion.file=none")["classifier"] is None
+
+
+def test_true_classes_are_an_upper_bound_with_results_apart(tmp_path: Path) -> None:
+    lines = ["a 0 10 jump 0.9", "a 20 30 run 0.8", "b 5 9 jump 0.5", "z 5 9 run 0.99"]
+    plain = measured(tmp_path, lines)
+    path = tmp_path / "found.txt"
+    assert evaluate.run(experiment(tmp_path, "fusion.scores=truth", "fusion.rule=product"), predictions=path) == 0
+    folder = tmp_path / "ckpt/toy/eval/test-file-truth"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    found = json.loads((folder / "predictions.json").read_text())["results"]
+    # the first true class of a is run; nothing is known of z, which is no video of the subset
+    assert [(one["label"], one["score"]) for one in found["a"]] == [("run", 0.9), ("run", 0.8)]
+    assert [(one["label"], one["score"]) for one in found["b"]] == [("run", 0.5)]
+    assert found["z"] == []
+    classifier = metrics["classifier"]
+    assert (classifier["file"], classifier["top_1"], classifier["is_upper_bound"]) == ("truth", 1.0, True)
+    assert classifier["sha256"] is classifier["form"] is None
+    assert json.loads((tmp_path / "ckpt/toy/eval/test-file/metrics.json").read_text()) == plain
+    report.run([tmp_path / "ckpt/toy"])
+    tables = (tmp_path / "ckpt/toy/tables.md").read_text()
+    assert "| toy, test, true classes: upper bound |" in tables
+    assert "The runs differ in data, protocol or use of true classes, so the best is not marked." in tables
+    assert "true classes: upper bound" in (tmp_path / "ckpt/toy/report.html").read_text()
+    assert "mAP, upper bound" in (tmp_path / "ckpt/toy/tables.csv").read_text()
+
+
+def test_a_predictions_file_has_no_class_scores_of_a_detector(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fusion.scores is own, but .*found.txt has no class scores"):
+        measured(tmp_path, LINES, "detector.name=afsd", "fusion.scores=own")
+
+
 def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
     lines = ["a 40 50 run 0.9", "a 0 10 run 0.8", "a 20 30 jump 0.8"]
     metrics = measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
@@ -150,17 +187,19 @@ def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -
 SMALL = ("dim=16", "num_heads=2", "windows=3", "num_branch_blocks=2", "regression_ranges=[[0, 4], [4, 8], [8, 10000]]")
 
 
-def run_trained_on(folder: Path, weights_sha256: str | None) -> Experiment:
+def run_trained_on(
+    folder: Path, weights_sha256: str | None, detector: tuple[str, ...] = SMALL, max_steps: int = 64, *more: str
+) -> Experiment:
     """A run on features of 6 channels, made with encoder weights of this sha256, beside features made with aaaa..."""
-    settings = [f"detector.{one}" for one in SMALL]
-    ours = experiment(folder, f"features.path={folder}/features", "features.max_steps=64", *settings)
+    settings = [f"features.path={folder}/features", f"features.max_steps={max_steps}", *more]
+    ours = experiment(folder, *settings, *(f"detector.{one}" for one in detector))
     store = FeatureStore(folder / "features")
     store.begin({})
     grid = {"fps": 4.0, "clip_frames": 1, "stride_frames": 1, "frame_count": 240, "duration_s": 60.0}
     for video_id in ("a", "b"):
         info = replace(INFO, video_id=video_id, weights_sha256="a" * 64, offset_frames=0.5, recipe="{}", **grid)
         store.write(video_id, features(240), info)
-    state = ours.detector.build(6, 2, 64).state_dict()
+    state = ours.detector.build(6, 2, max_steps).state_dict()
     about = {
         "classes": ["jump", "run"],
         "in_channels": 6,
@@ -191,3 +230,34 @@ def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path
         refuse_other_detector(other, trained)
     with pytest.raises(UserError, match=r"features\.frame_interval: 1 in the run, 2 now"):
         refuse_other_detector(experiment(tmp_path, "features.frame_interval=2"), trained)
+
+
+AFSD = ("name=afsd", "dim=16", "consistency_heads=2", "norm_groups=4", "regression_ranges=[[0, 30], [15, 240]]")
+
+
+def test_a_detectors_own_class_scores_give_its_detections_their_classes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ours = run_trained_on(tmp_path, "a" * 64, AFSD, 240, "suppression.method=none", "fusion.rule=product")
+    assert evaluate.run(ours) == 0
+    folder = ours.run_folder / "eval/test"
+    plain = json.loads((folder / "predictions.json").read_text())["results"]
+    fused_by = load(ours.typed, [*ours.overrides, "fusion.scores=own"])
+    assert evaluate.run(fused_by) == 0
+    fused = json.loads((folder / "predictions.json").read_text())["results"]
+    for video_id, listed in plain.items():
+        number = len(listed)
+        assert 0 < number <= 60 + 30
+        best, other = fused[video_id][:number], fused[video_id][number:]
+        assert {one["label"] for one in best} == {one["label"] for one in listed} != {one["label"] for one in other}
+        assert [one["segment"] for one in best] == [one["segment"] for one in other]
+        shares = [
+            [one["score"] / own["score"] for one, own in zip(part, listed, strict=True)] for part in (best, other)
+        ]
+        # chances of the video's two classes; what is missing from 1 is background's
+        assert np.ptp(shares, axis=1) == pytest.approx([0, 0], abs=1e-5)
+        assert shares[0][0] > shares[1][0]
+        assert 0 < shares[0][0] + shares[1][0] < 1
+    classifier = json.loads((folder / "metrics.json").read_text())["classifier"]
+    assert (classifier["file"], classifier["form"], classifier["is_upper_bound"]) == ("own", None, False)
+    report.run([ours.run_folder])
+    assert "the detector's class scores, product, top 2" in (ours.run_folder / "tables.md").read_text()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from actloc.detectors import temporalmaxer
 from actloc.detectors.base import Detector, DetectorConfig
-from actloc.layers.drop_path import AffineDropPath
+from actloc.layers.drop_path import AffineDropPath, DropPath
 from actloc.settings import parts
 from actloc.structures import Targets
 from tests.golden.cases import drawn, padded
@@ -40,7 +40,7 @@ def build(config: DetectorConfig) -> Detector:
     for module in detector.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if isinstance(module, AffineDropPath):
+        if isinstance(module, AffineDropPath | DropPath):
             module.rate = 0.0
     return detector
 

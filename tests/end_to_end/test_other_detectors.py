@@ -1,12 +1,13 @@
-"""A detector that shares weights between levels and counts positive points in its outputs, on the command line."""
+"""Detectors other than the usual one on the command line: with shared weights, anchors on windows, class scores."""
 
 import json
 import re
 from pathlib import Path
 
+from tests.end_to_end.test_several_processes import together
 from tests.toy import actloc, copy_toy
 
-DETECTOR = """\
+TEMPORALMAXER = """\
 detector:
   name: temporalmaxer
   dim: 16
@@ -20,7 +21,7 @@ detector:
 def test_temporalmaxer_says_that_its_passes_count_apart_and_finds_actions(encoded: Path, tmp_path: Path) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
     text = (folder / "toy.yaml").read_text()
-    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", DETECTOR, text))
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", TEMPORALMAXER, text))
     done = actloc(folder, "train", "toy.yaml", "training.accumulate=2")
     assert done.returncode == 0, done.stderr
     assert "With training.accumulate=2 a step differs from one pass" in " ".join(done.stderr.split())
@@ -28,3 +29,83 @@ def test_temporalmaxer_says_that_its_passes_count_apart_and_finds_actions(encode
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
     assert all(found.values())
+
+
+TALLFORMER = """\
+detector:
+  name: tallformer
+  dim: 16
+  consistency_layers: 1
+  consistency_heads: 4
+  windows: [5]
+  num_heads: 2
+  head_dim: 8
+suppression:
+  method: weighted
+  tiou: 0.5
+"""
+SLOWLY = "schedule={name: cosine_restarts, epochs: 2, warmup_epochs: 0, restart_epochs: 1, warmup_steps: 3}"
+
+
+def test_tallformer_is_trained_on_windows_and_in_one_process_if_its_batch_norms_learn(
+    encoded: Path, tmp_path: Path
+) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = re.sub(r"detector:\n(  .*\n)+", TALLFORMER, (folder / "toy.yaml").read_text())
+    text = text.replace("max_steps: 32", "max_steps: 12")
+    (folder / "toy.yaml").write_text(text)
+    done = actloc(folder, "train", "toy.yaml", "optimizer={name: sgd, learning_rate: 0.01, decays: all}", SLOWLY)
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "eval", "ckpt/toy")
+    assert done.returncode == 2
+    assert "Set features.window_steps=12" in done.stderr
+    done = actloc(folder, "eval", "ckpt/toy", "features.window_steps=12")  # how to look does not change the weights
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
+    assert all(found.values())
+    refused = together(folder, 2, "train", "toy.yaml", "run.name=two", "training.batch_size=2")
+    assert [process.returncode for process in refused] == [2, 2]
+    assert sum("batch norms learn their statistics" in process.stderr for process in refused) == 1
+    done = together(folder, 2, "train", "toy.yaml", "run.name=two", "detector.norm_statistics=fixed", SLOWLY)
+    assert [process.returncode for process in done] == [0, 0], [process.stderr for process in done]
+
+
+AFSD = """\
+detector:
+  name: afsd
+  dim: 16
+  consistency_heads: 2
+  consistency_layers: 1
+  norm_groups: 4
+  regression_ranges: [[0, 8], [4, 32]]
+suppression:
+  sigma: 0.85
+  min_score: 1e-9
+  multiclass: false
+  voting_threshold: 0
+fusion:
+  scores: own
+  rule: product
+"""
+
+
+def test_afsd_names_the_classes_of_what_it_finds_by_its_own_class_scores(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = (folder / "toy.yaml").read_text()
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", AFSD, text))
+    done = actloc(folder, "train", "toy.yaml", "training.accumulate=2", "training.validation_subset=test")
+    assert done.returncode == 0, done.stderr
+    assert "a step differs from one pass" not in " ".join(done.stderr.split())
+    done = actloc(folder, "eval", "ckpt/toy")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())["classifier"]["file"] == "own"
+    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
+    assert all({one["label"] for one in listed} == {"red", "blue"} for listed in found.values())
+    done = actloc(folder, "report", "ckpt/toy")
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "predict", "ckpt/toy", "videos/v5.mp4", "--output", "out", "--set", "prediction.threshold=0")
+    assert done.returncode == 0, done.stderr
+    predicted = json.loads((folder / "out/predictions.json").read_text())["results"]["v5"]
+    for one, other in zip(predicted, found["v5"], strict=True):
+        assert one["label"] == other["label"]
+        assert abs(one["score"] - other["score"]) <= 1e-4

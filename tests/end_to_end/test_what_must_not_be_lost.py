@@ -166,7 +166,7 @@ def test_commands_before_their_time_name_the_one_that_comes_first(toy: Path, enc
         ("train", "toy.yaml", "detector.dim="),
         ("train", "toy.yaml", "machine.device=cuda:7", "run.name=other"),
         ("train", "toy.yaml", "run.folder=labels.csv"),
-        ("eval", "toy.yaml", "fusion.file=nowhere.json"),
+        ("eval", "toy.yaml", "fusion.scores=nowhere.json"),
         ("eval", "toy.yaml", "--predictions", "nowhere.json"),
         ("train", "toy.yaml", "training.validation_subset=nonsense", "run.name=other"),
         ("report", "toy.yaml", "--output", "labels.csv"),

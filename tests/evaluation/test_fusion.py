@@ -1,8 +1,12 @@
 import json
 
 import numpy as np
+import pytest
+import torch
 
-from actloc.evaluation.fusion import fuse
+from actloc.evaluation.fusion import fuse, to_predictions
+from actloc.settings.sections import FusionSettings
+from actloc.structures import Detections, VideoDetections
 from tests.golden.cases import GOLDEN
 
 FACTS = json.loads((GOLDEN / "score_fusion.json").read_text())
@@ -34,3 +38,40 @@ def test_the_product_is_the_square_of_sqrt_and_weak_detections_are_dropped() -> 
 
 def test_asking_for_more_classes_than_there_are_gives_all_of_them() -> None:
     assert fuse(np.array([0.5]), np.array([0.2, 0.8]), "sqrt", 5, 200)[1].tolist() == [1, 0]
+
+
+def test_each_detection_may_have_class_scores_of_its_own() -> None:
+    own, classes = np.array([0.5, 0.9, 0.4]), np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    rows, labels, scores = fuse(own, classes, "product", 2, 2)
+    assert rows.tolist() == [1, 0, 1, 0]
+    assert labels.tolist() == [0, 1, 1, 0]
+    np.testing.assert_allclose(scores, [0.72, 0.45, 0.18, 0.05])
+
+
+def test_one_row_of_the_video_is_each_detections() -> None:
+    own, row = np.array([0.5, 0.9]), np.array([0.1, 0.7, 0.2])
+    expected = [part.tolist() for part in fuse(own, row, "sqrt", 2, 200)]
+    for rows in (row[None], np.tile(row, (2, 1))):
+        assert [part.tolist() for part in fuse(own, rows, "sqrt", 2, 200)] == expected
+
+
+def found(*class_scores: torch.Tensor | None) -> list[VideoDetections]:
+    segments, labels = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(2, dtype=torch.long)
+    return [
+        VideoDetections(f"v{number}", Detections(segments, torch.tensor([0.9, 0.4]), labels, rows))
+        for number, rows in enumerate(class_scores)
+    ]
+
+
+def test_a_detectors_own_class_scores_name_the_classes_where_the_settings_ask_for_it() -> None:
+    listed, classes = found(torch.tensor([[0.25, 0.75]]), torch.tensor([[0.6, 0.4], [0.1, 0.9]])), ("jump", "run")
+    settings = FusionSettings.model_validate({"scores": "own", "rule": "product", "top_k": 1})
+    fused = to_predictions(listed, classes, settings)
+    assert [(one.label, one.start_s) for one in fused["v0"]] == [("run", 1.0), ("run", 3.0)]
+    assert [(one.label, one.start_s) for one in fused["v1"]] == [("jump", 1.0), ("run", 3.0)]
+    assert [one.score for one in fused["v1"]] == pytest.approx([0.54, 0.36])
+    for other in ({}, {"scores": "truth"}, {"scores": "own", "rule": "none"}):
+        plain = to_predictions(listed, classes, FusionSettings.model_validate(other))
+        assert [(one.label, one.score) for one in plain["v1"]] == [("jump", 0.9), ("jump", 0.4)]
+    empty = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))  # of an unreadable video
+    assert to_predictions([VideoDetections("v", empty)], classes, settings) == {"v": []}

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -51,7 +54,18 @@ def test_hard_suppression_across_classes_votes() -> None:
     assert 164 / 30 < final.segments[0, 1].item() < 168 / 30
 
 
-@pytest.mark.parametrize("method", ["soft", "hard", "none"])
+def test_weighted_suppression_moves_the_best_detection_of_a_class_and_does_not_vote() -> None:
+    settings = SuppressionSettings(method="weighted", tiou=0.5, voting_threshold=0.9)
+    final = postprocess(FOUND, GRID, 30.0, settings)
+    assert final.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
+    weights = 0.9, 0.8 * 19 / 20
+    end = (weights[0] * 40 + weights[1] * 39) / sum(weights)
+    assert final.segments[0].tolist() == pytest.approx([88 / 30, (4 * end + 8) / 30])
+    across = postprocess(FOUND, GRID, 30.0, settings.model_copy(update={"multiclass": False}))
+    assert torch.equal(across.segments, final.segments)
+
+
+@pytest.mark.parametrize("method", ["soft", "hard", "weighted", "none"])
 @pytest.mark.parametrize("multiclass", [True, False])
 def test_a_video_without_detections_gives_none(method: str, multiclass: bool) -> None:
     nothing = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
@@ -66,3 +80,18 @@ def test_a_single_detection_passes_unchanged() -> None:
     final = postprocess(one, GRID, float("inf"), SuppressionSettings())
     torch.testing.assert_close(final.segments, GRID.seconds(one.segments))
     assert final.scores.tolist() == one.scores.tolist()
+
+
+@pytest.mark.parametrize("settings", [{"method": "none"}, {}, {"method": "hard"}, {"multiclass": False}])
+def test_class_scores_follow_their_segments_and_those_of_the_video_stay(settings: dict[str, Any]) -> None:
+    of_segments = replace(FOUND, class_scores=torch.arange(8.0).reshape(4, 2))
+    kept = postprocess(of_segments, GRID, 30.0, SuppressionSettings(**settings, voting_threshold=0))
+    number = {0.0: 0, 88 / 30: 1, 248 / 30: 3}  # by where the segment starts; the third one has the second's start
+    starts = [number[min(number, key=lambda known: abs(known - start))] for start in kept.segments[:, 0].tolist()]
+    rows = kept.class_scores[:, 0].int().tolist()
+    assert len(rows) == len(kept)
+    assert [2 * start for start in starts] == [2 if row == 4 else row for row in rows]
+    of_video = replace(FOUND, class_scores=torch.tensor([[0.3, 0.7]]))
+    kept = postprocess(of_video, GRID, 30.0, SuppressionSettings(**settings))
+    assert kept.class_scores.tolist() == of_video.class_scores.tolist()
+    assert postprocess(FOUND, GRID, 30.0, SuppressionSettings(**settings)).class_scores is None

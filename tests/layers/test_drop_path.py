@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from actloc.layers.drop_path import AffineDropPath
+from actloc.layers.drop_path import AffineDropPath, DropPath
 
 
 def test_a_video_keeps_its_whole_branch_or_loses_it() -> None:
@@ -27,3 +28,15 @@ def test_the_chance_of_keeping_a_branch_is_not_rounded_with_its_values() -> None
     torch.manual_seed(0)
     rounded = layer(torch.ones(5000, 3, 1, dtype=torch.bfloat16)) != 0
     assert torch.equal(exact, rounded)
+
+
+@pytest.mark.parametrize("shape", [(1000, 3, 5), (1000, 2, 3, 4, 2)])
+def test_without_a_scale_a_sample_keeps_its_whole_branch_or_loses_it(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = DropPath(0.25)
+    factors = layer(torch.ones(shape)).flatten(1)
+    assert (factors == factors[:, :1]).all()
+    kept = factors[:, 0] != 0
+    torch.testing.assert_close(factors[kept], torch.full_like(factors[kept], 1 / 0.75))
+    assert abs(kept.float().mean() - 0.75) < 0.05
+    assert torch.equal(layer.eval()(torch.ones(shape)), torch.ones(shape))

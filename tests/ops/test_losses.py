@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
+from actloc.ops.losses import distance_iou_loss, segment_iou_loss, sigmoid_focal_loss
 
 
 def test_the_focal_loss_of_a_known_score() -> None:
@@ -27,3 +27,22 @@ def test_empty_segments_have_a_finite_loss_and_gradient() -> None:
     assert loss.isfinite().all()
     assert offsets.grad is not None
     assert offsets.grad.isfinite().all()
+
+
+def test_the_loss_of_segments_is_that_of_their_distances_from_a_common_point() -> None:
+    offsets, targets = (
+        torch.tensor([[2.0, 3.0], [1.0, 1.0], [0.0, 4.0]]),
+        torch.tensor([[2.0, 3.0], [2.0, 2.0], [4, 0]]),
+    )
+    segments, theirs = (torch.stack((7 - pair[:, 0], 7 + pair[:, 1]), dim=1) for pair in (offsets, targets))
+    torch.testing.assert_close(segment_iou_loss(segments, theirs), distance_iou_loss(offsets, targets))
+
+
+def test_a_segment_apart_from_its_target_is_pulled_towards_it_and_an_empty_one_has_a_finite_loss() -> None:
+    segments = torch.tensor([[0.0, 2.0], [5.0, 5.0]], requires_grad=True)
+    loss = segment_iou_loss(segments, torch.tensor([[6.0, 8.0], [5.0, 5.0]]))
+    torch.testing.assert_close(loss.detach(), torch.tensor([1 + (6 / 8) ** 2, 1.0]))
+    loss.sum().backward()
+    assert segments.grad is not None
+    assert segments.grad.isfinite().all()
+    assert segments.grad[0].sum() < 0

@@ -14,6 +14,8 @@ from actloc.ops.suppression import (
     soft_suppression,
     soft_suppression_per_class,
     vote,
+    weighted_suppression,
+    weighted_suppression_per_class,
 )
 from tests.golden.cases import GOLDEN
 
@@ -238,6 +240,8 @@ def test_nothing_to_suppress_gives_nothing() -> None:
         hard_suppression_per_class(segments, scores, np.zeros(0, np.int64), tiou=0.5, min_score=0.1, max_kept=9),
     ):
         assert len(indices) == len(lowered) == 0
+    indices, means, kept = weighted_suppression(segments, scores, tiou=0.5, min_score=0.1, max_kept=9)
+    assert (indices.shape, means.shape, kept.shape) == ((0,), (0, 2), (0,))
     assert vote(segments, segments, scores, 0.5).shape == (0, 2)
 
 
@@ -246,3 +250,96 @@ def test_voting_moves_a_segment_to_the_mean_of_those_that_overlap_it_enough() ->
     scores = np.array([0.5, 0.25, 1.0], dtype=np.float32)
     np.testing.assert_allclose(vote(segments[:1], segments, scores, 0.7), [[0, (0.5 * 10 + 0.2 * 8) / 0.7]], rtol=1e-6)
     assert np.isnan(vote(np.array([[5, 5]], dtype=np.float32), segments, scores, 0.7)).all()
+
+
+@pytest.mark.parametrize(("suffix", "min_score", "max_kept"), [("", 0.005, 1200), ("_thr03_max50", 0.3, 50)])
+def test_weighted_suppression_keeps_what_the_official_code_keeps(suffix: str, min_score: float, max_kept: int) -> None:
+    with np.load(GOLDEN / "tallformer" / "thumos_post.npz") as file:
+        segments, every, expected, labels = (
+            file[name] for name in ("segments", "scores", f"dets{suffix}", f"labels{suffix}")
+        )
+    anchors, classes = np.nonzero(every > 0.005)
+    indices, means, scores = weighted_suppression_per_class(
+        segments[anchors], every[anchors, classes], classes, tiou=0.5, min_score=min_score, max_kept=max_kept
+    )
+    np.testing.assert_array_equal(classes[indices], labels)
+    np.testing.assert_array_equal(scores, expected[:, 2])
+    np.testing.assert_allclose(means, expected[:, :2], atol=1e-6 * segments.max(), rtol=0)
+
+
+def directly_weighted(
+    segments: NDArray[Any], scores: NDArray[Any], tiou: float, min_score: float
+) -> list[tuple[int, tuple[float, float]]]:
+    """The definition, one candidate at a time: the best index of each cluster and its mean."""
+    left = [index for index in range(len(scores)) if scores[index] > min_score]
+    clusters = []
+    while left:
+        best = max(left, key=lambda index: (scores[index], -index))
+        weights = {}
+        for index in left:
+            low, high = (
+                np.maximum(segments[best, 0], segments[index, 0]),
+                np.minimum(segments[best, 1], segments[index, 1]),
+            )
+            shared = max(0.0, float(high - low))
+            lengths = float(segments[best, 1] - segments[best, 0] + segments[index, 1] - segments[index, 0])
+            overlap = 1.0 if index == best else shared / (lengths - shared)
+            if overlap >= tiou:
+                weights[index] = float(scores[index]) * overlap
+        total = sum(weights.values())
+        ends = [sum(weight * float(segments[index, end]) for index, weight in weights.items()) for end in (0, 1)]
+        clusters.append((best, (ends[0] / total, ends[1] / total)))
+        left = [index for index in left if index not in weights]
+    return clusters
+
+
+@settings(deadline=None, max_examples=200)
+@given(CANDIDATES, st.sampled_from([0.31, 0.47, 0.97]), st.sampled_from([0.0, 0.2]), st.integers(1, 12))
+def test_weighted_suppression_does_what_it_says(
+    rows: list[tuple[int, int, int, int]], tiou: float, min_score: float, max_kept: int
+) -> None:
+    segments, scores, labels = arrays_of(rows)
+    rule = {"tiou": tiou, "min_score": min_score}
+    found = weighted_suppression(segments, scores, **rule, max_kept=max_kept)
+    expected = directly_weighted(segments, scores, **rule)[:max_kept]
+    assert found[0].tolist() == [index for index, _ in expected]
+    np.testing.assert_allclose(found[1].ravel(), np.ravel([mean for _, mean in expected]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found[2], scores[found[0]])
+
+    clusters = []
+    for label in range(3):
+        members = np.flatnonzero(labels == label)
+        clusters += [
+            (members[index], mean) for index, mean in directly_weighted(segments[members], scores[members], **rule)
+        ]
+    best = sorted(clusters, key=lambda cluster: -scores[cluster[0]])[:max_kept]
+    found = weighted_suppression_per_class(segments, scores, labels, **rule, max_kept=max_kept)
+    assert found[0].tolist() == [index for index, _ in best]
+    np.testing.assert_allclose(found[1].ravel(), np.ravel([mean for _, mean in best]), rtol=1e-5, atol=1e-5)
+
+
+def test_of_equal_scores_weighted_suppression_takes_the_lowest_index_and_the_lowest_class_first() -> None:
+    segments = np.array([[0, 1], [2, 3], [4, 5], [6, 7]], dtype=np.float32)
+    scores, labels = np.full(4, 0.5, dtype=np.float32), np.array([1, 0, 1, 0])
+    rule = {"tiou": 0.5, "min_score": 0.0}
+    assert weighted_suppression(segments, scores, **rule, max_kept=3)[0].tolist() == [0, 1, 2]
+    assert weighted_suppression_per_class(segments, scores, labels, **rule, max_kept=3)[0].tolist() == [1, 3, 0]
+
+
+def test_segments_without_length_are_clusters_of_their_own() -> None:
+    segments, scores = np.array([[4, 4], [4, 4], [3, 5]], dtype=np.float32), np.array([0.9, 0.8, 0.7], dtype=np.float32)
+    indices, means, _ = weighted_suppression(segments, scores, tiou=0.5, min_score=0.0, max_kept=9)
+    assert indices.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(means, segments)
+
+
+def test_soft_suppression_without_classes_gives_the_scores_of_tallformers_code() -> None:
+    with np.load(GOLDEN / "tallformer" / "anet_softnms.npz") as arrays:
+        candidates, expected = arrays["segments"], arrays["result"]
+    # officially the last one that is left is not listed, and the order is that of the candidates
+    indices, scores = soft_suppression(candidates[:, :2], candidates[:, 2], sigma=0.85, min_score=1e-9, max_kept=5000)
+    assert sorted(indices) == list(range(60))
+    assert scores.tolist() == sorted(scores, reverse=True)
+    listed = np.argsort(indices[:-1], kind="stable")
+    np.testing.assert_array_equal(candidates[indices[:-1]][listed, :2], expected[:, :2])
+    np.testing.assert_allclose(scores[:-1][listed], expected[:, 2], rtol=2e-5, atol=0)

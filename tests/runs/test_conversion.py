@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.runs import conversion
 from actloc.runs.record import is_finished
+from actloc.runs.trained import load_official, load_trained
 from actloc.training import checkpoint as checkpoints
 from actloc.weights.official_actionformer import read_official_checkpoint
 from tests.golden.cases import GOLDEN
@@ -94,3 +96,69 @@ def test_a_run_that_does_not_fit_the_given_settings_is_refused() -> None:
     conversion.to_run(OFFICIAL, Path("run"), load("settings.yaml"))
     with pytest.raises(UserError, match="the settings make it"):
         convert.run(Path("run"), Path("official.pth.tar"), "settings.yaml", ["detector.dim=32"])
+
+
+TALLFORMER = """\
+dataset: {name: custom, folder: prepared, videos: videos, annotations: labels.csv}
+features: {name: encoded, preset: full, encoder: {name: efficientnet_lite0, short_side: 64, crop: 64}, fps: 8,
+  clip_frames: 2, stride_frames: 2, max_steps: 32, window_steps: 32}
+detector: {name: tallformer, dim: 16, consistency_layers: 1, windows: [5, 3], num_heads: 2, head_dim: 8}
+"""
+
+
+@pytest.fixture
+def tallformer_file(folder: Path) -> Path:
+    """An official file of a small TALLFormer with its encoder."""
+    Path("tallformer.yaml").write_text(TALLFORMER)
+    experiment = load("tallformer.yaml")
+    torch.manual_seed(0)
+    detector = experiment.detector.build(1280, 3, 32)
+    encoder = experiment.features.encoder.network()
+    state = {name.replace(".in_proj.", ".in_proj_"): tensor for name, tensor in detector.state_dict().items()}
+    state |= {f"backbone.{name}": tensor + 0.5 for name, tensor in encoder.state_dict().items()}
+    torch.save({"state_dict": state, "meta": {}}, "epoch_9.pth")
+    return Path("epoch_9.pth")
+
+
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_a_file_of_tallformer_gives_detector_and_encoder_their_weights(
+    tallformer_file: Path, is_converted: bool
+) -> None:
+    content = torch.load(tallformer_file, weights_only=True)["state_dict"]
+    if is_converted:
+        assert convert.run(tallformer_file, Path("ckpt/official"), "tallformer.yaml", None) == 0
+        trained = load_trained(load("ckpt/official"))
+    else:
+        trained = load_official(load("tallformer.yaml"), tallformer_file, ("fall", "jump", "run"))
+    with closing(trained):
+        assert trained.in_channels == 1280
+        assert trained.live is not None
+        weights = trained.localizer.detector.state_dict()
+        assert torch.equal(weights["head.retina_cls.weight"], content["head.retina_cls.weight"])
+        attention = "neck.2.trans_layers.0.self_attn.in_proj"
+        assert torch.equal(weights[f"{attention}.weight"], content[f"{attention}_weight"])
+        for name, tensor in trained.live.encoder.state_dict().items():
+            assert torch.equal(tensor, content[f"backbone.{name}"])
+
+
+def test_the_encoder_of_a_file_must_fit_and_be_there_for_a_run_that_trains_one(tallformer_file: Path) -> None:
+    content = torch.load(tallformer_file, weights_only=True)["state_dict"]
+    name = next(name for name in content if name.startswith("backbone."))
+    torch.save({"state_dict": {key: one for key, one in content.items() if key != name}}, "partly.pth")
+    with pytest.raises(UserError, match=f"{name.removeprefix('backbone.')} is missing"):
+        conversion.to_run(Path("partly.pth"), Path("ckpt/partly"), load("tallformer.yaml"))
+    torch.save({key: one for key, one in content.items() if not key.startswith("backbone.")}, "alone.pth")
+    with pytest.raises(UserError, match="has weights of a detector only"):
+        conversion.to_run(Path("alone.pth"), Path("ckpt/alone"), load("tallformer.yaml"))
+
+
+def test_stored_features_leave_the_encoder_of_a_file_out(
+    tallformer_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = "features={name: stored, path: features, fps: 8, clip_frames: 2, stride_frames: 2, max_steps: 32}"
+    run = Path("ckpt/stored")
+    conversion.to_run(tallformer_file, run, load("tallformer.yaml", [stored]))
+    assert "The encoder in epoch_9.pth is not used" in capsys.readouterr().err
+    assert all(name.startswith("detector/") for name in checkpoints.load(checkpoints.last(run)).weights)
+    with pytest.raises(UserError, match="Expected actionformer"):
+        conversion.to_official(run, Path("again.pth"), None)

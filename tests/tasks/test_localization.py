@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from actloc.annotations.model import Annotations
+from actloc.detectors.base import Detector
 from actloc.detectors.temporalmaxer import Config
 from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base import Source
-from actloc.structures import Batch, Grid, Sample, Targets
+from actloc.structures import Batch, Detections, Grid, Sample, Targets
 from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training.distributed import Processes
 
@@ -59,3 +61,48 @@ def test_where_each_process_counts_by_itself_all_go_on_from_the_first_ones_numbe
     second.losses(*second.features(BATCH), BATCH)
     second.start_step([BATCH])
     assert second.training_state() == {"normaliser": 42.0}
+
+
+class TwoWindows(Detector):
+    """Finds one action in a window and two in the next, with the class scores that it is given."""
+
+    def __init__(self, *class_scores: Tensor | None) -> None:
+        super().__init__()
+        self.listed = [
+            Detections(
+                torch.tensor([[1.0, 3.0]] * count), torch.ones(count), torch.zeros(count, dtype=torch.long), rows
+            )
+            for count, rows in zip((1, 2), class_scores, strict=True)
+        ]
+
+    def forward(self, features: Tensor, mask: Tensor) -> Detections:
+        return self.listed.pop(0)
+
+    def select(self, outputs: Detections) -> list[Detections]:
+        return [outputs]
+
+    def padded_steps(self, longest: int) -> int:
+        return longest
+
+
+def merged(*class_scores: Tensor | None) -> Detections:
+    """What is found in two windows of 8 steps."""
+    windows = [Sample("v", torch.zeros(6, 8), Targets.none(), Grid(8, 4, 2), first_step=first) for first in (0, 8)]
+    localizer = Localizer(TwoWindows(*class_scores), torch.device("cpu"), "float32", SuppressionSettings(method="none"))
+    return localizer.detect_one(NoSource(), windows, None)
+
+
+def test_segments_of_several_windows_keep_their_class_scores_and_those_of_videos_are_averaged() -> None:
+    assert merged(None, None).class_scores is None
+    of_video = merged(torch.tensor([[0.2, 0.8]]), torch.tensor([[0.6, 0.4]]))
+    torch.testing.assert_close(of_video.class_scores, torch.tensor([[0.4, 0.6]]))
+    rows = torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.5, 0.1]])
+    of_segments = merged(rows[:1], rows[1:])
+    assert of_segments.class_scores.tolist() == rows.tolist()
+    assert of_segments.segments[:, 0].tolist() == pytest.approx([0.75, 4.75, 4.75])
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (0, 3)])
+def test_class_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(AssertionError, match=r"class_scores \(1, K\) or \(N, K\), here N is 1"):
+        merged(torch.zeros(shape), None)

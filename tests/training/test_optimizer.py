@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, MultiStepLR
 
-from actloc.training.optimizer import learning_rate, multistep_rate, parameter_groups
+from actloc.settings.sections import ScheduleSettings
+from actloc.training.optimizer import learning_rate, multistep_rate, parameter_groups, restarting_rate, scheduled_rate
 from tests.golden.cases import GOLDEN, load_case
 
 FACTS = json.loads((GOLDEN / "lr.json").read_text())
@@ -70,6 +72,59 @@ def test_at_milestones_the_rate_drops_as_pytorchs_does_counted_from_the_end_of_t
     np.testing.assert_allclose(found, expected, atol=1e-15, rtol=0)
 
 
+def test_after_8_epochs_the_rate_drops_for_the_ninth_and_after_10_again() -> None:
+    settings = ScheduleSettings(name="multistep", epochs=12, warmup_epochs=0, milestones=(8, 10))
+    found = [scheduled_rate(step, 1e-4, 3, settings) for step in range(3 * 12)]
+    np.testing.assert_allclose(found, [1e-4] * 24 + [1e-5] * 6 + [1e-6] * 6)
+
+
+def test_with_restarts_the_rate_is_pytorchs_of_the_epoch() -> None:
+    per_epoch = pytorchs(lambda optimizer: CosineAnnealingWarmRestarts(optimizer, 4, eta_min=0.1 * 0.05), 11)
+    found = [restarting_rate(step, 0.1, 3, 4, 0.05, 0) for step in range(3 * 11)]
+    np.testing.assert_allclose(found, np.repeat(per_epoch, 3), atol=1e-15, rtol=0)
+    assert found[12] == found[24] == 0.1
+    warmed = [restarting_rate(step, 0.1, 3, 4, 0.05, 2) for step in range(6 + 3 * 11)]
+    np.testing.assert_allclose(warmed, [learning_rate(step, 0.1, 3, 4, 2) for step in range(6)] + found)
+
+
+TALLFORMER = ScheduleSettings(
+    name="cosine_restarts", epochs=1000, warmup_epochs=0, restart_epochs=100, warmup_steps=500
+)
+
+
+def test_a_warm_up_in_steps_multiplies_the_rate_of_the_schedule() -> None:
+    base, per_epoch = 0.01, 13
+    for step in (0, 1, 12, 13, 250, 499, 500, 501, 13 * 99, 13 * 100, 13 * 950 + 5):
+        epoch = step // per_epoch
+        rate = base * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (epoch % 100) / 100)))
+        if step < 500:  # the official form: what is left of the warm-up takes 90 % of its share away
+            rate *= 1 - (1 - step / 500) * (1 - 0.1)
+        assert scheduled_rate(step, base, per_epoch, TALLFORMER) == pytest.approx(rate, rel=1e-12)
+    assert scheduled_rate(0, base, per_epoch, TALLFORMER) == pytest.approx(0.001)
+    lowest = scheduled_rate(13 * 99, base, per_epoch, TALLFORMER.model_copy(update={"lowest_share": 0.5}))
+    assert lowest == pytest.approx(0.005, rel=1e-3)
+    half = ScheduleSettings(epochs=4, warmup_epochs=0, warmup_steps=4, warmup_share=0.5)
+    plain = [learning_rate(step, 0.1, 3, 4, 0) for step in range(12)]
+    found = [scheduled_rate(step, 0.1, 3, half) for step in range(12)]
+    np.testing.assert_allclose(found[:4], np.multiply(plain[:4], [0.5, 0.625, 0.75, 0.875]))
+    assert found[4:] == plain[4:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"restart_epochs": 3}, "restart_epochs: schedule.name=cosine does not use it"),
+        ({"name": "multistep", "lowest_share": 0.1}, "lowest_share: schedule.name=multistep does not use it"),
+        ({"name": "cosine_restarts"}, "needs the epochs between two restarts"),
+        ({"warmup_steps": 3}, "warmup_steps is 3 and warmup_epochs is 5: expected one of them"),
+        ({"warmup_share": 0.5, "warmup_epochs": 0}, "used only with warmup_steps"),
+    ],
+)
+def test_settings_of_a_schedule_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ScheduleSettings(**settings)
+
+
 @pytest.mark.parametrize("name", ["thumos_short", "anet_tsp_full"])
 def test_the_parameters_that_decay_are_the_official_ones(name: str) -> None:
     case = load_case(name)
@@ -90,3 +145,11 @@ def test_frozen_parameters_are_left_out() -> None:
     decaying, others = parameter_groups(model, 0.1)
     assert [len(group["params"]) for group in (decaying, others)] == [1, 3]
     assert decaying["params"][0] is model[2].weight
+
+
+def test_all_parameters_decay_where_that_is_asked_for() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    decaying, others = parameter_groups(model, 0.1, 0.4, decays_all=True)
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.1)
+    assert [len(group["params"]) for group in (decaying, others)] == [1, 3]
+    assert decaying["rate_factor"] == others["rate_factor"] == 0.4

@@ -87,6 +87,44 @@ def test_milestones_of_a_cosine_are_refused() -> None:
         ScheduleSettings(milestones=(3,))
 
 
+def test_a_run_restarts_its_cosine_after_a_warm_up_in_steps(tmp_path: Path) -> None:
+    schedule = {"name": "cosine_restarts", "epochs": 4, "warmup_epochs": 0, "restart_epochs": 2, "warmup_steps": 2}
+    half = 0.1 * (0.01 + 0.99 * 0.5)
+    expected = [0.1 * 0.1, 0.1 * 0.55, 0.1, *[half] * 3, *[0.1] * 3, *[half] * 3]
+    assert rates(tmp_path, **schedule) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("decays", ["weights", "all"])
+def test_decay_is_a_part_of_the_gradient_in_adam_and_of_what_is_asked_for(
+    tmp_path: Path, name: str, decays: str
+) -> None:
+    learner = OneWeight()
+    learner.network = nn.Linear(1, 1)
+    learner.modules = {"detector": TrainedModule(learner.network, rate_factor=0.5)}
+    nn.init.constant_(learner.network.weight, 2.0)
+    nn.init.constant_(learner.network.bias, 4.0)
+    trainer = Trainer(
+        learner,
+        tmp_path,
+        optimizer=OptimizerSettings(name=name, learning_rate=0.1, weight_decay=2.0, decays=decays, clip_norm=0),
+        schedule=ScheduleSettings(epochs=1, warmup_epochs=0),
+        average=AverageSettings(),
+        training=TrainingSettings(batch_size=1),
+        seed=0,
+        num_workers=0,
+        about={},
+    )
+    for parameter in learner.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    trainer._set_learning_rate()
+    trainer.optimizer.step()
+    moved = {"adam": (-0.05, -0.05), "adamw": (-0.05 * 2 * 2, -0.05 * 2 * 4), "sgd": (-0.05 * 2 * 2, -0.05 * 2 * 4)}
+    weight, bias = moved[name]
+    assert learner.network.weight.item() - 2.0 == pytest.approx(weight, rel=1e-4)
+    assert learner.network.bias.item() - 4.0 == pytest.approx(bias if decays == "all" else 0.0, rel=1e-4)
+
+
 class Overflowing(OneWeight):
     """The gradient of the second step is not finite, as in float16 where the loss was scaled too much."""
 

@@ -15,7 +15,7 @@ from actloc.evaluation.postprocess import postprocess
 from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from actloc.weights.files import check_fit
-from actloc.weights.official_actionformer import OfficialCheckpoint, official_content, read_official_checkpoint
+from actloc.weights.official_actionformer import in_channels_of, official_content, read_official_checkpoint
 from tests.golden.cases import GOLDEN, counted_rows, padded
 
 CHECKPOINT = GOLDEN / "e2e" / "tiny_epoch_140.pth.tar"
@@ -115,13 +115,13 @@ def test_every_weight_that_does_not_fit_is_listed() -> None:
 
 def test_channels_of_projected_features_add_up() -> None:
     detector = SETTINGS.model_copy(update={"projection": ((5, 10), (4, 6))}).build(9, 3, 320)
-    assert OfficialCheckpoint(detector.state_dict(), {}, None).in_channels == 9
-    assert OfficialCheckpoint({}, {}, None).in_channels is None
+    assert in_channels_of(detector.state_dict()) == 9
+    assert in_channels_of({}) is None
 
 
 def test_writing_an_official_checkpoint_gives_the_official_names_and_the_same_weights(tmp_path: Path) -> None:
     official, path = read_official_checkpoint(CHECKPOINT), tmp_path / "epoch_140.pth.tar"
-    path.write_bytes(official_content(official))
+    path.write_bytes(official_content(official.weights, official.averaged, official.epoch))
     again = read_official_checkpoint(path)
     assert again.epoch == official.epoch
     for first, second in ((official.weights, again.weights), (official.averaged, again.averaged)):

@@ -1,0 +1,236 @@
+"""AFSD as in TALLFormer's ActivityNet variant: coarse segments that are refined by features around their ends.
+
+The heads are AFSD's (Lin et al., 2021, arXiv 2103.13137); what comes before them is TALLFormer's (Cheng and Bertasius,
+2022, arXiv 2204.01680). There is no mask: all sequences have the same length, and what pads them is part of the input.
+"""
+
+from typing import ClassVar, Self
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from actloc.detectors.base import Detector, DetectorConfig
+from actloc.errors import UserError
+from actloc.layers.group_norm_pyramid import ConvGroupNorm, GroupNormPyramid
+from actloc.layers.precision import at_least_float32, full_precision
+from actloc.layers.temporal_consistency import REDUCTION, TemporalConsistency, TemporalReduction
+from actloc.ops.boundary_pooling import boundary_pool, boundary_windows
+from actloc.ops.coarse_to_fine import ACTION, CoarsePoints, CoarseToFineCriterion, CoarseToFineOutputs
+from actloc.structures import Detections
+
+LARGEST_FACTOR = 4.0  # TALLFormer: a coarse border is at most this many strides away
+
+
+class Config(DetectorConfig):
+    """Settings of AFSD; the defaults are TALLFormer's for ActivityNet, with 384 steps of two frames."""
+
+    scores_classes: ClassVar[bool] = True
+
+    dim: PositiveInt = 512
+    """Channels of every level of the pyramid."""
+    consistency_heads: PositiveInt = 16
+    """Attention heads of the layers before the pyramid; they share the channels evenly."""
+    consistency_layers: PositiveInt = 3
+    """Transformer layers before the pyramid, which see the whole sequence."""
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    """Chance that a residual branch of these layers is left out."""
+    norm_groups: PositiveInt = 32
+    """Groups of channels in the norms of the pyramid and the heads."""
+    regression_ranges: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] = (
+        (0, 15),
+        (7.5, 30),
+        (15, 60),
+        (30, 120),
+        (48, 384),
+        (128, 384),
+    )
+    """For each level, finest first: the nearest and farthest action border, in feature steps, that it learns. The
+    first level has a point for every four steps, each of the others half as many as the one before."""
+    frames_per_step: PositiveInt = 2
+    """Positions of the fine grid, on which starts and ends are learned, for each feature step."""
+    refined_tiou: float = Field(default=0.6, gt=0, le=1)
+    """Temporal IoU with its action from which a coarse segment is refined; the best one of a video always is."""
+    class_dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of the video's mean feature that is dropped before its class is scored."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dim % self.consistency_heads or self.dim % self.norm_groups or self.dim % 2:
+            raise ValueError(
+                f"dim is {self.dim}: it must be even and a multiple of consistency_heads and of norm_groups"
+            )
+        if any(nearest > farthest for nearest, farthest in self.regression_ranges):
+            raise ValueError("regression_ranges: the nearest border of a level is beyond its farthest")
+        return self
+
+    @property
+    def strides(self) -> list[int]:
+        """Feature steps from one point to the next, for each level."""
+        return [REDUCTION * 2**level for level in range(len(self.regression_ranges))]
+
+    def build(self, in_channels: int, num_classes: int, max_steps: int) -> "Afsd":
+        """A new detector; raises UserError if `max_steps` is not whole steps of the coarsest level."""
+        if max_steps % self.strides[-1]:
+            raise UserError(
+                f"features.max_steps is {max_steps}.",
+                f"Expected a multiple of {self.strides[-1]}, the stride of the coarsest level of detector.name=afsd.",
+                f"Set features.max_steps={-(-max_steps // self.strides[-1]) * self.strides[-1]}, or fewer "
+                "detector.regression_ranges.",
+            )
+        return Afsd(self, in_channels, num_classes, max_steps)
+
+    @classmethod
+    def small(cls) -> Self:
+        """Three levels of 32 channels; nearly all coarse segments are refined, so that rounding chooses none."""
+        ranges = ((0, 8), (4, 16), (8, 64))
+        return cls(
+            dim=32,
+            consistency_heads=2,
+            consistency_layers=1,
+            norm_groups=4,
+            regression_ranges=ranges,
+            refined_tiou=0.05,
+        )
+
+
+class Refinement(nn.Module):
+    """Features of a point, of the surroundings of its coarse segment's ends, and of the same on the fine grid."""
+
+    def __init__(self, dim: int, groups: int) -> None:
+        super().__init__()
+        self.point = ConvGroupNorm(dim, dim, 1, groups)
+        self.sides = ConvGroupNorm(dim, 2 * dim, 1, groups)
+        self.fine = ConvGroupNorm(dim, dim, 1, groups)
+        self.joined = ConvGroupNorm(4 * dim, dim, 1, groups)
+
+    def forward(self, level: Tensor, pooled_fine: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T) of each, from `windows` (B, T, 4) on the level, and the level's boundary features (B, 2C, T)."""
+        sides = self.sides(level)
+        parts = (self.fine(pooled_fine), boundary_pool(sides, windows), self.point(level))
+        return self.joined(torch.cat(parts, dim=1)), sides
+
+
+class Afsd(Detector):
+    """Every point of a pyramid predicts a coarse segment, pools features around its ends, and refines it.
+
+    Point i of a level is the middle of its stride, at step (i + 0.5) * stride: step i begins at time i of the grid.
+    """
+
+    points: Tensor
+
+    def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
+        super().__init__()
+        dim, groups, strides = config.dim, config.norm_groups, config.strides
+        self.config = config
+        self.max_steps = max_steps
+        self.reduction = TemporalReduction(in_channels, dim)
+        self.consistency = TemporalConsistency(
+            dim,
+            max_length=max_steps // REDUCTION,
+            num_layers=config.consistency_layers,
+            num_heads=config.consistency_heads,
+            drop_path=config.drop_path,
+        )
+        self.pyramid = GroupNormPyramid(dim, len(strides), groups)
+        self.class_dropout = nn.Dropout(config.class_dropout)
+        self.video_classifier = nn.Linear(in_channels, 1 + num_classes)
+        self.fine_grid = nn.Sequential(*(ConvGroupNorm(dim, dim, kernel, groups) for kernel in (3, 3, 1)))
+        self.segment_tower = nn.Sequential(*(ConvGroupNorm(dim, dim, 3, groups) for _ in range(2)))
+        self.confidence_tower = nn.Sequential(*(ConvGroupNorm(dim, dim, 3, groups) for _ in range(2)))
+        self.distance_head = nn.Conv1d(dim, 2, 3, padding=1)
+        self.scales = nn.ParameterList(torch.ones(1) for _ in strides)
+        self.confidence_head = nn.Conv1d(dim, 2, 3, padding=1)
+        self.segment_refinement = Refinement(dim, groups)
+        self.confidence_refinement = Refinement(dim, groups)
+        self.correction_head = nn.Conv1d(dim, 2, 1)
+        self.refined_confidence_head = nn.Conv1d(dim, 2, 1)
+        self.quality_head = nn.Conv1d(dim, 1, 3, padding=1)
+        for conv in [module for module in self.modules() if isinstance(module, nn.Conv1d)]:
+            nn.init.xavier_uniform_(conv.weight)  # as in AFSD's code, with biases of zero
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        self.criterion = CoarseToFineCriterion(config.refined_tiou, max_steps)
+        points = [
+            ((number + 0.5) * stride, *reach)
+            for stride, reach in zip(strides, config.regression_ranges, strict=True)
+            for number in range(max_steps // stride)
+        ]
+        self.register_buffer("points", torch.tensor(points).T.contiguous(), persistent=False)
+
+    def padded_steps(self, longest: int) -> int:
+        """Always `max_steps`; raises UserError for more."""
+        if longest > self.max_steps:
+            raise UserError(
+                f"A video has {longest} feature steps.",
+                f"Expected at most {self.max_steps}, the length that detector.name=afsd sees.",
+                f"Set features.resize_to={self.max_steps}, or detect in windows: "
+                f"features.window_steps={self.max_steps}",
+            )
+        return self.max_steps
+
+    def forward(self, features: Tensor, mask: Tensor) -> CoarseToFineOutputs:
+        """Outputs for (B, C, T) features, T = `max_steps`; all steps count, whatever `mask` (B, T) says."""
+        config, points = self.config, CoarsePoints(*self.points.unbind())
+        class_logits = self.video_classifier(self.class_dropout(features.mean(dim=2)))
+        levels = self.pyramid(self.consistency(self.reduction(features)))
+        lengths = [level.shape[2] for level in levels]
+        # on the fine grid a level's position is repeated for all the frames that it covers
+        fine = self.fine_grid(levels[0].repeat_interleave(REDUCTION * config.frames_per_step, dim=2))
+        towers = [(self.segment_tower(level), self.confidence_tower(level)) for level in levels]
+        distances = torch.cat([self._distances(tower, number) for number, (tower, _) in enumerate(towers)], dim=1)
+        logits = torch.cat([self.confidence_head(tower) for _, tower in towers], dim=2)
+        to_start, to_end = distances.detach().unbind(dim=2)
+        starts, ends = points.centers - to_start, points.centers + to_end
+        frames = config.frames_per_step
+        # the official length counts both ends as frames of the segment
+        windows = boundary_windows(frames * starts, frames * ends, frames * (ends - starts) + 1)
+        pooled_fine = torch.split(boundary_pool(fine, windows), lengths, dim=2)
+        corrections, refined_logits, quality, sides = [], [], [], []
+        places = zip(
+            torch.split(starts, lengths, dim=1), torch.split(ends, lengths, dim=1), config.strides, strict=True
+        )
+        for (segment, confidence), pooled, (start, end, stride) in zip(towers, pooled_fine, places, strict=True):
+            # a level's position i is at its index i, half a stride before the point in steps
+            near = boundary_windows(start / stride - 0.5, end / stride - 0.5, (end - start) / stride)
+            refined_segment, of_segment = self.segment_refinement(segment, pooled, near)
+            refined_confidence, of_confidence = self.confidence_refinement(confidence, pooled, near)
+            corrections.append(self.correction_head(refined_segment))
+            quality.append(self.quality_head(refined_segment))
+            refined_logits.append(self.refined_confidence_head(refined_confidence))
+            sides.append((of_segment, of_confidence))
+        return CoarseToFineOutputs(
+            points,
+            distances,
+            logits.transpose(1, 2),
+            torch.cat(corrections, dim=2).transpose(1, 2),
+            torch.cat(refined_logits, dim=2).transpose(1, 2),
+            torch.cat(quality, dim=2)[:, 0],
+            class_logits,
+            (fine, *sides[0]),
+        )
+
+    def _distances(self, tower: Tensor, level: int) -> Tensor:
+        """(B, T, 2) feature steps from each point of a level to the start and end of its coarse segment."""
+        with full_precision(tower.device):  # rounded distances would pool elsewhere
+            exponents = at_least_float32(self.distance_head(at_least_float32(tower))) * self.scales[level]
+            return exponents.exp().clamp(max=LARGEST_FACTOR).transpose(1, 2) * self.config.strides[level]
+
+    @torch.no_grad()
+    def select(self, outputs: CoarseToFineOutputs) -> list[Detections]:
+        """The refined segments of all points, in feature steps, before suppression; each has its video's best class.
+
+        Segments without length are left out: refinement may move one end past the other. `class_scores` (1, K) are the
+        chances of the video's classes, without background's.
+        """
+        to_start, to_end = outputs.refined_distances.unbind(dim=2)
+        centers = outputs.points.centers
+        segments = torch.stack((centers - to_start, centers + to_end), dim=2).clamp(0, self.max_steps)
+        stages = (outputs.logits, outputs.refined_logits)
+        confidences = [at_least_float32(logits).softmax(dim=2)[..., ACTION] for logits in stages]
+        scores = torch.stack(confidences).mean(dim=0) * at_least_float32(outputs.quality_logits).sigmoid()
+        class_scores = at_least_float32(outputs.class_logits).softmax(dim=1)[:, 1:]
+        labels = class_scores.argmax(dim=1, keepdim=True).expand(scores.shape)
+        has_length = segments[..., 1] > segments[..., 0]
+        columns = zip(segments, scores, labels, has_length, class_scores[:, None], strict=True)
+        return [Detections(ends[kept], score[kept], label[kept], row) for ends, score, label, kept, row in columns]

@@ -1,0 +1,37 @@
+"""Reads official checkpoints as an experiment needs them: of its detector, and of its encoder if that was trained."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from actloc import console
+from actloc.experiment import Experiment
+from actloc.weights.files import check_fit
+from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
+from actloc.weights.official_afsd import read_official_afsd
+from actloc.weights.official_tallformer import read_official_tallformer
+
+_READERS = {"afsd": read_official_afsd, "tallformer": read_official_tallformer}
+"""By detector; all others have ActionFormer's files."""
+
+
+def read_official(experiment: Experiment, file: Path) -> OfficialCheckpoint:
+    """The official checkpoint of the experiment's detector; raises UserError if it is another file."""
+    return _READERS.get(experiment.detector.name, read_official_checkpoint)(file)
+
+
+def encoder_weights(experiment: Experiment, official: OfficialCheckpoint, file: Path) -> dict[str, Tensor]:
+    """The file's weights for the experiment's encoder, under its own names; none if the file has no encoder, or if the
+    features are stored. Raises UserError if they do not fit."""
+    if not official.encoder:
+        return {}
+    config = experiment.features.encoder
+    if config is None or not experiment.features.trains_encoder:
+        console.say(f"The encoder in {file} is not used: features.name={experiment.features.name} reads features")
+        return {}
+    weights = config.in_our_names(official.encoder)
+    with torch.device("meta"):
+        network = config.network_for(weights)
+    check_fit(network, weights, file, "Set `features.encoder:` to the settings of the training.")
+    return weights
