@@ -6,6 +6,22 @@ from torch import Tensor, nn
 INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts close to zero
 
 
+class DropPath(nn.Module):
+    """Drops, in training, the whole branch of a sample with chance `rate`, and divides the others by that of keeping."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(B, ...) to the same shape."""
+        if not self.training or self.rate == 0:
+            return branch
+        keep = 1 - self.rate
+        draws = torch.rand(len(branch), *[1] * (branch.dim() - 1), device=branch.device)
+        return branch * ((draws < keep).to(branch) / keep)
+
+
 class AffineDropPath(nn.Module):
     """Scales each channel of a residual branch and, in training, drops a video's whole branch with chance `rate`."""
 
