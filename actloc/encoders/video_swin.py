@@ -29,6 +29,8 @@ _NUM_OFFSETS = (2 * _WINDOW[0] - 1) * (2 * _WINDOW[1] - 1) * (2 * _WINDOW[2] - 1
 _MLP_RATIO = 4
 _DROP_PATH = 0.1
 _INITIAL_STD = 0.02
+_NORMS = {".attn.norm.": ".norm1.", ".mlp.norm.": ".norm2."}
+"""Our names of the norms in a block, and the published ones."""
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, pixels between 0 and 255
 
 
@@ -156,19 +158,17 @@ class VideoSwin(ClipEncoder):
 
     def __init__(self, config: Config, num_classes: int | None) -> None:
         super().__init__(config)
-        if isinstance(config.size, OwnSize):
-            dim, depths, heads, drop_path = config.size.dim, config.size.depths, config.size.heads, _DROP_PATH
-        else:
-            size = SIZES[config.size]
-            dim, depths, heads, drop_path = size.dim, size.depths, size.heads, size.drop_path
-        dims = [dim * 2**stage for stage in range(len(depths))]
+        size = config.size if isinstance(config.size, OwnSize) else SIZES[config.size]
+        dims = [size.dim * 2**stage for stage in range(len(size.depths))]
         self.channels = dims[-1]
-        highest = drop_path if config.drop_path is None else config.drop_path
-        rates = [highest * block / (sum(depths) - 1) for block in range(sum(depths))]
-        self.patch_embed = PatchEmbedding(dim)
+        highest = size.drop_path if isinstance(size, _Size) else _DROP_PATH
+        if config.drop_path is not None:
+            highest = config.drop_path
+        rates = [highest * block / (sum(size.depths) - 1) for block in range(sum(size.depths))]
+        self.patch_embed = PatchEmbedding(size.dim)
         self.layers = nn.ModuleList(
-            Stage(one, num_heads, [rates.pop(0) for _ in range(count)], merges=one != dims[-1])
-            for one, count, num_heads in zip(dims, depths, heads, strict=True)
+            Stage(dim, num_heads, [rates.pop(0) for _ in range(depth)], merges=dim != dims[-1])
+            for dim, depth, num_heads in zip(dims, size.depths, size.heads, strict=True)
         )
         self.norm = nn.LayerNorm(self.channels)
         if num_classes is not None:
@@ -203,12 +203,15 @@ class VideoSwin(ClipEncoder):
 
         Attention and MLP of a block are apart, so that checkpointing computes one of them again at a time.
         """
-        stages = [stage.parts() for stage in self.layers]
+        kinds = (WindowAttention, MLP, PatchMerging)
+        stages: list[list[nn.Module]] = [
+            [part for part in one.modules() if isinstance(part, kinds)] for one in self.layers
+        ]
         return [[self.patch_embed, *stages[0]], *stages[1:-1], [*stages[-1], self.norm]]
 
     def drop_branches(self, is_on: bool) -> None:
         """Switches the stochastic depth of the blocks that learn."""
-        for block in [block for stage in self.layers for block in stage.blocks]:
+        for block in [module for module in self.modules() if isinstance(module, Block)]:
             block.drop_path.train(is_on and any(weight.requires_grad for weight in block.parameters()))
 
     def zero_pixel(self) -> Tensor:
@@ -251,11 +254,6 @@ class Stage(nn.Module):
             x = block(x, windows[number % 2])
         return x if self.downsample is None else self.downsample(x)
 
-    def parts(self) -> list[nn.Module]:
-        """The attention and the MLP of each block, and the step to the next stage."""
-        parts = [part for block in self.blocks for part in (block.attn, block.mlp)]
-        return parts if self.downsample is None else [*parts, self.downsample]
-
 
 class Block(nn.Module):
     """Attention and an MLP, each with a shortcut; training steps may skip either."""
@@ -289,9 +287,9 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table.T.index_select(1, windows.offsets)
         bias = bias.reshape(1, self.num_heads, windows.tokens, windows.tokens)
         attended = []
-        for group, mask in windows.groups(mixed.permute(2, 0, 3, 1, 4)):  # (3, W * S, heads, N, dim)
-            bias_here = bias if mask is None else bias + mask
-            attended.append(F.scaled_dot_product_attention(*group, attn_mask=bias_here))
+        for (queries, keys, values), mask in windows.groups(mixed.permute(2, 0, 3, 1, 4)):  # (3, W * S, heads, N, dim)
+            added = bias if mask is None else bias + mask
+            attended.append(F.scaled_dot_product_attention(queries, keys, values, attn_mask=added))
         return self.proj(windows.joined(torch.cat(attended).transpose(1, 2).flatten(2)))
 
 
@@ -329,11 +327,20 @@ class PatchMerging(nn.Module):
 
 def in_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published tensors under the names of `VideoSwin`, without tables of offsets and TALLFormer's unused numbers."""
-    named = {}
+    offsets, named = window_offsets(_WINDOW), {}
     for name, tensor in tensors.items():
         kind = name.rpartition(".")[2]
-        if kind == "dummy_tensor" or (kind == "relative_position_index" and torch.equal(tensor, window_offsets(_WINDOW))):
+        if kind == "dummy_tensor" or (kind == "relative_position_index" and torch.equal(tensor.long(), offsets)):
             continue
         plain = name.removeprefix("backbone.")
-        named[plain.replace(".norm1.", ".attn.norm.").replace(".norm2.", ".mlp.norm.")] = tensor
+        for ours, theirs in _NORMS.items():
+            plain = plain.replace(theirs, ours)
+        named[plain] = tensor
     return named
+
+
+def published_name(name: str) -> str:
+    """The name that published files have for a tensor of `VideoSwin`."""
+    for ours, theirs in _NORMS.items():
+        name = name.replace(ours, theirs)
+    return name if name.startswith("cls_head.") else f"backbone.{name}"

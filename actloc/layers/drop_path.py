@@ -7,7 +7,7 @@ INITIAL_SCALE = 1e-4  # ActionFormer: every residual branch starts close to zero
 
 
 class DropPath(nn.Module):
-    """Drops, in training, the whole branch of a sample with chance `rate`, and divides the others by that of keeping."""
+    """In training, drops a sample's whole branch with chance `rate`; branches that are kept are divided by 1 - rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Windows of tokens that attention is limited to, moved in every second block (Swin: Liu et al. 2021, arXiv 2103.14030).
+"""Windows of tokens that attend to each other, moved in every second block (Swin: Liu et al. 2021, arXiv 2103.14030).
 
 Grids have three axes: time, height and width (Video Swin: Liu et al. 2022, arXiv 2106.13230).
 """
@@ -45,7 +45,7 @@ class Windows:
         """
         grid: Axes = (shape[1], shape[2], shape[3])
         size = [min(one, most) for one, most in zip(grid, largest, strict=True)]
-        shift = tuple(0 if one <= most else move for one, most, move in zip(grid, largest, shift, strict=True))
+        moves = [0 if one <= most else move for one, most, move in zip(grid, largest, shift, strict=True)]
         padding = [-one % window for one, window in zip(grid, size, strict=True)]
         padded = [one + pad for one, pad in zip(grid, padding, strict=True)]
         counts = [one // window for one, window in zip(padded, size, strict=True)]
@@ -57,11 +57,11 @@ class Windows:
 
         device = offsets.device
         length = padded[0] * padded[1] * padded[2]
-        numbers = torch.arange(length, device=device).reshape(padded).roll([-move for move in shift], (0, 1, 2))
+        numbers = torch.arange(length, device=device).reshape(padded).roll([-move for move in moves], (0, 1, 2))
         by_window = divided(numbers)  # (windows along time, height, width, N)
-        regions = divided(_regions(padded, size, shift, device))
+        regions = divided(_regions(padded, size, moves, device))
         parts, masks = [], []
-        for last in product(*[(False, True) if move else (None,) for move in shift]):
+        for last in product(*[(False, True) if move else (None,) for move in moves]):
             chosen = tuple(_WINDOWS[one] for one in last)
             part = by_window[chosen].reshape(-1, tokens)
             if len(part):
@@ -90,7 +90,7 @@ class Windows:
         if any(self.padding):
             time, height, width = self.padding
             x = F.pad(x, (0, 0, 0, width, 0, height, 0, time))
-        return x.flatten(0, 3).index_select(0, self.places).unflatten(0, (-1, self.tokens))
+        return x.flatten(0, 3).index_select(0, self.places).reshape(-1, self.tokens, x.shape[4])
 
     def groups(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The values (..., W * S, heads, N, dim) of windows that are masked alike, with that mask (N, N) or None."""
@@ -100,13 +100,13 @@ class Windows:
 
     def joined(self, tokens: Tensor) -> Tensor:
         """The grids (S, T, H, W, C) of the tokens (W * S, N, C); the inverse of `divided`."""
-        return tokens.flatten(0, 1).index_select(0, self.back).unflatten(0, (-1, *self.grid))
+        return tokens.flatten(0, 1).index_select(0, self.back).reshape(-1, *self.grid, tokens.shape[2])
 
 
-def _regions(padded: list[int], size: list[int], shift: Axes, device: torch.device) -> Tensor:
+def _regions(padded: list[int], size: list[int], moves: list[int], device: torch.device) -> Tensor:
     """A number for each place of the padded and moved grid; tokens of one window are neighbours if theirs are equal."""
     result = torch.zeros(1, dtype=torch.long, device=device)
-    for length, window, move in zip(padded, size, shift, strict=True):
+    for length, window, move in zip(padded, size, moves, strict=True):
         place = torch.arange(length, device=device)
         region = (place >= length - window).long() + (place >= length - move) if move else 0 * place
         result = 3 * result[..., None] + region

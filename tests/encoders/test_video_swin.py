@@ -12,30 +12,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actloc.encoders.base import FromStage
-from actloc.encoders.video_swin import SIZES, Config, OwnSize, VideoSwin, in_our_names
+from actloc.encoders.video_swin import SIZES, Config, OwnSize, VideoSwin, in_our_names, published_name
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
+from actloc.layers.shifted_windows import window_offsets
 from actloc.video.frame_transforms import Crop, Resize
 from tests.encoders.golden import FEATURES, filled, keys
 
 TOLERANCE = 1e-5  # of the largest value; the fixtures' README allows 1e-4
 GRADIENT_TOLERANCE = 1e-5
 MB = 2**20
+OWN_NETWORK = Config.small().network().eval()
+OFFSETS = window_offsets((8, 7, 7))
 KEY_LISTS = {"tiny": "video_swin_t", "base": "video_swin_b"}
 
 
 def official(size: str) -> dict[str, Tensor]:
     """The published file's weights under its own names, with the tables of offsets that it also has."""
     shapes = keys(KEY_LISTS[size])
-    tables = {name: tiny_table() for name in shapes if name.endswith("relative_position_index")}
+    tables = {name: OFFSETS for name in shapes if name.endswith("relative_position_index")}
     return filled({name: shape for name, shape in shapes.items() if name not in tables}) | tables
-
-
-def tiny_table() -> Tensor:
-    return OwnNetwork.get_buffer("_offsets")
-
-
-OwnNetwork = Config.small().network().eval()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +83,9 @@ def assert_equals_recording(network: VideoSwin, x: Tensor, case: str, stages: li
     arrays = recorded(case)
     pooled = tokens.mean((2, 3)).mT
     assert_near(pooled[:, :: pooled.shape[1] // arrays["pooled"].shape[1]], arrays["pooled"])
-    for group, expected in zip(tokens[0].flatten(0, 2).unflatten(1, (16, -1)).unbind(1), arrays["groups16"], strict=True):
+    for group, expected in zip(
+        tokens[0].flatten(0, 2).unflatten(1, (16, -1)).unbind(1), arrays["groups16"], strict=True
+    ):
         assert_near(torch.tensor(stats(group)[:3]), expected)
     return tokens
 
@@ -168,16 +166,11 @@ def test_every_size_has_as_many_weights_as_its_file_is_said_to_have(size: str) -
     assert SIZES[size].published.size == f"{millions:,.0f} million weights"
 
 
-def own(name: str = "backbone.") -> dict[str, Tensor]:
-    """A file of the small network's weights as the authors name theirs."""
-    weights = OwnNetwork.state_dict()
-    named = {
-        name + key.replace(".attn.norm.", ".norm1.").replace(".mlp.norm.", ".norm2."): value
-        for key, value in weights.items()
-    }
-    for key in [key for key in named if key.endswith("table")]:
-        named[key.replace("bias_table", "index")] = tiny_table()
-    return named
+def own() -> dict[str, Tensor]:
+    """The small network's weights and tables of offsets, as in a published file."""
+    weights = {published_name(key): value for key, value in OWN_NETWORK.state_dict().items()}
+    tables = {key.replace("bias_table", "index"): OFFSETS for key in weights if key.endswith("bias_table")}
+    return weights | tables
 
 
 SMALL = Config.small()
@@ -195,7 +188,7 @@ def test_a_published_file_loads_with_its_classifier(tmp_path: Path) -> None:
     encoder = loaded({"meta": {"epoch": 30}, "state_dict": own() | CLASSIFIER}, tmp_path)
     assert not encoder.training
     assert encoder.weights_sha256 is not None
-    for name, weight in OwnNetwork.state_dict().items():
+    for name, weight in OWN_NETWORK.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], weight)
     features = torch.randn(2, 128, 8)
     expected = features.mean(2) @ CLASSIFIER["cls_head.fc_cls.weight"].T + CLASSIFIER["cls_head.fc_cls.bias"]
@@ -205,14 +198,14 @@ def test_a_published_file_loads_with_its_classifier(tmp_path: Path) -> None:
 def test_tallformers_copy_of_a_published_file_loads(tmp_path: Path) -> None:
     unused = {"backbone.layers.0.blocks.1.dummy_tensor": torch.zeros(1)}
     encoder = loaded(own() | unused, tmp_path)
-    assert encoder.state_dict().keys() == OwnNetwork.state_dict().keys()
+    assert encoder.state_dict().keys() == OWN_NETWORK.state_dict().keys()
     with pytest.raises(UserError, match="has no classifier"):
         encoder.logits(torch.zeros(1, 128, 8))
 
 
 def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     content = own() | {"neck.weight": torch.ones(3), "backbone.norm.bias": torch.zeros(3)}
-    content["backbone.layers.0.blocks.0.attn.relative_position_index"] = tiny_table().flip(0)
+    content["backbone.layers.0.blocks.0.attn.relative_position_index"] = OFFSETS.flip(0)
     del content["backbone.layers.1.blocks.0.norm1.weight"]
     with pytest.raises(UserError) as raised:
         loaded(content, tmp_path)
@@ -252,15 +245,15 @@ def test_frames_become_squares_whose_centre_is_scaled() -> None:
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     with torch.inference_mode():
         scaled = ((clips - mean) / std).permute(0, 4, 1, 2, 3)
-        expected = OwnNetwork.tokens(scaled).mean((2, 3)).mT
-        torch.testing.assert_close(OwnNetwork.encode(clips), expected)
-    torch.testing.assert_close(OwnNetwork.zero_pixel(), mean)
+        expected = OWN_NETWORK.tokens(scaled).mean((2, 3)).mT
+        torch.testing.assert_close(OWN_NETWORK.encode(clips), expected)
+    torch.testing.assert_close(OWN_NETWORK.zero_pixel(), mean)
 
 
 def test_sizes_that_patches_do_not_divide_are_filled_with_zeros() -> None:
     x = torch.randn(1, 3, 5, 30, 37)
     with torch.inference_mode():
-        assert torch.equal(OwnNetwork.tokens(x), OwnNetwork.tokens(F.pad(x, (0, 3, 0, 2, 0, 1))))
+        assert torch.equal(OWN_NETWORK.tokens(x), OWN_NETWORK.tokens(F.pad(x, (0, 3, 0, 2, 0, 1))))
 
 
 def test_saved_bytes_of_a_step_stay_below_the_published_regimes_limit() -> None:

@@ -36,7 +36,9 @@ def test_windows_without_shift_are_blocks_of_the_grid() -> None:
 def test_moved_windows_hide_tokens_from_each_other_that_are_not_within_a_window(grid: Axes) -> None:
     over = windows(grid, (1, 1, 1))
     padded = [one + pad for one, pad in zip(grid, over.padding, strict=True)]
-    places = torch.stack(torch.unravel_index(over.places, tuple(padded)), 1).unflatten(0, (-1, over.tokens))  # (W, N, 3)
+    places = torch.stack(torch.unravel_index(over.places, tuple(padded)), 1).unflatten(
+        0, (-1, over.tokens)
+    )  # (W, N, 3)
     near = ((places[:, :, None] - places[:, None]).abs() < torch.tensor(LARGEST)).all(3)  # (W, N, N)
     for (mask_group, mask), group in zip(
         over.masks, torch.split(near, [number for number, _ in over.masks]), strict=True
@@ -65,5 +67,7 @@ def test_windows_that_are_cut_in_space_use_the_first_offsets_of_the_full_window(
     """Published weights were trained with them, although they are those of other places."""
     in_space, in_time = windows((2, 2, 2), (0, 0, 0)), windows((1, 3, 3), (0, 0, 0))
     assert torch.equal(in_space.offsets, OFFSETS[:8, :8].flatten())
-    assert not torch.equal(in_space.offsets, OFFSETS[[0, 1, 3, 4, 9, 10, 12, 13]][:, [0, 1, 3, 4, 9, 10, 12, 13]].flatten())
+    assert not torch.equal(
+        in_space.offsets, OFFSETS[[0, 1, 3, 4, 9, 10, 12, 13]][:, [0, 1, 3, 4, 9, 10, 12, 13]].flatten()
+    )
     assert torch.equal(in_time.offsets, OFFSETS[:9, :9].flatten())
