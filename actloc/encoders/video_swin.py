@@ -88,9 +88,11 @@ class OwnSize(Section):
     @model_validator(mode="after")
     def _heads_divide_the_channels(self) -> Self:
         for stage, heads in enumerate(self.heads):
-            if self.dim * 2**stage % heads:
+            channels = self.dim * 2**stage
+            if channels % heads:
                 raise ValueError(
-                    f"heads: found {heads} for stage {stage}, expected a divisor of its {self.dim * 2**stage} channels"
+                    f"heads: found {heads}, expected heads that divide the channels of their stage: {heads} does not "
+                    f"divide the {channels} of stage {stage}"
                 )
         return self
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 Axes = tuple[int, int, int]
 
-_WINDOWS = {None: slice(None), False: slice(-1), True: slice(-1, None)}
+_LAST = slice(-1, None)  # the windows at the end of an axis: only these have tokens of both of its ends
 _MASKED = -100.0  # added to scores before the softmax, as in the paper's code
 
 
@@ -51,24 +51,19 @@ class Windows:
         counts = [one // window for one, window in zip(padded, size, strict=True)]
         tokens = size[0] * size[1] * size[2]
 
-        def divided(values: Tensor) -> Tensor:
+        def by_window(values: Tensor) -> Tensor:
             pairs = [number for pair in zip(counts, size, strict=True) for number in pair]
-            return values.reshape(pairs).permute(0, 2, 4, 1, 3, 5).flatten(3)
+            return values.reshape(pairs).permute(0, 2, 4, 1, 3, 5).flatten(3)  # (windows along each axis, N)
 
         device = offsets.device
         length = padded[0] * padded[1] * padded[2]
         numbers = torch.arange(length, device=device).reshape(padded).roll([-move for move in moves], (0, 1, 2))
-        by_window = divided(numbers)  # (windows along time, height, width, N)
-        regions = divided(_regions(padded, size, moves, device))
+        numbers, regions = by_window(numbers), by_window(_regions(padded, size, moves, device))
         parts, masks = [], []
-        for last in product(*[(False, True) if move else (None,) for move in moves]):
-            chosen = tuple(_WINDOWS[one] for one in last)
-            part = by_window[chosen].reshape(-1, tokens)
-            if len(part):
-                region = regions[chosen].reshape(-1, tokens)[0]
-                mask = _MASKED * (region[:, None] != region) if any(last) else None
-                parts.append(part)
-                masks.append((len(part), mask))
+        for chosen in product(*[(slice(-1), _LAST) if move else (slice(None),) for move in moves]):
+            parts.append(numbers[chosen].reshape(-1, tokens))
+            region = regions[chosen].reshape(-1, tokens)[0]
+            masks.append((len(parts[-1]), _MASKED * (region[:, None] != region) if _LAST in chosen else None))
         order = torch.cat(parts)  # (W, N)
         clips = torch.arange(shape[0], device=device)
         inverse = order.flatten().argsort().reshape(padded)[: grid[0], : grid[1], : grid[2]].flatten()
@@ -104,11 +99,11 @@ class Windows:
 
 
 def _regions(padded: list[int], size: list[int], moves: list[int], device: torch.device) -> Tensor:
-    """A number for each place of the padded and moved grid; tokens of one window are neighbours if theirs are equal."""
+    """A number for each place of the padded and moved grid; tokens of a window see each other if theirs are equal."""
     result = torch.zeros(1, dtype=torch.long, device=device)
     for length, window, move in zip(padded, size, moves, strict=True):
         place = torch.arange(length, device=device)
-        region = (place >= length - window).long() + (place >= length - move) if move else 0 * place
+        region = (place >= length - window).long() + (place >= length - move) if move else torch.zeros_like(place)
         result = 3 * result[..., None] + region
     return result[0]
 
