@@ -177,6 +177,13 @@ class ClipEncoder(nn.Module, ABC):
         for block in [block for stage in self.stages() for block in stage]:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
+    def drop_branches(self, is_on: bool) -> None:
+        """Whether the blocks that learn skip branches at random from now on (stochastic depth); usually no-op.
+
+        It is on only while clips that the encoder learns from are encoded. A block that is checkpointed runs again
+        later, when it is off: what it computes must not depend on it.
+        """
+
     def zero_pixel(self) -> Tensor:
         """The pixel (c,) or () that `encode` scales to zero: black, if it only divides."""
         return torch.zeros(())

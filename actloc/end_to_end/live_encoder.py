@@ -82,13 +82,14 @@ class LiveEncoder:
     def vectors(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
         """The vectors (S, C, v) of each window's clips to encode; with gradients on, those that learn have one."""
         chunks = self._chunks(windows)
-        replays = self.route == "replay" and any(one.learns for one in chunks) and torch.is_grad_enabled()
+        trains = torch.is_grad_enabled()
+        replays = self.route == "replay" and any(one.learns for one in chunks) and trains
         states, made = [], []
         for one, frames in self._with_frames(windows, chunks):
             if replays and one.learns:
                 states.append(_RandomState.now(self.encoder.device))
-            with torch.set_grad_enabled(torch.is_grad_enabled() and one.learns and not replays):
-                made.append(self._encoded(windows, one, frames))
+            with torch.set_grad_enabled(trains and one.learns and not replays):
+                made.append(self._encoded(windows, one, frames, drops=trains and one.learns))
         order = torch.tensor([place for one in chunks for place in one.places]).argsort()
         vectors = torch.cat(made)[order.to(made[0].device)]
         if replays:
@@ -106,7 +107,7 @@ class LiveEncoder:
             together = zip(self._with_frames(pending.windows, pending.chunks), pending.random_states, strict=True)
             for (one, frames), state in together:
                 state.restore(self.encoder.device)
-                vectors = self._encoded(pending.windows, one, frames)
+                vectors = self._encoded(pending.windows, one, frames, drops=True)
                 vectors.backward(pending.vectors.grad[list(one.places)])  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -142,8 +143,11 @@ class LiveEncoder:
         parts = [windows[number].frames(self.reader, [clip for _, clip in members]) for number, members in by_window]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _encoded(self, windows: Sequence[ClipWindow], chunk: _Chunk, frames: NDArray[Any]) -> Tensor:
-        """The vectors (S, C, v) of a chunk; its frames are uint8 until they are on the encoder's device."""
+    def _encoded(self, windows: Sequence[ClipWindow], chunk: _Chunk, frames: NDArray[Any], *, drops: bool) -> Tensor:
+        """The vectors (S, C, v) of a chunk; its frames are uint8 until they are on the encoder's device.
+
+        Where it `drops`, blocks skip branches at random.
+        """
         encoder = self.encoder
         clips = torch.from_numpy(frames).to(encoder.device)
         if self.outside != "repeat":
@@ -152,8 +156,10 @@ class LiveEncoder:
             if is_outside.any():
                 clips = clips.to(encoder.dtype)
                 clips[is_outside.to(clips.device)] = encoder.zero_pixel() if self.outside == "zero" else 0.0
+        encoder.drop_branches(drops)
         with computing_in(self.precision, encoder.device):
             vectors = encoder.encode(clips)
+        encoder.drop_branches(False)
         expected = len(clips), encoder.channels, encoder.vectors_per_clip(clips.shape[1])
         if not isinstance(vectors, Tensor) or vectors.shape != expected:
             raise wrong_return(vectors, f"a tensor {expected}: clips, channels, vectors of a clip", encoder.encode)

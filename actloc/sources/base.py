@@ -120,7 +120,7 @@ class SourceConfig(Part):
     """Detect in windows of this many steps in longer videos, whose detections are then merged; null: whole videos."""
     window_overlap: Annotated[float, Field(ge=0, lt=1), Shapes("nothing")] = 0.5
     """Share of a window that the next one covers too."""
-    last_window: Literal["whole", "short"] = "whole"
+    last_window: Annotated[Literal["whole", "short"], Shapes("nothing")] = "whole"
     """whole: the last window ends with the video, and shares more with the one before; short: it is cut there."""
 
     def live_encoder(

@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from actloc.encoders import video_swin
 from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
@@ -18,8 +19,10 @@ ENCODERS = {  # frames, height, width and channels of a clip: the smallest that 
     "i3d": (8, 32, 32, 5),
     "r2plus1d": (4, 16, 16, 3),
     "slowfast": (8, 32, 32, 3),
+    "video_swin": (4, 64, 64, 3),  # a clip gives two vectors
     "videomae2": (2, 32, 32, 3),
 }
+WITHOUT_CHANCE = {"video_swin": {"drop_path": 0.0}}
 
 
 class Config(EncoderConfig):
@@ -53,14 +56,16 @@ def tiny(dropout: float = 0.0) -> ClipEncoder:
 def encoder(request: pytest.FixtureRequest) -> ClipEncoder:
     """In float64, of which all learns; its weights are float32 numbers. Drawing them takes longer than most tests."""
     torch.manual_seed(0)
-    built = parts.find("encoders", request.param).Config.small().network().eval()
+    config = parts.find("encoders", request.param).Config.small()
+    built = config.model_copy(update=WITHOUT_CHANCE.get(request.param, {})).network().eval()
     assert isinstance(built, ClipEncoder)
     built.set_trainable("all")
     return built.double()
 
 
 def clips(encoder: ClipEncoder, count: int = 3, learning: set[int] | None = None) -> list[ClipWindow]:
-    return [window(count, ENCODERS[encoder.config.name], learning=learning)]
+    shape = ENCODERS[encoder.config.name]
+    return [window(count, shape, learning=learning, vectors_per_clip=encoder.vectors_per_clip(shape[0]))]
 
 
 def test_replaying_all_clips_is_full_backpropagation(encoder: ClipEncoder) -> None:
@@ -104,7 +109,12 @@ def test_checkpointed_blocks_have_the_same_gradient(encoder: ClipEncoder) -> Non
 
 @pytest.mark.parametrize(
     ("name", "classifier"),
-    [("r2plus1d", "fc.weight"), ("videomae2", "head.weight"), ("slowfast", "head.projection_verb.weight")],
+    [
+        ("r2plus1d", "fc.weight"),
+        ("video_swin", "cls_head.fc_cls.weight"),
+        ("videomae2", "head.weight"),
+        ("slowfast", "head.projection_verb.weight"),
+    ],
 )
 def test_a_runs_weights_find_a_network_of_their_own_shapes(name: str, classifier: str) -> None:
     config = parts.find("encoders", name).Config.small()
@@ -162,6 +172,37 @@ def test_dropout_is_repeated_in_the_replay_and_later_draws_do_not_change() -> No
     for found, one in zip(replayed, encoder.parameters(), strict=True):
         assert found is not None
         torch.testing.assert_close(found, one.grad)
+
+
+def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_replay() -> None:
+    torch.manual_seed(0)
+    config = video_swin.Config.small().model_copy(update={"drop_path": 0.5})
+    encoder = config.network().double()
+    encoder.set_trainable("all")
+    detector = small_detector(encoder.channels, torch.float64)
+
+    def drawn_gradient(**settings: object) -> Tensor:
+        torch.manual_seed(3)
+        found = gradient(live(encoder, **settings), clips(encoder, learning={0, 2}), detector)
+        assert not any(module.training for module in encoder.modules())
+        return found
+
+    direct = drawn_gradient()
+    assert difference(drawn_gradient(route="replay"), direct) <= 1e-10
+    encoder.recompute_blocks()
+    for route in ("direct", "replay"):
+        assert difference(drawn_gradient(route=route), direct) <= 1e-10
+    torch.manual_seed(4)
+    other = gradient(live(encoder), clips(encoder, learning={0, 2}), detector)
+    assert difference(other, direct) > 1e-3
+
+    (learning,) = live(encoder).features(clips(encoder, learning={0, 2}))
+    with torch.inference_mode():
+        (without,) = live(encoder).features(clips(encoder))
+        expected = encoder.encode(torch.from_numpy(clips(encoder)[0].held)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(without, expected)
+    same = [difference(a, b) < 1e-12 for a, b in zip(learning.T, without.T, strict=True)]
+    assert same == [False, False, True, True, False, False]  # two vectors of each clip
 
 
 def test_gradients_of_a_scaled_loss_are_scaled() -> None:
