@@ -52,7 +52,7 @@ class SourceConfig(Part):
     """valid: only clips inside the video; backpad: one more that ends with it; centred: a clip around every stride;
     padded: clips until the video is covered, the last one with frames beyond its end."""
     step_time: Literal["centre", "start"] = "centre"
-    """The moment in the video that a step stands for: the centre of its frames, or their start (TALLFormer)."""
+    """The moment of a step in the video: the centre of its frames, or their start (TALLFormer)."""
     dtype: Annotated[Dtype, Shapes("features")] = "float32"
     """Number format of stored features."""
     max_steps: PositiveInt = 2304
