@@ -40,17 +40,27 @@ class OneWeight:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
-    def commit(self, step: int) -> None:
-        pass
+    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
+        return {}
 
     def validate(self, averaged: dict[str, Tensor]) -> float:
         return 0.0
 
-    def training_state(self) -> dict[str, float]:
-        return {}
+    def begin(self) -> None:
+        pass
 
-    def load_training_state(self, state: dict[str, float]) -> None:
+    def training_state(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return {}, {}
+
+    def load_training_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         assert not state
+        assert not tensors
+
+    def saved(self, step: int) -> None:
+        pass
+
+    def keep(self, states: Sequence[dict[str, Any]]) -> None:
+        pass
 
 
 def rates(folder: Path, **schedule: Any) -> list[float]:
@@ -135,8 +145,9 @@ class Overflowing(OneWeight):
             assert self.network.weight.grad is not None
             self.network.weight.grad.fill_(torch.inf)
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
         self.committed = [*getattr(self, "committed", []), step]
+        return {}
 
 
 def test_a_step_of_float16_whose_gradient_overflows_is_skipped(tmp_path: Path) -> None:
