@@ -102,7 +102,7 @@ class Config(PublishedConfig):
 
     size: Literal["tiny", "small", "base"] | OwnSize = "base"
     """Width and depth of the network: those of published weights, or your own, such as {dim: 24, depths: [1, 1, 2, 1],
-    heads: [1, 2, 4, 8]}, which starts with random weights unless `weights` names a file."""
+    heads: [1, 2, 4, 8]}, which starts with random weights unless `weights` names a file, the same each time."""
     drop_path: Annotated[float | None, Field(ge=0, lt=1), Shapes("weights")] = None
     """Chance that a training step skips a branch of the last block for a clip that the encoder learns from; it rises
     linearly from 0 at the first block. null: as in published training, 0.2 for base and 0.1 for the others."""
@@ -132,7 +132,9 @@ class Config(PublishedConfig):
         else:
             path = published.locate(self.weights, SIZES[self.size].published)
         if path is None:
-            return self.network().eval()
+            with torch.random.fork_rng(devices=[]):  # the same in every process, since no file says what they are
+                torch.manual_seed(0)
+                return self.network().eval()
         tensors = self.in_our_names(published.read(path))
         network = self.network_for(tensors)
         load_into(network, tensors, path)

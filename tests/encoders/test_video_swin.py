@@ -293,3 +293,11 @@ def test_gradients_reach_every_weight_in_bfloat16(size: OwnSize) -> None:
     assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
     rounded.square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in encoder.parameters())
+
+
+def test_random_weights_are_the_same_each_time_and_leave_torchs_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = (Config.small().build().state_dict() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], second[name]) for name in first)
