@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from actloc.errors import VideoError
 from actloc.settings.choices import Align, ReaderName
+from actloc.video.augmentation import Mirror
 from actloc.video.clip_reader import ClipReader
 from actloc.video.ffmpeg import extract_frames, reencode
-from actloc.video.frame_transforms import Crop, FrameStep, Mirror, OpticalFlow, Resize
+from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.reader import Rate, read_frames
 from actloc.video.windows import Picking, Windower, frames_of_clip
 from tests.clips import clip_starts
