@@ -224,6 +224,8 @@ class EncodedSource(Source):
     def require(self, annotations: Annotations, subset: str) -> None:
         """Raises UserError if videos of the subset are missing, or not as long as annotated, and the settings mind."""
         fix = "Replace the files that the warnings name"
+        if any(video.file is None for video in self.missing):
+            fix = "Prepare again with the folder of the videos: actloc prepare CONFIG dataset.videos=FOLDER --overwrite"
         self._require_features(annotations, subset, fix, has="Clips can be read of")
         config, wrong = self.config, []
         for video in self.videos:

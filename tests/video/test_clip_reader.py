@@ -215,6 +215,18 @@ def folder_of_frames(clips: Clips, folder: Path, suffix: str) -> Path:
     return folder
 
 
+def test_frames_numbered_with_five_digits_are_the_same(
+    clips: Clips, tmp_path: Path, reader_of: Callable[..., ClipReader]
+) -> None:
+    folder = folder_of_frames(clips, tmp_path / "frames", ".png")
+    frames = extracted(folder)[0]
+    for file in folder.glob("*.png"):
+        file.rename(file.with_name(file.name[1:]))
+    assert (folder / "00001.png").is_file()
+    assert np.array_equal(extracted(folder)[0], frames)
+    assert np.array_equal(reader_of().read(folder, [7], 4)[0], frames[7:11])
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_of_a_folder_of_frames_only_those_of_the_clips_are_opened(
     clips: Clips, tmp_path: Path, suffix: str, reader_of: Callable[..., ClipReader]
