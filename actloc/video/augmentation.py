@@ -1,7 +1,10 @@
 """Random changes of training windows, drawn once for all frames of a window: crops, colours, rotation, mirroring.
 
 As in TALLFormer's training (Cheng and Bertasius 2022, arXiv 2204.01680), whose colours are SSD's photometric distortion
-(Liu et al. 2016, arXiv 1512.02325, section 2.2). The steps run in the decoding process: nothing here imports torch.
+(Liu et al. 2016, arXiv 1512.02325, section 2.2). Its own code was not run for comparison: it uses OpenCV, which weighs
+neighbours in steps of 1/32 pixel when it rotates, and inverts colours that are all below black when it changes hues.
+
+The steps run in the decoding process, so nothing here imports torch.
 """
 
 import random

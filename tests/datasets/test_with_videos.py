@@ -118,8 +118,8 @@ def test_videos_that_are_missing_are_listed_and_left_out_if_that_is_allowed(thum
     assert done.returncode == 0, done.stderr
 
 
-def test_activitynet_is_trained_from_videos_of_few_frames(thumos: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "toy"
+def as_activitynet(thumos: Path, folder: Path) -> Path:
+    """The same videos under short names, with ActivityNet's JSON."""
     database = {}
     (folder / "videos").mkdir(parents=True)
     for video in annotation_form.read(thumos / "prepared/annotations.json").videos.values():
@@ -129,6 +129,11 @@ def test_activitynet_is_trained_from_videos_of_few_frames(thumos: Path, tmp_path
         assert video.file is not None
         shutil.copy(thumos / video.file, folder / f"videos/v_{video.id[-7:]}.mp4")
     (folder / "anet.json").write_text(json.dumps({"database": database}))
+    return folder
+
+
+def test_activitynet_is_trained_from_videos_of_few_frames(thumos: Path, tmp_path: Path) -> None:
+    folder = as_activitynet(thumos, tmp_path / "toy")
     (folder / "toy.yaml").write_text(
         "dataset: {name: activitynet13, folder: prepared, annotations: anet.json, videos: videos}\n"
         "preparation: {videos: reencode, fps: native, most_frames: 48, size: [32, 32]}\n"
@@ -148,3 +153,48 @@ def test_activitynet_is_trained_from_videos_of_few_frames(thumos: Path, tmp_path
     assert {(store.read(name).shape, store.info(name).fps) for name in store.ids()} == {((24, 6), 12.0)}
     predicted = actloc(folder, "predict", "ckpt/toy", "videos/v_0000002.mp4", "--set", "prediction.threshold=0.0")
     assert predicted.returncode == 0, predicted.stderr
+
+
+SMALL = (
+    "features.encoder.size={dim: 8, depths: [1, 1, 1, 1], heads: [1, 1, 2, 2]}",
+    "features.encoder.side=40",
+    "features.encoder.crop=32",
+    "features.encoder.weights=null",
+    "detector.dim=32",
+    "detector.consistency_heads=2",
+    "schedule.epochs=2",
+    "training.batch_size=2",
+    "training.accumulate=1",
+    "machine.device=cpu",
+    "dataset.videos=videos",
+    "run.name=small",
+)
+
+
+def run_config(folder: Path, name: str, *settings: str) -> None:
+    """The commands in the header of a config of TALLFormer, with small networks."""
+    config = str(Path("configs").absolute() / f"{name}.yaml")
+    commands: list[tuple[str, ...]] = [("prepare",), ("extract-features",), ("train",)]
+    for command in commands:
+        done = actloc(folder, *command, config, *SMALL, *settings)
+        assert done.returncode == 0, done.stderr
+    for command in (("eval", "ckpt/small"), ("report", "ckpt/small")):
+        done = actloc(folder, *command)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_config_of_thumos_runs_from_the_videos_to_the_report(thumos: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(thumos, tmp_path / "toy", ignore=shutil.ignore_patterns("ckpt", "prepared"))
+    detector = ("detector.num_heads=2", "detector.head_dim=16", "schedule.restart_epochs=1", "schedule.warmup_steps=1")
+    settings = ("dataset.folder=p", "dataset.annotations=txt", "dataset.test_set=213", "features.bank=bank", *detector)
+    run_config(folder, "thumos14_video_swin_t_128_tallformer", *settings)
+    bank = FeatureStore(folder / "bank")
+    assert {bank.read(name).shape for name in bank.ids()} == {(30, 64)}  # a row for every second of 60 frames
+
+
+def test_the_config_of_activitynet_runs_from_the_videos_to_the_report(thumos: Path, tmp_path: Path) -> None:
+    folder = as_activitynet(thumos, tmp_path / "toy")
+    settings = ("dataset.folder=p", "dataset.annotations=anet.json", "preparation.most_frames=48", "features.bank=bank")
+    run_config(folder, "activitynet13_video_swin_b_tallformer", *settings, "detector.norm_groups=4")
+    bank = FeatureStore(folder / "bank")
+    assert {bank.read(name).shape for name in bank.ids()} == {(24, 64)}
