@@ -1,5 +1,6 @@
 """Every YAML loads, and the official ones build the network of the published size."""
 
+import random
 import re
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 import torch
 
 from actloc import experiment
+from actloc.encoders.base import vectors_per_clip
+from actloc.end_to_end.choosing import LearningClips
+from actloc.sources.encoded import Config as EncodedConfig
+from actloc.video.frame_transforms import Crop
 
 OFFICIAL = {  # channels of the features, classes, steps of a training window, weights of the official network
     "thumos14_i3d_actionformer": (2048, 20, 2304, 29251612),
@@ -23,6 +28,12 @@ OFFICIAL = {  # channels of the features, classes, steps of a training window, w
     "ego4d_mq_slowfast_omnivore_egovlp_actionformer": (4096, 110, 1024, 134048888),
     "hapt_imu_actionformer": (300, 12, 1280, 1772564),
 }
+END_TO_END = {  # the same four, of networks that are trained with their encoder
+    "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
+    "thumos14_video_swin_t_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),  # its first convolution is narrower
+    "thumos14_video_swin_t_128_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),
+    "activitynet13_video_swin_b_tallformer": (1024, 200, 384, 31484584),
+}
 
 
 @pytest.mark.parametrize("file", sorted(Path("configs").glob("*.yaml")), ids=lambda file: file.stem)
@@ -34,7 +45,7 @@ def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
     listed = re.findall(r"^\| `(\w+_\w+|own_videos)` \|", Path("configs/README.md").read_text(), re.MULTILINE)
     existing = {file.stem for file in Path("configs").rglob("*.yaml")}
     assert set(listed) <= existing
-    assert OFFICIAL.keys() <= set(listed)
+    assert OFFICIAL.keys() | END_TO_END.keys() <= set(listed)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -46,3 +57,30 @@ def test_an_official_config_has_the_official_networks_size_and_averaging(name: s
     assert loaded.features.max_steps == max_steps
     assert sum(weight.numel() for weight in detector.parameters()) == weights
     assert (loaded.average.decay, loaded.average.warm_up) == (0.999, name == "hapt_imu_actionformer")
+
+
+@pytest.mark.parametrize("name", END_TO_END)
+def test_a_config_of_tallformer_has_the_official_sizes_windows_and_draws(name: str) -> None:
+    channels, num_classes, max_steps, weights = END_TO_END[name]
+    loaded = experiment.load(f"configs/{name}.yaml")
+    features = loaded.features
+    assert isinstance(features, EncodedConfig)
+    with torch.device("meta"):
+        detector = loaded.detector.build(channels, num_classes, max_steps)
+        encoder = features.encoder.network()
+    assert sum(weight.numel() for weight in detector.parameters()) == weights
+    assert encoder.channels == channels
+    assert (features.max_steps, vectors_per_clip(encoder, features.spacing)) == (max_steps, 16)
+    num_clips = max_steps // 16 + (features.clip_origin == "random")
+    learning = LearningClips(features.fraction, features.choice, features.round_to, features.shared_draw)
+    assert learning.number(num_clips) == (2 if loaded.dataset.name == "thumos14" else 9)
+    assert loaded.training.batch_size * loaded.training.accumulate == (16 if loaded.dataset.name == "thumos14" else 4)
+    crop = 112 if "_128_" in name else 224
+    steps = features.drawn(features.encoder.frame_steps(), random.Random(0))
+    assert [step.size for step in steps if isinstance(step, Crop)] == [crop]
+    assert (features.photometric, features.rotation, features.mirror, features.random_crop) == (0.5, 0.5, 0.5, True)
+
+
+def test_the_videos_of_activitynet_are_prepared_as_published() -> None:
+    preparation = experiment.load("configs/activitynet13_video_swin_b_tallformer.yaml").preparation
+    assert (preparation.fps, preparation.most_frames, preparation.size) == ("native", 768, (256, 256))

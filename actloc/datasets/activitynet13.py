@@ -10,7 +10,8 @@ from actloc.annotations import published
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
-from actloc.settings.sections import InputFileOrFolder, InputPath
+from actloc.settings.sections import InputFileOrFolder, InputPath, OptionalInputFolder
+from actloc.video.folder import with_files
 
 _SUBSETS = {"train": "training", "valid": "validation", "test": "testing"}
 _COLUMNS = ("video-name", "t-start", "t-end", "action-label", "video-duration", "fps", "video-frames")
@@ -28,6 +29,9 @@ class Config(DatasetConfig):
 
     annotations: InputFileOrFolder
     """ActivityNet's or ActionFormer's JSON, or a folder of TSP's *_train_tsp_groundtruth.csv and *_valid_...csv."""
+    videos: OptionalInputFolder = None
+    """A folder of the videos, named by their ids with or without v_; folders in it are searched too. null: features
+    come from files."""
     blocked: Annotated[Literal["etad"] | Path | None, InputPath("file")] = None
     """Videos to exclude: etad for the 79 in ETAD's list, or a JSON list of ids, with or without v_. null: keep all."""
     training_subset: str = "training"
@@ -50,6 +54,7 @@ class Config(DatasetConfig):
             annotations = annotation_form.read_published(self.annotations, self.folder)
         listed = _BLOCKED_BY_ETAD if self.blocked == "etad" else self.blocked
         videos = published.without(annotations.videos, _blocked(listed) if listed else set())
+        videos = with_files(videos, self.videos, prefix="v_") if self.videos else videos
         excluded = console.count(len(annotations.videos) - len(videos), "video")
         console.say(f"Excluded {excluded} (blocked list: {self.blocked or 'none'})")
         return published.settle(replace(annotations, videos=videos), _RULE, self.folder)

@@ -11,6 +11,7 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.settings.sections import InputFileOrFolder, OptionalInputFolder
+from actloc.video.folder import with_files
 
 CLASSES = {
     7: "BaseballPitch",
@@ -48,6 +49,9 @@ class Config(DatasetConfig):
     """ActionFormer's thumos14.json, or a folder of the official CLASS_val.txt and CLASS_test.txt files."""
     metadata: OptionalInputFolder = None
     """A folder of TSP's *_metadata.csv, with the durations and frame rates that the text files do not have."""
+    videos: OptionalInputFolder = None
+    """A folder of the videos, or of folders of their frames; folders in it, such as val and test, are searched too.
+    null: features come from files."""
     test_set: Literal[210, 211, 212, 213] = 212
     """Number of test videos: 212 as in ActionFormer, 211 as in OpenTAD, 210 as in SSN; 213 adds one without actions."""
     training_subset: str = "Validation"
@@ -73,6 +77,7 @@ class Config(DatasetConfig):
             known = facts[video_id]
             video = replace(videos[video_id], duration_s=known.duration_s, fps=known.fps, frames=known.frames)
             videos[video_id] = video
+        videos = with_files(videos, self.videos) if self.videos else videos
         console.say(f"Test set {self.test_set}: excluded {', '.join(sorted(left_out)) or 'no video'}")
         return published.settle(replace(annotations, videos=videos), published.Rule(), self.folder, ambiguous)
 

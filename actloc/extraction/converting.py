@@ -8,6 +8,7 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import VideoError
 from actloc.settings.sections import PreparationSettings
 from actloc.video import ffmpeg
+from actloc.video.base import VideoFacts
 from actloc.video.reader import probe
 
 
@@ -40,39 +41,66 @@ def convert(source: Path, video_id: str, folder: Path, preparation: PreparationS
     The name includes the settings and a hash of the source, so an existing file was made from the same input.
     """
     name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
-    size = f"{preparation.fps:g}fps_{preparation.short_side}px"
     if preparation.videos == "reencode":
-        target = folder / f"reencoded_{size}_every{preparation.keyframe_interval}" / f"{name}.mp4"
+        target = folder / f"reencoded_{_form(preparation)}_every{preparation.keyframe_interval}" / f"{name}.mp4"
     else:
-        target = folder / f"frames_{size}_q{preparation.jpeg_quality}" / name
+        target = folder / f"frames_{_form(preparation)}_q{preparation.jpeg_quality}" / name
     if not target.exists():
         files.remove_leftovers(target.parent)
-        num_frames = _write(source, target, preparation)
+        facts = probe(source)
+        fps = _rate(facts, preparation)
+        num_frames = _write(source, target, fps, preparation)
         try:
-            _check_whole(source, num_frames, preparation.fps)
+            _check_whole(facts.duration_s, num_frames, fps)
         except VideoError:
             files.remove(target)
             raise
     return target
 
 
-def _write(source: Path, target: Path, preparation: PreparationSettings) -> int:
+def _form(preparation: PreparationSettings) -> str:
+    """The rate and the size, for the name of a folder."""
+    fps = preparation.fps if preparation.fps == "native" else f"{preparation.fps:g}"
+    most = "" if preparation.most_frames is None else f"_most{preparation.most_frames}"
+    size = "x".join(map(str, preparation.size)) if preparation.size else f"{preparation.short_side}"
+    return f"{fps}fps{most}_{size}px"
+
+
+def _rate(facts: VideoFacts, preparation: PreparationSettings) -> float:
+    """Frames per second after conversion; raises VideoError `unsupported` if the video's own rate is not known."""
+    fps = facts.fps if preparation.fps == "native" else preparation.fps
+    if not fps:
+        raise VideoError("unsupported", "no frame rate", "a frame rate for preparation.fps=native", "none")
+    if preparation.most_frames is None or not facts.duration_s:
+        return fps
+    return min(fps, preparation.most_frames / facts.duration_s)
+
+
+def _write(source: Path, target: Path, fps: float, preparation: PreparationSettings) -> int:
     if preparation.videos == "frames":
         return ffmpeg.extract_frames(
-            source, target, fps=preparation.fps, short_side=preparation.short_side, quality=preparation.jpeg_quality
+            source,
+            target,
+            fps=fps,
+            short_side=preparation.short_side,
+            size=preparation.size,
+            most_frames=preparation.most_frames,
+            quality=preparation.jpeg_quality,
         )
     return ffmpeg.reencode(
         source,
         target,
-        fps=preparation.fps,
+        fps=fps,
         short_side=preparation.short_side,
+        size=preparation.size,
+        most_frames=preparation.most_frames,
         keyframe_interval=preparation.keyframe_interval,
     )
 
 
-def _check_whole(source: Path, num_frames: int, fps: float) -> None:
+def _check_whole(duration_s: float, num_frames: int, fps: float) -> None:
     """Counts the frames, because ffmpeg reports success for a truncated file."""
-    expected = probe(source).duration_s * fps
+    expected = duration_s * fps
     if expected - num_frames > max(1.0, 0.005 * expected):
         raise VideoError(
             "truncated",

@@ -115,14 +115,29 @@ class PreparationSettings(Section):
 
     videos: Literal["keep", "reencode", "frames"] = "keep"
     """Read the videos as they are, re-encode them at a constant rate, or store them as JPEG frames."""
-    fps: PositiveFloat = 30.0
-    """Frames per second of re-encoded videos and of stored frames."""
+    fps: PositiveFloat | Literal["native"] = 30.0
+    """Frames per second of re-encoded videos and of stored frames; native: each video's own rate."""
+    most_frames: PositiveInt | None = None
+    """Lower the rate of a video that would have more frames than this, so that it has as many; null: no limit."""
     short_side: PositiveInt = 256
     """Pixels of the short side of re-encoded videos and of stored frames."""
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width in pixels, instead of `short_side`; the aspect ratio is not kept. null: as short_side says."""
     keyframe_interval: PositiveInt = 30
     """Frames from one key frame to the next in re-encoded videos."""
     jpeg_quality: Annotated[int, Field(ge=2, le=31)] = 2
     """ffmpeg's scale for stored frames: 2 is the best."""
+
+    @model_validator(mode="after")
+    def _have_an_effect(self) -> "PreparationSettings":
+        for name in ("most_frames", "size") if self.videos == "keep" else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: has no effect because preparation.videos is keep; set reencode or frames")
+        if self.size is not None and self.short_side != type(self).model_fields["short_side"].default:
+            raise ValueError(f"short_side: found {self.short_side}, which has no effect because size is set")
+        if self.videos == "reencode" and any(side % 2 for side in self.size or ()):
+            raise ValueError(f"size: found {list(self.size or ())}, expected even numbers, which H.264 needs")
+        return self
 
 
 class OptimizerSettings(Section):

@@ -26,16 +26,15 @@ from actloc.errors import UserError, VideoError
 from actloc.ops.windows import resized_grid, window_at_any_frame
 from actloc.settings.choices import ClipChoice
 from actloc.settings.parts import Chosen
-from actloc.settings.sections import Fraction, MachineSettings, Shapes
-from actloc.sources.base import Source, SourceConfig
+from actloc.settings.sections import MachineSettings, Shapes
+from actloc.sources.base import AugmentedConfig, Source
 from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.store.info import row_grid
 from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
-from actloc.video.frame_transforms import drawn
 
 
-class Config(SourceConfig):
+class Config(AugmentedConfig):
     """Which clips are encoded, which of them the encoder learns from, and what is kept in memory for that."""
 
     guide: ClassVar[str] = presets.GUIDE
@@ -82,10 +81,6 @@ class Config(SourceConfig):
     """Encode windows shorter than max_steps up to that length, for detectors that look at what is after the end."""
     outside: Annotated[Outside, Shapes("features")] = "repeat"
     """Frames of a clip outside the video: its first or last frame again, zero after the encoder's scaling, or black."""
-    mirror: Annotated[Fraction, Shapes("weights")] = 0.0
-    """Share of the training windows that are mirrored, left and right."""
-    random_crop: Annotated[bool, Shapes("weights")] = False
-    """Crop training windows at a random place, instead of the centre."""
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
@@ -229,6 +224,8 @@ class EncodedSource(Source):
     def require(self, annotations: Annotations, subset: str) -> None:
         """Raises UserError if videos of the subset are missing, or not as long as annotated, and the settings mind."""
         fix = "Replace the files that the warnings name"
+        if any(video.file is None for video in self.missing):
+            fix = "Prepare again with the folder of the videos: actloc prepare CONFIG dataset.videos=FOLDER --overwrite"
         self._require_features(annotations, subset, fix, has="Clips can be read of")
         config, wrong = self.config, []
         for video in self.videos:
@@ -358,7 +355,7 @@ class EncodedSource(Source):
         config, sample = self.config, self._cut(index, generator, visit)
         window = sample.payload
         assert isinstance(window, ClipWindow)
-        steps = drawn(window.steps, generator, mirror=config.mirror, random_crop=config.random_crop)
+        steps = config.drawn(window.steps, generator)
         learning = self._learning.drawn(window.clips, generator, visit, turns) if self.live.learns else frozenset()
         return sample, replace(window, steps=steps, learning=learning, others_are_stored=config.others == "bank")
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from actloc import fault_injection
 from actloc.errors import VideoError
 from actloc.settings.choices import ReaderName
-from actloc.video import frame_transforms
+from actloc.video import step_messages
 from actloc.video.base import MESSAGE, OPEN_VIDEOS, checked_path, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import Rate, check_installed, end_of, no_progress, raise_failure
@@ -70,7 +70,7 @@ class ClipReader:
         """
         check_installed(reader, steps)
         self._settings = {"fps": fps, "decode_fps": decode_fps, "reader": reader}
-        self._steps = frame_transforms.to_json(steps)
+        self._steps = step_messages.to_json(steps)
         self._timeout_s = timeout_s
         self._workers: list[_Worker | None] = [None] * num_workers
         self._free: deque[int] = deque(range(num_workers))
@@ -112,7 +112,7 @@ class ClipReader:
             "first_frames": [int(first) for first in first_frames],
             "clip_frames": clip_frames,
             "frame_interval": frame_interval,
-            "steps": self._steps if steps is None else frame_transforms.to_json(steps),
+            "steps": self._steps if steps is None else step_messages.to_json(steps),
         }
         with self._worker(path) as worker:
             received: _Received | None = None

@@ -25,7 +25,7 @@ import av
 import numpy as np
 
 from actloc.errors import UserError, VideoError
-from actloc.video import frame_transforms
+from actloc.video import step_messages
 from actloc.video.base import OPEN_VIDEOS
 from actloc.video.channel import Channel, open_channel, reporting
 from actloc.video.decode import after_steps, reader_of, with_fallback
@@ -93,7 +93,7 @@ class ClipWorker:
             self._open.pop(path).close()
 
     def _send_times(self, video: Video, request: dict[str, Any]) -> None:
-        steps = frame_transforms.from_json(request["steps"])
+        steps = step_messages.from_json(request["steps"])
         ahead = sum(step.frames_ahead for step in steps)
         listed, upright = video.listing, video.upright
         frame = next(after_steps(iter([(video.picture(0), 1 + ahead)]), steps, upright))[0]
@@ -110,7 +110,7 @@ class ClipWorker:
         )
 
     def _send_clips(self, video: Video, request: dict[str, Any]) -> None:
-        steps = frame_transforms.from_json(request["steps"])
+        steps = step_messages.from_json(request["steps"])
         ahead = sum(step.frames_ahead for step in steps)
         places = video.listing.num_places(ahead)
         if not places:

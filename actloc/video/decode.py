@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from actloc.errors import EnvironmentProblem, VideoError
-from actloc.video import frame_transforms
+from actloc.video import step_messages
 from actloc.video.base import LONGEST_S
 from actloc.video.channel import Channel, open_channel, reporting
 from actloc.video.frame_transforms import FrameStep, Resize, Shown
@@ -98,7 +98,7 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     is_whole = picking.step.is_integer()
     if is_whole:
         pictures = every(int(picking.step), pictures)
-    steps = frame_transforms.from_json(request["steps"])
+    steps = step_messages.from_json(request["steps"])
     num_frames = send_frames(pictures, steps, channel, None if is_whole else picking)
     channel.send_json(
         b"E",

@@ -139,6 +139,8 @@ def reencode(
     fps: float,
     short_side: int,
     keyframe_interval: int,
+    size: tuple[int, int] | None = None,
+    most_frames: int | None = None,
     start_s: float | None = None,
     duration_s: float | None = None,
     speed: float = 1.0,
@@ -147,16 +149,17 @@ def reencode(
 ) -> int:
     """Writes `source`, or a part of it, as H.264 mp4 without sound at a constant rate; returns its frames.
 
-    Short side `short_side` (made even), long side in proportion; a key frame every `keyframe_interval` frames. The same
-    source gives the same bytes. `target` is replaced once it is complete. Compare the number of frames with what the
-    source declares: ffmpeg reports success for a truncated one.
+    Short side `short_side` (made even), long side in proportion, or exactly `size` (height, width), both even; at most
+    `most_frames` frames; a key frame every `keyframe_interval` frames. The same source gives the same bytes. `target`
+    is replaced once it is complete. Compare the number of frames with what the source declares: ffmpeg reports success
+    for a truncated one.
     """
-    even = 2 * round(short_side / 2)
     filters = [
         _FROM_FIRST_FRAME,
         *_cut(start_s or 0.0, duration_s, speed),
         f"fps={fps}:start_time=0",
-        f"scale=w='if(lt(iw,ih),{even},-2)':h='if(lt(iw,ih),-2,{even})':flags=bicubic",
+        *_first(most_frames),
+        _scale(2 * round(short_side / 2), size),
     ]
     arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0", "-vf", ",".join(filters)]
     return _write_mp4(arguments, target, keyframe_interval, timeout_s, check_stop)
@@ -204,6 +207,15 @@ def splice(
     return written
 
 
+def _scale(short_side: int, size: tuple[int, int] | None) -> str:
+    to = f"w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})'"
+    return f"scale={to if size is None else f'w={size[1]}:h={size[0]}'}:flags=bicubic"
+
+
+def _first(most_frames: int | None) -> list[str]:
+    return [] if most_frames is None else [f"trim=end_frame={most_frames}"]
+
+
 def _cut(start_s: float, duration_s: float | None, speed: float) -> list[str]:
     if start_s == 0 and duration_s is None and speed == 1:
         return []
@@ -236,19 +248,22 @@ def extract_frames(
     *,
     fps: float,
     short_side: int,
+    size: tuple[int, int] | None = None,
+    most_frames: int | None = None,
     quality: int = 2,
     timeout_s: float = 60.0,
     check_stop: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes the frames as 000001.jpg ... and `frames.json`, which `read_frames` reads back; returns their number.
 
+    Short side `short_side`, long side in proportion, or exactly `size` (height, width); at most `most_frames` frames.
     `quality` is ffmpeg's scale from 2 (best) to 31. `folder` appears, or is replaced, once it is complete.
     """
     # JPEG converts between RGB and YCbCr by BT.601 with the full range only; most videos are BT.709.
     jpeg = "out_color_matrix=bt601:out_range=full,format=yuvj420p"
-    scale = f"scale=w='if(lt(iw,ih),{short_side},-2)':h='if(lt(iw,ih),-2,{short_side})':flags=bicubic:{jpeg}"
+    filters = [_FROM_FIRST_FRAME, f"fps={fps}:start_time=0", *_first(most_frames), f"{_scale(short_side, size)}:{jpeg}"]
     arguments = [*input_arguments(checked_path(source)), "-map", "0:V:0"]
-    arguments += ["-vf", f"{_FROM_FIRST_FRAME},fps={fps}:start_time=0,{scale}", *_REPRODUCIBLE]
+    arguments += ["-vf", ",".join(filters), *_REPRODUCIBLE]
     arguments += ["-fps_mode", "passthrough", "-q:v", str(quality), "-f", "image2", "%06d.jpg"]
     temporary = files.temporary_path(folder.absolute())
     try:

@@ -1,6 +1,7 @@
 """The videos of a folder, and what their headers say."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
+from actloc.video.base import FRAMES_FILE
 from actloc.video.reader import probe
 
 VIDEO_SUFFIXES = frozenset(
@@ -59,6 +61,47 @@ def videos_by_id(folder: Path, *, skip: Path | None = None, prefix: str = "") ->
         kind = "that is not a video" if len(others) == 1 else "that are not videos"
         console.say(f"Ignored {console.count(len(others), 'file')} in {folder} {kind}: {console.first_ten(others)}")
     return found
+
+
+def with_files(videos: dict[str, AnnotatedVideo], folder: Path, *, prefix: str = "") -> dict[str, AnnotatedVideo]:
+    """The videos with their files; where the annotations state no duration, it is read from the header, with the rate.
+
+    A file, or a folder of frames, has an id as its name, with or without `prefix`; it is in `folder`, or in a folder in
+    it. Reports videos without a file. Raises UserError if two files have one id, or if no video has a file.
+    """
+    found: dict[str, Path] = {}
+    for path in _videos_below(folder):
+        video_id = path.name if path.is_dir() else path.stem
+        video_id = video_id if video_id in videos else video_id.removeprefix(prefix)
+        if video_id in videos and found.setdefault(video_id, path) != path:
+            raise UserError(
+                f"{found[video_id]} and {path} would both be the video {video_id}.",
+                "Expected one file of each video.",
+                "Move one of them out of dataset.videos.",
+            )
+    missing = sorted(videos.keys() - found.keys())
+    if not found:
+        suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise UserError(
+            f"{folder} contains none of {console.count(len(videos), 'video')}, such as {console.first_ten(missing)}.",
+            f"Expected files named by these ids, ending in {suffixes}, in the folder or in folders in it.",
+            "Set dataset.videos to the folder of the videos.",
+        )
+    if missing:
+        total = console.count(len(videos), "video")
+        console.say(f"{folder} has {len(found)} of {total}; missing: {console.first_ten(missing)}")
+    placed = {video_id: replace(video, file=found.get(video_id)) for video_id, video in videos.items()}
+    unknown = {key: video for key, video in placed.items() if video.file and video.duration_s is None}
+    return {**placed, **(with_all_facts(unknown) if unknown else {})}
+
+
+def _videos_below(folder: Path) -> Iterator[Path]:
+    """The videos and folders of frames in a folder and in the folders in it."""
+    for path in sorted(folder.iterdir()):
+        if _is_video(path) or (path / FRAMES_FILE).is_file():
+            yield path
+        elif path.is_dir():
+            yield from (one for one in sorted(path.iterdir()) if _is_video(one) or (one / FRAMES_FILE).is_file())
 
 
 def _is_video(path: Path) -> bool:

@@ -4,19 +4,15 @@ Published feature sets differ mainly in these, so each recipe lists its own step
 so nothing here imports torch. A frame is (H, W, c): uint8, or float32 on the same scale.
 """
 
-import base64
-import pickle
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
-from actloc.settings.code_files import Packed
 from actloc.video.base import LARGEST_SIDE
 
 Frame = NDArray[Any]  # (H, W, c) uint8 or float32
@@ -137,15 +133,6 @@ class LeftHalf(FrameStep):
 
 
 @dataclass(frozen=True)
-class Mirror(FrameStep):
-    """Left becomes right. Put it before OpticalFlow, whose codes along x would keep the direction they had."""
-
-    def apply(self, frame: Frame) -> Frame:
-        """The mirrored frame."""
-        return frame[:, ::-1]
-
-
-@dataclass(frozen=True)
 class OpticalFlow(FrameStep):
     """Two more channels: how far each pixel moves to the next frame along x and y, by TV-L1 (Zach et al. 2007).
 
@@ -224,54 +211,6 @@ def check_installed(steps: Sequence[FrameStep]) -> None:
         "Expected opencv-contrib-python-headless >= 4.10, < 4.12, which computes the published flow.",
         "Run: pip install actloc[flow]",
     )
-
-
-_KINDS: dict[str, type[FrameStep]] = {kind.__name__: kind for kind in (Resize, Crop, LeftHalf, Mirror, OpticalFlow)}
-
-
-def drawn(
-    steps: Sequence[FrameStep], generator: random.Random, *, mirror: float, random_crop: bool
-) -> tuple[FrameStep, ...]:
-    """The steps with one draw of augmentation, to be used for all frames of a window.
-
-    With probability `mirror` the frames are mirrored: before optical flow, otherwise at the end. With `random_crop`,
-    every Crop gets a random place, each equally likely. The same numbers are drawn whatever the settings.
-    """
-    is_mirrored = generator.random() < mirror
-    result: list[FrameStep] = []
-    for step in steps:
-        if isinstance(step, OpticalFlow) and is_mirrored:
-            result.append(Mirror())
-            is_mirrored = False
-        if isinstance(step, Crop):
-            at = generator.random(), generator.random()
-            result.append(replace(step, at=at) if random_crop else step)
-        else:
-            result.append(step)
-    return (*result, Mirror()) if is_mirrored else tuple(result)
-
-
-def to_json(steps: Sequence[FrameStep]) -> list[dict[str, Any]]:  # Any: JSON values
-    """JSON values for the decoding process; a user's own step is pickled with the path of its code."""
-    return [
-        {"step": type(step).__name__, **asdict(step)}  # type: ignore[call-overload]
-        if type(step) in _KINDS.values()
-        else {"packed": base64.b64encode(pickle.dumps(Packed.of(step))).decode()}
-        for step in steps
-    ]
-
-
-def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON values
-    """The steps that `to_json` wrote; only for input from this same command, because it unpickles."""
-    steps = []
-    for entry in listed:
-        if "packed" in entry:
-            steps.append(pickle.loads(base64.b64decode(entry["packed"])).opened())
-            continue
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        del values["step"]
-        steps.append(_KINDS[entry["step"]](**values))
-    return steps
 
 
 def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:

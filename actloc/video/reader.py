@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from actloc import fault_injection
 from actloc.errors import CodeError, DecoderBugError, UserError, VideoError
 from actloc.settings.choices import ReaderName
-from actloc.video import frame_transforms
+from actloc.video import frame_transforms, step_messages
 from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import Picking
@@ -78,7 +78,7 @@ def read_frames(
     hangs = fault_injection.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
     rates = {"fps": fps, "decode_fps": decode_fps}
-    return FrameReader({**request, **rates, "steps": frame_transforms.to_json(steps)}, timeout_s, check_stop)
+    return FrameReader({**request, **rates, "steps": step_messages.to_json(steps)}, timeout_s, check_stop)
 
 
 def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:

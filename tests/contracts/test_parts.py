@@ -16,7 +16,7 @@ from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.settings import parts
 from actloc.structures import Targets
-from actloc.video import decode, frame_transforms
+from actloc.video import decode, step_messages
 from actloc.video.frame_transforms import Resize
 from tests.datasets.raw import RAW
 
@@ -196,7 +196,7 @@ class TestEncoder:
         small = config.small()
         assert config.model_validate_json(small.model_dump_json()) == small
         steps = small.frame_steps()
-        assert frame_transforms.from_json(json.loads(json.dumps(frame_transforms.to_json(steps)))) == list(steps)
+        assert step_messages.from_json(json.loads(json.dumps(step_messages.to_json(steps)))) == list(steps)
 
     def test_published_weights_that_are_not_there_are_told_with_where_they_are(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -142,13 +143,28 @@ def test_the_oldest_clips_come_first_whatever_was_loaded_before(build: Build) ->
 
 
 def test_augmentation_is_drawn_once_for_a_window_and_follows_the_generator(build: Build) -> None:
-    source = build(config(preset="full", mirror=0.5, random_crop=True, encoder={"short_side": 48, "crop": 32}))
+    drawn = {"mirror": 0.5, "random_crop": True, "photometric": 0.5, "rotation": 0.5, "rotation_degrees": 20}
+    source = build(config(preset="full", **drawn, encoder={"short_side": 48, "crop": 32}))
     samples = [source.training_sample(0, random.Random(seed)) for seed in range(8)]
     assert len({str(payload(sample).steps) for sample in samples}) > 2
     again = source.training_sample(0, random.Random(3))
     assert payload(again).steps == payload(samples[3]).steps
     torch.testing.assert_close(rows(source, again), rows(source, samples[3]))
     assert payload(source.evaluation_sample(0)).steps == source.config.encoder.frame_steps()
+
+
+def test_colours_and_rotation_change_every_frame_of_a_window_alike(build: Build) -> None:
+    plain, changed = build(config(preset="full")), build(config(preset="full", photometric=1, rotation=1, mirror=1))
+    before, after = (payload(source.training_sample(0, random.Random(3))) for source in (plain, changed))
+    steps = after.steps[len(before.steps) :]
+    assert [type(step).__name__ for step in steps] == ["Photometric", "Rotation", "Mirror"]
+    assert before.held is not None
+    assert after.held is not None
+    assert after.held.dtype == before.held.dtype
+    frames, changed_frames = (held.reshape(-1, 32, 32, 3) for held in (before.held, after.held))
+    for step in steps:
+        frames = [step.apply(frame) for frame in frames]
+    assert (np.stack(frames) == changed_frames).all()
 
 
 def test_resized_features_need_all_clips_and_windows_are_parts_of_them(build: Build) -> None:
@@ -285,6 +301,8 @@ features:
          r"features\.fraction: found 0\.5, which has no effect because features\.encoder\.trainable is none"),
         (["features.route=replay", "features.preset=frozen"],
          r"features\.route: found replay, which has no effect because features\.encoder\.trainable is none"),
+        (["features.rotation_degrees=20"],
+         r"features\.rotation_degrees: found 20, which has no effect because features\.rotation is 0"),
         (["features.encoder.precision=bfloat16"], "training.precision governs"),
         (["features.downsample=2"], r"features\.downsample.*stride_frames"),
         (["features.preset=etda"], r"features\.preset: found \"etda\".*Did you mean etad"),

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from actloc.errors import VideoError
 from actloc.settings.choices import Align, ReaderName
+from actloc.video.augmentation import Mirror
 from actloc.video.clip_reader import ClipReader
 from actloc.video.ffmpeg import extract_frames, reencode
-from actloc.video.frame_transforms import Crop, FrameStep, Mirror, OpticalFlow, Resize
+from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.reader import Rate, read_frames
 from actloc.video.windows import Picking, Windower, frames_of_clip
 from tests.clips import clip_starts
@@ -212,6 +213,18 @@ def folder_of_frames(clips: Clips, folder: Path, suffix: str) -> Path:
             ffmpeg("-i", file, file.with_suffix(".png"))
             file.unlink()
     return folder
+
+
+def test_frames_numbered_with_five_digits_are_the_same(
+    clips: Clips, tmp_path: Path, reader_of: Callable[..., ClipReader]
+) -> None:
+    folder = folder_of_frames(clips, tmp_path / "frames", ".png")
+    frames = extracted(folder)[0]
+    for file in folder.glob("*.png"):
+        file.rename(file.with_name(file.name[1:]))
+    assert (folder / "00001.png").is_file()
+    assert np.array_equal(extracted(folder)[0], frames)
+    assert np.array_equal(reader_of().read(folder, [7], 4)[0], frames[7:11])
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

@@ -1,6 +1,3 @@
-import json
-import random
-from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -9,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from actloc.errors import VideoError
-from actloc.video import frame_transforms
-from actloc.video.frame_transforms import Crop, LeftHalf, Mirror, OpticalFlow, Resize, bilinear, drawn
+from actloc.video import step_messages
+from actloc.video.frame_transforms import Crop, LeftHalf, Resize, bilinear
 
 FRAME = np.random.default_rng(0).integers(0, 256, (45, 80, 3), np.uint8)
 
@@ -105,7 +102,7 @@ def test_a_frame_of_one_column_has_no_left_half() -> None:
 
 def test_steps_reach_the_decoding_process_as_they_are() -> None:
     steps = [Resize("bilinear", size=(3, 4)), Crop(2, "round", place="end"), LeftHalf()]
-    assert frame_transforms.from_json(frame_transforms.to_json(steps)) == steps
+    assert step_messages.from_json(step_messages.to_json(steps)) == steps
 
 
 @pytest.mark.parametrize(
@@ -113,46 +110,3 @@ def test_steps_reach_the_decoding_process_as_they_are() -> None:
 )
 def test_a_crop_can_be_anywhere(at: tuple[float, float], top: int, left: int) -> None:
     assert np.array_equal(Crop(40, place="end", at=at).apply(FRAME), FRAME[top : top + 40, left : left + 40])
-
-
-def test_a_mirrored_frame_begins_at_the_right() -> None:
-    assert np.array_equal(Mirror().apply(FRAME)[3, 0], FRAME[3, -1])
-    assert np.array_equal(Mirror().apply(Mirror().apply(FRAME)), FRAME)
-
-
-STEPS = (Resize("bilinear", short_side=32), Crop(31, place="start"), OpticalFlow("linear"), Crop(16))
-
-
-def test_without_augmentation_the_steps_stay_as_they_are() -> None:
-    assert drawn(STEPS, random.Random(0), mirror=0.0, random_crop=False) == STEPS
-
-
-def test_drawn_steps_mirror_before_the_flow_and_place_every_crop() -> None:
-    found = drawn(STEPS, random.Random(0), mirror=1.0, random_crop=True)
-    assert [type(step) for step in found] == [Resize, Crop, Mirror, OpticalFlow, Crop]
-    crops = [step for step in found if isinstance(step, Crop)]
-    assert len({crop.at for crop in crops}) == 2
-    assert [(crop.size, crop.place) for crop in crops] == [(31, "start"), (16, "centre")]
-    assert drawn((Crop(8),), random.Random(0), mirror=1.0, random_crop=False) == (Crop(8), Mirror())
-    assert frame_transforms.from_json(json.loads(json.dumps(frame_transforms.to_json(found)))) == list(found)
-
-
-def test_every_place_and_both_directions_are_equally_likely() -> None:
-    generator = random.Random(0)
-    grid = np.arange(45 * 45, dtype=np.float32).reshape(45, 45, 1)
-    corners = Counter()
-    mirrored = 0
-    for _ in range(4000):
-        crop, *mirror = drawn((Crop(42),), generator, mirror=0.25, random_crop=True)
-        corners[int(crop.apply(grid)[0, 0, 0])] += 1
-        mirrored += len(mirror)
-    assert set(corners) == {45 * top + left for top in range(4) for left in range(4)}
-    assert max(abs(count - 250) for count in corners.values()) < 5 * np.sqrt(250)
-    assert abs(mirrored - 1000) < 5 * np.sqrt(750)
-
-
-def test_the_same_numbers_are_drawn_whatever_the_settings() -> None:
-    generators = [np.random.default_rng(0) for _ in range(3)]
-    for generator, mirror, random_crop in zip(generators, (0.0, 0.5, 1.0), (False, True, False), strict=True):
-        drawn(STEPS, generator, mirror=mirror, random_crop=random_crop)
-    assert len({generator.random() for generator in generators}) == 1

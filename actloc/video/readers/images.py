@@ -1,4 +1,7 @@
-"""Reads a folder of frames such as `ffmpeg.extract_frames` writes: 000001.jpg or 000001.png ... and frames.json."""
+"""Reads a folder of frames such as `ffmpeg.extract_frames` writes: 000001.jpg or 000001.png ... and frames.json.
+
+Numbers of five digits, as in TALLFormer's folders, are read as well.
+"""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -33,10 +36,10 @@ def files(folder: Path, count: int) -> Iterator[tuple[int, Path]]:
     """The numbers from 0 to `count` of which there is a file, and the file: a JPEG, or else a PNG."""
     names = {file.name for file in folder.iterdir()}
     for number in range(count):
-        for suffix in _CODECS:
-            if (name := f"{number + 1:06d}{suffix}") in names:
-                yield number, folder / name
-                break
+        of_number = (f"{number + 1:0{digits}d}{suffix}" for digits in (6, 5) for suffix in _CODECS)
+        name = next((name for name in of_number if name in names), None)
+        if name is not None:
+            yield number, folder / name
 
 
 def declared(fps: Fraction, count: int) -> Declared:
