@@ -111,7 +111,7 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
     annotations = read_prepared(experiment.dataset, experiment.arguments)
-    _be_repeatable()
+    be_repeatable()
     live = new_live_encoder(experiment)
     with ExitStack() as held:
         if live is not None:
@@ -176,7 +176,7 @@ def _begin(experiment: Experiment, overwrite: bool) -> None:
     write_record(experiment, folder)
 
 
-def _be_repeatable() -> None:
+def be_repeatable() -> None:
     """The same seed gives the same bytes on a CPU; a GPU kernel without a deterministic form only warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())

@@ -70,7 +70,8 @@ class SavedBytes:
     """
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
-        self._not_counted = {weight.untyped_storage().data_ptr() for weight in weights}
+        self._weights = [weight.untyped_storage() for weight in weights]
+        self._not_counted = {id(storage) for storage in self._weights}
         self._held: Counter[int] = Counter()
         self._now = 0
         self.peak = 0
@@ -89,18 +90,18 @@ class SavedBytes:
     def _count(self, tensor: Tensor, keeper: object) -> None:
         """Counts the tensor's storage until `keeper` is gone."""
         storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if place in self._not_counted:
+        number, size = id(storage), storage.nbytes()  # as above; tensors without values have no address
+        if number in self._not_counted:
             return
-        self._held[place] += 1
-        if self._held[place] == 1:
+        self._held[number] += 1
+        if self._held[number] == 1:
             self._now += size
             self.peak = max(self.peak, self._now)
-        weakref.finalize(keeper, self._release, place, size).atexit = False
+        weakref.finalize(keeper, self._release, number, size).atexit = False
 
-    def _release(self, place: int, size: int) -> None:
-        self._held[place] -= 1
-        if self._held[place] == 0:
+    def _release(self, number: int, size: int) -> None:
+        self._held[number] -= 1
+        if self._held[number] == 0:
             self._now -= size
 
     def _recomputing(self, own_hooks: Callable[..., Any]) -> Callable[..., Any]:  # Any: torch's own class

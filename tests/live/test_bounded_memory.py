@@ -1,5 +1,6 @@
 """What replay is for: memory that does not grow with the window. MB are 2^20 bytes."""
 
+import copy
 import json
 import os
 import subprocess
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from actloc.encoders import r2plus1d, videomae2
 from actloc.encoders.base import ClipEncoder, FromStage
 from actloc.end_to_end.choosing import number_of
 from actloc.end_to_end.memory import SavedBytes
-from tests.live.windows import live, rows_of, window
+from tests.live.windows import live, window
 from tests.toy import ROOT
 from tests.videos import ffmpeg
 
@@ -21,14 +23,18 @@ CLIP = (16, 112, 112, 3)
 FRAMES = {"short": 1_536, "long": 30_720}
 
 
-def saved_mb(encoder: ClipEncoder, num_clips: int, route: str, chunk: int, fraction: float = 1.0) -> float:
+def saved_mb(
+    encoder: ClipEncoder, num_clips: int, route: str, chunk: int, fraction: float = 1.0, others: str = "no_gradient"
+) -> float:
     """The peak of the bytes kept for the backward pass of a step."""
     count = number_of(num_clips, fraction, 1) if fraction < 1 else num_clips
-    clips = [window(num_clips, CLIP, learning=set(range(count)))]
+    clips = window(num_clips, CLIP, learning=set(range(count)), others_are_stored=others == "bank")
     encoding = live(encoder, route=route, chunk=chunk)
     with SavedBytes([*encoder.parameters(), *encoder.buffers()]) as counted:
-        (rows,) = rows_of(encoding, clips)
-        rows.square().sum().backward()  # type: ignore[no-untyped-call]
+        (vectors,) = encoding.vectors([clips])
+        if others == "bank":
+            vectors = clips.with_stored(vectors, torch.zeros(num_clips, *vectors.shape[1:]))
+        clips.rows(vectors).square().sum().backward()  # type: ignore[no-untyped-call]
         encoding.backward()
     return counted.peak / 2**20
 
@@ -42,6 +48,20 @@ def test_sampled_gradients_of_a_vision_transformer_fit_in_one_chunk() -> None:
     assert in_fours[0] <= 470
     assert in_fours[1] <= 1.05 * in_fours[0]
     assert saved_mb(encoder, 7, "replay", 1, fraction=0.3) <= 145
+
+
+def test_with_a_bank_one_chunk_is_kept_however_long_the_window_is() -> None:
+    encoder = videomae2.Config(size="small").network()
+    computed = saved_mb(encoder, 4, "replay", 1, 0.3, "bank")
+    assert computed <= 145
+    without_values = FakeTensorMode(allow_non_fake_inputs=True)  # the same tensors, but nothing is computed
+    tensors = [*encoder.parameters(), *encoder.buffers()]
+    shapes_only = copy.deepcopy(encoder, {id(one): without_values.from_tensor(one) for one in tensors})
+    with without_values:
+        assert saved_mb(shapes_only, 4, "replay", 1, 0.3, "bank") == computed
+        short, long = (saved_mb(shapes_only, count, "replay", 4, 0.3, "bank") for count in (64, 256))
+    assert short <= 470
+    assert long <= 1.05 * short
 
 
 def test_frozen_stages_of_a_residual_network_keep_nothing() -> None:

@@ -26,9 +26,15 @@ def window(
     learning: set[int] | None = None,
     seed: int = 0,
     vectors_per_clip: int = 1,
+    others_are_stored: bool = False,
 ) -> ClipWindow:
-    """A whole video of clips (F, H, W, c) back to back; all of them learn, unless `learning` names some."""
-    frames = np.random.default_rng(seed).integers(0, 256, (num_clips, *shape), dtype=np.uint8)
+    """A whole video of clips (F, H, W, c) back to back; all of them learn, unless `learning` names some.
+
+    It holds the frames of those that are encoded: of all, unless the others are stored.
+    """
+    learns = range(num_clips) if learning is None else learning
+    held = len(learns) if others_are_stored else num_clips
+    frames = np.random.default_rng(seed).integers(0, 256, (held, *shape), dtype=np.uint8)
     layout = ClipLayout(tuple(shape[0] * number for number in range(num_clips)), shape[0], 1, vectors_per_clip)
     return ClipWindow(
         Path("v.mp4"),
@@ -40,8 +46,9 @@ def window(
         steps=(),
         frame_shape=shape[1:],
         dtype="uint8",
-        learning=frozenset(range(num_clips) if learning is None else learning),
+        learning=frozenset(learns),
         held=frames,
+        others_are_stored=others_are_stored,
     )
 
 

@@ -1,0 +1,259 @@
+"""The table of `scripts/bench steps`: what a training step of any experiment costs under every preset.
+
+On a CPU the presets take their steps in turns, so that a busy machine slows all of them alike, and the time is the
+processor's time of this process, without the decoders'. On a GPU each preset is alone with its memory, and the time is
+that on the clock, from an idle GPU to an idle GPU. Windows that are loaded ahead are loaded before the clock starts.
+"""
+
+import argparse
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from actloc.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of a step under one preset; None where the memory did not suffice for it, or there is no GPU."""
+
+    preset: str
+    step_s: float | None = None
+    """Seconds of the fastest measured step."""
+    saved_mb: float | None = None
+    """Peak of the bytes kept for the backward pass."""
+    frames_decoded: float | None = None
+    """Pictures that the decoders gave per step."""
+    gpu_mb: float | None = None
+    """Peak of the GPU memory that torch gave out, weights and optimizer included; MB are 2^20 bytes."""
+
+    def cells(self) -> list[str]:
+        """The columns of COLUMNS after the first."""
+        if self.step_s is None:
+            return ["out of memory", "-", "-", "-"]
+        gpu = "-" if self.gpu_mb is None else f"{self.gpu_mb:,.0f}"
+        return [f"{self.step_s:.2f}", f"{self.saved_mb:,.1f}", f"{self.frames_decoded:,.0f}", gpu]
+
+
+COLUMNS = ("preset", "s per step", "saved MB", "frames decoded per step", "peak GPU MB")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    from actloc.command_line.exit_status import fail
+    from actloc.end_to_end.presets import PRESETS
+    from actloc.errors import ActlocError
+
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench steps", description="Measure the training step of an experiment with encoded features."
+    )
+    parser.add_argument("config", metavar="CONFIG", help="name or file of the experiment")
+    parser.add_argument("settings", metavar="SETTINGS", nargs="*", help="settings for all presets, as for actloc train")
+    parser.add_argument("--presets", default=",".join(PRESETS), help="presets to measure, in this order")
+    parser.add_argument("--steps", type=int, default=4, help="steps to measure of each preset")
+    parser.add_argument("--folder", type=Path, default=Path("ckpt/bench_steps"), help="folder for banks and the table")
+    options = parser.parse_intermixed_args()
+    presets = options.presets.split(",")
+    unknown = [preset for preset in presets if preset not in PRESETS]
+    if unknown or options.steps < 1:
+        parser.error(f"found {', '.join(unknown)}, expected {', '.join(PRESETS)}" if unknown else "--steps is below 1")
+    os.environ.setdefault("OMP_NUM_THREADS", str(num_cores()))
+    try:
+        settings = [f"run.folder={options.folder}", *options.settings]
+        prepare(options.config, settings, presets, options.folder)
+        rows = measured(options.config, with_bank(options.config, settings, options.folder), presets, options.steps)
+    except ActlocError as error:
+        sys.exit(fail(error))
+    show(" ".join([options.config, *options.settings]), COLUMNS, [[row.preset, *row.cells()] for row in rows])
+    write(options.folder / "table.json", options.config, settings, [asdict(row) for row in rows])
+
+
+def num_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def actloc(*arguments: str) -> None:
+    """Runs a command, which prints its errors; exits with its status if it fails."""
+    done = subprocess.run([sys.executable, "-m", "actloc", *arguments], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def prepare(config: str, settings: Sequence[str], presets: Sequence[str], folder: Path) -> None:
+    """Prepares the dataset, and the features that banks start from."""
+    from actloc.end_to_end.presets import PRESETS
+
+    actloc("prepare", config, *settings, "features.preset=frozen")
+    for preset in presets:
+        if PRESETS[preset].get("others") == "bank":
+            actloc("extract-features", config, *with_bank(config, settings, folder), f"features.preset={preset}")
+            return  # all of them start from the same
+
+
+def with_bank(config: str, settings: Sequence[str], folder: Path) -> list[str]:
+    """The settings, with a folder for the features that banks start from, unless they name one."""
+    from actloc import experiment as experiments
+    from actloc.sources import encoded
+
+    features = experiments.load(config, [*settings, "features.preset=frozen"]).features
+    names_one = isinstance(features, encoded.Config) and features.bank is not None
+    return [*settings, *([] if names_one else [f"features.bank={folder / 'stored'}"])]
+
+
+def measured(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
+    """The costs of each preset, from the fastest of some steps after a first one, in which saved bytes are counted."""
+    import torch
+
+    from actloc import experiment as experiments
+    from actloc.commands.train import be_repeatable
+    from actloc.devices import choose_device
+
+    be_repeatable()  # as training is, which some operations of a GPU take longer for
+    device = choose_device(experiments.load(config, list(settings)).machine.device)
+    if device.type != "cuda":
+        return _in_turns(config, settings, presets, num_steps)
+    rows = []
+    for preset in presets:
+        gc.collect()
+        torch.cuda.empty_cache()
+        try:
+            rows += _in_turns(config, settings, [preset], num_steps)
+        except torch.OutOfMemoryError:
+            rows.append(Costs(preset))
+    return rows
+
+
+def _in_turns(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
+    with ExitStack() as held:
+        all_of_them = [
+            held.enter_context(closing(_Stepping(preset, config, settings, num_steps))) for preset in presets
+        ]
+        for number in range(num_steps + 1):
+            for one in all_of_them:
+                one.count() if number == 0 else one.measure()
+        return [one.costs() for one in all_of_them]
+
+
+class _Stepping:
+    """One preset's training, step by step."""
+
+    def __init__(self, preset: str, config: str, settings: Sequence[str], num_steps: int) -> None:
+        self.preset = preset
+        self._trainer = _trainer(config, [*settings, f"features.preset={preset}", f"run.name=steps_{preset}"])
+        live = self._trainer.learner.source.live  # type: ignore[attr-defined]  # of the one task that there is
+        self.close = live.close
+        self._reader, self._device = live.reader, live.encoder.device
+        self._trainer.learner.begin()
+        self._batches = self._trainer.loader.batches(0, num_steps + 1)
+        self._seconds: list[float] = []
+        self._saved_bytes = self._frames_before = 0
+
+    def count(self) -> None:
+        """The first step: counting takes time, and a first step is slower anyway."""
+        from actloc.end_to_end.memory import SavedBytes
+
+        with SavedBytes(self._trainer.parameters) as counted:
+            self._trainer.train_step(next(self._batches))
+        self._saved_bytes = counted.peak
+        self._frames_before = self._reader.frames_decoded
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def measure(self) -> None:
+        """One more step."""
+        batches = next(self._batches)
+        start = _now(self._device)
+        self._trainer.train_step(batches)
+        self._seconds.append(_now(self._device) - start)
+
+    def costs(self) -> Costs:
+        """Of the steps so far."""
+        import torch
+
+        decoded = (self._reader.frames_decoded - self._frames_before) / len(self._seconds)
+        is_gpu = self._device.type == "cuda"
+        gpu_mb = torch.cuda.max_memory_allocated(self._device) / 2**20 if is_gpu else None
+        return Costs(self.preset, min(self._seconds), self._saved_bytes / 2**20, decoded, gpu_mb)
+
+
+def _now(device: "torch.device") -> float:
+    """Seconds of this process on the processor, or on the clock once the GPU has done its work."""
+    if device.type != "cuda":
+        return time.process_time()
+    import torch
+
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _trainer(config: str, settings: list[str]) -> "Trainer":
+    from actloc import experiment as experiments
+    from actloc.annotations import form
+    from actloc.runs.run_bank import give_bank
+    from actloc.runs.trained import new_live_encoder, new_localizer
+    from actloc.tasks.localization import LocalizationLearner
+    from actloc.training.trainer import Trainer
+
+    experiment = experiments.load(config, settings)
+    annotations = form.read(experiment.dataset.annotations_file)
+    source = experiment.features.build(annotations, experiment.dataset.training_subset, new_live_encoder(experiment))
+    give_bank(experiment, source, is_new=True)
+    localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    return Trainer(
+        LocalizationLearner(localizer, source, annotations, lambda _: 0.0),
+        experiment.run_folder,
+        optimizer=experiment.optimizer,
+        schedule=experiment.schedule,
+        average=experiment.average,
+        training=experiment.training,
+        seed=experiment.run.seed,
+        num_workers=0,
+        about={},
+    )
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table with where and how it was measured."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from actloc import provenance
+    from scripts.benchmarks.results import processor
+
+    gpu = f"; GPU: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    where = f"{processor()}, {os.environ.get('OMP_NUM_THREADS', 'all')} threads{gpu}; commit {provenance.commit()}"
+    how = (
+        "Steps in turns, processor time without the decoders'" if not gpu else "Time of steps on a GPU is on the clock"
+    )
+    table = Table(title=title, caption=f"{how}. {where}; measured by us.")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=max(Console().width, 110)).print(table)
+
+
+def write(path: Path, config: str, settings: Sequence[str], rows: list[dict[str, object]]) -> None:
+    """Writes the numbers as JSON."""
+    from actloc import files, provenance
+
+    record = {"version": 1, "config": config, "settings": list(settings), "machine": provenance.machine()}
+    files.write_json(path, {**record, "commit": provenance.commit(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
