@@ -48,7 +48,11 @@ features.chunk fits the memory, raising it saves a little time. The chunk never 
 
 def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values of settings
     """The settings that have no effect beside these, each with the reason."""
-    reasons: dict[str, str] = {}
+    reasons = {"downsample": "the encoder makes the features: set stride_frames"}
+    if values.get("resize_to"):
+        reasons["encode_padding"] = f"every video has the {values['resize_to']} steps of features.resize_to"
+    if values.get("clip_origin", "video") != "video":
+        reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {values['clip_origin']}"
     if values["trainable"] == "none":
         reasons |= dict.fromkeys(USELESS["trainable"], "features.encoder.trainable is none")
     if values.get("fraction", 1.0) == 1:

@@ -103,13 +103,13 @@ class Config(SourceConfig):
     @model_validator(mode="after")
     def _have_an_effect(self) -> Self:
         reasons = presets.without_effect({**dict(self), "trainable": self.encoder.trainable})
-        reasons["downsample"] = "the encoder makes the features: set stride_frames"
-        if self.clip_origin != "video":
-            reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {self.clip_origin}"
-            if self.choice == "oldest":
-                raise ValueError(
-                    f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}"
-                )
+        if self.align == "backpad" and (self.clip_origin != "video" or self.encode_padding):
+            raise ValueError(
+                "align: found backpad, expected valid, padded or centred, because with features.clip_origin or "
+                "features.encode_padding all clips of a window are equally far apart"
+            )
+        if self.clip_origin != "video" and self.choice == "oldest":
+            raise ValueError(f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}")
         for name, reason in reasons.items():
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
@@ -371,9 +371,10 @@ class EncodedSource(Source):
         whole = self.evaluation_sample(index)
         window, clips_past_end = whole.payload, config.past_end == "clip"
         assert isinstance(window, ClipWindow)
-        first_frame, num_rows, targets = window_at_any_frame(
+        frames_after, num_rows, targets = window_at_any_frame(
             whole, window.num_frames, generator, clips_past_end=clips_past_end, rules=config.window_rules
         )
+        first_frame = window.layout.first_frames[0] + frames_after
         payload = window.from_frame(config.spacing, first_frame, 0, num_rows, self._filled_rows)
         return replace(whole, payload=payload, targets=targets)
 
