@@ -89,6 +89,10 @@ class Bank:
         self._steps = {video_id: np.zeros(number, np.int32) for video_id, number in num_rows.items()}
         self._changed.clear()
 
+    def video_ids(self) -> set[str]:
+        """The videos of which there are rows of any checkpoint."""
+        return {one for folder in self.folder.glob("[0-9]*") for one in FeatureStore(folder).ids()}
+
     def state(self, step: int) -> dict[str, Any]:  # Any: JSON values
         """What the checkpoint after `step` keeps beside `tensors`: each video's generation, once `save` wrote it."""
         return {"generations": {**self._generations, **dict.fromkeys(self._changed, step)}}
