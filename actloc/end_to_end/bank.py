@@ -109,8 +109,9 @@ class Bank:
             raise UserError(
                 f"{self.folder} no longer has the rows of {console.first_ten(sorted(gone))} that the checkpoint names.",
                 "Expected the memory bank as it was at that checkpoint: only the two newest checkpoints keep theirs.",
-                "Resume from the newest checkpoint: leave out --resume. The older one can still be scored: "
-                "actloc eval RUN evaluation.checkpoint=best",
+                "Resume from the newest checkpoint: leave out --resume. If its rows are gone, restore the folder, or "
+                f"begin anew: actloc train {self.folder.parent} --overwrite. The last and the best checkpoint can "
+                f"still be scored: actloc eval {self.folder.parent}",
             )
         self._generations = generations
         self._steps = {video_id: tensors[video_id].numpy().copy() for video_id in generations}

@@ -28,7 +28,8 @@ def give_bank(experiment: Experiment, source: Source, *, is_new: bool, processes
     if is_new:
         source.keep_only(processes.of_first(lambda: _to_start_from(experiment, source)))
     else:
-        source.keep_only(source.bank.video_ids())
+        known = source.bank.video_ids()
+        source.keep_only(known or [video.id for video in source.videos])  # a bank that is gone is reported later
 
 
 def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:

@@ -105,8 +105,8 @@ class Config(SourceConfig):
         reasons = presets.without_effect({**dict(self), "trainable": self.encoder.trainable})
         if self.align == "backpad" and (self.clip_origin != "video" or self.encode_padding):
             raise ValueError(
-                "align: found backpad, expected valid, padded or centred, because with features.clip_origin or "
-                "features.encode_padding all clips of a window are equally far apart"
+                "align: found backpad, expected valid, padded or centred, because features.clip_origin and "
+                "features.encode_padding need clips that are equally far apart"
             )
         if self.clip_origin != "video" and self.choice == "oldest":
             raise ValueError(f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}")
@@ -119,9 +119,7 @@ class Config(SourceConfig):
                 "data/features/NAME: extract-features fills it"
             )
         if self.encoder.precision != "float32":
-            raise ValueError(
-                "encoder.precision has no effect, because training.precision governs an encoder that trains"
-            )
+            raise ValueError("encoder.precision has no effect: training.precision governs an encoder that trains")
         if self.encoder.mixes_clips and (self.fraction < 1 or self.route == "replay"):
             which = "fraction" if self.fraction < 1 else "route"
             raise ValueError(
@@ -294,18 +292,20 @@ class EncodedSource(Source):
 
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
+        state = (
+            generator.getstate()
+        )  # the next video's draws are the same whether this one is known to be broken or not
         for number in range(index, index + len(self.videos)):
             video = self.videos[number % len(self.videos)]
             try:
                 if video.id not in self._broken:
+                    generator.setstate(state)  # whether or not those before are known to be broken
                     sample = self._drawn(number % len(self.videos), generator, visit)
                     return replace(sample, is_replacement=number != index)
             except VideoError as error:
                 self.leave_out(video, error)
         raise UserError(
-            "None of the training videos can be decoded.",
-            "Expected one at least.",
-            "Replace the files that the warnings name.",
+            "None of the training videos can be decoded.", "Expected one.", "Replace the files that the warnings name."
         )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:

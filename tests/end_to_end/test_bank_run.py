@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def test_a_checkpoint_whose_rows_are_gone_is_not_resumed_but_can_be_scored(whole
     assert newest.is_dir()
     (run / "best").symlink_to(older.name)
     assert actloc(folder, "eval", "ckpt/toy", "evaluation.checkpoint=best").returncode == 0
+    shutil.rmtree(run / "bank")
+    done = actloc(folder, *TRAIN, "--resume", newest.name)
+    assert done.returncode == 2
+    assert f"begin anew: actloc train {run.relative_to(folder)} --overwrite" in done.stderr
 
 
 def test_two_processes_have_the_bank_of_one(whole: Path, stored: Path, tmp_path: Path) -> None:
