@@ -25,7 +25,7 @@ from torch import Tensor
 from actloc import console, files
 from actloc.end_to_end.changed_rows import ChangedRows, Rows
 from actloc.end_to_end.clip_window import ClipWindow
-from actloc.errors import UserError
+from actloc.errors import NotFiniteError, UserError
 from actloc.settings.choices import Dtype
 from actloc.store.store import FeatureStore
 
@@ -143,17 +143,24 @@ class Bank:
         return torch.from_numpy(found).transpose(1, 2)
 
     def add(self, video_id: str, first_rows: Sequence[int], vectors: Tensor) -> None:
-        """Notes the vectors (S, C, v) that this step encoded; `commit` writes them."""
+        """Notes the vectors (S, C, v) that this step encoded; `commit` writes them.
+
+        Raises NotFiniteError, or UserError for numbers that the stored type does not have.
+        """
         rows = vectors.detach().float().transpose(1, 2).cpu().numpy()
         with np.errstate(over="ignore"):
             stored = rows.astype(self.dtype)  # at once, so that a resumed run reads the same numbers
+        if not np.isfinite(rows).all():
+            raise NotFiniteError(
+                f"The encoder makes features of {video_id} that are not finite.",
+                "Expected finite numbers; the checkpoints before this step are intact.",
+                "Lower optimizer.learning_rate or features.encoder.rate_factor.",
+            )
         if not np.isfinite(stored).all():
             raise UserError(
                 f"The encoder makes features of {video_id} as large as {np.abs(rows).max():.3g}.",
-                f"Expected finite numbers that fit {self.dtype}, in which the bank stores features.",
-                "Set features.dtype=float32 and extract the first features again."
-                if self.dtype == "float16"
-                else "Lower optimizer.learning_rate or features.encoder.rate_factor.",
+                f"Expected numbers that fit {self.dtype}, in which the bank stores features.",
+                "Set features.dtype=float32, and extract the first features again.",
             )
         self._fresh.append(_Fresh(video_id, tuple(first_rows), stored))
 

@@ -42,7 +42,8 @@ tallformer and bank_replay read the features of the other clips from a bank of s
 longer ago their clips were encoded: `actloc extract-features CONFIG` makes the first ones, in features.bank.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
-features.chunk fits the memory, raising it saves a little time. The chunk never changes the gradient.
+features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
+branches stochastic depth skips (video_swin's features.encoder.drop_path): each call of the encoder draws its own.
 """
 
 

@@ -72,7 +72,7 @@ class Config(SourceConfig):
     """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
     one chunk at a time, which is encoded twice. Both give the same gradient."""
     chunk: Annotated[PositiveInt, Shapes("nothing")] = 4
-    """Clips of one encoder call. It changes memory and speed, not the gradient."""
+    """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
     clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"

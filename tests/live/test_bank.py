@@ -15,7 +15,7 @@ from torch import Tensor
 from actloc.encoders.base import ClipEncoder
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
-from actloc.errors import UserError
+from actloc.errors import NotFiniteError, UserError
 from actloc.store.filling import describe
 from actloc.store.store import FeatureStore
 from actloc.training.distributed import ALONE
@@ -269,6 +269,13 @@ def test_features_beyond_the_stored_type_are_an_error_that_says_what_to_set(tmp_
     with pytest.raises(UserError, match="as large as 1e\\+05") as error:
         bank.add("a", [0], torch.full((1, 3, 4), 1e5))
     assert "features.dtype=float32" in error.value.fix
+
+
+def test_features_that_are_not_finite_stop_the_training_as_a_loss_does(tmp_path: Path) -> None:
+    bank = new_bank(tmp_path, {"a": noise(8, 3)}, dtype="float16")
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(NotFiniteError, match="features of a that are not finite"):
+            bank.add("a", [0], torch.full((1, 3, 4), value))
 
 
 def test_damaged_rows_are_named_with_what_to_do(tmp_path: Path) -> None:
