@@ -116,8 +116,8 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     with ExitStack() as held:
         if live is not None:
             held.callback(live.close)
-        learner = _learner(experiment, annotations, live, processes)
-        give_bank(experiment, learner.source, is_new=starts_anew(experiment, overwrite=overwrite))
+        is_new = starts_anew(experiment, overwrite=overwrite)
+        learner = _learner(experiment, annotations, live, processes, is_new=is_new)
         _run_trainer(experiment, learner, resume, overwrite, stop)
 
 
@@ -150,11 +150,12 @@ def _run_trainer(
 
 
 def _learner(
-    experiment: Experiment, annotations: Annotations, live: LiveEncoder | None, processes: Processes
+    experiment: Experiment, annotations: Annotations, live: LiveEncoder | None, processes: Processes, *, is_new: bool
 ) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
     source = experiment.features.build(annotations, experiment.dataset.training_subset, live)
+    give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
     def validate(localizer: Localizer) -> float:

@@ -8,10 +8,9 @@ RUN/bank/000120/  the videos that changed between the checkpoint before and the 
 
 A checkpoint names the generation of each video and has the step at which each row was written, so one rename commits
 weights and bank together, and a killed process leaves files that no checkpoint names. Rows that changed since the last
-checkpoint are in memory, and beyond a limit in files without a name, which vanish with the process.
+checkpoint are in memory, and beyond a limit in a file without a name, which vanishes with the process.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc import console, files
+from actloc.end_to_end.changed_rows import ChangedRows, Rows
 from actloc.end_to_end.clip_window import ClipWindow
-from actloc.errors import UserError
+from actloc.errors import NotFiniteError, UserError
 from actloc.settings.choices import Dtype
 from actloc.store.store import FeatureStore
-
-Rows = NDArray[Any]  # (T, C) float32 or float16
 
 _MEMORY_BYTES = 512 << 20
 
@@ -60,11 +58,10 @@ class Bank:
     def __init__(self, folder: Path, *, dtype: Dtype, memory_bytes: int = _MEMORY_BYTES) -> None:
         self.folder = folder
         self.dtype = dtype
-        self._memory_bytes = memory_bytes
         self._generations: dict[str, int] = {}
         self._steps: dict[str, NDArray[np.int32]] = {}
         """The step at which each row was written; 0 for those of the copy."""
-        self._changed: dict[str, Rows] = {}
+        self._changed = ChangedRows(folder, memory_bytes)
         """All rows of the videos that changed since the last checkpoint."""
         self._fresh: list[_Fresh] = []
         self._read_steps: list[NDArray[np.int32]] = []
@@ -92,6 +89,10 @@ class Bank:
         self._steps = {video_id: np.zeros(number, np.int32) for video_id, number in num_rows.items()}
         self._changed.clear()
 
+    def video_ids(self) -> set[str]:
+        """The videos of which there are rows of any checkpoint."""
+        return {one for folder in self.folder.glob("[0-9]*") for one in FeatureStore(folder).ids()}
+
     def state(self, step: int) -> dict[str, Any]:  # Any: JSON values
         """What the checkpoint after `step` keeps beside `tensors`: each video's generation, once `save` wrote it."""
         return {"generations": {**self._generations, **dict.fromkeys(self._changed, step)}}
@@ -108,8 +109,9 @@ class Bank:
             raise UserError(
                 f"{self.folder} no longer has the rows of {console.first_ten(sorted(gone))} that the checkpoint names.",
                 "Expected the memory bank as it was at that checkpoint: only the two newest checkpoints keep theirs.",
-                "Resume from the newest checkpoint: leave out --resume. The older one can still be scored: "
-                "actloc eval RUN evaluation.checkpoint=best",
+                "Resume from the newest checkpoint: leave out --resume. If its rows are gone, restore the folder, or "
+                f"begin anew: actloc train {self.folder.parent} --overwrite. The last and the best checkpoint can "
+                f"still be scored: actloc eval {self.folder.parent}",
             )
         self._generations = generations
         self._steps = {video_id: tensors[video_id].numpy().copy() for video_id in generations}
@@ -141,17 +143,24 @@ class Bank:
         return torch.from_numpy(found).transpose(1, 2)
 
     def add(self, video_id: str, first_rows: Sequence[int], vectors: Tensor) -> None:
-        """Notes the vectors (S, C, v) that this step encoded; `commit` writes them."""
+        """Notes the vectors (S, C, v) that this step encoded; `commit` writes them.
+
+        Raises NotFiniteError, or UserError for numbers that the stored type does not have.
+        """
         rows = vectors.detach().float().transpose(1, 2).cpu().numpy()
         with np.errstate(over="ignore"):
             stored = rows.astype(self.dtype)  # at once, so that a resumed run reads the same numbers
+        if not np.isfinite(rows).all():
+            raise NotFiniteError(
+                f"The encoder makes features of {video_id} that are not finite.",
+                "Expected finite numbers; the checkpoints before this step are intact.",
+                "Lower optimizer.learning_rate or features.encoder.rate_factor.",
+            )
         if not np.isfinite(stored).all():
             raise UserError(
                 f"The encoder makes features of {video_id} as large as {np.abs(rows).max():.3g}.",
-                f"Expected finite numbers that fit {self.dtype}, in which the bank stores features.",
-                "Set features.dtype=float32 and extract the first features again."
-                if self.dtype == "float16"
-                else "Lower optimizer.learning_rate or features.encoder.rate_factor.",
+                f"Expected numbers that fit {self.dtype}, in which the bank stores features.",
+                "Set features.dtype=float32, and extract the first features again.",
             )
         self._fresh.append(_Fresh(video_id, tuple(first_rows), stored))
 
@@ -164,11 +173,13 @@ class Bank:
         everywhere = processes.gather((self._fresh, read))
         for fresh, _ in everywhere:
             for one in fresh:
-                rows = self._rows(one.video_id, to_change=True)
+                if one.video_id not in self._changed:
+                    self._changed.add(one.video_id, self._rows(one.video_id).astype(self.dtype, order="C"))
+                steps = self._steps[one.video_id]
                 for first, clip in zip(one.first_rows, one.rows, strict=True):
-                    own, there = _overlap(first, len(clip), len(rows))
-                    rows[there] = clip[own]
-                    self._steps[one.video_id][there] = step
+                    own, there = _overlap(first, len(clip), len(steps))
+                    self._changed.write(one.video_id, there.start, clip[own])
+                    steps[there] = step
         self.start_step()
         ages = step - np.concatenate([steps for _, steps in everywhere])
         if not len(ages):
@@ -180,14 +191,13 @@ class Bank:
 
     def save(self, step: int) -> None:
         """Writes the changed videos as the generation of the checkpoint after `step`; one process calls it."""
-        if not self._changed:
+        changed, store = list(self._changed), self._store(step)
+        if not changed:
             return
-        store = self._store(step)
         files.remove(store.folder)  # left by a process that was killed before its checkpoint was complete
-        for number, (video_id, rows) in enumerate(self._changed.items()):
-            before = self._store(self._generations[video_id])
-            if number == 0:
-                store.begin(before.recipe() or {})
+        store.begin(self._store(self._generations[changed[0]]).recipe() or {})
+        for video_id in changed:
+            before, rows = self._store(self._generations[video_id]), self._changed.read(video_id)
             info = replace(before.info(video_id), weights_sha256=None)  # the rows are of weights of many steps
             store.write(video_id, np.asarray(rows, np.float32), info, self.dtype)
 
@@ -213,30 +223,19 @@ class Bank:
     def _store(self, generation: int) -> FeatureStore:
         return FeatureStore(self.folder / f"{generation:06d}")
 
-    def _rows(self, video_id: str, *, to_change: bool = False) -> Rows:
-        """All rows of a video; those of a changed one are kept until the next checkpoint."""
+    def _rows(self, video_id: str) -> Rows:
+        """All rows of a video, to read only."""
         if video_id in self._changed:
-            return self._changed[video_id]
-        store = self._store(self._generations[video_id])
+            return self._changed.read(video_id)
         try:
-            stored = store.read(video_id)
+            return self._store(self._generations[video_id]).read(video_id)
         except UserError as error:
             raise UserError(
                 error.found,
                 "Expected the run's memory bank as training wrote it.",
-                f"Resume from the checkpoint before: delete the newest one of {self.folder.parent}, then train again.",
+                f"Resume from the checkpoint before: delete the newest one of {self.folder.parent}, then train again; "
+                "if the rows are damaged there too, begin anew: --overwrite",
             ) from error
-        if not to_change:
-            return stored
-        rows = stored.astype(self.dtype, order="C")
-        in_memory = sum(one.nbytes for one in self._changed.values() if not isinstance(one, np.memmap))
-        if in_memory + rows.nbytes > self._memory_bytes:
-            with tempfile.TemporaryFile(dir=self.folder) as stream:  # has no name, so a kill leaves nothing
-                stream.write(rows.tobytes())  # really written: a full disk is an error here, not a crash later
-                stream.flush()
-                rows = np.memmap(stream, self.dtype, "r+", shape=rows.shape)
-        self._changed[video_id] = rows
-        return rows
 
 
 def _overlap(first: int, count: int, length: int) -> tuple[slice, slice]:

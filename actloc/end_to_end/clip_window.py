@@ -48,7 +48,8 @@ class ClipWindow:
     resize_to: int | None = None
     """Rows of the whole video after interpolation, which needs all of its clips; None: one for each vector."""
     filled_rows: int | None = None
-    """Rows to make, also those beyond the window's end, for detectors that look at padding; None: `num_rows`."""
+    """Rows to make, at least `num_rows`: those beyond the window's end are for detectors that look at padding.
+    None: `num_rows`."""
     others_are_stored: bool = False
     """Whether only the clips that learn are encoded, because a bank has the features of the others."""
 
@@ -64,12 +65,16 @@ class ClipWindow:
         return replace(self, first_row=self.first_row + start, num_rows=length)
 
     def filled(self, spacing: ClipSpacing, num_rows: int | None) -> "ClipWindow":
-        """The window with `num_rows` rows to make, of clips beyond the end of the video as well; None: as it is."""
+        """The window with `num_rows` rows to make, of clips beyond the end of the video as well, unless it has more.
+
+        None: as it is.
+        """
         if num_rows is None:
             return self
-        needed = self.first_row + max(num_rows, self.num_rows)
-        layout = spacing.layout_from(self.layout.first_frames[0], needed, self.layout.vectors_per_clip)
-        return replace(self, layout=layout, filled_rows=num_rows)
+        made = max(num_rows, self.num_rows)
+        first_frame, per_clip = self.layout.first_frames[0], self.layout.vectors_per_clip
+        layout = spacing.layout_from(first_frame, self.first_row + made, per_clip)
+        return replace(self, layout=layout, filled_rows=made)
 
     def from_frame(
         self, spacing: ClipSpacing, first_frame: int, frames_before: int, num_rows: int, filled_rows: int | None
@@ -77,9 +82,9 @@ class ClipWindow:
         """The window whose rows begin at any frame of the video, of clips that begin `frames_before` earlier."""
         per_clip = self.layout.vectors_per_clip
         before = frames_before * per_clip // spacing.stride_frames
-        needed = before + max(num_rows, filled_rows or 0)
-        layout = spacing.layout_from(first_frame - frames_before, needed, per_clip)
-        return replace(self, layout=layout, first_row=before, num_rows=num_rows, filled_rows=filled_rows)
+        made = max(num_rows, filled_rows or 0)
+        layout = spacing.layout_from(first_frame - frames_before, before + made, per_clip)
+        return replace(self, layout=layout, first_row=before, num_rows=num_rows, filled_rows=made)
 
     @property
     def clips(self) -> range:

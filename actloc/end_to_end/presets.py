@@ -42,13 +42,18 @@ tallformer and bank_replay read the features of the other clips from a bank of s
 longer ago their clips were encoded: `actloc extract-features CONFIG` makes the first ones, in features.bank.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
-features.chunk fits the memory, raising it saves a little time. The chunk never changes the gradient.
+features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
+branches stochastic depth skips (video_swin's features.encoder.drop_path): each call of the encoder draws its own.
 """
 
 
 def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values of settings
     """The settings that have no effect beside these, each with the reason."""
-    reasons: dict[str, str] = {}
+    reasons = {"downsample": "the encoder makes the features: set stride_frames"}
+    if values.get("resize_to"):
+        reasons["encode_padding"] = f"every video has the {values['resize_to']} steps of features.resize_to"
+    if values.get("clip_origin", "video") != "video":
+        reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {values['clip_origin']}"
     if values["trainable"] == "none":
         reasons |= dict.fromkeys(USELESS["trainable"], "features.encoder.trainable is none")
     if values.get("fraction", 1.0) == 1:

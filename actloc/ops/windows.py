@@ -94,10 +94,10 @@ def _inside(targets: Targets, start: float, end: float, rules: WindowRules) -> T
 
 def training_window(sample: Sample, generator: random.Random, *, clips_past_end: bool, rules: WindowRules) -> Sample:
     """The sample cropped at random, with what is left of its actions; `clips_past_end` is ActivityNet's rule."""
-    targets, offset = sample.targets, sample.grid.offset_steps
+    targets, reach = sample.targets, _reach_steps(sample.grid)
     if clips_past_end:
-        targets = clip_past_end(targets, sample.num_steps + offset, rules.min_kept)
-    start, length, kept = random_window(sample.num_steps, targets, generator, offset_steps=offset, rules=rules)
+        targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
+    start, length, kept = random_window(sample.num_steps, targets, generator, offset_steps=reach, rules=rules)
     return sample.part(start, length, kept)
 
 
@@ -106,20 +106,25 @@ def window_at_any_frame(
 ) -> tuple[int, int, Targets]:
     """As `training_window`, but beginning at any of the video's frames, so between two steps as well.
 
-    Returns its first frame, its number of steps, and its actions in steps from its beginning.
+    Returns the frames from the video's first step to the window's, its number of steps, and its actions in steps from
+    its beginning.
     """
-    targets, grid = sample.targets, sample.grid
+    targets, step, reach = sample.targets, sample.grid.stride_frames, _reach_steps(sample.grid)
     if clips_past_end:
-        targets = clip_past_end(targets, sample.num_steps + grid.offset_steps, rules.min_kept)
-    step = grid.stride_frames
+        targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
     start, length, kept = random_window(
         num_frames,
         Targets(targets.segments * step, targets.labels),
         generator,
-        offset_steps=grid.offset_frames,
+        offset_steps=reach * step,
         rules=replace(rules, max_steps=round(rules.max_steps * step)),
     )
     return start, math.ceil(length / step), Targets(kept.segments / step, kept.labels)
+
+
+def _reach_steps(grid: Grid) -> float:
+    """How far windows reach beyond their first and last step: as the video does before its first one, if it does."""
+    return max(grid.offset_steps, 0.0)
 
 
 def to_grid(

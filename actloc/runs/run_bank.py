@@ -7,22 +7,29 @@ from actloc.encoders.base import ClipEncoder
 from actloc.end_to_end.bank import Bank
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.extraction.into_store import sources_of
 from actloc.extraction.local import recipe
 from actloc.sources.base import Source
+from actloc.store.filling import stale
 from actloc.store.store import FeatureStore
 from actloc.training import checkpoint as checkpoints
+from actloc.training.distributed import ALONE, Processes
 
 
-def give_bank(experiment: Experiment, source: Source, *, is_new: bool) -> None:
+def give_bank(experiment: Experiment, source: Source, *, is_new: bool, processes: Processes = ALONE) -> None:
     """Gives the source of the training videos its bank, in the run's folder, if the settings ask for one.
 
-    Raises UserError where the run is new and the stored features that the bank starts from are missing or others.
+    The source is left with the videos that the bank has. Raises UserError where the run is new and the stored features
+    that the bank starts from are missing, are others, or would be deleted with the run's folder.
     """
     if experiment.features.bank_store is None:
         return
-    if is_new:
-        check_start(experiment, source)
     source.bank = Bank(experiment.run_folder / "bank", dtype=experiment.features.dtype)
+    if is_new:
+        source.keep_only(processes.of_first(lambda: _to_start_from(experiment, source)))
+    else:
+        known = source.bank.video_ids()
+        source.keep_only(known or [video.id for video in source.videos])  # a bank that is gone is reported later
 
 
 def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:
@@ -30,22 +37,38 @@ def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:
     return overwrite or not checkpoints.steps(experiment.run_folder)
 
 
-def check_start(experiment: Experiment, source: Source) -> None:
-    """Raises UserError unless there are features of every training video, made with the encoder as it starts."""
+def _to_start_from(experiment: Experiment, source: Source) -> set[str]:
+    """The training videos that have features to start from; raises UserError unless they all do, if they have to."""
     folder, live = experiment.features.bank_store, source.live
     assert folder is not None
     assert live is not None, "features that are not stored are made by an encoder"
-    store = FeatureStore(folder)
-    missing = [video.id for video in source.videos if not store.has(video.id)]
-    fix = f"Run: actloc extract-features {experiment.arguments}"
-    if missing:
+    if experiment.run_folder.resolve() in folder.resolve().parents:
         raise UserError(
-            f"{folder} has features of {len(source.videos) - len(missing)} of "
-            f"{console.count(len(source.videos), 'training video')}; missing: {console.first_ten(missing)}.",
+            f"features.bank is {folder}, in the folder of the run.",
+            f"Expected a folder outside of {experiment.run_folder}, which --overwrite empties.",
+            "Set features.bank=ANOTHER, and move the features there if you have them.",
+        )
+    store = FeatureStore(folder)
+    videos = {video.id: video for video in source.videos}
+    missing = [video_id for video_id in videos if not store.has(video_id)]
+    fix = f"Run: actloc extract-features {experiment.arguments}"
+    if len(missing) == len(videos) or (missing and not experiment.features.allow_missing):
+        without = "" if len(missing) == len(videos) else "; or leave these videos out: features.allow_missing=true"
+        raise UserError(
+            f"{folder} has features of {len(videos) - len(missing)} of "
+            f"{console.count(len(videos), 'training video')}; missing: {console.first_ten(missing)}.",
             "Expected stored features of every training video, from which the run's memory bank starts.",
-            fix,
+            fix + without,
         )
     store.check_recipe(bank_recipe(experiment, live.encoder))
+    changed = stale(store, sources_of(videos))
+    if changed:
+        raise UserError(
+            f"{folder} has features of other files than those of {console.first_ten(changed)}.",
+            "Expected features of the training videos as they are now.",
+            fix,
+        )
+    return videos.keys() - missing
 
 
 def as_extracted(experiment: Experiment, encoder: ClipEncoder) -> ClipEncoder:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from actloc.encoders.base import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.live_encoder import LiveEncoder
@@ -95,7 +96,9 @@ def _alternatives(live: LiveEncoder | None) -> Iterator[tuple[str, str, LiveEnco
     if live.chunk > 1:
         smaller.chunk = 1
         setting = "features.route=replay and features.chunk=1" if smaller.route != live.route else "features.chunk=1"
-        yield setting, "the same result, one clip at a time", smaller
+        skips = type(live.encoder).drop_branches is not ClipEncoder.drop_branches
+        result = "the same result, but for the draws of stochastic depth" if skips else "the same result"
+        yield setting, f"{result}, one clip at a time", smaller
 
 
 def _largest_batch(source: Source, size: int) -> Batch:

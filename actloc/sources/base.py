@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -228,6 +228,11 @@ class Source(ABC):
         overlap, last_is_whole = self.config.window_overlap, self.config.last_window == "whole"
         windows = covering_windows(whole.num_steps, length, overlap, last_is_whole=last_is_whole)
         return [whole.part(start, size, Targets.none()) for start, size in windows]
+
+    def keep_only(self, video_ids: Container[str]) -> None:
+        """Leaves out the other videos, before any sample is taken."""
+        self.missing += [video for video in self.videos if video.id not in video_ids]
+        self.videos = [video for video in self.videos if video.id in video_ids]
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, zero after the end of each."""

@@ -71,7 +71,7 @@ class Config(AugmentedConfig):
     """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
     one chunk at a time, which is encoded twice. Both give the same gradient."""
     chunk: Annotated[PositiveInt, Shapes("nothing")] = 4
-    """Clips of one encoder call. It changes memory and speed, not the gradient."""
+    """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
     clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
@@ -98,13 +98,13 @@ class Config(AugmentedConfig):
     @model_validator(mode="after")
     def _have_an_effect(self) -> Self:
         reasons = presets.without_effect({**dict(self), "trainable": self.encoder.trainable})
-        reasons["downsample"] = "the encoder makes the features: set stride_frames"
-        if self.clip_origin != "video":
-            reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {self.clip_origin}"
-            if self.choice == "oldest":
-                raise ValueError(
-                    f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}"
-                )
+        if self.align == "backpad" and (self.clip_origin != "video" or self.encode_padding):
+            raise ValueError(
+                "align: found backpad, expected valid, padded or centred, because features.clip_origin and "
+                "features.encode_padding need clips that are equally far apart"
+            )
+        if self.clip_origin != "video" and self.choice == "oldest":
+            raise ValueError(f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}")
         for name, reason in reasons.items():
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
@@ -114,9 +114,7 @@ class Config(AugmentedConfig):
                 "data/features/NAME: extract-features fills it"
             )
         if self.encoder.precision != "float32":
-            raise ValueError(
-                "encoder.precision has no effect, because training.precision governs an encoder that trains"
-            )
+            raise ValueError("encoder.precision has no effect: training.precision governs an encoder that trains")
         if self.encoder.mixes_clips and (self.fraction < 1 or self.route == "replay"):
             which = "fraction" if self.fraction < 1 else "route"
             raise ValueError(
@@ -291,18 +289,20 @@ class EncodedSource(Source):
 
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
+        state = (
+            generator.getstate()
+        )  # the next video's draws are the same whether this one is known to be broken or not
         for number in range(index, index + len(self.videos)):
             video = self.videos[number % len(self.videos)]
             try:
                 if video.id not in self._broken:
+                    generator.setstate(state)  # whether or not those before are known to be broken
                     sample = self._drawn(number % len(self.videos), generator, visit)
                     return replace(sample, is_replacement=number != index)
             except VideoError as error:
                 self.leave_out(video, error)
         raise UserError(
-            "None of the training videos can be decoded.",
-            "Expected one at least.",
-            "Replace the files that the warnings name.",
+            "None of the training videos can be decoded.", "Expected one.", "Replace the files that the warnings name."
         )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
@@ -368,9 +368,10 @@ class EncodedSource(Source):
         whole = self.evaluation_sample(index)
         window, clips_past_end = whole.payload, config.past_end == "clip"
         assert isinstance(window, ClipWindow)
-        first_frame, num_rows, targets = window_at_any_frame(
+        frames_after, num_rows, targets = window_at_any_frame(
             whole, window.num_frames, generator, clips_past_end=clips_past_end, rules=config.window_rules
         )
+        first_frame = window.layout.first_frames[0] + frames_after
         payload = window.from_frame(config.spacing, first_frame, 0, num_rows, self._filled_rows)
         return replace(whole, payload=payload, targets=targets)
 

@@ -4,6 +4,7 @@ ckpt_000030/  weights.safetensors  averaged.safetensors  state.safetensors  stat
 The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,8 +197,12 @@ def prune(run_folder: Path) -> None:
 
 
 def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values
-    """The plain values of the two newest checkpoints, from which a run is resumed."""
-    return [files.read_json(folder / "state.json") for folder in steps(run_folder)[-_KEPT:]]
+    """The plain values of the two newest checkpoints, from which a run is resumed, unless they are damaged."""
+    found = []
+    for folder in steps(run_folder)[-_KEPT:]:
+        with suppress(UserError):
+            found.append(files.read_json(folder / "state.json"))
+    return found
 
 
 def forget_after(run_folder: Path, step: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from actloc.store.store import FeatureStore
 from tests.end_to_end.test_several_processes import logged, together
 from tests.end_to_end.test_trained_encoder import E2E
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import TEST_VIDEOS, actloc, copy_toy, leftovers, rounding_after, start
+from tests.toy import SCENES, TEST_VIDEOS, actloc, copy_toy, leftovers, make_video, rounding_after, start
 
 BANK = E2E.replace("  preset: etad\n", "  preset: bank_replay\n  bank: stored\n  fraction: 0.4\n")
 TRAIN = ("train", "toy.yaml", "detector.drop_path=0.0")
@@ -137,6 +138,10 @@ def test_a_checkpoint_whose_rows_are_gone_is_not_resumed_but_can_be_scored(whole
     assert newest.is_dir()
     (run / "best").symlink_to(older.name)
     assert actloc(folder, "eval", "ckpt/toy", "evaluation.checkpoint=best").returncode == 0
+    shutil.rmtree(run / "bank")
+    done = actloc(folder, *TRAIN, "--resume", newest.name)
+    assert done.returncode == 2
+    assert f"begin anew: actloc train {run.relative_to(folder)} --overwrite" in done.stderr
 
 
 def test_two_processes_have_the_bank_of_one(whole: Path, stored: Path, tmp_path: Path) -> None:
@@ -154,3 +159,41 @@ def test_two_processes_have_the_bank_of_one(whole: Path, stored: Path, tmp_path:
         for video_id in one.ids():
             expected = one.read(video_id)
             np.testing.assert_allclose(two.read(video_id), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_bank_does_not_start_from_features_of_other_files(stored: Path, tmp_path: Path) -> None:
+    folder = copy_toy(stored, tmp_path / "toy")
+    make_video(folder / "videos/v0.mp4", SCENES["v1"])
+    for command in (TRAIN, (*TRAIN, "--dry-run")):
+        refused = actloc(folder, *command)
+        assert refused.returncode == 2
+        assert "stored has features of other files than those of v0" in refused.stderr + refused.stdout
+    assert actloc(folder, "extract-features", "toy.yaml").returncode == 0
+    assert actloc(folder, *TRAIN).returncode == 0
+
+
+def test_videos_without_rows_are_left_out_if_the_settings_allow_it_also_of_a_run_that_goes_on(
+    stored: Path, tmp_path: Path
+) -> None:
+    folder = copy_toy(stored, tmp_path / "toy")
+    FeatureStore(folder / "stored").delete("v0")
+    refused = actloc(folder, *TRAIN)
+    assert refused.returncode == 2
+    assert "or leave these videos out: features.allow_missing=true" in refused.stderr
+    assert actloc(folder, *TRAIN, "features.allow_missing=true", ACTLOC_FAULT="step:2:kill").returncode != 0
+    done = actloc(folder, *TRAIN)
+    assert done.returncode == 0, done.stderr
+    assert "Resuming after step 1" in done.stderr
+    assert "1 video has no features and is skipped: v0" in done.stderr
+    state = json.loads((folder / "ckpt/toy/ckpt_000002/state.json").read_text())
+    assert sorted(state["learner"]["bank"]["generations"]) == ["v1", "v3", "v4"]
+
+
+def test_overwrite_does_not_delete_the_features_that_a_bank_starts_from(whole: Path, tmp_path: Path) -> None:
+    folder = copy_toy(whole, tmp_path / "toy")
+    (folder / "stored").rename(folder / "ckpt/toy/stored")
+    before = files_of(folder)
+    refused = actloc(folder, *TRAIN, "features.bank=ckpt/toy/stored", "--overwrite")
+    assert refused.returncode == 2
+    assert "in the folder of the run" in refused.stderr
+    assert files_of(folder) == before

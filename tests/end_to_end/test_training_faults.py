@@ -72,6 +72,16 @@ def test_killed_in_the_middle_of_an_epoch_logs_each_step_once(
     assert final_state(folder) == reference
 
 
+def test_a_damaged_checkpoint_that_is_not_the_newest_does_not_matter(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    command = ("train", "toy.yaml", "schedule.epochs=2")
+    assert actloc(folder, *command, ACTLOC_FAULT="step:11:kill").returncode == -signal.SIGKILL
+    (folder / "ckpt/toy/ckpt_000004/state.json").write_text("{")
+    done = actloc(folder, *command)
+    assert done.returncode == 0, done.stderr
+    assert "Resuming after step 8" in done.stderr
+
+
 def test_sigterm_saves_the_finished_step_and_the_rest_is_the_same(
     encoded: Path, tmp_path: Path, reference: dict[str, str]
 ) -> None:

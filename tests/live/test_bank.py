@@ -15,7 +15,7 @@ from torch import Tensor
 from actloc.encoders.base import ClipEncoder
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
-from actloc.errors import UserError
+from actloc.errors import NotFiniteError, UserError
 from actloc.store.filling import describe
 from actloc.store.store import FeatureStore
 from actloc.training.distributed import ALONE
@@ -207,20 +207,32 @@ def test_generations_are_kept_while_a_checkpoint_names_them(tmp_path: Path) -> N
         Bank(bank.folder, dtype="float32").load(*states[2])
 
 
-def test_beyond_the_limit_changed_rows_are_in_files_with_the_same_numbers(tmp_path: Path) -> None:
+def test_beyond_the_limit_changed_rows_are_in_a_file_with_the_same_numbers(tmp_path: Path) -> None:
     rows = {name: noise(40, 16, seed=number) for number, name in enumerate("abcd")}
     banks = [new_bank(tmp_path / str(limit), rows, memory_bytes=limit) for limit in (512 << 20, 2 * 40 * 16 * 4)]
     for bank in banks:
         for step, name in enumerate("abcda", start=1):
             committed(bank, step, name, [8 * step], torch.full((1, 16, 8), float(step)))
-    in_files = [sum(isinstance(one, np.memmap) for one in bank._changed.values()) for bank in banks]
-    assert in_files == [0, 2]
+    assert [bank._changed.num_in_file for bank in banks] == [0, 2]
     for name in rows:
         assert torch.equal(*(bank.read(name, range(40), 1) for bank in banks))
     assert [path.name for path in banks[1].folder.iterdir()] == ["000000"]
     states = [checkpoint(bank, 5) for bank in banks]
     assert states[0][0] == states[1][0]
     assert torch.equal(*(bank.read("d", range(40), 1) for bank in banks))
+
+
+def test_more_videos_may_change_than_files_may_be_open(tmp_path: Path) -> None:
+    rows = {f"v{number}": noise(4, 2, seed=number) for number in range(40)}
+    bank = new_bank(tmp_path, rows, memory_bytes=0)
+    before = len(list(Path("/dev/fd").iterdir()))
+    for step, name in enumerate(rows, start=1):
+        committed(bank, step, name, [0], torch.full((1, 2, 2), float(step)))
+    assert len(list(Path("/dev/fd").iterdir())) <= before + 1
+    checkpoint(bank, 40)
+    assert len(list(Path("/dev/fd").iterdir())) <= before
+    for step, (name, known) in enumerate(rows.items(), start=1):
+        np.testing.assert_array_equal(bank.read(name, [0], 4)[0].T, [[step] * 2, [step] * 2, *known[2:]])
 
 
 def test_a_full_disk_during_a_commit_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +269,13 @@ def test_features_beyond_the_stored_type_are_an_error_that_says_what_to_set(tmp_
     with pytest.raises(UserError, match="as large as 1e\\+05") as error:
         bank.add("a", [0], torch.full((1, 3, 4), 1e5))
     assert "features.dtype=float32" in error.value.fix
+
+
+def test_features_that_are_not_finite_stop_the_training_as_a_loss_does(tmp_path: Path) -> None:
+    bank = new_bank(tmp_path, {"a": noise(8, 3)}, dtype="float16")
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(NotFiniteError, match="features of a that are not finite"):
+            bank.add("a", [0], torch.full((1, 3, 4), value))
 
 
 def test_damaged_rows_are_named_with_what_to_do(tmp_path: Path) -> None:

@@ -231,6 +231,9 @@ def test_a_video_that_breaks_later_is_named_once_and_replaced(
     for seed in range(2):
         sample = tolerant.training_sample(number, random.Random(seed))
         assert (sample.video_id, sample.is_replacement) == ("sound.mp4", True)
+        again = tolerant.training_sample(number, random.Random(seed))  # which is known to be broken by now
+        assert payload(sample).first_row == payload(again).first_row
+        assert payload(sample).learning == payload(again).learning
     assert not tolerant.training_sample(1 - number, random.Random(0)).is_replacement
     assert capsys.readouterr().err.count("plain.mp4 is left out") == 1
 
