@@ -289,9 +289,7 @@ class EncodedSource(Source):
 
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
-        state = (
-            generator.getstate()
-        )  # the next video's draws are the same whether this one is known to be broken or not
+        state = generator.getstate()
         for number in range(index, index + len(self.videos)):
             video = self.videos[number % len(self.videos)]
             try:
