@@ -6,11 +6,11 @@ A run of each preset is trained and scored by the commands; its steps are then m
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.benchmarks import steps
-from scripts.benchmarks.steps import Costs, actloc
+from scripts.benchmarks.steps import actloc
 
 CONFIG = "sample_efficientnet_end_to_end_actionformer"
 QUICK = ("schedule.epochs=1", "schedule.warmup_epochs=1", "features.encoder.short_side=32", "features.encoder.crop=32")
@@ -22,15 +22,6 @@ SWIN = (
     "features.chunk=4",
 )
 """A small Video Swin with random weights in place of the sample's encoder; 8 vectors for each clip of 16 frames."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one preset reaches and needs."""
-
-    average_map: float | None
-    """Average mAP of the test videos in percent; None if it was not trained."""
-    costs: Costs
 
 
 def main() -> None:
@@ -53,11 +44,12 @@ def main() -> None:
     overrides += SWIN if options.swin else ()
     steps.prepare(CONFIG, overrides, presets, folder)
     overrides = steps.with_bank(CONFIG, overrides, folder)
-    scores = [None if options.swin else score(preset, overrides, folder) for preset in presets]
+    scores = {} if options.swin else {preset: score(preset, overrides, folder) for preset in presets}
     measured = steps.measured(CONFIG, overrides, presets, options.steps or (20 if options.swin else 4))
-    rows = [Row(reached, costs) for reached, costs in zip(scores, measured, strict=True)]
-    show("Video Swin with random weights on the sample" if options.swin else f"{CONFIG}, seed 0, 8 test videos", rows)
-    steps.write(folder / "table.json", CONFIG, overrides, [asdict(row) for row in rows])
+    what = "a small Video Swin with random weights" if options.swin else "seed 0, 8 test videos"
+    steps.show(f"{CONFIG}, {what}", measured, {"average mAP": [f"{one:.2f}" for one in scores.values()]})
+    rows = [{**asdict(costs), "average_map": scores.get(costs.preset)} for costs in measured]
+    steps.write(folder / "table.json", CONFIG, overrides, rows)
 
 
 def score(preset: str, overrides: Sequence[str], folder: Path) -> float:
@@ -68,16 +60,6 @@ def score(preset: str, overrides: Sequence[str], folder: Path) -> float:
     actloc("train", CONFIG, *settings)  # goes on where it was stopped; a finished run is left as it is
     actloc("eval", CONFIG, *settings)
     return 100 * read_results(folder / preset / "eval/test").average_map
-
-
-def show(title: str, rows: list[Row]) -> None:
-    """Prints the table."""
-    columns = (steps.COLUMNS[0], "average mAP", *steps.COLUMNS[1:-1])  # on the CPU
-    cells = [
-        [row.costs.preset, "-" if row.average_map is None else f"{row.average_map:.2f}", *row.costs.cells()[:-1]]
-        for row in rows
-    ]
-    steps.show(title, columns, cells)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ that on the clock, from an idle GPU to an idle GPU. Windows that are loaded ahea
 import argparse
 import gc
 import os
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,16 +37,6 @@ class Costs:
     """Pictures that the decoders gave per step."""
     gpu_mb: float | None = None
     """Peak of the GPU memory that torch gave out, weights and optimizer included; MB are 2^20 bytes."""
-
-    def cells(self) -> list[str]:
-        """The columns of COLUMNS after the first."""
-        if self.step_s is None:
-            return ["out of memory", "-", "-", "-"]
-        gpu = "-" if self.gpu_mb is None else f"{self.gpu_mb:,.0f}"
-        return [f"{self.step_s:.2f}", f"{self.saved_mb:,.1f}", f"{self.frames_decoded:,.0f}", gpu]
-
-
-COLUMNS = ("preset", "s per step", "saved MB", "frames decoded per step", "peak GPU MB")
 
 
 def main() -> None:
@@ -74,7 +65,7 @@ def main() -> None:
         rows = measured(options.config, with_bank(options.config, settings, options.folder), presets, options.steps)
     except ActlocError as error:
         sys.exit(fail(error))
-    show(" ".join([options.config, *options.settings]), COLUMNS, [[row.preset, *row.cells()] for row in rows])
+    show(shlex.join([options.config, *options.settings]), rows)
     write(options.folder / "table.json", options.config, settings, [asdict(row) for row in rows])
 
 
@@ -113,8 +104,6 @@ def with_bank(config: str, settings: Sequence[str], folder: Path) -> list[str]:
 
 def measured(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
     """The costs of each preset, from the fastest of some steps after a first one, in which saved bytes are counted."""
-    import torch
-
     from actloc import experiment as experiments
     from actloc.commands.train import be_repeatable
     from actloc.devices import choose_device
@@ -123,6 +112,13 @@ def measured(config: str, settings: Sequence[str], presets: Sequence[str], num_s
     device = choose_device(experiments.load(config, list(settings)).machine.device)
     if device.type != "cuda":
         return _in_turns(config, settings, presets, num_steps)
+    return _alone(config, settings, presets, num_steps)
+
+
+def _alone(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
+    """Each with the whole memory of the GPU, so that one which does not fit costs the others nothing."""
+    import torch
+
     rows = []
     for preset in presets:
         gc.collect()
@@ -225,25 +221,33 @@ def _trainer(config: str, settings: list[str]) -> "Trainer":
     )
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table with where and how it was measured."""
+def show(title: str, rows: Sequence[Costs], more: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Prints the table with where and how it was measured; `more` columns that have cells come after the preset."""
     import torch
     from rich.console import Console
     from rich.table import Table
 
-    from actloc import provenance
+    from actloc import console, provenance
     from scripts.benchmarks.results import processor
 
-    gpu = f"; GPU: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    where = f"{processor()}, {os.environ.get('OMP_NUM_THREADS', 'all')} threads{gpu}; commit {provenance.commit()}"
-    how = (
-        "Steps in turns, processor time without the decoders'" if not gpu else "Time of steps on a GPU is on the clock"
-    )
-    table = Table(title=title, caption=f"{how}. {where}; measured by us.")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
+    on_gpu = any(row.gpu_mb is not None or row.step_s is None for row in rows)
+    columns = {"preset": [row.preset for row in rows], **{name: cells for name, cells in (more or {}).items() if cells}}
+    columns["s per step"] = ["out of memory" if row.step_s is None else f"{row.step_s:.2f}" for row in rows]
+    columns["saved MB"] = ["-" if row.saved_mb is None else f"{row.saved_mb:,.1f}" for row in rows]
+    columns["frames decoded per step"] = [
+        "-" if row.frames_decoded is None else f"{row.frames_decoded:,.0f}" for row in rows
+    ]
+    if on_gpu:
+        columns["peak GPU MB"] = ["-" if row.gpu_mb is None else f"{row.gpu_mb:,.0f}" for row in rows]
+        how = f"Time on the clock of steps on {torch.cuda.get_device_name()}"
+    else:
+        threads = console.count(torch.get_num_threads(), "thread")
+        how = f"Steps in turns, processor time without the decoders' on {processor()}, {threads}"
+    table = Table(title=title, caption=f"{how}; commit {provenance.commit()}; measured by us.")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "preset" else "right")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     Console(width=max(Console().width, 110)).print(table)
 
 
