@@ -203,7 +203,9 @@ def test_overwrite_does_not_delete_the_features_that_a_bank_starts_from(whole: P
     folder = copy_toy(whole, tmp_path / "toy")
     (folder / "stored").rename(folder / "ckpt/toy/stored")
     before = files_of(folder)
-    refused = actloc(folder, *TRAIN, "features.bank=ckpt/toy/stored", "--overwrite")
-    assert refused.returncode == 2
-    assert "in the folder of the run" in refused.stderr
-    assert files_of(folder) == before
+    inside = "features.bank=ckpt/toy/stored"
+    for command in ((*TRAIN, inside, "--overwrite"), ("extract-features", "toy.yaml", inside)):
+        refused = actloc(folder, *command)
+        assert refused.returncode == 2
+        assert "in the folder of the run" in refused.stderr
+        assert files_of(folder) == before
