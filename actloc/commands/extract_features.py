@@ -18,7 +18,7 @@ from actloc.extraction import preparing
 from actloc.extraction.into_store import Engine, extract, sources_of, space_shortage_of
 from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
-from actloc.runs.run_bank import as_extracted
+from actloc.runs.run_bank import as_extracted, check_place
 from actloc.runs.trained import load_trained
 from actloc.signals import StopFlag
 from actloc.store.filling import (
@@ -128,6 +128,7 @@ def _store_folder(experiment: Experiment) -> Path:
     """The folder of the features: in the run, if they are made with its encoder; where its bank starts, if for that."""
     path, bank_store = experiment.features.path, experiment.features.bank_store
     if bank_store is not None and _is_for_bank(experiment):
+        check_place(experiment)
         return bank_store
     return experiment.run_folder / path if experiment.features.trains_encoder else path
 

@@ -164,6 +164,9 @@ def _learner(
         return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
 
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    if subset:  # now, and not after an epoch: the longest video may be too long for the detector
+        longest = max(range(len(scored.videos)), key=lambda number: scored.videos[number].duration_s or 0.0)
+        localizer.detector.padded_steps(max(one.num_steps for one in scored.evaluation_samples(longest)))
     sizes = experiment.training.batch_size, experiment.training.accumulate
     share_batch_norms(localizer.detector, processes, smallest_batch(len(source.videos), *sizes))
     return LocalizationLearner(localizer, source, annotations, validate, processes)

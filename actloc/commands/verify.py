@@ -22,10 +22,10 @@ def run(path: Path) -> int:
 
 
 def _check(path: Path) -> tuple[int, list[str]]:
-    """The number of videos or checkpoints checked, and the problems."""
-    if (path / "store.json").is_file():
-        from actloc.store.store import FeatureStore
+    """The number of videos or checkpoints checked, and the problems; a run's checkpoints may have rows in its bank."""
+    from actloc.store.store import FeatureStore
 
+    if (path / "store.json").is_file():
         store = FeatureStore(path)
         return len(store.ids()), store.verify()
     from actloc.training import checkpoint
@@ -38,4 +38,6 @@ def _check(path: Path) -> tuple[int, list[str]]:
             "See the runs: actloc ls runs; `features.path` of a config names its store: actloc show CONFIG",
         )
     wrong = [f"{folder}: {problem}" for folder in folders for problem in checkpoint.problems(folder)]
-    return len(folders), wrong
+    stores = [FeatureStore(file.parent) for file in sorted(path.glob("bank/*/store.json"))]
+    wrong += [f"{store.folder}: {problem}" for store in stores for problem in store.verify()]
+    return len(folders) + sum(len(store.ids()) for store in stores), wrong

@@ -106,7 +106,7 @@ class BatchedNetwork:
             vectors = encoder.frame_vectors(items)
         if not isinstance(vectors, Tensor) or vectors.dim() != 2 or len(vectors) != len(items):
             raise wrong_return(vectors, f"vectors (N, c) of {len(items)} frames", encoder.frame_vectors)
-        return vectors
+        return vectors.float()  # NumPy has no bfloat16
 
 
 def vectors_of(encoder: ClipEncoder, encode: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:

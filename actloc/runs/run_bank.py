@@ -37,17 +37,23 @@ def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:
     return overwrite or not checkpoints.steps(experiment.run_folder)
 
 
-def _to_start_from(experiment: Experiment, source: Source) -> set[str]:
-    """The training videos that have features to start from; raises UserError unless they all do, if they have to."""
-    folder, live = experiment.features.bank_store, source.live
-    assert folder is not None
-    assert live is not None, "features that are not stored are made by an encoder"
-    if experiment.run_folder.resolve() in folder.resolve().parents:
+def check_place(experiment: Experiment) -> None:
+    """Raises UserError if the features that a bank starts from are in the run's folder, with which they would go."""
+    folder = experiment.features.bank_store
+    if folder is not None and experiment.run_folder.resolve() in folder.resolve().parents:
         raise UserError(
             f"features.bank is {folder}, in the folder of the run.",
             f"Expected a folder outside of {experiment.run_folder}, which --overwrite empties.",
             "Set features.bank=ANOTHER, and move the features there if you have them.",
         )
+
+
+def _to_start_from(experiment: Experiment, source: Source) -> set[str]:
+    """The training videos that have features to start from; raises UserError unless they all do, if they have to."""
+    folder, live = experiment.features.bank_store, source.live
+    assert folder is not None
+    assert live is not None, "features that are not stored are made by an encoder"
+    check_place(experiment)
     store = FeatureStore(folder)
     videos = {video.id: video for video in source.videos}
     missing = [video_id for video_id in videos if not store.has(video_id)]

@@ -66,7 +66,7 @@ class Config(AugmentedConfig):
     """What the other clips' features are: encoded without gradient, or those of the last time they were encoded, which
     the run remembers in its bank."""
     bank: Annotated[Path | None, Shapes("nothing")] = None
-    """The feature store that the bank of a run starts from: `extract-features CONFIG` fills it, training copies it."""
+    """others=bank: the feature store that a run's bank starts from. `extract-features CONFIG` fills it."""
     route: Annotated[Route, Shapes("nothing")] = "direct"
     """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
     one chunk at a time, which is encoded twice. Both give the same gradient."""

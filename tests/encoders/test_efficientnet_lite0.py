@@ -7,10 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc.encoders import efficientnet_lite0
+from actloc.encoders.base import built
 from actloc.encoders.efficientnet_lite0 import Config, EfficientNetLite0, SameConv
 from actloc.errors import UserError
+from actloc.extraction.local import encode_video
+from actloc.settings.sections import MachineSettings
 from actloc.video.reader import read_frames
-from tests.videos import resized
+from actloc.video.windows import ClipSpacing
+from tests.videos import Clips, resized
+
+MACHINE = MachineSettings(decoders=1)
 
 DOGS, BALLS, CUPS_AND_JUGS = range(151, 269), (429, 522, 574, 722, 805, 852, 890), (438, 463, 504, 550, 725, 899, 968)
 
@@ -94,3 +100,12 @@ def test_clips_average_their_frames(encoder: EfficientNetLite0) -> None:
         vectors = encoder.frame_vectors(clips.flatten(0, 1))
     assert features.shape == (2, 1280, 1)
     torch.testing.assert_close(features[1, :, 0], vectors[3:].mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_features_are_extracted_in_bfloat16_too(clips: Clips) -> None:
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = Config.model_validate({"precision": precision, "short_side": 32, "crop": 32})
+        spacing = ClipSpacing(15.0, None, 4, 1, 4, "valid")
+        found[precision] = torch.from_numpy(encode_video(clips["plain.mp4"], built(config), spacing, MACHINE)[0])
+    assert torch.cosine_similarity(found["float32"], found["bfloat16"]).min() > 0.99

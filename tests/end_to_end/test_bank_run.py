@@ -86,6 +86,16 @@ def test_the_bank_holds_the_rows_that_the_encoder_made_last(whole: Path) -> None
         assert actloc(whole, "verify", str(generation.relative_to(whole))).returncode == 0
 
 
+def test_a_run_is_verified_with_its_bank(whole: Path, tmp_path: Path) -> None:
+    folder = copy_toy(whole, tmp_path / "toy")
+    assert actloc(folder, "verify", "ckpt/toy").returncode == 0
+    (damaged, *_) = sorted((folder / "ckpt/toy/bank").glob("*/*.h5"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = actloc(folder, "verify", "ckpt/toy")
+    assert done.returncode == 2
+    assert f"{damaged.parent.relative_to(folder)}: {damaged.name}" in done.stderr
+
+
 def test_a_run_with_a_bank_is_scored_reported_and_applied(whole: Path, tmp_path: Path) -> None:
     folder = copy_toy(whole, tmp_path / "toy")
     for command in ("eval", "report", "extract-features"):
@@ -193,7 +203,9 @@ def test_overwrite_does_not_delete_the_features_that_a_bank_starts_from(whole: P
     folder = copy_toy(whole, tmp_path / "toy")
     (folder / "stored").rename(folder / "ckpt/toy/stored")
     before = files_of(folder)
-    refused = actloc(folder, *TRAIN, "features.bank=ckpt/toy/stored", "--overwrite")
-    assert refused.returncode == 2
-    assert "in the folder of the run" in refused.stderr
-    assert files_of(folder) == before
+    inside = "features.bank=ckpt/toy/stored"
+    for command in ((*TRAIN, inside, "--overwrite"), ("extract-features", "toy.yaml", inside)):
+        refused = actloc(folder, *command)
+        assert refused.returncode == 2
+        assert "in the folder of the run" in refused.stderr
+        assert files_of(folder) == before

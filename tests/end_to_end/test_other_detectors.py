@@ -54,6 +54,10 @@ def test_tallformer_is_trained_on_windows_and_in_one_process_if_its_batch_norms_
     text = re.sub(r"detector:\n(  .*\n)+", TALLFORMER, (folder / "toy.yaml").read_text())
     text = text.replace("max_steps: 32", "max_steps: 12")
     (folder / "toy.yaml").write_text(text)
+    refused = actloc(folder, "train", "toy.yaml", "training.validation_subset=test")
+    assert refused.returncode == 2
+    assert "Set features.window_steps=12" in refused.stderr
+    assert not (folder / "ckpt/toy/config.yaml").exists()
     done = actloc(folder, "train", "toy.yaml", "optimizer={name: sgd, learning_rate: 0.01, decays: all}", SLOWLY)
     assert done.returncode == 0, done.stderr
     done = actloc(folder, "eval", "ckpt/toy")
