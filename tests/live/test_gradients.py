@@ -196,9 +196,9 @@ def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_repla
     other = gradient(live(encoder), clips(encoder, learning={0, 2}), detector)
     assert difference(other, direct) > 1e-3
 
-    (learning,) = live(encoder).features(clips(encoder, learning={0, 2}))
+    (learning,) = rows_of(live(encoder), clips(encoder, learning={0, 2}))
     with torch.inference_mode():
-        (without,) = live(encoder).features(clips(encoder))
+        (without,) = rows_of(live(encoder), clips(encoder))
         expected = encoder.encode(torch.from_numpy(clips(encoder)[0].held)).transpose(0, 1).flatten(1)
     torch.testing.assert_close(without, expected)
     same = [difference(a, b) < 1e-12 for a, b in zip(learning.T, without.T, strict=True)]
