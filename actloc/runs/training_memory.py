@@ -1,9 +1,8 @@
 """The memory that a run's training steps will need, measured before the first one, and what would need less."""
 
 import copy
-import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -12,7 +11,6 @@ from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.experiment import Experiment
-from actloc.ops.windows import training_window
 from actloc.sources.base import Source
 from actloc.structures import Batch, Sample
 from actloc.tasks.localization import LocalizationLearner
@@ -105,16 +103,9 @@ def _largest_batch(source: Source, size: int) -> Batch:
     """The longest windows that training can cut, with the most bytes of frames where clips are encoded."""
     numbers = sorted(range(len(source.videos)), key=lambda number: -(source.videos[number].duration_s or 0.0))
     if source.live is None:
-        return Batch(tuple(_longest_window(source, number) for number in numbers[:size]))
-    windows = [_longest_window(source, number) for number in numbers]
+        return Batch(tuple(source.longest_sample(number) for number in numbers[:size]))
+    windows = [source.longest_sample(number) for number in numbers]
     return Batch(tuple(sorted(windows, key=_bytes_of_frames)[-size:]))
-
-
-def _longest_window(source: Source, number: int) -> Sample:
-    config = source.config
-    rules = replace(config.window_rules, crop_ratio=None)
-    whole, clips_past_end = source.evaluation_sample(number), config.past_end == "clip"
-    return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
 
 
 def _bytes_of_frames(sample: Sample) -> int:

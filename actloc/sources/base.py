@@ -255,6 +255,12 @@ class Source(ABC):
             self.evaluation_sample(index), generator, clips_past_end=clips_past_end, rules=config.window_rules
         )
 
+    def longest_sample(self, index: int) -> Sample:
+        """The longest training window of video `index`: the one that needs the most memory."""
+        whole, rules = self.evaluation_sample(index), replace(self.config.window_rules, crop_ratio=None)
+        clips_past_end = self.config.past_end == "clip"
+        return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
+
     def _require_features(self, annotations: Annotations, subset: str, fix: str, has: str = "") -> None:
         """Raises UserError if videos are missing that the settings require; `fix` says how to get them."""
         config = self.config

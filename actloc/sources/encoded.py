@@ -274,6 +274,11 @@ class EncodedSource(Source):
         """All of video `index`, in one window or in several that overlap, each with its own clips."""
         return [self._with_own_clips(one) for one in super().evaluation_samples(index)]
 
+    def longest_sample(self, index: int) -> Sample:
+        """The longest training window of video `index`, with as many clips as it can have."""
+        before = self.config.clip_frames - 1 if self.config.clip_origin == "random" else 0
+        return self._with_own_clips(super().longest_sample(index), before)
+
     def _with_own_clips(self, sample: Sample, frames_before: int = 0) -> Sample:
         """The sample with clips from its first frame on, or from some frames before, where `clip_origin` asks that."""
         config, window = self.config, sample.payload
