@@ -171,9 +171,12 @@ def test_steps_may_stand_for_the_start_of_their_frames(build: Any, align: str, o
     assert source.evaluation_sample(0).grid.offset_frames == offset
 
 
-def test_the_longest_sample_has_the_clips_of_padding_and_of_a_shifted_grid(build: Any) -> None:
-    for origin, clips in (("video", 20), ("window", 20), ("random", 21)):
-        source = build(encode_padding=True, clip_origin=origin, max_steps=20)
-        assert len(window(source.longest_sample(0)).clips) == clips
-        drawn = [source.training_sample(0, random.Random(seed)) for seed in range(6)]
-        assert max(len(window(sample).clips) for sample in drawn) <= clips
+@pytest.mark.parametrize(("origin", "clips"), [("window", 10), ("random", 11)])
+def test_the_longest_sample_has_the_clips_of_padding_and_of_a_shifted_grid(
+    build: Any, origin: str, clips: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actloc.encoders.color.Color.vectors_per_clip", lambda self, num_frames: 2)
+    source = build(encode_padding=True, clip_origin=origin, max_steps=20)
+    assert len(window(source.longest_sample(0)).clips) == clips
+    drawn = [source.training_sample(0, random.Random(seed)) for seed in range(6)]
+    assert max(len(window(sample).clips) for sample in drawn) == clips
