@@ -1,4 +1,4 @@
-"""Features in their authors' files, read in place: folders of .npy, .npz or .pt files, or an HDF5 file."""
+"""Features in their authors' files, read in place: folders of .npy, .npz, .pt or .mmap files, or an HDF5 file."""
 
 import functools
 from dataclasses import replace
@@ -34,7 +34,7 @@ class Config(SourceConfig):
     prefix: Annotated[str, Shapes("features")] = ""
     """Text before the id in the names of files or datasets: v_ for ActivityNet."""
     suffix: Annotated[str, Shapes("features")] = ".npy"
-    """Text after the id in the names of files, with their format: .npy, .npz or .pt."""
+    """Text after the id in the names of files, with their format: .npy, .npz, .pt or .mmap (TALLFormer's bank)."""
     key: Annotated[str | None, Shapes("features")] = None
     """Name of the array in a .npz or .pt file; null: the only one."""
     channels_first: Annotated[bool, Shapes("features")] = False

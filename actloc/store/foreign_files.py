@@ -1,5 +1,11 @@
-"""Reads one video's features as other projects publish them: .npy, .npz, .pt, or a dataset of an HDF5 file."""
+"""Reads one video's features as other projects publish them: .npy, .npz, .pt, .mmap, or a dataset of an HDF5 file.
 
+A .mmap is a file of TALLFormer's memory bank: float32 numbers in C order and nothing else. The shapes of all files of
+a folder are in one JSON file beside them: {NAME: {"num_frames": N, "feat_shape": [T, C]}}.
+"""
+
+import functools
+import json
 import lzma
 import pickle
 import struct
@@ -17,13 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actloc import console
+from actloc import console, files
 from actloc.errors import UserError, VideoReason
 from actloc.store.sealed_file import is_finite
 
-SUFFIXES = (".npy", ".npz", ".pt", ".pth")
+SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".mmap")
 _EXPECTED = "Expected an array of numbers with two dimensions (steps and channels)."
 _FIX = "Download the file again, or check features.path, features.suffix and features.key."
+_META_NAMES = ("meta_val.json", "meta.json")
+_META_ENTRY = '{"num_frames": N, "feat_shape": [T, C]}'
+_META_FIX = "Copy the file again, together with the JSON file of shapes that the bank came with."
 
 
 class FeatureFileError(UserError):
@@ -125,6 +134,10 @@ class FeatureFile:
                 mapped = zipfile.is_zipfile(self.path)
                 found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
             return found[self._chosen(list(found))] if isinstance(found, dict) else found
+        if self.path.suffix == ".mmap":
+            with self._torn_by(*_TORN):
+                shape = _shape_of_mmap(self.path)
+                return _Header(shape) if only_shape else np.memmap(self.path, "<f4", mode="r", shape=shape)
         raise _OddError(f"its suffix {self.path.suffix!r} is not one of {', '.join(SUFFIXES)}")
 
     @contextmanager
@@ -168,6 +181,64 @@ def _header_of(archive: zipfile.ZipFile, name: str) -> _Header:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return _Header(read(member)[0])
+
+
+def _shape_of_mmap(path: Path) -> tuple[int, int]:
+    """The shape (T, C) that the JSON file beside a .mmap gives it, which must be that of its bytes."""
+    meta = _meta_of(path.parent, path.parent.stat().st_mtime_ns)
+    if isinstance(meta, FeatureFileError):
+        raise meta.with_traceback(None)  # that of the videos before
+    file, shapes = meta
+    if path.stem not in shapes:
+        raise FeatureFileError(
+            "unsupported",
+            f"{file} has no shape for {path.name}; it has {console.count(len(shapes), 'video')}.",
+            f"Expected {_META_ENTRY} under the name {path.stem}.",
+            _META_FIX,
+        )
+    match entry := shapes[path.stem]:
+        case {"num_frames": int(frames), "feat_shape": [int(steps), int(channels)]} if (
+            0 < steps <= frames and channels > 0 and bool not in map(type, (frames, steps, channels))
+        ):
+            pass
+        case _:
+            raise FeatureFileError(
+                "unsupported",
+                f"{file} has {json.dumps(entry)[:80]} for {path.name}.",
+                f"Expected {_META_ENTRY}, all positive, T at most N.",
+                _META_FIX,
+            )
+    found, expected = path.stat().st_size, steps * channels * 4
+    if found != expected:
+        raise FeatureFileError(
+            "truncated" if found < expected else "unsupported",
+            f"{path} has {console.count(found, 'byte')}.",
+            f"Expected {expected}: {steps} x {channels} numbers of 4 bytes, the shape in {file.name}.",
+            _META_FIX,
+        )
+    return steps, channels
+
+
+@functools.lru_cache(maxsize=16)  # a folder has one for all of its videos
+def _meta_of(folder: Path, *state: int) -> tuple[Path, dict[str, Any]] | FeatureFileError:  # Any: JSON values
+    """The file with the shapes of a folder's .mmap files, and its content; or why there is none that can be used."""
+    found = [folder / name for name in _META_NAMES if (folder / name).is_file()] or sorted(folder.glob("meta*.json"))
+    if len(found) != 1:
+        what = f"has {' and '.join(path.name for path in found)}" if found else "has no JSON file of their shapes"
+        return FeatureFileError(
+            "unsupported",
+            f"{folder} has .mmap files and {what}.",
+            f"Expected one of {', '.join(_META_NAMES)}, or a single meta*.json.",
+            "Keep the one that the bank came with, beside its .mmap files.",
+        )
+    try:
+        content = files.read_json(found[0])
+    except UserError as error:
+        return FeatureFileError("unreadable", error.found, error.expected, error.fix)
+    if not isinstance(content, dict):
+        expected = f"Expected {{NAME: {_META_ENTRY}, ...}}."
+        return FeatureFileError("unreadable", f"{found[0]} is not a JSON object.", expected, _META_FIX)
+    return found[0], content
 
 
 def names_in_hdf5(path: Path) -> frozenset[str]:

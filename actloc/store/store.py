@@ -8,6 +8,7 @@ Every byte of a file is checked whenever it is read; `verify` checks every check
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -74,8 +75,12 @@ class FeatureStore:
         )
 
     def command_to_make(self) -> str:
-        """The command that makes the features that are missing here."""
-        return _command(self.recipe(), self.folder)
+        """The command that makes the features that are missing here; that of an import has a config of its own."""
+        recipe = self.recipe() or {}
+        if IMPORTED not in recipe:
+            return _command(recipe, self.folder)
+        name = shlex.quote(str(recipe[IMPORTED].get("recipe")))
+        return f"actloc import-features IMPORT_CONFIG {shlex.quote(str(self.folder))} --recipe {name}"
 
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
         """Makes the store ready for features of `recipe`; `overwrite` deletes the features it has.
