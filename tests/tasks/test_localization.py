@@ -53,14 +53,14 @@ BATCH = Batch((Sample("v", torch.randn(6, 40), Targets(torch.tensor([[3.0, 9.0]]
 def test_a_step_of_several_processes_moves_the_criterion_by_the_weight_of_all() -> None:
     second = learner(1.0, Second(sum_of_all=250.0))
     second.start_step([BATCH])
-    assert second.training_state() == {"normaliser": pytest.approx(0.9 * 100 + 0.1 * 250)}
+    assert second.training_state(1) == ({"normaliser": pytest.approx(0.9 * 100 + 0.1 * 250)}, {})
 
 
 def test_where_each_process_counts_by_itself_all_go_on_from_the_first_ones_numbers() -> None:
     second = learner(0.5, Second(of_others={"normaliser": 42.0}))
     second.losses(*second.features(BATCH), BATCH)
     second.start_step([BATCH])
-    assert second.training_state() == {"normaliser": 42.0}
+    assert second.training_state(1) == ({"normaliser": 42.0}, {})
 
 
 class TwoWindows(Detector):
