@@ -31,7 +31,10 @@ _FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's time
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast."""
+    """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast.
+
+    A negative speed shows the frames of the positive one in reverse order.
+    """
 
     file: Path
     start_s: float
@@ -40,7 +43,7 @@ class Piece:
 
     def num_frames(self, fps: float) -> int:
         """Number of its frames at `fps`."""
-        return round(self.duration_s / self.speed * fps)
+        return round(self.duration_s / abs(self.speed) * fps)
 
 
 def run(
@@ -187,11 +190,12 @@ def splice(
     for number, piece in enumerate(pieces):
         filters = [
             _FROM_FIRST_FRAME,
-            *_cut(piece.start_s, piece.duration_s, piece.speed),
+            *_cut(piece.start_s, piece.duration_s, abs(piece.speed)),
             f"fps={fps}:start_time=0",
             f"scale={size}:force_original_aspect_ratio=decrease:flags=bicubic,pad={size}:(ow-iw)/2:(oh-ih)/2",
             "setsar=1,format=yuv420p",
             f"tpad=stop=-1:stop_mode=clone,trim=end_frame={piece.num_frames(fps)}",
+            *(["reverse"] if piece.speed < 0 else []),
         ]
         chains.append(f"[{number}:V:0]{','.join(filters)}[p{number}]")
     labels = "".join(f"[p{number}]" for number in range(len(pieces)))
