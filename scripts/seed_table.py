@@ -47,10 +47,11 @@ def score(folder: Path, weights: str) -> Scores:
 
 
 def prepared(config: str, settings: list[str]) -> Experiment:
-    """The experiment, with its annotations written, and its features if they are stored."""
+    """The experiment, with its annotations written, and the features that it trains on or its bank starts from."""
     actloc("prepare", config, *settings)
     base = experiment.load(config, settings)
-    if base.features.encoder is not None and not base.features.trains_encoder:
+    is_stored = base.features.encoder is not None and not base.features.trains_encoder
+    if is_stored or base.features.bank_store is not None:
         actloc("extract-features", config, *settings)
     return base
 
