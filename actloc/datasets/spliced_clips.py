@@ -1,7 +1,7 @@
 """Untrimmed videos spliced from a folder of short real clips: a data set small enough to ship.
 
-Each clip shows one action, except background clips; played backward or at double speed, it can show another, which no
-single picture tells apart. Training videos use the first part of each clip and test videos the last part, with a gap
+Each clip shows one action, except background clips; played backward, at double speed or mirrored, it can show another.
+Training videos use the first part of each clip and test videos the last part, with a gap
 between, so that they share no frame. Scenes and people are the same in both.
 """
 
@@ -23,9 +23,9 @@ from actloc.video import ffmpeg
 from actloc.video.ffmpeg import Piece
 from actloc.video.reader import probe
 
-Variant = Literal["forward", "backward", "fast", "fast_backward"]
+Variant = Literal["forward", "backward", "fast", "fast_backward", "mirrored"]
 """A way to play a clip."""
-_SPEEDS: dict[Variant, float] = {"forward": 1.0, "backward": -1.0, "fast": 2.0, "fast_backward": -2.0}
+_SPEEDS: dict[Variant, float] = {"forward": 1.0, "backward": -1.0, "fast": 2.0, "fast_backward": -2.0, "mirrored": 1.0}
 
 
 class Config(DatasetConfig):
@@ -37,7 +37,8 @@ class Config(DatasetConfig):
     """Clips whose names start with this show no action."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = ("forward",)
     """The ways to play the clip of an action, each an action of its own: forward, which is named as the clip, backward,
-    fast (double speed) and fast_backward, as in juggling_backward. Background is played forward."""
+    fast (double speed), fast_backward, and mirrored (forward, to the other side), as in juggling_backward. Background
+    is played forward."""
     num_training_videos: PositiveInt = 20
     """Number of training videos."""
     num_evaluation_videos: PositiveInt = 8
@@ -136,12 +137,13 @@ class Config(DatasetConfig):
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip and the way to play it: at 1 or 2 times the drawn speed, backward if negative."""
+    """A clip and the way to play it: at 1 or 2 times the drawn speed, backward if negative, or mirrored."""
 
     label: str
     path: Path
     duration_s: float
     speed: float
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _clips(config: Config) -> tuple[list[_Clip], list[_Clip]]:
             continue
         for variant in config.variants:
             label = path.stem if variant == "forward" else f"{path.stem}_{variant}"
-            actions.append(replace(forward, label=label, speed=_SPEEDS[variant]))
+            actions.append(replace(forward, label=label, speed=_SPEEDS[variant], is_mirrored=variant == "mirrored"))
     if not (background and actions):
         raise UserError(
             f"{config.clips} has {console.count(len(background), 'background clip')} and "
@@ -212,7 +214,8 @@ def _plan(config: Config, background: list[_Clip], classes: list[_Clip], subset:
         add(draw.choice(background), config.shortest_background_s, config.longest_background_s)
     video_id = f"{subset}_{number:03d}"
     # the name includes a hash of the plan, so that other settings never use an old video
-    digest = sha256_of_bytes(repr((pieces, config.fps, config.width, config.height)).encode())[:8]
+    mirrored = [number for number, piece in enumerate(pieces) if piece.is_mirrored]
+    digest = sha256_of_bytes(repr(([*pieces, *mirrored], config.fps, config.width, config.height)).encode())[:8]
     file = config.folder / "videos" / f"{video_id}-{digest}.mp4"
     video = AnnotatedVideo(
         id=video_id,
@@ -248,4 +251,7 @@ def _piece(
             "Use longer clips, or lower dataset.fastest, shortest_action_s or shortest_background_s.",
         )
     begin_s = draw.uniform(start_s, end_s - taken_s)
-    return Piece(clip.path, round(begin_s, 6), round(taken_s, 6), round(math.copysign(speed, clip.speed), 6)), frames
+    signed_speed = math.copysign(speed, clip.speed)
+    return Piece(
+        clip.path, round(begin_s, 6), round(taken_s, 6), round(signed_speed, 6), is_mirrored=clip.is_mirrored
+    ), frames

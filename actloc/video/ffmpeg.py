@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from actloc import files
@@ -33,13 +33,14 @@ _FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's time
 class Piece:
     """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast.
 
-    A negative speed shows the frames of the positive one in reverse order.
+    A negative speed shows the frames of the positive one in reverse order. Mirrored, left and right change places.
     """
 
     file: Path
     start_s: float
     duration_s: float
     speed: float = 1.0
+    is_mirrored: bool = field(default=False, repr=False)
 
     def num_frames(self, fps: float) -> int:
         """Number of its frames at `fps`."""
@@ -196,6 +197,7 @@ def splice(
             "setsar=1,format=yuv420p",
             f"tpad=stop=-1:stop_mode=clone,trim=end_frame={piece.num_frames(fps)}",
             *(["reverse"] if piece.speed < 0 else []),
+            *(["hflip"] if piece.is_mirrored else []),
         ]
         chains.append(f"[{number}:V:0]{','.join(filters)}[p{number}]")
     labels = "".join(f"[p{number}]" for number in range(len(pieces)))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from actloc import experiment
@@ -16,48 +17,59 @@ from tests.videos import ffmpeg as run_ffmpeg
 
 pytestmark = pytest.mark.usefixtures("forked_decoders")
 CLIP_S, BRIGHTEST = 8.0, 200
-SPEEDS = {"run": 1, "run_backward": -1, "run_fast": 2, "run_fast_backward": -2}
+SPEEDS = {"run": 1, "run_backward": -1, "run_fast": 2, "run_fast_backward": -2, "run_mirrored": 1}
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dark background, and an action that goes from black to white."""
+    """A dark background, and an action that goes from black to white, a little later on the right."""
     folder = tmp_path_factory.mktemp("clips")
-    growing = f"color=black:s=64x48:r=30:d={CLIP_S},format=gray,geq=lum='{BRIGHTEST}*T/{CLIP_S}'"
+    lighter = "20*lt(X,32)"  # the left half
+    growing = f"color=black:s=64x48:r=30:d={CLIP_S},format=gray,geq=lum='{BRIGHTEST}*T/{CLIP_S}+{lighter}'"
     for name, source in (("background", f"color=black:s=64x48:r=30:d={CLIP_S}"), ("run", growing)):
         run_ffmpeg("-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", folder / f"{name}.mp4")
     return folder
 
 
 def config(clips: Path, folder: Path, **settings: object) -> Config:
-    usual = {"variants": ("forward", "backward", "fast", "fast_backward"), "shortest_s": 10.0, "longest_s": 20.0}
+    usual = {
+        "variants": ("forward", "backward", "fast", "fast_backward", "mirrored"),
+        "shortest_s": 10.0,
+        "longest_s": 20.0,
+    }
     few = {"num_training_videos": 3, "num_evaluation_videos": 1, "shortest_action_s": 0.6, "longest_action_s": 1.4}
     small = {"fps": 10.0, "width": 32, "height": 24}
     return Config.model_validate({"folder": folder, "clips": clips, **usual, **few, **small, **settings})
 
 
-def slopes(annotations: Annotations) -> list[tuple[str, float]]:
-    """For each action of all videos, how much clip time passes in a second of the video, by its brightness."""
+def brightness(annotations: Annotations, part: slice) -> list[tuple[str, NDArray[np.float64]]]:
+    """Of each action of all videos, the mean brightness of every frame's columns in `part`."""
     found = []
     for video in annotations.videos.values():
         assert video.file is not None
-        brightness = np.array([frame.mean() for frame in read_frames(video.file, fps=10.0)])
+        frames = np.array([frame[:, part].mean() for frame in read_frames(video.file, fps=10.0)])
         for action in video.actions:
-            inside = brightness[round(action.start_s * 10) : round(action.end_s * 10)]
-            per_frame = np.polyfit(np.arange(len(inside)), inside, 1)[0]
-            found.append((action.label, float(per_frame * 10 * CLIP_S / BRIGHTEST)))
+            found.append((action.label, frames[round(action.start_s * 10) : round(action.end_s * 10)]))
     return found
 
 
 def test_a_variants_actions_are_played_at_its_speed_and_in_its_direction(clips: Path, tmp_path: Path) -> None:
     annotations = config(clips, tmp_path).collect()
     assert annotations.classes == tuple(sorted(SPEEDS))
-    found = slopes(annotations)
+    found = brightness(annotations, slice(None))
     assert {label for label, _ in found} == set(SPEEDS)
-    for label, slope in found:
+    for label, values in found:
+        slope = np.polyfit(np.arange(len(values)), values, 1)[0] * 10 * CLIP_S / BRIGHTEST  # clip time in a second
         # reading turns the video's 16 to 235 into 0 to 255
         speed = slope / SPEEDS[label] * 219 / 255
         assert 0.8 - 0.1 < speed < 1.25 + 0.1, label
+
+
+def test_only_mirrored_actions_show_the_clips_bright_side_on_the_right(clips: Path, tmp_path: Path) -> None:
+    annotations = config(clips, tmp_path).collect()
+    left, right = brightness(annotations, slice(0, 8)), brightness(annotations, slice(24, 32))
+    for (label, on_the_left), (_, on_the_right) in zip(left, right, strict=True):
+        assert (on_the_right.mean() > on_the_left.mean()) == (label == "run_mirrored"), label
 
 
 def test_a_missing_video_alone_is_made_again_and_is_the_same(clips: Path, tmp_path: Path) -> None:
@@ -95,10 +107,10 @@ def test_the_sample_has_the_videos_that_it_had_before_there_were_variants(
 
 @pytest.mark.usefixtures("spliced")
 def test_more_variants_make_more_classes_of_the_same_clips(tmp_path: Path) -> None:
-    some = ["dataset.variants=[backward, fast]", f"dataset.folder={tmp_path}"]
+    some = ["dataset.variants=[backward, mirrored]", f"dataset.folder={tmp_path}"]
     classes = experiment.load("configs/harder_efficientnet_actionformer.yaml", some).dataset.collect().classes
     assert len(classes) == 10
-    assert {"juggling_ball_backward", "juggling_ball_fast"} < set(classes)
+    assert {"juggling_ball_backward", "juggling_ball_mirrored"} < set(classes)
     assert not any(name.startswith("background") for name in classes)
 
 
