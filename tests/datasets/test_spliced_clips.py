@@ -38,7 +38,7 @@ def config(clips: Path, folder: Path, **settings: object) -> Config:
         "longest_s": 20.0,
     }
     few = {"num_training_videos": 3, "num_evaluation_videos": 1, "shortest_action_s": 0.6, "longest_action_s": 1.4}
-    small = {"fps": 10.0, "width": 32, "height": 24}
+    small = {"fps": 10.0, "width": 32, "height": 24, "seed": 3}  # with this seed, few videos show every variant
     return Config.model_validate({"folder": folder, "clips": clips, **usual, **few, **small, **settings})
 
 
