@@ -138,7 +138,8 @@ def _drop_replaced(document: SettingsDocument) -> None:
                 block: Any = document.data  # Any: YAML values
                 for step in path[:-1]:
                     block = block.get(step) if isinstance(block, dict) else None
-                if isinstance(block, dict) and document.lines.get(path) != COMMAND_LINE:
+                is_typed = COMMAND_LINE in (document.lines.get(path[:depth]) for depth in range(1, len(path) + 1))
+                if isinstance(block, dict) and not is_typed:
                     block.pop(path[-1], None)
 
 

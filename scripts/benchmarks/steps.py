@@ -8,7 +8,6 @@ that on the clock, from an idle GPU to an idle GPU. Windows that are loaded ahea
 import argparse
 import gc
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -65,7 +64,7 @@ def main() -> None:
         rows = measured(options.config, with_bank(options.config, settings, options.folder), presets, options.steps)
     except ActlocError as error:
         sys.exit(fail(error))
-    show(shlex.join([options.config, *options.settings]), rows)
+    show(options.config, rows)
     write(options.folder / "table.json", options.config, settings, [asdict(row) for row in rows])
 
 

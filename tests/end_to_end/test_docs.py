@@ -225,7 +225,7 @@ def test_the_commands_in_a_configs_header_name_the_config_itself(file: Path) -> 
     commands = ["prepare", "extract-features", "train", "eval", "report"]
     features = experiment.load(str(file)).features
     if features.encoder is None or (features.trains_encoder and features.bank_store is None):
-        commands.remove("extract-features")  # features come from files, or are made in training without a bank
+        commands.remove("extract-features")  # features come from files, or are made in training
     assert [line.split()[1] for line in lines] == commands
     assert all(line.split()[2] == file.stem for line in lines[:-1])
     assert lines[-1].split()[2] == f"ckpt/{file.stem}"

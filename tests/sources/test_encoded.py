@@ -282,6 +282,9 @@ def test_a_preset_on_the_command_line_replaces_the_settings_that_a_run_has_writt
     assert full == experiment.load(str(etad.file), ["features.preset=full"]).features
     half = experiment.load(str(file), ["features.preset=etad", "features.fraction=0.5"]).features
     assert (half.fraction, half.round_to) == (0.5, 4)  # type: ignore[attr-defined]
+    block = "features.encoder={name: efficientnet_lite0, trainable: all}"
+    for typed in ([block, "features.preset=etad"], ["features.preset=etad", block]):
+        assert experiment.load(str(file), typed).features.encoder.trainable == "all"  # type: ignore[attr-defined]
 
 
 YAML = """\
