@@ -1,4 +1,7 @@
-"""The code of `scripts/seed_table`: prepares, trains and scores each run, then prints Markdown."""
+"""The code of `scripts/seed_table`: prepares, trains and scores each run, then prints Markdown.
+
+Commands leave finished work as it is and go on with work that was stopped, and so does the script.
+"""
 
 import argparse
 import json
@@ -9,6 +12,8 @@ from statistics import mean
 from typing import Any
 
 from actloc import experiment
+from actloc.evaluation.results import Results, read_results
+from actloc.experiment import Experiment
 
 SEEDS = (0, 1, 2)
 AVERAGES = {
@@ -41,12 +46,19 @@ def score(folder: Path, weights: str) -> Scores:
     return 100 * mean(by_tiou[tiou] for tiou in LOOSE), 100 * mean(by_tiou[tiou] for tiou in STRICT)
 
 
-def measure(config: str, settings: list[str]) -> dict[str, list[Scores]]:
-    """For each kind of weights, the scores of every seed."""
+def prepared(config: str, settings: list[str]) -> Experiment:
+    """The experiment, with its annotations written, and the features that it trains on or its bank starts from."""
     actloc("prepare", config, *settings)
     base = experiment.load(config, settings)
-    if base.features.encoder is not None:
+    is_stored = base.features.encoder is not None and not base.features.trains_encoder
+    if is_stored or base.features.bank_store is not None:
         actloc("extract-features", config, *settings)
+    return base
+
+
+def measure(config: str, settings: list[str]) -> dict[str, list[Scores]]:
+    """For each kind of weights, the scores of every seed."""
+    base = prepared(config, settings)
     rows: dict[str, list[Scores]] = {"raw": [], **{name: [] for name in AVERAGES}}
     for seed in SEEDS:
         for name, average in AVERAGES.items():
@@ -70,15 +82,62 @@ def table(rows: dict[str, list[Scores]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Train and score three seeds with three averages; print average mAP in percent over tIoU 0.3-0.7 / 0.5-0.95."""
-    parser = argparse.ArgumentParser(prog="scripts/seed_table", description=main.__doc__)
-    parser.add_argument("config", help="a YAML file or the name of one in configs/")
-    parser.add_argument(
-        "settings", nargs="*", help="key.key=value, as for actloc; the names of all runs start with run.name"
+def compare(configs: list[str], settings: list[str]) -> dict[str, list[Results]]:
+    """For each config, by its run's name, the results of every seed, trained and scored as the config says."""
+    bases = [prepared(config, settings) for config in configs]
+    rows: dict[str, list[Results]] = {base.run.name: [] for base in bases}
+    if len(rows) < len(bases):
+        sys.exit(f"seed_table: run.name is {bases[0].run.name} twice; expected one for each config. Leave it out.")
+    for seed in SEEDS:
+        for config, base in zip(configs, bases, strict=True):
+            folder = base.run.folder / f"{base.run.name}_seed{seed}"
+            actloc("train", config, *settings, f"run.name={folder.name}", f"run.seed={seed}")
+            done = actloc("eval", str(folder))
+            rows[base.run.name].append(read_results(Path(done["path"]).parent))
+    return rows
+
+
+def comparison(rows: dict[str, list[Results]]) -> str:
+    """Markdown: a row for each config, a column for each seed, their mean, and how all of it was measured."""
+    lines = [
+        "| config | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean |",
+        "|---|" + "---:|" * (len(SEEDS) + 1),
+    ]
+    for name, results in rows.items():
+        percent = [100 * one.average_map for one in results if one.average_map is not None]
+        lines.append(f"| `{name}` | " + " | ".join(f"{value:.2f}" for value in [*percent, mean(percent)]) + " |")
+    every = [one for results in rows.values() for one in results]
+    first = every[0]
+    commits = sorted({str(one.commit) for one in every})
+    machines = sorted({one.machine for one in every})
+    lines.append(
+        f"\nAverage mAP in percent over tIoU {', '.join(f'{tiou:g}' for tiou in first.tious)}; protocol "
+        f"{first.protocol}, {first.counts.videos} videos of {first.dataset} {first.subset}; "
+        f"commit {', '.join(commits)}; {', '.join(machines)}; measured by this command."
     )
-    options = parser.parse_args()
-    print(table(measure(options.config, options.settings)))  # noqa: T201 - the result
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train and score three seeds, and print a Markdown table of average mAP in percent.
+
+    One config is trained with three averages of its weights, and scored over tIoU 0.3-0.7 / 0.5-0.95. Several are
+    trained and scored as they are, and compared.
+    """
+    parser = argparse.ArgumentParser(prog="scripts/seed_table", description=main.__doc__)
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="config|key=value",
+        help="YAML files or names of some in configs/, and settings as for actloc; the names of all runs start with "
+        "run.name",
+    )
+    words = parser.parse_args().words
+    configs, settings = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    if not configs:
+        parser.error("expected a config before the settings")
+    several = len(configs) > 1
+    print(comparison(compare(configs, settings)) if several else table(measure(configs[0], settings)))  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

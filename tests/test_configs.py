@@ -84,3 +84,19 @@ def test_a_config_of_tallformer_has_the_official_sizes_windows_and_draws(name: s
 def test_the_videos_of_activitynet_are_prepared_as_published() -> None:
     preparation = experiment.load("configs/activitynet13_video_swin_b_tallformer.yaml").preparation
     assert (preparation.fps, preparation.most_frames, preparation.size) == ("native", 768, (256, 256))
+
+
+def test_the_harder_pair_differs_only_in_whether_the_encoder_learns() -> None:
+    """Their scores are compared: data, windows, detector, optimizer, schedule and evaluation are the same."""
+    stored, bank = (
+        experiment.load(f"configs/harder_efficientnet_{name}.yaml") for name in ("actionformer", "bank_actionformer")
+    )
+    for section in ("dataset", "detector", "optimizer", "schedule", "average", "training", "suppression", "evaluation"):
+        assert getattr(stored, section) == getattr(bank, section), section
+    windows = ("fps", "clip_frames", "stride_frames", "max_steps", "crop_ratio", "min_kept", "dtype")
+    assert stored.features.spacing == bank.features.spacing
+    for name in windows:
+        assert getattr(stored.features, name) == getattr(bank.features, name), name
+    assert stored.features.encoder is not None
+    assert stored.features.encoder.frame_steps() == bank.features.encoder.frame_steps()
+    assert bank.features.bank_store == stored.features.path  # the bank starts from what the other one trains on

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actloc.evaluation.results import Counts, Results, write_results
 from scripts import seed_table
 
 CONFIG = "configs/learnable_actionformer.yaml"
@@ -57,3 +58,99 @@ def test_a_failing_command_ends_the_script_with_its_status(capfd: pytest.Capture
         seed_table.actloc("eval", "no_such_run")
     assert ended.value.code == 2
     assert "no_such_run" in capfd.readouterr().err
+
+
+@pytest.fixture
+def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The commands of a comparison that would have run; average mAP is the seed in percent, and 50 more with an encoder
+    that trains."""
+    seen = []
+
+    def actloc(*arguments: str) -> dict[str, Any]:
+        seen.append(arguments)
+        if arguments[0] != "eval":
+            return {"event": "done"}
+        name = Path(arguments[1]).name
+        share = (int(name[-1]) + (50 if "bank" in name else 0)) / 100
+        folder = tmp_path / name
+        return {"event": "done", "path": str(write_results(folder, results_of(name, [share, share])))}
+
+    monkeypatch.setattr(seed_table, "actloc", actloc)
+    return seen
+
+
+def results_of(name: str, mean_ap: list[float]) -> Results:
+    facts = {"seed": 0, "checkpoint": "ckpt", "weights": "averaged", "commit": "abc", "machine": "two cores"}
+    scored = {"tious": [0.5, 0.75], "mean_ap": mean_ap, "average_map": sum(mean_ap) / 2, "classes": [], "class_ap": []}
+    counts = Counts(videos=16, truths=9, predictions=9)
+    rest = {"truth_per_class": [], "thresholds": [], "counts": counts, "videos": [], "version": "1", "created": "now"}
+    made = {"name": name, "dataset": "spliced_clips", "subset": "test", "protocol": "actionformer"}
+    return Results.model_validate({**made, **facts, **scored, **rest})
+
+
+PAIR = [f"configs/harder_efficientnet_{kind}.yaml" for kind in ("actionformer", "bank_actionformer")]
+
+
+def test_compared_configs_train_as_they_are_seed_by_seed(compared: list[tuple[str, ...]]) -> None:
+    seed_table.compare(PAIR, ["run.folder=runs"])
+    trained = [command[1:] for command in compared if command[0] == "train"]
+    assert trained == [
+        (config, "run.folder=runs", f"run.name={Path(config).stem}_seed{seed}", f"run.seed={seed}")
+        for seed in seed_table.SEEDS
+        for config in PAIR
+    ]
+    assert [command[1] for command in compared if command[0] == "eval"] == [
+        f"runs/{Path(config).stem}_seed{seed}" for seed in seed_table.SEEDS for config in PAIR
+    ]
+
+
+@pytest.mark.usefixtures("compared")
+def test_the_comparison_has_a_row_for_each_config_and_how_it_was_measured() -> None:
+    lines = seed_table.comparison(seed_table.compare(PAIR, [])).splitlines()
+    assert lines[0] == "| config | seed 0 | seed 1 | seed 2 | mean |"
+    assert lines[2] == "| `harder_efficientnet_actionformer` | 0.00 | 1.00 | 2.00 | 1.00 |"
+    assert lines[3] == "| `harder_efficientnet_bank_actionformer` | 50.00 | 51.00 | 52.00 | 51.00 |"
+    assert lines[5] == (
+        "Average mAP in percent over tIoU 0.5, 0.75; protocol actionformer, 16 videos of spliced_clips test; "
+        "commit abc; two cores; measured by this command."
+    )
+
+
+@pytest.mark.usefixtures("compared")
+def test_configs_of_the_same_run_are_not_compared() -> None:
+    with pytest.raises(SystemExit, match="twice"):
+        seed_table.compare(PAIR, ["run.name=one"])
+
+
+@pytest.mark.parametrize(
+    ("words", "called"), [([CONFIG, "run.seed=1"], "measure"), ([*PAIR, "run.folder=runs"], "compare")]
+)
+def test_words_with_an_equals_sign_are_settings(
+    words: list[str], called: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, show in (("measure", "table"), ("compare", "comparison")):
+        monkeypatch.setattr(seed_table, name, lambda *arguments, name=name: (name, *arguments))
+        monkeypatch.setattr(seed_table, show, str)
+    monkeypatch.setattr("sys.argv", ["seed_table", *words])
+    seed_table.main()
+    configs = words[0] if called == "measure" else words[:-1]
+    assert capsys.readouterr().out.strip() == str((called, configs, words[-1:]))
+
+
+def test_settings_without_a_config_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["seed_table", "run.seed=1"])
+    with pytest.raises(SystemExit) as ended:
+        seed_table.main()
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "extracts"),
+    [(PAIR[0], True), (PAIR[1], True), ("sample_efficientnet_end_to_end_actionformer", False), (CONFIG, False)],
+)
+def test_features_are_made_for_training_on_them_and_for_a_bank(
+    config: str, extracts: bool, commands: list[tuple[str, ...]]
+) -> None:
+    seed_table.prepared(config, ["run.seed=1"])
+    made = [(command, config, "run.seed=1") for command in ("prepare", *(["extract-features"] if extracts else []))]
+    assert commands == made

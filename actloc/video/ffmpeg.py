@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from actloc import files
@@ -31,16 +31,20 @@ _FROM_FIRST_FRAME = "setpts=PTS-STARTPTS"  # time zero is the first frame's time
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast."""
+    """Part of a video file: `duration_s` seconds of it from `start_s` on, shown `speed` times as fast.
+
+    A negative speed shows the frames of the positive one in reverse order. Mirrored, left and right change places.
+    """
 
     file: Path
     start_s: float
     duration_s: float
     speed: float = 1.0
+    is_mirrored: bool = field(default=False, repr=False)
 
     def num_frames(self, fps: float) -> int:
         """Number of its frames at `fps`."""
-        return round(self.duration_s / self.speed * fps)
+        return round(self.duration_s / abs(self.speed) * fps)
 
 
 def run(
@@ -187,11 +191,13 @@ def splice(
     for number, piece in enumerate(pieces):
         filters = [
             _FROM_FIRST_FRAME,
-            *_cut(piece.start_s, piece.duration_s, piece.speed),
+            *_cut(piece.start_s, piece.duration_s, abs(piece.speed)),
             f"fps={fps}:start_time=0",
             f"scale={size}:force_original_aspect_ratio=decrease:flags=bicubic,pad={size}:(ow-iw)/2:(oh-ih)/2",
             "setsar=1,format=yuv420p",
             f"tpad=stop=-1:stop_mode=clone,trim=end_frame={piece.num_frames(fps)}",
+            *(["reverse"] if piece.speed < 0 else []),
+            *(["hflip"] if piece.is_mirrored else []),
         ]
         chains.append(f"[{number}:V:0]{','.join(filters)}[p{number}]")
     labels = "".join(f"[p{number}]" for number in range(len(pieces)))

@@ -81,6 +81,18 @@ def test_pieces_begin_exactly_where_their_lengths_say(clips: Clips, tmp_path: Pa
     assert target.read_bytes() == first
 
 
+def test_a_negative_speed_shows_the_same_pictures_in_reverse_order(clips: Clips, tmp_path: Path) -> None:
+    shown = {}
+    for speed in (2.0, -2.0):
+        pieces = [Piece(clips["plain.mp4"], 0.5, 1.0, speed), Piece(clips["plain.mp4"], 0.0, 0.2)]
+        target = tmp_path / f"{speed}.mp4"
+        assert splice(pieces, target, fps=FPS, width=64, height=48) == 15 + 6
+        shown[speed] = np.stack(list(read_frames(target, fps=FPS))).astype(int)
+    for number, frame in enumerate(shown[-2.0][:15]):
+        difference = np.abs(shown[2.0][:15] - frame).mean((1, 2, 3))
+        assert int(np.argmin(difference)) == 14 - number
+
+
 def test_a_piece_that_begins_after_the_end_is_refused(clips: Clips, tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         splice([Piece(clips["plain.mp4"], 5.0, 1.0)], tmp_path / "x.mp4", fps=FPS, width=64, height=48)
