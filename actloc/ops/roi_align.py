@@ -1,4 +1,4 @@
-"""ROI align (He et al., 2017, arXiv 1703.06870) along time: features of segments, each cut into the same number of bins.
+"""ROI align (He et al., 2017, arXiv 1703.06870) along time: features of segments, cut into equal bins.
 
 It follows the CPU and CUDA kernels of torchvision, which leave samples beyond the borders out; torchvision's Python
 version moves them to the border instead.

@@ -1,0 +1,171 @@
+"""ETAD: candidates of all places and lengths, refined in a cascade; it learns from a few of them at a time.
+
+Liu et al., 2022, "ETAD: Training Action Detection End to End on a Laptop" (arXiv 2205.07134). Actions have no classes.
+"""
+
+from typing import ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from actloc.detectors.base import Detector, DetectorConfig
+from actloc.errors import UserError
+from actloc.layers.precision import at_least_float32, full_precision
+from actloc.layers.proposal_head import ProposalHead, refined
+from actloc.layers.temporal_enhancement import CONV_GROUPS, TemporalEnhancement
+from actloc.ops.candidates import all_candidates, block_rows, grid_rows, random_rows
+from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, in_steps
+from actloc.structures import Detections
+
+AT_ONCE = 1024  # candidates of each video whose features are in memory together
+PEAK_SHARE = 0.5  # of the highest boundary probability of a video, from which a step is a boundary
+
+
+class Config(DetectorConfig):
+    """Settings of ETAD; the defaults are the official ones for ActivityNet."""
+
+    dim: PositiveInt = 256
+    """Channels of the features that all stages see."""
+    head_dim: PositiveInt = 128
+    """Channels inside the heads of the stages."""
+    trunk_dim: PositiveInt = 512
+    """Channels that a candidate's features become first."""
+    norm_groups: PositiveInt = 16
+    """Groups of channels in every norm."""
+    stage_tious: tuple[float, ...] = (0.7, 0.8, 0.9)
+    """For each stage of the cascade: the temporal IoU with its action above which a candidate learns to move."""
+    longest_steps: PositiveInt | None = None
+    """The longest candidate in feature steps; null: the whole sequence."""
+    sampling: Literal["random", "grid", "block"] = "random"
+    """Which candidates a training step learns from: of each video other ones at random, the same even spread every
+    time, or a square of neighbouring starts and lengths."""
+    sampled_share: float = Field(default=0.06, gt=0, le=1)
+    """Their share of all candidates; detection takes all."""
+    official_balance: bool = False
+    """Whether losses also count candidates twice where there are too few to balance, as the official code does."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dim % CONV_GROUPS or self.dim % (2 * self.norm_groups):
+            raise ValueError(f"dim is {self.dim}: it must be a multiple of {CONV_GROUPS} and of twice norm_groups")
+        if not self.stage_tious or not all(0 <= tiou < 1 for tiou in self.stage_tious):
+            raise ValueError("stage_tious: expected at least one number, each from 0 to below 1")
+        return self
+
+    def build(self, in_channels: int, num_classes: int, max_steps: int) -> "Etad":
+        """A new detector; all classes are one to it. Raises UserError if the features cannot be grouped."""
+        if in_channels % CONV_GROUPS:
+            raise UserError(
+                f"The features have {in_channels} channels.",
+                f"Expected a multiple of {CONV_GROUPS} for detector.name=etad.",
+                "Use other features, or another detector.",
+            )
+        return Etad(self, in_channels, max_steps)
+
+    @classmethod
+    def small(cls) -> Self:
+        """Two stages of few channels; all candidates learn to move, so that rounding chooses none."""
+        return cls(dim=16, head_dim=8, trunk_dim=16, norm_groups=2, stage_tious=(0.0, 0.0))
+
+
+class Etad(Detector):
+    """Boundary probabilities of every step, and scores of every candidate after the stages have moved it."""
+
+    candidates: Tensor
+    criterion: CascadeCriterion
+
+    def __init__(self, config: Config, in_channels: int, max_steps: int) -> None:
+        super().__init__()
+        dim, stages = config.dim, len(config.stage_tious)
+        self.config = config
+        self.max_steps = max_steps
+        self.enhancement = TemporalEnhancement(in_channels, dim, config.norm_groups)
+        self.boundary_conv = nn.Conv1d(dim, dim, 3, padding=1, groups=CONV_GROUPS)
+        self.boundary_head = nn.Conv1d(dim, 2, 1)
+        self.stage_convs = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1, groups=CONV_GROUPS) for _ in range(stages))
+        self.stage_heads = nn.ModuleList(ProposalHead(dim, config.head_dim, config.trunk_dim) for _ in range(stages))
+        for layer in [module for module in self.modules() if isinstance(module, nn.Conv1d | nn.Linear)]:
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        self.criterion = CascadeCriterion(config.stage_tious, official_balance=config.official_balance)
+        found = all_candidates(max_steps, config.longest_steps or max_steps)
+        self.register_buffer("candidates", found, persistent=False)
+
+    def padded_steps(self, longest: int) -> int:
+        """Always `max_steps`; raises UserError for more."""
+        if longest > self.max_steps:
+            raise UserError(
+                f"A video has {longest} feature steps.",
+                f"Expected at most {self.max_steps}, the length that detector.name=etad sees.",
+                f"Set features.resize_to={self.max_steps}, or detect in windows: "
+                f"features.window_steps={self.max_steps}",
+            )
+        return self.max_steps
+
+    def forward(self, features: Tensor, mask: Tensor) -> CascadeOutputs:
+        """Outputs for (B, C, T) features, T = `max_steps`; all steps count, whatever `mask` (B, T) says.
+
+        In training they are those of some candidates, drawn anew at every step; otherwise those of all.
+        """
+        candidates = self._sampled(len(features)) if self.training else self.candidates.expand(len(features), -1, -1)
+        return self.at_anchors(features, candidates.to(at_least_float32(features).dtype) / self.max_steps)
+
+    def at_anchors(self, features: Tensor, anchors: Tensor) -> CascadeOutputs:
+        """Outputs for features (B, C, T) and anchors (B, K, 2), parts of the sequence from 0 to 1."""
+        enhanced = self.enhancement(features)
+        logits = self.boundary_head(F.relu(self.boundary_conv(enhanced)))
+        stages = []
+        for conv, head in zip(self.stage_convs, self.stage_heads, strict=True):
+            reduced = F.relu(head.reduction(enhanced + F.relu(conv(enhanced))))
+            parts = [head(reduced, part) for part in anchors.split(AT_ONCE, dim=1)]
+            scores, offsets = (torch.cat(one, dim=1) for one in zip(*parts, strict=True))
+            with full_precision(features.device):
+                segments = refined(anchors, offsets.detach())
+            stages.append(Stage(anchors, scores.sigmoid(), offsets, segments))
+            anchors = segments
+        return CascadeOutputs(at_least_float32(logits).sigmoid(), stages)
+
+    def _sampled(self, num_videos: int) -> Tensor:
+        """(B, K, 2) candidates of one training step."""
+        listed, share, generator = self.candidates, self.config.sampled_share, self.criterion.generator(0)
+        if self.config.sampling == "grid":
+            return listed[grid_rows(listed.cpu(), share).to(listed.device)].expand(num_videos, -1, -1)
+        if self.config.sampling == "block":
+            rows = [block_rows(listed.cpu(), share, generator) for _ in range(num_videos)]
+        else:
+            rows = [random_rows(len(listed), share, generator) for _ in range(num_videos)]
+        return listed[torch.stack(rows).to(listed.device)]
+
+    @torch.no_grad()
+    def select(self, outputs: CascadeOutputs) -> list[Detections]:
+        """The candidates whose ends are boundaries, in feature steps, before suppression; the mean of all stages.
+
+        Segments that end before they start are left out: refinement may move one end past the other.
+        """
+        segments = torch.stack([stage.segments for stage in outputs.stages]).mean(dim=0)
+        scores = torch.stack([stage.scores[..., :2] for stage in outputs.stages]).mean(dim=0).prod(dim=2)
+        num_steps = outputs.boundaries.shape[2]
+        cells = (segments * num_steps).nan_to_num().clamp(0, num_steps - 1).long()  # (B, K, 2)
+        kept = boundary_steps(outputs.boundaries).transpose(1, 2).take_along_dim(cells, dim=1).all(dim=2)
+        kept &= segments[..., 1] > segments[..., 0]
+        found = zip(in_steps(segments, num_steps), scores, kept, strict=True)
+        return [
+            Detections(ends[chosen], score[chosen], chosen.new_zeros(int(chosen.sum()), dtype=torch.long))
+            for ends, score, chosen in found
+        ]
+
+
+def boundary_steps(probabilities: Tensor) -> Tensor:
+    """Which steps are starts, and which ends, by probabilities (B, 2, T): peaks, and steps half as high as the highest.
+
+    The first step always is a start, and the last always an end.
+    """
+    beside = F.pad(probabilities, (1, 1), value=torch.inf)
+    is_peak = (probabilities > beside[..., :-2]) & (probabilities > beside[..., 2:])
+    chosen = is_peak | (probabilities > PEAK_SHARE * probabilities.amax(dim=2, keepdim=True))
+    chosen[:, 0, 0] = True
+    chosen[:, 1, -1] = True
+    return chosen

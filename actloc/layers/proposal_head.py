@@ -1,0 +1,76 @@
+"""ETAD's head (Liu et al., 2022, arXiv 2205.07134): what it predicts of a segment from features in and around it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actloc.layers.precision import at_least_float32
+from actloc.ops.roi_align import roi_align
+
+EXTENSION = 0.5  # of a segment's length, on both sides
+NUM_BINS = 24  # over the extended segment
+END_BINS = 6  # the first are the extension before the start, the last the one after the end
+CENTER_SCALE = 0.5  # of the outputs for centre and width
+
+
+class BinsLinear(nn.Linear):
+    """A linear layer over bins (N, bins, C) whose weight has the official order: channel by channel."""
+
+    def __init__(self, channels: int, num_bins: int, out_features: int) -> None:
+        super().__init__(channels * num_bins, out_features)
+        self.channels = channels
+
+    def forward(self, bins: Tensor) -> Tensor:
+        """(N, bins, C) to (N, out)."""
+        # reordering the weight costs less than reordering the bins of thousands of segments
+        weight = self.weight.unflatten(1, (self.channels, -1)).transpose(1, 2).flatten(1)
+        return F.linear(bins.flatten(1), weight, self.bias)
+
+
+def _perceptron(*dims: int) -> nn.Sequential:
+    """Linear layers with a ReLU between each two."""
+    layers: list[nn.Module] = []
+    for inner, outer in zip(dims, dims[1:], strict=False):
+        layers += [nn.Linear(inner, outer), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class ProposalHead(nn.Module):
+    """One stage of the cascade."""
+
+    def __init__(self, in_channels: int, dim: int, trunk_dim: int) -> None:
+        super().__init__()
+        self.reduction = nn.Conv1d(in_channels, dim, 3, padding=1)
+        self.trunk = BinsLinear(dim, NUM_BINS, trunk_dim)
+        self.iou = _perceptron(trunk_dim, dim, dim, dim, 2)
+        self.boundary_class = _perceptron(trunk_dim, dim, dim, dim, 2)
+        self.center = _perceptron(trunk_dim, dim, dim, dim, 2)
+        self.start_bins, self.end_bins = (BinsLinear(dim, END_BINS, trunk_dim) for _ in range(2))
+        self.start, self.end = (_perceptron(trunk_dim, dim, dim, dim, 1) for _ in range(2))
+
+    def forward(self, reduced: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, 4) of two IoUs and of start and end, and offsets (B, K, 4), for anchors (B, K, 2).
+
+        `reduced` (B, dim, T) is what `reduction` and a ReLU make of the features; anchors are parts of the sequence.
+        Offsets are those of start, end and centre, in lengths of the anchor, and the logarithm of its growth.
+        """
+        reach = EXTENSION * anchors.diff(dim=2) * anchors.new_tensor([-1.0, 1.0])
+        bins = roi_align(reduced, (anchors + reach) * reduced.shape[2], NUM_BINS).flatten(0, 1)  # (B * K, bins, dim)
+        trunk = F.relu(self.trunk(bins))
+        logits = torch.cat((self.iou(trunk), self.boundary_class(trunk)), dim=1)
+        start = self.start(F.relu(self.start_bins(bins[:, :END_BINS])))
+        end = self.end(F.relu(self.end_bins(bins[:, -END_BINS:])))
+        offsets = torch.cat((start, end, CENTER_SCALE * self.center(trunk)), dim=1)
+        shape = anchors.shape[:2]
+        return at_least_float32(logits).unflatten(0, shape), at_least_float32(offsets).unflatten(0, shape)
+
+
+def refined(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """Anchors (..., 2) after offsets (..., 4): the mean of what those of the ends and those of the centre make of it."""
+    starts, ends = anchors.unbind(dim=-1)
+    lengths, centers = ends - starts, 0.5 * (starts + ends)
+    of_start, of_end, of_center, log_growth = offsets.unbind(dim=-1)
+    # the official order of operations: length and centre of each, then the mean
+    moved = torch.stack((starts + lengths * of_start, ends + lengths * of_end), dim=-1)
+    half, center = 0.5 * lengths * log_growth.exp(), centers + lengths * of_center
+    return 0.5 * (moved + torch.stack((center - half, center + half), dim=-1))

@@ -1,0 +1,74 @@
+"""The names that ETAD's code gives the weights of its detector."""
+
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from actloc.errors import UserError
+from actloc.weights.files import load
+from actloc.weights.official_actionformer import PREFIX, OfficialCheckpoint
+
+_DETECTOR = "base_detector."
+_EMBEDDING = "enhancement.embedding.conv.weight"  # takes the features in four groups of channels
+_BRANCHES = {
+    "layer1": "embedding",
+    "layer2_f": "forward_branch",
+    "layer2_b": "backward_branch",
+    "layer2_d": "direct_branch",
+    "layer3": "joined",
+}
+_RENAMED = (
+    (r"^temporal_enhance\.", "enhancement."),
+    *((rf"^enhancement\.{old}\.0\.", f"enhancement.{new}.conv.") for old, new in _BRANCHES.items()),
+    *((rf"^enhancement\.{old}\.1\.", f"enhancement.{new}.norm.") for old, new in _BRANCHES.items()),
+    (r"^enhancement\.mem_f\.", "enhancement.forward_lstm."),
+    (r"^enhancement\.mem_b\.", "enhancement.backward_lstm."),
+    (r"^tem\.0\.", "boundary_conv."),
+    (r"^tem\.2\.", "boundary_head."),
+    (r"^stage_conv\.(\d+)\.0\.", r"stage_convs.\1."),
+    (r"^stage_pem\.(\d+)\.", r"stage_heads.\1."),
+    (r"\.reduce_dim_before\.0\.", ".reduction."),
+    (r"\.reduce_dim_ext\.0\.", ".trunk."),
+    (r"\.iou_fc\.", ".iou."),
+    (r"\.cls_se_fc\.", ".boundary_class."),
+    (r"\.reg_cw_fc\.", ".center."),
+    (r"\.reg_s_fc\.0\.", ".start_bins."),
+    (r"\.reg_e_fc\.0\.", ".end_bins."),
+    *((rf"\.reg_s_fc\.{2 * layer + 2}\.", f".start.{2 * layer}.") for layer in range(4)),
+    *((rf"\.reg_e_fc\.{2 * layer + 2}\.", f".end.{2 * layer}.") for layer in range(4)),
+)
+
+
+def read_official_etad(path: Path) -> OfficialCheckpoint:
+    """Reads `path` without running code from it; raises UserError if it has no detector of ETAD.
+
+    The official code does not average weights: both kinds are those of the file. Weights of an encoder are left out. A
+    name that is not known stays as it is, so that a check against the detector reports it.
+    """
+    content = load(path)
+    entry = content.get("state_dict", content) if isinstance(content, dict) else None
+    named = {
+        str(name).removeprefix(PREFIX): tensor for name, tensor in (entry if isinstance(entry, dict) else {}).items()
+    }
+    weights = {
+        actloc_name(name): tensor
+        for name, tensor in named.items()
+        if name.startswith(_DETECTOR) and isinstance(tensor, Tensor)
+    }
+    embedding = weights.get(_EMBEDDING)
+    if embedding is None:
+        raise UserError(
+            f"{path} is not an official ETAD checkpoint: it has no layers that enhance an encoder's features.",
+            "Expected weights such as base_detector.temporal_enhance.layer1.0.weight, under state_dict or at the top.",
+            "Use a file that ETAD's training saved, such as checkpoint_best.pth.tar.",
+        )
+    return OfficialCheckpoint(weights, weights, None, 4 * embedding.shape[1] if embedding.dim() == 3 else None)
+
+
+def actloc_name(official: str) -> str:
+    """The name of a weight in `actloc.detectors.etad`, from its official one."""
+    name = official.removeprefix(_DETECTOR)
+    for pattern, new in _RENAMED:
+        name = re.sub(pattern, new, name)
+    return name
