@@ -117,7 +117,7 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
         default = _default_name(file, document.data.get("evaluation"))
         run["name"] = str(run.get("name", default))  # 2024 is a valid name
     values = _checked(document)
-    document.problems += _without_class_scores(document, values)
+    document.problems += _without_class_scores(document, values) + _without_classes(document, values)
     if check_inputs:
         given = {key: value for key, value in values.items() if value is not None}
         document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
@@ -167,6 +167,15 @@ def _without_class_scores(document: SettingsDocument, values: dict[str, Any]) ->
     else:
         return []
     return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
+
+
+def _without_classes(document: SettingsDocument, values: dict[str, Any]) -> list[Problem]:  # Any: as `_checked`
+    """A problem if the detector finds actions without classes, and those of the dataset are to be told apart."""
+    detector, dataset = values["detector"], values["dataset"]
+    if not detector or not dataset or detector.finds_classes or dataset.class_agnostic:
+        return []
+    reason = f"true, because detector.name={detector.name} finds actions without their classes"
+    return [problem(document, ("dataset", "class_agnostic"), f": found false, expected {reason}")]
 
 
 def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:

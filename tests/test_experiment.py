@@ -119,6 +119,12 @@ def test_own_class_scores_need_a_detector_that_gives_them(settings: list[str], r
     assert loaded.fusion.scores == "own"
 
 
+def test_a_detector_without_classes_needs_a_dataset_of_one_class() -> None:
+    found = complaint("detector={name: etad}")
+    assert "dataset.class_agnostic: found false, expected true, because detector.name=etad finds actions" in found
+    assert experiment.load(str(CONFIG), ["detector={name: etad}", "dataset.class_agnostic=true"]).detector.dim == 256
+
+
 def test_the_older_name_of_class_scores_beside_the_newer_one_is_answered_with_it() -> None:
     assert "fusion.file is not a setting. Did you mean scores?" in complaint("fusion.scores=truth", "fusion.file=null")
     assert experiment.load(str(CONFIG), ["fusion.file=a.json"]).to_data()["fusion"]["scores"] == "a.json"

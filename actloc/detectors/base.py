@@ -65,6 +65,8 @@ class DetectorConfig(Part, ABC):
 
     scores_classes: ClassVar[bool] = False
     """Whether its detections have `class_scores`, which `fusion.scores=own` uses."""
+    finds_classes: ClassVar[bool] = True
+    """Whether its detections have classes; otherwise it needs `dataset.class_agnostic=true`."""
 
     @abstractmethod
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:

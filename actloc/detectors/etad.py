@@ -3,6 +3,7 @@
 Liu et al., 2022, "ETAD: Training Action Detection End to End on a Laptop" (arXiv 2205.07134). Actions have no classes.
 """
 
+import math
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -14,17 +15,18 @@ from actloc.detectors.base import Detector, DetectorConfig
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.proposal_head import ProposalHead, refined
-from actloc.layers.temporal_enhancement import CONV_GROUPS, TemporalEnhancement
+from actloc.layers.temporal_enhancement import TemporalEnhancement
 from actloc.ops.candidates import all_candidates, block_rows, grid_rows, random_rows
 from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, in_steps
 from actloc.structures import Detections
 
-AT_ONCE = 1024  # candidates of each video whose features are in memory together
 PEAK_SHARE = 0.5  # of the highest boundary probability of a video, from which a step is a boundary
 
 
 class Config(DetectorConfig):
     """Settings of ETAD; the defaults are the official ones for ActivityNet."""
+
+    finds_classes: ClassVar[bool] = False
 
     dim: PositiveInt = 256
     """Channels of the features that all stages see."""
@@ -32,6 +34,8 @@ class Config(DetectorConfig):
     """Channels inside the heads of the stages."""
     trunk_dim: PositiveInt = 512
     """Channels that a candidate's features become first."""
+    conv_groups: PositiveInt = 4
+    """Groups of channels in the convolutions before the heads."""
     norm_groups: PositiveInt = 16
     """Groups of channels in every norm."""
     stage_tious: tuple[float, ...] = (0.7, 0.8, 0.9)
@@ -48,26 +52,26 @@ class Config(DetectorConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.dim % CONV_GROUPS or self.dim % (2 * self.norm_groups):
-            raise ValueError(f"dim is {self.dim}: it must be a multiple of {CONV_GROUPS} and of twice norm_groups")
+        if self.dim % (2 * self.conv_groups) or self.dim % (2 * self.norm_groups):
+            raise ValueError(f"dim is {self.dim}: it must be a multiple of twice conv_groups and of twice norm_groups")
         if not self.stage_tious or not all(0 <= tiou < 1 for tiou in self.stage_tious):
             raise ValueError("stage_tious: expected at least one number, each from 0 to below 1")
         return self
 
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> "Etad":
         """A new detector; all classes are one to it. Raises UserError if the features cannot be grouped."""
-        if in_channels % CONV_GROUPS:
+        if in_channels % self.conv_groups:
             raise UserError(
                 f"The features have {in_channels} channels.",
-                f"Expected a multiple of {CONV_GROUPS} for detector.name=etad.",
-                "Use other features, or another detector.",
+                f"Expected a multiple of detector.conv_groups, which is {self.conv_groups}.",
+                f"Set detector.conv_groups={math.gcd(in_channels, self.conv_groups)}, or use other features.",
             )
         return Etad(self, in_channels, max_steps)
 
     @classmethod
     def small(cls) -> Self:
         """Two stages of few channels; all candidates learn to move, so that rounding chooses none."""
-        return cls(dim=16, head_dim=8, trunk_dim=16, norm_groups=2, stage_tious=(0.0, 0.0))
+        return cls(dim=16, head_dim=8, trunk_dim=16, conv_groups=2, norm_groups=2, stage_tious=(0.0, 0.0))
 
 
 class Etad(Detector):
@@ -81,10 +85,12 @@ class Etad(Detector):
         dim, stages = config.dim, len(config.stage_tious)
         self.config = config
         self.max_steps = max_steps
-        self.enhancement = TemporalEnhancement(in_channels, dim, config.norm_groups)
-        self.boundary_conv = nn.Conv1d(dim, dim, 3, padding=1, groups=CONV_GROUPS)
+        self.enhancement = TemporalEnhancement(in_channels, dim, config.conv_groups, config.norm_groups)
+        self.boundary_conv = nn.Conv1d(dim, dim, 3, padding=1, groups=config.conv_groups)
         self.boundary_head = nn.Conv1d(dim, 2, 1)
-        self.stage_convs = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1, groups=CONV_GROUPS) for _ in range(stages))
+        self.stage_convs = nn.ModuleList(
+            nn.Conv1d(dim, dim, 3, padding=1, groups=config.conv_groups) for _ in range(stages)
+        )
         self.stage_heads = nn.ModuleList(ProposalHead(dim, config.head_dim, config.trunk_dim) for _ in range(stages))
         for layer in [module for module in self.modules() if isinstance(module, nn.Conv1d | nn.Linear)]:
             nn.init.xavier_uniform_(layer.weight)
@@ -119,9 +125,7 @@ class Etad(Detector):
         logits = self.boundary_head(F.relu(self.boundary_conv(enhanced)))
         stages = []
         for conv, head in zip(self.stage_convs, self.stage_heads, strict=True):
-            reduced = F.relu(head.reduction(enhanced + F.relu(conv(enhanced))))
-            parts = [head(reduced, part) for part in anchors.split(AT_ONCE, dim=1)]
-            scores, offsets = (torch.cat(one, dim=1) for one in zip(*parts, strict=True))
+            scores, offsets = head(enhanced + F.relu(conv(enhanced)), anchors)
             with full_precision(features.device):
                 segments = refined(anchors, offsets.detach())
             stages.append(Stage(anchors, scores.sigmoid(), offsets, segments))
@@ -161,9 +165,10 @@ class Etad(Detector):
 def boundary_steps(probabilities: Tensor) -> Tensor:
     """Which steps are starts, and which ends, by probabilities (B, 2, T): peaks, and steps half as high as the highest.
 
-    The first step always is a start, and the last always an end.
+    A peak is above what is beside it, which before the first step and after the last is 0. The first step always is a
+    start, and the last always an end.
     """
-    beside = F.pad(probabilities, (1, 1), value=torch.inf)
+    beside = F.pad(probabilities, (1, 1))
     is_peak = (probabilities > beside[..., :-2]) & (probabilities > beside[..., 2:])
     chosen = is_peak | (probabilities > PEAK_SHARE * probabilities.amax(dim=2, keepdim=True))
     chosen[:, 0, 0] = True

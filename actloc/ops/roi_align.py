@@ -51,8 +51,8 @@ def roi_weights(segments: Tensor, num_bins: int, num_steps: int, *, aligned: boo
 def roi_align(features: Tensor, segments: Tensor, num_bins: int, *, aligned: bool = False) -> Tensor:
     """(B, N, bins, C) features of segments (B, N, 2) in features (B, C, T); only features get a gradient."""
     weights = roi_weights(segments, num_bins, features.shape[2], aligned=aligned).to(features.dtype)
-    product = weights.flatten(1, 2) @ features.transpose(1, 2)
-    return product.unflatten(1, (segments.shape[1], num_bins))
+    product = weights.flatten(1, 2) @ features.transpose(1, 2)  # (B, N * bins, C)
+    return product.view(*segments.shape[:2], num_bins, -1)
 
 
 def resize_by_roi_align(features: Tensor, num_steps: int) -> Tensor:

@@ -10,7 +10,8 @@ from actloc.weights.files import load
 from actloc.weights.official_actionformer import PREFIX, OfficialCheckpoint
 
 _DETECTOR = "base_detector."
-_EMBEDDING = "enhancement.embedding.conv.weight"  # takes the features in four groups of channels
+_CONV_GROUPS = 4  # of channels, in which the first convolution takes the features
+_EMBEDDING = "enhancement.embedding.conv.weight"
 _BRANCHES = {
     "layer1": "embedding",
     "layer2_f": "forward_branch",
@@ -63,7 +64,9 @@ def read_official_etad(path: Path) -> OfficialCheckpoint:
             "Expected weights such as base_detector.temporal_enhance.layer1.0.weight, under state_dict or at the top.",
             "Use a file that ETAD's training saved, such as checkpoint_best.pth.tar.",
         )
-    return OfficialCheckpoint(weights, weights, None, 4 * embedding.shape[1] if embedding.dim() == 3 else None)
+    return OfficialCheckpoint(
+        weights, weights, None, _CONV_GROUPS * embedding.shape[1] if embedding.dim() == 3 else None
+    )
 
 
 def actloc_name(official: str) -> str:

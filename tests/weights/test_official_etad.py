@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from actloc.detectors.etad import Config
+from actloc.errors import UserError
+from actloc.weights.files import check_fit
+from actloc.weights.official_etad import read_official_etad
+from tests.golden.cases import GOLDEN
+from tests.weights.test_official_tallformer import state
+
+KEYS = json.loads((GOLDEN / "etad" / "keys_etad_detector.json").read_text())["state_dict"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("entry", ["state_dict", None])
+def test_an_official_file_fits_the_detector_strictly(tmp_path: Path, prefix: str, entry: str | None) -> None:
+    path, given = tmp_path / "checkpoint.pth.tar", state(KEYS, prefix)
+    torch.save(given if entry is None else {"epoch": 5, entry: given}, path)
+    official = read_official_etad(path)
+    with torch.device("meta"):
+        detector = Config().build(512, 1, 128)
+    check_fit(detector, official.weights, path)
+    assert official.averaged is official.weights
+    assert official.in_channels == 512
+    # shapes alone do not tell these apart
+    for ours, theirs in {
+        "enhancement.forward_lstm.bias_hh_l0": "temporal_enhance.mem_f.bias_hh_l0",
+        "enhancement.backward_branch.norm.weight": "temporal_enhance.layer2_b.1.weight",
+        "stage_convs.2.bias": "stage_conv.2.0.bias",
+        "stage_heads.1.boundary_class.6.weight": "stage_pem.1.cls_se_fc.6.weight",
+        "stage_heads.0.center.6.bias": "stage_pem.0.reg_cw_fc.6.bias",
+        "stage_heads.2.start_bins.weight": "stage_pem.2.reg_s_fc.0.weight",
+        "stage_heads.2.end.4.weight": "stage_pem.2.reg_e_fc.6.weight",
+        "stage_heads.2.start.2.weight": "stage_pem.2.reg_s_fc.4.weight",
+    }.items():
+        assert torch.equal(official.weights[ours], given[f"{prefix}base_detector.{theirs}"]), ours
+
+
+def test_an_unknown_weight_is_reported_and_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": state({**KEYS, "base_detector.stage_pem.0.extra.weight": [4]})}, path)
+    with torch.device("meta"):
+        detector = Config().build(512, 1, 128)
+    with pytest.raises(UserError, match=r"extra\.weight is unexpected"):
+        check_fit(detector, read_official_etad(path).weights, path)
+    for content in ({"state_dict": {"backbone.weight": torch.ones(2)}}, [1, 2], {"state_dict": 3}):
+        torch.save(content, path)
+        with pytest.raises(UserError, match="is not an official ETAD checkpoint"):
+            read_official_etad(path)
