@@ -28,6 +28,7 @@ OFFICIAL = {  # channels of the features, classes, steps of a training window, w
     "ego4d_mq_slowfast_omnivore_egovlp_actionformer": (4096, 110, 1024, 134048888),
     "hapt_imu_actionformer": (300, 12, 1280, 1772564),
 }
+ETAD = {"activitynet13_tsp_etad": (512, 1, 128, 10343450)}  # the same four; weights are not averaged
 END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
     "thumos14_video_swin_t_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),  # its first convolution is narrower
@@ -45,7 +46,7 @@ def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
     listed = re.findall(r"^\| `(\w+_\w+|own_videos)` \|", Path("configs/README.md").read_text(), re.MULTILINE)
     existing = {file.stem for file in Path("configs").rglob("*.yaml")}
     assert set(listed) <= existing
-    assert OFFICIAL.keys() | END_TO_END.keys() <= set(listed)
+    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() <= set(listed)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -57,6 +58,18 @@ def test_an_official_config_has_the_official_networks_size_and_averaging(name: s
     assert loaded.features.max_steps == max_steps
     assert sum(weight.numel() for weight in detector.parameters()) == weights
     assert (loaded.average.decay, loaded.average.warm_up) == (0.999, name == "hapt_imu_actionformer")
+
+
+@pytest.mark.parametrize("name", ETAD)
+def test_a_config_of_etad_has_the_official_size_and_samples(name: str) -> None:
+    channels, num_classes, max_steps, weights = ETAD[name]
+    loaded = experiment.load(f"configs/{name}.yaml")
+    with torch.device("meta"):
+        detector = loaded.detector.build(channels, num_classes, max_steps)
+    assert (loaded.features.max_steps, loaded.features.resize_to) == (max_steps, max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) == weights
+    assert (loaded.detector.sampling, loaded.detector.sampled_share) == ("random", 0.06)
+    assert loaded.evaluation.weights == "raw"
 
 
 @pytest.mark.parametrize("name", END_TO_END)

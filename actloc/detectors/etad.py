@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from actloc.detectors.base import Detector, DetectorConfig
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32, full_precision
-from actloc.layers.proposal_head import ProposalHead, refined
+from actloc.layers.proposal_head import NUM_BINS, ProposalHead
 from actloc.layers.temporal_enhancement import TemporalEnhancement
 from actloc.ops.candidates import all_candidates, block_rows, grid_rows, random_rows
-from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, in_steps
+from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, in_steps, refined
+from actloc.ops.roi_align import roi_align
 from actloc.structures import Detections
 
+EXTENSION = 0.5  # of a candidate's length, on both sides: its surroundings count too
+AT_ONCE = 1024  # candidates of each video whose features are in memory together
 PEAK_SHARE = 0.5  # of the highest boundary probability of a video, from which a step is a boundary
 
 
@@ -91,7 +94,10 @@ class Etad(Detector):
         self.stage_convs = nn.ModuleList(
             nn.Conv1d(dim, dim, 3, padding=1, groups=config.conv_groups) for _ in range(stages)
         )
-        self.stage_heads = nn.ModuleList(ProposalHead(dim, config.head_dim, config.trunk_dim) for _ in range(stages))
+        self.stage_reductions = nn.ModuleList(nn.Conv1d(dim, config.head_dim, 3, padding=1) for _ in range(stages))
+        self.stage_heads = nn.ModuleList(
+            ProposalHead(config.head_dim, config.head_dim, config.trunk_dim) for _ in range(stages)
+        )
         for layer in [module for module in self.modules() if isinstance(module, nn.Conv1d | nn.Linear)]:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
@@ -124,11 +130,13 @@ class Etad(Detector):
         enhanced = self.enhancement(features)
         logits = self.boundary_head(F.relu(self.boundary_conv(enhanced)))
         stages = []
-        for conv, head in zip(self.stage_convs, self.stage_heads, strict=True):
-            scores, offsets = head(enhanced + F.relu(conv(enhanced)), anchors)
+        layers = zip(self.stage_convs, self.stage_reductions, self.stage_heads, strict=True)
+        for conv, reduction, head in layers:
+            reduced = F.relu(reduction(enhanced + F.relu(conv(enhanced))))
+            scores, offsets = _predictions(head, reduced, anchors)
             with full_precision(features.device):
                 segments = refined(anchors, offsets.detach())
-            stages.append(Stage(anchors, scores.sigmoid(), offsets, segments))
+            stages.append(Stage(anchors, scores, offsets, segments))
             anchors = segments
         return CascadeOutputs(at_least_float32(logits).sigmoid(), stages)
 
@@ -160,6 +168,18 @@ class Etad(Detector):
             Detections(ends[chosen], score[chosen], chosen.new_zeros(int(chosen.sum()), dtype=torch.long))
             for ends, score, chosen in found
         ]
+
+
+def _predictions(head: nn.Module, features: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and offsets (B, K, 4) of anchors (B, K, 2), from features (B, C, T)."""
+    reach = EXTENSION * anchors.diff(dim=2) * anchors.new_tensor([-1.0, 1.0])
+    extended = (anchors + reach) * features.shape[2]
+    parts = []
+    for part in torch.split(extended, AT_ONCE, dim=1):
+        found = head(roi_align(features, part, NUM_BINS).flatten(0, 1))
+        parts.append(torch.stack([at_least_float32(one).view(*part.shape[:2], 4) for one in found]))
+    logits, offsets = torch.cat(parts, dim=2)
+    return logits.sigmoid(), offsets
 
 
 def boundary_steps(probabilities: Tensor) -> Tensor:

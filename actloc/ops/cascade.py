@@ -49,6 +49,17 @@ class CascadeOutputs:
     stages: list[Stage]
 
 
+def refined(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """Anchors (..., 2) after offsets (..., 4): the mean of those with moved ends and those moved by the centre."""
+    starts, ends = anchors.unbind(dim=-1)
+    lengths, centers = ends - starts, 0.5 * (starts + ends)
+    of_start, of_end, of_center, log_growth = offsets.unbind(dim=-1)
+    # the official order of operations: length and centre of each, then the mean
+    moved = torch.stack((starts + lengths * of_start, ends + lengths * of_end), dim=-1)
+    half, center = 0.5 * lengths * log_growth.exp(), centers + lengths * of_center
+    return 0.5 * (moved + torch.stack((center - half, center + half), dim=-1))
+
+
 def as_parts(segments: Tensor, num_steps: int) -> Tensor:
     """Segments in feature steps as parts of a sequence of `num_steps`."""
     return (segments + STEP_CENTER) / num_steps

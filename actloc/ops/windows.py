@@ -127,15 +127,6 @@ def _reach_steps(grid: Grid) -> float:
     return max(grid.offset_steps, 0.0)
 
 
-def to_grid(
-    raw: Tensor, grid: Grid, *, clip_frames: int, downsample: int, resize_to: int | None
-) -> tuple[Tensor, Grid]:
-    """Features (C, T') and their time grid from (T, C) on `grid`: every n-th, or interpolated to a fixed T'."""
-    if resize_to is None:
-        return raw[::downsample].T.contiguous(), Grid(grid.fps, grid.stride_frames * downsample, grid.offset_frames)
-    return resize(raw.T.contiguous(), resize_to), resized_grid(raw.shape[0], grid, clip_frames, resize_to)
-
-
 def resized_grid(num_rows: int, grid: Grid, clip_frames: int, resize_to: int) -> Grid:
     """ActivityNet's grid: the whole span that the features cover is cut into equal steps, each centred in its own."""
     stride = ((num_rows - 1) * grid.stride_frames + clip_frames) / resize_to

@@ -16,7 +16,8 @@ from actloc.encoders.base import EncoderConfig
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import VideoError
-from actloc.ops.windows import WindowRules, covering_windows, to_grid, training_window
+from actloc.ops.roi_align import resize_by_roi_align
+from actloc.ops.windows import WindowRules, covering_windows, resize, resized_grid, training_window
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
@@ -70,6 +71,8 @@ class SourceConfig(Part):
     """
     resize_to: PositiveInt | None = None
     """Interpolate each video's features to this many steps (ActivityNet); null: keep their number."""
+    resize_by: Literal["interpolation", "roi_align"] = "interpolation"
+    """How: interpolate between features, or take the mean of those around each new step (ETAD)."""
     past_end: Literal["keep", "clip"] = "keep"
     """Training actions beyond the last feature: keep them, or clip them there (ActivityNet)."""
     drop_duplicates: bool = False
@@ -97,7 +100,25 @@ class SourceConfig(Part):
 
     def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""
-        return to_grid(raw, grid, clip_frames=self.clip_frames, downsample=self.downsample, resize_to=self.resize_to)
+        if self.resize_to is None:
+            sparser = replace(grid, stride_frames=grid.stride_frames * self.downsample)
+            return raw[:: self.downsample].T.contiguous(), sparser
+        return self.resized(raw), resized_grid(len(raw), grid, self.clip_frames, self.resize_to)
+
+    def resized(self, raw: Tensor) -> Tensor:
+        """Features (C, T'), of `resize_to` steps if that is set, from rows (T, C)."""
+        features = raw.T.contiguous()
+        if self.resize_to is None:
+            return features
+        by = resize if self.resize_by == "interpolation" else resize_by_roi_align
+        return by(features, self.resize_to)
+
+    @model_validator(mode="after")
+    def _resize_by_has_an_effect(self) -> Self:
+        if self.resize_by != "interpolation" and (self.resize_to is None or self.trains_encoder):
+            reason = "resize_to is null" if self.resize_to is None else f"features.name={self.name} interpolates"
+            raise ValueError(f"resize_by: found {self.resize_by}, which has no effect because {reason}")
+        return self
 
     @model_validator(mode="after")
     def _encoder_settings_have_an_effect(self) -> Self:

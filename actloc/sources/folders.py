@@ -179,8 +179,7 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
             "Expected a duration in the annotations.",
             "Prepare the dataset from files that contain durations.",
         )
-    features = raw.T.contiguous()
-    features = features if config.resize_to is None else resize(features, config.resize_to)
+    features = config.resized(raw)
     stride = video.duration_s * fps / features.shape[1]
     return features, Grid(fps, stride, 0.5 * stride)
 

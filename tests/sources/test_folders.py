@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
+from actloc.ops.roi_align import resize_by_roi_align
 from actloc.sources.folders import Config, FolderSource
 from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES
@@ -122,6 +124,13 @@ def test_features_stretched_on_disk_share_the_duration(tmp_path: Path) -> None:
     assert (sample.grid.stride_frames, sample.grid.offset_frames) == (60.0, 30.0)
     wider = source(tmp_path, video(duration_s=20.0), is_resized=True, resize_to=40).evaluation_sample(0)
     assert (wider.features.shape[1], wider.grid.stride_frames) == (40, 15.0)
+    pooled = source(tmp_path, video(duration_s=20.0), is_resized=True, resize_to=40, resize_by="roi_align")
+    found = pooled.evaluation_sample(0)
+    torch.testing.assert_close(found.features, resize_by_roi_align(torch.from_numpy(array(10)).T, 40))
+    assert not torch.equal(found.features, wider.features)
+    assert found.grid == wider.grid
+    with pytest.raises(ValidationError, match=r"resize_by: found roi_align, which has no effect because resize_to is"):
+        source(tmp_path, resize_by="roi_align")
     with pytest.raises(UserError, match="v has no duration"):
         source(tmp_path, is_resized=True).evaluation_sample(0)
 
