@@ -95,9 +95,7 @@ class Etad(Detector):
             nn.Conv1d(dim, dim, 3, padding=1, groups=config.conv_groups) for _ in range(stages)
         )
         self.stage_reductions = nn.ModuleList(nn.Conv1d(dim, config.head_dim, 3, padding=1) for _ in range(stages))
-        self.stage_heads = nn.ModuleList(
-            ProposalHead(config.head_dim, config.head_dim, config.trunk_dim) for _ in range(stages)
-        )
+        self.stage_heads = nn.ModuleList(ProposalHead(config.head_dim, config.trunk_dim) for _ in range(stages))
         for layer in [module for module in self.modules() if isinstance(module, nn.Conv1d | nn.Linear)]:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:

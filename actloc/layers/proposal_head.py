@@ -36,17 +36,17 @@ def _perceptron(*dims: int) -> nn.Sequential:
 class ProposalHead(nn.Module):
     """One stage of the cascade, for segments that are extended by half their length on both sides."""
 
-    def __init__(self, in_channels: int, dim: int, trunk_dim: int) -> None:
+    def __init__(self, dim: int, trunk_dim: int) -> None:
         super().__init__()
-        self.trunk = BinsLinear(in_channels, NUM_BINS, trunk_dim)
+        self.trunk = BinsLinear(dim, NUM_BINS, trunk_dim)
         self.iou = _perceptron(trunk_dim, dim, dim, dim, 2)
         self.boundary_class = _perceptron(trunk_dim, dim, dim, dim, 2)
         self.center = _perceptron(trunk_dim, dim, dim, dim, 2)
-        self.start_bins, self.end_bins = (BinsLinear(in_channels, END_BINS, trunk_dim) for _ in range(2))
+        self.start_bins, self.end_bins = (BinsLinear(dim, END_BINS, trunk_dim) for _ in range(2))
         self.start, self.end = (_perceptron(trunk_dim, dim, dim, dim, 1) for _ in range(2))
 
     def forward(self, bins: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, 4) and offsets (N, 4), from the features (N, bins, C) of extended segments.
+        """Logits (N, 4) and offsets (N, 4), from the features (N, bins, dim) of extended segments.
 
         Logits are of two IoUs, of a start and of an end. Offsets are of start, end and centre, in lengths of the
         segment, and the logarithm of its growth.

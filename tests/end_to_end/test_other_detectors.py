@@ -113,3 +113,45 @@ def test_afsd_names_the_classes_of_what_it_finds_by_its_own_class_scores(encoded
     for one, other in zip(predicted, found["v5"], strict=True):
         assert one["label"] == other["label"]
         assert abs(one["score"] - other["score"]) <= 1e-4
+
+
+ETAD = """\
+detector:
+  name: etad
+  dim: 16
+  head_dim: 8
+  trunk_dim: 16
+  conv_groups: 1
+  norm_groups: 2
+suppression:
+  sigma: 0.35
+  min_score: 0
+  multiclass: false
+  voting_threshold: 0
+"""
+
+
+def test_etad_learns_from_the_same_candidates_after_a_stop_and_gets_classes_from_elsewhere(
+    encoded: Path, tmp_path: Path
+) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = (folder / "toy.yaml").read_text().replace("max_steps: 32", "max_steps: 32\n  resize_to: 32")
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", ETAD, text))
+    refused = actloc(folder, "train", "toy.yaml")
+    assert refused.returncode == 2
+    assert "dataset.class_agnostic: found false, expected true" in refused.stderr
+    train = ("train", "toy.yaml", "dataset.class_agnostic=true", "schedule.epochs=2")
+    assert actloc(folder, *train, "run.name=stopped", ACTLOC_FAULT="step:6:kill").returncode != 0
+    for name in ("whole", "stopped"):
+        done = actloc(folder, *train, f"run.name={name}")
+        assert done.returncode == 0, done.stderr
+        assert ("Resuming after step" in done.stderr) == (name == "stopped")
+        done = actloc(folder, "eval", f"ckpt/{name}", "fusion.scores=truth")
+        assert done.returncode == 0, done.stderr
+    whole, stopped = (
+        json.loads(next((folder / f"ckpt/{name}").rglob("predictions.json")).read_text())["results"]
+        for name in ("whole", "stopped")
+    )
+    assert whole == stopped
+    assert all({one["label"] for one in listed} <= {"red", "blue"} for listed in whole.values())
+    assert any(whole.values())
