@@ -44,29 +44,28 @@ _RENAMED = (
 def read_official_etad(path: Path) -> OfficialCheckpoint:
     """Reads `path` without running code from it; raises UserError if it has no detector of ETAD.
 
-    The official code does not average weights: both kinds are those of the file. Weights of an encoder are left out. A
-    name that is not known stays as it is, so that a check against the detector reports it.
+    The official code does not average weights: both kinds are those of the file. What is not the detector's belongs to
+    the encoder, by its official name. A name of the detector that is not known stays as it is, so that a check against
+    the detector reports it.
     """
     content = load(path)
     entry = content.get("state_dict", content) if isinstance(content, dict) else None
-    named = {
-        str(name).removeprefix(PREFIX): tensor for name, tensor in (entry if isinstance(entry, dict) else {}).items()
+    tensors = {
+        str(name).removeprefix(PREFIX): tensor
+        for name, tensor in (entry.items() if isinstance(entry, dict) else ())
+        if isinstance(tensor, Tensor)
     }
-    weights = {
-        actloc_name(name): tensor
-        for name, tensor in named.items()
-        if name.startswith(_DETECTOR) and isinstance(tensor, Tensor)
-    }
+    weights = {actloc_name(name): tensor for name, tensor in tensors.items() if name.startswith(_DETECTOR)}
     embedding = weights.get(_EMBEDDING)
     if embedding is None:
         raise UserError(
             f"{path} is not an official ETAD checkpoint: it has no layers that enhance an encoder's features.",
             "Expected weights such as base_detector.temporal_enhance.layer1.0.weight, under state_dict or at the top.",
-            "Use a file that ETAD's training saved, such as checkpoint_best.pth.tar.",
+            "Use a file that ETAD's training saved.",
         )
-    return OfficialCheckpoint(
-        weights, weights, None, _CONV_GROUPS * embedding.shape[1] if embedding.dim() == 3 else None
-    )
+    in_channels = _CONV_GROUPS * embedding.shape[1] if embedding.dim() == 3 else None
+    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith(_DETECTOR)}
+    return OfficialCheckpoint(weights, weights, None, in_channels, encoder)
 
 
 def actloc_name(official: str) -> str:

@@ -17,7 +17,7 @@ KEYS = json.loads((GOLDEN / "etad" / "keys_etad_detector.json").read_text())["st
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("entry", ["state_dict", None])
 def test_an_official_file_fits_the_detector_strictly(tmp_path: Path, prefix: str, entry: str | None) -> None:
-    path, given = tmp_path / "checkpoint.pth.tar", state(KEYS, prefix)
+    path, given = tmp_path / "checkpoint.pth.tar", state({**KEYS, "backbone.stem.0.weight": [45, 3]}, prefix)
     torch.save(given if entry is None else {"epoch": 5, entry: given}, path)
     official = read_official_etad(path)
     with torch.device("meta"):
@@ -25,6 +25,7 @@ def test_an_official_file_fits_the_detector_strictly(tmp_path: Path, prefix: str
     check_fit(detector, official.weights, path)
     assert official.averaged is official.weights
     assert official.in_channels == 512
+    assert list(official.encoder) == ["backbone.stem.0.weight"]
     # shapes alone do not tell these apart
     for ours, theirs in {
         "enhancement.forward_lstm.bias_hh_l0": "temporal_enhance.mem_f.bias_hh_l0",
