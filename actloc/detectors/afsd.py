@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig
+from actloc.detectors.base import Detector, DetectorConfig, only_length
 from actloc.errors import UserError
 from actloc.layers.group_norm_pyramid import ConvGroupNorm, GroupNormPyramid
 from actloc.layers.precision import at_least_float32, full_precision
@@ -160,14 +160,7 @@ class Afsd(Detector):
 
     def padded_steps(self, longest: int) -> int:
         """Always `max_steps`; raises UserError for more."""
-        if longest > self.max_steps:
-            raise UserError(
-                f"A video has {longest} feature steps.",
-                f"Expected at most {self.max_steps}, the length that detector.name=afsd sees.",
-                f"Set features.resize_to={self.max_steps}, or detect in windows: "
-                f"features.window_steps={self.max_steps}",
-            )
-        return self.max_steps
+        return only_length(self.max_steps, longest)
 
     def forward(self, features: Tensor, mask: Tensor) -> CoarseToFineOutputs:
         """Outputs for (B, C, T) features, T = `max_steps`; all steps count, whatever `mask` (B, T) says."""

@@ -58,6 +58,18 @@ class Detector(nn.Module, ABC):
         return self.select(self(features, mask))
 
 
+def only_length(max_steps: int, longest: int) -> int:
+    """`max_steps`: the `padded_steps` of a detector that knows no other length. Raises UserError for longer videos."""
+    if longest > max_steps:
+        raise UserError(
+            f"A video has {longest} feature steps.",
+            f"Expected at most {max_steps}, the only length that the detector knows, in training and evaluation.",
+            f"Set features.window_steps={max_steps} to detect in windows, or features.resize_to={max_steps} to give "
+            "every video this length; or train with a larger features.max_steps.",
+        )
+    return max_steps
+
+
 class DetectorConfig(Part, ABC):
     """The settings of a detector; `name` is its file."""
 

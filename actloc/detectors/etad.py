@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig
+from actloc.detectors.base import Detector, DetectorConfig, only_length
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.proposal_head import NUM_BINS, ProposalHead
@@ -106,14 +106,7 @@ class Etad(Detector):
 
     def padded_steps(self, longest: int) -> int:
         """Always `max_steps`; raises UserError for more."""
-        if longest > self.max_steps:
-            raise UserError(
-                f"A video has {longest} feature steps.",
-                f"Expected at most {self.max_steps}, the length that detector.name=etad sees.",
-                f"Set features.resize_to={self.max_steps}, or detect in windows: "
-                f"features.window_steps={self.max_steps}",
-            )
-        return self.max_steps
+        return only_length(self.max_steps, longest)
 
     def forward(self, features: Tensor, mask: Tensor) -> CascadeOutputs:
         """Outputs for (B, C, T) features, T = `max_steps`; all steps count, whatever `mask` (B, T) says.

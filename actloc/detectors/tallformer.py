@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig
+from actloc.detectors.base import Detector, DetectorConfig, only_length
 from actloc.errors import UserError
 from actloc.layers.anchor_head import AnchorHead, ConvNormPyramid, FixedBatchNorm
 from actloc.layers.merging_pyramid import MergingPyramid
@@ -182,10 +182,4 @@ class TallFormer(Detector):
 
     def padded_steps(self, longest: int) -> int:
         """Always `max_steps`: what positions learn depends on their distances; raises UserError for longer videos."""
-        if longest > self.max_steps:
-            raise UserError(
-                f"A video has {longest} feature steps.",
-                f"Expected windows of at most {self.max_steps} steps, in training and evaluation.",
-                f"Set features.window_steps={self.max_steps}, or train with a larger features.max_steps.",
-            )
-        return self.max_steps
+        return only_length(self.max_steps, longest)

@@ -38,8 +38,8 @@ def random_window(
 ) -> tuple[int, int, Targets]:
     """Start and length of a window that keeps at least one action, and what is left of the actions in it.
 
-    Windows reach `offset_steps` beyond their first and last step. After 200 tries, or the first one where windows may
-    be empty, the last window is taken, with no action if none is left.
+    Windows reach `offset_steps` beyond their first and last step. If 200 windows keep no action, the last of them is
+    returned without actions; where windows may be empty, the first one is.
     Draws from `generator`: the length if it is random, then one start per try.
     """
     max_steps = rules.max_steps
