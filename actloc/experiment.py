@@ -170,12 +170,16 @@ def _without_class_scores(document: SettingsDocument, values: dict[str, Any]) ->
 
 
 def _without_classes(document: SettingsDocument, values: dict[str, Any]) -> list[Problem]:  # Any: as `_checked`
-    """A problem if the detector finds actions without classes, and those of the dataset are to be told apart."""
+    """A problem for each changed setting about classes, where the dataset's classes are merged into one."""
     detector, dataset = values["detector"], values["dataset"]
-    if not detector or not dataset or detector.finds_classes or dataset.class_agnostic:
+    if not detector or not dataset or not dataset.class_agnostic:
         return []
-    reason = f"true, because detector.name={detector.name} finds actions without their classes"
-    return [problem(document, ("dataset", "class_agnostic"), f": found false, expected {reason}")]
+    reason = "which has no effect because dataset.class_agnostic=true leaves only one class"
+    return [
+        problem(document, ("detector", name), f": found {getattr(detector, name)}, {reason}")
+        for name in detector.class_settings
+        if getattr(detector, name) != type(detector).model_fields[name].default
+    ]
 
 
 def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:

@@ -98,6 +98,7 @@ def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_p
     assert caught.value.fix.endswith("actloc show own_videos")
 
 
+AGNOSTIC = "dataset.class_agnostic=true"
 NULLABLE = [
     "training.validation_subset", "schedule.stop_after_epochs", "machine.decoders", "machine.clip_batch",
     "evaluation.weights_file", "fusion.scores", "features.crop_ratio", "features.resize_to", "features.decode_fps",
@@ -119,10 +120,12 @@ def test_own_class_scores_need_a_detector_that_gives_them(settings: list[str], r
     assert loaded.fusion.scores == "own"
 
 
-def test_a_detector_without_classes_needs_a_dataset_of_one_class() -> None:
-    found = complaint("detector={name: etad}")
-    assert "dataset.class_agnostic: found false, expected true, because detector.name=etad finds actions" in found
-    assert experiment.load(str(CONFIG), ["detector={name: etad}", "dataset.class_agnostic=true"]).detector.dim == 256
+def test_settings_of_a_segment_classifier_need_several_classes() -> None:
+    found = complaint("detector={name: etad, classifier_dim: 64}", "dataset.class_agnostic=true")
+    assert "detector.classifier_dim: found 64, which has no effect because dataset.class_agnostic=true" in found
+    for settings in (["detector={name: etad, classifier_dim: 64}"], ["detector={name: etad}", AGNOSTIC]):
+        assert experiment.load(str(CONFIG), settings).detector.name == "etad"
+    assert experiment.load(str(CONFIG), ["detector={name: etad}", "fusion.scores=own"]).fusion.scores == "own"
 
 
 def test_the_older_name_of_class_scores_beside_the_newer_one_is_answered_with_it() -> None:

@@ -13,9 +13,11 @@ from actloc.errors import UserError
 from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
 from actloc.layers.precision import full_precision
 from actloc.layers.pyramid import FeaturePyramid
+from actloc.layers.segment_classifier import SegmentClassifier
 from actloc.ops.criterion import Criterion
 from actloc.ops.points import level_points
 from actloc.ops.pointwise import Assign, PointCriterion, PointOutputs, select_points
+from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
 from actloc.settings.sections import Part
 from actloc.structures import Detections, Targets
 
@@ -77,8 +79,8 @@ class DetectorConfig(Part, ABC):
 
     scores_classes: ClassVar[bool] = False
     """Whether its detections have `class_scores`, which `fusion.scores=own` uses."""
-    finds_classes: ClassVar[bool] = True
-    """Whether its detections have classes; otherwise it needs `dataset.class_agnostic=true`."""
+    class_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that have no effect on a dataset of one class."""
 
     @abstractmethod
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:
@@ -88,6 +90,74 @@ class DetectorConfig(Part, ABC):
     def small(cls) -> Self:
         """The smallest settings that still use every branch; the contract tests build these."""
         return cls()
+
+
+class ClasslessConfig(DetectorConfig):
+    """Settings of a detector that finds actions without their classes, and of the classifier of its segments.
+
+    The classifier is there where the dataset has more than one class; `dataset.class_agnostic=true` leaves one.
+    """
+
+    scores_classes: ClassVar[bool] = True
+    class_settings: ClassVar[tuple[str, ...]] = (
+        "classifier_dim",
+        "classifier_bins",
+        "classifier_dropout",
+        "classifier_weight",
+    )
+
+    classifier_dim: PositiveInt = 128
+    """Channels of the classifier that gives segments their classes, from the features inside them."""
+    classifier_bins: PositiveInt = 8
+    """Equal parts that it sees of a segment."""
+    classifier_dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of its hidden numbers that a training step drops."""
+    classifier_weight: PositiveFloat = 1.0
+    """Weight of its loss."""
+
+    def build(self, in_channels: int, num_classes: int, max_steps: int) -> Detector:
+        """A new detector, with a classifier of segments if there are several classes."""
+        detector = self.build_classless(in_channels, max_steps)
+        if num_classes == 1:
+            return detector
+        classifier = SegmentClassifier(
+            in_channels, self.classifier_dim, self.classifier_bins, num_classes, self.classifier_dropout
+        )
+        return ClassifyingDetector(detector, classifier, self.classifier_weight)
+
+    @abstractmethod
+    def build_classless(self, in_channels: int, max_steps: int) -> Detector:
+        """A new detector to which all classes are one, for features of `in_channels`."""
+
+
+class ClassifyingDetector(Detector):
+    """A detector that finds actions without classes, and a classifier of the segments that it finds."""
+
+    criterion: SegmentClassCriterion
+
+    def __init__(self, detector: Detector, classifier: SegmentClassifier, weight: float) -> None:
+        super().__init__()
+        self.detector = detector
+        self.classifier = classifier
+        self.criterion = SegmentClassCriterion(detector.criterion, weight)
+
+    def padded_steps(self, longest: int) -> int:
+        """The detector's."""
+        return self.detector.padded_steps(longest)
+
+    def forward(self, features: Tensor, mask: Tensor) -> ClassifiedOutputs:
+        """The detector's outputs for (B, C, T) features, and the features that the classifier reads."""
+        return ClassifiedOutputs(self.detector(features, mask), self.classifier.embed(features), self.classifier)
+
+    @torch.no_grad()
+    def select(self, outputs: ClassifiedOutputs) -> list[Detections]:
+        """The detector's segments and scores, each with its best class and, as `class_scores` (N, K), the chance of
+        every class."""
+        classified = []
+        for video, found in enumerate(self.detector.select(outputs.found)):
+            chances = outputs.class_logits(video, found.segments).softmax(dim=1)
+            classified.append(Detections(found.segments, found.scores, chances.argmax(dim=1), chances))
+        return classified
 
 
 class PointConfig(DetectorConfig):

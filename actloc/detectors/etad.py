@@ -1,17 +1,17 @@
 """ETAD: candidates of all places and lengths, refined in a cascade; it learns from a few of them at a time.
 
-Liu et al., 2022, "ETAD: Training Action Detection End to End on a Laptop" (arXiv 2205.07134). Actions have no classes.
+Liu et al., 2022, "ETAD: Training Action Detection End to End on a Laptop" (arXiv 2205.07134).
 """
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig, only_length
+from actloc.detectors.base import ClasslessConfig, Detector, only_length
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.proposal_head import NUM_BINS, ProposalHead
@@ -26,10 +26,8 @@ AT_ONCE = 1024  # candidates of each video whose features are in memory together
 PEAK_SHARE = 0.5  # of the highest boundary probability of a video, from which a step is a boundary
 
 
-class Config(DetectorConfig):
+class Config(ClasslessConfig):
     """Settings of ETAD; the defaults are the official ones for ActivityNet."""
-
-    finds_classes: ClassVar[bool] = False
 
     dim: PositiveInt = 256
     """Channels of the features that all stages see."""
@@ -61,8 +59,8 @@ class Config(DetectorConfig):
             raise ValueError("stage_tious: expected at least one number, each from 0 to below 1")
         return self
 
-    def build(self, in_channels: int, num_classes: int, max_steps: int) -> "Etad":
-        """A new detector; all classes are one to it. Raises UserError if the features cannot be grouped."""
+    def build_classless(self, in_channels: int, max_steps: int) -> "Etad":
+        """A new detector. Raises UserError if the features cannot be grouped."""
         if in_channels % self.conv_groups:
             raise UserError(
                 f"The features have {in_channels} channels.",

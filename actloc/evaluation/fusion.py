@@ -29,9 +29,17 @@ ClassRows = Mapping[str, Floats]
 
 
 def own_scores(found: Iterable[VideoDetections]) -> ClassRows:
-    """The class scores that the detector gave; none of videos that could not be decoded."""
-    scored = {one.video_id: one.detections.class_scores for one in found}
-    return {video_id: rows.double().numpy() for video_id, rows in scored.items() if rows is not None}
+    """The class scores that the detector gave; 1 for detections without any, of a detector that knows one class.
+
+    None of videos that could not be decoded.
+    """
+    rows = {}
+    for video_id, detections in ((one.video_id, one.detections) for one in found):
+        if detections.class_scores is not None:
+            rows[video_id] = detections.class_scores.double().numpy()
+        elif len(detections):
+            rows[video_id] = np.ones((1, 1))
+    return rows
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str], settings: FusionSettings) -> Predictions:

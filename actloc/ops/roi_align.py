@@ -32,7 +32,8 @@ def roi_weights(segments: Tensor, num_bins: int, num_steps: int, *, aligned: boo
     # samples are left out until the first that is near enough, so that segments of any length take a bounded time
     skipped = ((-BEYOND - bin_starts) / spacing.clamp(min=0.1)).floor().clamp(min=0)
     skipped = torch.where(spacing > 0, skipped, 0)
-    most = int(torch.minimum(num_samples, (num_steps + 2 * BEYOND) / spacing.abs().clamp(min=0.1) + 2).max())
+    bound = torch.minimum(num_samples, (num_steps + 2 * BEYOND) / spacing.abs().clamp(min=0.1) + 2)
+    most = int(bound.max()) if bound.numel() else 0
     weights = starts.new_zeros(*bin_starts.shape, num_steps)
     for sample in range(most):
         number = skipped + sample
@@ -52,7 +53,7 @@ def roi_align(features: Tensor, segments: Tensor, num_bins: int, *, aligned: boo
     """(B, N, bins, C) features of segments (B, N, 2) in features (B, C, T); only features get a gradient."""
     weights = roi_weights(segments, num_bins, features.shape[2], aligned=aligned).to(features.dtype)
     product = weights.flatten(1, 2) @ features.transpose(1, 2)  # (B, N * bins, C)
-    return product.view(*segments.shape[:2], num_bins, -1)
+    return product.view(*segments.shape[:2], num_bins, features.shape[1])
 
 
 def resize_by_roi_align(features: Tensor, num_steps: int) -> Tensor:

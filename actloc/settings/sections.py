@@ -327,9 +327,9 @@ class FusionSettings(Section):
     scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
         default=None, validation_alias=AliasChoices("scores", "file")
     )
-    """The class scores. own: the detector's, of detectors that score classes, such as afsd; truth: 1 for the class of
-    the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's, of whole videos;
-    null: detections keep the class that the detector gave them."""
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd and etad; truth: 1 for the
+    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's, of whole
+    videos; null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
     """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a
     plain JSON {"classes": [...], "results": {video: [scores]}}."""

@@ -74,3 +74,7 @@ def test_resized_features_are_the_official_ones() -> None:
         found = resize_by_roi_align(features, 128)
         assert found.dtype == torch.float32
         np.testing.assert_allclose(found, arrays["out"], atol=1e-6 * np.abs(arrays["out"]).max(), rtol=0)
+
+
+def test_no_segments_have_no_features() -> None:
+    assert roi_align(torch.ones(1, 2, 8), torch.zeros(1, 0, 2), 4).shape == (1, 0, 4, 2)
