@@ -28,7 +28,10 @@ OFFICIAL = {  # channels of the features, classes, steps of a training window, w
     "ego4d_mq_slowfast_omnivore_egovlp_actionformer": (4096, 110, 1024, 134048888),
     "hapt_imu_actionformer": (300, 12, 1280, 1772564),
 }
-ETAD = {"activitynet13_tsp_etad": (512, 1, 128, 10343450)}  # the same four; weights are not averaged
+ETAD = {  # the same four; weights are not averaged
+    "activitynet13_tsp_etad": (512, 1, 128, 10343450),
+    "activitynet13_r2plus1d_34_etad": (512, 1, 128, 10343450),
+}
 END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
     "thumos14_video_swin_t_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),  # its first convolution is narrower
@@ -92,6 +95,27 @@ def test_a_config_of_tallformer_has_the_official_sizes_windows_and_draws(name: s
     steps = features.drawn(features.encoder.frame_steps(), random.Random(0))
     assert [step.size for step in steps if isinstance(step, Crop)] == [crop]
     assert (features.photometric, features.rotation, features.mirror, features.random_crop) == (0.5, 0.5, 0.5, True)
+
+
+def test_etads_encoder_learns_from_the_official_snippets_at_the_official_rates() -> None:
+    loaded = experiment.load("configs/activitynet13_r2plus1d_34_etad.yaml")
+    features, on_features = loaded.features, experiment.load("configs/activitynet13_tsp_etad.yaml")
+    assert isinstance(features, EncodedConfig)
+    assert (features.resize_by, features.fps, features.clip_frames, features.chunk) == ("clips", 15, 16, 4 * 4)
+    assert (loaded.preparation.videos, loaded.preparation.fps, loaded.preparation.short_side) == ("reencode", 15, 256)
+    learning = LearningClips(features.fraction, features.choice, features.round_to, features.shared_draw)
+    assert learning.number(128) == 40
+    assert features.route == "replay"
+    assert (features.random_crop, features.mirror) == (True, 0.5)
+    rate = loaded.optimizer.learning_rate
+    assert (rate, rate * features.encoder.rate_factor) == (5e-4, pytest.approx(5e-7))
+    assert features.encoder.weight_decay is None  # the optimizer's
+    assert (loaded.optimizer.weight_decay, loaded.optimizer.decays, loaded.optimizer.clip_norm) == (1e-4, "all", 0.0)
+    assert loaded.schedule == on_features.schedule
+    assert (loaded.schedule.epochs, loaded.schedule.milestones, loaded.schedule.gamma) == (6, (5,), 0.1)
+    assert (loaded.training.batch_size, loaded.training.precision, loaded.run.seed) == (4, "float32", 2023)
+    for section in ("detector", "suppression", "fusion", "evaluation"):
+        assert getattr(loaded, section) == getattr(on_features, section), section
 
 
 def test_the_videos_of_activitynet_are_prepared_as_published() -> None:

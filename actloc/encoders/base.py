@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from actloc.errors import UserError
@@ -20,6 +21,8 @@ from actloc.settings.sections import OptionalInputFile, Part, Section, Shapes
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.windows import ClipSpacing
 from actloc.weights.files import load_part
+
+_NORMS = _BatchNorm, nn.LayerNorm, nn.GroupNorm
 
 WeightsFile = Annotated[OptionalInputFile, Shapes("nothing")]
 """A file of weights. It may move: features and checkpoints record the sha256 of its contents."""
@@ -47,6 +50,8 @@ class EncoderConfig(Part):
 
     trainable: Annotated[Literal["all", "none"] | FromStage, Shapes("weights")] = "all"
     """Which weights learn when the encoder is trained: all, none, or {from_stage: 2}, those of the stages from 2 on."""
+    train_norms: Annotated[bool, Shapes("weights")] = True
+    """Whether scales and biases of norms learn too, in the stages that do. Batch norms never learn statistics."""
     rate_factor: Annotated[PositiveFloat, Shapes("weights")] = 1.0
     """The encoder's learning rate, as a multiple of optimizer.learning_rate."""
     weight_decay: Annotated[NonNegativeFloat | None, Shapes("weights")] = None
@@ -159,7 +164,10 @@ class ClipEncoder(nn.Module, ABC):
         return [list(self.children())]
 
     def set_trainable(self, trainable: Literal["all", "none"] | FromStage) -> None:
-        """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist."""
+        """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist.
+
+        Those of norms do not learn if the settings say so.
+        """
         stages = self.stages()
         first = {"all": 0, "none": len(stages)}[trainable] if isinstance(trainable, str) else trainable.from_stage
         if isinstance(trainable, FromStage) and first >= len(stages):
@@ -171,6 +179,8 @@ class ClipEncoder(nn.Module, ABC):
         self.requires_grad_(False)
         for block in [block for stage in stages[first:] for block in stage]:
             block.requires_grad_(True)
+        for norm in [] if self.config.train_norms else [one for one in self.modules() if isinstance(one, _NORMS)]:
+            norm.requires_grad_(False)
 
     def recompute_blocks(self) -> None:
         """From now on a block keeps only its input for the backward pass, which runs it again (Chen et al. 2016)."""

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, check_clips, ready
+from actloc.encoders.base import ClipEncoder, check_clips, ready, vectors_per_clip
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
@@ -166,11 +166,21 @@ class LiveEncoder:
         return vectors
 
 
-def prepare(encoder: ClipEncoder, spacing: ClipSpacing, device: torch.device, *, recomputes: bool) -> None:
+def prepare(
+    encoder: ClipEncoder, spacing: ClipSpacing, device: torch.device, *, recomputes: bool, are_spread: bool = False
+) -> None:
     """Makes an encoder ready to learn on these clips; with `recomputes`, its blocks' activations are not kept.
 
-    Raises UserError if it cannot be trained on them.
+    Raises UserError if it cannot be trained on them, or makes several vectors of each while the clips `are_spread` over
+    the video: neighbouring vectors would then be of one moment, or of moments that are far apart.
     """
+    count = vectors_per_clip(encoder, spacing)
+    if are_spread and count > 1:
+        raise UserError(
+            f"features.resize_by is clips, and the encoder {encoder.config.name} makes {count} vectors of each clip.",
+            "Expected one vector of each clip, so that the vectors are evenly spaced in time.",
+            "Set features.resize_by=interpolation, or choose another encoder.",
+        )
     check_clips(encoder, spacing)
     if encoder.makes_frames:
         raise UserError(

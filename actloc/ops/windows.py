@@ -127,10 +127,18 @@ def _reach_steps(grid: Grid) -> float:
     return max(grid.offset_steps, 0.0)
 
 
+def even_grid(fps: float, num_frames: float, num_steps: int) -> Grid:
+    """ActivityNet's grid: a span of frames from the first one on is cut into equal steps, each centred in its own.
+
+    Step i is from part i / num_steps of the span to part (i + 1) / num_steps.
+    """
+    stride = num_frames / num_steps
+    return Grid(fps, stride, 0.5 * stride)
+
+
 def resized_grid(num_rows: int, grid: Grid, clip_frames: int, resize_to: int) -> Grid:
-    """ActivityNet's grid: the whole span that the features cover is cut into equal steps, each centred in its own."""
-    stride = ((num_rows - 1) * grid.stride_frames + clip_frames) / resize_to
-    return Grid(grid.fps, stride, 0.5 * stride)
+    """The even grid of the whole span that the features cover."""
+    return even_grid(grid.fps, (num_rows - 1) * grid.stride_frames + clip_frames, resize_to)
 
 
 def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Targets:

@@ -70,9 +70,11 @@ class SourceConfig(Part):
     """Take windows wherever they fall, even without actions (TALLFormer), instead of searching for one with an action.
     """
     resize_to: PositiveInt | None = None
-    """Interpolate each video's features to this many steps (ActivityNet); null: keep their number."""
-    resize_by: Literal["interpolation", "roi_align"] = "interpolation"
-    """How: interpolate between features, or take the mean of those around each new step (ETAD)."""
+    """Give each video this many steps (ActivityNet); null: one for each feature."""
+    resize_by: Literal["interpolation", "roi_align", "clips"] = "interpolation"
+    """How: interpolate between the features, or take the mean of those around each new step (ETAD on stored features);
+    clips: encode `resize_to` clips, evenly spread from the first frame to the last, in place of those at
+    `stride_frames` (ETAD with its encoder)."""
     past_end: Literal["keep", "clip"] = "keep"
     """Training actions beyond the last feature: keep them, or clip them there (ActivityNet)."""
     drop_duplicates: bool = False
@@ -115,14 +117,24 @@ class SourceConfig(Part):
 
     @model_validator(mode="after")
     def _resize_by_has_an_effect(self) -> Self:
-        if self.resize_by != "interpolation" and (self.resize_to is None or self.trains_encoder):
-            reason = "resize_to is null" if self.resize_to is None else f"features.name={self.name} interpolates"
-            raise ValueError(f"resize_by: found {self.resize_by}, which has no effect because {reason}")
+        if self.resize_by == "interpolation":
+            return self
+        if self.resize_to is None:
+            raise ValueError(f"resize_by: found {self.resize_by}, which has no effect because resize_to is null")
+        if self.trains_encoder != (self.resize_by == "clips"):
+            other, reason = (
+                ("clips", "encodes clips") if self.trains_encoder else ("roi_align", "reads stored features")
+            )
+            raise ValueError(
+                f"resize_by: found {self.resize_by}, expected interpolation or {other}, because "
+                f"features.name={self.name} {reason}"
+            )
         return self
 
     @model_validator(mode="after")
     def _encoder_settings_have_an_effect(self) -> Self:
-        for name in () if self.encoder is None or self.trains_encoder else ("trainable", "rate_factor", "weight_decay"):
+        of_training = "trainable", "train_norms", "rate_factor", "weight_decay"
+        for name in () if self.encoder is None or self.trains_encoder else of_training:
             value = getattr(self.encoder, name)
             if value != EncoderConfig.model_fields[name].default:
                 raise ValueError(

@@ -18,18 +18,18 @@ from torch.nn import functional
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.encoders.base import EncoderConfig, built, vectors_per_clip
-from actloc.end_to_end import presets
+from actloc.end_to_end import combinations, presets
 from actloc.end_to_end.choosing import LearningClips, Turns
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
+from actloc.end_to_end.video_rows import spread_rows, strided_rows
 from actloc.errors import UserError, VideoError
-from actloc.ops.windows import resized_grid, window_at_any_frame
+from actloc.ops.windows import window_at_any_frame
 from actloc.settings.choices import ClipChoice
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import MachineSettings, Shapes
 from actloc.sources.base import AugmentedConfig, Source
 from actloc.store.grid_check import fits, warn_of_misfits
-from actloc.store.info import row_grid
 from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
 
@@ -96,31 +96,9 @@ class Config(AugmentedConfig):
         return presets.expanded(block)
 
     @model_validator(mode="after")
-    def _have_an_effect(self) -> Self:
-        reasons = presets.without_effect({**dict(self), "trainable": self.encoder.trainable})
-        if self.align == "backpad" and (self.clip_origin != "video" or self.encode_padding):
-            raise ValueError(
-                "align: found backpad, expected valid, padded or centred, because features.clip_origin and "
-                "features.encode_padding need clips that are equally far apart"
-            )
-        if self.clip_origin != "video" and self.choice == "oldest":
-            raise ValueError(f"choice: found oldest, which needs the same clips in every visit: {reasons['resize_to']}")
-        for name, reason in reasons.items():
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: found {getattr(self, name)}, which has no effect because {reason}")
-        if self.others == "bank" and self.bank is None:
-            raise ValueError(
-                "bank: is missing; expected the folder of stored features that the bank starts from, such as "
-                "data/features/NAME: extract-features fills it"
-            )
-        if self.encoder.precision != "float32":
-            raise ValueError("encoder.precision has no effect: training.precision governs an encoder that trains")
-        if self.encoder.mixes_clips and (self.fraction < 1 or self.route == "replay"):
-            which = "fraction" if self.fraction < 1 else "route"
-            raise ValueError(
-                f"{which}: found {getattr(self, which)}, expected every clip in one pass (preset: full), because the "
-                f"encoder {self.encoder.name} mixes the clips of a window with these settings"
-            )
+    def _fit_together(self) -> Self:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        combinations.check(dict(self), defaults, self.encoder)
         return self
 
     def live_encoder(
@@ -130,7 +108,8 @@ class Config(AugmentedConfig):
         encoder = built(self.encoder) if weights is None else self.encoder.network_for(weights)
         if weights is not None:
             encoder.load_state_dict(dict(weights))
-        prepare(encoder, self.spacing, device, recomputes=self.checkpoint_blocks)
+        are_spread = self.resize_by == "clips"
+        prepare(encoder, self.spacing, device, recomputes=self.checkpoint_blocks, are_spread=are_spread)
         reader = ClipReader(
             max(machine.num_workers, 1),
             fps=self.fps,
@@ -247,28 +226,24 @@ class EncodedSource(Source):
         """All of the video, not read yet."""
         video, config = self.videos[index], self.config
         assert video.file is not None, "it was looked at"
-        times, spacing = self._times[video.id], config.spacing
-        layout = spacing.layout(times.num_frames, self._vectors_per_clip)
-        grid = row_grid(
-            times.fps, spacing.clip_frames, spacing.stride_frames, spacing.offset_frames, self._vectors_per_clip
-        )
-        num_rows = spacing.num_rows(times.num_frames, self._vectors_per_clip)
-        if config.resize_to is not None:
-            grid = resized_grid(num_rows, grid, spacing.clip_frames, config.resize_to)
-            num_rows = config.resize_to
+        times, count = self._times[video.id], config.resize_to
+        if count is not None and config.resize_by == "clips":
+            rows = spread_rows(config.spacing, times, count)
+        else:
+            rows = strided_rows(config.spacing, times, self._vectors_per_clip, count)
         window = ClipWindow(
             video.file,
             times.num_frames,
-            layout,
+            rows.layout,
             self.in_channels,
             first_row=0,
-            num_rows=num_rows,
+            num_rows=rows.num_rows,
             steps=config.encoder.frame_steps(),
             frame_shape=times.frame_shape,
             dtype=times.dtype,
-            resize_to=config.resize_to,
+            resize_to=rows.interpolated_to,
         )
-        return self._sample(video, window, grid)
+        return self._sample(video, window, rows.grid)
 
     def evaluation_samples(self, index: int) -> list[Sample]:
         """All of video `index`, in one window or in several that overlap, each with its own clips."""

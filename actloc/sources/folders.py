@@ -12,7 +12,7 @@ from torch import Tensor
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.ops.windows import resize
+from actloc.ops.windows import even_grid, resize
 from actloc.settings.sections import Shapes, ShippedPath
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
@@ -180,8 +180,7 @@ def on_grid(raw: Tensor, video: AnnotatedVideo, config: Config) -> tuple[Tensor,
             "Prepare the dataset from files that contain durations.",
         )
     features = config.resized(raw)
-    stride = video.duration_s * fps / features.shape[1]
-    return features, Grid(fps, stride, 0.5 * stride)
+    return features, even_grid(fps, video.duration_s * fps, features.shape[1])
 
 
 def check_grid(config: Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> None:

@@ -55,6 +55,16 @@ class ClipSpacing:
         stored = (first_frame + lead) * vectors_per_clip // self.stride_frames
         return ClipLayout(tuple(starts), self.clip_frames, self.frame_interval, vectors_per_clip, stored)
 
+    def spread_layout(self, num_frames: int, count: int) -> "ClipLayout":
+        """`count` clips of one vector, evenly spread: the first begins with the video, the last one ends with it.
+
+        They overlap where the video is shorter than all of them; a single one is in the middle. First frames are
+        rounded, halves to even, as mmaction2 does for tests (ETAD). Neither `stride_frames` nor `align` counts.
+        """
+        last = num_frames - self.clip_frames
+        places = [number * last / (count - 1) for number in range(count)] if count > 1 else [last // 2]
+        return ClipLayout(tuple(round(place) for place in places), self.clip_frames, self.frame_interval, 1)
+
     def num_rows(self, num_frames: int, vectors_per_clip: int = 1) -> int:
         """The rows of a video of `num_frames`: all that its clips give, except those of `padded` beyond its end."""
         if self.align == "padded":

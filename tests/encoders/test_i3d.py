@@ -211,7 +211,7 @@ def test_a_recipe_names_weights_by_their_digests_alone(two_streams: I3D) -> None
     assert two_streams.weights_sha256 is not None
     assert two_streams.weights_sha256 in text
     swapped = Config.model_fields.keys() - json.loads(text)["encoder"].keys()
-    training = {"trainable", "rate_factor", "weight_decay"}
+    training = {"trainable", "train_norms", "rate_factor", "weight_decay"}
     assert swapped == {"weights", "flow_weights", "raft_weights"} | training
 
 

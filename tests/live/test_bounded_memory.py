@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from actloc.detectors import etad
 from actloc.encoders import r2plus1d, videomae2
 from actloc.encoders.base import ClipEncoder, FromStage
 from actloc.end_to_end.choosing import number_of
 from actloc.end_to_end.memory import SavedBytes
+from actloc.structures import Targets
 from tests.live.windows import live, window
 from tests.toy import ROOT
 from tests.videos import ffmpeg
@@ -24,10 +26,16 @@ FRAMES = {"short": 1_536, "long": 30_720}
 
 
 def saved_mb(
-    encoder: ClipEncoder, num_clips: int, route: str, chunk: int, fraction: float = 1.0, others: str = "no_gradient"
+    encoder: ClipEncoder,
+    num_clips: int,
+    route: str,
+    chunk: int,
+    fraction: float = 1.0,
+    others: str = "no_gradient",
+    round_to: int = 1,
 ) -> float:
     """The peak of the bytes kept for the backward pass of a step."""
-    count = number_of(num_clips, fraction, 1) if fraction < 1 else num_clips
+    count = number_of(num_clips, fraction, round_to) if fraction < 1 else num_clips
     clips = window(num_clips, CLIP, learning=set(range(count)), others_are_stored=others == "bank")
     encoding = live(encoder, route=route, chunk=chunk)
     with SavedBytes([*encoder.parameters(), *encoder.buffers()]) as counted:
@@ -37,6 +45,13 @@ def saved_mb(
         clips.rows(vectors).square().sum().backward()  # type: ignore[no-untyped-call]
         encoding.backward()
     return counted.peak / 2**20
+
+
+def shapes_of(encoder: ClipEncoder) -> tuple[FakeTensorMode, ClipEncoder]:
+    """The same encoder with tensors that have no values, and the mode in which nothing is computed."""
+    without_values = FakeTensorMode(allow_non_fake_inputs=True)
+    tensors = [*encoder.parameters(), *encoder.buffers()]
+    return without_values, copy.deepcopy(encoder, {id(one): without_values.from_tensor(one) for one in tensors})
 
 
 def test_sampled_gradients_of_a_vision_transformer_fit_in_one_chunk() -> None:
@@ -54,9 +69,7 @@ def test_with_a_bank_one_chunk_is_kept_however_long_the_window_is() -> None:
     encoder = videomae2.Config(size="small").network()
     computed = saved_mb(encoder, 4, "replay", 1, 0.3, "bank")
     assert computed <= 145
-    without_values = FakeTensorMode(allow_non_fake_inputs=True)  # the same tensors, but nothing is computed
-    tensors = [*encoder.parameters(), *encoder.buffers()]
-    shapes_only = copy.deepcopy(encoder, {id(one): without_values.from_tensor(one) for one in tensors})
+    without_values, shapes_only = shapes_of(encoder)
     with without_values:
         assert saved_mb(shapes_only, 4, "replay", 1, 0.3, "bank") == computed
         short, long = (saved_mb(shapes_only, count, "replay", 4, 0.3, "bank") for count in (64, 256))
@@ -64,10 +77,26 @@ def test_with_a_bank_one_chunk_is_kept_however_long_the_window_is() -> None:
     assert long <= 1.05 * short
 
 
-def test_frozen_stages_of_a_residual_network_keep_nothing() -> None:
+def test_a_step_of_etad_with_128_snippets_keeps_one_chunk_of_the_stages_that_learn() -> None:
     encoder = r2plus1d.Config().network()
     encoder.set_trainable(FromStage(from_stage=2))
-    assert 4 * saved_mb(encoder, 1, "direct", 1) <= 300  # in chunks of 4
+    one = saved_mb(encoder, 1, "replay", 1)
+    without_values, shapes_only = shapes_of(encoder)
+    with without_values:
+        assert saved_mb(shapes_only, 1, "replay", 1) == one
+        found = saved_mb(shapes_only, 128, "replay", 4, 0.3, round_to=4)
+    assert 4 * one <= found <= 300
+
+
+def test_the_detector_of_etad_keeps_less_before() -> None:
+    """Its activations are gone before the first chunk is replayed; the features are there all the time."""
+    detector = etad.Config().build(512, 1, 128).train()
+    features = torch.randn(1, 512, 128, requires_grad=True)
+    targets = [Targets(torch.tensor([[9.5, 60.0]]), torch.tensor([0]))]
+    with SavedBytes([*detector.parameters(), *detector.buffers()]) as counted:
+        losses = detector.losses(features, torch.ones(1, 128, dtype=torch.bool), targets)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert counted.peak / 2**20 <= 100
 
 
 PROGRAM = """
