@@ -19,6 +19,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.encoders.base import EncoderConfig, built, vectors_per_clip
 from actloc.end_to_end import presets
+from actloc.end_to_end.augmented import AugmentedConfig
 from actloc.end_to_end.choosing import LearningClips, Turns
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
@@ -27,7 +28,7 @@ from actloc.ops.windows import resized_grid, window_at_any_frame
 from actloc.settings.choices import ClipChoice
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import MachineSettings, Shapes
-from actloc.sources.base import AugmentedConfig, Source
+from actloc.sources.base import Source
 from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.store.info import row_grid
 from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
