@@ -6,16 +6,19 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from actloc.settings.sections import Fraction, Shapes
-from actloc.sources.base import SourceConfig
+from actloc.encoders.base import EncoderConfig
+from actloc.settings.parts import Chosen
+from actloc.settings.sections import Fraction, Part, Shapes
 from actloc.video.augmentation import drawn
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.rand_augment import MOST_MAGNITUDE
 
 
-class AugmentedConfig(SourceConfig):
-    """Settings of sources that read frames: what is drawn for each training window, once for all of its frames."""
+class AugmentedConfig(Part):
+    """Settings, beside those of every source, of one that reads frames: what is drawn for each training window."""
 
+    encoder: Annotated[EncoderConfig, Chosen("encoders")]
+    """The network that turns clips into features."""
     training_short_side: Annotated[PositiveInt | None, Shapes("weights")] = None
     """Short side in pixels that training windows are resized to before they are cropped; null: the encoder's."""
     random_crop: Annotated[bool, Shapes("weights")] = False
@@ -60,7 +63,7 @@ class AugmentedConfig(SourceConfig):
     @model_validator(mode="after")
     def _crops_suit_the_encoder(self) -> Self:
         areas, short_side = self.random_resized_crop, self.training_short_side
-        if self.encoder is None or (areas is None and short_side is None):
+        if areas is None and short_side is None:
             return self
         steps = self.encoder.frame_steps()
         for name, value, reason in (

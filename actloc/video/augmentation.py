@@ -6,8 +6,8 @@ comparison: it uses OpenCV, which weighs neighbours in steps of 1/32 pixel when 
 all below black when it changes hues.
 
 RandAugment and ColorJitter are used by ETAD (Liu et al. 2022, arXiv 2205.07134), and with ResizedCrop by AdaTAD (Liu et
-al. 2024, arXiv 2311.17241). Their own code was not run for comparison either: its RandAugment is a package's own list
-of operations, and ETAD draws the order of the colour jitter once for a training, where ColorJitter has one per window.
+al. 2024, arXiv 2311.17241). Their own code was not run for comparison either: its RandAugment is imgaug's, with other
+operations and ranges, and ETAD draws the order of the colour jitter once for a training, ColorJitter for each window.
 
 The steps run in the decoding process, so nothing here imports torch.
 """
