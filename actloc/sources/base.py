@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -23,8 +23,6 @@ from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
 from actloc.store.grid_check import check_present
 from actloc.structures import FIRST_VISIT, Batch, Grid, Payload, Sample, Targets, Visit
-from actloc.video.augmentation import drawn
-from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import ClipSpacing
 
 
@@ -191,42 +189,6 @@ class SourceConfig(Part):
     @abstractmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
         """Writes random features of these videos to `folder`; returns the settings to read them, for contract tests."""
-
-
-class AugmentedConfig(SourceConfig):
-    """Settings of sources that read frames: what is drawn for each training window, once for all of its frames."""
-
-    random_crop: Annotated[bool, Shapes("weights")] = False
-    """Crop training windows at a random place, instead of the centre."""
-    photometric: Annotated[Fraction, Shapes("weights")] = 0.0
-    """Share of the training windows whose colours are changed: brightness, contrast, saturation, hue, and their
-    order."""
-    rotation: Annotated[Fraction, Shapes("weights")] = 0.0
-    """Share of the training windows that are rotated; what was outside the frame mirrors what is inside."""
-    rotation_degrees: Annotated[float, Field(gt=0, le=180), Shapes("weights")] = 45.0
-    """Largest angle of a rotation, in either direction."""
-    mirror: Annotated[Fraction, Shapes("weights")] = 0.0
-    """Share of the training windows that are mirrored, left and right."""
-
-    @model_validator(mode="after")
-    def _rotates_where_an_angle_is_set(self) -> Self:
-        if not self.rotation and self.rotation_degrees != type(self).model_fields["rotation_degrees"].default:
-            raise ValueError(
-                f"rotation_degrees: found {self.rotation_degrees:g}, which has no effect because features.rotation is 0"
-            )
-        return self
-
-    def drawn(self, steps: Sequence[FrameStep], generator: random.Random) -> tuple[FrameStep, ...]:
-        """The steps of the frames of one training window."""
-        return drawn(
-            steps,
-            generator,
-            mirror=self.mirror,
-            random_crop=self.random_crop,
-            photometric=self.photometric,
-            rotation=self.rotation,
-            rotation_degrees=self.rotation_degrees,
-        )
 
 
 class Source(ABC):

@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.encoders.base import EncoderConfig, built, vectors_per_clip
+from actloc.encoders.base import built, vectors_per_clip
 from actloc.end_to_end import combinations, presets
+from actloc.end_to_end.augmented import AugmentedConfig
 from actloc.end_to_end.choosing import LearningClips, Turns
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
@@ -26,15 +27,14 @@ from actloc.end_to_end.video_rows import spread_rows, strided_rows
 from actloc.errors import UserError, VideoError
 from actloc.ops.windows import window_at_any_frame
 from actloc.settings.choices import ClipChoice
-from actloc.settings.parts import Chosen
 from actloc.settings.sections import MachineSettings, Shapes
-from actloc.sources.base import AugmentedConfig, Source
+from actloc.sources.base import Source, SourceConfig
 from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
 
 
-class Config(AugmentedConfig):
+class Config(AugmentedConfig, SourceConfig):
     """Which clips are encoded, which of them the encoder learns from, and what is kept in memory for that."""
 
     guide: ClassVar[str] = presets.GUIDE
@@ -43,8 +43,6 @@ class Config(AugmentedConfig):
 
     path: Annotated[Path, Shapes("nothing")] = Path("features")
     """Folder, inside the run, for the features that `extract-features RUN` makes with the run's encoder."""
-    encoder: Annotated[EncoderConfig, Chosen("encoders")]
-    """The network that turns clips into features."""
     preset: Annotated[
         Literal["full", "chunked", "etad", "tallformer", "bank_replay", "frozen"] | None, Shapes("nothing")
     ] = None

@@ -1,8 +1,13 @@
 """Random changes of training windows, drawn once for all frames of a window: crops, colours, rotation, mirroring.
 
-As in TALLFormer's training (Cheng and Bertasius 2022, arXiv 2204.01680), whose colours are SSD's photometric distortion
-(Liu et al. 2016, arXiv 1512.02325, section 2.2). Its own code was not run for comparison: it uses OpenCV, which weighs
-neighbours in steps of 1/32 pixel when it rotates, and inverts colours that are all below black when it changes hues.
+Rotation and Photometric are those of TALLFormer's training (Cheng and Bertasius 2022, arXiv 2204.01680), whose colours
+are SSD's photometric distortion (Liu et al. 2016, arXiv 1512.02325, section 2.2). Its own code was not run for
+comparison: it uses OpenCV, which weighs neighbours in steps of 1/32 pixel when it rotates, and inverts colours that are
+all below black when it changes hues.
+
+RandAugment and ColorJitter are used by ETAD (Liu et al. 2022, arXiv 2205.07134), and with ResizedCrop by AdaTAD (Liu et
+al. 2024, arXiv 2311.17241). Their own code was not run for comparison either: its RandAugment is imgaug's, with other
+operations and ranges, and ETAD draws the order of the colour jitter once for a training, ColorJitter for each window.
 
 The steps run in the decoding process, so nothing here imports torch.
 """
@@ -11,18 +16,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import exp, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc.errors import UserError
-from actloc.video.frame_transforms import Crop, Frame, FrameStep, OpticalFlow
+from actloc.video.colors import ColorJitter, Photometric
+from actloc.video.frame_transforms import Crop, Frame, FrameStep, OpticalFlow, Resize, offset
+from actloc.video.rand_augment import RandAugment
 
-_BRIGHTNESS = 32.0  # of 255, either way
-_FACTORS = 0.5, 1.5  # of contrast and of saturation
-_HUE_DEGREES = 18.0  # either way
-_SHARE = 0.5  # of the changed windows, for each change but that of hue, which all of them get
-_IN_ORDER = 0, 1, 2
+_ASPECTS = 3 / 4, 4 / 3  # width by height of a resized crop
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -32,76 +36,6 @@ class Mirror(FrameStep):
     def apply(self, frame: Frame) -> Frame:
         """The mirrored frame."""
         return frame[:, ::-1]
-
-
-@dataclass(frozen=True)
-class Photometric(FrameStep):
-    """Changes brightness and contrast, then saturation and hue (as of HSV), then the order of the colours.
-
-    Nothing is clipped in between, so contrast changed before or after the hue gives the same. Frames of uint8 are
-    rounded and clipped at the end; those of float32 are not.
-    """
-
-    brightness: float = 0.0
-    """Added to every value, of 255."""
-    contrast: float = 1.0
-    """Factor of every value."""
-    saturation: float = 1.0
-    """Factor of the distance from a pixel's largest value to its others."""
-    hue_degrees: float = 0.0
-    channels: tuple[int, int, int] = _IN_ORDER
-    """Which of red, green and blue each channel shows at the end."""
-
-    @classmethod
-    def drawn(cls, generator: random.Random) -> "Photometric":
-        """One draw of all five; each but the hue is changed half of the time."""
-
-        def changed(unchanged: float, low: float, high: float) -> float:
-            is_changed, value = generator.random() < _SHARE, generator.uniform(low, high)
-            return value if is_changed else unchanged
-
-        brightness = changed(0.0, -_BRIGHTNESS, _BRIGHTNESS)
-        contrast, saturation = changed(1.0, *_FACTORS), changed(1.0, *_FACTORS)
-        hue = generator.uniform(-_HUE_DEGREES, _HUE_DEGREES)
-        is_shuffled = generator.random() < _SHARE
-        first, second, third = generator.sample(_IN_ORDER, 3)
-        return cls(brightness, contrast, saturation, hue, (first, second, third) if is_shuffled else _IN_ORDER)
-
-    def apply(self, frame: Frame) -> Frame:
-        """The frame (H, W, 3) with changed colours, of its own type; raises UserError for other channels than RGB."""
-        if frame.shape[2] != 3:
-            raise UserError(
-                f"The frames have {frame.shape[2]} channels where their colours are to be changed.",
-                "Expected red, green and blue.",
-                "Set features.photometric=0, or add the other channels with a later frame step.",
-            )
-        planes = np.ascontiguousarray(frame.transpose(2, 0, 1)).astype(np.float32)
-        planes += np.float32(self.brightness)
-        planes *= np.float32(self.contrast)
-        largest = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
-        chroma = largest - np.minimum(np.minimum(planes[0], planes[1]), planes[2])
-        hue = _hue(planes, largest, chroma)
-        hue += np.float32(self.hue_degrees / 60)
-        hue -= 6 * np.floor(hue / 6)
-        chroma *= np.float32(self.saturation)
-        # how far each colour is below the largest value, as a share of the chroma, around the circle of hues
-        below = (2 - np.abs(hue - 3), np.abs(hue - 2) - 1, np.abs(hue - 4) - 1)
-        result = np.empty_like(frame, order="C")
-        for channel, source in enumerate(self.channels):
-            share = np.clip(below[source], 0, 1, out=below[source])
-            share *= chroma
-            value = np.subtract(largest, share, out=share)
-            result[..., channel] = np.clip(np.rint(value, out=value), 0, 255) if frame.dtype == np.uint8 else value
-        return result
-
-
-def _hue(planes: NDArray[np.float32], largest: NDArray[np.float32], chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The hue (H, W) in sixths of the circle, from -1 to 5; that of grey is 0."""
-    red, green, blue = planes
-    towards_blue = np.where(largest == green, blue - red + 2 * chroma, red - green + 4 * chroma)
-    result = np.where(largest == red, green - blue, towards_blue)
-    result /= np.maximum(chroma, np.finfo(np.float32).tiny)
-    return result
 
 
 @dataclass(frozen=True)
@@ -148,21 +82,69 @@ def _reflected(places: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded)
 
 
+@dataclass(frozen=True)
+class ResizedCrop(FrameStep):
+    """A part of the frame, resized to `size` pixels squared whatever its shape, by Pillow's bilinear method.
+
+    As Inception was trained (Szegedy et al. 2015, arXiv 1409.4842, section 6).
+    """
+
+    size: int
+    tries: tuple[tuple[float, float], ...]
+    """Share of the frame's area, and width by height. The first one that fits is taken, otherwise the largest square in
+    the centre."""
+    at: tuple[float, float]
+    """Where the part is, down and across: from 0 at the start to 1 at the end of the pixels to spare."""
+
+    @classmethod
+    def drawn(
+        cls, generator: random.Random, size: int, areas: tuple[float, float], at: tuple[float, float]
+    ) -> "ResizedCrop":
+        """One draw: areas evenly between these, aspect ratios from 3/4 to 4/3, evenly on a logarithmic scale."""
+        low, high = map(log, _ASPECTS)
+        tries = [(generator.uniform(*areas), exp(generator.uniform(low, high))) for _ in range(_TRIES)]
+        return cls(size, tuple(tries), at)
+
+    def part(self, height: int, width: int) -> tuple[slice, slice]:
+        """The rows and columns of a frame of this size that are kept."""
+        for area, aspect in self.tries:
+            sides = round(sqrt(area * height * width / aspect)), round(sqrt(area * height * width * aspect))
+            spare = height - sides[0], width - sides[1]
+            if min(sides) > 0 and min(spare) >= 0:
+                top, left = offset(self.at[0], spare[0]), offset(self.at[1], spare[1])
+                return slice(top, top + sides[0]), slice(left, left + sides[1])
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return slice(top, top + side), slice(left, left + side)
+
+    def apply(self, frame: Frame) -> Frame:
+        """The part of the frame (size, size, c), of the frame's type."""
+        return Resize("pil_bilinear", size=(self.size, self.size)).apply(frame[self.part(*frame.shape[:2])])
+
+
 def drawn(
     steps: Sequence[FrameStep],
     generator: random.Random,
     *,
     mirror: float = 0.0,
     random_crop: bool = False,
+    random_resized_crop: tuple[float, float] | None = None,
+    training_short_side: int | None = None,
     photometric: float = 0.0,
     rotation: float = 0.0,
     rotation_degrees: float = 45.0,
+    rand_augment: int = 0,
+    rand_augment_magnitude: float = 9.0,
+    color_jitter: float = 0.0,
+    color_jitter_hue: float = 0.0,
 ) -> tuple[FrameStep, ...]:
     """The steps with one draw of augmentation, to be used for all frames of a window.
 
-    With `random_crop`, every Crop gets a random place, each equally likely. With the probabilities `photometric`,
-    `rotation` and `mirror`, the colours are changed, then the frame is rotated by up to `rotation_degrees` either way,
-    then mirrored: before optical flow, otherwise at the end. The same numbers are drawn whatever the settings.
+    `training_short_side` replaces the short side of every Resize that has one. With `random_crop`, every Crop gets a
+    random place, each equally likely; `random_resized_crop` puts a ResizedCrop of such shares of the area there.
+    With the probabilities `photometric`, `rotation` and `mirror`, the colours are changed, then the frame is rotated by
+    up to `rotation_degrees` either way, then mirrored; RandAugment and the colour jitter follow, in every window. Those
+    five come before optical flow, otherwise at the end. The same numbers are drawn whatever the settings.
     """
     first = generator.random()
     # a generator of their own, so that colours and rotation leave the numbers that others draw after them as they were
@@ -170,7 +152,17 @@ def drawn(
     colours = Photometric.drawn(others)
     turned = Rotation(others.uniform(-rotation_degrees, rotation_degrees))
     has_colours, is_turned = others.random() < photometric, others.random() < rotation
-    changes = ((has_colours, colours), (is_turned, turned), (first < mirror, Mirror()))
+    # and one for each of these, because the settings say how many numbers it draws
+    of_operations, of_jitter, of_parts = (random.Random(others.getrandbits(64)) for _ in range(3))
+    operations = RandAugment.drawn(of_operations, rand_augment, rand_augment_magnitude)
+    jitter = ColorJitter.drawn(of_jitter, color_jitter, color_jitter_hue)
+    changes = (
+        (has_colours, colours),
+        (is_turned, turned),
+        (first < mirror, Mirror()),
+        (rand_augment > 0, operations),
+        (color_jitter > 0 or color_jitter_hue > 0, jitter),
+    )
     added: list[FrameStep] = [change for is_made, change in changes if is_made]
     result: list[FrameStep] = []
     for step in steps:
@@ -179,7 +171,12 @@ def drawn(
             added = []
         if isinstance(step, Crop):
             at = generator.random(), generator.random()
-            result.append(replace(step, at=at) if random_crop else step)
+            if random_resized_crop is not None:
+                result.append(ResizedCrop.drawn(of_parts, step.size, random_resized_crop, at))
+            else:
+                result.append(replace(step, at=at) if random_crop else step)
+        elif isinstance(step, Resize) and step.short_side is not None and training_short_side is not None:
+            result.append(replace(step, short_side=training_short_side))
         else:
             result.append(step)
     return (*result, *added)

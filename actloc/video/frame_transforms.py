@@ -50,7 +50,7 @@ class Resize(FrameStep):
 
     swscale_bicubic  FFmpeg's, on the decoded picture; as the first step only
     bilinear         torch's `interpolate` without antialiasing, corners not aligned; gives float32
-    pil_*            Pillow's, each channel in 8 bits
+    pil_*            Pillow's, which average where the frame becomes smaller; each channel in the frame's type
     cv2_bilinear     OpenCV's; with a short side it gets the scale, and rounds the long side itself
     """
 
@@ -105,9 +105,8 @@ class Crop(FrameStep):
         if min(height, width) < self.size:
             found = f"{width} x {height}"
             raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size} pixels", found)
-        if self.at is not None:  # every offset has an equal share of the numbers from 0 to 1
-            spare = height - self.size, width - self.size
-            top, left = (min(int(at * (most + 1)), most) for at, most in zip(self.at, spare, strict=True))
+        if self.at is not None:
+            top, left = offset(self.at[0], height - self.size), offset(self.at[1], width - self.size)
         else:
             top = self._offset(height - self.size, is_longer=height > width)
             left = self._offset(width - self.size, is_longer=width >= height)
@@ -119,6 +118,11 @@ class Crop(FrameStep):
         if self.rounding == "round":
             return round(spare / 2)
         return spare // 2 if self.rounding == "floor" else -(-spare // 2)
+
+
+def offset(at: float, spare: int) -> int:
+    """An offset from 0 to `spare`; every one has an equal share of the numbers `at` from 0 to 1."""
+    return min(int(at * (spare + 1)), spare)
 
 
 @dataclass(frozen=True)
@@ -240,12 +244,10 @@ def _by_pillow(frame: Frame, height: int, width: int, method: str) -> Frame:
     from PIL import Image
 
     how = Image.Resampling.LANCZOS if method == "pil_lanczos" else Image.Resampling.BILINEAR
-    rgb = np.asarray(Image.fromarray(np.ascontiguousarray(frame[..., :3])).resize((width, height), how))
-    others = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(frame[..., channel])).resize((width, height), how))
-        for channel in range(3, frame.shape[2])
-    ]
-    return np.concatenate([rgb, *(other[..., None] for other in others)], axis=2) if others else rgb
+    parts = [frame[..., :3]] if frame.dtype == np.uint8 else []  # it has no pictures of several float32 channels
+    parts += [frame[..., channel] for channel in range(3 if parts else 0, frame.shape[2])]
+    resized = [np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize((width, height), how)) for part in parts]
+    return np.dstack(resized)
 
 
 def _by_cv2(frame: Frame, size_or_scale: tuple[int, int] | float) -> Frame:

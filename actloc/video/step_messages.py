@@ -7,11 +7,25 @@ from dataclasses import asdict
 from typing import Any
 
 from actloc.settings.code_files import Packed
-from actloc.video.augmentation import Mirror, Photometric, Rotation
+from actloc.video.augmentation import Mirror, ResizedCrop, Rotation
+from actloc.video.colors import ColorJitter, Photometric
 from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, OpticalFlow, Resize
+from actloc.video.rand_augment import RandAugment
 
 _KINDS: dict[str, type[FrameStep]] = {
-    kind.__name__: kind for kind in (Resize, Crop, LeftHalf, Mirror, Photometric, Rotation, OpticalFlow)
+    kind.__name__: kind
+    for kind in (
+        Resize,
+        Crop,
+        ResizedCrop,
+        LeftHalf,
+        Mirror,
+        Photometric,
+        Rotation,
+        RandAugment,
+        ColorJitter,
+        OpticalFlow,
+    )
 }
 
 
@@ -32,7 +46,11 @@ def from_json(listed: list[dict[str, Any]]) -> list[FrameStep]:  # Any: JSON val
         if "packed" in entry:
             steps.append(pickle.loads(base64.b64decode(entry["packed"])).opened())
             continue
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        values = {key: _with_tuples(value) for key, value in entry.items()}
         del values["step"]
         steps.append(_KINDS[entry["step"]](**values))
     return steps
+
+
+def _with_tuples(value: Any) -> Any:  # Any: JSON values
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

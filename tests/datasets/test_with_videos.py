@@ -28,6 +28,9 @@ features:
   mirror: 0.5
   photometric: 0.5
   rotation: 0.5
+  rand_augment: 2
+  color_jitter: 0.5
+  color_jitter_hue: 0.1
 """
 
 

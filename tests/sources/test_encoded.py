@@ -167,6 +167,45 @@ def test_colours_and_rotation_change_every_frame_of_a_window_alike(build: Build)
     assert (np.stack(frames) == changed_frames).all()
 
 
+ADATAD = {
+    "training_short_side": 40,
+    "random_resized_crop": [0.08, 1.0],
+    "mirror": 0.5,
+    "rand_augment": 2,
+    "color_jitter": 0.5,
+    "color_jitter_hue": 0.1,
+}
+
+
+def test_the_frames_of_training_are_the_same_whether_they_are_held_or_replayed(build: Build) -> None:
+    held, streamed = build(config(preset="full", **ADATAD)), build(config(preset="chunked", chunk=3, **ADATAD))
+    first, second = (payload(source.training_sample(0, random.Random(5))) for source in (held, streamed))
+    assert first.steps == second.steps
+    assert [type(step).__name__ for step in first.steps][:2] == ["Resize", "ResizedCrop"]
+    assert {"RandAugment", "ColorJitter"} <= {type(step).__name__ for step in first.steps}
+    assert first.held is not None
+    assert second.held is None
+    assert first.held.shape == (8, 4, 32, 32, 3)
+    for start in (0, 3, 6):
+        clips = list(second.clips)[start : start + 3]
+        for _ in range(2):  # the forward pass and the replay
+            assert np.array_equal(second.frames(streamed.live.reader, clips), first.held[start : start + 3])
+    plain = build(config(preset="full"))
+    unchanged = payload(plain.training_sample(0, random.Random(5)))
+    assert unchanged.held is not None
+    assert not np.array_equal(unchanged.held, first.held)
+    assert payload(held.evaluation_sample(0)).steps == payload(plain.evaluation_sample(0)).steps
+
+
+def test_the_later_draws_of_a_window_do_not_depend_on_its_augmentation(build: Build) -> None:
+    settings = {"fraction": 0.5, "crop_ratio": [0.5, 1.0]}
+    samples = [
+        build(config(**settings, **augmented)).training_sample(0, random.Random(7)) for augmented in ({}, ADATAD)
+    ]
+    assert samples[0].first_step == samples[1].first_step
+    assert payload(samples[0]).learning == payload(samples[1]).learning
+
+
 def test_resized_features_need_all_clips_and_windows_are_parts_of_them(build: Build) -> None:
     source = build(config(preset="etad", resize_to=20, max_steps=64))
     sample = source.training_sample(0, random.Random(0))
@@ -298,6 +337,9 @@ features:
 """
 
 
+CROPPED = ["features.encoder.short_side=40", "features.encoder.crop=32"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -309,6 +351,30 @@ features:
          r"features\.route: found replay, which has no effect because features\.encoder\.trainable is none"),
         (["features.rotation_degrees=20"],
          r"features\.rotation_degrees: found 20, which has no effect because features\.rotation is 0"),
+        (["features.rand_augment_magnitude=5"],
+         r"features\.rand_augment_magnitude: found 5, which has no effect because features\.rand_augment is 0"),
+        (["features.rand_augment=2", "features.rand_augment_magnitude=11"], r"rand_augment_magnitude: found 11.*10"),
+        (["features.color_jitter=1.5"], r"features\.color_jitter: found 1\.5"),
+        (["features.color_jitter_hue=0.6"], r"features\.color_jitter_hue: found 0\.6"),
+        ([*CROPPED, "features.random_resized_crop=[0.5, 0.2]"],
+         r"features\.random_resized_crop: found \[0\.5, 0\.2\], expected two fractions above 0, the smaller first"),
+        ([*CROPPED, "features.random_resized_crop=[0, 1]"],
+         r"features\.random_resized_crop: found \[0\.0, 1\.0\], expected two fractions above 0"),
+        ([*CROPPED, "features.random_resized_crop=[0.1, 1]", "features.random_crop=true"],
+         r"features\.random_crop: found true, which has no effect because features\.random_resized_crop is set"),
+        (["features.encoder.crop=null", "features.random_resized_crop=[0.1, 1]"],
+         r"features\.random_resized_crop: found \[0\.1, 1\.0\], expected null, because the encoder "
+         r"efficientnet_lite0 does not crop its frames with these settings"),
+        (["features.encoder={name: i3d, stream: both, frames: deepmind}", "features.random_resized_crop=[0.1, 1]"],
+         r"expected null, because the encoder i3d computes optical flow, which depends on the size of the frames"),
+        (["features.encoder={name: r2plus1d}", "features.training_short_side=182"],
+         r"features\.training_short_side: found 182, expected null, because the encoder r2plus1d does not resize the "
+         r"short side of its frames before it crops them with these settings"),
+        ([*CROPPED, "features.training_short_side=40"],
+         r"features\.training_short_side: found 40, which has no effect because it is the short side that the encoder "
+         r"efficientnet_lite0 resizes to"),
+        ([*CROPPED, "features.training_short_side=31"],
+         r"features\.training_short_side: found 31, expected at least 32, the side of the crop of the encoder"),
         (["features.encoder.precision=bfloat16"], "training.precision governs"),
         (["features.preset=bank_replay"], r"features\.bank: is missing; expected the folder of stored features"),
         (["features.others=bank", "features.bank=x"],

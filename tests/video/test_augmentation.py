@@ -1,6 +1,5 @@
-"""Changes of colours and rotations against slow definitions of a single pixel, and how they are drawn."""
+"""Rotations and resized crops against slow definitions, and how the changes of a window are drawn."""
 
-import colorsys
 import json
 import math
 import random
@@ -9,63 +8,16 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from actloc.errors import UserError
 from actloc.video import step_messages
-from actloc.video.augmentation import Mirror, Photometric, Rotation, drawn
+from actloc.video.augmentation import Mirror, ResizedCrop, Rotation, drawn
+from actloc.video.colors import ColorJitter, Photometric
 from actloc.video.frame_transforms import Crop, OpticalFlow, Resize
+from actloc.video.rand_augment import RandAugment
 
 FRAME = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
 FRAME[0, :6] = [(0, 0, 0), (255, 255, 255), (90, 90, 90), (255, 0, 255), (7, 7, 200), (200, 7, 7)]
-FLOAT = FRAME.astype(np.float32) + np.float32(0.25)
-COLOURS = [
-    Photometric(),
-    Photometric(brightness=20.0, hue_degrees=11.0),
-    Photometric(brightness=-31.0, contrast=1.4),
-    Photometric(contrast=0.6, saturation=1.5, hue_degrees=-18.0),
-    Photometric(saturation=0.5, channels=(2, 0, 1)),
-    Photometric(32.0, 1.5, 1.5, 18.0, (1, 2, 0)),
-]
-
-
-def changed_pixel(pixel: NDArray[np.generic], step: Photometric) -> list[float]:
-    """The colours of one pixel, by Python's conversion to HSV and back."""
-    red, green, blue = (step.contrast * (float(value) + step.brightness) for value in pixel)
-    hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
-    changed = colorsys.hsv_to_rgb((hue + step.hue_degrees / 360) % 1, saturation * step.saturation, value)
-    return [changed[channel] for channel in step.channels]
-
-
-def changed(frame: NDArray[np.generic], step: Photometric) -> NDArray[np.float64]:
-    return np.array([[changed_pixel(pixel, step) for pixel in row] for row in frame])
-
-
-@pytest.mark.parametrize("step", COLOURS)
-def test_colours_change_as_their_definition_says(step: Photometric) -> None:
-    found = step.apply(FLOAT)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, changed(FLOAT, step), rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("step", COLOURS)
-def test_colours_of_8_bits_are_rounded_and_clipped_once_at_the_end(step: Photometric) -> None:
-    found, exact = step.apply(FRAME), changed(FRAME, step).clip(0, 255)
-    assert found.dtype == np.uint8
-    assert np.abs(found - exact).max() <= 0.5 + 1e-3
-
-
-def test_unchanged_colours_are_the_same_to_the_bit() -> None:
-    assert np.array_equal(Photometric().apply(FRAME), FRAME)
-
-
-def test_grey_stays_grey_in_any_hue() -> None:
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.array_equal(Photometric(saturation=1.5, hue_degrees=170.0).apply(grey), grey)
-
-
-def test_colours_of_frames_with_flow_are_refused() -> None:
-    with pytest.raises(UserError, match=r"(?s)5 channels.*features\.photometric=0"):
-        Photometric().apply(np.concatenate([FRAME, FRAME[..., :2]], axis=2))
 
 
 def reflected(place: int, size: int) -> int:
@@ -118,6 +70,60 @@ def test_a_mirrored_frame_begins_at_the_right() -> None:
     assert np.array_equal(Mirror().apply(Mirror().apply(FRAME)), FRAME)
 
 
+def test_a_resized_crop_takes_the_first_part_that_fits() -> None:
+    # of 9 x 14 pixels: 0.9 of the area and twice as wide as high is 8 x 15, too wide; a third of it, square, is 6 x 6
+    crop = ResizedCrop(4, ((0.9, 2.0), (0.3, 1.0), (0.1, 1.0)), at=(0.999, 0.5))
+    assert crop.part(9, 14) == (slice(3, 9), slice(4, 10))
+    assert crop.part(14, 9) == (slice(8, 14), slice(2, 8))
+    assert crop.part(3, 3) == (slice(1, 3), slice(1, 3))  # 0.9 of it is 2 x 4, too wide; 0.3 of it is 2 x 2
+    too_large = ResizedCrop(4, ((0.9, 2.0), (1.0, 1.0)), at=(0.0, 0.0))
+    assert too_large.part(9, 14) == (slice(0, 9), slice(2, 11))  # the largest square in the centre
+    assert ResizedCrop(4, ((1e-6, 1.0), (0.5, 0.5)), (0.0, 0.0)).part(1, 1) == (slice(0, 1), slice(0, 1))
+
+
+@pytest.mark.parametrize("size", [4, 6, 20])
+def test_a_resized_crop_is_pillows_in_8_bits_and_in_float32(size: int) -> None:
+    crop = ResizedCrop(size, ((0.3, 1.0),), at=(0.999, 0.5))
+    part = FRAME[3:9, 4:10]
+    expected = np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BILINEAR))
+    found = crop.apply(FRAME)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, expected)
+    exact = crop.apply(FRAME.astype(np.float32))
+    assert (exact.dtype, exact.shape) == (np.float32, (size, size, 3))
+    assert np.abs(exact - expected).max() <= 1.0 + 1e-3  # Pillow rounds after each direction
+    with_more = crop.apply(np.concatenate([FRAME, FRAME[..., :2]], axis=2))
+    assert np.array_equal(with_more[..., :3], expected)
+    assert np.array_equal(with_more[..., 3:], expected[..., :2])
+
+
+def test_a_resized_crop_interpolates_between_the_centres_of_pixels() -> None:
+    row = np.array([[[0.0], [40.0]]], np.float32).repeat(2, axis=0)
+    found = ResizedCrop(4, ((1.0, 1.0),), at=(0.0, 0.0)).apply(row)
+    np.testing.assert_allclose(found[..., 0], [[0, 10, 30, 40]] * 4, rtol=0, atol=1e-4)
+
+
+def test_resized_crops_are_drawn_evenly_in_area_in_the_logarithm_of_the_aspect_and_in_place() -> None:
+    generator = random.Random(0)
+    crops = [ResizedCrop.drawn(generator, 8, (0.08, 1.0), (0.0, 0.0)) for _ in range(400)]
+    tries = [one for crop in crops for one in crop.tries]
+    assert len(tries) == 4000
+    for values, low, high in (
+        ([area for area, _ in tries], 0.08, 1.0),
+        ([math.log(aspect) for _, aspect in tries], math.log(3 / 4), math.log(4 / 3)),
+    ):
+        in_tenths = np.histogram(values, bins=10, range=(low, high))[0]
+        assert in_tenths.sum() == len(values)
+        assert np.abs(in_tenths - 400).max() < 5 * np.sqrt(400)
+    [crop] = drawn((Crop(8),), random.Random(1), random_resized_crop=(0.25, 0.25))
+    [placed] = drawn((Crop(8),), random.Random(1), random_crop=True)
+    assert isinstance(crop, ResizedCrop)
+    assert isinstance(placed, Crop)
+    assert (crop.at, crop.size) == (placed.at, 8)
+    rows, columns = crop.part(60, 100)
+    assert abs((rows.stop - rows.start) * (columns.stop - columns.start) / 6000 - 0.25) < 0.02
+
+
 STEPS = (Resize("bilinear", short_side=32), Crop(31, place="start"), OpticalFlow("linear"), Crop(16))
 
 
@@ -133,6 +139,68 @@ def test_drawn_steps_come_before_the_flow_and_place_every_crop() -> None:
     assert [(crop.size, crop.place) for crop in crops] == [(31, "start"), (16, "centre")]
     assert drawn((Crop(8),), random.Random(0), mirror=1.0) == (Crop(8), Mirror())
     assert step_messages.from_json(json.loads(json.dumps(step_messages.to_json(found)))) == list(found)
+
+
+ALL = {
+    "mirror": 1.0,
+    "random_crop": True,
+    "photometric": 1.0,
+    "rotation": 1.0,
+    "rand_augment": 2,
+    "color_jitter": 0.5,
+    "color_jitter_hue": 0.1,
+    "training_short_side": 40,
+}
+
+
+def test_operations_and_jitter_follow_the_mirror_and_the_short_side_is_that_of_training() -> None:
+    found = drawn(STEPS, random.Random(0), **ALL)
+    names = ["Resize", "Crop", "Photometric", "Rotation", "Mirror", "RandAugment", "ColorJitter", "OpticalFlow", "Crop"]
+    assert [type(step).__name__ for step in found] == names
+    assert found[0] == Resize("bilinear", short_side=40)
+    assert drawn((Resize("bilinear", size=(9, 9)),), random.Random(0), training_short_side=40)[0] == Resize(
+        "bilinear", size=(9, 9)
+    )
+    steps = drawn(STEPS[:2], random.Random(0), **{**ALL, "random_crop": False, "random_resized_crop": (0.08, 1.0)})
+    names = ["Resize", "ResizedCrop", "Photometric", "Rotation", "Mirror", "RandAugment", "ColorJitter"]
+    assert [type(step).__name__ for step in steps] == names
+    assert step_messages.from_json(json.loads(json.dumps(step_messages.to_json(steps)))) == list(steps)
+    frame = np.random.default_rng(3).integers(0, 256, (50, 90, 3), np.uint8)
+    for step in steps:
+        frame = step.apply(frame)
+    assert frame.shape == (31, 31, 3)
+
+
+def test_each_of_the_later_settings_draws_the_same_whatever_the_others() -> None:
+    every = drawn(STEPS, random.Random(0), **ALL)
+    for alone in ({"rand_augment": 2}, {"color_jitter": 0.5, "color_jitter_hue": 0.1}):
+        [one] = [
+            step for step in drawn(STEPS, random.Random(0), **alone) if isinstance(step, RandAugment | ColorJitter)
+        ]
+        assert one in every
+    more = [step for step in drawn(STEPS, random.Random(0), rand_augment=3) if isinstance(step, RandAugment)]
+    [two] = [step for step in every if isinstance(step, RandAugment)]
+    assert more[0].operations[:2] == two.operations
+
+
+def test_the_settings_that_runs_have_used_draw_what_they_always_drew() -> None:
+    generator = random.Random(5)
+    found = drawn(STEPS, generator, mirror=1.0, random_crop=True, photometric=1.0, rotation=1.0)
+    assert found == (
+        Resize("bilinear", short_side=32),
+        Crop(31, place="start", at=(0.7417869892607294, 0.7951935655656966)),
+        Photometric(-6.423022594809922, 1.0, 0.7908646377075014, -0.5281414157000093),
+        Rotation(-33.96839105545349),
+        Mirror(),
+        OpticalFlow("linear"),
+        Crop(16, at=(0.9424502837770503, 0.7398985747399307)),
+    )
+    assert generator.random() == 0.922324996665417
+    again = random.Random(5)
+    assert [step for step in drawn(STEPS, again, **ALL) if isinstance(step, Photometric | Rotation | Crop)] == [
+        step for step in found if isinstance(step, Photometric | Rotation | Crop)
+    ]
+    assert again.random() == 0.922324996665417
 
 
 def test_every_place_and_both_directions_are_equally_likely() -> None:
