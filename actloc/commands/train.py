@@ -9,7 +9,7 @@ import torch
 from actloc import console, files
 from actloc.annotations.model import Annotations
 from actloc.commands import train_dry_run
-from actloc.datasets.base import read_prepared
+from actloc.datasets.base import for_training, read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -154,7 +154,8 @@ def _learner(
 ) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
-    source = experiment.features.build(annotations, experiment.dataset.training_subset, live)
+    used = for_training(experiment.dataset, annotations)
+    source = experiment.features.build(used, experiment.dataset.training_subset, live)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
