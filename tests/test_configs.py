@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from actloc import experiment
+from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base import vectors_per_clip
 from actloc.end_to_end.choosing import LearningClips
+from actloc.ops.candidates import all_candidates, random_rows
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop
 
@@ -28,9 +30,10 @@ OFFICIAL = {  # channels of the features, classes, steps of a training window, w
     "ego4d_mq_slowfast_omnivore_egovlp_actionformer": (4096, 110, 1024, 134048888),
     "hapt_imu_actionformer": (300, 12, 1280, 1772564),
 }
-ETAD = {  # the same four; weights are not averaged
-    "activitynet13_tsp_etad": (512, 1, 128, 10343450),
-    "activitynet13_r2plus1d_34_etad": (512, 1, 128, 10343450),
+ETAD = {  # the same four, and the candidates of a training step; weights are not averaged
+    "activitynet13_tsp_etad": (512, 1, 128, 10343450, 495),
+    "activitynet13_r2plus1d_34_etad": (512, 1, 128, 10343450, 495),
+    "thumos14_i3d_etad": (2048, 1, 128, 10343450 + 256 * (2048 - 512) // 4 * 3, 617),  # its first convolution is wider
 }
 END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
@@ -65,13 +68,19 @@ def test_an_official_config_has_the_official_networks_size_and_averaging(name: s
 
 @pytest.mark.parametrize("name", ETAD)
 def test_a_config_of_etad_has_the_official_size_and_samples(name: str) -> None:
-    channels, num_classes, max_steps, weights = ETAD[name]
+    channels, num_classes, max_steps, weights, num_sampled = ETAD[name]
     loaded = experiment.load(f"configs/{name}.yaml")
     with torch.device("meta"):
         detector = loaded.detector.build(channels, num_classes, max_steps)
-    assert (loaded.features.max_steps, loaded.features.resize_to) == (max_steps, max_steps)
     assert sum(weight.numel() for weight in detector.parameters()) == weights
-    assert (loaded.detector.sampling, loaded.detector.sampled_share) == ("random", 0.06)
+    assert isinstance(loaded.detector, EtadConfig)
+    candidates = all_candidates(max_steps, loaded.detector.longest_steps or max_steps)
+    assert loaded.detector.sampling == "random"
+    assert len(random_rows(len(candidates), loaded.detector.sampled_share, torch.Generator())) == num_sampled
+    features = loaded.features
+    assert features.max_steps == max_steps
+    assert max_steps in (features.resize_to, features.window_steps)
+    assert features.training_overlap == (features.window_overlap if features.window_steps else None)
     assert loaded.evaluation.weights == "raw"
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scripts.benchmarks import networks
-from scripts.benchmarks.counting import Counts, count
+from scripts.benchmarks.counting import Counts, count, forward_flops
 from scripts.benchmarks.network_results import thumos_counts
 from scripts.benchmarks.results import best_seconds
 
@@ -62,6 +62,30 @@ def test_a_depthwise_weight_gradient_costs_as_much_as_its_forward_pass() -> None
     features = torch.randn(2, 8, 16, requires_grad=True)
     counted = count(conv, lambda: conv(features).sum())
     assert counted.flops == 3 * (2 * 2 * 16 * 8 * 3)
+
+
+def test_an_lstm_costs_what_its_products_cost() -> None:
+    lstm = nn.LSTM(8, 8, batch_first=True)
+    features = torch.randn(2, 32, 8, requires_grad=True)
+
+    def loss() -> Tensor:
+        outputs: Tensor = lstm(features)[0]
+        return outputs.sum()
+
+    counted = count(lstm, loss)
+    # where a machine has no kernel for it, the products are counted; the first state needs no gradient
+    assert counted.flops == pytest.approx(3 * (2 * 2 * 32 * 2 * 32 * 8), rel=0.02)
+
+
+def test_a_step_of_etad_sees_few_candidates_and_its_evaluation_all() -> None:
+    detector = networks.etad_detector(16)
+    assert len(detector.candidates) == 136
+    step = networks.etad_step(detector.train(), 2)
+    step.training("float32")()
+    assert all(parameter.grad is not None for parameter in detector.parameters())
+    flops = [forward_flops(networks.etad_step(detector.eval(), videos).evaluation("float32")) for videos in (1, 2)]
+    assert flops[1] == 2 * flops[0] > 0
+    networks.etad_roi_align(detector, 2, "float32")()
 
 
 def test_storages_are_counted_once_and_parameters_never() -> None:
@@ -122,5 +146,8 @@ def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
     for what in ("THUMOS step, mean", "ActivityNet step,", "THUMOS evaluation", "peak memory"):
         assert sum(what in name and "float32" in name for name in names) >= 1, what
         assert sum(what in name and "bfloat16" in name for name in names) >= 1, what
+    for what in ("ETAD step, float32", "ETAD step: arithmetic", "ETAD evaluation of a video"):
+        assert any(what in name for name in names), what
+    assert sum("part of ROI align" in name for name in names) >= 2
     assert all(result["value"] is None or result["value"] > 0 for result in written["results"])
     assert "actloc / official" in printed

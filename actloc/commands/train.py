@@ -9,7 +9,7 @@ import torch
 from actloc import console, files
 from actloc.annotations.model import Annotations
 from actloc.commands import train_dry_run
-from actloc.datasets.base import read_prepared
+from actloc.datasets.base import for_training, read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -154,7 +154,8 @@ def _learner(
 ) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
-    source = experiment.features.build(annotations, experiment.dataset.training_subset, live)
+    used = for_training(experiment.dataset, annotations)
+    source = experiment.features.build(used, experiment.dataset.training_subset, live)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
@@ -168,7 +169,7 @@ def _learner(
         longest = max(range(len(scored.videos)), key=lambda number: scored.videos[number].duration_s or 0.0)
         localizer.detector.padded_steps(max(one.num_steps for one in scored.evaluation_samples(longest)))
     sizes = experiment.training.batch_size, experiment.training.accumulate
-    share_batch_norms(localizer.detector, processes, smallest_batch(len(source.videos), *sizes))
+    share_batch_norms(localizer.detector, processes, smallest_batch(source.num_training_samples, *sizes))
     return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 
@@ -249,6 +250,9 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "
         f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
     )
+    if experiment.features.training_overlap is not None:
+        windows = console.count(learner.num_samples, "window")
+        console.say(f"An epoch has {windows} of at most {experiment.features.max_steps} steps")
     if source.live is not None:
         encoder = source.live.encoder
         learn = sum(one.numel() for one in encoder.parameters() if one.requires_grad)

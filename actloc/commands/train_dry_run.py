@@ -8,7 +8,7 @@ from rich.table import Table
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import read_prepared
+from actloc.datasets.base import for_training, read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -58,7 +58,8 @@ def _memory(
     live = _live_encoder(experiment, missing)
     if live is not None:
         held.callback(live.close)
-    source = _source(experiment, annotations, experiment.dataset.training_subset, live, missing)
+    used = for_training(experiment.dataset, annotations)
+    source = _source(experiment, used, experiment.dataset.training_subset, live, missing)
     if starts_anew(experiment, overwrite=False):
         try:
             give_bank(experiment, source, is_new=True)

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from actloc import console
 from actloc.annotations import form as annotation_form
-from actloc.annotations.model import Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.settings.sections import Part, Shapes
+from actloc.settings.sections import Fraction, Part, Shapes
 
 _ANY_CLASS = "action"
 
@@ -29,6 +30,11 @@ class DatasetConfig(Part):
     """The subset that `eval` uses."""
     validation_subset: str = "validation"
     """A third subset, which `train` scores if training.validation_subset names it."""
+    min_longest_share: Annotated[Fraction, Shapes("weights")] = 0.0
+    """Train only on videos with an action that takes more than this share of the video (ETAD on ActivityNet: 0.01);
+    0: on all videos."""
+    min_action_share: Annotated[Fraction, Shapes("weights")] = 0.0
+    """Train only on actions that take more than this share of their video; 0: on all actions."""
     class_agnostic: Annotated[bool, Shapes("detections")] = False
     """Merge all classes into one, called action."""
 
@@ -94,3 +100,49 @@ def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:
         for video in annotations.videos.values()
     }
     return replace(annotations, classes=(_ANY_CLASS,), videos=videos)
+
+
+def for_training(dataset: DatasetConfig, annotations: Annotations) -> Annotations:
+    """The annotations without the training videos and actions that the settings leave out; prints how many.
+
+    Raises UserError where a training video has no duration to compare with, or where none is left.
+    """
+    if not dataset.min_longest_share and not dataset.min_action_share:
+        return annotations
+    videos, left_out, num_actions = dict(annotations.videos), [], 0
+    for video in annotations.of_subset(dataset.training_subset):
+        shares = _shares(video)
+        if dataset.min_longest_share and max(shares, default=0) <= dataset.min_longest_share:
+            left_out.append(video.id)
+            del videos[video.id]
+        elif dataset.min_action_share:
+            pairs = zip(video.actions, shares, strict=True)
+            actions = tuple(action for action, share in pairs if share > dataset.min_action_share)
+            num_actions += len(video.actions) - len(actions)
+            videos[video.id] = replace(video, actions=actions)
+    kept = replace(annotations, videos=videos)
+    if left_out:
+        counted = console.count(len(left_out), "training video")
+        reason = f"no action above dataset.min_longest_share={dataset.min_longest_share:g} of the video"
+        if not kept.of_subset(dataset.training_subset):
+            raise UserError(
+                f"Each of the {counted} has {reason}.",
+                "Expected at least one longer action to train on.",
+                "Lower it, or train on all videos: dataset.min_longest_share=0",
+            )
+        console.say(f"Left out {counted} with {reason}: {console.first_ten(left_out)}")
+    if num_actions:
+        counted = console.count(num_actions, "training action")
+        console.say(f"Left out {counted} not above dataset.min_action_share={dataset.min_action_share:g} of the video")
+    return kept
+
+
+def _shares(video: AnnotatedVideo) -> list[float]:
+    """The share of the video that each of its actions takes."""
+    if not video.duration_s:
+        raise UserError(
+            f"{video.id} has no duration, which dataset.min_longest_share and dataset.min_action_share need.",
+            "Expected a duration of every training video in the annotations.",
+            "Prepare the dataset from files that contain durations, or set both to 0.",
+        )
+    return [(action.end_s - action.start_s) / video.duration_s for action in video.actions]

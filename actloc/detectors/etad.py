@@ -111,7 +111,7 @@ class Etad(Detector):
 
         In training they are those of some candidates, drawn anew at every step; otherwise those of all.
         """
-        candidates = self._sampled(len(features)) if self.training else self.candidates.expand(len(features), -1, -1)
+        candidates = self.sampled(len(features)) if self.training else self.candidates.expand(len(features), -1, -1)
         return self.at_anchors(features, candidates.to(at_least_float32(features).dtype) / self.max_steps)
 
     def at_anchors(self, features: Tensor, anchors: Tensor) -> CascadeOutputs:
@@ -129,8 +129,8 @@ class Etad(Detector):
             anchors = segments
         return CascadeOutputs(at_least_float32(logits).sigmoid(), stages)
 
-    def _sampled(self, num_videos: int) -> Tensor:
-        """(B, K, 2) candidates of one training step."""
+    def sampled(self, num_videos: int) -> Tensor:
+        """(B, K, 2) candidates of one training step, in steps."""
         listed, share, generator = self.candidates, self.config.sampled_share, self.criterion.generator(0)
         if self.config.sampling == "grid":
             return listed[grid_rows(listed.cpu(), share).to(listed.device)].expand(num_videos, -1, -1)
@@ -159,12 +159,15 @@ class Etad(Detector):
         ]
 
 
+def extended(anchors: Tensor) -> Tensor:
+    """Anchors (B, K, 2) with their surroundings, whose features count too."""
+    return anchors + EXTENSION * anchors.diff(dim=2) * anchors.new_tensor([-1.0, 1.0])
+
+
 def _predictions(head: nn.Module, features: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
     """Scores and offsets (B, K, 4) of anchors (B, K, 2), from features (B, C, T)."""
-    reach = EXTENSION * anchors.diff(dim=2) * anchors.new_tensor([-1.0, 1.0])
-    extended = (anchors + reach) * features.shape[2]
     parts = []
-    for part in torch.split(extended, AT_ONCE, dim=1):
+    for part in torch.split(extended(anchors) * features.shape[2], AT_ONCE, dim=1):
         found = head(roi_align(features, part, NUM_BINS).flatten(0, 1))
         parts.append(torch.stack([at_least_float32(one).view(*part.shape[:2], 4) for one in found]))
     logits, offsets = torch.cat(parts, dim=2)

@@ -18,35 +18,42 @@ def roi_weights(segments: Tensor, num_bins: int, num_steps: int, *, aligned: boo
     Each bin is the mean of as many samples as it is positions long, rounded up. Position t is that of feature t, or
     with `aligned` that of feature t - 0.5; without it a segment is at least one position long, as in the first kernels.
     """
-    starts, ends = segments.nan_to_num().clamp(-FARTHEST, FARTHEST).unbind(dim=-1)
+    starts, ends = segments.nan_to_num().clamp(-FARTHEST, FARTHEST).flatten(0, -2).unbind(dim=-1)  # (N,)
     lengths = ends - starts
     if aligned:
         starts = starts - 0.5
     else:
         lengths = lengths.clamp(min=1)
-    bin_lengths = (lengths / num_bins)[..., None]  # (..., 1)
+    bin_lengths = lengths / num_bins
     num_samples = bin_lengths.ceil().clamp(min=1)
     spacing = bin_lengths / num_samples
-    bins = torch.arange(num_bins, dtype=starts.dtype, device=starts.device)
-    bin_starts = starts[..., None] + bins * bin_lengths  # (..., bins)
+    most = torch.minimum(num_samples, (num_steps + 2 * BEYOND) / spacing.abs().clamp(min=0.1) + 2).long()
+    # segments of the most samples first, so that those that have a further sample are the first ones
+    order = most.argsort(descending=True)
+    starts, bin_lengths, num_samples, spacing, most = (
+        values[order, None] for values in (starts, bin_lengths, num_samples, spacing, most)
+    )
+    bins = torch.arange(num_bins, device=starts.device)
+    bin_starts = starts + bins * bin_lengths  # (N, bins)
     # samples are left out until the first that is near enough, so that segments of any length take a bounded time
     skipped = ((-BEYOND - bin_starts) / spacing.clamp(min=0.1)).floor().clamp(min=0)
     skipped = torch.where(spacing > 0, skipped, 0)
-    bound = torch.minimum(num_samples, (num_steps + 2 * BEYOND) / spacing.abs().clamp(min=0.1) + 2)
-    most = int(bound.max()) if bound.numel() else 0
-    weights = starts.new_zeros(*bin_starts.shape, num_steps)
-    for sample in range(most):
-        number = skipped + sample
-        places = bin_starts + (number + 0.5) * spacing
-        is_used = (number < num_samples) & (places >= -BEYOND) & (places <= num_steps - 1 + BEYOND)
-        share = is_used / num_samples
+    weights = starts.new_zeros(len(starts) * num_bins * num_steps)
+    first_step = (order[:, None] * num_bins + bins) * num_steps  # where the weights of a bin begin
+    largest = int(most[0]) if len(most) else 0
+    counts = (most > torch.arange(largest, device=most.device)).sum(dim=0).tolist()
+    for sample, count in enumerate(counts):
+        number = skipped[:count] + sample
+        places = bin_starts[:count] + (number + 0.5) * spacing[:count]
+        is_used = (number < num_samples[:count]) & (places >= -BEYOND) & (places <= num_steps - 1 + BEYOND)
+        share = is_used / num_samples[:count]
         places = places.clamp(0, num_steps - 1)
         lower = places.floor()
         upper_part = places - lower
-        index = lower.long()[..., None]
-        weights.scatter_add_(-1, index, (share * (1 - upper_part))[..., None])
-        weights.scatter_add_(-1, (index + 1).clamp(max=num_steps - 1), (share * upper_part)[..., None])
-    return weights
+        index = lower.long()
+        for step, part in ((index, 1 - upper_part), ((index + 1).clamp(max=num_steps - 1), upper_part)):
+            weights.scatter_add_(0, (first_step[:count] + step).flatten(), (share * part).flatten())
+    return weights.view(*segments.shape[:-1], num_bins, num_steps)
 
 
 def roi_align(features: Tensor, segments: Tensor, num_bins: int, *, aligned: bool = False) -> Tensor:

@@ -101,6 +101,15 @@ def training_window(sample: Sample, generator: random.Random, *, clips_past_end:
     return sample.part(start, length, kept)
 
 
+def window_of(sample: Sample, start: int, length: int, *, clips_past_end: bool, rules: WindowRules) -> Sample:
+    """The sample's window of `length` steps from `start`, with what is left of its actions."""
+    targets, reach = sample.targets, _reach_steps(sample.grid)
+    if clips_past_end:
+        targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
+    kept = _inside(targets, start - reach, start + length + reach, rules)
+    return sample.part(start, length, Targets(kept.segments - start, kept.labels))
+
+
 def window_at_any_frame(
     sample: Sample, num_frames: int, generator: random.Random, *, clips_past_end: bool, rules: WindowRules
 ) -> tuple[int, int, Targets]:

@@ -103,7 +103,8 @@ def _largest_batch(source: Source, size: int) -> Batch:
     """The longest windows that training can cut, with the most bytes of frames where clips are encoded."""
     numbers = sorted(range(len(source.videos)), key=lambda number: -(source.videos[number].duration_s or 0.0))
     if source.live is None:
-        return Batch(tuple(source.longest_sample(number) for number in numbers[:size]))
+        size = min(size, source.num_training_samples)
+        return Batch(tuple(source.longest_sample(number) for number in (numbers * size)[:size]))
     windows = [source.longest_sample(number) for number in numbers]
     return Batch(tuple(sorted(windows, key=_bytes_of_frames)[-size:]))
 

@@ -1,5 +1,6 @@
 """Sources of features: detectors and the trainer see samples and batches, not files or encoders."""
 
+import functools
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
@@ -15,9 +16,9 @@ from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplic
 from actloc.encoders.base import EncoderConfig
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
-from actloc.errors import VideoError
+from actloc.errors import UserError, VideoError
 from actloc.ops.roi_align import resize_by_roi_align
-from actloc.ops.windows import WindowRules, covering_windows, resize, resized_grid, training_window
+from actloc.ops.windows import WindowRules, covering_windows, resize, resized_grid, training_window, window_of
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
@@ -67,6 +68,9 @@ class SourceConfig(Part):
     empty_windows: bool = False
     """Take windows wherever they fall, even without actions (TALLFormer), instead of searching for one with an action.
     """
+    training_overlap: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, Shapes("weights")] = None
+    """Train on all windows of `max_steps` that cover a video and have an action, each once in an epoch; neighbours
+    share this part of a window (OpenTAD on THUMOS14). null: in an epoch, one window of each video at a random place."""
     resize_to: PositiveInt | None = None
     """Give each video this many steps (ActivityNet); null: one for each feature."""
     resize_by: Literal["interpolation", "roi_align", "clips"] = "interpolation"
@@ -147,6 +151,14 @@ class SourceConfig(Part):
             raise ValueError(
                 f"crop_ratio: found {list(self.crop_ratio)}, expected two fractions above 0, the smaller first"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _covering_windows_are_not_cropped(self) -> Self:
+        if self.training_overlap is not None and self.trains_encoder:
+            raise ValueError(f"training_overlap: features.name={self.name} takes windows at random; set it to null")
+        if self.training_overlap is not None and self.crop_ratio is not None:
+            raise ValueError("crop_ratio: has no effect with training_overlap; set features.crop_ratio=null")
         return self
 
     window_steps: Annotated[PositiveInt | None, Shapes("nothing")] = None
@@ -242,9 +254,45 @@ class Source(ABC):
         if self.live is not None:
             self.live.backward()
 
+    @property
+    def num_training_samples(self) -> int:
+        """How many training windows an epoch has: one of each video, or all that cover the videos."""
+        return len(self.videos) if self.config.training_overlap is None else len(self._covering)
+
+    @functools.cached_property
+    def _covering(self) -> list[tuple[int, int, int]]:
+        """Video, first step and length of all training windows that cover the videos; reads every video once.
+
+        Raises UserError if none of them has an action.
+        """
+        config, overlap, found = self.config, self.config.training_overlap, []
+        assert overlap is not None
+        for number in range(len(self.videos)):
+            whole = self.evaluation_sample(number)
+            for start, length in covering_windows(whole.num_steps, config.max_steps, overlap, last_is_whole=True):
+                if config.empty_windows or len(self._window_of(whole, start, length).targets.labels):
+                    found.append((number, start, length))
+        if not found:
+            raise UserError(
+                "No training window has an action.",
+                f"Expected actions of which windows of {config.max_steps} steps keep {config.min_kept:g} or more.",
+                "Raise features.max_steps, lower features.min_kept, or set features.empty_windows=true",
+            )
+        return found
+
+    def _window_of(self, whole: Sample, start: int, length: int) -> Sample:
+        clips_past_end = self.config.past_end == "clip"
+        return window_of(whole, start, length, clips_past_end=clips_past_end, rules=self.config.window_rules)
+
     def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
-        """A training window of video `index`, cropped at random; only `generator` and `visit` are random."""
+        """Training window `index` of an epoch; only `generator` and `visit` are random.
+
+        That is one of video `index`, cropped at random; with `training_overlap`, one of those that cover the videos.
+        """
         config = self.config
+        if config.training_overlap is not None:
+            number, start, length = self._covering[index]
+            return self._window_of(self.evaluation_sample(number), start, length)
         clips_past_end = config.past_end == "clip"
         return training_window(
             self.evaluation_sample(index), generator, clips_past_end=clips_past_end, rules=config.window_rules

@@ -156,11 +156,11 @@ class LocalizationLearner:
         self.source = source
         self.annotations = annotations
         self.processes = processes
-        self.num_samples = len(source.videos)
+        self.num_samples = source.num_training_samples
         self._validate = validate
 
     def load_sample(self, index: int, visit: Visit) -> Sample:
-        """A training window of video `index`."""
+        """Training window `index` of an epoch."""
         return self.source.training_sample(index, visit.generator(index), visit)
 
     def start_step(self, batches: Sequence[Batch]) -> None:

@@ -72,6 +72,13 @@ def count(network: nn.Module, loss: Callable[[], Tensor]) -> Counts:
     return Counts(flops.get_total_flops(), counter.kernels, saved_bytes)
 
 
+def forward_flops(task: Callable[[], object]) -> float:
+    """Multiplications and additions of a task without a backward pass."""
+    with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as flops:
+        task()
+    return flops.get_total_flops()
+
+
 def _convolution_backward(
     grad: Shape, features: Shape, weight: Shape, *rest: Any, out_shape: Any = None, **_: Any
 ) -> int:
@@ -89,10 +96,22 @@ def _attention_backward(grad: Shape, queries: Shape, keys: Shape, values: Shape,
     return sdpa_backward_flop_count(grad, queries, keys, values)  # type: ignore[no-untyped-call]
 
 
-_FORMULAS = {  # torch has no formula for attention on the CPU
+def _recurrent_layer(features: Shape, *shapes: Any, **_: Any) -> int:
+    """Every step (T, B, C) is multiplied by both weights."""
+    return 2 * math.prod(features[:2]) * (math.prod(shapes[0]) + math.prod(shapes[1]))
+
+
+def _recurrent_layer_backward(features: Shape, *shapes: Any, **_: Any) -> int:
+    """Gradients of weights and features cost as much each as the forward pass."""
+    return 2 * _recurrent_layer(features, *shapes)
+
+
+_FORMULAS = {  # torch has no formula for attention and for LSTMs on the CPU
     aten.convolution_backward: _convolution_backward,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    aten.mkldnn_rnn_layer: _recurrent_layer,
+    aten.mkldnn_rnn_layer_backward: _recurrent_layer_backward,
 }
 
 

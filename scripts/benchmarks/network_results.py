@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from scripts.benchmarks import networks
-from scripts.benchmarks.counting import Counts, at_lengths, count
+from scripts.benchmarks.counting import Counts, at_lengths, count, forward_flops
 from scripts.benchmarks.effort import Effort
-from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_BATCH, THUMOS_STEPS
+from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, ETAD_BATCH, ETAD_STEPS, THUMOS_BATCH, THUMOS_STEPS
 from scripts.benchmarks.results import Result, best_seconds, devices
 
 EPOCHS_DRAWN = 10  # a thousand batches give the mean length within a percent
@@ -40,7 +40,7 @@ def thumos_counts(lengths: tuple[int, int], full: int, batches: list[list[int]])
 
 
 def count_results(effort: Effort) -> list[Result]:
-    """FLOPs, kernels and saved bytes of a step of both shapes."""
+    """FLOPs, kernels and saved bytes of a step of every shape."""
     steps = effort.of(THUMOS_STEPS)
     full, mean = thumos_counts(effort.counted, steps, networks.drawn_batches(EPOCHS_DRAWN))
     detector = networks.anet_detector().train()
@@ -54,6 +54,19 @@ def count_results(effort: Effort) -> list[Result]:
         Result("ActivityNet step: arithmetic", anet.flops / 1e9, "GFLOP", 91),
         Result("ActivityNet step: operators, views not counted", anet.kernels, "kernels"),
         Result("ActivityNet step: saved for backward", anet.saved_bytes / 1e6, "MB", 429),
+        *_etad_counts(effort),
+    ]
+
+
+def _etad_counts(effort: Effort) -> list[Result]:
+    detector = networks.etad_detector(effort.of(ETAD_STEPS))
+    step = count(detector.train(), networks.etad_step(detector, ETAD_BATCH).loss)
+    detection = forward_flops(networks.etad_step(detector.eval(), 1).evaluation("float32"))
+    return [
+        Result("ETAD step: arithmetic", step.flops / 1e9, "GFLOP"),
+        Result("ETAD step: operators, views not counted", step.kernels, "kernels"),
+        Result("ETAD step: saved for backward", step.saved_bytes / 1e6, "MB"),
+        Result("ETAD evaluation of a video: arithmetic", detection / 1e9, "GFLOP"),
     ]
 
 
@@ -67,6 +80,7 @@ def time_results(effort: Effort) -> list[Result]:
         results += _thumos_times(effort, device)
         results += _anet_times(effort, device)
         results += _evaluation_times(effort, device)
+        results += _etad_times(effort, device)
         results += [_peak_memory(effort.of(THUMOS_STEPS), precision, device) for precision in PRECISIONS]
     return results
 
@@ -108,6 +122,31 @@ def _evaluation_times(effort: Effort, device: torch.device) -> list[Result]:
         seconds = _mean([best_seconds(step.evaluation(precision), effort.repeats, device) for step in steps])
         name = f"THUMOS evaluation, mean of {effort.lengths} videos, {precision}"
         results.append(_timed(name, seconds, official, device, note))
+    return results
+
+
+def _etad_times(effort: Effort, device: torch.device) -> list[Result]:
+    """A training step, the part of it that ROI align takes in all stages, and all candidates of one video."""
+    detector = networks.etad_detector(effort.of(ETAD_STEPS)).to(device)
+    name = f"ETAD evaluation of a video, {len(detector.candidates):,} candidates"
+    results = []
+    for precision in PRECISIONS:
+        step = networks.etad_step(detector.train(), ETAD_BATCH).training(precision)
+        align = networks.etad_roi_align(detector, ETAD_BATCH, precision)
+        stages = len(detector.stage_heads)
+        seconds, aligning = (best_seconds(task, effort.repeats, device) for task in (step, align))
+        detection = best_seconds(networks.etad_step(detector.eval(), 1).evaluation(precision), effort.repeats, device)
+        where = "" if device.type == "cpu" else ", GPU"
+        results += [
+            _timed(f"ETAD step, {precision}", seconds, None, device),
+            Result(
+                f"ETAD step, {precision}: part of ROI align{where}",
+                100 * stages * aligning / seconds,
+                "%",
+                device=device.type,
+            ),
+            _timed(f"{name}, {precision}", detection, None, device),
+        ]
     return results
 
 

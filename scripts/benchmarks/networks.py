@@ -1,4 +1,4 @@
-"""The two official shapes: an ActionFormer for THUMOS14 and one for ActivityNet, with batches of the real lengths."""
+"""The official shapes: an ActionFormer for THUMOS14, one for ActivityNet, an ETAD; with batches of the real lengths."""
 
 import random
 from collections.abc import Callable
@@ -8,21 +8,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from actloc.detectors import etad
 from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.base import Detector
 from actloc.layers.precision import computing_in
+from actloc.layers.proposal_head import NUM_BINS
+from actloc.ops.roi_align import roi_align
 from actloc.structures import Targets
 
 LENGTHS_FILE = Path(__file__).with_name("thumos_lengths.txt")
 SHORTEST_CROP = 0.9  # official: training keeps 0.9 to 1.0 of a video
 THUMOS_STEPS, THUMOS_BATCH = 2304, 2
 ANET_STEPS, ANET_BATCH = 192, 16
+ETAD_STEPS, ETAD_BATCH = 128, 16
 
 
 @dataclass(frozen=True)
 class Step:
     """A detector with one padded batch."""
 
-    detector: ActionFormer
+    detector: Detector
     features: Tensor
     mask: Tensor
     targets: list[Targets]
@@ -109,9 +114,13 @@ def step(detector: ActionFormer, in_channels: int, lengths: list[int], num_steps
     mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
     features = torch.randn(len(lengths), in_channels, padded, generator=generator) * mask[:, None]
     targets = [_actions(length, detector.num_classes, generator) for length in lengths]
-    device = next(detector.parameters()).device
-    moved = [Targets(one.segments.to(device), one.labels.to(device)) for one in targets]
-    return Step(detector, features.to(device), mask.to(device), moved)
+    return _on_device(Step(detector, features, mask, targets))
+
+
+def _on_device(step: Step) -> Step:
+    device = next(step.detector.parameters()).device
+    moved = [Targets(one.segments.to(device), one.labels.to(device)) for one in step.targets]
+    return Step(step.detector, step.features.to(device), step.mask.to(device), moved)
 
 
 def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targets:
@@ -120,3 +129,34 @@ def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targe
     sizes = (0.01 + 0.09 * torch.rand(15, generator=generator)) * length
     labels = torch.randint(num_classes, (15,), generator=generator)
     return Targets(torch.stack((starts, starts + sizes), dim=1), labels)
+
+
+def etad_detector(num_steps: int) -> etad.Etad:
+    """ETAD for ActivityNet-1.3 with TSP features."""
+    torch.manual_seed(0)
+    return etad.Config(official_balance=True).build(512, 1, num_steps)
+
+
+def etad_step(detector: etad.Etad, num_videos: int) -> Step:
+    """Noise for videos of one action each, from a quarter of the video to a half, about as in ActivityNet."""
+    generator, num_steps = torch.Generator().manual_seed(0), detector.max_steps
+    features = torch.randn(num_videos, 512, num_steps, generator=generator)
+    starts, sizes = torch.rand(2, num_videos, generator=generator) * torch.tensor([[0.5], [0.25]]) * num_steps
+    segments = torch.stack((starts, starts + sizes + 0.25 * num_steps), dim=1)
+    targets = [Targets(one[None], torch.zeros(1, dtype=torch.long)) for one in segments]
+    return _on_device(Step(detector, features, torch.ones(num_videos, num_steps, dtype=torch.bool), targets))
+
+
+def etad_roi_align(detector: etad.Etad, num_videos: int, precision: str) -> Callable[[], None]:
+    """ROI align of one stage of a training step, forward and backward."""
+    device, config = next(detector.parameters()).device, detector.config
+    anchors = detector.train().sampled(num_videos) / detector.max_steps
+    segments = etad.extended(anchors) * detector.max_steps
+    shape = num_videos, config.head_dim, detector.max_steps
+    features = torch.randn(shape, dtype=getattr(torch, precision), device=device, requires_grad=True)
+    gradient = torch.randn_like(roi_align(features, segments, NUM_BINS))
+
+    def align() -> None:
+        torch.autograd.grad(roi_align(features, segments, NUM_BINS), features, gradient)
+
+    return align

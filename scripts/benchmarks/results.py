@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-Unit = Literal["s", "ms", "GFLOP", "MB", "kernels"]
+Unit = Literal["s", "ms", "GFLOP", "MB", "kernels", "%"]
 DeviceName = Literal["cpu", "cuda"]
 CPU = torch.device("cpu")
 PRODUCT_SIZE = 2048

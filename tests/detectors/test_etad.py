@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from actloc.annotations.model import AnnotatedVideo
 from actloc.detectors.etad import Config, Etad, boundary_steps
 from actloc.errors import UserError
 from actloc.evaluation.fusion import fuse
 from actloc.evaluation.postprocess import postprocess
+from actloc.experiment import load
 from actloc.ops.cascade import CascadeOutputs, Stage, boundary_targets, in_steps, matched_actions
-from actloc.settings.sections import SuppressionSettings
-from actloc.structures import Grid, Targets
+from actloc.sources import folders
+from actloc.structures import Detections, Grid, Targets
 from actloc.weights.official_etad import actloc_name
 from tests.golden.cases import GOLDEN, drawn, padded
 from tests.golden.fill import fill
@@ -151,18 +153,20 @@ def test_candidates_suppression_and_classes_are_the_official_ones(detector: Etad
     assert_close(found.segments, in_steps(segments[0, kept], STEPS).numpy(), 1e-6)
     assert_close(found.scores, ious[0, kept].prod(dim=1).numpy(), 1e-6)
 
+    config = load("configs/activitynet13_tsp_etad.yaml")
     duration = float(recorded["duration"])
-    settings = SuppressionSettings(
-        method="soft", sigma=0.35, min_score=0, max_kept=100, multiclass=False, voting_threshold=0
-    )
-    grid = Grid(fps=1, stride_frames=duration / STEPS, offset_frames=0.5 * duration / STEPS)
-    left = postprocess(found, grid, duration, settings)
+    features = config.features
+    assert isinstance(features, folders.Config)
+    grid = folders.on_grid(torch.zeros(77, 2), AnnotatedVideo("video", "", duration_s=duration), features)[1]
+    left = postprocess(found, grid, duration, config.suppression)
     assert len(left) == len(kept)  # officially the last one is dropped
     official = recorded["nms"]
     assert_close(left.segments[:-1], official[:, :2].clip(0, 1) * duration, 1e-5)
     assert_close(left.scores[:-1], official[:, 2], 1e-5)
 
-    rows, labels, scores = fuse(left.scores[:-1].double().numpy(), recorded["class_scores"], "product", 2, 100)
+    fusion = config.fusion
+    own_scores, limits = left.scores[:-1].double().numpy(), (fusion.rule, fusion.top_k, fusion.most_detections)
+    rows, labels, scores = fuse(own_scores, recorded["class_scores"], *limits)
     order = np.argsort(-scores, kind="stable")
     theirs = recorded["detections"][np.argsort(-recorded["detections"][:, 2], kind="stable")]
     np.testing.assert_array_equal(labels[order], theirs[:, 3])
@@ -170,6 +174,35 @@ def test_candidates_suppression_and_classes_are_the_official_ones(detector: Etad
     # officially a segment wholly outside the video keeps the end that is farther outside
     inside = theirs[:, :2].clip(0, duration)
     np.testing.assert_allclose(left.segments.numpy()[rows[order]], inside, atol=1e-5 * duration)
+
+
+def test_a_hundred_segments_are_kept_each_with_the_two_best_classes_of_its_video() -> None:
+    config = load("configs/activitynet13_tsp_etad.yaml")
+    starts = torch.linspace(-3, 120, 150)
+    scores = torch.linspace(0.9, 1e-6, 150)
+    found = Detections(torch.stack((starts, starts + 12), dim=1), scores, torch.zeros(150, dtype=torch.long))
+    grid = Grid(fps=1, stride_frames=0.5, offset_frames=0.25)
+    left = postprocess(found, grid, 64, config.suppression)
+    assert len(left) == 100
+    assert left.scores.diff().max() <= 0
+    assert (left.segments.min(), left.segments.max()) == (0, 64)
+    # by definition: every score falls by exp(-IoU^2 / 0.35) with every better segment, however small the overlap
+    rest, picked = list(range(150)), []
+    lowered = scores.double().numpy().copy()
+    for _ in range(100):
+        best = max(rest, key=lambda number: lowered[number])
+        rest.remove(best)
+        picked.append(lowered[best])
+        for other in rest:
+            shared = max(12 - abs(float(starts[best] - starts[other])), 0)
+            lowered[other] *= np.exp(-((shared / (24 - shared)) ** 2) / 0.35)
+    np.testing.assert_allclose(left.scores, picked, rtol=1e-4)
+    fusion = config.fusion
+    rows, labels, _ = fuse(
+        left.scores.double().numpy(), np.array([0.1, 0.5, 0.4]), fusion.rule, fusion.top_k, fusion.most_detections
+    )
+    assert len(rows) == 200
+    assert labels.tolist() == [1] * 100 + [2] * 100
 
 
 def small(**changes: Any) -> Etad:
