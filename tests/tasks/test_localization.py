@@ -33,6 +33,8 @@ class Second(Processes):
 
 
 class NoSource(Source):
+    num_training_samples = 0
+
     def __init__(self) -> None:
         self.videos = []
 
