@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actloc import console, experiment, files, raft_flow
-from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae2
+from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae, videomae2
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
 from actloc.settings.sections import Part
@@ -52,6 +52,8 @@ def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, C
             yield encoder.weights, slowfast.PUBLISHED[encoder.depth], lambda: {"model_state": _slowfast(encoder)}
         case video_swin.Config(size=str() as size):
             yield encoder.weights, video_swin.SIZES[size].published, lambda: {"state_dict": _video_swin(encoder)}
+        case videomae.Config(size=str() as size):
+            yield encoder.weights, videomae.SIZES[size].published, lambda: {"state_dict": _videomae(encoder)}
         case videomae2.Config():
             yield encoder.weights, videomae2.SIZES[encoder.size].published, lambda: {"module": state(encoder.network)}
 
@@ -75,6 +77,11 @@ def _video_swin(encoder: video_swin.Config) -> Content:
     """The authors' names, and a classifier of Kinetics-400."""
     named = state(lambda: encoder.network(num_classes=400))
     return {video_swin.published_name(name): tensor for name, tensor in named.items()}
+
+
+def _videomae(encoder: videomae.Config) -> Content:
+    """VideoMAE's names, and a classifier of Kinetics-400; no published file has adapters."""
+    return state(lambda: encoder.model_copy(update={"adapters": None}).network(num_classes=400))
 
 
 def write(path: Path, make: Callable[[], Content]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae2
+from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae, videomae2
 from actloc.encoders.base import PublishedConfig
 from actloc.weights import published
 from scripts import made_up_weights
@@ -18,6 +18,7 @@ ENCODERS: dict[str, tuple[PublishedConfig, str]] = {
     "epic": (slowfast.Config(), "s5.pathway1_res2.branch2.c_bn.running_var"),
     "ego4d": (slowfast.Config(depth=101), "s5.pathway1_res2.branch2.c_bn.running_var"),
     "video_swin": (video_swin.Config(size="tiny"), "layers.2.blocks.5.mlp.norm.weight"),
+    "videomae": (videomae.Config(size="small", adapters=videomae.Adapters()), "blocks.11.norm2.weight"),
     "videomae2": (videomae2.Config(size="small"), "blocks.11.norm2.weight"),
 }
 

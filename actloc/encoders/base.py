@@ -48,8 +48,9 @@ class EncoderConfig(Part):
     channels_last: bool = False
     """Keep activations channels-last in memory: often faster, with different rounding."""
 
-    trainable: Annotated[Literal["all", "none"] | FromStage, Shapes("weights")] = "all"
-    """Which weights learn when the encoder is trained: all, none, or {from_stage: 2}, those of the stages from 2 on."""
+    trainable: Annotated[Literal["all", "none", "adapters"] | FromStage, Shapes("weights")] = "all"
+    """Which weights learn when the encoder is trained: all, none, {from_stage: 2}, those of the stages from 2 on, or
+    adapters, those of an encoder that has some."""
     train_norms: Annotated[bool, Shapes("weights")] = True
     """Whether scales and biases of norms learn too, in the stages that do. Batch norms never learn statistics."""
     rate_factor: Annotated[PositiveFloat, Shapes("weights")] = 1.0
@@ -58,9 +59,23 @@ class EncoderConfig(Part):
     """The encoder's own weight decay; null: optimizer.weight_decay."""
 
     @property
+    def has_adapters(self) -> bool:
+        """Whether the encoder has adapters, which `trainable` can name."""
+        return False
+
+    @property
     def mixes_clips(self) -> bool:
         """Whether a clip's features depend on the other clips of its window, which then share one call of `encode`."""
         return False
+
+    @model_validator(mode="after")
+    def _has_what_learns(self) -> Self:
+        if self.trainable == "adapters" and not self.has_adapters:
+            raise ValueError(
+                f"trainable: found adapters, which the encoder {self.name} does not have with these settings; expected "
+                "all, none or {from_stage: N}"
+            )
+        return self
 
     @abstractmethod
     def frame_steps(self) -> tuple[FrameStep, ...]:
@@ -163,10 +178,10 @@ class ClipEncoder(nn.Module, ABC):
         """
         return [list(self.children())]
 
-    def set_trainable(self, trainable: Literal["all", "none"] | FromStage) -> None:
+    def set_trainable(self, trainable: Literal["all", "none", "adapters"] | FromStage) -> None:
         """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist.
 
-        Those of norms do not learn if the settings say so.
+        Those of norms do not learn if the settings say so. Encoders with adapters override it.
         """
         stages = self.stages()
         first = {"all": 0, "none": len(stages)}[trainable] if isinstance(trainable, str) else trainable.from_stage

@@ -10,18 +10,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32
+from actloc.layers.vision_transformer import NORM_EPS, Block
 from actloc.video.frame_transforms import FrameStep, Resize
 from actloc.weights import published
 from actloc.weights.published import PublishedFile
 
 _CUBE_FRAMES = 2
 _PICTURE, _FRAMES = 224, 16  # of the published weights' training
-_NORM_EPS = 1e-6
 _KINETICS_CLASSES = 710  # of Kinetics-400, -600 and -700 combined
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -99,7 +98,7 @@ class VideoMAE2(ClipEncoder):
         cube = (_CUBE_FRAMES, size.patch, size.patch)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, size.dim, cube, stride=cube)})
         self.blocks = nn.ModuleList(Block(size.dim, size.num_heads, size.mlp_dim) for _ in range(size.num_blocks))
-        self.fc_norm = nn.LayerNorm(size.dim, _NORM_EPS)
+        self.fc_norm = nn.LayerNorm(size.dim, NORM_EPS)
         self.head = nn.Linear(size.dim, num_classes)
         num_tokens = _FRAMES // _CUBE_FRAMES * (_PICTURE // size.patch) ** 2
         self.register_buffer("positions", sinusoid_table(num_tokens, size.dim).mT, persistent=False)  # (1, N, C)
@@ -137,39 +136,3 @@ class VideoMAE2(ClipEncoder):
         if num_tokens > self.positions.shape[1]:
             self.positions = sinusoid_table(num_tokens, self.channels).mT.to(self.positions)
         return self.positions[:, :num_tokens]
-
-
-class Block(nn.Module):
-    """Attention and an MLP, each after a norm and with a shortcut."""
-
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, _NORM_EPS)
-        self.attn = Attention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, _NORM_EPS)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, mlp_dim), "fc2": nn.Linear(mlp_dim, dim)})
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(S, N, C) to (S, N, C)."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(tokens))))
-
-
-class Attention(nn.Module):
-    """Every token attends to every token. Keys have no bias, which would cancel in the softmax."""
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.q_bias = nn.Parameter(torch.zeros(dim))
-        self.v_bias = nn.Parameter(torch.zeros(dim))
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(S, N, C) to (S, N, C)."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        mixed = F.linear(tokens, self.qkv.weight, bias).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
-        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # (S, heads, N, dim)
-        attended = F.scaled_dot_product_attention(queries, keys, values)
-        return self.proj(attended.transpose(1, 2).flatten(2))

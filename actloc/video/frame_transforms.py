@@ -18,7 +18,7 @@ from actloc.video.base import LARGEST_SIDE
 Frame = NDArray[Any]  # (H, W, c) uint8 or float32
 Shown = tuple[Frame, int]
 """A frame and how many times in a row it is shown."""
-Method = Literal["swscale_bicubic", "bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
+Method = Literal["swscale_bicubic", "bilinear", "rounded_bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
 Rounding = Literal["even", "nearest", "floor"]
 Place = Literal["start", "centre", "end"]
 _FLOW_BOUND = 20  # pixels from one frame to the next; I3D's flow is clipped there
@@ -50,6 +50,7 @@ class Resize(FrameStep):
 
     swscale_bicubic  FFmpeg's, on the decoded picture; as the first step only
     bilinear         torch's `interpolate` without antialiasing, corners not aligned; gives float32
+    rounded_bilinear the same in 8 bits: OpenCV's, up to its own rounding, where OpenCV is not needed
     pil_*            Pillow's, which average where the frame becomes smaller; each channel in the frame's type
     cv2_bilinear     OpenCV's; with a short side it gets the scale, and rounds the long side itself
     """
@@ -83,6 +84,8 @@ class Resize(FrameStep):
             return bilinear(frame, height, width)
         if (height, width) == frame.shape[:2]:
             return frame
+        if self.method == "rounded_bilinear":
+            return np.rint(bilinear(frame, height, width)).astype(np.uint8)
         if "pil" in self.method:
             return _by_pillow(frame, height, width, self.method)
         return _by_cv2(frame, (height, width) if self.short_side is None else self.short_side / min(frame.shape[:2]))

@@ -20,9 +20,10 @@ ENCODERS = {  # frames, height, width and channels of a clip: the smallest that 
     "r2plus1d": (4, 16, 16, 3),
     "slowfast": (8, 32, 32, 3),
     "video_swin": (4, 64, 64, 3),  # a clip gives two vectors
+    "videomae": (4, 48, 48, 3),  # here too
     "videomae2": (2, 32, 32, 3),
 }
-WITHOUT_CHANCE = {"video_swin": {"drop_path": 0.0}}
+WITHOUT_CHANCE = {"video_swin": {"drop_path": 0.0}, "videomae": {"drop_path": 0.0}}
 
 
 class Config(EncoderConfig):
@@ -112,6 +113,7 @@ def test_checkpointed_blocks_have_the_same_gradient(encoder: ClipEncoder) -> Non
     [
         ("r2plus1d", "fc.weight"),
         ("video_swin", "cls_head.fc_cls.weight"),
+        ("videomae", "head.weight"),
         ("videomae2", "head.weight"),
         ("slowfast", "head.projection_verb.weight"),
     ],
