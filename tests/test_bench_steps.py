@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actloc.end_to_end.presets import PRESETS
+from actloc.end_to_end.presets import FOR_ANY_ENCODER
 from scripts.benchmarks import steps
 from scripts.benchmarks.end_to_end import CONFIG, QUICK, SWIN
 from scripts.benchmarks.steps import Costs
@@ -31,7 +31,7 @@ def test_every_preset_is_measured_on_windows_of_the_same_videos(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     table = json.loads((folder / "ckpt/bench_steps/table.json").read_text())
     rows = {row["preset"]: row for row in table["rows"]}
-    assert list(rows) == list(PRESETS)
+    assert list(rows) == list(FOR_ANY_ENCODER)
     assert all(name in done.stdout for name in rows)
     assert all(row["step_s"] > 0 and row["gpu_mb"] is None for row in rows.values())
     decoded = {name: row["frames_decoded"] for name, row in rows.items()}
@@ -72,6 +72,6 @@ def test_a_preset_that_does_not_fit_the_gpu_is_a_row_and_the_others_are_measured
 def test_the_tables_of_the_sample_have_settings_that_it_takes(settings: tuple[str, ...]) -> None:
     from actloc import experiment
 
-    for preset in PRESETS:
+    for preset in FOR_ANY_ENCODER:
         loaded = experiment.load(CONFIG, [*settings, f"features.preset={preset}", "features.bank=stored"])
         assert loaded.features.trains_encoder

@@ -106,6 +106,12 @@ def _encoder_config(experiment: Experiment) -> EncoderConfig:
             f"Train on those features: actloc train {experiment.arguments}; or extract others with recipe=NAME after "
             "this command: actloc ls recipes",
         )
+    if experiment.features.encoder.mixes_clips:
+        raise UserError(
+            f"The encoder {experiment.features.encoder.name} of {experiment.file} mixes the clips of a window.",
+            "Expected an encoder that encodes each clip on its own, as features are stored.",
+            f"Detect with the run's own encoder: actloc eval {experiment.run_folder}",
+        )
     return experiment.features.encoder
 
 

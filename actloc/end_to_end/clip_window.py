@@ -16,8 +16,9 @@ from actloc.video.clip_reader import ClipReader
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import ClipLayout, ClipSpacing
 
-Outside = Literal["repeat", "zero", "black"]
-"""What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black."""
+Outside = Literal["repeat", "repeat_window", "zero", "black"]
+"""What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black.
+repeat_window repeats the last one of the window, also where the video goes on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,14 @@ class ClipWindow:
         layout = spacing.layout_from(first_frame - frames_before, before + made, per_clip)
         return replace(self, layout=layout, first_row=before, num_rows=num_rows, filled_rows=made)
 
+    def ended(self, stride_frames: int) -> "ClipWindow":
+        """The window with its last frame that is seen in place of all later ones; clips are `stride_frames` apart."""
+        layout = self.layout
+        first = layout.first_frames[0]
+        end = first + (self.first_row + self.num_rows) * stride_frames // layout.vectors_per_clip
+        seen = range(first, min(end, self.num_frames), layout.frame_step)
+        return replace(self, layout=layout.ended(seen[-1]))
+
     @property
     def clips(self) -> range:
         """The numbers of the window's clips."""
@@ -104,10 +113,14 @@ class ClipWindow:
         return stored.to(encoded).index_copy(0, places, encoded)
 
     def rows(self, vectors: Tensor) -> Tensor:
-        """The window's rows (C, T) of the vectors (S, C, v) of all its clips; T is `filled_rows`, if that is set."""
+        """The window's rows (C, T) of the vectors (S, C, v) of all its clips; T is `filled_rows`, if that is set.
+
+        Where clips have another number of rows, those are interpolated between the vectors of all clips.
+        """
         joined = vectors.transpose(0, 1).flatten(1)  # (C, S * v)
         if self.resize_to is not None:
             return resize(joined, self.resize_to).narrow(1, self.first_row, self.num_rows)
+        joined = resize(joined, len(self.clips) * self.layout.vectors_per_clip)
         first = self.layout.rows_of(self.clips[0])[0]
         return joined.narrow(1, self.first_row - first, self.filled_rows or self.num_rows)
 
@@ -130,8 +143,12 @@ class ClipWindow:
 
     def _read(self, reader: ClipReader, clips: Sequence[int]) -> NDArray[Any]:
         layout = self.layout
-        firsts = [layout.first_frames[clip] for clip in clips]
-        return reader.read(self.path, firsts, layout.clip_frames, layout.frame_step, self.steps)
+        if layout.frames is None:
+            firsts = [layout.first_frames[clip] for clip in clips]
+            return reader.read(self.path, firsts, layout.clip_frames, layout.frame_step, self.steps)
+        frames = [layout.frames_of(clip) for clip in clips]
+        one_by_one = reader.read(self.path, [frame for clip in frames for frame in clip], 1, steps=self.steps)
+        return one_by_one.reshape(len(clips), len(frames[0]), *one_by_one.shape[2:])
 
     def is_outside(self, clips: Sequence[int]) -> Tensor:
         """Whether each frame (S, F) of some of the clips is outside the video."""

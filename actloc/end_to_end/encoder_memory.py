@@ -91,7 +91,7 @@ class _Measurement:
 
     def _encoded(self, number: int, *, learns: bool) -> Tensor:
         clips = self.encoding.clips(number, self.encoder.device)
-        if self.live.outside != "repeat":  # then those outside the video are set, in the encoder's type
+        if self.live.outside in ("zero", "black"):  # then those outside the video are set, in the encoder's type
             clips = clips.to(self.encoder.dtype)
         with torch.set_grad_enabled(learns), computing_in(self.live.precision, self.encoder.device):
             return self.encoder.encode(clips)

@@ -150,7 +150,7 @@ class LiveEncoder:
         """
         encoder = self.encoder
         clips = torch.from_numpy(frames).to(encoder.device)
-        if self.outside != "repeat":
+        if self.outside in ("zero", "black"):
             pairs = zip(chunk.windows, chunk.clips, strict=True)
             is_outside = torch.cat([windows[number].is_outside([clip]) for number, clip in pairs])
             if is_outside.any():

@@ -15,9 +15,13 @@ PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
         "checkpoint_blocks": True,
     },
     "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay"},
+    "adatad": {"trainable": "adapters", "checkpoint_blocks": True},
     "frozen": {"trainable": "none"},
 }
 """What each preset sets, unless the settings do; `trainable` is the encoder's."""
+
+FOR_ANY_ENCODER = tuple(name for name, preset in PRESETS.items() if preset["trainable"] != "adapters")
+"""The presets that do not need an encoder with adapters."""
 
 USELESS = {
     "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "checkpoint_blocks"),
@@ -36,14 +40,20 @@ clips that learn x one clip  tallformer   of 3 clips in 20              those fo
 features.chunk x one clip    chunked      exact, windows of any length  one pass forward more
 features.chunk x one clip    etad         of 3 clips in 10              all forward, 3 in 10 once more and backward
 features.chunk x one clip    bank_replay  of 3 clips in 10              3 in 10 forward twice and backward, no others
+clips of a batch x a tenth   adatad       exact, of adapters only       one pass forward more
 none                         frozen       none                          one pass forward
 
 tallformer and bank_replay read the features of the other clips from a bank of stored features, which are older the
 longer ago their clips were encoded: `actloc extract-features CONFIG` makes the first ones, in features.bank.
 
+adatad is for an encoder with adapters (features.encoder={name: videomae, adapters: {}}). They mix the clips of a
+window, so all of these are encoded together: features.chunk, fraction, route=replay and the bank are not for them. The
+network itself does not learn; adapters={ladder: true} places them beside it, where they need still less memory.
+
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
-branches stochastic depth skips (video_swin's features.encoder.drop_path): each call of the encoder draws its own.
+branches stochastic depth skips (features.encoder.drop_path of video_swin and videomae): each call of the encoder draws
+its own.
 """
 
 
@@ -52,6 +62,8 @@ def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values 
     reasons = {"downsample": "the encoder makes the features: set stride_frames"}
     if values.get("resize_to"):
         reasons["encode_padding"] = f"every video has the {values['resize_to']} steps of features.resize_to"
+        if values.get("resize_by") != "frames":
+            reasons["steps_per_clip"] = reasons["encode_padding"]
     if values.get("clip_origin", "video") != "video":
         reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {values['clip_origin']}"
     if values["trainable"] == "none":

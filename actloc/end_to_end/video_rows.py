@@ -31,6 +31,15 @@ def spread_rows(spacing: ClipSpacing, times: VideoTimes, count: int) -> VideoRow
     return VideoRows(spacing.spread_layout(times.num_frames, count), count, grid)
 
 
+def spread_frame_rows(spacing: ClipSpacing, times: VideoTimes, count: int, rows_per_clip: int) -> VideoRows:
+    """`count` rows of the whole video, interpolated between those of clips whose frames are evenly spread over it.
+
+    Row i is for part i / count to (i + 1) / count of the video, as in AdaTAD's ActivityNet settings.
+    """
+    layout = spacing.spread_frames(times.num_frames, count // rows_per_clip, rows_per_clip)
+    return VideoRows(layout, count, even_grid(times.fps, times.num_frames, count), interpolated_to=count)
+
+
 def strided_rows(
     spacing: ClipSpacing, times: VideoTimes, vectors_per_clip: int, interpolated_to: int | None
 ) -> VideoRows:
@@ -40,5 +49,5 @@ def strided_rows(
     grid = row_grid(times.fps, spacing.clip_frames, spacing.stride_frames, spacing.offset_frames, vectors_per_clip)
     if interpolated_to is None:
         return VideoRows(layout, num_rows, grid)
-    resized = resized_grid(num_rows, grid, spacing.clip_frames, interpolated_to)
+    resized = resized_grid(num_rows, grid, spacing.clip_frames / vectors_per_clip, interpolated_to)
     return VideoRows(layout, interpolated_to, resized, interpolated_to)

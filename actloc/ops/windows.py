@@ -145,9 +145,9 @@ def even_grid(fps: float, num_frames: float, num_steps: int) -> Grid:
     return Grid(fps, stride, 0.5 * stride)
 
 
-def resized_grid(num_rows: int, grid: Grid, clip_frames: int, resize_to: int) -> Grid:
-    """The even grid of the whole span that the features cover."""
-    return even_grid(grid.fps, (num_rows - 1) * grid.stride_frames + clip_frames, resize_to)
+def resized_grid(num_rows: int, grid: Grid, row_frames: float, resize_to: int) -> Grid:
+    """The even grid of the whole span that the features cover, each of which is of `row_frames` frames."""
+    return even_grid(grid.fps, (num_rows - 1) * grid.stride_frames + row_frames, resize_to)
 
 
 def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Targets:

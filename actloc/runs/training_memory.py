@@ -129,7 +129,7 @@ def _encoder_part(source: Source, live: LiveEncoder, batch: Batch, *, has_gradie
     )
     return EncoderPart(
         encoder_bytes(live, encoding, has_gradients=has_gradients),
-        vectors=sum(clips) * largest.layout.vectors_per_clip * live.encoder.channels * 4,
+        vectors=sum(clips) * live.encoder.vectors_per_clip(encoding.frames_shape[0]) * live.encoder.channels * 4,
         frames=encoding.frames_bytes,
         learns=learning > 0,
         replays=live.route == "replay" and learning > 0,

@@ -73,10 +73,11 @@ class SourceConfig(Part):
     share this part of a window (OpenTAD on THUMOS14). null: in an epoch, one window of each video at a random place."""
     resize_to: PositiveInt | None = None
     """Give each video this many steps (ActivityNet); null: one for each feature."""
-    resize_by: Literal["interpolation", "roi_align", "clips"] = "interpolation"
+    resize_by: Literal["interpolation", "roi_align", "clips", "frames"] = "interpolation"
     """How: interpolate between the features, or take the mean of those around each new step (ETAD on stored features);
     clips: encode `resize_to` clips, evenly spread from the first frame to the last, in place of those at
-    `stride_frames` (ETAD with its encoder)."""
+    `stride_frames` (ETAD with its encoder); frames: the same of single frames, which follow each other in clips of
+    `steps_per_clip` steps (AdaTAD)."""
     past_end: Literal["keep", "clip"] = "keep"
     """Training actions beyond the last feature: keep them, or clip them there (ActivityNet)."""
     drop_duplicates: bool = False
@@ -123,13 +124,12 @@ class SourceConfig(Part):
             return self
         if self.resize_to is None:
             raise ValueError(f"resize_by: found {self.resize_by}, which has no effect because resize_to is null")
-        if self.trains_encoder != (self.resize_by == "clips"):
-            other, reason = (
-                ("clips", "encodes clips") if self.trains_encoder else ("roi_align", "reads stored features")
-            )
+        if self.trains_encoder != (self.resize_by in ("clips", "frames")):
+            expected, reason = "interpolation or roi_align", "reads stored features"
+            if self.trains_encoder:
+                expected, reason = "interpolation, clips or frames", "encodes clips"
             raise ValueError(
-                f"resize_by: found {self.resize_by}, expected interpolation or {other}, because "
-                f"features.name={self.name} {reason}"
+                f"resize_by: found {self.resize_by}, expected {expected}, because features.name={self.name} {reason}"
             )
         return self
 
@@ -143,6 +143,15 @@ class SourceConfig(Part):
                     f"encoder.{name}: found {value}, which has no effect with features.name={self.name}; an encoder is "
                     "trained with features.name=encoded"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _stored_features_are_of_one_clip(self) -> Self:
+        if self.encoder is not None and self.encoder.mixes_clips and not self.trains_encoder:
+            raise ValueError(
+                f"encoder: found {self.encoder.name}, which mixes the clips of a window with these settings, expected "
+                "one that encodes each clip on its own, as features are stored; or set features.name=encoded"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from actloc.end_to_end.augmented import AugmentedConfig
 from actloc.end_to_end.choosing import LearningClips, Turns
 from actloc.end_to_end.clip_window import ClipWindow, Outside
 from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
-from actloc.end_to_end.video_rows import spread_rows, strided_rows
+from actloc.end_to_end.video_rows import spread_frame_rows, spread_rows, strided_rows
 from actloc.errors import UserError, VideoError
 from actloc.ops.windows import window_at_any_frame
 from actloc.settings.choices import ClipChoice
@@ -44,12 +44,13 @@ class Config(AugmentedConfig, SourceConfig):
     path: Annotated[Path, Shapes("nothing")] = Path("features")
     """Folder, inside the run, for the features that `extract-features RUN` makes with the run's encoder."""
     preset: Annotated[
-        Literal["full", "chunked", "etad", "tallformer", "bank_replay", "frozen"] | None, Shapes("nothing")
+        Literal["full", "chunked", "etad", "tallformer", "bank_replay", "adatad", "frozen"] | None, Shapes("nothing")
     ] = None
     """Sets the settings below for a way to train; each can still be set. full: all clips, in one backward pass;
     chunked: the same gradient, one chunk at a time; etad: three clips in ten, one chunk at a time; tallformer: three
     clips in twenty, the others from a bank; bank_replay: three in ten, one chunk at a time, the others from a bank;
-    frozen: the encoder does not learn. null: as set."""
+    adatad: the adapters of an encoder that has some, from all clips; frozen: the encoder does not learn. null: as set.
+    """
     fraction: Annotated[float, Field(gt=0, le=1), Shapes("weights")] = 1.0
     """Share of a window's clips that the encoder learns from in a step, rounded down, at least one clip."""
     choice: Annotated[ClipChoice, Shapes("weights")] = "random"
@@ -72,13 +73,18 @@ class Config(AugmentedConfig, SourceConfig):
     """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
-    clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
+    steps_per_clip: Annotated[PositiveInt | None, Shapes("detections")] = None
+    """Interpolate the vectors of all clips of a window together to this many steps for each clip (AdaTAD); null: a step
+    for each vector."""
+    clip_origin: Annotated[Literal["video", "window", "step", "random"], Shapes("weights")] = "video"
     """Where the clips of a window begin. video: where those of the whole video do; window: with the window, which in
-    training begins at any frame; random: in training up to a clip before the window, else with it."""
+    training begins at any frame; step: with the window, which begins at a step of the video (AdaTAD); random: in
+    training up to a clip before the window, else with it."""
     encode_padding: Annotated[bool, Shapes("detections")] = False
     """Encode windows shorter than max_steps up to that length, for detectors that look at what is after the end."""
     outside: Annotated[Outside, Shapes("features")] = "repeat"
-    """Frames of a clip outside the video: its first or last frame again, zero after the encoder's scaling, or black."""
+    """Frames of a clip outside the video: its first or last frame again, zero after the encoder's scaling, or black.
+    repeat_window: the last frame of the window again, in place of all later ones (AdaTAD)."""
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
@@ -170,7 +176,7 @@ class EncodedSource(Source):
         self.in_channels = live.encoder.channels
         self.encoder_weights_sha256 = live.encoder.weights_sha256
         self.videos, self.missing = [], []
-        self._vectors_per_clip = vectors_per_clip(live.encoder, config.spacing)
+        self._steps_per_clip = config.steps_per_clip or vectors_per_clip(live.encoder, config.spacing)
         self._filled_rows = config.max_steps if config.encode_padding else None
         self._times: dict[str, VideoTimes] = {}
         self._broken: set[str] = set()
@@ -205,8 +211,8 @@ class EncodedSource(Source):
         config, wrong = self.config, []
         for video in self.videos:
             times = self._times[video.id]
-            rows = config.spacing.num_rows(times.num_frames, self._vectors_per_clip)
-            annotated_s, per_clip = video.duration_s or times.duration_s, self._vectors_per_clip
+            rows = config.spacing.num_rows(times.num_frames, self._steps_per_clip)
+            annotated_s, per_clip = video.duration_s or times.duration_s, self._steps_per_clip
             if not fits(config.spacing, annotated_s, times.fps, rows, config.tolerance_steps, per_clip):
                 wrong.append(f"{video.id} lasts {times.duration_s:.2f} s, annotated {annotated_s:.2f} s")
         if not wrong:
@@ -227,8 +233,10 @@ class EncodedSource(Source):
         times, count = self._times[video.id], config.resize_to
         if count is not None and config.resize_by == "clips":
             rows = spread_rows(config.spacing, times, count)
+        elif count is not None and config.resize_by == "frames":
+            rows = spread_frame_rows(config.spacing, times, count, self._steps_per_clip)
         else:
-            rows = strided_rows(config.spacing, times, self._vectors_per_clip, count)
+            rows = strided_rows(config.spacing, times, self._steps_per_clip, count)
         window = ClipWindow(
             video.file,
             times.num_frames,
@@ -257,10 +265,14 @@ class EncodedSource(Source):
         config, window = self.config, sample.payload
         assert isinstance(window, ClipWindow)
         if config.clip_origin == "video":
-            return replace(sample, payload=window.filled(config.spacing, self._filled_rows))
-        first_frame = window.layout.first_frames[0] + window.first_row * config.stride_frames // self._vectors_per_clip
+            return replace(sample, payload=self._ended(window.filled(config.spacing, self._filled_rows)))
+        first_frame = window.layout.first_frames[0] + window.first_row * config.stride_frames // self._steps_per_clip
         own = window.from_frame(config.spacing, first_frame, frames_before, window.num_rows, self._filled_rows)
-        return replace(sample, payload=own)
+        return replace(sample, payload=self._ended(own))
+
+    def _ended(self, window: ClipWindow) -> ClipWindow:
+        """The window without the frames after its last step, where the settings ask for that."""
+        return window.ended(self.config.stride_frames) if self.config.outside == "repeat_window" else window
 
     def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
         """A training window, with the clips that learn; its frames are in memory if they fit and are not replayed.
@@ -349,7 +361,7 @@ class EncodedSource(Source):
         )
         first_frame = window.layout.first_frames[0] + frames_after
         payload = window.from_frame(config.spacing, first_frame, 0, num_rows, self._filled_rows)
-        return replace(whole, payload=payload, targets=targets)
+        return replace(whole, payload=self._ended(payload), targets=targets)
 
     def features(self, batch: Batch, num_steps: int, device: torch.device) -> Tensor:
         """Features (B, C, num_steps) of the samples, made now; zero after the end of each."""

@@ -2,8 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +65,18 @@ class ClipSpacing:
         places = [number * last / (count - 1) for number in range(count)] if count > 1 else [last // 2]
         return ClipLayout(tuple(round(place) for place in places), self.clip_frames, self.frame_interval, 1)
 
+    def spread_frames(self, num_frames: int, count: int, rows_per_clip: int) -> "ClipLayout":
+        """`count` clips one after the other, whose frames are the centres of as many equal parts of the video.
+
+        Part i of n is from frame i / n to (i + 1) / n of `num_frames`; centres are rounded, halves to even (AdaTAD on
+        ActivityNet). Of `clip_frames` and `frame_interval` only the number of frames counts.
+        """
+        seen = len(range(0, self.clip_frames, self.frame_interval))
+        centres = [round((place + 0.5) * num_frames / (count * seen) - 0.5) for place in range(count * seen)]
+        frames = tuple(tuple(centres[first : first + seen]) for first in range(0, len(centres), seen))
+        firsts = tuple(clip[0] for clip in frames)
+        return ClipLayout(firsts, self.clip_frames, self.frame_interval, rows_per_clip, frames=frames)
+
     def num_rows(self, num_frames: int, vectors_per_clip: int = 1) -> int:
         """The rows of a video of `num_frames`: all that its clips give, except those of `padded` beyond its end."""
         if self.align == "padded":
@@ -93,9 +105,13 @@ class ClipLayout:
     frame_step: int
     """The encoder sees every n-th of them."""
     vectors_per_clip: int
+    """The rows that each clip gives: one for each of the encoder's vectors, unless they are interpolated to others."""
     first_stored_row: int = 0
     """The row, among those of the video's own layout, that is nearest to row 0 from below: clips of a window that
     begins at another frame lie between stored rows, and both reading and writing round down."""
+    frames: tuple[tuple[int, ...], ...] | None = None
+    """The frames of every clip that the encoder sees, where these are not at equal distances; None: every
+    `frame_step`-th from its first one on."""
 
     @property
     def num_rows(self) -> int:
@@ -115,10 +131,17 @@ class ClipLayout:
         """The first of the rows in a store of the video's features that stand for this clip; may be negative."""
         return self.first_stored_row + clip * self.vectors_per_clip
 
-    def frames_of(self, clip: int) -> range:
+    def frames_of(self, clip: int) -> Sequence[int]:
         """The frames of a clip that the encoder sees; those outside the video are for the reader to fill in."""
         first = self.first_frames[clip]
-        return range(first, first + self.clip_frames, self.frame_step)
+        return self.frames[clip] if self.frames else range(first, first + self.clip_frames, self.frame_step)
+
+    def ended(self, last_frame: int) -> "ClipLayout":
+        """The layout with `last_frame` in place of all later frames."""
+        clips = [self.frames_of(clip) for clip in range(len(self.first_frames))]
+        if max(frames[-1] for frames in clips) <= last_frame:
+            return self
+        return replace(self, frames=tuple(tuple(min(frame, last_frame) for frame in frames) for frames in clips))
 
 
 def num_clips(num_frames: int, align: Align, clip_frames: int, stride_frames: int) -> int:

@@ -26,14 +26,14 @@ SWIN = (
 
 def main() -> None:
     """Measure, print, write."""
-    from actloc.end_to_end.presets import PRESETS
+    from actloc.end_to_end.presets import FOR_ANY_ENCODER
 
     parser = argparse.ArgumentParser(
         prog="scripts/bench end-to-end", description="Train the sample with every preset and compare them."
     )
     parser.add_argument("--quick", action="store_true", help="two epochs of small frames: only to see that all runs")
     parser.add_argument("--swin", action="store_true", help="the steps of a small Video Swin, which is not trained")
-    parser.add_argument("--presets", default=",".join(PRESETS), help="presets to compare, in this order")
+    parser.add_argument("--presets", default=",".join(FOR_ANY_ENCODER), help="presets to compare, in this order")
     parser.add_argument("--steps", type=int, help="steps to measure of each preset; 4, or 20 with --swin")
     parser.add_argument("--folder", type=Path, default=Path("ckpt/bench_end_to_end"), help="folder for the runs")
     options = parser.parse_args()

@@ -41,7 +41,7 @@ class Costs:
 def main() -> None:
     """Measure, print, write."""
     from actloc.command_line.exit_status import fail
-    from actloc.end_to_end.presets import PRESETS
+    from actloc.end_to_end.presets import FOR_ANY_ENCODER, PRESETS
     from actloc.errors import ActlocError
 
     parser = argparse.ArgumentParser(
@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("config", metavar="CONFIG", help="name or file of the experiment")
     parser.add_argument("settings", metavar="SETTINGS", nargs="*", help="settings for all presets, as for actloc train")
-    parser.add_argument("--presets", default=",".join(PRESETS), help="presets to measure, in this order")
+    parser.add_argument("--presets", default=",".join(FOR_ANY_ENCODER), help="presets to measure, in this order")
     parser.add_argument("--steps", type=int, default=4, help="steps to measure of each preset")
     parser.add_argument("--folder", type=Path, default=Path("ckpt/bench_steps"), help="folder for banks and the table")
     options = parser.parse_intermixed_args()

@@ -234,7 +234,10 @@ def test_an_encoder_that_mixes_clips_sees_all_clips_of_a_window_in_one_call() ->
     assert seen == [5, 3]
 
 
-@pytest.mark.parametrize(("settings", "which"), [({"fraction": 0.5}, "fraction"), ({"route": "replay"}, "route")])
+@pytest.mark.parametrize(
+    ("settings", "which"),
+    [({"fraction": 0.5}, "fraction"), ({"route": "replay"}, "route"), ({"chunk": 8}, "chunk")],
+)
 def test_settings_that_divide_a_window_are_refused_for_an_encoder_that_mixes_its_clips(
     settings: dict[str, object], which: str
 ) -> None:

@@ -108,7 +108,7 @@ def test_a_video_of_one_clip_gives_all_steps_and_a_shorter_one_is_refused(clips:
     [
         ({"resize_by": "clips"}, "resize_by: found clips, which has no effect because resize_to is null"),
         ({"resize_by": "roi_align", "resize_to": 9},
-         r"resize_by: found roi_align, expected interpolation or clips, because features\.name=encoded encodes clips"),
+         r"resize_by: found roi_align, expected interpolation, clips or frames, because features\.name=encoded"),
         ({"resize_by": "clips", "resize_to": 9, "align": "centred"}, "align: found centred, expected valid, because"),
         ({"resize_by": "clips", "resize_to": 9, "preset": "bank_replay", "bank": "x"},
          r"others: found bank, expected no_gradient, because stored features are of clips at features\.stride_frames"),
