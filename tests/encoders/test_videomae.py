@@ -18,7 +18,6 @@ from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.temporal_adapter import TemporalAdapter
-from actloc.ops.windows import resize
 from actloc.video.frame_transforms import Crop, Resize
 from tests.encoders import golden
 from tests.encoders.golden import filled
@@ -90,8 +89,8 @@ def test_outputs_and_gradients_are_the_recorded_ones(adapted: VideoMAE) -> None:
         assert list(out.shape) == case["output_shape"]
         pooled = out.mean((3, 4))
         assert_near(pooled[:, ::4], arrays["pooled"])
-        joined = pooled.transpose(0, 1).flatten(1)
-        assert_near(resize(joined, case["total_frames"])[None, ::4], arrays["sequence"])
+        of_two_clips = window(2, (16, 1, 1, 3), vectors_per_clip=case["total_frames"] // 2)  # steps, in its layout
+        assert_near(of_two_clips.rows(pooled)[None, ::4], arrays["sequence"])
         assert_near(out[:, :8, :, ::2, ::2], arrays["slice8"])
         for group, expected in zip(out.detach().unflatten(1, (16, -1)).unbind(1), arrays["groups16"], strict=True):
             flat = group.double()
@@ -371,7 +370,7 @@ def test_a_ladder_keeps_less_than_adapters_between_the_blocks_and_checkpoints_ke
         for count in (1, 3):
             clips = torch.zeros(count, 16, 160, 160, 3, dtype=torch.uint8, device="meta")
             with SavedBytes([*network.parameters(), *network.buffers()]) as saved:
-                network.encode(clips)
+                network.encode(clips).sum().backward()
             kept.append(saved.peak / MB)
         return (kept[1] - kept[0]) / 2
 
@@ -379,7 +378,7 @@ def test_a_ladder_keeps_less_than_adapters_between_the_blocks_and_checkpoints_ke
     between = added_mb(False, adapters={})
     checkpointed = added_mb(True, adapters={})
     ladder = added_mb(False, adapters={"ladder": True, "width": 0.125})
-    assert checkpointed <= 13 * tokens
+    assert checkpointed <= 12 * tokens + between / 11  # every block's input, and one block at a time
     assert ladder <= 12 * 1.75 * tokens  # a block's tokens and six narrow tensors of an eighth of the channels
     assert between >= 5 * ladder
 
