@@ -10,6 +10,7 @@ import torch
 from actloc import experiment
 from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base import vectors_per_clip
+from actloc.encoders.videomae import Config as VideoMAEConfig
 from actloc.end_to_end.choosing import LearningClips
 from actloc.ops.candidates import all_candidates, random_rows
 from actloc.sources.encoded import Config as EncodedConfig
@@ -41,6 +42,13 @@ END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_t_128_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),
     "activitynet13_video_swin_b_tallformer": (1024, 200, 384, 31484584),
 }
+ADATAD = {  # by size: the published average mAP on THUMOS14 and ActivityNet, and the adapters' rate on THUMOS14
+    "s": ("small", "69.03", "37.81", 2e-4),
+    "b": ("base", "71.14", "38.35", 1e-4),
+    "l": ("large", "73.51", "39.21", 1e-4),
+    "h": ("huge", "74.95", "39.31", 1e-4),
+    "g": ("giant", "77.07", "39.77", 1e-4),
+}
 
 
 @pytest.mark.parametrize("file", sorted(Path("configs").glob("*.yaml")), ids=lambda file: file.stem)
@@ -52,7 +60,8 @@ def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
     listed = re.findall(r"^\| `(\w+_\w+|own_videos)` \|", Path("configs/README.md").read_text(), re.MULTILINE)
     existing = {file.stem for file in Path("configs").rglob("*.yaml")}
     assert set(listed) <= existing
-    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() <= set(listed)
+    adatad = {f"{data}_videomae_{size}_actionformer" for data in ("thumos14", "activitynet13") for size in ADATAD}
+    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() | adatad <= set(listed)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -125,6 +134,60 @@ def test_etads_encoder_learns_from_the_official_snippets_at_the_official_rates()
     assert (loaded.training.batch_size, loaded.training.precision, loaded.run.seed) == (4, "float32", 2023)
     for section in ("detector", "suppression", "fusion", "evaluation"):
         assert getattr(loaded, section) == getattr(on_features, section), section
+
+
+@pytest.mark.parametrize("letter", ADATAD)
+def test_adatads_windows_on_thumos14_are_the_official_ones(letter: str) -> None:
+    size, average, _, rate = ADATAD[letter]
+    name = f"thumos14_videomae_{letter}_actionformer"
+    loaded = experiment.load(f"configs/{name}.yaml")
+    features, encoder = loaded.features, loaded.features.encoder
+    assert isinstance(features, EncodedConfig)
+    assert isinstance(encoder, VideoMAEConfig)
+    frames, side, short_side, stop = (1536, 224, 256, 50) if letter == "g" else (768, 160, 182, 60)
+    layout = features.spacing.layout(10_000, features.steps_per_clip or 0)
+    assert [len(layout.frames_of(clip)) for clip in layout.clips_of(0, 768)] == [16] * (frames // 16)
+    assert layout.frames_of(1)[0] - layout.frames_of(0)[-1] == features.frame_interval == 3072 // frames
+    assert encoder.adapters is not None
+    assert encoder.adapters.numbers(encoder.sizes.blocks) == range(20 if letter == "g" else 0, encoder.sizes.blocks)
+    assert (encoder.size, encoder.trainable, encoder.crop, encoder.short_side) == (size, "adapters", side, side)
+    assert (features.max_steps, features.window_steps, features.window_overlap) == (768, 768, 0.5)
+    assert (features.crop_ratio, features.min_kept, features.checkpoint_blocks) == ((0.9, 1.0), 0.75, True)
+    assert loaded.optimizer.learning_rate * encoder.rate_factor == pytest.approx(rate)
+    assert (loaded.schedule.warmup_epochs, loaded.schedule.epochs, loaded.schedule.stop_after_epochs) == (5, 95, stop)
+    _augments_as_adatad(features, short_side)
+    assert average in _header(name)
+
+
+@pytest.mark.parametrize("letter", ADATAD)
+def test_adatads_frames_on_activitynet_are_the_official_ones(letter: str) -> None:
+    size, _, average, _ = ADATAD[letter]
+    name = f"activitynet13_videomae_{letter}_actionformer"
+    loaded = experiment.load(f"configs/{name}.yaml")
+    features, encoder = loaded.features, loaded.features.encoder
+    assert isinstance(features, EncodedConfig)
+    assert isinstance(encoder, VideoMAEConfig)
+    layout = features.spacing.spread_frames(7680, (features.resize_to or 0) // (features.steps_per_clip or 1), 4)
+    frames = [frame for clip in range(len(layout.first_frames)) for frame in layout.frames_of(clip)]
+    assert frames == [round((place + 0.5) * 10 - 0.5) for place in range(768)]
+    assert (encoder.size, encoder.trainable, encoder.crop, features.resize_to) == (size, "adapters", 160, 192)
+    assert loaded.optimizer.learning_rate * encoder.rate_factor == pytest.approx(1e-4)
+    assert (loaded.schedule.warmup_epochs, loaded.schedule.epochs, loaded.training.batch_size) == (5, 10, 16)
+    assert (loaded.suppression.sigma, loaded.suppression.voting_threshold) == (0.7, 0.9)
+    _augments_as_adatad(features, 182)
+    assert average in _header(name)
+
+
+def _augments_as_adatad(features: EncodedConfig, short_side: int) -> None:
+    assert (features.training_short_side, features.random_resized_crop, features.mirror) == (short_side, (0.08, 1), 0.5)
+    assert (features.rand_augment, features.rand_augment_magnitude) == (2, 9)
+    assert (features.color_jitter, features.color_jitter_hue) == (0.5, 0.1)
+
+
+def _header(name: str) -> str:
+    header = Path(f"configs/{name}.yaml").read_text().partition("\ndataset:")[0]
+    assert "the best of the epochs that were scored on the" in header
+    return header
 
 
 def test_the_videos_of_activitynet_are_prepared_as_published() -> None:
