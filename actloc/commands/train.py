@@ -269,6 +269,8 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
     background = [video.id for video in source.videos if not video.actions]
     if background:
         used = "video has no actions and is used as background", "videos have no actions and are used as background"
+        if experiment.features.training_overlap is not None and not experiment.features.empty_windows:
+            used = "video has no actions and no window in an epoch", "videos have no actions and no window in an epoch"
         console.say(f"{console.count(len(background), *used)}: {console.first_ten(background)}")
     if source.missing:
         missing = [video.id for video in source.missing]

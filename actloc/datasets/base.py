@@ -121,19 +121,20 @@ def for_training(dataset: DatasetConfig, annotations: Annotations) -> Annotation
             num_actions += len(video.actions) - len(actions)
             videos[video.id] = replace(video, actions=actions)
     kept = replace(annotations, videos=videos)
+    longest, shortest = dataset.min_longest_share, dataset.min_action_share
+    if (left_out or num_actions) and not any(video.actions for video in kept.of_subset(dataset.training_subset)):
+        raise UserError(
+            f"No training action takes more than {max(longest, shortest):g} of its video.",
+            "Expected at least one longer action to train on.",
+            "Lower dataset.min_longest_share and dataset.min_action_share, or set both to 0 to train on all actions.",
+        )
     if left_out:
         counted = console.count(len(left_out), "training video")
-        reason = f"no action above dataset.min_longest_share={dataset.min_longest_share:g} of the video"
-        if not kept.of_subset(dataset.training_subset):
-            raise UserError(
-                f"Each of the {counted} has {reason}.",
-                "Expected at least one longer action to train on.",
-                "Lower it, or train on all videos: dataset.min_longest_share=0",
-            )
-        console.say(f"Left out {counted} with {reason}: {console.first_ten(left_out)}")
+        reason = f"without an action of more than {longest:g} of the video (dataset.min_longest_share)"
+        console.say(f"Left out {counted} {reason}: {console.first_ten(left_out)}")
     if num_actions:
         counted = console.count(num_actions, "training action")
-        console.say(f"Left out {counted} not above dataset.min_action_share={dataset.min_action_share:g} of the video")
+        console.say(f"Left out {counted} of no more than {shortest:g} of the video (dataset.min_action_share)")
     return kept
 
 

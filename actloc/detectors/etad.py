@@ -22,6 +22,7 @@ from actloc.ops.roi_align import roi_align
 from actloc.structures import Detections
 
 EXTENSION = 0.5  # of a candidate's length, on both sides: its surroundings count too
+MOST_CANDIDATES = 200_000  # of a sequence: a training step learns from thousands of them, each with its own features
 AT_ONCE = 1024  # candidates of each video whose features are in memory together
 PEAK_SHARE = 0.5  # of the highest boundary probability of a video, from which a step is a boundary
 
@@ -54,18 +55,29 @@ class Config(ClasslessConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.dim % (2 * self.conv_groups) or self.dim % (2 * self.norm_groups):
-            raise ValueError(f"dim is {self.dim}: it must be a multiple of twice conv_groups and of twice norm_groups")
+            raise ValueError(
+                f"dim: found {self.dim}, expected a multiple of twice conv_groups and of twice norm_groups"
+            )
         if not self.stage_tious or not all(0 <= tiou < 1 for tiou in self.stage_tious):
             raise ValueError("stage_tious: expected at least one number, each from 0 to below 1")
         return self
 
     def build_classless(self, in_channels: int, max_steps: int) -> "Etad":
-        """A new detector. Raises UserError if the features cannot be grouped."""
+        """A new detector. Raises UserError if the features cannot be grouped, or there are too many candidates."""
         if in_channels % self.conv_groups:
             raise UserError(
                 f"The features have {in_channels} channels.",
                 f"Expected a multiple of detector.conv_groups, which is {self.conv_groups}.",
                 f"Set detector.conv_groups={math.gcd(in_channels, self.conv_groups)}, or use other features.",
+            )
+        longest = min(self.longest_steps or max_steps, max_steps)
+        count = longest * (2 * max_steps + 1 - longest) // 2
+        if count > MOST_CANDIDATES:
+            raise UserError(
+                f"features.max_steps={max_steps} has {count:,} segments, each of which the detector would score.",
+                f"Expected at most {MOST_CANDIDATES:,}; 128 steps have 8,256.",
+                "Set features.max_steps=128 and features.window_steps=128 to detect in windows, or limit the length of "
+                "actions: detector.longest_steps=64",
             )
         return Etad(self, in_channels, max_steps)
 

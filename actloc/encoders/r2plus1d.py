@@ -91,8 +91,8 @@ class Config(PublishedConfig):
         """Resizes the whole frame to 128 x 171, ignoring its aspect ratio, then crops the centre."""
         return Resize("bilinear", size=_FRAME_SIZE), Crop(_CROP, "round")
 
-    def network(self, num_classes: int = _KINETICS_CLASSES) -> "R2Plus1D":
-        """The encoder with random weights."""
+    def network(self, num_classes: int | None = _KINETICS_CLASSES) -> "R2Plus1D":
+        """The encoder with random weights, and a classifier if there are classes."""
         return R2Plus1D(self, num_classes)
 
     def build(self) -> "R2Plus1D":
@@ -101,7 +101,7 @@ class Config(PublishedConfig):
         tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
         if self.output == "region":
             self._check_region_head(tensors, path)
-        network = self.network_for(tensors)
+        network = self.network(_num_classes(tensors, _KINETICS_CLASSES))
         load_into(network, tensors, path)
         if self.global_features is not None:
             digests = network.weights_sha256, sha256_of_file(self.global_features)
@@ -109,8 +109,11 @@ class Config(PublishedConfig):
         return network.eval()
 
     def network_for(self, weights: Mapping[str, Tensor]) -> "R2Plus1D":
-        """The encoder with random weights and a classifier of as many classes as that of these."""
-        return self.network(len(weights["fc.weight"]) if "fc.weight" in weights else _KINETICS_CLASSES)
+        """The encoder with random weights and a classifier of as many classes as that of these.
+
+        Where they have none, there is none unless its scores are the output.
+        """
+        return self.network(_num_classes(weights, None if self.output == "features" else _KINETICS_CLASSES))
 
     def _check_region_head(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Raises UserError if the head needs global features and none are set, or the other way round."""
@@ -135,6 +138,10 @@ class Config(PublishedConfig):
         return cls(variant="r2plus1d_18")
 
 
+def _num_classes(weights: Mapping[str, Tensor], otherwise: int | None) -> int | None:
+    return len(weights["fc.weight"]) if "fc.weight" in weights else otherwise
+
+
 class R2Plus1D(ClipEncoder):
     """512 channels per clip of (usually 16) frames, or the scores of a head.
 
@@ -145,7 +152,7 @@ class R2Plus1D(ClipEncoder):
     cpu_batch = 1
     config: Config
 
-    def __init__(self, config: Config, num_classes: int) -> None:
+    def __init__(self, config: Config, num_classes: int | None) -> None:
         super().__init__(config)
         variant = VARIANTS[config.variant]
         self.stem = stem(variant)
@@ -154,10 +161,10 @@ class R2Plus1D(ClipEncoder):
             self.add_module(
                 f"layer{number}", nn.Sequential(first, *(Block(variant, out, out) for _ in range(1, blocks)))
             )
-        self.fc = nn.Linear(_FEATURES, num_classes)
+        self.fc = None if num_classes is None else nn.Linear(_FEATURES, num_classes)
         if config.output == "region":
             self.fc2 = nn.Linear(_FEATURES if config.global_features is None else 2 * _FEATURES, _REGIONS)
-        self.channels = {"features": _FEATURES, "action": num_classes, "region": _REGIONS}[config.output]
+        self.channels = {"features": _FEATURES, "action": num_classes or 0, "region": _REGIONS}[config.output]
         self.register_buffer("_mean", 255 * torch.tensor(_MEAN).reshape(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(_STD).reshape(1, 3, 1, 1, 1), persistent=False)
 
@@ -179,8 +186,8 @@ class R2Plus1D(ClipEncoder):
     def stages(self) -> list[list[nn.Module]]:
         """The stem with the first layer, then the others; a head whose scores are the output belongs to the last."""
         layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(_WIDTHS))]
-        head = {"features": [], "action": [self.fc], "region": [getattr(self, "fc2", self.fc)]}[self.config.output]
-        return [[self.stem, *layers[0]], layers[1], layers[2], [*layers[3], *head]]
+        head = {"features": None, "action": self.fc, "region": getattr(self, "fc2", None)}[self.config.output]
+        return [[self.stem, *layers[0]], layers[1], layers[2], [*layers[3], *([] if head is None else [head])]]
 
     def zero_pixel(self) -> Tensor:
         """Kinetics' mean (3,)."""
@@ -192,7 +199,7 @@ class R2Plus1D(ClipEncoder):
 
     def logits(self, features: Tensor) -> Tensor:
         """Scores (S, K) of features (S, 512, v): of Kinetics-400, or of the actions that TSP or TAC were trained on."""
-        return self.fc(features.mean(2))
+        return super().logits(features) if self.fc is None else self.fc(features.mean(2))
 
     def region_logits(self, features: Tensor, global_features: Tensor) -> Tensor:
         """Scores (S, 2) of `Action` and `No action`, of features (S, 512, v) and their videos' (512,) or (S, 512).

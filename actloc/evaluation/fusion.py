@@ -74,7 +74,9 @@ def with_classifier(
         settings = settings.model_copy(update={"top_k": 1})
     else:
         rows = dict(own)
-    upper_bound = to_columns(truth, _with_true_classes(truth, predictions, settings), protocol)
+    are_of_segments = any(len(one) > 1 for one in rows.values())
+    labelled = _with_classes_beneath if are_of_segments else _with_true_classes
+    upper_bound = to_columns(truth, labelled(truth, predictions, settings), protocol)
     record = ClassifierRecord(
         file=str(settings.scores) if file is None else file.name,
         sha256=None if file is None else files.sha256_of_file(file),
@@ -118,6 +120,28 @@ def _with_true_classes(truth: Truth, predictions: Predictions, settings: FusionS
         labels = sorted({action.label for action in actions})
         best = sorted(predictions.get(video_id, []), key=lambda one: -one.score)[: settings.most_detections]
         perfect[video_id] = [replace(one, label=label) for label in labels for one in best]
+    return perfect
+
+
+def _with_classes_beneath(truth: Truth, predictions: Predictions, settings: FusionSettings) -> Predictions:
+    """The detections as a perfect classifier of segments would label them: as the true action that each overlaps most.
+
+    Those that overlap none keep their class.
+    """
+    perfect = {}
+    for video_id, listed in predictions.items():
+        actions, best = truth.actions.get(video_id, ()), sorted(listed, key=lambda one: -one.score)
+        perfect[video_id] = best = best[: settings.most_detections]
+        if actions and best:
+            ends = np.array([(one.start_s, one.end_s) for one in best])[:, None]  # (N, 1, 2)
+            true = np.array([(action.start_s, action.end_s) for action in actions])  # (M, 2)
+            shared = np.minimum(ends[..., 1], true[:, 1]) - np.maximum(ends[..., 0], true[:, 0])
+            union = np.maximum(ends[..., 1], true[:, 1]) - np.minimum(ends[..., 0], true[:, 0])
+            overlap = shared / np.maximum(union, np.finfo(float).tiny)
+            pairs = zip(best, overlap.argmax(axis=1), overlap.max(axis=1), strict=True)
+            perfect[video_id] = [
+                replace(one, label=actions[row].label) if most > 0 else one for one, row, most in pairs
+            ]
     return perfect
 
 

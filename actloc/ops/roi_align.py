@@ -7,7 +7,7 @@ version moves them to the border instead.
 import torch
 from torch import Tensor
 
-BEYOND = 1.0  # a sample further than this before the first or behind the last position counts as zero
+BEYOND = 1.0  # a sample further than this before the first or after the last position counts as zero
 FARTHEST = 1e6  # positions beyond this are taken as this; a sample there is zero in any case
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from actloc.layers.precision import at_least_float32
 from actloc.layers.segment_classifier import SegmentClassifier
+from actloc.ops.cascade import STEP_CENTER
 from actloc.ops.criterion import Criterion
 from actloc.ops.roi_align import roi_align
 from actloc.structures import Targets
@@ -18,7 +19,6 @@ MOVED = ((0.0, 0.0), (-0.2, 0.2), (0.2, -0.2), (-0.2, -0.2), (0.2, 0.2))
 and later, because a detector's segments are never exact."""
 
 AT_ONCE = 1024  # segments whose features are in memory together
-STEP_CENTER = 0.5  # ROI align counts from the border of step 0, segments from its centre
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class ClassifiedOutputs:
 
     def class_logits(self, video: int, segments: Tensor) -> Tensor:
         """(N, K) of segments (N, 2), in feature steps, of one video of the batch."""
-        embedded, places = at_least_float32(self.embedded[video])[None], (segments + STEP_CENTER)[None]
+        embedded = at_least_float32(self.embedded[video])[None]
+        places = (segments + STEP_CENTER)[None]  # ROI align counts from the border of step 0
         bins = [
             roi_align(embedded, part, self.classifier.num_bins, aligned=True)[0]
             for part in torch.split(places.to(embedded), AT_ONCE, dim=1)
         ]
-        logits: Tensor = self.classifier(torch.cat(bins))
-        return logits
+        return at_least_float32(self.classifier(torch.cat(bins)))
 
 
 class SegmentClassCriterion(Criterion):
@@ -48,7 +48,6 @@ class SegmentClassCriterion(Criterion):
         super().__init__()
         self.found = found
         self.weight = weight
-        self.weight_follows_from_targets = found.weight_follows_from_targets
 
     def forward(self, outputs: ClassifiedOutputs, targets: list[Targets]) -> dict[str, Tensor]:
         """The detector's losses, and `classes`: the mean over all forms of the batch's actions; 0 without any."""
@@ -61,14 +60,6 @@ class SegmentClassCriterion(Criterion):
         # a sum, because the mean over no action is not a number
         loss = F.cross_entropy(torch.cat(logits), known, reduction="sum") / max(len(known), 1)
         return {**self.found(outputs.found, targets), "classes": self.weight * loss}
-
-    def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
-        """The detector's: the number of actions to classify does not count."""
-        return self.found.weight_of(lengths, targets)
-
-    def start_step(self, weight: float) -> None:
-        """Passes the weight of the step on to the detector's losses."""
-        self.found.start_step(weight)
 
     def training_state(self) -> dict[str, float]:
         """The numbers of the detector's losses; the classifier has none."""

@@ -14,7 +14,7 @@ from actloc.encoders.base import ClipEncoder, built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion, scoring
 from actloc.evaluation.predictions import Prediction
-from actloc.evaluation.results import read_results
+from actloc.evaluation.results import Results, read_results
 from actloc.experiment import Experiment, load
 from actloc.extraction import local
 from actloc.extraction.converting import convert
@@ -118,6 +118,14 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
             f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
         )
+    if _fused_by_own(results) != (
+        experiment.fusion.scores == fusion.OWN and experiment.fusion.rule != fusion.UNCHANGED
+    ):
+        raise UserError(
+            f"The score thresholds in {folder} are of scores that were fused with other class scores.",
+            f"Expected those of fusion.scores={experiment.fusion.scores}, which is used here.",
+            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
+        )
     stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
     if not measured:
@@ -132,6 +140,12 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         console.warn(f"No score threshold for {console.first_ten(unmeasured)}; using the median of the other classes")
     middle = statistics.median(measured.values())
     return {name: measured.get(name, middle) for name in classes}
+
+
+def _fused_by_own(results: Results) -> bool:
+    """Whether the scores that thresholds belong to were fused with the detector's class scores."""
+    classifier = results.classifier
+    return classifier is not None and classifier.file == fusion.OWN and classifier.rule != fusion.UNCHANGED
 
 
 def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> Predictor:

@@ -70,6 +70,12 @@ def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) 
 
     Raises UserError if they do not fit.
     """
+    if experiment.detector.class_settings and len(classes) > 1:
+        raise UserError(
+            f"The annotations have {len(classes)} classes, and {file} has no classifier of segments.",
+            f"Expected one class: official files of {experiment.detector.name} find actions without their classes.",
+            "Set dataset.class_agnostic=true; fusion.scores=FILE then names the class scores of another classifier.",
+        )
     stored = read_official(experiment, file)
     in_channels = stored.in_channels or 1  # without an embedding nothing fits, and the error lists everything
     weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights

@@ -253,8 +253,8 @@ class EvaluationSettings(Section):
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
     weights_file: Path | None = None
-    """Score this official checkpoint of the detector (ActionFormer's .pth.tar, TALLFormer's .pth), with classes
-    numbered as in the annotations; null: score the run."""
+    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
+    with classes numbered as in the annotations; null: score the run."""
     checkpoint: Literal["last", "best"] = "last"
     """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
     gives too good results."""

@@ -70,7 +70,8 @@ class SourceConfig(Part):
     """
     training_overlap: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, Shapes("weights")] = None
     """Train on all windows of `max_steps` that cover a video and have an action, each once in an epoch; neighbours
-    share this part of a window (OpenTAD on THUMOS14). null: in an epoch, one window of each video at a random place."""
+    share this part of a window (OpenTAD on THUMOS14); it needs crop_ratio=null. null: in an epoch, one window of each
+    video at a random place."""
     resize_to: PositiveInt | None = None
     """Give each video this many steps (ActivityNet); null: one for each feature."""
     resize_by: Literal["interpolation", "roi_align", "clips", "frames"] = "interpolation"

@@ -10,6 +10,7 @@ from actloc.weights.files import load
 from actloc.weights.official_actionformer import PREFIX, OfficialCheckpoint
 
 _DETECTOR = "base_detector."
+_STEM = "stem.0.weight"
 _CONV_GROUPS = 4  # of channels, in which the first convolution takes the features
 _EMBEDDING = "enhancement.embedding.conv.weight"
 _BRANCHES = {
@@ -45,8 +46,8 @@ def read_official_etad(path: Path) -> OfficialCheckpoint:
     """Reads `path` without running code from it; raises UserError if it has no detector of ETAD.
 
     The official code does not average weights: both kinds are those of the file. What is not the detector's belongs to
-    the encoder, by its official name. A name of the detector that is not known stays as it is, so that a check against
-    the detector reports it.
+    the encoder, by its name there without what precedes all of them. A name of the detector that is not known stays as
+    it is, so that a check against the detector reports it.
     """
     content = load(path)
     entry = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -65,6 +66,9 @@ def read_official_etad(path: Path) -> OfficialCheckpoint:
         )
     in_channels = _CONV_GROUPS * embedding.shape[1] if embedding.dim() == 3 else None
     encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith(_DETECTOR)}
+    # what the authors' files call the encoder is not known: its prefix is read off the name of its first layer
+    stem = next((name for name in encoder if name.endswith(_STEM)), _STEM)
+    encoder = {name.removeprefix(stem.removesuffix(_STEM)): tensor for name, tensor in encoder.items()}
     return OfficialCheckpoint(weights, weights, None, in_channels, encoder)
 
 

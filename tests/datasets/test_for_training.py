@@ -34,7 +34,10 @@ def test_training_videos_whose_actions_are_all_short_are_left_out_and_counted(
     used = for_training(settings(min_longest_share=0.01), ANNOTATIONS)
     assert used.videos == {name: VIDEOS[name] for name in ("both", "scored")}
     printed = " ".join(capsys.readouterr().err.split())
-    assert "Left out 3 training videos with no action above dataset.min_longest_share=0.01" in printed
+    assert (
+        "Left out 3 training videos without an action of more than 0.01 of the video (dataset.min_longest_share)"
+        in printed
+    )
     assert "exact, none, short" in printed
 
 
@@ -42,12 +45,14 @@ def test_short_actions_of_training_videos_are_left_out_and_counted(capsys: pytes
     used = for_training(settings(min_action_share=0.01), ANNOTATIONS)
     kept = {name: [action.start_s for action in video.actions] for name, video in used.videos.items()}
     assert kept == {"both": [5], "exact": [], "none": [], "scored": [5], "short": []}
-    assert "Left out 4 training actions not above" in " ".join(capsys.readouterr().err.split())
+    assert "Left out 4 training actions of no more than" in " ".join(capsys.readouterr().err.split())
 
 
 def test_leaving_out_every_video_and_videos_without_a_duration_are_refused() -> None:
-    with pytest.raises(UserError, match="Each of the 4 training videos has no action above"):
+    with pytest.raises(UserError, match="No training action takes more than"):
         for_training(settings(min_longest_share=0.5), ANNOTATIONS)
+    with pytest.raises(UserError, match=r"No training action takes more than 0\.9 of its video"):
+        for_training(settings(min_action_share=0.9), ANNOTATIONS)
     timeless = Annotations(("run",), {"a": AnnotatedVideo("a", "training", (Action(0, 1, "run"),))})
     with pytest.raises(UserError, match="a has no duration"):
         for_training(settings(min_longest_share=0.5), timeless)

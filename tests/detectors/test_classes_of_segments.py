@@ -119,8 +119,6 @@ def test_what_the_detectors_losses_remember_is_kept_through_the_classifiers() ->
     other = built(seed=3)
     other.criterion.load_training_state(state)
     assert other.detector.criterion.training_state() == state
-    assert not detector.criterion.weight_follows_from_targets
-    assert detector.criterion.weight_of([STEPS], [Targets.none()]) == 0.0
 
 
 def test_segments_are_scored_in_parts_and_none_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +130,10 @@ def test_segments_are_scored_in_parts_and_none_have_none(monkeypatch: pytest.Mon
     assert outputs.class_logits(1, torch.zeros(0, 2)).shape == (0, CLASSES)
     assert whole.isfinite().all()
     assert outputs.class_logits(0, torch.tensor([[-40.0, 900.0], [7.0, 3.0]])).isfinite().all()
+
+
+def test_class_scores_are_float32_where_the_network_computes_in_bfloat16() -> None:
+    detector = built().eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = detector.detect(*inputs())
+    assert {one.class_scores.dtype for one in found if one.class_scores is not None} == {torch.float32}

@@ -271,5 +271,14 @@ def test_everything_is_padded_to_one_length_and_channels_are_grouped() -> None:
 
 @pytest.mark.parametrize("settings", [{"dim": 20}, {"norm_groups": 5}, {"stage_tious": []}, {"stage_tious": [1.0]}])
 def test_settings_that_do_not_fit_each_other_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"dim is|stage_tious"):
+    with pytest.raises(ValidationError, match=r"dim: found|stage_tious"):
         Config.model_validate({**settings})
+
+
+def test_sequences_with_too_many_candidates_are_refused() -> None:
+    with pytest.raises(UserError, match="has 2,655,360 segments") as caught:
+        Config().build(512, 1, 2304)
+    assert "features.window_steps=128" in caught.value.fix
+    with torch.device("meta"):
+        limited = Config(longest_steps=64).build(512, 1, 2304)
+    assert len(limited.candidates) == sum(2305 - length for length in range(1, 65))  # type: ignore[arg-type]

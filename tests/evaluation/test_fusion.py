@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.evaluation.fusion import fuse, to_predictions
+from actloc.annotations.model import Action
+from actloc.evaluation.fusion import fuse, to_predictions, with_classifier
+from actloc.evaluation.predictions import Prediction
+from actloc.evaluation.protocols import PROTOCOLS
+from actloc.evaluation.scoring import Truth
 from actloc.settings.sections import FusionSettings
 from actloc.structures import Detections, VideoDetections
 from tests.golden.cases import GOLDEN
@@ -75,3 +79,15 @@ def test_a_detectors_own_class_scores_name_the_classes_where_the_settings_ask_fo
         assert [(one.label, one.score) for one in plain["v1"]] == [("jump", 0.9), ("jump", 0.4)]
     empty = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))  # of an unreadable video
     assert to_predictions([VideoDetections("v", empty)], classes, settings) == {"v": []}
+
+
+def test_a_perfect_classifier_of_segments_names_each_as_the_action_beneath_it() -> None:
+    actions = (Action(0, 10, "run"), Action(12, 20, "jump"))
+    truth = Truth([], {"v": actions, "empty": ()}, ("jump", "run"))
+    listed = [Prediction("jump", 0.9, 1, 9), Prediction("run", 0.8, 9, 19), Prediction("run", 0.7, 30, 40)]
+    predictions = {"v": listed, "empty": [Prediction("run", 0.5, 0, 1)]}
+    rows = {"v": np.array([[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]), "empty": np.array([[0.5, 0.5]])}
+    settings = FusionSettings(scores="own", top_k=1)
+    fused, record = with_classifier(predictions, rows, truth, settings, (0.5, 0.7), PROTOCOLS["actionformer"])
+    assert [one.label for one in fused["v"]] == ["jump", "run", "run"]
+    assert record.true_class_mean_ap == [1.0, 0.5]  # at 0.7 the jump is missed: 7 of 11 seconds are shared
