@@ -88,7 +88,7 @@ class ClassifierRecord(Record):
     top_1: Proportion | None
     """Share of videos whose highest-scoring class is one of their true ones."""
     true_class_mean_ap: list[Proportion | None]
-    """Per tIoU, the mAP of the same detections if the classifier were perfect: with the true classes of their video, or,
+    """Per tIoU, the mAP of the same detections if the classifier were perfect: with the true classes of their video;
     where each segment has class scores, with the class of the true action that it overlaps most."""
     is_upper_bound: bool = False
     """Whether the results themselves were measured with true classes, so that they are no results of a method."""
