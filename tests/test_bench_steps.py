@@ -11,7 +11,7 @@ import torch
 
 from actloc.end_to_end.presets import FOR_ANY_ENCODER
 from scripts.benchmarks import steps
-from scripts.benchmarks.end_to_end import CONFIG, QUICK, SWIN
+from scripts.benchmarks.end_to_end import CONFIG, QUICK, SHORT, SWIN, VIT, WITH_ADAPTERS
 from scripts.benchmarks.steps import Costs
 from tests.end_to_end.test_trained_encoder import E2E
 from tests.toy import ROOT, make_toy
@@ -52,14 +52,14 @@ def test_wrong_presets_and_settings_are_errors_of_the_user(tmp_path: Path) -> No
 def test_a_preset_that_does_not_fit_the_gpu_is_a_row_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measured(config: str, settings: list[str], presets: list[str], num_steps: int) -> list[Costs]:
-        if presets == ["full"]:
+    def measured(config: str, settings: dict[str, list[str]], num_steps: int) -> list[Costs]:
+        if "full" in settings:
             raise torch.OutOfMemoryError
-        return [Costs(preset, 0.5, 10.0, 96.0, 2_048.0) for preset in presets]
+        return [Costs(preset, 0.5, 10.0, 96.0, 2_048.0) for preset in settings]
 
     monkeypatch.setattr(steps, "_in_turns", measured)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
-    rows = steps._alone("a.yaml", [], ["full", "bank_replay"], 1)
+    rows = steps._alone("a.yaml", {"full": [], "bank_replay": []}, 1)
     assert rows == [Costs("full"), Costs("bank_replay", 0.5, 10.0, 96.0, 2_048.0)]
     steps.show("a.yaml", rows)
     printed = capsys.readouterr().out
@@ -75,3 +75,14 @@ def test_the_tables_of_the_sample_have_settings_that_it_takes(settings: tuple[st
     for preset in FOR_ANY_ENCODER:
         loaded = experiment.load(CONFIG, [*settings, f"features.preset={preset}", "features.bank=stored"])
         assert loaded.features.trains_encoder
+
+
+def test_the_table_of_adapters_has_settings_that_its_config_takes() -> None:
+    from actloc import experiment
+
+    for preset in (*FOR_ANY_ENCODER, *WITH_ADAPTERS):
+        own = [] if preset in WITH_ADAPTERS else ["features.encoder.adapters=null"]
+        loaded = experiment.load(VIT, [*SHORT, *own, *steps.way(preset), "features.bank=stored"])
+        adapters = loaded.to_data()["features"]["encoder"]["adapters"]
+        assert (adapters is not None) == (preset in WITH_ADAPTERS)
+        assert preset != steps.LADDER or adapters["ladder"]

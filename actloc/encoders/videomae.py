@@ -81,7 +81,7 @@ class OwnSize(Section):
 
     dim: PositiveInt
     """Channels of every block; its MLP has four times as many."""
-    blocks: Annotated[int, Field(ge=_NUM_STAGES)]
+    blocks: PositiveInt
     """Number of blocks."""
     heads: PositiveInt
     """Attention heads, among which the channels are divided."""
@@ -337,7 +337,8 @@ class VideoMAE(ClipEncoder):
         In a ladder, adapters are apart from their blocks, which run without gradient.
         """
         count = len(self.blocks)
-        borders = [count * number // _NUM_STAGES for number in range(_NUM_STAGES + 1)]
+        parts = min(_NUM_STAGES, count)
+        borders = [count * number // parts for number in range(parts + 1)]
         stages: list[list[nn.Module]] = [list(self.blocks[start:end]) for start, end in itertools.pairwise(borders)]
         if self.is_ladder:
             stages = [[*stage, *_adapters_in(stage)] for stage in stages]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from actloc.training.trainer import Trainer
 
 
+LADDER = "ladder"
+"""A row beside the presets: adatad with its adapters beside the network."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """Of a step under one preset; None where the memory did not suffice for it, or there is no GPU."""
@@ -54,18 +58,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("ckpt/bench_steps"), help="folder for banks and the table")
     options = parser.parse_intermixed_args()
     presets = options.presets.split(",")
-    unknown = [preset for preset in presets if preset not in PRESETS]
+    unknown = [preset for preset in presets if preset not in (*PRESETS, LADDER)]
     if unknown or options.steps < 1:
-        parser.error(f"found {', '.join(unknown)}, expected {', '.join(PRESETS)}" if unknown else "--steps is below 1")
+        known = ", ".join((*PRESETS, LADDER))
+        parser.error(f"found {', '.join(unknown)}, expected {known}" if unknown else "--steps is below 1")
     os.environ.setdefault("OMP_NUM_THREADS", str(num_cores()))
     try:
         settings = [f"run.folder={options.folder}", *options.settings]
         prepare(options.config, settings, presets, options.folder)
-        rows = measured(options.config, with_bank(options.config, settings, options.folder), presets, options.steps)
+        with_stored = with_bank(options.config, settings, options.folder)
+        rows = measured(options.config, dict.fromkeys(presets, with_stored), options.steps)
     except ActlocError as error:
         sys.exit(fail(error))
     show(options.config, rows)
     write(options.folder / "table.json", options.config, settings, [asdict(row) for row in rows])
+
+
+def way(preset: str) -> list[str]:
+    """The settings of a row: those of a preset, or of AdaTAD's adapters beside the network."""
+    ladder = "features.preset=adatad", "features.encoder.adapters.ladder=true"
+    return list(ladder) if preset == LADDER else [f"features.preset={preset}"]
 
 
 def num_cores() -> int:
@@ -86,7 +98,7 @@ def prepare(config: str, settings: Sequence[str], presets: Sequence[str], folder
 
     actloc("prepare", config, *settings, "features.preset=frozen")
     for preset in presets:
-        if PRESETS[preset].get("others") == "bank":
+        if PRESETS.get(preset, {}).get("others") == "bank":
             actloc("extract-features", config, *with_bank(config, settings, folder), f"features.preset={preset}")
             return  # all of them start from the same
 
@@ -101,38 +113,38 @@ def with_bank(config: str, settings: Sequence[str], folder: Path) -> list[str]:
     return [*settings, *([] if names_one else [f"features.bank={folder / 'stored'}"])]
 
 
-def measured(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
-    """The costs of each preset, from the fastest of some steps after a first one, in which saved bytes are counted."""
+def measured(config: str, settings: Mapping[str, Sequence[str]], num_steps: int) -> list[Costs]:
+    """The costs of each preset with its settings: the fastest of some steps after a first one, in which saved bytes are
+    counted."""
     from actloc import experiment as experiments
     from actloc.commands.train import be_repeatable
     from actloc.devices import choose_device
 
     be_repeatable()  # as training is, which some operations of a GPU take longer for
-    device = choose_device(experiments.load(config, list(settings)).machine.device)
-    if device.type != "cuda":
-        return _in_turns(config, settings, presets, num_steps)
-    return _alone(config, settings, presets, num_steps)
+    first, own = next(iter(settings.items()))
+    device = choose_device(experiments.load(config, [*own, *way(first)]).machine.device)
+    return (_in_turns if device.type != "cuda" else _alone)(config, settings, num_steps)
 
 
-def _alone(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
+def _alone(config: str, settings: Mapping[str, Sequence[str]], num_steps: int) -> list[Costs]:
     """Each with the whole memory of the GPU, so that one which does not fit costs the others nothing."""
     import torch
 
     rows = []
-    for preset in presets:
+    for preset, own in settings.items():
         gc.collect()
         torch.cuda.empty_cache()
         try:
-            rows += _in_turns(config, settings, [preset], num_steps)
+            rows += _in_turns(config, {preset: own}, num_steps)
         except torch.OutOfMemoryError:
             rows.append(Costs(preset))
     return rows
 
 
-def _in_turns(config: str, settings: Sequence[str], presets: Sequence[str], num_steps: int) -> list[Costs]:
+def _in_turns(config: str, settings: Mapping[str, Sequence[str]], num_steps: int) -> list[Costs]:
     with ExitStack() as held:
         all_of_them = [
-            held.enter_context(closing(_Stepping(preset, config, settings, num_steps))) for preset in presets
+            held.enter_context(closing(_Stepping(preset, config, own, num_steps))) for preset, own in settings.items()
         ]
         for number in range(num_steps + 1):
             for one in all_of_them:
@@ -145,7 +157,7 @@ class _Stepping:
 
     def __init__(self, preset: str, config: str, settings: Sequence[str], num_steps: int) -> None:
         self.preset = preset
-        self._trainer = _trainer(config, [*settings, f"features.preset={preset}", f"run.name=steps_{preset}"])
+        self._trainer = _trainer(config, [*settings, *way(preset), f"run.name=steps_{preset}"])
         live = self._trainer.learner.source.live  # type: ignore[attr-defined]  # of the one task that there is
         self.close = live.close
         self._reader, self._device = live.reader, live.encoder.device
