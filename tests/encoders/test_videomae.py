@@ -412,7 +412,7 @@ def test_adapters_alone_learn_unless_the_settings_say_otherwise() -> None:
     [
         ({"crop": 200}, "crop 200 is larger than short_side 160"),
         ({"size": {"dim": 24, "blocks": 4, "heads": 5}}, "5, expected heads that divide the 24 channels"),
-        ({"size": {"dim": 24, "blocks": 3, "heads": 4}}, "greater than or equal to 4"),
+        ({"size": {"dim": 24, "blocks": 0, "heads": 4}}, "greater than 0"),
         ({"size": {"dim": 24, "blocks": 4, "heads": 4, "patch": 192}}, "crop: found 160, expected at least the 192"),
         ({"trainable": "adapters"}, "trainable: found adapters, which the encoder videomae does not have"),
         ({"size": "small", "adapters": {"blocks": [3, 12]}}, r"found \[3, 12\], expected different numbers below 12"),
@@ -443,3 +443,9 @@ def test_gradients_reach_what_learns_in_bfloat16(settings: dict[str, Any]) -> No
     learning = {name for name, one in encoder.named_parameters() if one.requires_grad}
     assert {name for name, one in encoder.named_parameters() if one.grad is not None and one.grad.any()} == learning
     assert any("adapter" in name for name in learning) == bool(settings)
+
+
+def test_a_network_of_fewer_than_four_blocks_has_a_stage_for_each() -> None:
+    network = Config(size={"dim": 24, "blocks": 2, "heads": 4}, short_side=32, crop=32).network()  # type: ignore[arg-type]
+    assert [block for stage in network.stages() for block in stage] == [network.patch_embed, *network.blocks]
+    assert len(network.stages()) == 2
