@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import av
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,6 +74,9 @@ class Config(AugmentedConfig):
     """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
+    memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
+    """Memory for a training step: before the first one, checkpoint_blocks is turned on and chunk is lowered, as far as
+    needed and unless they are set. GB are 2^30 bytes of tensors, of each process, as `train --dry-run` counts them."""
     clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
     """Where the clips of a window begin. video: where those of the whole video do; window: with the window, which in
     training begins at any frame; random: in training up to a clip before the window, else with it."""
@@ -342,8 +345,8 @@ class EncodedSource(Source):
         """Reads all clips of a video, a chunk at a time, and keeps none; raises VideoError."""
         window = self.evaluation_sample(index).payload
         assert isinstance(window, ClipWindow)
-        for start in range(0, len(window.encoded), self.config.chunk):
-            window.frames(self.live.reader, window.encoded[start : start + self.config.chunk])
+        for start in range(0, len(window.encoded), self.live.chunk):
+            window.frames(self.live.reader, window.encoded[start : start + self.live.chunk])
         self._readable.add(index)
 
     def _learned_in(self, index: int, visit: Visit, epoch: int, turns: dict[int, int]) -> frozenset[int]:
