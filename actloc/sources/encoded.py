@@ -75,8 +75,8 @@ class Config(AugmentedConfig):
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
     memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
-    """Memory for a training step: before the first one, checkpoint_blocks is turned on and chunk is lowered, as far as
-    needed and unless they are set. GB are 2^30 bytes of tensors, of each process, as `train --dry-run` counts them."""
+    """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
+    checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
     clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
     """Where the clips of a window begin. video: where those of the whole video do; window: with the window, which in
     training begins at any frame; random: in training up to a clip before the window, else with it."""
