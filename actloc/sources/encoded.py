@@ -74,9 +74,6 @@ class Config(AugmentedConfig):
     """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
     """Keep only the inputs of the encoder's blocks, and compute the rest again in the backward pass."""
-    memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
-    """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
-    checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
     clip_origin: Annotated[Literal["video", "window", "random"], Shapes("weights")] = "video"
     """Where the clips of a window begin. video: where those of the whole video do; window: with the window, which in
     training begins at any frame; random: in training up to a clip before the window, else with it."""
@@ -87,6 +84,9 @@ class Config(AugmentedConfig):
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
+    memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
+    """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
+    checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
 
     @property
     def bank_store(self) -> Path | None:
