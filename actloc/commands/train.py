@@ -15,6 +15,7 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
+from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
@@ -118,15 +119,18 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
             held.callback(live.close)
         is_new = starts_anew(experiment, overwrite=overwrite)
         learner = _learner(experiment, annotations, live, processes, is_new=is_new)
-        _run_trainer(experiment, learner, resume, overwrite, stop)
+        _run_trainer(
+            within_budget(experiment, learner, processes.size, is_new=is_new), learner, resume, overwrite, stop
+        )
 
 
 def _run_trainer(
-    experiment: Experiment, learner: LocalizationLearner, resume: Path | None, overwrite: bool, stop: StopFlag
+    fitted: Fitted, learner: LocalizationLearner, resume: Path | None, overwrite: bool, stop: StopFlag
 ) -> None:
-    folder, processes = experiment.run_folder, learner.processes
-    _report_start(experiment, learner)
-    processes.of_first(lambda: _begin(experiment, overwrite))  # after every check: --overwrite empties the folder
+    experiment, processes = fitted.experiment, learner.processes
+    folder = experiment.run_folder
+    _report_start(fitted, learner)
+    processes.of_first(lambda: _begin(fitted, overwrite))  # after every check: --overwrite empties the folder
     about = {
         **learner.about(),
         "settings": experiment.shaping("weights"),
@@ -173,12 +177,13 @@ def _learner(
     return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 
-def _begin(experiment: Experiment, overwrite: bool) -> None:
-    folder = experiment.run_folder
+def _begin(fitted: Fitted, overwrite: bool) -> None:
+    folder = fitted.experiment.run_folder
     for path in folder.iterdir() if overwrite else ():
         if path.name != files.LOCK_NAME:
             files.remove(path)
-    write_record(experiment, folder)
+    write_record(fitted.experiment, folder)
+    fitted.record()
 
 
 def be_repeatable() -> None:
@@ -241,8 +246,8 @@ def _report_finished(experiment: Experiment) -> int:
     return 0
 
 
-def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
-    source = learner.source
+def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
+    experiment, source = fitted.experiment, learner.source
     actions = sum(len(video.actions) for video in source.videos)
     parameters = sum(parameter.numel() for parameter in learner.detector.parameters())
     console.say(
@@ -258,6 +263,8 @@ def _report_start(experiment: Experiment, learner: LocalizationLearner) -> None:
         learn = sum(one.numel() for one in encoder.parameters() if one.requires_grad)
         of = sum(one.numel() for one in encoder.parameters())
         console.say(f"{encoder.config.name} makes the features; {learn / 1e6:.2f} of {of / 1e6:.2f} M parameters learn")
+    if fitted.line:
+        console.say(fitted.line)
     accumulate, size = experiment.training.accumulate, learner.processes.size
     cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
     if cuts and not learner.detector.criterion.weight_follows_from_targets:

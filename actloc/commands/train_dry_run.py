@@ -13,6 +13,7 @@ from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import TrainingMemory, megabytes, training_memory
@@ -36,25 +37,34 @@ def run(experiment: Experiment, num_processes: int) -> int:
     """Reports the memory of each process, and anything missing, with exit status 2."""
     annotations = read_prepared(experiment.dataset, experiment.arguments)
     missing: list[str] = []
+    memory = too_large = None
     with ExitStack() as held:
         try:
-            memory = _memory(experiment, annotations, missing, held, num_processes)
+            learner = _learner(experiment, annotations, missing, held)
+            is_new = starts_anew(experiment, overwrite=False)
+            try:
+                fitted = within_budget(experiment, learner, num_processes, is_new=is_new)
+            except UserError as error:
+                fitted, too_large = Fitted(experiment), error
+            memory = training_memory(fitted.experiment, learner, num_processes)
         except UserError as error:
-            memory = None
             if not any(problem.startswith(error.found) for problem in missing):  # else tried a second time
                 missing.append(_message(experiment, error))
     if memory is not None:
-        _report(experiment, memory)
+        _report(fitted, memory)
     for problem in missing:
         console.result(f"Missing: {problem}")
-    values = {} if memory is None else {"bytes": asdict(memory.step), "advice": memory.advice}
+    values = {} if memory is None else {"bytes": asdict(memory.step), "advice": memory.advice, **fitted.chosen}
     console.emit("plan", **values, missing=missing)
+    if too_large is not None:
+        raise too_large
     return UserError.status if missing else 0
 
 
-def _memory(
-    experiment: Experiment, annotations: Annotations, missing: list[str], held: ExitStack, num_processes: int
-) -> TrainingMemory:
+def _learner(
+    experiment: Experiment, annotations: Annotations, missing: list[str], held: ExitStack
+) -> LocalizationLearner:
+    """The learner of the training videos that can be used."""
     live = _live_encoder(experiment, missing)
     if live is not None:
         held.callback(live.close)
@@ -68,8 +78,7 @@ def _memory(
     if experiment.training.validation_subset:
         _source(experiment, annotations, experiment.training.validation_subset, live, missing)
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
-    learner = LocalizationLearner(localizer, source, annotations, lambda _: 0.0)
-    return training_memory(experiment, learner, num_processes)
+    return LocalizationLearner(localizer, source, annotations, lambda _: 0.0)
 
 
 def _live_encoder(experiment: Experiment, missing: list[str]) -> LiveEncoder | None:
@@ -99,7 +108,9 @@ def _message(experiment: Experiment, error: UserError) -> str:
     return str(error)
 
 
-def _report(experiment: Experiment, memory: TrainingMemory) -> None:
+def _report(fitted: Fitted, memory: TrainingMemory) -> None:
+    if fitted.line:
+        console.result(fitted.line)
     step = asdict(memory.step)
     table = Table("memory of the largest training step", "MB", box=None)
     table.columns[1].justify = "right"
@@ -110,7 +121,7 @@ def _report(experiment: Experiment, memory: TrainingMemory) -> None:
     console.result_table(table)
     console.result(f"It is largest {memory.step.moment}. MB are 2^20 bytes of tensors.")
     console.result(memory.advice)
-    device = choose_device(experiment.machine.device)
+    device = choose_device(fitted.experiment.machine.device)
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device).total_memory
         console.result(f"The GPU has {megabytes(card)} MB; torch's own libraries take some hundred of them.")

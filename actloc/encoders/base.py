@@ -197,10 +197,17 @@ class ClipEncoder(nn.Module, ABC):
         for norm in [] if self.config.train_norms else [one for one in self.modules() if isinstance(one, _NORMS)]:
             norm.requires_grad_(False)
 
-    def recompute_blocks(self) -> None:
-        """From now on a block keeps only its input for the backward pass, which runs it again (Chen et al. 2016)."""
+    def recompute_blocks(self, is_on: bool = True) -> None:
+        """Whether, from now on, a block keeps only its input for the backward pass, which runs it again.
+
+        (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".)
+        """
         for block in [block for stage in self.stages() for block in stage]:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            own = block.forward
+            if isinstance(own, partial) and own.func is checkpoint:
+                block.forward = own.args[0]
+            if is_on:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def drop_branches(self, is_on: bool) -> None:
         """Whether the blocks that learn skip branches at random from now on (stochastic depth); usually no-op.

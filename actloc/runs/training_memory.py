@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,10 +13,18 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.experiment import Experiment
 from actloc.sources.base import Source
 from actloc.structures import Batch, Sample
-from actloc.tasks.localization import LocalizationLearner
-from actloc.training.memory import DETECTOR_STEP, OPTIMIZER_STEP, EncoderPart, StepBytes, detector_bytes, step_bytes
+from actloc.tasks.localization import LocalizationLearner, build_detector
+from actloc.training.memory import (
+    DETECTOR_STEP,
+    OPTIMIZER_STEP,
+    DetectorBytes,
+    EncoderPart,
+    StepBytes,
+    detector_bytes,
+    step_bytes,
+)
 
-_WORTH_SAYING = 0.95
+WORTH_SAYING = 0.95
 """Share of the memory below which other settings are named."""
 
 
@@ -29,32 +37,68 @@ class TrainingMemory:
     """A sentence on what would need less."""
 
 
-def training_memory(experiment: Experiment, learner: LocalizationLearner, num_processes: int) -> TrainingMemory:
-    """Reads no frame; the encoder is measured without values, the detector takes one step on random features."""
-    learner.detector.train()
-    source, training = learner.source, experiment.training
-    batch = _largest_batch(source, -(-training.batch_size // num_processes))
-    shape = (len(batch.samples), source.in_channels, learner.detector.padded_steps(max(batch.lengths)))
-    detector = detector_bytes(learner, batch, shape, accumulate=training.accumulate)
+class LargestStep:
+    """Measures the largest step of a run, also with other settings of its encoder.
 
-    def step(live: LiveEncoder | None) -> StepBytes:
-        has_gradients = training.accumulate > 1
-        encoder = EncoderPart() if live is None else _encoder_part(source, live, batch, has_gradients=has_gradients)
-        return step_bytes(
-            learner.modules,
-            detector,
-            encoder,
+    Reads no frame; the encoder is measured without values, a detector like the run's takes one step on random features.
+    The run's own detector and random numbers stay as they are.
+    """
+
+    def __init__(self, experiment: Experiment, learner: LocalizationLearner, num_processes: int) -> None:
+        source, training, localizer = copy.copy(learner.source), experiment.training, learner.localizer
+        source.bank = None
+        self._gpus = [localizer.device] if localizer.device.type == "cuda" else []
+        with torch.random.fork_rng(self._gpus):
+            detector = build_detector(
+                experiment.detector,
+                source.in_channels,
+                len(learner.annotations.classes),
+                experiment.features.max_steps,
+                seed=experiment.run.seed,
+                device=localizer.device,
+            )
+        alone = replace(localizer, detector=detector.train())
+        self._learner = LocalizationLearner(alone, source, learner.annotations, lambda _: 0.0)
+        self._batch = _largest_batch(source, -(-training.batch_size // num_processes))
+        self._shape = len(self._batch.samples), source.in_channels, detector.padded_steps(max(self._batch.lengths))
+        self._optimizer, self._accumulate, self._num_processes = (
             experiment.optimizer,
-            accumulate=training.accumulate,
-            num_processes=num_processes,
+            training.accumulate,
+            num_processes,
+        )
+        self._detector_bytes: dict[bool, DetectorBytes] = {}
+
+    def bytes(self, source: Source, live: LiveEncoder | None) -> StepBytes:
+        """With this encoder, and with the clips that learn of `source`."""
+        learns, has_gradients = live is not None and live.learns, self._accumulate > 1
+        with torch.random.fork_rng(self._gpus):
+            if learns not in self._detector_bytes:
+                self._detector_bytes[learns] = detector_bytes(
+                    self._learner, self._batch, self._shape, accumulate=self._accumulate
+                )
+            encoder = EncoderPart()
+            if live is not None:
+                encoder = _encoder_part(source, live, self._batch, has_gradients=has_gradients)
+        return step_bytes(
+            self._learner.modules,
+            self._detector_bytes[learns],
+            encoder,
+            self._optimizer,
+            accumulate=self._accumulate,
+            num_processes=self._num_processes,
         )
 
-    found = step(source.live)
-    if found.moment in (DETECTOR_STEP, OPTIMIZER_STEP) and found.encoder < found.peak / 4:
-        return TrainingMemory(found, _advice_without_encoder(found, experiment.optimizer.name))
+
+def training_memory(experiment: Experiment, learner: LocalizationLearner, num_processes: int) -> TrainingMemory:
+    """Measures the largest step, and what would need less."""
+    largest, source = LargestStep(experiment, learner, num_processes), learner.source
+    found = largest.bytes(source, source.live)
+    advice = advice_without_encoder(found, experiment.optimizer.name)
+    if advice:
+        return TrainingMemory(found, advice)
     for setting, result, other in _alternatives(source.live):
-        peak = step(other).peak
-        if peak < _WORTH_SAYING * found.peak:
+        peak = largest.bytes(source, other).peak
+        if peak < WORTH_SAYING * found.peak:
             return TrainingMemory(found, f"With {setting} it is {megabytes(peak)} MB: {result}.")
     recomputes = getattr(experiment.features, "checkpoint_blocks", True)  # only an encoded source has the setting
     is_last = recomputes or source.live is None or not source.live.learns
@@ -73,7 +117,10 @@ def megabytes(size: int) -> str:
     return f"{size / 2**20:,.1f}"
 
 
-def _advice_without_encoder(found: StepBytes, optimizer: str) -> str:
+def advice_without_encoder(found: StepBytes, optimizer: str) -> str:
+    """A sentence on what needs less where the encoder's activations are not what is large; otherwise empty."""
+    if found.moment not in (DETECTOR_STEP, OPTIMIZER_STEP) or found.encoder >= found.peak / 4:
+        return ""
     if found.moment == OPTIMIZER_STEP:
         other = "" if optimizer == "sgd" else "; so does optimizer.name=sgd"
         return f"A network with fewer weights that learn needs less{other}."

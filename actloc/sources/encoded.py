@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import av
 import numpy as np
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,6 +88,9 @@ class Config(AugmentedConfig, SourceConfig):
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
     so are all where the whole window is replayed."""
+    memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
+    """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
+    checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
 
     @property
     def bank_store(self) -> Path | None:
@@ -327,8 +330,8 @@ class EncodedSource(Source):
         """Reads all clips of a video, a chunk at a time, and keeps none; raises VideoError."""
         window = self.evaluation_sample(index).payload
         assert isinstance(window, ClipWindow)
-        for start in range(0, len(window.encoded), self.config.chunk):
-            window.frames(self.live.reader, window.encoded[start : start + self.config.chunk])
+        for start in range(0, len(window.encoded), self.live.chunk):
+            window.frames(self.live.reader, window.encoded[start : start + self.live.chunk])
         self._readable.add(index)
 
     def _learned_in(self, index: int, visit: Visit, epoch: int, turns: dict[int, int]) -> frozenset[int]:

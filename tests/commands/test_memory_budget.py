@@ -1,0 +1,279 @@
+"""`features.memory_gb`: what is chosen is what fits, and it changes memory only."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from actloc import console
+from actloc.commands import train
+from actloc.datasets.base import read_prepared
+from actloc.errors import UserError
+from actloc.experiment import Experiment, load
+from actloc.runs.memory_budget import Fitted, within_budget
+from actloc.runs.trained import new_live_encoder, new_localizer
+from actloc.runs.training_memory import LargestStep
+from actloc.sources import encoded as encoded_source
+from actloc.tasks.localization import LocalizationLearner
+from actloc.training.distributed import Processes
+from actloc.training.loader import Loader
+from tests.commands.test_train_dry_run import ENCODED, NoBank, peak_of_the_second_step
+from tests.live.windows import difference
+
+MOST_WRONG = 0.2
+SMALL_SWIN = "name: video_swin, size: {dim: 24, depths: [1, 1, 1, 1], heads: [1, 2, 4, 8]}, side: 64, crop: 64"
+ENCODERS = {
+    "efficientnet_lite0": "{name: efficientnet_lite0, short_side: 32, crop: 32}",
+    "video_swin": f"{{{SMALL_SWIN}}}",
+    "r2plus1d": "{name: r2plus1d, variant: r2plus1d_18}",
+}
+"""At the smallest sizes that they take."""
+LARGE = [f"features.encoder={{{SMALL_SWIN}, drop_path: 0.0}}", "training.batch_size=1"]
+"""An encoder whose activations are most of a step."""
+
+
+@pytest.fixture
+def encoded(folder: Path) -> Path:
+    """The toy set, prepared, with a config whose encoder runs in every step."""
+    (folder / "encoded.yaml").write_text(ENCODED)
+    return folder
+
+
+@contextmanager
+def learning(experiment: Experiment) -> Iterator[LocalizationLearner]:
+    """With random weights of the encoder, the same each time."""
+    annotations = read_prepared(experiment.dataset, experiment.arguments)
+    torch.manual_seed(0)
+    assert experiment.features.encoder is not None
+    live = new_live_encoder(experiment, experiment.features.encoder.network().state_dict())
+    assert live is not None
+    source = experiment.features.build(annotations, "train", live)
+    localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
+    try:
+        yield LocalizationLearner(localizer, source, annotations, lambda _: 0.0)
+    finally:
+        live.close()
+
+
+def fitted(experiment: Experiment, *, is_new: bool = True) -> Fitted:
+    with learning(experiment) as learner:
+        return within_budget(experiment, learner, 1, is_new=is_new)
+
+
+def peak(*settings: str) -> int:
+    """Bytes of the largest step with these settings and no budget."""
+    experiment = load("encoded.yaml", list(settings))
+    with learning(experiment) as learner:
+        return LargestStep(experiment, learner, 1).bytes(learner.source, learner.source.live).peak
+
+
+def budget(size: float) -> str:
+    return f"features.memory_gb={size / 2**30}"
+
+
+def chosen(experiment: Experiment) -> tuple[bool, int]:
+    assert isinstance(experiment.features, encoded_source.Config)
+    return experiment.features.checkpoint_blocks, experiment.features.chunk
+
+
+@pytest.mark.parametrize(
+    ("share", "settings"),
+    [
+        (0.95, "efficientnet_lite0 features.preset=full"),
+        (1.01, "efficientnet_lite0 features.preset=etad"),
+        (0.95, "video_swin features.preset=full"),
+        (0.95, "video_swin features.preset=chunked"),
+        (0.95, "r2plus1d features.preset=full features.max_steps=4 training.batch_size=1"),
+        (1.01, "r2plus1d features.preset=etad features.max_steps=4 training.batch_size=1"),
+    ],
+)
+def test_a_step_takes_what_was_estimated_and_fits(encoded: Path, settings: str, share: float) -> None:
+    encoder, *own = settings.split()
+    own = [f"features.encoder={ENCODERS[encoder]}", *own]
+    most = peak(*own)
+    experiment = load("encoded.yaml", [*own, budget(share * most)])
+    with learning(experiment) as learner:
+        made = within_budget(experiment, learner, 1, is_new=True)
+        assert (chosen(made.experiment) == (False, 4)) == (share > 1)
+        estimated = float(made.line.split("needs ")[1].removesuffix(" GB")) * 2**30
+        assert estimated <= share * most * 1.01
+        used = peak_of_the_second_step(made.experiment, learner)
+    assert used == pytest.approx(estimated, rel=MOST_WRONG)
+
+
+def gradient(experiment: Experiment, learner: LocalizationLearner) -> torch.Tensor:
+    """Of the first batch, for all of the encoder's weights, in float64."""
+    live = learner.source.live
+    assert live is not None
+    live.encoder.double()
+    learner.detector.double().eval()  # without dropout
+    size, accumulate = experiment.training.batch_size, experiment.training.accumulate
+    (batch,) = next(Loader(learner.load_sample, learner.num_samples, size, accumulate, 0, 0).batches(0, 1))
+    features, mask = learner.features(batch)
+    learner.backward(torch.stack(list(learner.losses(features, mask, batch).values())).sum())
+    return torch.cat([one.grad.flatten() for one in live.encoder.parameters() if one.grad is not None])
+
+
+@pytest.mark.parametrize("preset", ["chunked", "full"])
+def test_budgets_choose_what_is_cheapest_and_all_have_the_same_gradient(encoded: Path, preset: str) -> None:
+    own = [*LARGE, f"features.preset={preset}"]
+    usual, recomputed = peak(*own), peak(*own, "features.checkpoint_blocks=true")
+    budgets = {2 * usual: (False, 4), recomputed: (True, 4)}
+    if preset == "chunked":  # else a smaller chunk does not help
+        budgets[recomputed - 1] = (True, 2)
+        budgets[peak(*own, "features.checkpoint_blocks=true", "features.chunk=1")] = (True, 1)
+    gradients = []
+    for size, expected in budgets.items():
+        experiment = load("encoded.yaml", [*own, budget(size)])
+        with learning(experiment) as learner:
+            made = within_budget(experiment, learner, 1, is_new=True)
+            assert chosen(made.experiment) == expected
+            gradients.append(gradient(made.experiment, learner))
+    assert gradients[0].norm() > 0
+    assert max(difference(one, gradients[0]) for one in gradients[1:]) <= 1e-10
+
+
+def test_blocks_are_not_recomputed_where_a_smaller_chunk_is_enough_by_itself(encoded: Path) -> None:
+    own = [*LARGE, "features.preset=frozen"]
+    assert peak(*own, "features.chunk=1") < peak(*own)
+    experiment = load("encoded.yaml", [*own, budget(peak(*own) - 1)])
+    assert chosen(fitted(experiment).experiment) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"), [("checkpoint_blocks: false", (False, 2)), ("chunk: 4", (True, 4)), ("chunk: 3", (True, 3))]
+)
+def test_what_the_file_states_stays(encoded: Path, stated: str, expected: tuple[bool, int]) -> None:
+    (encoded / "stating.yaml").write_text(ENCODED.replace("  fps: 4\n", f"  fps: 4\n  preset: chunked\n  {stated}\n"))
+    most = peak(*LARGE, "features.preset=chunked", "features.chunk=3" if expected[1] == 3 else "features.chunk=4")
+    experiment = load("stating.yaml", [*LARGE, budget(most - 1)])
+    assert chosen(fitted(experiment).experiment) == expected
+
+
+def test_what_a_preset_sets_and_what_learns_stay(encoded: Path) -> None:
+    own = ["features.preset=tallformer", "features.bank=stored"]
+    experiment = load("encoded.yaml", [*own, budget(1.01 * peak(*own, "features.chunk=1"))])
+    with learning(experiment) as learner:
+        learner.source.bank = NoBank(Path("bank"), dtype="float32")
+        made = within_budget(experiment, learner, 1, is_new=True)
+    before, after = experiment.to_data()["features"], made.experiment.to_data()["features"]
+    assert {name for name in before if before[name] != after[name]} <= {"chunk"}
+    assert after["checkpoint_blocks"]
+
+
+def refusal(*settings: str) -> UserError:
+    with pytest.raises(UserError) as raised:
+        fitted(load("encoded.yaml", list(settings)))
+    return raised.value
+
+
+def test_a_budget_that_nothing_fits_names_the_least_and_a_preset_that_needs_less(encoded: Path) -> None:
+    own = [*LARGE, "features.preset=full"]
+    smallest = peak(*LARGE, "features.preset=chunked", "features.checkpoint_blocks=true", "features.chunk=1")
+    error = refusal(*own, budget(1.01 * smallest))
+    needed = error.found.split("at least ")[1].split(" GB")[0]
+    assert "with features.checkpoint_blocks=true" in error.found
+    assert f"Set features.memory_gb={needed} if" in error.fix
+    enough = error.fix.split("features.preset=chunked, with which ")[1].split(" GB")[0]
+    assert smallest <= float(enough) * 2**30 <= 1.01 * smallest
+    fitted(load("encoded.yaml", [*own, f"features.memory_gb={needed}"]))
+    refusal(*own, f"features.memory_gb={0.98 * float(needed)}")
+
+
+def test_a_refusal_names_what_is_stated(encoded: Path) -> None:
+    own = [*LARGE, "features.preset=chunked"]
+    smallest = peak(*own, "features.checkpoint_blocks=true", "features.chunk=1")
+    error = refusal(*own, "features.chunk=4", "features.checkpoint_blocks=false", budget(1.01 * smallest))
+    assert "; or features.checkpoint_blocks=true features.chunk=1, with which" in error.fix
+    assert "features.chunk" not in error.found
+
+
+def test_a_refusal_names_only_what_needs_less(encoded: Path) -> None:
+    with_bank = ["features.preset=tallformer", "features.bank=stored", "detector.dim=256"]
+    smallest = peak(*LARGE, "features.preset=frozen", "detector.dim=256")
+    error = refusal(*LARGE, *with_bank, budget(1.01 * smallest))
+    assert "features.preset=frozen, with which" in error.fix
+    assert "chunked" not in error.fix
+    assert "bank_replay" not in error.fix
+    error = refusal(*LARGE, "features.preset=frozen", budget(9))
+    assert "; or " not in error.fix
+    assert "checkpoint_blocks" not in error.found
+
+
+def test_a_run_with_a_bank_is_told_of_a_replay_with_a_bank(encoded: Path) -> None:
+    same = ["features.encoder.trainable=all", "features.fraction=0.9", "features.fps=16", "features.max_steps=64"]
+    own = [*LARGE, *same, "features.bank=stored", "training.batch_size=3"]
+    replay = ["features.preset=bank_replay", "features.checkpoint_blocks=true", "features.chunk=1"]
+    error = refusal(*own, "features.preset=tallformer", budget(1.01 * peak(*own, *replay)))
+    assert "; or features.route=replay, with which" in error.fix
+    assert "; or features.preset=bank_replay, with which" in error.fix
+
+
+def test_a_refusal_says_that_the_detector_is_what_is_large(encoded: Path) -> None:
+    error = refusal("features.preset=frozen", "detector.dim=256", budget(9))
+    assert "training.batch_size" in error.fix or "fewer weights that learn" in error.fix
+
+
+def test_a_stated_budget_is_checked_where_nothing_can_be_chosen(encoded: Path) -> None:
+    own = ["features.preset=chunked", "features.chunk=4", "features.checkpoint_blocks=false"]
+    most = peak(*own)
+    assert fitted(load("encoded.yaml", [*own, budget(most)])).free == ()
+    refusal(*own, budget(most - 1))
+
+
+def test_the_choice_leaves_the_detector_and_the_random_numbers_as_they_were(encoded: Path) -> None:
+    experiment = load("encoded.yaml", ["features.preset=full", "features.memory_gb=1"])
+    with learning(experiment) as learner:
+        learner.detector.eval()
+        before = {name: tensor.clone() for name, tensor in learner.detector.state_dict().items()}
+        criterion = learner.detector.criterion.training_state()
+        state = torch.get_rng_state()
+        within_budget(experiment, learner, 1, is_new=True)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert learner.detector.criterion.training_state() == criterion
+        assert all(torch.equal(tensor, before[name]) for name, tensor in learner.detector.state_dict().items())
+        networks = [one.network for one in learner.modules.values()]
+        assert all(one.grad is None for network in networks for one in network.parameters())
+
+
+def test_a_dry_run_shows_the_choice_and_the_memory_with_it(
+    encoded: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["features.preset=full", f"features.memory_gb={0.99 * peak('features.preset=full') / 2**30}"]
+    assert train.run(load("encoded.yaml", own), dry_run=True) == 0
+    assert ": checkpoint_blocks=true, chunk=4; the largest step needs " in capsys.readouterr().out
+    monkeypatch.setattr(console, "_json_lines", True)
+    assert train.run(load("encoded.yaml", own), dry_run=True) == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (event["checkpoint_blocks"], event["chunk"]) == (True, 4)
+    assert event["bytes"]["peak"] == peak("features.preset=full", "features.checkpoint_blocks=true")
+    with pytest.raises(UserError, match="needs at least"):
+        train.run(load("encoded.yaml", ["features.memory_gb=1e-3"]), dry_run=True)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "plan"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "much"])
+def test_a_budget_is_a_number_above_zero(encoded: Path, value: str) -> None:
+    with pytest.raises(UserError, match=r"features\.memory_gb"):
+        load("encoded.yaml", [f"features.memory_gb={value}"])
+
+
+def test_every_process_takes_the_choice_of_the_first(encoded: Path) -> None:
+    class Second(Processes):
+        def of_first(self, make: Callable[[], Any]) -> Any:  # Any: as in the method itself
+            return {"checkpoint_blocks": True, "chunk": 2}, "as the first process says"
+
+    experiment = load("encoded.yaml", ["features.preset=full", "features.memory_gb=9"])
+    with learning(experiment) as learner:
+        learner.processes = Second(rank=1, size=2)
+        made = within_budget(experiment, learner, 2, is_new=True)
+        assert chosen(made.experiment) == (True, 2)
+        live = learner.source.live
+        assert live is not None
+        assert live.chunk == 2
+        assert all(isinstance(block.forward, partial) for stage in live.encoder.stages() for block in stage)
