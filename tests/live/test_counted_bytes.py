@@ -30,8 +30,11 @@ def saved_mb(encoder: ClipEncoder, clips: int) -> float:
 def test_saved_bytes_are_those_measured_for_the_published_regimes(small_vit: ClipEncoder) -> None:
     encoder = copy.deepcopy(small_vit)
     assert saved_mb(encoder, 1) == pytest.approx(7215 / 64, rel=0.01)
-    encoder.recompute_blocks()
+    for _ in range(2):  # twice is as good as once
+        encoder.recompute_blocks()
     assert saved_mb(encoder, 1) == pytest.approx(1140 / 64, rel=0.01)
+    encoder.recompute_blocks(False)
+    assert saved_mb(encoder, 1) == pytest.approx(7215 / 64, rel=0.01)
 
 
 def test_activations_measured_without_values_are_those_that_are_saved(small_vit: ClipEncoder) -> None:
