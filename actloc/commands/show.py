@@ -14,7 +14,7 @@ from actloc.sources.base import SourceConfig
 
 
 def run(experiment: Experiment) -> int:
-    """Prints the settings section by section; in JSON mode, an event for each setting."""
+    """Prints the settings section by section, and the size of the encoder; in JSON mode, an event for each of these."""
     for name in experiment.to_data():
         section = getattr(experiment, name)
         meaning = inspect.getdoc(type(section)) or ""

@@ -1,5 +1,6 @@
 """How large an encoder is, and what one clip costs, for `actloc show`: nothing is computed, and no weights are read."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class EncoderSize:
     clip: tuple[int, int, int]
     """Frames, height and width."""
     multiply_adds: int | None
-    """Of one clip's features; None if they cannot be counted."""
+    """Of one clip, with its class scores if there is a classifier; None if they cannot be counted."""
 
     def __str__(self) -> str:
         frames, height, width = self.clip
@@ -67,10 +68,15 @@ def _prepared_frame(config: EncoderConfig) -> Frame:
 
 
 def _multiply_adds(encoder: ClipEncoder, clip: torch.Tensor) -> int | None:
+    def call() -> None:
+        features = encoder.encode(clip)
+        with suppress(UserError, RuntimeError):  # there is no classifier, or the features are its scores already
+            encoder.logits(features)
+
     if encoder.makes_frames:  # the network of these sees the whole video
         return None
     try:
         with torch.inference_mode():
-            return multiply_adds(encoder, lambda: encoder.encode(clip))
+            return multiply_adds(encoder, call)
     except Exception:  # a user's own encoder may look at values, which there are none of here
         return None
