@@ -21,20 +21,19 @@ class EncoderSize:
 
     weights: int
     """All weights that can learn."""
-    classifier_weights: int
-    """Those of them that features do not need."""
+    feature_weights: int
+    """Those of them that features need; the others are usually a classifier's."""
     clip: tuple[int, int, int]
     """Frames, height and width."""
     multiply_adds: int | None
     """Of one clip, with its class scores if there is a classifier; None if they cannot be counted."""
 
     def __str__(self) -> str:
-        frames, height, width = self.clip
-        text = f"{self.weights / 1e6:.2f} million weights"
-        if self.classifier_weights:
-            text += f", {(self.weights - self.classifier_weights) / 1e6:.2f} million without the classifier"
+        text, of_features = (f"{number / 1e6:.2f} million" for number in (self.weights, self.feature_weights))
+        text += " weights" if of_features == text else f" weights, {of_features} of them for features"
         if self.multiply_adds is None:
             return text
+        frames, height, width = self.clip
         return f"{text}; {self.multiply_adds / 1e9:.2f} G multiply-adds for a clip of {frames} x {height} x {width}"
 
 
@@ -47,10 +46,9 @@ def encoder_size(config: EncoderConfig, num_frames: int) -> EncoderSize | None:
         return None
     frame = _prepared_frame(config)
     of_features = {weight for stage in encoder.stages() for block in stage for weight in block.parameters()}
-    weights = list(encoder.parameters())
     return EncoderSize(
-        weights=sum(weight.numel() for weight in weights),
-        classifier_weights=sum(weight.numel() for weight in weights if weight not in of_features),
+        weights=sum(weight.numel() for weight in encoder.parameters()),
+        feature_weights=sum(weight.numel() for weight in of_features),
         clip=(num_frames, *frame.shape[:2]),
         multiply_adds=_multiply_adds(encoder, torch.empty(1, num_frames, *frame.shape, device="meta")),
     )

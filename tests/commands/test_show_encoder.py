@@ -53,9 +53,9 @@ class Looking(ClipEncoder):
 def test_an_encoder_that_looks_at_values_has_weights_but_no_count() -> None:
     size = encoder_size(Own(name="own", short_side=90), 8)
     assert size is not None
-    assert (size.weights, size.classifier_weights, size.clip) == (16 + 45, 45, (8, 90, 160))
+    assert (size.weights, size.feature_weights, size.clip) == (16 + 45, 16, (8, 90, 160))
     assert size.multiply_adds is None
-    assert str(size) == "0.00 million weights, 0.00 million without the classifier"
+    assert str(size) == "0.00 million weights"
 
 
 class Small(FrameStep):

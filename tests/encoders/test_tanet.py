@@ -230,12 +230,12 @@ def test_missing_files_are_reported_with_their_published_names(
 @pytest.mark.parametrize(
     ("frames", "side", "classes", "weights", "shown"),
     [
-        (8, 224, 400, 25_590_320, "25.59 million weights, 24.77 million without the classifier; 32.76 G"),
-        (8, 224, 174, 25_127_246, "25.13 million weights, 24.77 million without the classifier; 32.76 G"),
-        (8, 256, 400, 25_590_320, "25.59 million weights, 24.77 million without the classifier; 42.78 G"),
-        (16, 224, 400, 25_597_744, "25.60 million weights, 24.78 million without the classifier; 65.52 G"),
-        (16, 256, 400, 25_597_744, "25.60 million weights, 24.78 million without the classifier; 85.57 G"),
-        (8, 112, 400, 25_590_320, "25.59 million weights, 24.77 million without the classifier; 8.64 G"),
+        (8, 224, 400, 25_590_320, "25.59 million weights, 24.77 million of them for features; 32.76 G"),
+        (8, 224, 174, 25_127_246, "25.13 million weights, 24.77 million of them for features; 32.76 G"),
+        (8, 256, 400, 25_590_320, "25.59 million weights, 24.77 million of them for features; 42.78 G"),
+        (16, 224, 400, 25_597_744, "25.60 million weights, 24.78 million of them for features; 65.52 G"),
+        (16, 256, 400, 25_597_744, "25.60 million weights, 24.78 million of them for features; 85.57 G"),
+        (8, 112, 400, 25_590_320, "25.59 million weights, 24.77 million of them for features; 8.64 G"),
     ],
 )
 def test_sizes_are_those_measured_on_the_official_code(
@@ -246,9 +246,9 @@ def test_sizes_are_those_measured_on_the_official_code(
     size = encoder_size(config, frames)
     assert size is not None
     assert size.weights == weights
-    assert size.classifier_weights == 2049 * classes
+    assert size.weights - size.feature_weights == 2049 * classes
     assert str(size) == f"{shown} multiply-adds for a clip of {frames} x {side} x {side}"
-    of_modules = size.weights - size.classifier_weights - 23_508_032  # torchvision's ResNet-50 without its classifier
+    of_modules = size.feature_weights - 23_508_032  # torchvision's ResNet-50 without its classifier
     assert of_modules == {8: 1_262_688, 16: 1_270_112}[frames]
 
 
