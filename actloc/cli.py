@@ -200,7 +200,7 @@ def list_(
     "actloc show sample_efficientnet_actionformer optimizer.learning_rate=3e-4",
 )
 def show(config: ConfigOrRunArgument, overrides: Overrides = None, code: Code = None) -> int:
-    """Print every setting of an experiment with its meaning.
+    """Print every setting of an experiment with its meaning, and the size of its encoder.
 
     The output is a settings file: save it, change it, and name it in place of the config.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actloc import console, experiment, files, raft_flow
-from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae, videomae2
+from actloc.encoders import i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
 from actloc.settings.sections import Part
@@ -50,6 +50,8 @@ def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, C
             yield encoder.weights, r2plus1d.VARIANTS[encoder.variant].published, lambda: _r2plus1d(encoder)
         case slowfast.Config():
             yield encoder.weights, slowfast.PUBLISHED[encoder.depth], lambda: {"model_state": _slowfast(encoder)}
+        case tanet.Config(weights_of="tanet"):
+            yield encoder.weights, tanet.PUBLISHED[encoder.frames], lambda: {"state_dict": _tanet(encoder)}
         case video_swin.Config(size=str() as size):
             yield encoder.weights, video_swin.SIZES[size].published, lambda: {"state_dict": _video_swin(encoder)}
         case videomae.Config(size=str() as size):
@@ -71,6 +73,11 @@ def _slowfast(encoder: slowfast.Config) -> Content:
     if encoder.depth == 50:
         return state(lambda: slowfast.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
     return {slowfast.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
+
+
+def _tanet(encoder: tanet.Config) -> Content:
+    """The official code's names."""
+    return {f"module.{tanet.published_name(name)}": tensor for name, tensor in state(encoder.network).items()}
 
 
 def _video_swin(encoder: video_swin.Config) -> Content:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actloc.encoders import i3d, r2plus1d, slowfast, video_swin, videomae, videomae2
+from actloc.encoders import i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
 from actloc.encoders.base import PublishedConfig
 from actloc.weights import published
 from scripts import made_up_weights
@@ -17,6 +17,7 @@ ENCODERS: dict[str, tuple[PublishedConfig, str]] = {
     "torchvision": (r2plus1d.Config(variant="r3d_18"), "layer4.1.conv2.1.running_var"),
     "epic": (slowfast.Config(), "s5.pathway1_res2.branch2.c_bn.running_var"),
     "ego4d": (slowfast.Config(depth=101), "s5.pathway1_res2.branch2.c_bn.running_var"),
+    "tanet": (tanet.Config(frames=16), "layer3.5.tam.kernel.1.running_var"),
     "video_swin": (video_swin.Config(size="tiny"), "layers.2.blocks.5.mlp.norm.weight"),
     "videomae": (videomae.Config(size="small", adapters=videomae.Adapters()), "blocks.11.norm2.weight"),
     "videomae2": (videomae2.Config(size="small"), "blocks.11.norm2.weight"),

@@ -140,7 +140,8 @@ def three_clips(name: str) -> torch.Tensor:
     if steps and decode.is_by_swscale(steps[0]):
         assert isinstance(steps[0], Resize)
         steps, size = steps[1:], steps[0].target(*size)
-    generator, length, made = np.random.default_rng(0), 2 * encoder.clip_multiple, []
+    generator, made = np.random.default_rng(0), []
+    length = encoder.config.exact_frames or 2 * encoder.clip_multiple
     for _ in range(3):
         noise = generator.integers(0, 256, (length + 1, *size, 3), dtype=np.uint8)  # optical flow takes one more
         frames = iter([(frame, 1) for frame in noise])

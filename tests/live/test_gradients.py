@@ -19,6 +19,7 @@ ENCODERS = {  # frames, height, width and channels of a clip: the smallest that 
     "i3d": (8, 32, 32, 5),
     "r2plus1d": (4, 16, 16, 3),
     "slowfast": (8, 32, 32, 3),
+    "tanet": (8, 32, 32, 3),  # a clip gives eight vectors
     "video_swin": (4, 64, 64, 3),  # a clip gives two vectors
     "videomae": (4, 48, 48, 3),  # here too
     "videomae2": (2, 32, 32, 3),

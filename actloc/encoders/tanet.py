@@ -1,0 +1,316 @@
+"""TANet: a ResNet-50 over frames that mixes them by temporal adaptive modules (Liu et al. 2021, arXiv 2005.06803).
+
+Loads the checkpoints of liu-zhy/temporal-adaptive-module and of mmaction2, and torchvision's ResNet-50 as a start for
+training.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import PositiveInt, model_validator
+from torch import Tensor, nn
+
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.errors import UserError
+from actloc.layers.precision import at_least_float32
+from actloc.settings.sections import Shapes
+from actloc.video.frame_transforms import Crop, FrameStep, Resize
+from actloc.weights import published
+from actloc.weights.published import PublishedFile
+
+_WIDTHS = (64, 128, 256, 512)  # inside the bottlenecks of the four layers
+_BLOCKS = (3, 4, 6, 3)
+_EXPANSION = 4  # channels after a bottleneck per channel inside it
+_CHANNELS = _EXPANSION * _WIDTHS[-1]
+_KERNEL = 3  # frames that a module mixes; alpha and beta are the paper's names
+_ALPHA, _BETA = 2, 4
+_KINETICS_CLASSES = 400
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels between 0 and 1
+_IN_TAM = ".tam."
+_FRAMES_SHOWN_BY = "layer1.0.tam.kernel.0.weight"
+"""Its second dimension is the number of frames that weights were trained with."""
+_WHERE = (
+    "github.com/liu-zhy/temporal-adaptive-module (README, trained on Kinetics-400), where also those for "
+    "Something-Something are; others: github.com/open-mmlab/mmaction2, folder configs/recognition/tanet"
+)
+PUBLISHED = {
+    frames: PublishedFile(
+        f"kinetics_RGB_resnet50_tam_avg_segment{frames}_e100_dense/ckpt.best.pth.tar",
+        _WHERE,
+        "26 million weights, plus optimizer state",
+    )
+    for frames in (8, 16)
+}
+IMAGENET = PublishedFile("resnet50-0676ba61.pth", "torchvision as ResNet50_Weights.IMAGENET1K_V1", "98 MB")
+_OUR_NAMES = (
+    (r"^(base_model|backbone)\.", ""),
+    (r"^(new_fc|cls_head\.fc_cls)\.", "fc."),
+    (r"\.(net|block)\.", "."),
+    (r"conv(\d)\.conv\.", r"conv\1."),
+    (r"conv(\d)\.bn\.", r"bn\1."),
+    (r"downsample\.conv\.", "downsample.0."),
+    (r"downsample\.bn\.", "downsample.1."),
+    (r"\.self_conv\.conv_f\.", ".tam.G."),  # the official code's older names
+    (r"\.self_conv\.conv_g\.", ".tam.L."),
+    (r"\.tam\.G\.", ".tam.kernel."),
+    (r"\.tam\.L\.", ".tam.importance."),
+    (r"^(conv1|bn1)\.", r"stem.\1."),
+)
+"""From the names in the official code, in mmaction2 and in torchvision, one replacement after the other."""
+
+
+class Config(PublishedConfig):
+    """Settings of TANet; frames are prepared as for the published accuracy of one view."""
+
+    frames: Literal[8, 16] = 8
+    """Frames of a clip, exactly: weights fit the number that they were trained with."""
+    mode: Literal["token", "clip"] = "token"
+    """Vectors of a clip. token: one for each frame; clip: their mean."""
+    weights_of: Annotated[Literal["tanet", "imagenet"], Shapes("nothing")] = "tanet"
+    """What the weights file contains. tanet: all weights; imagenet: those of torchvision's ResNet-50, to train from:
+    the temporal modules are drawn at random, the same each time, and there is no classifier."""
+    short_side: PositiveInt = 256
+    """Short side in pixels after resizing; the long side keeps the aspect ratio, rounded down."""
+    crop: PositiveInt = 224
+    """Side in pixels of the square cut from the centre; published weights were trained at 224."""
+
+    @property
+    def exact_frames(self) -> int:
+        """The number that `frames` sets."""
+        return self.frames
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.crop > self.short_side:
+            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
+        return self
+
+    def frame_steps(self) -> tuple[FrameStep, ...]:
+        """Resizes as Pillow does, then crops the centre."""
+        return Resize("pil_bilinear", short_side=self.short_side, rounding="floor"), Crop(self.crop, "round")
+
+    def network(self) -> "TANet":
+        """The encoder with random weights, and a classifier of Kinetics-400 unless there is none in `weights`."""
+        return TANet(self, _KINETICS_CLASSES if self.weights_of == "tanet" else None)
+
+    def network_for(self, weights: Mapping[str, Tensor]) -> "TANet":
+        """The encoder with random weights, and a classifier of as many classes as that of these, if they have one."""
+        return TANet(self, len(weights["fc.weight"]) if "fc.weight" in weights else None)
+
+    def build(self) -> "TANet":
+        """The encoder with the file's weights, and their classifier if they have one; raises UserError."""
+        path = published.locate(self.weights, PUBLISHED[self.frames] if self.weights_of == "tanet" else IMAGENET)
+        tensors = self.in_our_names(published.read(path))
+        self._check_kind(tensors, path)
+        if self.weights_of == "tanet":
+            network = self.network_for(tensors)
+        else:
+            with torch.random.fork_rng(devices=[]):  # the same in every process, since no file says what they are
+                torch.manual_seed(0)
+                network = self.network()
+            new = {
+                name: tensor
+                for name, tensor in network.state_dict().items()
+                if _IN_TAM in name or name.endswith(".num_batches_tracked")  # torchvision's older files have none
+            }
+            tensors = new | {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+        load_into(network, tensors, path)
+        return network.eval()
+
+    def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of an official, mmaction2's or torchvision's file under the names of `TANet`."""
+        return {our_name(name): tensor for name, tensor in published.items()}
+
+    def _check_kind(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Raises UserError if the file has other weights than `weights_of` and `frames` say."""
+        has_modules = any(_IN_TAM in name for name in tensors)
+        if self.weights_of == "imagenet" and has_modules:
+            raise UserError(
+                f"{path} has temporal adaptive modules, and features.encoder.weights_of is imagenet.",
+                "Expected the weights of a ResNet-50 alone, under torchvision's names.",
+                "Set features.encoder.weights_of=tanet",
+            )
+        if self.weights_of == "tanet" and not has_modules and "layer4.2.bn3.weight" in tensors:
+            raise UserError(
+                f"{path} has a ResNet-50 without temporal adaptive modules.",
+                "Expected all weights of TANet, since features.encoder.weights_of is tanet.",
+                "Set the file of a trained TANet: features.encoder.weights=FILE. To train from this one instead, set "
+                "features.encoder.weights_of=imagenet",
+            )
+        first = tensors.get(_FRAMES_SHOWN_BY)
+        frames = self.frames if first is None or first.dim() != 2 else first.shape[1]
+        if frames != self.frames and frames in PUBLISHED:
+            raise UserError(
+                f"{path} was trained with {frames} frames, and features.encoder.frames is {self.frames}.",
+                "Expected weights for as many frames as a clip has: the temporal kernels depend on their number.",
+                f"Set features.encoder.frames={frames}, and features.clip_frames to {frames} times "
+                "features.frame_interval",
+            )
+
+    @classmethod
+    def small(cls) -> "Config":
+        """Small frames; the network has one width."""
+        return cls(short_side=32, crop=32)
+
+
+class TANet(ClipEncoder):
+    """2048 channels per frame, or per clip.
+
+    Weights are named as in torchvision, but the stem's belong to `stem`; `published_name` gives the official names.
+    """
+
+    channels = _CHANNELS
+    cpu_batch = 1
+    config: Config
+
+    def __init__(self, config: Config, num_classes: int | None) -> None:
+        super().__init__(config)
+        self.clip_multiple = config.frames
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, _WIDTHS[0], 7, 2, 3, bias=False),
+                bn1=nn.BatchNorm2d(_WIDTHS[0]),
+                relu=nn.ReLU(inplace=True),
+                maxpool=nn.MaxPool2d(3, 2, 1),
+            )
+        )
+        channels = _WIDTHS[0]
+        for number, (width, count) in enumerate(zip(_WIDTHS, _BLOCKS, strict=True), start=1):
+            blocks = []
+            for block in range(count):
+                stride = 2 if number > 1 and block == 0 else 1
+                blocks.append(Bottleneck(channels, width, stride, config.frames))
+                channels = _EXPANSION * width
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        if num_classes is not None:
+            self.fc = nn.Linear(_CHANNELS, num_classes)
+        self.register_buffer("_mean", 255 * torch.tensor(_MEAN).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("_std", 255 * torch.tensor(_STD).reshape(3, 1, 1), persistent=False)
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Features (S, 2048, v) of clips (S, F, H, W, 3); v is F, or 1 in clip mode. F is the number of `frames`."""
+        num_frames = clips.shape[1]
+        if num_frames != self.config.frames:
+            raise ValueError(f"found clips of {num_frames} frames, expected {self.config.frames}")
+        pixels = self.network_input(clips).transpose(1, 2).flatten(0, 1)  # (S * F, 3, H, W)
+        maps = self.maps((pixels - self.get_buffer("_mean")) / self.get_buffer("_std"))
+        vectors = at_least_float32(maps).mean((2, 3)).reshape(-1, num_frames, _CHANNELS).mT  # (S, 2048, F)
+        return vectors.mean(2, keepdim=True) if self.config.mode == "clip" else vectors
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """The last maps (S * F, 2048, H/32, W/32) of scaled pixels (S * F, 3, H, W), clip after clip."""
+        x = self.stem(pixels)
+        for number in range(1, len(_BLOCKS) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return x
+
+    def vectors_per_clip(self, num_frames: int) -> int:
+        """One for every frame, or one in clip mode."""
+        return 1 if self.config.mode == "clip" else num_frames
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The stem with the first layer, then the others."""
+        layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(_BLOCKS) + 1)]
+        return [[self.stem, *layers[0]], *layers[1:]]
+
+    def zero_pixel(self) -> Tensor:
+        """ImageNet's mean (3,)."""
+        return self.get_buffer("_mean").flatten()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Class scores (S, K) of features (S, 2048, v); raises UserError if the weights have no classifier.
+
+        They are the mean of the vectors' scores.
+        """
+        return self.fc(features.mT).mean(1) if "fc" in self._modules else super().logits(features)
+
+
+class Bottleneck(nn.Module):
+    """Three convolutions with norms, a temporal adaptive module before the second, and a shortcut."""
+
+    def __init__(self, channels: int, width: int, stride: int, num_frames: int) -> None:
+        super().__init__()
+        out = _EXPANSION * width
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.tam = TemporalAdaptiveModule(width, num_frames)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out)
+        self.downsample = None
+        if channels != out:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S * F, channels, H, W) to (S * F, 4 * width, H/stride, W/stride)."""
+        y = self.tam(self.bn1(self.conv1(x)).relu_())
+        y = self.bn2(self.conv2(y)).relu_()
+        y = self.bn3(self.conv3(y))
+        return (y + (x if self.downsample is None else self.downsample(x))).relu_()
+
+
+class TemporalAdaptiveModule(nn.Module):
+    """Mixes each frame with its two neighbours, by weights that depend on the clip (section 3).
+
+    The kernel of a channel is the same for all frames and adds up to 1; the importance of each frame varies. There are
+    zeros before the first frame and after the last one.
+    """
+
+    def __init__(self, channels: int, num_frames: int) -> None:
+        super().__init__()
+        self.num_frames = num_frames
+        hidden, fewer = _ALPHA * num_frames, channels // _BETA
+        self.kernel = nn.Sequential(
+            nn.Linear(num_frames, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, _KERNEL, bias=False),
+            nn.Softmax(1),
+        )
+        self.importance = nn.Sequential(
+            nn.Conv1d(channels, fewer, 3, padding=1, bias=False),
+            nn.BatchNorm1d(fewer),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(fewer, channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S * F, C, H, W) to the same shape."""
+        kernel, importance = self.branches(x)
+        before, same, after = (kernel[:, :, place, None] for place in range(_KERNEL))
+
+        def weights(part: Tensor, frames: Tensor) -> Tensor:
+            return (part * frames).mT[..., None, None].to(x.dtype)  # (S, F', C, 1, 1)
+
+        frames = x.reshape(-1, self.num_frames, *x.shape[1:])
+        mixed = frames * weights(same, importance)
+        mixed[:, 1:].addcmul_(frames[:, :-1], weights(before, importance[:, :, :-1]))
+        mixed[:, :-1].addcmul_(frames[:, 1:], weights(after, importance[:, :, 1:]))
+        return mixed.flatten(0, 1)
+
+    def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernel (S, C, 3) and the importance (S, C, F) of frames (S * F, C, H, W)."""
+        means = x.mean((2, 3)).reshape(-1, self.num_frames, x.shape[1]).mT  # (S, C, F)
+        return self.kernel(means.flatten(0, 1)).reshape(*means.shape[:2], _KERNEL), self.importance(means)
+
+    def own_products(self, x: Tensor) -> int:
+        """Three for each value: the temporal kernel's."""
+        return _KERNEL * x.numel()
+
+
+def our_name(name: str) -> str:
+    """The name that `TANet` has for a tensor of an official, mmaction2's or torchvision's file."""
+    for theirs, ours in _OUR_NAMES:
+        name = re.sub(theirs, ours, name)
+    return name
+
+
+def published_name(name: str) -> str:
+    """The name that official files have for a tensor of `TANet`, after `module.`."""
+    if name.startswith("fc."):
+        return f"new_{name}"
+    name = re.sub(r"^(layer\d\.\d)\.(?!tam)", r"\1.net.", name.removeprefix("stem."))
+    return "base_model." + name.replace(".tam.kernel.", ".tam.G.").replace(".tam.importance.", ".tam.L.")
