@@ -18,6 +18,7 @@ from actloc.errors import UserError
 from actloc.layers.global_pyramid import (
     Axes,
     Block,
+    Blocks,
     LocalAttention,
     PatchEmbedding,
     PositionGenerator,
@@ -282,7 +283,7 @@ class DualFormer(ClipEncoder):
             fine = fine_kernel(grid, shape.fine[stage])
             coarse = coarse_kernel(grid, shape.coarse[stage]) if stage < len(shape.coarse) else None
             self.patch_embeds.append(PatchEmbedding(before, dim, _PATCHES[stage]))
-            blocks = nn.ModuleList()
+            blocks = Blocks()
             for number in range(shape.depths[stage]):
                 attention: nn.Module = LocalAttention(dim, heads, shape.windows[stage])
                 if number % 2:
@@ -297,9 +298,10 @@ class DualFormer(ClipEncoder):
                 nn.init.trunc_normal_(module.weight, std=_INITIAL_STD)
                 nn.init.zeros_(module.bias)
         if num_classes is not None:
-            self.cls_head = nn.ModuleDict({"fc_cls": nn.Linear(self.channels, num_classes)})
-            nn.init.normal_(self.cls_head["fc_cls"].weight, std=_HEAD_STD)
-            nn.init.zeros_(self.cls_head["fc_cls"].bias)
+            classifier = nn.Linear(self.channels, num_classes)
+            nn.init.normal_(classifier.weight, std=_HEAD_STD)
+            nn.init.zeros_(classifier.bias)
+            self.cls_head = nn.ModuleDict({"fc_cls": classifier})
         mean, std = (torch.tensor(values).reshape(1, 3, 1, 1, 1) for values in _SCALINGS[config.scaling])
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_std", std, persistent=False)
@@ -324,11 +326,7 @@ class DualFormer(ClipEncoder):
             )
         x = pixels.permute(0, 2, 3, 4, 1)
         for embed, blocks, positions in zip(self.patch_embeds, self.blocks, self.pos_block, strict=True):
-            x = embed(x)
-            for number, block in enumerate(blocks):
-                x = block(x)
-                if number == 0:
-                    x = positions(x)
+            x = blocks(embed(x), positions)
         return self.norm(x)
 
     def vectors_per_clip(self, num_frames: int) -> int:
@@ -340,9 +338,11 @@ class DualFormer(ClipEncoder):
 
         Attention and MLP of a block are apart, so that checkpointing computes one of them again at a time.
         """
-        stages: list[list[nn.Module]] = []
-        for embed, blocks, positions in zip(self.patch_embeds, self.blocks, self.pos_block, strict=True):
-            stages.append([embed, positions, *(part for block in blocks for part in (block.attn, block.mlp))])
+        kinds = (LocalAttention, PyramidAttention, MLP)
+        stages: list[list[nn.Module]] = [
+            [embed, positions, *(part for part in blocks.modules() if isinstance(part, kinds))]
+            for embed, blocks, positions in zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
+        ]
         return [*stages[:-1], [*stages[-1], self.norm]]
 
     def drop_branches(self, is_on: bool) -> None:

@@ -43,6 +43,18 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(x))
 
 
+class Blocks(nn.ModuleList):
+    """The blocks of a stage; after the first one, the tokens learn where they are."""
+
+    def forward(self, x: Tensor, positions: nn.Module) -> Tensor:
+        """(S, T, H, W, C) to the same shape."""
+        for number, block in enumerate(self):
+            x = block(x)
+            if number == 0:
+                x = positions(x)
+        return x
+
+
 class LocalAttention(nn.Module):
     """After a norm, the tokens of each window attend to each other; windows neither overlap nor move."""
 

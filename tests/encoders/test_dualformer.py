@@ -35,6 +35,7 @@ MINI = Config(
     side=96,
     crop=96,
 )
+MB = 2**20
 PUBLISHED = {"tiny": "tiny_k400_32f", "small": "small_k400_32f", "base": "base_k600_32f"}
 SMALL = Config.small()
 
@@ -372,17 +373,17 @@ def test_frames_keep_their_aspect_ratio_or_become_squares() -> None:
     assert square.frame_steps() == (Resize("swscale_bicubic", size=(224, 224)), Crop(224))
 
 
-def test_checkpointed_blocks_keep_a_fifth() -> None:
-    """As much as the official network: about its blocks' inputs and one block."""
-    encoder = MINI.network().eval()
+def test_checkpointed_blocks_keep_as_little_as_those_of_the_official_network() -> None:
     peaks = []
     for checkpointed in (False, True):
+        with torch.device("meta"):
+            encoder, clip = Config().network().eval(), torch.zeros(1, 32, 224, 224, 3)
         if checkpointed:
             encoder.recompute_blocks()
         with SavedBytes([*encoder.parameters(), *encoder.buffers()]) as saved:
-            encoder.encode(torch.zeros(4, 16, 96, 96, 3, dtype=torch.uint8)).sum().backward()
-        peaks.append(saved.peak)
-    assert peaks[1] <= 0.2 * peaks[0]
+            encoder.encode(clip).sum().backward()
+        peaks.append(saved.peak / MB)
+    assert peaks[1] <= 74 + 348 < peaks[0] / 5  # the official inputs of blocks, and its largest block
 
 
 def test_gradients_reach_every_weight_in_bfloat16() -> None:
@@ -408,11 +409,13 @@ def test_random_weights_are_the_same_each_time_and_leave_torchs_generator_alone(
 
 def test_weights_start_as_published() -> None:
     torch.manual_seed(0)
-    for name, weight in Config(size="tiny").network(num_classes=400).named_parameters():
+    size = OwnSize(dims=(64, 64, 64, 64), depths=(2, 2, 2, 2), heads=(2, 2, 2, 2))
+    for name, weight in Config(size=size).network(num_classes=400).named_parameters():
         if weight.dim() == 2:
-            assert weight.std() == pytest.approx(0.01 if name.startswith("cls_head") else 0.02, rel=0.05), name
-            assert weight.abs().max() < 2.0
+            assert weight.std().item() == pytest.approx(0.01 if name.startswith("cls_head") else 0.02, rel=0.05), name
         elif "norm" in name or ".lr.1." in name:
             assert torch.equal(weight, torch.full_like(weight, float(name.endswith("weight")))), name
-        elif ".qkv." in name or ".kv." in name or ".fc" in name:
+        elif any(part in name for part in (".q.", ".qkv.", ".kv.", ".attn.proj.", ".fc")):
             assert not weight.any(), name
+        else:
+            assert weight.dim() == 5 or weight.std().item() > 0, name  # PyTorch's own for convolutions
