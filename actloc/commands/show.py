@@ -2,11 +2,15 @@
 
 import inspect
 import json
+from dataclasses import asdict
 
 from pydantic import BaseModel
 
 from actloc import console
+from actloc.commands.show_encoder import encoder_size
+from actloc.encoders.base import EncoderConfig
 from actloc.experiment import Experiment
+from actloc.sources.base import SourceConfig
 
 
 def run(experiment: Experiment) -> int:
@@ -19,9 +23,18 @@ def run(experiment: Experiment) -> int:
         _show(section, name, indent=2)
         for line in getattr(section, "guide", "").splitlines():
             console.result(f"# {line}".rstrip())
+        if isinstance(section, SourceConfig) and section.encoder is not None:
+            _show_encoder(section.encoder, section.clip_frames // section.frame_interval)
         console.result("")
     console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")
     return 0
+
+
+def _show_encoder(config: EncoderConfig, num_frames: int) -> None:
+    size = encoder_size(config, num_frames)
+    if size is not None:
+        console.result(f"# The encoder {config.name}: {size}")
+        console.emit("encoder", name=config.name, **asdict(size))
 
 
 def _show(section: BaseModel, place: str, indent: int) -> None:

@@ -68,6 +68,11 @@ class EncoderConfig(Part):
         """Whether a clip's features depend on the other clips of its window, which then share one call of `encode`."""
         return False
 
+    @property
+    def exact_frames(self) -> int | None:
+        """The only number of frames that a clip may have; None: any multiple of the encoder's `clip_multiple`."""
+        return None
+
     @model_validator(mode="after")
     def _has_what_learns(self) -> Self:
         if self.trainable == "adapters" and not self.has_adapters:

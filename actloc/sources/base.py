@@ -120,6 +120,19 @@ class SourceConfig(Part):
         return by(features, self.resize_to)
 
     @model_validator(mode="after")
+    def _clips_have_the_encoders_frames(self) -> Self:
+        frames = None if self.encoder is None else self.encoder.exact_frames
+        if self.encoder is None or frames is None or self.clip_frames == frames * self.frame_interval:
+            return self
+        expected = f"clip_frames {frames * self.frame_interval}"
+        if self.clip_frames % frames == 0:
+            expected += f", or frame_interval {self.clip_frames // frames}"
+        raise ValueError(
+            f"clip_frames: found {self.clip_frames} with frame_interval {self.frame_interval}, expected {expected}: "
+            f"with these settings the encoder {self.encoder.name} takes clips of {frames} frames"
+        )
+
+    @model_validator(mode="after")
     def _resize_by_has_an_effect(self) -> Self:
         if self.resize_by == "interpolation":
             return self
