@@ -154,12 +154,13 @@ class Config(PublishedConfig):
     def _windows_cover_the_clips(self) -> Self:
         if self.crop > self.side:
             raise ValueError(f"crop: found {self.crop}, expected at most the {self.side} of side")
-        frames, pixels = self.multiples()
-        for name, value, unit in (("frames", frames, "frames"), ("crop", pixels, "pixels")):
-            if getattr(self, name) % value:
+        for name, value, multiple in (
+            ("frames", self.frames, self.clip_multiple),
+            ("crop", self.crop, self.crop_multiple),
+        ):
+            if value % multiple:
                 raise ValueError(
-                    f"{name}: found {getattr(self, name)}, expected a multiple of {value} {unit}, which the windows of "
-                    f"all stages divide"
+                    f"{name}: found {value}, expected a multiple of {multiple}, which the windows of all stages divide"
                 )
         for stage, tokens in enumerate(self.shape.coarse):
             if coarse_kernel(self.grids()[stage], tokens) is None:
@@ -170,15 +171,20 @@ class Config(PublishedConfig):
         return self
 
     @property
+    def clip_multiple(self) -> int:
+        """The frames that windows of all stages divide."""
+        return _PATCH_FRAMES * math.lcm(*(window[0] for window in self.shape.windows))
+
+    @property
+    def crop_multiple(self) -> int:
+        """The pixels of a side that windows of all stages divide."""
+        windows = zip(self.shape.windows, _PATCH_PIXELS, strict=True)
+        return math.lcm(*(pixels * side for window, pixels in windows for side in window[1:]))
+
+    @property
     def shape(self) -> "_Size | OwnSize":
         """Width, depth and attention."""
         return self.size if isinstance(self.size, OwnSize) else SIZES[self.size]
-
-    def multiples(self) -> tuple[int, int]:
-        """The frames of a clip, and the pixels of its sides, are multiples of these."""
-        windows = self.shape.windows
-        pixels = [one * side for window, one in zip(windows, _PATCH_PIXELS, strict=True) for side in window[1:]]
-        return _PATCH_FRAMES * math.lcm(*(window[0] for window in windows)), math.lcm(*pixels)
 
     def grids(self) -> list[Axes]:
         """The tokens of each stage, along time, height and width, of the clips that the pyramid is made for."""
@@ -271,7 +277,7 @@ class DualFormer(ClipEncoder):
     def __init__(self, config: Config, num_classes: int | None) -> None:
         super().__init__(config)
         shape = config.shape
-        self.clip_multiple, self._side_multiple = config.multiples()
+        self.clip_multiple = config.clip_multiple
         self.channels = shape.dims[-1]
         highest = shape.drop_path if isinstance(shape, _Size) else _OWN_DROP_PATH
         if config.drop_path is not None:
@@ -318,10 +324,11 @@ class DualFormer(ClipEncoder):
         Raises UserError for clips that the windows do not cover.
         """
         frames, height, width = pixels.shape[2:]
-        if frames % self.clip_multiple or height % self._side_multiple or width % self._side_multiple:
+        multiple = self.config.crop_multiple
+        if frames % self.clip_multiple or height % multiple or width % multiple:
             raise UserError(
                 f"The encoder {self.config.name} was given clips of {frames} frames of {width} x {height} pixels.",
-                f"Expected a multiple of {self.clip_multiple} frames, and of {self._side_multiple} pixels a side.",
+                f"Expected a multiple of {self.clip_multiple} frames, and of {multiple} pixels a side.",
                 f"Set features.clip_frames={self.config.frames}, and features.encoder.crop={self.config.crop}",
             )
         x = pixels.permute(0, 2, 3, 4, 1)

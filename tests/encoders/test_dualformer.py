@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from actloc.commands.show_encoder import encoder_size
 from actloc.encoders.base import FromStage, check_clips
 from actloc.encoders.dualformer import SIZES, Config, DualFormer, OwnSize, published_name
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
 from actloc.layers.global_pyramid import Block, LocalAttention, PositionGenerator, PyramidAttention
+from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop, Resize
 from actloc.video.windows import ClipSpacing
 from tests.encoders.golden import filled
@@ -175,6 +177,26 @@ def test_every_size_has_as_many_weights_as_published_and_as_its_file_is_said_to_
     assert SIZES[size].published.size == f"{found / 1e6:,.0f} million weights"
 
 
+@pytest.mark.parametrize(
+    ("size", "frames", "weights", "multiply_adds"),
+    [
+        ("tiny", 32, 21.77, 59.86),
+        ("small", 32, 48.91, 158.26),
+        ("base", 32, 86.84, 267.39),
+        ("tiny", 16, 21.76, 29.75),
+    ],
+)
+def test_a_clip_costs_what_the_official_network_costs(
+    size: str, frames: int, weights: float, multiply_adds: float
+) -> None:
+    """Four times that of 32 frames is what the authors publish for four views, less norms and softmax."""
+    found = encoder_size(Config.model_validate({"size": size, "frames": frames}), frames)
+    assert found is not None
+    assert found.multiply_adds is not None
+    assert (found.clip, found.classifier_weights) == ((frames, 224, 224), 0)
+    assert (round(found.weights / 1e6, 2), round(found.multiply_adds / 1e9, 2)) == (weights, multiply_adds)
+
+
 def test_sixteen_frames_have_a_pyramid_of_their_own_and_longer_clips_a_larger_one(mini: DualFormer) -> None:
     """The published shapes are those of 32 frames: pooling over time is half as long here."""
     with torch.device("meta"):
@@ -304,12 +326,12 @@ OWN = {"dims": [16, 32, 64, 128], "depths": [2, 2, 2, 2], "heads": [1, 2, 4, 8]}
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
-        ({"crop": 256}, "crop: found 256, expected a multiple of 224 pixels"),
+        ({"crop": 256}, "crop: found 256, expected a multiple of 224,"),
         ({"crop": 448}, "crop: found 448, expected at most the 256 of side"),
-        ({"frames": 30}, "frames: found 30, expected a multiple of 16 frames"),
+        ({"frames": 30}, "frames: found 30, expected a multiple of 16,"),
         ({"drop_path": 1.0}, "less than 1"),
         ({"size": OWN | {"heads": [5, 2, 4, 8]}}, "5 does not divide the 16 of stage 0"),
-        ({"size": OWN, "crop": 96}, "crop: found 96, expected a multiple of 224 pixels"),
+        ({"size": OWN, "crop": 96}, "crop: found 96, expected a multiple of 224,"),
         ({"size": OWN | {"coarse": [[4, 4, 4], [4, 5, 5]]}}, r"size.coarse: found \[4, 5, 5\] for stage 1"),
     ],
 )
@@ -329,6 +351,10 @@ def test_clips_that_windows_do_not_cover_are_refused(mini: DualFormer) -> None:
         check_clips(encoder, back_to_back(30))
     assert "a multiple of 16" in raised.value.expected
     check_clips(encoder, back_to_back(32))
+    settings = {"encoder": {"name": "dualformer"}, "fps": 15.0, "clip_frames": 60, "stride_frames": 60}
+    with pytest.raises(ValidationError, match="clip_frames: found 60 with frame_interval 2, expected a multiple of 32"):
+        EncodedConfig.model_validate(settings | {"frame_interval": 2})
+    EncodedConfig.model_validate(settings | {"frame_interval": 2, "clip_frames": 64, "stride_frames": 64})
     for shape in ((15, 96, 96), (16, 96, 100), (16, 64, 96)):
         with pytest.raises(UserError, match=f"{shape[0]} frames of {shape[2]} x {shape[1]} pixels") as raised:
             mini.tokens(torch.zeros(1, 3, *shape))
