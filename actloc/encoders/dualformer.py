@@ -132,12 +132,12 @@ class Config(PublishedConfig):
     each time. `weights` may be those of the same network over pictures, which are repeated along time."""
     frames: PositiveInt = 32
     """Frames of the clips that the pyramid is made for, and that `weights` were trained with: 32 or 16 if published.
-    Longer clips have a larger pyramid."""
+    Other clips have a larger or smaller pyramid."""
     mode: Literal["token", "clip"] = "token"
     """token: a vector for every two frames; clip: one vector, their mean."""
     drop_path: Annotated[float | None, Field(ge=0, lt=1), Shapes("weights")] = None
     """Chance that a training step skips a branch of the last block for a clip that the encoder learns from; it rises
-    linearly from 0 at the first block. null: as in published training, 0.1 for tiny, 0.2, 0.3; 0.1 for your own."""
+    linearly from 0 at the first block. null: as in published training, 0.1, 0.2 and 0.3 by size; 0.1 for your own."""
     resize: Literal["short_side", "square"] = "short_side"
     """short_side: frames keep their aspect ratio, as published; square: the whole frame becomes a square, as with
     TALLFormer's Video Swin."""
@@ -162,27 +162,29 @@ class Config(PublishedConfig):
                 raise ValueError(
                     f"{name}: found {value}, expected a multiple of {multiple}, which the windows of all stages divide"
                 )
-        for stage, tokens in enumerate(self.shape.coarse):
-            if coarse_kernel(self.grids()[stage], tokens) is None:
+        for stage, tokens in enumerate(self.dimensions.coarse):
+            grid = self.grids()[stage]
+            has_pyramid = self.dimensions.depths[stage] > 1 and fine_kernel(grid, self.dimensions.fine[stage])
+            if has_pyramid and coarse_kernel(grid, tokens) is None:
                 raise ValueError(
                     f"size.coarse: found {list(tokens)} for stage {stage}, expected at most one token for every "
-                    f"1 x 7 x 7 of its {' x '.join(map(str, self.grids()[stage]))} tokens"
+                    f"1 x 7 x 7 of its {' x '.join(map(str, grid))} tokens"
                 )
         return self
 
     @property
     def clip_multiple(self) -> int:
         """The frames that windows of all stages divide."""
-        return _PATCH_FRAMES * math.lcm(*(window[0] for window in self.shape.windows))
+        return _PATCH_FRAMES * math.lcm(*(window[0] for window in self.dimensions.windows))
 
     @property
     def crop_multiple(self) -> int:
         """The pixels of a side that windows of all stages divide."""
-        windows = zip(self.shape.windows, _PATCH_PIXELS, strict=True)
+        windows = zip(self.dimensions.windows, _PATCH_PIXELS, strict=True)
         return math.lcm(*(pixels * side for window, pixels in windows for side in window[1:]))
 
     @property
-    def shape(self) -> "_Size | OwnSize":
+    def dimensions(self) -> "_Size | OwnSize":
         """Width, depth and attention."""
         return self.size if isinstance(self.size, OwnSize) else SIZES[self.size]
 
@@ -276,28 +278,30 @@ class DualFormer(ClipEncoder):
 
     def __init__(self, config: Config, num_classes: int | None) -> None:
         super().__init__(config)
-        shape = config.shape
+        size, grids = config.dimensions, config.grids()
         self.clip_multiple = config.clip_multiple
-        self.channels = shape.dims[-1]
-        highest = shape.drop_path if isinstance(shape, _Size) else _OWN_DROP_PATH
+        self.channels = size.dims[-1]
+        highest = size.drop_path if isinstance(size, _Size) else _OWN_DROP_PATH
         if config.drop_path is not None:
             highest = config.drop_path
-        rates = [highest * block / max(sum(shape.depths) - 1, 1) for block in range(sum(shape.depths))]
+        rates = [highest * block / max(sum(size.depths) - 1, 1) for block in range(sum(size.depths))]
         self.patch_embeds, self.blocks, self.pos_block = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        before = 3
-        for stage, (dim, heads, grid) in enumerate(zip(shape.dims, shape.heads, config.grids(), strict=True)):
-            fine = fine_kernel(grid, shape.fine[stage])
-            coarse = coarse_kernel(grid, shape.coarse[stage]) if stage < len(shape.coarse) else None
+        before, pooled_frames = 3, [1]
+        for stage, (dim, heads, grid) in enumerate(zip(size.dims, size.heads, grids, strict=True)):
+            fine = fine_kernel(grid, size.fine[stage])
+            coarse = coarse_kernel(grid, size.coarse[stage]) if stage < len(size.coarse) else None
             self.patch_embeds.append(PatchEmbedding(before, dim, _PATCHES[stage]))
             blocks = Blocks()
-            for number in range(shape.depths[stage]):
-                attention: nn.Module = LocalAttention(dim, heads, shape.windows[stage])
+            for number in range(size.depths[stage]):
+                attention: nn.Module = LocalAttention(dim, heads, size.windows[stage])
                 if number % 2:
                     attention = PyramidAttention(dim, heads, fine, coarse)
                 blocks.append(Block(attention, MLP(dim), rates.pop(0)))
             self.blocks.append(blocks)
             self.pos_block.append(PositionGenerator(dim))
-            before = dim
+            before, pooled_frames = dim, [*pooled_frames, *(kernel[0] for kernel in (fine, coarse) if kernel)]
+        self._least_frames = max(self.clip_multiple, _PATCH_FRAMES * max(pooled_frames))
+        self._least_pixels = grids[0][1] * _PATCH_PIXELS[0]
         self.norm = nn.LayerNorm(self.channels)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -321,14 +325,16 @@ class DualFormer(ClipEncoder):
     def tokens(self, pixels: Tensor) -> Tensor:
         """The final tokens (S, F/2, H/32, W/32, C) of scaled pixels (S, 3, F, H, W).
 
-        Raises UserError for clips that the windows do not cover.
+        Raises UserError for clips that the windows do not cover, or that are too small for the pyramid.
         """
         frames, height, width = pixels.shape[2:]
-        multiple = self.config.crop_multiple
-        if frames % self.clip_multiple or height % multiple or width % multiple:
+        multiple, shortest = self.config.crop_multiple, min(height, width)
+        is_covered = not (frames % self.clip_multiple or height % multiple or width % multiple)
+        if not is_covered or frames < self._least_frames or shortest < self._least_pixels:
             raise UserError(
                 f"The encoder {self.config.name} was given clips of {frames} frames of {width} x {height} pixels.",
-                f"Expected a multiple of {self.clip_multiple} frames, and of {multiple} pixels a side.",
+                f"Expected a multiple of {self.clip_multiple} frames, {self._least_frames} or more, and of {multiple} "
+                f"pixels a side, {self._least_pixels} or more.",
                 f"Set features.clip_frames={self.config.frames}, and features.encoder.crop={self.config.crop}",
             )
         x = pixels.permute(0, 2, 3, 4, 1)

@@ -358,7 +358,14 @@ def test_clips_that_windows_do_not_cover_are_refused(mini: DualFormer) -> None:
     for shape in ((15, 96, 96), (16, 96, 100), (16, 64, 96)):
         with pytest.raises(UserError, match=f"{shape[0]} frames of {shape[2]} x {shape[1]} pixels") as raised:
             mini.tokens(torch.zeros(1, 3, *shape))
-        assert raised.value.expected == "Expected a multiple of 16 frames, and of 96 pixels a side."
+        assert "a multiple of 16 frames, 16 or more, and of 96 pixels a side, 96 or more" in raised.value.expected
+    size = OwnSize(dims=(8, 8, 8, 8), depths=(2, 2, 2, 2), heads=(1, 1, 1, 1), windows=((1, 7, 7),) * 4)
+    pooling = Config(size=size, frames=32).network().eval()  # four steps of time become one
+    with pytest.raises(UserError, match="4 frames of 224 x 224 pixels") as raised:
+        pooling.tokens(torch.zeros(1, 3, 4, 224, 224))
+    assert "a multiple of 2 frames, 8 or more" in raised.value.expected
+    with torch.inference_mode():
+        assert pooling.tokens(torch.zeros(1, 3, 10, 224, 224)).shape == (1, 5, 7, 7, 8)
 
 
 def test_a_vector_for_two_frames_or_for_the_clip() -> None:
