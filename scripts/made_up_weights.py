@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actloc import console, experiment, files, raft_flow
-from actloc.encoders import i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
+from actloc.encoders import dualformer, i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
 from actloc.settings.sections import Part
@@ -40,6 +40,8 @@ def state(build: Callable[[], nn.Module], prefix: str = "") -> Content:
 def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, Callable[[], Content]]]:
     """The files that an encoder reads, as (path in the settings, published file, content); none if actloc has them."""
     match encoder:
+        case dualformer.Config(size=str() as size):
+            yield encoder.weights, dualformer.SIZES[size].published, lambda: {"state_dict": _dualformer(encoder)}
         case i3d.Config():
             paths = {"rgb": encoder.weights, "flow": encoder.flow_weights}
             for one in encoder.streams:
@@ -73,6 +75,12 @@ def _slowfast(encoder: slowfast.Config) -> Content:
     if encoder.depth == 50:
         return state(lambda: slowfast.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
     return {slowfast.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
+
+
+def _dualformer(encoder: dualformer.Config) -> Content:
+    """The authors' names, and a classifier of Kinetics-400."""
+    named = state(lambda: encoder.network(num_classes=400))
+    return {dualformer.published_name(name): tensor for name, tensor in named.items()}
 
 
 def _tanet(encoder: tanet.Config) -> Content:

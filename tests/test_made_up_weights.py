@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from actloc.encoders import i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
+from actloc.encoders import dualformer, i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
 from actloc.encoders.base import PublishedConfig
 from actloc.weights import published
 from scripts import made_up_weights
 from tests.golden.fill import fill
 
 ENCODERS: dict[str, tuple[PublishedConfig, str]] = {
+    "dualformer": (dualformer.Config(), "blocks.0.1.attn.lr.1.running_var"),
     "i3d": (i3d.Config(stream="both", flow="raft"), "streams.flow.Mixed_5b.b0.bn.running_var"),
     "tsp": (r2plus1d.Config(), "layer4.2.conv2.1.running_var"),
     "torchvision": (r2plus1d.Config(variant="r3d_18"), "layer4.1.conv2.1.running_var"),

@@ -73,6 +73,11 @@ class EncoderConfig(Part):
         """The only number of frames that a clip may have; None: any multiple of the encoder's `clip_multiple`."""
         return None
 
+    @property
+    def clip_multiple(self) -> int:
+        """The frames of a clip are a multiple of this, where the settings say so and not only the encoder."""
+        return 1
+
     @model_validator(mode="after")
     def _has_what_learns(self) -> Self:
         if self.trainable == "adapters" and not self.has_adapters:

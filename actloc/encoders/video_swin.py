@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.layers.drop_path import DropPath
+from actloc.layers.mlp import MLP
 from actloc.layers.precision import at_least_float32
 from actloc.layers.shifted_windows import Axes, Windows, window_offsets
 from actloc.settings.sections import Section, Shapes
@@ -26,7 +27,6 @@ _PATCH: Axes = (2, 4, 4)
 _WINDOW: Axes = (8, 7, 7)
 _SHIFT: Axes = (4, 3, 3)
 _NUM_OFFSETS = (2 * _WINDOW[0] - 1) * (2 * _WINDOW[1] - 1) * (2 * _WINDOW[2] - 1)
-_MLP_RATIO = 4
 _DROP_PATH = 0.1
 _INITIAL_STD = 0.02
 _NORMS = {".attn.norm.": ".norm1.", ".mlp.norm.": ".norm2."}
@@ -308,20 +308,6 @@ class WindowAttention(nn.Module):
             added = bias if mask is None else bias + mask
             attended.append(F.scaled_dot_product_attention(queries, keys, values, attn_mask=added))
         return self.proj(windows.joined(torch.cat(attended).transpose(1, 2).flatten(2)))
-
-
-class MLP(nn.Module):
-    """After a norm, two layers with four times as many channels between them."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, _MLP_RATIO * dim)
-        self.fc2 = nn.Linear(_MLP_RATIO * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same shape."""
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))
 
 
 class PatchMerging(nn.Module):

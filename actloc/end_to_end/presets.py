@@ -52,7 +52,7 @@ network itself does not learn; adapters={ladder: true} places them beside it, wh
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
-branches stochastic depth skips (features.encoder.drop_path of video_swin and videomae): each call of the encoder draws
+branches stochastic depth skips (features.encoder.drop_path, where encoders have it): each call of the encoder draws
 its own.
 """
 

@@ -133,6 +133,17 @@ class SourceConfig(Part):
         )
 
     @model_validator(mode="after")
+    def _clips_have_a_multiple_of_the_encoders_frames(self) -> Self:
+        needed = 1 if self.encoder is None else self.encoder.clip_multiple * self.frame_interval
+        if self.encoder is not None and self.clip_frames % needed:
+            raise ValueError(
+                f"clip_frames: found {self.clip_frames} with frame_interval {self.frame_interval}, expected a multiple "
+                f"of {needed}: with these settings the encoder {self.encoder.name} takes clips of "
+                f"{self.encoder.clip_multiple} frames, or of a multiple of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _resize_by_has_an_effect(self) -> Self:
         if self.resize_by == "interpolation":
             return self

@@ -5,7 +5,6 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from actloc.encoders import video_swin
 from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
@@ -15,6 +14,7 @@ from actloc.video.frame_transforms import FrameStep
 from tests.live.windows import difference, gradient, live, rows_of, small_detector, window
 
 ENCODERS = {  # frames, height, width and channels of a clip: the smallest that pass all layers
+    "dualformer": (4, 64, 64, 3),  # a clip gives two vectors
     "efficientnet_lite0": (2, 32, 32, 3),
     "i3d": (8, 32, 32, 5),
     "r2plus1d": (4, 16, 16, 3),
@@ -24,7 +24,7 @@ ENCODERS = {  # frames, height, width and channels of a clip: the smallest that 
     "videomae": (4, 48, 48, 3),  # here too
     "videomae2": (2, 32, 32, 3),
 }
-WITHOUT_CHANCE = {"video_swin": {"drop_path": 0.0}, "videomae": {"drop_path": 0.0}}
+WITHOUT_CHANCE = {name: {"drop_path": 0.0} for name in ("dualformer", "video_swin", "videomae")}
 
 
 class Config(EncoderConfig):
@@ -112,6 +112,7 @@ def test_checkpointed_blocks_have_the_same_gradient(encoder: ClipEncoder) -> Non
 @pytest.mark.parametrize(
     ("name", "classifier"),
     [
+        ("dualformer", "cls_head.fc_cls.weight"),
         ("r2plus1d", "fc.weight"),
         ("video_swin", "cls_head.fc_cls.weight"),
         ("videomae", "head.weight"),
@@ -177,9 +178,10 @@ def test_dropout_is_repeated_in_the_replay_and_later_draws_do_not_change() -> No
         torch.testing.assert_close(found, one.grad)
 
 
-def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_replay() -> None:
+@pytest.mark.parametrize("name", WITHOUT_CHANCE)
+def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_replay(name: str) -> None:
     torch.manual_seed(0)
-    config = video_swin.Config.small().model_copy(update={"drop_path": 0.5})
+    config = parts.find("encoders", name).Config.small().model_copy(update={"drop_path": 0.5})
     encoder = config.network().double()
     encoder.set_trainable("all")
     detector = small_detector(encoder.channels, torch.float64)
