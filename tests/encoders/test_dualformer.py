@@ -193,7 +193,7 @@ def test_a_clip_costs_what_the_official_network_costs(
     found = encoder_size(Config.model_validate({"size": size, "frames": frames}), frames)
     assert found is not None
     assert found.multiply_adds is not None
-    assert (found.clip, found.classifier_weights) == ((frames, 224, 224), 0)
+    assert (found.clip, found.feature_weights) == ((frames, 224, 224), found.weights)
     assert (round(found.weights / 1e6, 2), round(found.multiply_adds / 1e9, 2)) == (weights, multiply_adds)
 
 
