@@ -25,7 +25,7 @@ from actloc.training.loader import Loader
 from tests.commands.test_train_dry_run import ENCODED, NoBank, peak_of_the_second_step
 from tests.live.windows import difference
 
-MOST_WRONG = 0.2
+MOST_WRONG = 0.05
 SMALL_SWIN = "name: video_swin, size: {dim: 24, depths: [1, 1, 1, 1], heads: [1, 2, 4, 8]}, side: 64, crop: 64"
 ENCODERS = {
     "efficientnet_lite0": "{name: efficientnet_lite0, short_side: 32, crop: 32}",
