@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepared = run(folder, "prepare", NAME, *SETTINGS)
     assert "Excluded 2 videos (blocked list: etad)" in prepared
     trained = run(folder, "train", NAME, *SETTINGS)
-    assert "Left out 1 training video with no action above dataset.min_longest_share=0.01" in trained
+    assert "Left out 1 training video without an action of more than 0.01 of the video" in trained
     assert "16 videos with 24 actions of 1 class" in trained
     return folder
 

@@ -124,7 +124,9 @@ def test_a_runs_weights_find_a_network_of_their_own_shapes(name: str, classifier
     config = parts.find("encoders", name).Config.small()
     with torch.device("meta"):
         assert config.network_for({classifier: torch.empty(7, 9)}).get_parameter(classifier).shape[0] == 7
-        assert config.network_for({}).state_dict().keys() == config.network().state_dict().keys()
+        without, usual = (one.state_dict().keys() for one in (config.network_for({}), config.network()))
+        # an official file of ETAD has an encoder without classifier
+        assert without == usual - ({"fc.weight", "fc.bias"} if name == "r2plus1d" else set())
 
 
 def test_the_blocks_of_a_stage_learn_and_those_of_earlier_stages_do_not(encoder: ClipEncoder) -> None:
