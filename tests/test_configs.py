@@ -40,6 +40,7 @@ END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
     "thumos14_video_swin_t_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),  # its first convolution is narrower
     "thumos14_video_swin_t_128_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),
+    "thumos14_dualformer_t_tallformer": (512, 20, 240, 29839038 - 512 * 512 * 3),
     "activitynet13_video_swin_b_tallformer": (1024, 200, 384, 31484584),
 }
 ADATAD = {  # by size: the published average mAP on THUMOS14 and ActivityNet, and the adapters' rate on THUMOS14

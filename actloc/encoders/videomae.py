@@ -135,8 +135,8 @@ class Config(PublishedConfig):
 
     size: Literal["small", "base", "large", "huge", "giant"] | OwnSize = "base"
     """Width and depth of the network: those of published weights, or your own, such as {dim: 48, blocks: 4, heads: 4},
-    which starts with random weights unless `weights` names a file, the same each time. Outputs were compared with the
-    authors' for small only."""
+    which starts with random weights unless `weights` names a file, the same each time. With adapters, parity is
+    unproven for every size but small, whose outputs equal the authors'."""
     adapters: Adapters | None = None
     """Small networks after the blocks, through which each clip sees its neighbours: {} puts one after every block, as
     AdaTAD does. Then all clips of a window are encoded together, and only the adapters learn unless `trainable` says
@@ -332,13 +332,12 @@ class VideoMAE(ClipEncoder):
         return num_frames // _CUBE_FRAMES
 
     def stages(self) -> list[list[nn.Module]]:
-        """The blocks in four quarters; the cubes' embedding belongs to the first.
+        """The blocks in four quarters, of which some are empty if there are fewer; the cubes' embedding is in the first.
 
         In a ladder, adapters are apart from their blocks, which run without gradient.
         """
         count = len(self.blocks)
-        parts = min(_NUM_STAGES, count)
-        borders = [count * number // parts for number in range(parts + 1)]
+        borders = [count * number // _NUM_STAGES for number in range(_NUM_STAGES + 1)]
         stages: list[list[nn.Module]] = [list(self.blocks[start:end]) for start, end in itertools.pairwise(borders)]
         if self.is_ladder:
             stages = [[*stage, *_adapters_in(stage)] for stage in stages]

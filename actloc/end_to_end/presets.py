@@ -33,15 +33,16 @@ GUIDE = """
 Which preset? It depends on the memory that is left for activations; `actloc train CONFIG --dry-run` prints what yours
 needs. One clip keeps, in float32: VideoMAE ViT-S at 16 x 112 x 112 113 MB; R(2+1)D-34 763 MB, or 74 MB from stage 2 on.
 
-memory for activations       preset       gradient                      encoder's work in a step
-clips of a batch x one clip  full         exact                         one pass forward, one backward
-                             + features.checkpoint_blocks=true          one pass forward more; keeps a tenth to a sixth
-clips that learn x one clip  tallformer   of 3 clips in 20              those forward twice and backward, no others
-features.chunk x one clip    chunked      exact, windows of any length  one pass forward more
-features.chunk x one clip    etad         of 3 clips in 10              all forward, 3 in 10 once more and backward
-features.chunk x one clip    bank_replay  of 3 clips in 10              3 in 10 forward twice and backward, no others
-clips of a batch x a tenth   adatad       exact, of adapters only       one pass forward more
-none                         frozen       none                          one pass forward
+memory for activations       preset       gradient                features   encoder's work in a step
+clips of a batch x one clip  full         exact                   new        one pass forward, one backward
+                             + features.checkpoint_blocks=true               one pass more; keeps a tenth to a sixth
+clips that learn x one clip  tallformer   of 3 clips in 20        17/20 old  those forward twice and backward
+features.chunk x one clip    chunked      exact, of any length    new        one pass forward more
+features.chunk x one clip    etad         of 3 clips in 10        new        all forward, 3 in 10 again and backward
+features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward
+clips of a batch x a tenth   adatad       exact, of the adapters  new        one pass forward more
+less than that               + adapters.ladder=true               new        one pass forward, backward beside it
+none                         frozen       none                    new        one pass forward
 
 tallformer and bank_replay read the features of the other clips from a bank of stored features, which are older the
 longer ago their clips were encoded: `actloc extract-features CONFIG` makes the first ones, in features.bank.

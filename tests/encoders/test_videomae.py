@@ -445,7 +445,7 @@ def test_gradients_reach_what_learns_in_bfloat16(settings: dict[str, Any]) -> No
     assert any("adapter" in name for name in learning) == bool(settings)
 
 
-def test_a_network_of_fewer_than_four_blocks_has_a_stage_for_each() -> None:
+def test_the_later_half_of_a_network_of_two_blocks_is_the_second() -> None:
     network = Config(size={"dim": 24, "blocks": 2, "heads": 4}, short_side=32, crop=32).network()  # type: ignore[arg-type]
     assert [block for stage in network.stages() for block in stage] == [network.patch_embed, *network.blocks]
-    assert len(network.stages()) == 2
+    assert [block for stage in network.stages()[2:] for block in stage] == [network.blocks[1]]
