@@ -332,7 +332,7 @@ class VideoMAE(ClipEncoder):
         return num_frames // _CUBE_FRAMES
 
     def stages(self) -> list[list[nn.Module]]:
-        """The blocks in four quarters, of which some are empty if there are fewer; the cubes' embedding is in the first.
+        """The blocks in four quarters, some of them empty if there are fewer; the cubes' embedding is in the first.
 
         In a ladder, adapters are apart from their blocks, which run without gradient.
         """
