@@ -109,7 +109,9 @@ class SourceConfig(Part):
         if self.resize_to is None:
             sparser = replace(grid, stride_frames=grid.stride_frames * self.downsample)
             return raw[:: self.downsample].T.contiguous(), sparser
-        return self.resized(raw), resized_grid(len(raw), grid, self.clip_frames, self.resize_to)
+        # a row is for its part of the clip, if each clip gives several
+        row_frames = self.clip_frames * grid.stride_frames / self.stride_frames
+        return self.resized(raw), resized_grid(len(raw), grid, row_frames, self.resize_to)
 
     def resized(self, raw: Tensor) -> Tensor:
         """Features (C, T'), of `resize_to` steps if that is set, from rows (T, C)."""

@@ -203,3 +203,16 @@ def test_settings_that_only_the_recipe_records_are_compared(
     refused = pytest.raises(UserError, match=message) if message else nullcontext()
     with refused:
         StoredSource(config, annotations, "train")
+
+
+def test_resized_rows_of_clips_that_give_several_span_what_the_clips_do(tmp_path: Path) -> None:
+    """Three clips of 8 frames back to back, of 4 rows each: 24 frames, and the steps are equal parts of them."""
+    store = FeatureStore(tmp_path / "store")
+    facts = replace(info("a", 3, fps=8.0, stride=8, clip=8), vectors_per_clip=4)
+    store.write("a", np.zeros((12, 5), np.float32), facts)
+    video = AnnotatedVideo("a", "train", (Action(0.75, 1.5, "run"),), duration_s=3.0)
+    settings = {"path": store.folder, "fps": 8.0, "clip_frames": 8, "stride_frames": 8, "resize_to": 6}
+    sample = Config.model_validate(settings).build(Annotations(("run",), {"a": video}), "train").evaluation_sample(0)
+    assert sample.features.shape == (5, 6)
+    # step i is from second i / 2 to (i + 1) / 2, with its centre at i
+    assert sample.targets.segments.tolist() == [[1.0, 2.5]]
