@@ -210,3 +210,20 @@ def run_afresh(folder: Path, *arguments: str, **environment: str) -> subprocess.
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
+
+
+def predicts_as_it_scored(folder: Path, video: str) -> bool:
+    """Whether `predict` finds in a test video, of which there is something to find, what `eval` of run toy found."""
+    scored = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"][video]
+    show_all = ("--output", "out", "--set", "prediction.threshold=0")
+    done = actloc(folder, "predict", "ckpt/toy", f"videos/{video}.mp4", *show_all)
+    assert done.returncode == 0, done.stderr
+    predicted = json.loads((folder / "out/predictions.json").read_text())["results"][video]
+    assert len(predicted) == len(scored) > 0
+
+    def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:  # Any: JSON values
+        ends = zip(one["segment"], other["segment"], strict=True)
+        moved = max(abs(mine - theirs) for mine, theirs in ends)
+        return one["label"] != other["label"] or moved > 1e-3 or abs(one["score"] - other["score"]) > 1e-4
+
+    return not any(differ(one, other) for one, other in zip(predicted, scored, strict=True))

@@ -26,13 +26,13 @@ class EncoderSize:
     clip: tuple[int, int, int]
     """Frames, height and width."""
     multiply_adds: int | None
-    """Of one clip, with its class scores if there is a classifier; None if they cannot be counted."""
+    """Of one clip, with its class scores if there is a classifier; None if they cannot be counted, which is said."""
 
     def __str__(self) -> str:
         text, of_features = (f"{number / 1e6:.2f} million" for number in (self.weights, self.feature_weights))
         text += " weights" if of_features == text else f" weights, {of_features} of them for features"
         if self.multiply_adds is None:
-            return text
+            return f"{text}; its multiply-adds are not counted, because it looks at values or at whole videos"
         frames, height, width = self.clip
         return f"{text}; {self.multiply_adds / 1e9:.2f} G multiply-adds for a clip of {frames} x {height} x {width}"
 

@@ -105,7 +105,7 @@ def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:
 def for_training(dataset: DatasetConfig, annotations: Annotations) -> Annotations:
     """The annotations without the training videos and actions that the settings leave out; prints how many.
 
-    Raises UserError where a training video has no duration to compare with, or where none is left.
+    Raises UserError if a training video has no duration to compare with, or if no action is left to train on.
     """
     if not dataset.min_longest_share and not dataset.min_action_share:
         return annotations

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -111,6 +112,17 @@ class EncoderConfig(Part):
     def small(cls) -> "EncoderConfig":
         """The smallest settings that still use every branch; the contract tests build these."""
         return cls()
+
+
+@contextmanager
+def same_draws() -> Iterator[None]:
+    """Inside it torch draws the same numbers in every process, and afterwards what it would have drawn without it.
+
+    For weights that no file has.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 class PublishedConfig(EncoderConfig):

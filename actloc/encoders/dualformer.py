@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
 from actloc.errors import UserError
 from actloc.layers.global_pyramid import (
     Axes,
@@ -210,8 +210,7 @@ class Config(PublishedConfig):
         else:
             path = published.locate(self.weights, SIZES[self.size].published)
         if path is None:
-            with torch.random.fork_rng(devices=[]):  # the same in every process, since no file says what they are
-                torch.manual_seed(0)
+            with same_draws():
                 return self.network().eval()
         tensors = self.in_our_names(published.read(path))
         pooled = tensors.get("blocks.0.1.attn.sr.weight", torch.empty(0)).shape[2:3]

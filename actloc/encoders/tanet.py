@@ -14,7 +14,7 @@ import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.settings.sections import Shapes
@@ -109,8 +109,7 @@ class Config(PublishedConfig):
         if self.weights_of == "tanet":
             network = self.network_for(tensors)
         else:
-            with torch.random.fork_rng(devices=[]):  # the same in every process, since no file says what they are
-                torch.manual_seed(0)
+            with same_draws():
                 network = self.network()
             new = {
                 name: tensor

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
 from actloc.layers.drop_path import DropPath
 from actloc.layers.mlp import MLP
 from actloc.layers.precision import at_least_float32
@@ -132,8 +132,7 @@ class Config(PublishedConfig):
         else:
             path = published.locate(self.weights, SIZES[self.size].published)
         if path is None:
-            with torch.random.fork_rng(devices=[]):  # the same in every process, since no file says what they are
-                torch.manual_seed(0)
+            with same_draws():
                 return self.network().eval()
         tensors = self.in_our_names(published.read(path))
         network = self.network_for(tensors)

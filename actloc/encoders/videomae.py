@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, FromStage, PublishedConfig, load_into
+from actloc.encoders.base import ClipEncoder, FromStage, PublishedConfig, load_into, same_draws
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32
 from actloc.layers.temporal_adapter import TemporalAdapter
@@ -214,8 +214,7 @@ class Config(PublishedConfig):
         else:
             path = published.locate(self.weights, SIZES[self.size].published)
         tensors = {} if path is None else self.in_our_names(published.read(path))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with same_draws():
             network = self.network_for(tensors)
         if path is not None:
             own = {name: one for name, one in network.state_dict().items() if ".adapter." in name}

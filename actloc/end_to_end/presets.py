@@ -41,7 +41,7 @@ features.chunk x one clip    chunked      exact, of any length    new        one
 features.chunk x one clip    etad         of 3 clips in 10        new        all forward, 3 in 10 again and backward
 features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward
 clips of a batch x a tenth   adatad       exact, of the adapters  new        one pass forward more
-less than that               + adapters.ladder=true               new        one pass forward, backward beside it
+as much, or less             + adapters.ladder=true               new        one pass forward, backward beside it
 none                         frozen       none                    new        one pass forward
 
 Measured on the sample's videos, the detector's part included (processor time of a step on one thread of an AMD EPYC):

@@ -123,27 +123,22 @@ class SourceConfig(Part):
 
     @model_validator(mode="after")
     def _clips_have_the_encoders_frames(self) -> Self:
-        frames = None if self.encoder is None else self.encoder.exact_frames
-        if self.encoder is None or frames is None or self.clip_frames == frames * self.frame_interval:
+        if self.encoder is None:
             return self
-        expected = f"clip_frames {frames * self.frame_interval}"
-        if self.clip_frames % frames == 0:
-            expected += f", or frame_interval {self.clip_frames // frames}"
+        exact, multiple = self.encoder.exact_frames, self.encoder.clip_multiple
+        needed = (exact or multiple) * self.frame_interval
+        if self.clip_frames == needed or (exact is None and self.clip_frames % needed == 0):
+            return self
+        if exact is None:
+            expected, taken = f"a multiple of {needed}", f"{multiple} frames, or of a multiple of them"
+        else:
+            expected, taken = f"clip_frames {needed}", f"{exact} frames"
+            if self.clip_frames % exact == 0:
+                expected += f", or frame_interval {self.clip_frames // exact}"
         raise ValueError(
             f"clip_frames: found {self.clip_frames} with frame_interval {self.frame_interval}, expected {expected}: "
-            f"with these settings the encoder {self.encoder.name} takes clips of {frames} frames"
+            f"with these settings the encoder {self.encoder.name} takes clips of {taken}"
         )
-
-    @model_validator(mode="after")
-    def _clips_have_a_multiple_of_the_encoders_frames(self) -> Self:
-        needed = 1 if self.encoder is None else self.encoder.clip_multiple * self.frame_interval
-        if self.encoder is not None and self.clip_frames % needed:
-            raise ValueError(
-                f"clip_frames: found {self.clip_frames} with frame_interval {self.frame_interval}, expected a multiple "
-                f"of {needed}: with these settings the encoder {self.encoder.name} takes clips of "
-                f"{self.encoder.clip_multiple} frames, or of a multiple of them"
-            )
-        return self
 
     @model_validator(mode="after")
     def _resize_by_has_an_effect(self) -> Self:

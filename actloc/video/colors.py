@@ -147,7 +147,7 @@ def _with_hue(planes: NDArray[np.float32], degrees: float, saturation: float) ->
     below = (2 - np.abs(hue - 3), np.abs(hue - 2) - 1, np.abs(hue - 4) - 1)
     for share in below:
         np.clip(share, 0, 1, out=share)
-        share *= chroma  # noqa: PLW2901
+        np.multiply(share, chroma, out=share)
         np.subtract(largest, share, out=share)
     return below
 

@@ -1,8 +1,7 @@
 """`features.memory_gb`: what is chosen is what fits, and it changes memory only."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,15 @@ import torch
 
 from actloc import console
 from actloc.commands import train
-from actloc.datasets.base import read_prepared
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
 from actloc.runs.memory_budget import Fitted, within_budget
-from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import LargestStep
 from actloc.sources import encoded as encoded_source
 from actloc.tasks.localization import LocalizationLearner
 from actloc.training.distributed import Processes
 from actloc.training.loader import Loader
+from tests.commands import test_train_dry_run as of_dry_run
 from tests.commands.test_train_dry_run import ENCODED, NoBank, peak_of_the_second_step
 from tests.live.windows import difference
 
@@ -37,27 +35,13 @@ LARGE = [f"features.encoder={{{SMALL_SWIN}, drop_path: 0.0}}", "training.batch_s
 """An encoder whose activations are most of a step."""
 
 
+learning = partial(of_dry_run.learning, has_random_weights=True)
+
+
 @pytest.fixture
 def encoded(folder: Path) -> Path:
-    """The toy set, prepared, with a config whose encoder runs in every step."""
     (folder / "encoded.yaml").write_text(ENCODED)
     return folder
-
-
-@contextmanager
-def learning(experiment: Experiment) -> Iterator[LocalizationLearner]:
-    """With random weights of the encoder, the same each time."""
-    annotations = read_prepared(experiment.dataset, experiment.arguments)
-    torch.manual_seed(0)
-    assert experiment.features.encoder is not None
-    live = new_live_encoder(experiment, experiment.features.encoder.network().state_dict())
-    assert live is not None
-    source = experiment.features.build(annotations, "train", live)
-    localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
-    try:
-        yield LocalizationLearner(localizer, source, annotations, lambda _: 0.0)
-    finally:
-        live.close()
 
 
 def fitted(experiment: Experiment, *, is_new: bool = True) -> Fitted:

@@ -46,9 +46,13 @@ def encoded(folder: Path) -> Path:
 
 
 @contextmanager
-def learning(experiment: Experiment) -> Iterator[LocalizationLearner]:
+def learning(experiment: Experiment, *, has_random_weights: bool = False) -> Iterator[LocalizationLearner]:
+    """Random weights are the same each time."""
     annotations = read_prepared(experiment.dataset, experiment.arguments)
-    live = new_live_encoder(experiment)
+    torch.manual_seed(0)
+    encoder = experiment.features.encoder
+    drawn = encoder.network().state_dict() if has_random_weights and encoder is not None else None
+    live = new_live_encoder(experiment, drawn)
     source = experiment.features.build(annotations, "train", live)
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
     try:

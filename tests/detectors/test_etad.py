@@ -281,4 +281,5 @@ def test_sequences_with_too_many_candidates_are_refused() -> None:
     assert "features.window_steps=128" in caught.value.fix
     with torch.device("meta"):
         limited = Config(longest_steps=64).build(512, 1, 2304)
-    assert len(limited.candidates) == sum(2305 - length for length in range(1, 65))  # type: ignore[arg-type]
+    assert isinstance(limited, Etad)
+    assert len(limited.candidates) == sum(2305 - length for length in range(1, 65))

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.end_to_end.test_trained_encoder import E2E
-from tests.toy import TEST_VIDEOS, actloc, copy_toy
+from tests.toy import TEST_VIDEOS, actloc, copy_toy, predicts_as_it_scored
 
 SETTINGS = """  preset: adatad
   encoder:
@@ -58,14 +58,4 @@ def test_adapters_are_trained_scored_and_applied(toy: Path, tmp_path: Path, ladd
     refused = actloc(folder, "extract-features", "ckpt/toy")
     assert refused.returncode == 2
     assert "mixes the clips of a window" in refused.stderr
-    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
-    video = TEST_VIDEOS[1]
-    done = actloc(
-        folder, "predict", "ckpt/toy", f"videos/{video}.mp4", "--output", "out", "--set", "prediction.threshold=0"
-    )
-    assert done.returncode == 0, done.stderr
-    predicted = json.loads((folder / "out/predictions.json").read_text())["results"][video]
-    assert len(predicted) == len(found[video]) > 0
-    for one, other in zip(predicted, found[video], strict=True):
-        assert one["segment"] == pytest.approx(other["segment"], abs=1e-3)
-        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+    assert predicts_as_it_scored(folder, TEST_VIDEOS[1])

@@ -4,12 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from actloc.store.store import FeatureStore
 from tests.end_to_end.test_other_detectors import ETAD
 from tests.end_to_end.test_trained_encoder import E2E
-from tests.toy import TEST_VIDEOS, actloc, copy_toy
+from tests.toy import TEST_VIDEOS, actloc, copy_toy, predicts_as_it_scored
 
 
 def test_etad_is_trained_on_spread_clips_scored_and_applied(toy: Path, tmp_path: Path) -> None:
@@ -30,18 +28,7 @@ def test_etad_is_trained_on_spread_clips_scored_and_applied(toy: Path, tmp_path:
         done = actloc(folder, command, "ckpt/toy")
         assert done.returncode == 0, done.stderr
     assert FeatureStore(folder / "ckpt/toy/features").info("v0").steps == 16  # 32 frames, at stride_frames
-    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
-    video = TEST_VIDEOS[1]
-    done = actloc(
-        folder, "predict", "ckpt/toy", f"videos/{video}.mp4", "--output", "out", "--set", "prediction.threshold=0"
-    )
-    assert done.returncode == 0, done.stderr
-    predicted = json.loads((folder / "out/predictions.json").read_text())["results"][video]
-    assert found[video]
-    assert len(predicted) == len(found[video])
-    for one, other in zip(predicted, found[video], strict=True):
-        assert one["segment"] == pytest.approx(other["segment"], abs=1e-3)
-        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+    assert predicts_as_it_scored(folder, TEST_VIDEOS[1])
 
 
 def test_actionformer_too_learns_from_spread_clips_and_other_places_are_refused(toy: Path, tmp_path: Path) -> None:
