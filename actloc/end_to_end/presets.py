@@ -63,7 +63,7 @@ transformer, in the second half of 18 epochs, their median age is 5.6 epochs und
 
 adatad is for an encoder with adapters (features.encoder={name: videomae, adapters: {}}). They mix the clips of a
 window, so all of these are encoded together: features.chunk, fraction, route=replay and the bank are not for them. The
-network itself does not learn; adapters={ladder: true} places them beside it, where they need still less memory.
+network itself does not learn; adapters={ladder: true} places them beside it, for as much memory or less.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
