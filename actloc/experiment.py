@@ -6,67 +6,104 @@ import difflib
 import functools
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from actloc import console, files, recipes
 from actloc.errors import Problem, UserError
-from actloc.settings import code_files, own_code, sameness, sections, yaml_text
+from actloc.settings import code_files, own_code, parts, sameness, yaml_text
 from actloc.settings.code_files import CodeFile
 from actloc.settings.names import meant, names_of
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Part, Result, Section
+from actloc.settings.task import TaskSettings
 from actloc.settings.validation import missing_inputs, problem, validated
 from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 
 if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
     from actloc.detectors.base import DetectorConfig
+    from actloc.settings.sections import (
+        AverageSettings,
+        EvaluationSettings,
+        FusionSettings,
+        MachineSettings,
+        OptimizerSettings,
+        PredictionSettings,
+        PreparationSettings,
+        RunSettings,
+        ScheduleSettings,
+        SuppressionSettings,
+        TrainingSettings,
+    )
     from actloc.sources.base import SourceConfig
 
-_SECTIONS: dict[str, type[Section]] = {
-    "run": sections.RunSettings,
-    "preparation": sections.PreparationSettings,
-    "optimizer": sections.OptimizerSettings,
-    "schedule": sections.ScheduleSettings,
-    "average": sections.AverageSettings,
-    "training": sections.TrainingSettings,
-    "suppression": sections.SuppressionSettings,
-    "evaluation": sections.EvaluationSettings,
-    "fusion": sections.FusionSettings,
-    "prediction": sections.PredictionSettings,
-    "machine": sections.MachineSettings,
-}
-_PARTS = {"dataset": "datasets", "features": "sources", "detector": "detectors"}
 _RUNS = Path("ckpt")
+_TASKS = "tasks"
 _YAML = (".yaml", ".yml")
-_USUAL = {"detector": "actionformer"}  # files that only make features need not name one
+_USUAL_TASK = "localization"
+_S_co = TypeVar("_S_co", covariant=True)
+
+
+class _SectionOf(Generic[_S_co]):
+    """The section of an experiment that has the attribute's name; raises UserError if its task has no such section."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, experiment: Experiment, owner: type) -> _S_co:
+        return cast(_S_co, experiment.section(self.name))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """All settings of one YAML file, complete and checked."""
+    """All settings of one YAML file, complete and checked; which sections there are depends on the task."""
 
     file: Path
-    run: sections.RunSettings
-    dataset: DatasetConfig
-    preparation: sections.PreparationSettings
-    features: SourceConfig
-    detector: DetectorConfig
-    optimizer: sections.OptimizerSettings
-    schedule: sections.ScheduleSettings
-    average: sections.AverageSettings
-    training: sections.TrainingSettings
-    suppression: sections.SuppressionSettings
-    evaluation: sections.EvaluationSettings
-    fusion: sections.FusionSettings
-    prediction: sections.PredictionSettings
-    machine: sections.MachineSettings
     typed: str
     """What the user typed: a path, or the name of a config or a run."""
+    sections: Mapping[str, Section]
+    """By name; `task` is the first."""
     overrides: tuple[str, ...] = ()
+
+    # what tasks have in common, and what localization has
+    run: ClassVar[_SectionOf[RunSettings]] = _SectionOf()
+    dataset: ClassVar[_SectionOf[DatasetConfig]] = _SectionOf()
+    preparation: ClassVar[_SectionOf[PreparationSettings]] = _SectionOf()
+    features: ClassVar[_SectionOf[SourceConfig]] = _SectionOf()
+    detector: ClassVar[_SectionOf[DetectorConfig]] = _SectionOf()
+    optimizer: ClassVar[_SectionOf[OptimizerSettings]] = _SectionOf()
+    schedule: ClassVar[_SectionOf[ScheduleSettings]] = _SectionOf()
+    average: ClassVar[_SectionOf[AverageSettings]] = _SectionOf()
+    training: ClassVar[_SectionOf[TrainingSettings]] = _SectionOf()
+    suppression: ClassVar[_SectionOf[SuppressionSettings]] = _SectionOf()
+    evaluation: ClassVar[_SectionOf[EvaluationSettings]] = _SectionOf()
+    fusion: ClassVar[_SectionOf[FusionSettings]] = _SectionOf()
+    prediction: ClassVar[_SectionOf[PredictionSettings]] = _SectionOf()
+    machine: ClassVar[_SectionOf[MachineSettings]] = _SectionOf()
+
+    @property
+    def task(self) -> TaskSettings:
+        """What the network learns to do: it says which other sections there are."""
+        task = self.sections["task"]
+        assert isinstance(task, TaskSettings), "it was checked"
+        return task
+
+    def section(self, name: str) -> Section:
+        """A section by name; raises UserError if the task does not have it."""
+        if name not in self.sections:
+            raise UserError(
+                f"{self.typed} has no {name}: its task is {self.task.name}.",
+                f"Expected the settings of a task that has the section {name}.",
+                "Choose another config: actloc ls configs",
+            )
+        return self.sections[name]
+
+    def with_section(self, name: str, section: Section) -> Experiment:
+        """The experiment with another section in place of its own."""
+        return replace(self, sections={**self.sections, name: section})
 
     @property
     def arguments(self) -> str:
@@ -85,15 +122,11 @@ class Experiment:
 
     def to_data(self) -> dict[str, Any]:
         """The complete settings as plain data, ready for YAML or JSON."""
-        return {name: value.model_dump(mode="json") for name, value in self._sections().items()}
-
-    def _sections(self) -> dict[str, Section]:
-        names = [field.name for field in fields(self) if field.name not in ("file", "typed", "overrides")]
-        return {name: getattr(self, name) for name in names}
+        return {name: value.model_dump(mode="json") for name, value in self.sections.items()}
 
     def shaping(self, result: Result) -> dict[str, Any]:  # Any: JSON values
         """The settings that `result` depends on, by dotted key; a checkpoint carries those of its weights."""
-        return sameness.flat({name: sameness.shaping(one, result) for name, one in self._sections().items()})
+        return sameness.flat({name: sameness.shaping(one, result) for name, one in self.sections.items()})
 
     def to_yaml(self) -> str:
         """The complete settings as YAML."""
@@ -116,20 +149,19 @@ def load(name: str, overrides: list[str] | None = None, *, check_inputs: bool = 
             run.update(name=folder.name, folder=own_code.shown(folder.parent))
         default = _default_name(file, document.data.get("evaluation"))
         run["name"] = str(run.get("name", default))  # 2024 is a valid name
-    values = _checked(document)
-    document.problems += _without_class_scores(document, values) + _without_classes(document, values)
+    values = _checked(name, document)
     if check_inputs:
         given = {key: value for key, value in values.items() if value is not None}
         document.problems += [one for key, value in given.items() for one in missing_inputs(document, (key,), value)]
     if document.problems:
         raise _settings_error(name, document)
     console.detail(f"Settings: {' '.join([str(file), *(overrides or ())])}")
-    return Experiment(file=file, typed=name, overrides=tuple(overrides or ()), **values)
+    return Experiment(file, name, values, tuple(overrides or ()))
 
 
 def _drop_replaced(document: SettingsDocument) -> None:
     """Drops the settings of the file that one on the command line replaces, as a preset does those that it sets."""
-    for key, kind in _PARTS.items():
+    for key, kind in _parts(_task(document)).items():
         part = Chosen(kind).settings_class(document.data.get(key))
         for setting, others in (part.replaced if part else {}).items():
             if document.lines.get((key, setting)) != COMMAND_LINE:
@@ -143,48 +175,41 @@ def _drop_replaced(document: SettingsDocument) -> None:
                     block.pop(path[-1], None)
 
 
-def _checked(document: SettingsDocument) -> dict[str, Any]:  # Any: the sections' classes, and None where one is bad
+def _task(document: SettingsDocument) -> type[TaskSettings] | None:
+    """The settings of the task that the file names; None if there is no such task."""
+    if document.data.get("task") is None:
+        document.data["task"] = {"name": _USUAL_TASK}
+    return cast("type[TaskSettings] | None", Chosen(_TASKS).settings_class(document.data["task"]))
+
+
+def _parts(task: type[TaskSettings] | None) -> dict[str, str]:
+    """The kind of each section of the task whose `name` chooses a part."""
+    return {key: form for key, form in (task.sections if task else {}).items() if isinstance(form, str)}
+
+
+def _checked(name: str, document: SettingsDocument) -> dict[str, Any]:  # Any: the sections' classes, and None if bad
     suggest = functools.partial(_suggestion, document)
-    for key in document.data:
-        if key not in {*_SECTIONS, *_PARTS}:
-            document.problems += _unknown_section(document, key)
-    for key, usual in _USUAL.items():
-        if document.data.get(key) is None:
-            document.data[key] = {"name": usual}
-    forms: dict[str, Any] = {**_SECTIONS, **{key: Annotated[Part, Chosen(kind)] for key, kind in _PARTS.items()}}
-    return {key: validated(document, key, form, suggest) for key, form in forms.items()}
+    task, data = _task(document), document.data
+    values = {"task": validated(document, "task", Annotated[Part, Chosen(_TASKS)], suggest)}
+    if task is None:  # which sections there are is not known
+        raise _settings_error(name, document)
+    for key in data:
+        if key not in {"task", *task.sections}:
+            document.problems += _unknown_section(document, key, task)
+    for key, usual in task.usual.items():
+        if data.get(key) is None:
+            data[key] = {"name": usual}
+    for key, form in task.sections.items():
+        values[key] = validated(
+            document, key, Annotated[Part, Chosen(form)] if isinstance(form, str) else form, suggest
+        )
+    document.problems += task.problems(document, values)
+    return values
 
 
-def _without_class_scores(document: SettingsDocument, values: dict[str, Any]) -> list[Problem]:  # Any: as `_checked`
-    """A problem if detections are to get classes by class scores that the detector does not give."""
-    fusion, detector, dataset = values["fusion"], values["detector"], values["dataset"]
-    if not fusion or fusion.scores != "own":
-        return []
-    if detector and not detector.scores_classes:
-        reason = f"a FILE, truth or null, because detector.name={detector.name} gives no class scores"
-    elif dataset and dataset.class_agnostic:
-        reason = "a FILE, truth or null, because dataset.class_agnostic=true leaves only one class to score"
-    else:
-        return []
-    return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
-
-
-def _without_classes(document: SettingsDocument, values: dict[str, Any]) -> list[Problem]:  # Any: as `_checked`
-    """A problem for each changed setting about classes, where the dataset's classes are merged into one."""
-    detector, dataset = values["detector"], values["dataset"]
-    if not detector or not dataset or not dataset.class_agnostic:
-        return []
-    reason = "which has no effect because dataset.class_agnostic=true leaves only one class"
-    return [
-        problem(document, ("detector", name), f": found {getattr(detector, name)}, {reason}")
-        for name in detector.class_settings
-        if getattr(detector, name) != type(detector).model_fields[name].default
-    ]
-
-
-def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
+def _unknown_section(document: SettingsDocument, key: str, task: type[TaskSettings]) -> list[Problem]:
     """`epochs=10` and `model.epochs=10` mean a setting; `schedules.epochs=10` a section."""
-    block, known = document.data[key], [*_SECTIONS, *_PARTS]
+    block, known = document.data[key], ["task", *task.sections]
     if isinstance(block, dict) and not difflib.get_close_matches(key, known, n=1):
         inside = {name: _suggestion(document, f"{key}.{name}", ()) for name in block}
         if any(inside.values()):
@@ -193,16 +218,19 @@ def _unknown_section(document: SettingsDocument, key: str) -> list[Problem]:
     if text:
         return [problem(document, (key,), f"is not a setting{text}")]
     near = console.nearest(key, known, lists_known=False).removesuffix(".")
-    return [problem(document, (key,), f"is not a section{near or '; the sections are ' + ', '.join(known)}")]
+    others = f"; the sections of the task {task().name} are {', '.join(known)}"
+    return [problem(document, (key,), f"is not a section{near or others}")]
 
 
 def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str]) -> str:
     """`. Did you mean schedule.epochs?` for a name that is not a setting; else the settings of the same section."""
-    chosen = {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _PARTS.items()}
+    task = _task(document)
+    chosen: dict[str, Any] = {"task": task, **_of_sections(task)}
+    chosen |= {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _parts(task).items()}
     features = document.data.get("features")
     if isinstance(features, dict):
         chosen["features.encoder"] = Chosen("encoders").settings_class(features.get("encoder"))
-    known = names_of({**_SECTIONS, **{key: form for key, form in chosen.items() if form is not None}})
+    known = names_of({key: form for key, form in chosen.items() if form is not None})
     section, _, last = typed.rpartition(".")
     found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]
     return f". Did you mean {' or '.join(found)}?" if found else console.nearest(last, siblings)
@@ -214,14 +242,19 @@ def nearest_settings(word: str) -> list[str]:
     if found:
         return found
     usual = {"dataset": "custom", "features": "stored", "detector": "actionformer"}
-    parts = {key: Chosen(_PARTS[key]).settings_class({"name": name}) for key, name in usual.items()}
-    everywhere = {**_SECTIONS, **{key: form for key, form in parts.items() if form is not None}}
+    task = parts.find(_TASKS, _USUAL_TASK).Config
+    of_parts = {key: Chosen(kind).settings_class({"name": usual[key]}) for key, kind in _parts(task).items()}
+    everywhere = {**_of_sections(task), **{key: form for key, form in of_parts.items() if form is not None}}
     return meant(word, names_of(everywhere))
 
 
 def setting_names() -> list[str]:
-    """The settings of the sections that every experiment has; those of its parts are in the parts' own files."""
-    return names_of(_SECTIONS)
+    """The settings of the sections that every experiment in localization has; its parts' are in their own files."""
+    return names_of(_of_sections(parts.find(_TASKS, _USUAL_TASK).Config))
+
+
+def _of_sections(task: type[TaskSettings] | None) -> dict[str, type[Section]]:
+    return {key: form for key, form in (task.sections if task else {}).items() if not isinstance(form, str)}
 
 
 def with_inputs(experiment: Experiment) -> Experiment:

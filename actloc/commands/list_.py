@@ -8,8 +8,9 @@ from rich.table import Table
 
 from actloc import console, experiment, recipes
 from actloc.errors import UserError
-from actloc.evaluation.results import read_results
+from actloc.evaluation.results import read_record, task_of_results
 from actloc.settings import parts
+from actloc.tasks.base import task_named
 
 KINDS = ("configs", "recipes", *parts.KINDS, "runs")
 """What there is to list."""
@@ -52,13 +53,12 @@ def _first_comment(path: Path) -> str:
 
 
 def _score(folder: Path) -> str:
-    """The average mAP of each scored subset, from the run's metrics."""
+    """The number that each scored subset is judged by, from the run's metrics."""
     scores = []
     for metrics in sorted(folder.glob("eval/*/metrics.json")):
         try:
-            value = read_results(metrics.parent).average_map
+            form = task_named(task_of_results(metrics.parent)).results
+            scores.append(f"{metrics.parent.name}: {read_record(metrics, form).headline()}")
         except UserError:
             scores.append(f"{metrics.parent.name}: unreadable")
-            continue
-        scores.append(f"{metrics.parent.name}: average mAP {'-' if value is None else f'{100 * value:.2f}'}")
     return ", ".join(scores) or "not scored yet"

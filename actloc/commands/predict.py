@@ -1,56 +1,21 @@
-"""`actloc predict RUN VIDEO...`: actions in new videos, on screen and as JSON, CSV, SRT and a timeline page."""
+"""`actloc predict RUN VIDEO...`: applies a trained run to new videos."""
 
-import dataclasses
 import shlex
-from contextlib import closing
 from pathlib import Path
 
-from rich.table import Table
-
-from actloc import console, files
-from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
-from actloc.evaluation.predictions import Predictions, write_predictions
-from actloc.evaluation.results import Video
+from actloc import console
+from actloc.errors import UserError
 from actloc.experiment import Experiment
-from actloc.reports import html, subtitles
-from actloc.runs.predictor import Predictor
-from actloc.signals import stopping_at_once
-from actloc.store.filling import failure
+from actloc.tasks.base import task_of
 from actloc.video.folder import video_files
 
 
 def run(experiment: Experiment, names: list[str], output: Path) -> int:
-    """Predicts every video that can be read; those that cannot are reported, and the exit status is 3."""
+    """Checks the names, which may be mistyped, before anything is loaded."""
     _refuse_what_is_not_a_file(names)
     videos = [Path(name) for name in names]
     _refuse_equal_names(videos)
-    predictor = Predictor(experiment)
-    files.make_folder(output)  # a folder that cannot be written is reported before the work
-    found: Predictions = {}
-    shown: list[Video] = []
-    failed = []
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
-        for path in videos:
-            try:
-                found[path.stem], duration_s = predictor.predict_timed(path)
-            except VideoError as error:
-                console.error(f"{path}: {error}")
-                console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
-                failed.append(failure(path.stem, path, error))
-            else:
-                shown.append(Video(id=path.stem, duration_s=duration_s))
-                segments = [dataclasses.asdict(one) for one in found[path.stem]]
-                console.emit("video_done", id=path.stem, segments=segments)
-                console.detail(f"{path}: {console.count(len(segments), 'segment')} in {duration_s:.1f} s")
-            bar(1, path.name)
-    _write(experiment, output, shown, found)
-    files.write_json_lines(output / "failed.jsonl", failed)
-    _show(found)
-    if failed:
-        total, succeeded = console.count(len(videos), "video"), len(shown)
-        console.error(f"{len(failed)} of {total} failed, {succeeded} succeeded; see {output}/failed.jsonl")
-        return EXIT_SOME_INPUTS_FAILED
-    return 0
+    return task_of(experiment).predict(experiment, videos, output)
 
 
 def _refuse_what_is_not_a_file(names: list[str]) -> None:
@@ -82,27 +47,3 @@ def _refuse_equal_names(videos: list[Path]) -> None:
             "File names without their extension must differ: results are named after them.",
             "Rename one, or run predict on each with another --output.",
         )
-
-
-def _write(experiment: Experiment, output: Path, videos: list[Video], found: Predictions) -> None:
-    write_predictions(output, found)
-    files.write_text(output / "segments.csv", subtitles.as_csv(found))
-    for video in videos:
-        files.write_text(output / f"{files.safe_name(video.id)}.srt", subtitles.as_srt(found[video.id]))
-    facts = {"run": str(experiment.run_folder), "score threshold": str(experiment.prediction.threshold)}
-    files.write_text(output / "timelines.html", html.predictions_page("Found actions", videos, found, facts=facts))
-    console.say(
-        f"Wrote {output}/predictions.json, segments.csv, timelines.html and {console.count(len(videos), '.srt file')}"
-    )
-    console.emit("done", path=str(output), videos=len(videos))
-
-
-def _show(found: Predictions) -> None:
-    table = Table("video", "start s", "end s", "action", "score", box=None)
-    for video_id, listed in found.items():
-        for one in sorted(listed, key=lambda one: one.start_s):
-            numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
-            table.add_row(console.clean(video_id), *numbers, console.clean(one.label), f"{one.score:.3f}")
-        if not listed:
-            table.add_row(console.clean(video_id), "-", "-", "nothing found", "-")
-    console.result_table(table)

@@ -4,12 +4,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from actloc import console, files
+from actloc import console
 from actloc.errors import UserError
+from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
-from actloc.reports.html import report_page
-from actloc.reports.runs import Evaluation, read_run
-from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison, class_table, map_table, more_tables
+from actloc.tasks.base import TaskConfig, task_named
 
 
 def run(names: Sequence[str | Path], *, output: Path | None = None) -> int:
@@ -26,11 +25,7 @@ def run(names: Sequence[str | Path], *, output: Path | None = None) -> int:
         raise UserError(
             f"{folder} is a file.", "Expected a folder to write the report into.", "Choose another --output."
         )
-    evaluations = [evaluation for run_folder in run_folders for evaluation in read_run(run_folder)]
-    written = write_report(folder, evaluations)
-    runs = [evaluation.results for evaluation in evaluations]
-    for table in [map_table(runs), *more_tables(runs)]:
-        console.result_table(as_rich(table))
+    written = _task_of(run_folders).report(run_folders, folder)
     for path in written:
         console.say(f"Wrote {path}")
     console.say(f"Next: open {written[0]} in a browser; it needs no network.")
@@ -56,15 +51,22 @@ def _is_something_else(path: Path) -> bool:
     return path.is_file() and path.suffix not in (".yaml", ".yml")
 
 
-def write_report(folder: Path, evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Writes the page and the tables; returns their paths, the page first."""
-    runs = [evaluation.results for evaluation in evaluations]
-    per_class = class_table(runs[0]) if len(runs) == 1 else class_comparison(runs)
-    contents = {
-        "report.html": report_page(evaluations),
-        "tables.md": "\n".join(as_markdown(table) for table in [map_table(runs), *more_tables(runs), per_class]),
-        "tables.csv": as_csv(runs),
-    }
-    for name, content in contents.items():
-        files.write_text(folder / name, content)
-    return [folder / name for name in contents]
+def _task_of(run_folders: Sequence[Path]) -> TaskConfig:
+    """The task that all results are of; raises UserError if they are of several."""
+    scored = {run: sorted(path.parent for path in run.glob(f"eval/*/{METRICS_NAME}")) for run in run_folders}
+    names = {run: task_of_results(folders[0]) for run, folders in scored.items() if folders}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{run} ({name})" for run, name in names.items())
+        raise UserError(
+            f"The runs are of several tasks: {listed}.",
+            "Expected runs of one task, whose results can be compared.",
+            "Report those of each task by themselves.",
+        )
+    for run, folders in scored.items():
+        if not folders:
+            raise UserError(
+                f"{run} has no eval/*/{METRICS_NAME}.",
+                "Expected the results of an evaluation, which a report shows.",
+                f"Evaluate first: actloc eval {run}",
+            )
+    return task_named(next(iter(names.values())))

@@ -1,4 +1,4 @@
-"""`actloc train CONFIG`: trains a detector into a run folder, or resumes it; also under torchrun."""
+"""`actloc train CONFIG`: trains the networks of a task into a run folder, or resumes it; also under torchrun."""
 
 import os
 from contextlib import ExitStack
@@ -7,27 +7,19 @@ from pathlib import Path
 import torch
 
 from actloc import console, files
-from actloc.annotations.model import Annotations
-from actloc.commands import train_dry_run
-from actloc.datasets.base import for_training, read_prepared
 from actloc.devices import choose_device
-from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment, is_run, load, recorded_code
-from actloc.runs.memory_budget import Fitted, within_budget
+from actloc.runs.prepared import PreparedTraining
 from actloc.runs.record import is_finished, mark_finished, write_record
-from actloc.runs.run_bank import give_bank, starts_anew
-from actloc.runs.trained import new_live_encoder, new_localizer
+from actloc.runs.run_bank import starts_anew
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
-from actloc.tasks.localization import LocalizationLearner, Localizer
+from actloc.tasks.base import task_of
 from actloc.training import checkpoint as checkpoints
-from actloc.training.batch_norms import share_batch_norms
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
-from actloc.training.loader import smallest_batch
 from actloc.training.modules import frozen
 from actloc.training.trainer import Trainer
 
@@ -50,7 +42,7 @@ def run(
     """
     with joined(choose_device(experiment.machine.device)) as processes:
         if dry_run:
-            return processes.of_first(lambda: train_dry_run.run(experiment, processes.size))
+            return processes.of_first(lambda: task_of(experiment).dry_run(experiment, processes.size))
         processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
         return _run(experiment, resume, overwrite, processes)
 
@@ -111,26 +103,20 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
-    annotations = read_prepared(experiment.dataset, experiment.arguments)
     be_repeatable()
-    live = new_live_encoder(experiment)
     with ExitStack() as held:
-        if live is not None:
-            held.callback(live.close)
         is_new = starts_anew(experiment, overwrite=overwrite)
-        learner = _learner(experiment, annotations, live, processes, is_new=is_new)
-        _run_trainer(
-            within_budget(experiment, learner, processes.size, is_new=is_new), learner, resume, overwrite, stop
-        )
+        prepared = task_of(experiment).prepare_training(experiment, processes, held, is_new=is_new)
+        _run_trainer(prepared, resume, overwrite, stop, processes)
 
 
 def _run_trainer(
-    fitted: Fitted, learner: LocalizationLearner, resume: Path | None, overwrite: bool, stop: StopFlag
+    prepared: PreparedTraining, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes
 ) -> None:
-    experiment, processes = fitted.experiment, learner.processes
+    experiment, learner = prepared.experiment, prepared.learner
     folder = experiment.run_folder
-    _report_start(fitted, learner)
-    processes.of_first(lambda: _begin(fitted, overwrite))  # after every check: --overwrite empties the folder
+    prepared.report_start()
+    processes.of_first(lambda: _begin(prepared, overwrite))  # after every check: --overwrite empties the folder
     about = {
         **learner.about(),
         "settings": experiment.shaping("weights"),
@@ -153,37 +139,13 @@ def _run_trainer(
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 
-def _learner(
-    experiment: Experiment, annotations: Annotations, live: LiveEncoder | None, processes: Processes, *, is_new: bool
-) -> LocalizationLearner:
-    """The learner on the training subset, with its validation; checks the features of both subsets."""
-    subset = experiment.training.validation_subset
-    used = for_training(experiment.dataset, annotations)
-    source = experiment.features.build(used, experiment.dataset.training_subset, live)
-    give_bank(experiment, source, is_new=is_new, processes=processes)
-    scored = experiment.features.build(annotations, subset, live) if subset else source
-
-    def validate(localizer: Localizer) -> float:
-        found = localizer.detect(scored, experiment.machine.num_workers, processes)
-        predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
-        return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
-
-    localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
-    if subset:  # now, and not after an epoch: the longest video may be too long for the detector
-        longest = max(range(len(scored.videos)), key=lambda number: scored.videos[number].duration_s or 0.0)
-        localizer.detector.padded_steps(max(one.num_steps for one in scored.evaluation_samples(longest)))
-    sizes = experiment.training.batch_size, experiment.training.accumulate
-    share_batch_norms(localizer.detector, processes, smallest_batch(source.num_training_samples, *sizes))
-    return LocalizationLearner(localizer, source, annotations, validate, processes)
-
-
-def _begin(fitted: Fitted, overwrite: bool) -> None:
-    folder = fitted.experiment.run_folder
+def _begin(prepared: PreparedTraining, overwrite: bool) -> None:
+    folder = prepared.experiment.run_folder
     for path in folder.iterdir() if overwrite else ():
         if path.name != files.LOCK_NAME:
             files.remove(path)
-    write_record(fitted.experiment, folder)
-    fitted.record()
+    write_record(prepared.experiment, folder)
+    prepared.write_record()
 
 
 def be_repeatable() -> None:
@@ -211,7 +173,7 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
             "A run can only be resumed with the annotations it was trained with.",
             "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
-    if start.numbers["about"]["encoder_weights_sha256"] != about["encoder_weights_sha256"]:
+    if start.numbers["about"].get("encoder_weights_sha256") != about.get("encoder_weights_sha256"):
         raise UserError(
             f"The features were made with other encoder weights than when {folder} started training.",
             "A run can only be resumed with the features it was trained with.",
@@ -244,42 +206,3 @@ def _report_finished(experiment: Experiment) -> int:
     console.emit("done", path=str(folder), checkpoint=str(checkpoint))
     console.say(f"Next: actloc eval {experiment.run_arguments}")
     return 0
-
-
-def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
-    experiment, source = fitted.experiment, learner.source
-    actions = sum(len(video.actions) for video in source.videos)
-    parameters = sum(parameter.numel() for parameter in learner.detector.parameters())
-    console.say(
-        f"{console.count(len(source.videos), 'video')} with {console.count(actions, 'action')} of "
-        f"{console.count(len(learner.annotations.classes), 'class', 'classes')}; "
-        f"{experiment.detector.name} with {parameters / 1e6:.2f} M parameters on {learner.localizer.device}"
-    )
-    if experiment.features.training_overlap is not None:
-        windows = console.count(learner.num_samples, "window")
-        console.say(f"An epoch has {windows} of at most {experiment.features.max_steps} steps")
-    if source.live is not None:
-        encoder = source.live.encoder
-        learn = sum(one.numel() for one in encoder.parameters() if one.requires_grad)
-        of = sum(one.numel() for one in encoder.parameters())
-        console.say(f"{encoder.config.name} makes the features; {learn / 1e6:.2f} of {of / 1e6:.2f} M parameters learn")
-    if fitted.line:
-        console.say(fitted.line)
-    accumulate, size = experiment.training.accumulate, learner.processes.size
-    cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
-    if cuts and not learner.detector.criterion.weight_follows_from_targets:
-        console.warn(
-            f"With {' and '.join(cuts)} a step differs from one pass over all its videos: with these settings, "
-            f"{experiment.detector.name} divides its losses by what it counts in each pass. "
-            "For a larger batch, raise training.batch_size in one process instead."
-        )
-    background = [video.id for video in source.videos if not video.actions]
-    if background:
-        used = "video has no actions and is used as background", "videos have no actions and are used as background"
-        if experiment.features.training_overlap is not None and not experiment.features.empty_windows:
-            used = "video has no actions and no window in an epoch", "videos have no actions and no window in an epoch"
-        console.say(f"{console.count(len(background), *used)}: {console.first_ten(background)}")
-    if source.missing:
-        missing = [video.id for video in source.missing]
-        skipped = "video has no features and is skipped", "videos have no features and are skipped"
-        console.warn(f"{console.count(len(missing), *skipped)}: {console.first_ten(missing)}", ids=missing)

@@ -94,16 +94,17 @@ class ClassifierRecord(Record):
     """Whether the results themselves were measured with true classes, so that they are no results of a method."""
 
 
-class Results(Record):
-    """Everything that one evaluation of one run measured, and where it comes from."""
+class ResultsHead(Record):
+    """What results of every task say about themselves: where they come from."""
 
+    task: str
+    """The task, whose own class of results describes the rest."""
     name: str
     """Name of the run."""
     dataset: str
     variant: str = ""
     """The published variant of the dataset, such as test set 212; empty if there is only one."""
     subset: str
-    protocol: str
     seed: int | None
     checkpoint: str
     """Name of the checkpoint, or of the file that the predictions were read from."""
@@ -117,6 +118,17 @@ class Results(Record):
     """Version of actloc."""
     created: str
     """Date and time, ISO 8601."""
+
+    def headline(self) -> str:
+        """The number that the task is judged by, with its name."""
+        raise NotImplementedError(f"{type(self).__name__} has no number that it is judged by")
+
+
+class Results(ResultsHead):
+    """Everything that one evaluation of a detector measured."""
+
+    task: Literal["localization"] = "localization"
+    protocol: str
     tious: list[Proportion]
     mean_ap: list[Proportion | None]
     """Per tIoU."""
@@ -149,16 +161,27 @@ class Results(Record):
             raise ValueError("mean_ap and each row of AP and recall need one entry per tIoU")
         return self
 
+    def headline(self) -> str:
+        """The average mAP, in percent."""
+        return f"average mAP {'-' if self.average_map is None else f'{100 * self.average_map:.2f}'}"
+
     def score_thresholds(self) -> dict[str, float | None]:
         """The best-F1 score threshold of each class by its name."""
         return {label: threshold.score for label, threshold in zip(self.classes, self.thresholds, strict=True)}
 
 
-def write_results(folder: Path, results: Results) -> Path:
+def write_results(folder: Path, results: ResultsHead) -> Path:
     """Writes `metrics.json` into `folder`; returns its path."""
     path = folder / METRICS_NAME
     files.write_json(path, results.model_dump(mode="json"))
     return path
+
+
+def task_of_results(folder: Path) -> str:
+    """The name of the task that the results in `folder` are of; raises UserError if they are missing or damaged."""
+    content = files.read_json(folder / METRICS_NAME)
+    task = content.get("task") if isinstance(content, dict) else None
+    return task if isinstance(task, str) else "localization"  # the only one there was before results named it
 
 
 def read_results(folder: Path) -> Results:

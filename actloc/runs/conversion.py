@@ -58,24 +58,23 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
 
 
 def to_official(source: Path, file: Path, experiment: Experiment | None) -> None:
-    """Writes a checkpoint, or the newest one of a run, as an official file.
+    """Writes the checkpoint in the folder `source` as an official file.
 
     Raises UserError if the detector is not ActionFormer, or does not fit `experiment`, if given.
     """
     _refuse_existing(file)
-    folder = source if (source / "manifest.json").is_file() else checkpoints.last(source)
-    stored = checkpoints.load(folder)
+    stored = checkpoints.load(source)
     about = stored.numbers["about"]
     detector = about["settings"]["detector.name"]
     if detector != "actionformer":
         raise UserError(
-            f"{folder} has weights of the detector {detector}.",
+            f"{source} has weights of the detector {detector}.",
             "Expected actionformer, the only detector whose official files can be written.",
             "Name a run with the detector actionformer.",
         )
     if experiment is not None:
         network = _outline(experiment, about["in_channels"], len(about["classes"]))
-        check_fit(network, of_module(stored.weights, DETECTOR), folder)
+        check_fit(network, of_module(stored.weights, DETECTOR), source)
     weights = of_module(stored.weights, DETECTOR), of_module(stored.averaged, DETECTOR)
     epoch = stored.numbers.get("converted", {}).get("epoch")
     files.write_bytes(file, official_content(*weights, epoch))

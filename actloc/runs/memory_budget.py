@@ -7,7 +7,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from actloc.annotations.model import Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
+from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.training_memory import WORTH_SAYING, LargestStep, advice_without_encoder
 from actloc.sources import encoded
-from actloc.tasks.localization import LocalizationLearner
 from actloc.training.memory import StepBytes
 
 _RECORD = "memory_budget.json"
@@ -73,7 +73,7 @@ def within_budget(experiment: Experiment, learner: LocalizationLearner, num_proc
     has_chunks = not features.encoder.mixes_clips
     shown = [_written(name, value) for name, value in chosen.items() if has_chunks or name != "chunk"]
     line = f"{_written('features.memory_gb', features.memory_gb)}: {', '.join(shown)}; {reason}"
-    return Fitted(replace(experiment, features=features.model_copy(update=chosen)), free, line)
+    return Fitted(experiment.with_section("features", features.model_copy(update=chosen)), free, line)
 
 
 def _as_stated(experiment: Experiment, features: encoded.Config) -> tuple[encoded.Config, tuple[str, ...]]:

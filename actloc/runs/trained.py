@@ -11,10 +11,10 @@ from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bf
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load, recorded_code
+from actloc.runs.localizer import Localizer, build_detector
 from actloc.runs.official import encoder_weights, read_official
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
-from actloc.tasks.localization import Localizer, build_detector
 from actloc.training import checkpoint as checkpoints
 from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit

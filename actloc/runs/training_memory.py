@@ -11,9 +11,9 @@ from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.experiment import Experiment
+from actloc.runs.localizer import LocalizationLearner, build_detector
 from actloc.sources.base import Source
 from actloc.structures import Batch, Sample
-from actloc.tasks.localization import LocalizationLearner, build_detector
 from actloc.training.memory import (
     DETECTOR_STEP,
     OPTIMIZER_STEP,

@@ -26,6 +26,7 @@ from actloc.settings.sections import Part
 
 _PACKAGE = Path(__file__).parent.parent
 KINDS = {
+    "tasks": "TaskConfig",
     "datasets": "DatasetConfig",
     "encoders": "EncoderConfig",
     "sources": "SourceConfig",

@@ -1,252 +1,158 @@
-"""Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
+"""Finds when actions happen in untrimmed videos: a detector on features, or with the encoder that makes them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
-import torch
-from torch import Tensor
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from actloc import console
-from actloc.annotations.model import Annotations
-from actloc.detectors.base import Detector, DetectorConfig
-from actloc.errors import UserError, VideoError
-from actloc.evaluation.postprocess import postprocess
-from actloc.layers.precision import computing_in
-from actloc.ops.criterion import Criterion
-from actloc.prefetch import load_ahead
-from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import SuppressionSettings
-from actloc.sources.base import Source
-from actloc.store.store import FeatureStore
-from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit
-from actloc.training import modules
-from actloc.training.distributed import ALONE, Processes
-from actloc.training.modules import DETECTOR, ENCODER, Modules, TrainedModule
+from actloc import console, files
+from actloc.errors import Problem, UserError
+from actloc.evaluation.results import Results
+from actloc.experiment import Experiment
+from actloc.settings import own_code, sections
+from actloc.settings.sections import Section
+from actloc.settings.validation import problem
+from actloc.settings.yaml_text import SettingsDocument
+from actloc.tasks.base import TaskConfig
 
-_BANK = "bank"
-"""The bank's part of a checkpoint's plain values."""
+if TYPE_CHECKING:
+    from actloc.annotations.model import Annotations
+    from actloc.runs.prepared import PreparedTraining
+    from actloc.training.distributed import Processes
 
 
-def build_detector(
-    config: DetectorConfig, in_channels: int, num_classes: int, max_steps: int, *, seed: int, device: torch.device
-) -> Detector:
-    """The detector on `device`, with initial weights drawn from `seed`."""
-    torch.manual_seed(seed)
-    detector = config.build(in_channels, num_classes, max_steps)
-    if not isinstance(detector, Detector) or not isinstance(getattr(detector, "criterion", None), Criterion):
-        raise wrong_return(detector, "a Detector that has a criterion", config.build)
-    return detector.to(device)
+class Config(TaskConfig):
+    """The task of detectors."""
+
+    results = Results
+    sections: ClassVar[Mapping[str, type[Section] | str]] = {
+        "run": sections.RunSettings,
+        "dataset": "datasets",
+        "preparation": sections.PreparationSettings,
+        "features": "sources",
+        "detector": "detectors",
+        "optimizer": sections.OptimizerSettings,
+        "schedule": sections.ScheduleSettings,
+        "average": sections.AverageSettings,
+        "training": sections.TrainingSettings,
+        "suppression": sections.SuppressionSettings,
+        "evaluation": sections.EvaluationSettings,
+        "fusion": sections.FusionSettings,
+        "prediction": sections.PredictionSettings,
+        "machine": sections.MachineSettings,
+    }
+    usual: ClassVar[Mapping[str, str]] = {"detector": "actionformer"}  # files that only make features need not name one
+
+    @classmethod
+    def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
+        """Classes that nothing scores, and settings about classes where there is only one."""
+        return _without_class_scores(document, values) + _without_classes(document, values)
+
+    def report_prepared(self, experiment: Experiment, annotations: Annotations) -> None:
+        """Reports the videos without features, where features come from files; `train` skips or refuses them."""
+        missing = experiment.features.without_features(annotations)
+        listing = experiment.dataset.folder / "missing_features.txt"
+        if not missing:
+            files.remove(listing)
+            return
+        if len(missing) == len(annotations.videos):
+            rule = f"{experiment.features.path} has none of them: check features.path, prefix and suffix"
+        elif experiment.features.allow_missing:
+            rule = "they are skipped and count as missed"
+        else:
+            rule = "`train` refuses them unless features.allow_missing=true"
+        names = console.first_ten(missing)
+        verb = "has" if len(missing) == 1 else "have"
+        videos = console.count(len(annotations.videos), "video")
+        console.say(f"{len(missing)} of {videos} {verb} no features ({rule}): {names}")
+        files.write_text(listing, "".join(f"{video_id}\n" for video_id in missing))
+
+    def after_prepare(self, experiment: Experiment, annotations: Annotations) -> str:
+        """Features are extracted or imported, unless there are some or the encoder is trained too."""
+        has_files = any(video.file for video in annotations.videos.values())
+        needs_features = not experiment.features.trains_encoder or experiment.features.bank_store is not None
+        if experiment.features.encoder and needs_features and has_files:
+            return f"extract-features {experiment.arguments}"
+        if experiment.dataset.has_actions:
+            return f"train {experiment.arguments}"
+        return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides, *own_code.options()])
+
+    def prepare_training(
+        self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
+    ) -> PreparedTraining:
+        """A detector, with the encoder that is trained too if there is one."""
+        from actloc.localization import training
+
+        return training.prepare(experiment, processes, held, is_new=is_new)
+
+    def dry_run(self, experiment: Experiment, num_processes: int) -> int:
+        """The memory of a step, with what would need less."""
+        from actloc.localization import dry_run
+
+        return dry_run.dry_run(experiment, num_processes)
+
+    def evaluate(self, experiment: Experiment, predictions: Path | None, scores: Path | None) -> int:
+        """Average precision of a run, an official checkpoint or a file of predictions."""
+        from actloc.localization import evaluating
+
+        if scores is not None:
+            raise UserError(
+                f"--save-scores {scores} was given, and the task is localization.",
+                "Expected a run of the task recognition, which scores the classes of videos.",
+                "Remove --save-scores, or evaluate a recognition run.",
+            )
+        return evaluating.evaluate(experiment, predictions)
+
+    def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
+        """Actions in new videos."""
+        from actloc.localization import predicting
+
+        return predicting.predict(experiment, videos, output)
+
+    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
+        """Average precision, timelines and class tables."""
+        from actloc.localization import reporting
+
+        return reporting.report(run_folders, folder)
+
+    def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
+        """From the checkpoints of several detectors."""
+        from actloc.runs import conversion
+
+        return conversion.to_run(file, folder, experiment)
+
+    def to_official(self, source: Path, file: Path, experiment: Experiment | None) -> None:
+        """As ActionFormer's code reads it."""
+        from actloc.runs import conversion
+
+        conversion.to_official(source, file, experiment)
 
 
-@dataclass(frozen=True)
-class Localizer:
-    """A detector with the device, the precision and the suppression that it runs with."""
-
-    detector: Detector
-    device: torch.device
-    precision: str
-    suppression: SuppressionSettings
-
-    def features(self, source: Source, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's features (B, C, T) from its source and their mask (B, T), padded as the detector needs."""
-        longest = max(batch.lengths)
-        steps = self.detector.padded_steps(longest)
-        if not isinstance(steps, int) or steps < longest:
-            raise wrong_return(steps, f"at least {longest}, the steps of the longest video", self.detector.padded_steps)
-        return source.features(batch, steps, self.device), batch.mask(steps, self.device)
-
-    def detect_one(self, source: Source, samples: Iterable[Sample], duration_s: float | None) -> Detections:
-        """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
-
-        Raises UserError if a window is too long for the detector.
-        """
-        self.detector.eval()
-        found: list[Detections] = []
-        grid = None
-        for sample in samples:
-            with torch.inference_mode(), computing_in(self.precision, self.device):
-                try:
-                    features, mask = self.features(source, Batch((sample,)))
-                except UserError as error:
-                    raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
-                listed = self.detector.detect(features, mask)
-                _check_detections(self.detector, listed)
-            own, grid = listed[0], sample.grid
-            class_scores = None if own.class_scores is None else own.class_scores.cpu()
-            segments = own.segments.cpu() + sample.first_step
-            found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores))
-        assert grid is not None, "a video has at least one window"
-        merged = found[0] if len(found) == 1 else _merged(found)
-        return postprocess(merged, grid, float("inf") if duration_s is None else duration_s, self.suppression)
-
-    def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
-        """Detections of every video in seconds, ordered by id; each process works on a part and gets all results."""
-        numbers = processes.share(range(len(source.videos)))
-        samples = load_ahead(source.evaluation_samples, numbers, num_workers)
-        found = []
-        with console.progress("detecting", len(numbers)) as bar:
-            for number, windows in zip(numbers, samples, strict=True):
-                video = source.videos[number]
-                try:
-                    detections = self.detect_one(source, windows, video.duration_s)
-                except VideoError as error:
-                    source.leave_out(video, error)
-                    detections = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-                found.append(VideoDetections(video.id, detections))
-                bar(1)
-        everywhere = [one for part in processes.gather(found) for one in part]
-        return sorted(everywhere, key=lambda one: one.video_id)
+def _without_class_scores(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above
+    """A problem if detections are to get classes by class scores that the detector does not give."""
+    fusion, detector, dataset = values["fusion"], values["detector"], values["dataset"]
+    if not fusion or fusion.scores != "own":
+        return []
+    if detector and not detector.scores_classes:
+        reason = f"a FILE, truth or null, because detector.name={detector.name} gives no class scores"
+    elif dataset and dataset.class_agnostic:
+        reason = "a FILE, truth or null, because dataset.class_agnostic=true leaves only one class to score"
+    else:
+        return []
+    return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
 
 
-def _merged(windows: list[Detections]) -> Detections:
-    """The detections of all windows of a video, in steps of the video; suppression then picks among them.
-
-    Segments keep class scores of their own; where each window has one row, the mean of the windows is the video's.
-    """
-    rows = [one.class_scores for one in windows if one.class_scores is not None]
-    are_of_segments = all(len(row) == len(one) for row, one in zip(rows, windows, strict=False))
-    return Detections(
-        torch.cat([one.segments for one in windows]),
-        torch.cat([one.scores for one in windows]),
-        torch.cat([one.labels for one in windows]),
-        (torch.cat(rows) if are_of_segments else torch.stack(rows).mean(dim=0)) if rows else None,
-    )
-
-
-def _check_detections(detector: Detector, found: object) -> None:
-    """Raises CodeError where the user's own detector does not give what is asked for one video."""
-    methods = detector.detect, detector.select
-    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], Detections):
-        raise wrong_return(found, "a list with one Detections for each video, here one", *methods)
-    shapes = tuple(found[0].segments.shape), tuple(found[0].scores.shape), tuple(found[0].labels.shape)
-    number = len(found[0].scores)
-    if shapes != ((number, 2), (number,), (number,)):
-        expected = "Detections of segments (N, 2), scores (N,) and labels (N,)"
-        raise wrong_return(list(shapes), f"{expected}, found {shapes}", *methods)
-    rows = found[0].class_scores
-    if rows is not None and (rows.dim() != 2 or len(rows) not in (1, number)):
-        shape = tuple(rows.shape)
-        raise wrong_return(list(shape), f"class_scores (1, K) or (N, K), here N is {number}, found {shape}", *methods)
-
-
-def _encoder_of(source: Source) -> Modules:
-    """The encoder that the source runs in every step, by the settings of its own block; none for stored features."""
-    if source.live is None:
-        return {}
-    encoder, config = source.live.encoder, source.live.encoder.config
-    return {ENCODER: TrainedModule(encoder, config.rate_factor, config.weight_decay, has_fixed_buffers=True)}
-
-
-class LocalizationLearner:
-    """The trainer's `Learner` for a detector: samples, features, losses and validation."""
-
-    def __init__(
-        self,
-        localizer: Localizer,
-        source: Source,
-        annotations: Annotations,
-        validate: Callable[[Localizer], float],
-        processes: Processes = ALONE,
-    ) -> None:
-        self.localizer = localizer
-        self.detector = localizer.detector
-        self.modules: Modules = {DETECTOR: TrainedModule(self.detector), **_encoder_of(source)}
-        self.detector.expect_no_actions_of(annotations.empty_classes)
-        self.source = source
-        self.annotations = annotations
-        self.processes = processes
-        self.num_samples = source.num_training_samples
-        self._validate = validate
-
-    def load_sample(self, index: int, visit: Visit) -> Sample:
-        """Training window `index` of an epoch."""
-        return self.source.training_sample(index, visit.generator(index), visit)
-
-    def start_step(self, batches: Sequence[Batch]) -> None:
-        """Updates the criterion with the weight of the whole step, if that is known before the outputs."""
-        self.detector.train()
-        if self.source.bank is not None:
-            self.source.bank.start_step()
-        criterion = self.detector.criterion
-        if criterion.weight_follows_from_targets:
-            weights = [criterion.weight_of(batch.lengths, self._targets(batch)) for batch in batches]
-            criterion.start_step(self.processes.total(sum(weights)))
-        else:  # each process counts its own outputs; all use the first one's numbers, as a checkpoint does
-            criterion.load_training_state(self.processes.of_first(criterion.training_state))
-
-    def _targets(self, batch: Batch) -> list[Targets]:
-        return batch.targets(self.localizer.device)
-
-    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's features and mask, padded as the detector needs."""
-        return self.localizer.features(self.source, batch)
-
-    def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The detector's losses."""
-        with computing_in(self.localizer.precision, self.localizer.device):
-            losses = self.detector.losses(features, mask, self._targets(batch))
-        values = list(losses.values()) if isinstance(losses, dict) else []
-        are_scalars = all(isinstance(value, Tensor) and value.dim() == 0 for value in values)
-        if not are_scalars or not any(value.requires_grad for value in values):
-            methods = self.detector.losses, self.detector.criterion.forward
-            raise wrong_return(losses, "a dict of scalar tensors by name, with gradients", *methods)
-        return losses
-
-    def backward(self, loss: Tensor) -> None:
-        """The gradients of the detector, and of what makes the features."""
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.source.backward()
-
-    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
-        """Writes what the step encoded into the bank, if there is one; returns the age of the rows it read."""
-        bank = self.source.bank
-        return {} if bank is None else bank.commit(step, steps_per_epoch, self.processes)
-
-    def validate(self, averaged: dict[str, Tensor]) -> float:
-        """Average mAP of the averaged weights on the validation subset."""
-        trained = {name: tensor.clone() for name, tensor in modules.learning(self.modules).items()}
-        modules.load(self.modules, averaged)
-        score = self._validate(self.localizer)
-        modules.load(self.modules, trained)
-        return score
-
-    def about(self) -> dict[str, object]:
-        """What a checkpoint stores in addition to settings: classes, channels, sha256 of the encoder's weights."""
-        return {
-            "classes": list(self.annotations.classes),
-            "in_channels": self.source.in_channels,
-            "encoder_weights_sha256": self.source.encoder_weights_sha256,
-        }
-
-    def begin(self) -> None:
-        """Fills the bank with the stored features that it starts from."""
-        bank, origin = self.source.bank, self.source.config.bank_store
-        if bank is not None and origin is not None:
-            video_ids = [video.id for video in self.source.videos]
-            bank.begun(self.processes.of_first(lambda: bank.begin(FeatureStore(origin), video_ids)))
-
-    def training_state(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:  # Any: JSON values
-        """The criterion's numbers, and the state of the bank, whose changed rows are written first."""
-        state, bank = self.detector.criterion.training_state(), self.source.bank
-        if bank is None:
-            return state, {}
-        bank.save(step)
-        return {**state, _BANK: bank.state(step)}, bank.tensors()
-
-    def load_training_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:  # Any: JSON values
-        """Restores what `training_state` returned; raises UserError if rows of the bank are gone."""
-        own = {name: value for name, value in state.items() if name != _BANK}
-        self.detector.criterion.load_training_state(own)
-        if self.source.bank is not None:
-            self.source.bank.load(state[_BANK], tensors)
-
-    def saved(self, step: int) -> None:
-        """Takes note that the rows of the bank are written."""
-        if self.source.bank is not None:
-            self.source.bank.saved(step)
-
-    def keep(self, states: Sequence[dict[str, Any]]) -> None:  # Any: JSON values
-        """Deletes the rows of the bank that none of these checkpoints needs."""
-        if self.source.bank is not None:
-            self.source.bank.keep([state[_BANK] for state in states])
+def _without_classes(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above
+    """A problem for each changed setting about classes, where the dataset's classes are merged into one."""
+    detector, dataset = values["detector"], values["dataset"]
+    if not detector or not dataset or not dataset.class_agnostic:
+        return []
+    reason = "which has no effect because dataset.class_agnostic=true leaves only one class"
+    return [
+        problem(document, ("detector", name), f": found {getattr(detector, name)}, {reason}")
+        for name in detector.class_settings
+        if getattr(detector, name) != type(detector).model_fields[name].default
+    ]

@@ -37,6 +37,13 @@ class Learner(Protocol):
     def num_samples(self) -> int:
         """Videos of the training subset."""
 
+    @property
+    def score_name(self) -> str:
+        """What `validate` returns, as the log names it."""
+
+    def about(self) -> dict[str, Any]:  # Any: JSON values
+        """What a checkpoint stores in addition to settings, such as the names of the classes."""
+
     def load_sample(self, index: int, visit: Visit) -> Sample:
         """Training sample `index`; its random choices follow from `visit`."""
 
@@ -214,7 +221,7 @@ class Trainer:
 
     def _validate(self, log: RunLog) -> None:
         score = self.learner.validate(self.averages.state_dict())
-        log.write("validation", self.step, {"validation/average_mAP": score})
+        log.write("validation", self.step, {f"validation/{self.learner.score_name}": score})
         if self.best is None or score > self.best[1]:
             self.best = (self.step, score)
             folder = self._save()

@@ -209,9 +209,9 @@ def _now(device: "torch.device") -> float:
 def _trainer(config: str, settings: list[str]) -> "Trainer":
     from actloc import experiment as experiments
     from actloc.annotations import form
+    from actloc.runs.localizer import LocalizationLearner
     from actloc.runs.run_bank import give_bank
     from actloc.runs.trained import new_live_encoder, new_localizer
-    from actloc.tasks.localization import LocalizationLearner
     from actloc.training.trainer import Trainer
 
     experiment = experiments.load(config, settings)

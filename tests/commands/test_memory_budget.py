@@ -13,10 +13,10 @@ from actloc import console
 from actloc.commands import train
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
+from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.training_memory import LargestStep
 from actloc.sources import encoded as encoded_source
-from actloc.tasks.localization import LocalizationLearner
 from actloc.training.distributed import Processes
 from actloc.training.loader import Loader
 from tests.commands import test_train_dry_run as of_dry_run

@@ -15,9 +15,9 @@ from actloc.datasets.base import read_prepared
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.memory import LiveBytes
 from actloc.experiment import Experiment, load
+from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import training_memory
-from actloc.tasks.localization import LocalizationLearner
 from actloc.training.trainer import Trainer
 from tests.toy import CONFIG
 

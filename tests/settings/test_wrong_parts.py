@@ -16,13 +16,13 @@ from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.preparing import prepare
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import EncoderCopy, EncodingThere, row
+from actloc.runs.localizer import LocalizationLearner, Localizer, build_detector
 from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
 from actloc.sources.base import VideoInMemory
 from actloc.structures import Batch, Grid, Sample, Targets
-from actloc.tasks.localization import LocalizationLearner, Localizer, build_detector
 from actloc.video.windows import ClipSpacing
 from tests.end_to_end.test_own_parts import write_examples
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from actloc.annotations.model import Annotations
 from actloc.detectors.base import Detector
 from actloc.detectors.temporalmaxer import Config
+from actloc.runs.localizer import LocalizationLearner, Localizer
 from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base import Source
 from actloc.structures import Batch, Detections, Grid, Sample, Targets
-from actloc.tasks.localization import LocalizationLearner, Localizer
 from actloc.training.distributed import Processes
 
 

@@ -1,4 +1,4 @@
-"""`actloc train CONFIG --dry-run`: the memory that a training step needs, and anything missing; writes nothing."""
+"""`train --dry-run` of a detector: the memory that a training step needs, and anything missing; writes nothing."""
 
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -13,13 +13,13 @@ from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import TrainingMemory, megabytes, training_memory
 from actloc.settings import own_code
 from actloc.sources.base import Source
-from actloc.tasks.localization import LocalizationLearner
 
 _PARTS = {
     "weights": "weights",
@@ -33,7 +33,7 @@ _PARTS = {
 """The parts of `StepBytes`, in words."""
 
 
-def run(experiment: Experiment, num_processes: int) -> int:
+def dry_run(experiment: Experiment, num_processes: int) -> int:
     """Reports the memory of each process, and anything missing, with exit status 2."""
     annotations = read_prepared(experiment.dataset, experiment.arguments)
     missing: list[str] = []

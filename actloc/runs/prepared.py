@@ -1,0 +1,20 @@
+"""What a task hands to `train`: everything checked and loaded, before the run's folder is touched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actloc.experiment import Experiment
+from actloc.training.trainer import Learner
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A learner that can start."""
+
+    experiment: Experiment
+    """With the settings that were chosen on the way, if any were left to choose."""
+    learner: Learner
+    report_start: Callable[[], None]
+    """Prints what is going to be trained, and what is left out."""
+    write_record: Callable[[], None]
+    """Writes what was chosen into the run's folder, beside its settings."""

@@ -1,0 +1,87 @@
+"""The interface of tasks: what each command does with an experiment."""
+
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from actloc.errors import UserError
+from actloc.evaluation.results import ResultsHead
+from actloc.experiment import Experiment
+from actloc.settings import parts
+from actloc.settings.task import TaskSettings
+
+if TYPE_CHECKING:
+    from actloc.annotations.model import Annotations
+    from actloc.runs.prepared import PreparedTraining
+    from actloc.training.distributed import Processes
+
+
+class TaskConfig(TaskSettings, ABC):
+    """A task; commands ask it to do their work, and do not ask which one it is."""
+
+    results: ClassVar[type[ResultsHead]]
+    """What `eval` writes to metrics.json."""
+
+    def report_prepared(self, experiment: Experiment, annotations: Annotations) -> None:
+        """Reports what prepared data is missing; usually no-op."""
+
+    @abstractmethod
+    def after_prepare(self, experiment: Experiment, annotations: Annotations) -> str:
+        """The command that follows `prepare`, without the word actloc."""
+
+    @abstractmethod
+    def prepare_training(
+        self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
+    ) -> PreparedTraining:
+        """Checks and loads everything that training needs; `held` closes it. Every process calls it."""
+
+    @abstractmethod
+    def dry_run(self, experiment: Experiment, num_processes: int) -> int:
+        """Reports the memory of a training step and anything missing, and writes nothing; returns the exit status."""
+
+    @abstractmethod
+    def evaluate(self, experiment: Experiment, predictions: Path | None, scores: Path | None) -> int:
+        """Scores a run, or a file of predictions, writes the results and prints them; returns the exit status.
+
+        `scores` is a file to write the class scores of each video to.
+        """
+
+    @abstractmethod
+    def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
+        """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
+
+    @abstractmethod
+    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
+        """Prints the results of runs and writes a page and tables of them; returns their paths, the page first."""
+
+    @abstractmethod
+    def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
+        """Makes a run of an official checkpoint; returns its checkpoint."""
+
+    @abstractmethod
+    def to_official(self, source: Path, file: Path, experiment: Experiment | None) -> None:
+        """Writes the checkpoint in the folder `source` as an official one."""
+
+
+def task_of(experiment: Experiment) -> TaskConfig:
+    """The experiment's task, which does the work of commands."""
+    task = experiment.task
+    assert isinstance(task, TaskConfig), "parts of this kind extend it"
+    return task
+
+
+def task_named(name: str) -> TaskConfig:
+    """The task that results name; raises UserError if there is none, as for results of a newer version."""
+    try:
+        task: TaskConfig = parts.find("tasks", name).Config()
+    except ValueError as error:
+        raise UserError(
+            f"The results are of the task {name}, which is not there: {error}.",
+            "Expected a task of this version of actloc, or one of your own.",
+            "Update actloc, or load the part with --code FILE.",
+        ) from error
+    return task
