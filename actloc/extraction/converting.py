@@ -1,4 +1,4 @@
-"""Re-encodes videos or extracts their frames before feature extraction, for a whole dataset or for one new video."""
+"""Re-encodes videos or extracts their frames before they are read, for a whole dataset or for one new video."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from actloc.errors import VideoError
 from actloc.settings.sections import PreparationSettings
 from actloc.video import ffmpeg
 from actloc.video.base import VideoFacts
+from actloc.video.png_frames import extract_png_frames
 from actloc.video.reader import probe
 
 
@@ -41,6 +42,12 @@ def convert(source: Path, video_id: str, folder: Path, preparation: PreparationS
     The name includes the settings and a hash of the source, so an existing file was made from the same input.
     """
     name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
+    if preparation.videos == "png":
+        target = folder / "frames_png" / name
+        if not target.exists():
+            files.remove_leftovers(target.parent)
+            extract_png_frames(source, target)  # which misses no frame, unlike ffmpeg
+        return target
     if preparation.videos == "reencode":
         target = folder / f"reencoded_{_form(preparation)}_every{preparation.keyframe_interval}" / f"{name}.mp4"
     else:

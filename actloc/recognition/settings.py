@@ -58,7 +58,9 @@ class ClipSettings(Augmentation):
     @model_validator(mode="after")
     def _interval_is_used(self) -> Self:
         if self.interval != 1 and self.sampling != "interval":
-            raise ValueError(f"interval: found {self.interval}, which has no effect with clips.sampling={self.sampling}")
+            raise ValueError(
+                f"interval: found {self.interval}, which has no effect with clips.sampling={self.sampling}"
+            )
         return self
 
     def sampler(self, exact_frames: int | None) -> Sampling:

@@ -109,12 +109,13 @@ class RunSettings(Section):
 
 
 class PreparationSettings(Section):
-    """What `prepare` does with the videos; it uses ffmpeg."""
+    """What `prepare` does with the videos; ffmpeg re-encodes them and writes JPEG frames."""
 
     shapes = "detections"
 
-    videos: Literal["keep", "reencode", "frames"] = "keep"
-    """Read the videos as they are, re-encode them at a constant rate, or store them as JPEG frames."""
+    videos: Literal["keep", "reencode", "frames", "png"] = "keep"
+    """Read the videos as they are, re-encode them at a constant rate, or store them as JPEG frames. png: store every
+    frame as it is read, at its own size and rate, so that reading is faster at random places and gives the same."""
     fps: PositiveFloat | Literal["native"] = 30.0
     """Frames per second of re-encoded videos and of stored frames; native: each video's own rate."""
     most_frames: PositiveInt | None = None
@@ -130,9 +131,11 @@ class PreparationSettings(Section):
 
     @model_validator(mode="after")
     def _have_an_effect(self) -> "PreparationSettings":
-        for name in ("most_frames", "size") if self.videos == "keep" else ():
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name}: has no effect because preparation.videos is keep; set reencode or frames")
+        unused = {"keep": ("most_frames", "size"), "png": ("fps", "most_frames", "short_side", "size")}
+        for name in unused.get(self.videos, ()):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                found = f"preparation.videos is {self.videos}"
+                raise ValueError(f"{name}: has no effect because {found}; set reencode or frames")
         if self.size is not None and self.short_side != type(self).model_fields["short_side"].default:
             raise ValueError(f"short_side: found {self.short_side}, which has no effect because size is set")
         if self.videos == "reencode" and any(side % 2 for side in self.size or ()):

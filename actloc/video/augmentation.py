@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from actloc.video.colors import ColorJitter, Photometric
 from actloc.video.frame_transforms import Crop, Frame, FrameStep, OpticalFlow, Resize, offset
+from actloc.video.multi_scale_crop import MultiScaleCrop
 from actloc.video.rand_augment import RandAugment
 
 _ASPECTS = 3 / 4, 4 / 3  # width by height of a resized crop
@@ -129,6 +130,7 @@ def drawn(
     mirror: float = 0.0,
     random_crop: bool = False,
     random_resized_crop: tuple[float, float] | None = None,
+    multi_scale_crop: bool = False,
     training_short_side: int | None = None,
     photometric: float = 0.0,
     rotation: float = 0.0,
@@ -141,10 +143,11 @@ def drawn(
     """The steps with one draw of augmentation, to be used for all frames of a window.
 
     `training_short_side` replaces the short side of every Resize that has one. With `random_crop`, every Crop gets a
-    random place, each equally likely; `random_resized_crop` puts a ResizedCrop of such shares of the area there.
-    With the probabilities `photometric`, `rotation` and `mirror`, the colours are changed, then the frame is rotated by
-    up to `rotation_degrees` either way, then mirrored; RandAugment and the colour jitter follow, in every window. Those
-    five come before optical flow, otherwise at the end. The same numbers are drawn whatever the settings.
+    random place, each equally likely; `random_resized_crop` puts a ResizedCrop of such shares of the area there,
+    `multi_scale_crop` TAM's MultiScaleCrop. With the probabilities `photometric`, `rotation` and `mirror`, the colours
+    are changed, then the frame is rotated by up to `rotation_degrees` either way, then mirrored; RandAugment and the
+    colour jitter follow, in every window. Those five come before optical flow, otherwise at the end. The same numbers
+    are drawn whatever the settings.
     """
     first = generator.random()
     # a generator of their own, so that colours and rotation leave the numbers that others draw after them as they were
@@ -153,15 +156,13 @@ def drawn(
     turned = Rotation(others.uniform(-rotation_degrees, rotation_degrees))
     has_colours, is_turned = others.random() < photometric, others.random() < rotation
     # and one for each of these, because the settings say how many numbers it draws
-    of_operations, of_jitter, of_parts = (random.Random(others.getrandbits(64)) for _ in range(3))
-    operations = RandAugment.drawn(of_operations, rand_augment, rand_augment_magnitude)
-    jitter = ColorJitter.drawn(of_jitter, color_jitter, color_jitter_hue)
+    of_operations, of_jitter, of_parts, of_scales = (random.Random(others.getrandbits(64)) for _ in range(4))
     changes = (
         (has_colours, colours),
         (is_turned, turned),
         (first < mirror, Mirror()),
-        (rand_augment > 0, operations),
-        (color_jitter > 0 or color_jitter_hue > 0, jitter),
+        (rand_augment > 0, RandAugment.drawn(of_operations, rand_augment, rand_augment_magnitude)),
+        (color_jitter > 0 or color_jitter_hue > 0, ColorJitter.drawn(of_jitter, color_jitter, color_jitter_hue)),
     )
     added: list[FrameStep] = [change for is_made, change in changes if is_made]
     result: list[FrameStep] = []
@@ -173,6 +174,8 @@ def drawn(
             at = generator.random(), generator.random()
             if random_resized_crop is not None:
                 result.append(ResizedCrop.drawn(of_parts, step.size, random_resized_crop, at))
+            elif multi_scale_crop:
+                result.append(MultiScaleCrop.drawn(of_scales, step.size))
             else:
                 result.append(replace(step, at=at) if random_crop else step)
         elif isinstance(step, Resize) and step.short_side is not None and training_short_side is not None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -22,6 +22,10 @@ class Augmentation(Section):
     random_resized_crop: Annotated[tuple[Fraction, Fraction] | None, Shapes("weights")] = None
     """Crop training windows to a random part, of an aspect ratio from 3/4 to 4/3 and a share of the frame's area
     between these, such as [0.08, 1.0], and resize it to the size of the encoder's crop; null: do not."""
+    multi_scale_crop: Annotated[Literal["native", "resized"] | None, Shapes("weights")] = None
+    """Crop training windows to one of four heights and widths at one of 13 places, and resize the part to the size of
+    the encoder's crop (TSN). native: from the frames as they are stored (TAM); resized: after the encoder's resizing
+    (mmaction2); null: do not."""
     photometric: Annotated[Fraction, Shapes("weights")] = 0.0
     """Share of the training windows whose colours are changed: brightness, contrast, saturation, hue, and their
     order."""
@@ -52,24 +56,31 @@ class Augmentation(Section):
             raise ValueError(
                 f"random_resized_crop: found {list(areas)}, expected two fractions above 0, the smaller first"
             )
-        if areas is not None and self.random_crop:
-            raise ValueError("random_crop: found true, which has no effect because features.random_resized_crop is set")
+        crops = [name for name in ("random_crop", "random_resized_crop", "multi_scale_crop") if getattr(self, name)]
+        if len(crops) > 1:
+            raise ValueError(
+                f"{crops[0]}: found with {crops[1]}, expected one way to crop; set the other to its default"
+            )
+        if self.multi_scale_crop == "native" and self.training_short_side is not None:
+            raise ValueError(
+                "training_short_side: has no effect because multi_scale_crop is native, which resizes nothing before"
+            )
         return self
 
     def misfits(self, encoder: str, steps: Sequence[FrameStep]) -> Iterable[str]:
         """Why draws do not suit the frames that an encoder takes, by these steps: `name: what was found, expected`."""
         areas, short_side = self.random_resized_crop, self.training_short_side
-        if areas is None and short_side is None:
+        if areas is None and short_side is None and self.multi_scale_crop is None:
             return
         for name, value, reason in (
             ("random_resized_crop", areas, _no_part(steps)),
+            ("multi_scale_crop", self.multi_scale_crop, _no_part(steps)),
             ("training_short_side", short_side, _no_part(steps) or _no_short_side(steps)),
         ):
             if value is not None and reason is not None:
                 found = list(value) if isinstance(value, tuple) else value
                 yield (
-                    f"{name}: found {found}, expected null, because the encoder {encoder} {reason} with "
-                    "these settings"
+                    f"{name}: found {found}, expected null, because the encoder {encoder} {reason} with these settings"
                 )
                 return
         if short_side is not None:
@@ -80,7 +91,7 @@ class Augmentation(Section):
                     f"training_short_side: found {short_side}, which has no effect because it is the short side that "
                     f"the encoder {encoder} resizes to"
                 )
-            if areas is None and short_side < cropped:
+            if areas is None and self.multi_scale_crop is None and short_side < cropped:
                 yield (
                     f"training_short_side: found {short_side}, expected at least {cropped}, the side of the crop of "
                     f"the encoder {encoder}"
@@ -88,12 +99,14 @@ class Augmentation(Section):
 
     def drawn(self, steps: Sequence[FrameStep], generator: random.Random) -> tuple[FrameStep, ...]:
         """The steps of the frames of one training window."""
+        is_native = self.multi_scale_crop == "native"
         return drawn(
-            steps,
+            [step for step in steps if not (is_native and isinstance(step, Resize))],
             generator,
             mirror=self.mirror,
             random_crop=self.random_crop,
             random_resized_crop=self.random_resized_crop,
+            multi_scale_crop=self.multi_scale_crop is not None,
             training_short_side=self.training_short_side,
             photometric=self.photometric,
             rotation=self.rotation,

@@ -14,6 +14,9 @@ from actloc.errors import EnvironmentProblem, VideoError
 FRAMES_FILE = "frames.json"
 """File in a folder of extracted frames that states their rate and number."""
 
+UNLISTED_FPS = 25
+"""Frames per second by which times are expressed in a folder of frames that has no FRAMES_FILE, and so no rate."""
+
 MESSAGE = struct.Struct("<cII")
 """Header of each message from the decoding process: its kind, a count, and the number of bytes that follow."""
 OPEN_VIDEOS = 4
@@ -44,17 +47,17 @@ class VideoFacts:
     height: int
 
 
-def checked_path(path: Path) -> Path:
+def checked_path(path: Path, *, unlisted_folders: bool = False) -> Path:
     """The absolute path of a regular file or of a folder of extracted frames; raises VideoError `not_a_file`.
 
-    Addresses, `-`, pipes, devices and other folders are never opened.
+    Addresses, `-`, pipes and devices are never opened, and folders without FRAMES_FILE only with `unlisted_folders`.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise VideoError("not_a_file", f"cannot read {path}: {reason}", "a regular file", "nothing") from error
-    if stat.S_ISDIR(mode) and (path / FRAMES_FILE).is_file():
+    if stat.S_ISDIR(mode) and (unlisted_folders or (path / FRAMES_FILE).is_file()):
         return path.absolute()
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"

@@ -63,15 +63,21 @@ class ClipReader:
         steps: Sequence[FrameStep] = (),
         reader: ReaderName = "pyav",
         timeout_s: float = 30.0,
+        unlisted_folders: bool = False,
     ) -> None:
         """Starts nothing yet: the first reads start up to `num_workers` processes.
 
-        Rates, steps and reader are those of `read_frames`. A process that makes no progress for `timeout_s` is killed.
+        Rates, steps and reader are those of `reader.read_frames`. A process that makes no progress for `timeout_s` is
+        killed. `unlisted_folders` also reads folders of numbered frames without frames.json, which state no rate: 25
+        frames per second express their times, and `fps` must be native, because no other rate can be made from it.
         """
+        if unlisted_folders and (fps, decode_fps) != ("native", None):
+            raise ValueError(f"found fps {fps} and decode_fps {decode_fps}, expected native for folders without a rate")
         check_installed(reader, steps)
         self._settings = {"fps": fps, "decode_fps": decode_fps, "reader": reader}
         self._steps = step_messages.to_json(steps)
         self._timeout_s = timeout_s
+        self._unlisted_folders = unlisted_folders
         self._workers: list[_Worker | None] = [None] * num_workers
         self._free: deque[int] = deque(range(num_workers))
         self._changed = threading.Condition()
@@ -126,6 +132,14 @@ class ClipReader:
         assert received is not None, "there is a frame at least"
         return received.clips
 
+    def read_frames(self, path: Path, frames: Sequence[int], steps: Sequence[FrameStep] | None = None) -> NDArray[Any]:
+        """Any frames (F, H, W, c) of a video by number, in any order and perhaps twice, for one or several clips.
+
+        In one pass: decoding begins at the key frame before the first one, leaves out what key frames allow, and ends
+        at the last one; each wanted picture goes through the steps once. Otherwise as `read`.
+        """
+        return self.read(path, frames, 1, steps=steps)[:, 0]
+
     def _asked(
         self,
         worker: "_Worker",
@@ -134,7 +148,7 @@ class ClipReader:
     ) -> Iterator[tuple[bytes, int, int]]:
         """Headers of the messages of the answer, whose contents the caller takes; raises what went wrong."""
         hangs = fault_injection.inject("decode") == "hang"
-        checked = checked_path(path)
+        checked = checked_path(path, unlisted_folders=self._unlisted_folders)
         worker.is_idle = False
         worker.send({**request, "path": str(checked), "hangs": hangs})
         while True:

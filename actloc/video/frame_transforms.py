@@ -102,17 +102,17 @@ class Crop(FrameStep):
     at: tuple[float, float] | None = None
     """Where the window is, down and across: from 0 at the start to 1 at the end of the pixels to spare; not `place`."""
 
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """The first row and column of the window; raises VideoError `unsupported` where the frame is smaller."""
+        down, across = spare_pixels(height, width, self.size)
+        if self.at is not None:
+            return offset(self.at[0], down), offset(self.at[1], across)
+        top = self._offset(down, is_longer=height > width)
+        return top, self._offset(across, is_longer=width >= height)
+
     def apply(self, frame: Frame) -> Frame:
         """The window; raises VideoError `unsupported` where the frame is smaller."""
-        height, width = frame.shape[:2]
-        if min(height, width) < self.size:
-            found = f"{width} x {height}"
-            raise VideoError("unsupported", "the frame is smaller than the crop", f"{self.size} pixels", found)
-        if self.at is not None:
-            top, left = offset(self.at[0], height - self.size), offset(self.at[1], width - self.size)
-        else:
-            top = self._offset(height - self.size, is_longer=height > width)
-            left = self._offset(width - self.size, is_longer=width >= height)
+        top, left = self.corner(*frame.shape[:2])
         return frame[top : top + self.size, left : left + self.size]
 
     def _offset(self, spare: int, *, is_longer: bool) -> int:
@@ -121,6 +121,13 @@ class Crop(FrameStep):
         if self.rounding == "round":
             return round(spare / 2)
         return spare // 2 if self.rounding == "floor" else -(-spare // 2)
+
+
+def spare_pixels(height: int, width: int, crop: int) -> tuple[int, int]:
+    """Rows and columns that a square crop leaves; raises VideoError `unsupported` where the frame is smaller."""
+    if min(height, width) < crop:
+        raise VideoError("unsupported", "the frame is smaller than the crop", f"{crop} pixels", f"{width} x {height}")
+    return height - crop, width - crop
 
 
 def offset(at: float, spare: int) -> int:

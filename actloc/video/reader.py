@@ -97,9 +97,15 @@ def check_installed(reader: ReaderName, steps: Sequence[FrameStep]) -> None:
         find_ffmpeg()
 
 
-def probe(path: Path, *, reader: ReaderName = "pyav", timeout_s: float = 30.0) -> VideoFacts:
-    """Reads the header of `path`, without decoding. Raises VideoError."""
-    request = {"task": "facts", "path": str(checked_path(path)), "reader": reader}
+def probe(
+    path: Path, *, reader: ReaderName = "pyav", timeout_s: float = 30.0, unlisted_folders: bool = False
+) -> VideoFacts:
+    """Reads the header of `path`, without decoding. Raises VideoError.
+
+    `unlisted_folders` also takes folders of numbered frames without frames.json, as if at 25 frames per second.
+    """
+    checked = checked_path(path, unlisted_folders=unlisted_folders)
+    request = {"task": "facts", "path": str(checked), "reader": reader}
     with FrameReader(request, timeout_s, lambda: None) as child:
         return child.facts()
 

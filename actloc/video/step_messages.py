@@ -10,6 +10,7 @@ from actloc.settings.code_files import Packed
 from actloc.video.augmentation import Mirror, ResizedCrop, Rotation
 from actloc.video.colors import ColorJitter, Photometric
 from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, OpticalFlow, Resize
+from actloc.video.multi_scale_crop import MultiScaleCrop
 from actloc.video.rand_augment import RandAugment
 
 _KINDS: dict[str, type[FrameStep]] = {
@@ -18,6 +19,7 @@ _KINDS: dict[str, type[FrameStep]] = {
         Resize,
         Crop,
         ResizedCrop,
+        MultiScaleCrop,
         LeftHalf,
         Mirror,
         Photometric,

@@ -45,6 +45,18 @@ def test_a_long_video_gets_a_lower_rate_and_a_short_one_keeps_its_own(
     assert (times.num_frames, times.duration_s) == (frames, pytest.approx(SECONDS, abs=1e-3))
 
 
+def test_png_frames_have_the_size_and_rate_of_the_video(clips: Clips, tmp_path: Path) -> None:
+    made = convert(clips["variable.mkv"], "v", tmp_path, PreparationSettings(videos="png"))
+    assert made.parent == tmp_path / "frames_png"
+    with ClipReader(1, fps="native") as reader:
+        expected, found = reader.times(clips["variable.mkv"]), reader.times(made)
+        assert (found.num_frames, found.fps) == (expected.num_frames, expected.fps)
+        assert (found.height, found.width) == (HEIGHT, WIDTH)
+    before = (made / "000001.png").stat().st_mtime_ns
+    assert convert(clips["variable.mkv"], "v", tmp_path, PreparationSettings(videos="png")) == made
+    assert (made / "000001.png").stat().st_mtime_ns == before
+
+
 def test_a_size_is_exact_and_pictures_are_stretched_to_it(clips: Clips, tmp_path: Path) -> None:
     made = convert(clips["plain.mp4"], "v", tmp_path, settings(size=(64, 64)))
     shown = list(read_frames(made, fps="native"))
@@ -88,6 +100,7 @@ def test_a_video_cut_short_is_refused_and_nothing_is_left(clips: Clips, tmp_path
     [
         ({"videos": "keep", "most_frames": 768, "size": None}, "most_frames: has no effect because preparation.videos"),
         ({"videos": "keep"}, "size: has no effect because preparation.videos is keep"),
+        ({"videos": "png"}, "fps: has no effect because preparation.videos is png; set reencode or frames"),
         ({"short_side": 128}, "short_side: found 128, which has no effect because size is set"),
         ({"size": (255, 256)}, r"size: found \[255, 256\], expected even numbers"),
     ],

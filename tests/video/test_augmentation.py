@@ -14,6 +14,7 @@ from actloc.video import step_messages
 from actloc.video.augmentation import Mirror, ResizedCrop, Rotation, drawn
 from actloc.video.colors import ColorJitter, Photometric
 from actloc.video.frame_transforms import Crop, OpticalFlow, Resize
+from actloc.video.multi_scale_crop import MultiScaleCrop
 from actloc.video.rand_augment import RandAugment
 
 FRAME = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
@@ -201,6 +202,20 @@ def test_the_settings_that_runs_have_used_draw_what_they_always_drew() -> None:
         step for step in found if isinstance(step, Photometric | Rotation | Crop)
     ]
     assert again.random() == 0.922324996665417
+
+
+def test_a_multi_scale_crop_takes_the_place_of_a_crop_and_changes_no_other_draw() -> None:
+    without, generator = random.Random(5), random.Random(5)
+    settings = {key: value for key, value in ALL.items() if key != "random_crop"}
+    expected = drawn(STEPS[:2], without, **settings)
+    found = drawn(STEPS[:2], generator, **settings, multi_scale_crop=True)
+    assert isinstance(found[1], MultiScaleCrop)
+    assert found[1].size == 31
+    assert [step for step in found if not isinstance(step, MultiScaleCrop)] == [
+        step for step in expected if not isinstance(step, Crop)
+    ]
+    assert generator.random() == without.random()
+    assert step_messages.from_json(json.loads(json.dumps(step_messages.to_json(found)))) == list(found)
 
 
 def test_every_place_and_both_directions_are_equally_likely() -> None:

@@ -1,5 +1,6 @@
 """Clips at random places are those of extraction, bit for bit, whatever the container, the rates and the order."""
 
+import io
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
+from actloc.recognition.sampling import Sampling
 from actloc.settings.choices import Align, ReaderName
 from actloc.video.augmentation import Mirror
+from actloc.video.channel import Channel
 from actloc.video.clip_reader import ClipReader
+from actloc.video.clip_worker import ClipWorker
+from actloc.video.decode import Upright
 from actloc.video.ffmpeg import extract_frames, reencode
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.reader import Rate, read_frames
@@ -119,6 +124,19 @@ def test_first_frames_are_any_integers(clips: Clips, name: str, reader_of: Calla
     assert np.array_equal(found, np.array(expected))
 
 
+@pytest.mark.parametrize("name", [*SOUGHT, *FROM_START, "juggling_ball.mp4"])
+def test_frames_by_number_are_those_of_extraction(
+    clips: Clips, name: str, reader_of: Callable[..., ClipReader]
+) -> None:
+    path = Path("data/sample") / name if name == "juggling_ball.mp4" else made(clips, name)
+    frames = extracted(path, "native")[0]
+    order = random.Random(name)
+    numbers = [order.randrange(len(frames)) for _ in range(25)]
+    numbers += [numbers[3], -2, len(frames) - 1, len(frames), len(frames) + 100, 0]
+    expected = [frames[min(max(number, 0), len(frames) - 1)] for number in numbers]
+    assert np.array_equal(reader_of("native").read_frames(path, numbers), np.array(expected))
+
+
 @pytest.mark.parametrize("which", get_args(ReaderName))
 def test_any_reader_gives_the_clips_of_its_extraction(clips: Clips, which: ReaderName) -> None:
     path = clips["plain.mp4"]
@@ -180,6 +198,46 @@ def test_a_clip_decodes_what_it_needs_once(clips: Clips, tmp_path: Path, counted
     path = tmp_path / "copy.mp4"
     path.write_bytes(clips["plain.mp4"].read_bytes())
     assert counted(lambda reader: reader.read(path, [40, 0, 20, 33], 20, 2)) == 40 + 20 - 1
+
+
+@pytest.mark.parametrize("name", ["index_first.mp4", "hevc.mp4", "mpeg4.mp4"])
+def test_frames_by_number_cost_what_key_frames_do_not_leave_out(
+    clips: Clips, tmp_path: Path, name: str, counted: Callable[..., int]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(made(clips, name).read_bytes())  # which no other test has opened
+    assert counted(lambda reader: reader.times(path)) == 1
+    # key frames are at 0, 15, 30 and 45: those of frames 1 to 3, then of 30 to 33, then of 45 to 47
+    ahead = 4 if name == "hevc.mp4" else 0  # of an open group, pictures before the key frame may be decoded as well
+    needed = 3 + 4 + 3
+    assert needed <= counted(lambda reader: reader.read_frames(path, [47, 33, 33, 2, 3])) <= needed + 2 * ahead
+    assert counted(lambda reader: reader.read_frames(path, [50, 48])) == 3  # goes on from where it was
+
+
+def test_clips_of_one_video_are_read_in_one_pass(clips: Clips, tmp_path: Path, counted: Callable[..., int]) -> None:
+    path = tmp_path / "copy.mp4"
+    path.write_bytes(clips["plain.mp4"].read_bytes())
+    wanted = Sampling("interval", 8, 3).test(FRAMES, 4)
+    numbers = [number for clip in wanted for number in clip]
+    assert len(set(numbers)) < len(numbers)  # the clips overlap
+    assert counted(lambda reader: reader.read_frames(path, numbers)) == max(numbers) + 1
+
+
+def test_only_the_wanted_pictures_are_converted_and_each_once(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[int | None] = []
+    convert = Upright.frame
+
+    def noted(upright: Upright, picture: Any, first_step: FrameStep | None) -> NDArray[np.uint8]:
+        converted.append(picture.pts)
+        return convert(upright, picture, first_step)
+
+    monkeypatch.setattr(Upright, "frame", noted)
+    answer = io.BytesIO()
+    worker = ClipWorker({"fps": "native", "decode_fps": None, "reader": "pyav"}, Channel(answer))
+    request = {"task": "clips", "path": str(clips["index_first.mp4"]), "steps": []}
+    wanted = [50, 7, 7, 31, 50, 80]
+    worker.serve({**request, "first_frames": wanted, "clip_frames": 1, "frame_interval": 1})
+    assert len(converted) == len(set(converted)) == len({min(number, FRAMES - 1) for number in wanted})
 
 
 def test_a_file_that_differs_from_its_packets_is_decoded_from_the_start_ever_after(

@@ -1,8 +1,11 @@
 """Reads a folder of frames such as `ffmpeg.extract_frames` writes: 000001.jpg or 000001.png ... and frames.json.
 
-Numbers of five digits, as in TALLFormer's folders, are read as well.
+Numbers of five digits, as in TALLFormer's folders, are read as well, and names that begin with img_, as in those of TAM
+and mmaction2. A folder without frames.json, which arrives here only if the reader was asked for such, has as many
+frames as its highest number, and no rate of its own.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +16,11 @@ from av.video.codeccontext import VideoCodecContext
 
 from actloc.errors import UserError, VideoError
 from actloc.files import read_json
-from actloc.video.base import FRAMES_FILE, VideoFacts
+from actloc.video.base import FRAMES_FILE, UNLISTED_FPS, VideoFacts
 from actloc.video.readers.base import Declared, DecodingStats, Picture, check_size
 
 _CODECS = {".jpg": ("JPEG", "mjpeg"), ".png": ("PNG", "png")}
+_NAME = re.compile(r"(?:img_)?(\d{5,6})\.(?:jpg|png)")
 
 
 def pictures(folder: Path, stats: DecodingStats) -> Iterator[Picture]:
@@ -36,19 +40,24 @@ def files(folder: Path, count: int) -> Iterator[tuple[int, Path]]:
     """The numbers from 0 to `count` of which there is a file, and the file: a JPEG, or else a PNG."""
     names = {file.name for file in folder.iterdir()}
     for number in range(count):
-        of_number = (f"{number + 1:0{digits}d}{suffix}" for digits in (6, 5) for suffix in _CODECS)
+        of_number = (
+            f"{prefix}{number + 1:0{digits}d}{suffix}"
+            for prefix in ("", "img_")
+            for digits in (6, 5)
+            for suffix in _CODECS
+        )
         name = next((name for name in of_number if name in names), None)
         if name is not None:
             yield number, folder / name
 
 
 def declared(fps: Fraction, count: int) -> Declared:
-    """What frames.json says about the number and times of pictures."""
+    """What frames.json, or the highest number, says about the number and times of pictures."""
     return Declared(Fraction(count), count / fps, fps)
 
 
 def facts(folder: Path) -> VideoFacts:
-    """The rate and number of frames from frames.json, and the size of the first frame."""
+    """The rate and number of frames as `listed`, and the size of the first frame."""
     fps, count = listed(folder)
     first = next((file for _, file in files(folder, count)), folder / "000001.jpg")
     frame = decoded(first)
@@ -56,12 +65,14 @@ def facts(folder: Path) -> VideoFacts:
 
 
 def rate(folder: Path, report_progress: Callable[[], None]) -> Fraction:
-    """The rate from frames.json."""
+    """The rate as `listed`."""
     return listed(folder)[0]
 
 
 def listed(folder: Path) -> tuple[Fraction, int]:
-    """Frames per second and the number of frames, from frames.json."""
+    """Frames per second and the number of frames, from frames.json or else from the names of the files."""
+    if not (folder / FRAMES_FILE).exists():
+        return Fraction(UNLISTED_FPS), _highest_number(folder)
     try:
         listed = read_json(folder / FRAMES_FILE)
         fps, count = Fraction(listed["fps"]).limit_denominator(1_001_000), int(listed["count"])
@@ -72,6 +83,17 @@ def listed(folder: Path) -> tuple[Fraction, int]:
         found = error.found if isinstance(error, UserError) else str(error)
         raise VideoError("unreadable", f"{FRAMES_FILE} was not written by actloc", expected, found) from error
     return fps, count
+
+
+def _highest_number(folder: Path) -> int:
+    matches = [match for file in folder.iterdir() if (match := _NAME.fullmatch(file.name))]
+    numbers = {int(match[1]): match[0] for match in matches}
+    if not numbers:
+        expected = f"{FRAMES_FILE}, or files named 00001.jpg, 000001.png, img_00001.jpg ..."
+        raise VideoError("empty", f"{folder.name} contains no frames", expected, "none")
+    if 0 in numbers:
+        raise VideoError("unsupported", "the frames are numbered from 0", "numbers from 1", numbers[0])
+    return max(numbers)
 
 
 def decoded(file: Path) -> av.VideoFrame:
