@@ -1,5 +1,6 @@
 """The settings of augmentation, which is drawn once for all frames of a training window or clip. No torch here."""
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
@@ -58,9 +59,8 @@ class Augmentation(Section):
             )
         crops = [name for name in ("random_crop", "random_resized_crop", "multi_scale_crop") if getattr(self, name)]
         if len(crops) > 1:
-            raise ValueError(
-                f"{crops[0]}: found with {crops[1]}, expected one way to crop; set the other to its default"
-            )
+            found = json.dumps(getattr(self, crops[0]))
+            raise ValueError(f"{crops[0]}: found {found}, which has no effect because {crops[1]} is set")
         if self.multi_scale_crop == "native" and self.training_short_side is not None:
             raise ValueError(
                 "training_short_side: has no effect because multi_scale_crop is native, which resizes nothing before"
