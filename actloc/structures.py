@@ -1,4 +1,4 @@
-"""The data structures that all parts share: time grids, targets, detections, samples and batches.
+"""The data structures that all parts share: time grids, targets, detections, samples, batches, factors of rates.
 
 Letters in shapes, the same everywhere:
 B videos of a batch   T feature steps       C channels    K classes     L pyramid levels
@@ -7,7 +7,7 @@ S clips of a video    F frames of a clip    H W pixels    N segments
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -176,3 +176,10 @@ class VideoDetections:
 
     video_id: str
     detections: Detections
+
+
+class Factors(NamedTuple):
+    """What the learning rate and the weight decay of some weights are multiplied by."""
+
+    rate: float
+    decay: float

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,12 +12,14 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
+from actloc.layers.precision import at_least_float32
+from actloc.layers.recomputation import recompute
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import OptionalInputFile, Part, Section, Shapes
+from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
 from actloc.video.windows import ClipSpacing
 from actloc.weights.files import load_part
@@ -53,7 +54,8 @@ class EncoderConfig(Part):
     """Which weights learn when the encoder is trained: all, none, {from_stage: 2}, those of the stages from 2 on, or
     adapters, those of an encoder that has some."""
     train_norms: Annotated[bool, Shapes("weights")] = True
-    """Whether scales and biases of norms learn too, in the stages that do. Batch norms never learn statistics."""
+    """Whether scales and biases of norms learn too, in the stages that do. Batch norms learn their statistics only in
+    recognition."""
     rate_factor: Annotated[PositiveFloat, Shapes("weights")] = 1.0
     """The encoder's learning rate, as a multiple of optimizer.learning_rate."""
     weight_decay: Annotated[NonNegativeFloat | None, Shapes("weights")] = None
@@ -107,6 +109,14 @@ class EncoderConfig(Part):
     def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a published file under the names of the encoder; usually these are the same."""
         return dict(published)
+
+    def in_published_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's weights as its authors name them, for a file that `weights` can read; raises UserError."""
+        raise UserError(
+            f"The weights of the encoder {self.name} cannot be written under the names that its authors gave them.",
+            "Expected an encoder whose published files actloc writes.",
+            "Choose tanet, dualformer or video_swin.",
+        )
 
     @classmethod
     def small(cls) -> "EncoderConfig":
@@ -169,6 +179,12 @@ class ClipEncoder(nn.Module, ABC):
     """Whether a clip's features are pooled from vectors of its frames, which overlapping clips can then share."""
     makes_frames: bool = False
     """Whether `frames` changes the frames: it must then run on the encoder's machine."""
+    classifier_name: str | None = None
+    """Where `logits` finds its linear layer over the mean vector; None for a classifier of another kind, or none."""
+    classifier_std: float = 0.01
+    """Deviation of the initial weights of a new classifier."""
+    classifier_dropout: float = 0.5
+    """Dropout before it, in the training that its authors published."""
     weights_sha256: str | None = None
     """sha256 of the weights file; None if there are no weights."""
 
@@ -220,16 +236,9 @@ class ClipEncoder(nn.Module, ABC):
             norm.requires_grad_(False)
 
     def recompute_blocks(self, is_on: bool = True) -> None:
-        """Whether, from now on, a block keeps only its input for the backward pass, which runs it again.
-
-        (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".)
-        """
+        """Whether, from now on, a block keeps only its input for the backward pass, which runs it again."""
         for block in [block for stage in self.stages() for block in stage]:
-            own = block.forward
-            if isinstance(own, partial) and own.func is checkpoint:
-                block.forward = own.args[0]
-            if is_on:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            recompute(block, is_on)
 
     def drop_branches(self, is_on: bool) -> None:
         """Whether the blocks that learn skip branches at random from now on (stochastic depth); usually no-op.
@@ -276,6 +285,35 @@ class ClipEncoder(nn.Module, ABC):
     def pool_frames(self, vectors: Tensor) -> Tensor:
         """Features (S, C, v) of clips from their frames' vectors (S, F, c); framewise encoders only."""
         raise NotImplementedError(f"{type(self).__name__} does not encode frame by frame")
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """The last map (S, C, t, h, w) of clips (S, F, H, W, c); encoders whose features are means of it only."""
+        raise UserError(
+            f"The encoder {self.config.name} has no map of features.",
+            "Expected an encoder that makes features of a map over time, height and width.",
+            "Choose tanet or dualformer.",
+        )
+
+    def pooled(self, maps: Tensor, num_frames: int) -> Tensor:
+        """The features (S, C, v) of maps (S, C, t, h, w) of clips of `num_frames` frames."""
+        vectors = at_least_float32(maps).mean((3, 4))
+        return vectors.reshape(*vectors.shape[:2], self.vectors_per_clip(num_frames), -1).mean(3)
+
+    def published_factors(self, *, is_continued: bool = False) -> dict[str, Factors] | None:
+        """How each parameter, and `classifier.weight` and `classifier.bias`, learned in published training.
+
+        `is_continued`: where that went on with the classes of the weights. None: nothing else than usual is known.
+        """
+        return None
+
+    def take_classifier(self) -> nn.Linear | None:
+        """Removes the layer that `classifier_name` names and returns it; None if there is none."""
+        holder = (name := self.classifier_name or "").partition(".")[0]
+        if holder not in self._modules:
+            return None
+        layer = self.get_submodule(name)
+        del self._modules[holder]
+        return layer  # type: ignore[return-value]  # as `classifier_name` promises
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) before softmax of features (S, C, v); encoders with a classifier only."""

@@ -27,8 +27,8 @@ from actloc.layers.global_pyramid import (
     fine_kernel,
 )
 from actloc.layers.mlp import MLP
-from actloc.layers.precision import at_least_float32
 from actloc.settings.sections import Section, Shapes
+from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
 from actloc.weights.inflation import inflated
@@ -38,7 +38,7 @@ _PATCHES: tuple[Axes, ...] = ((2, 4, 4), (1, 2, 2), (1, 2, 2), (1, 2, 2))
 _PATCH_FRAMES, _PATCH_PIXELS = 2, (4, 8, 16, 32)  # of a token of each stage
 _PUBLISHED_CROP = 224
 _OWN_DROP_PATH = 0.1
-_INITIAL_STD, _HEAD_STD = 0.02, 0.01
+_INITIAL_STD = 0.02
 _NORMS = {".attn.norm1.": ".norm1.", ".mlp.norm.": ".norm2."}
 """Our names of the norms in a block, and the published ones."""
 _SCALINGS = {  # mean and standard deviation of pixels between 0 and 255
@@ -236,6 +236,10 @@ class Config(PublishedConfig):
         first = named.get("patch_embeds.0.proj.weight")
         return named if first is None or first.dim() == 5 else self._over_clips(named)
 
+    def in_published_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights under the published names."""
+        return {published_name(name): tensor for name, tensor in tensors.items()}
+
     def _over_clips(self, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors of a network over pictures for this one, as the authors start it; its classifier is dropped."""
         with torch.device("meta"):
@@ -273,6 +277,7 @@ class DualFormer(ClipEncoder):
     """
 
     cpu_batch = 1
+    classifier_name, classifier_std = "cls_head.fc_cls", 0.01
     config: Config
 
     def __init__(self, config: Config, num_classes: int | None) -> None:
@@ -308,7 +313,7 @@ class DualFormer(ClipEncoder):
                 nn.init.zeros_(module.bias)
         if num_classes is not None:
             classifier = nn.Linear(self.channels, num_classes)
-            nn.init.normal_(classifier.weight, std=_HEAD_STD)
+            nn.init.normal_(classifier.weight, std=self.classifier_std)
             nn.init.zeros_(classifier.bias)
             self.cls_head = nn.ModuleDict({"fc_cls": classifier})
         mean, std = (torch.tensor(values).reshape(1, 3, 1, 1, 1) for values in _SCALINGS[config.scaling])
@@ -317,9 +322,12 @@ class DualFormer(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, C, F/2), or (S, C, 1) in the mode `clip`, of clips (S, F, H, W, 3); raises UserError."""
+        return self.pooled(self.feature_map(clips), clips.shape[1])
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """The final tokens (S, C, F/2, H/32, W/32) of clips (S, F, H, W, 3); raises UserError."""
         pixels = (self.network_input(clips) - self.get_buffer("_mean")) / self.get_buffer("_std")
-        vectors = at_least_float32(self.tokens(pixels)).mean((2, 3)).mT
-        return vectors if self.config.mode == "token" else vectors.mean(2, keepdim=True)
+        return self.tokens(pixels).permute(0, 4, 1, 2, 3)
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """The final tokens (S, F/2, H/32, W/32, C) of scaled pixels (S, 3, F, H, W).
@@ -365,6 +373,16 @@ class DualFormer(ClipEncoder):
     def zero_pixel(self) -> Tensor:
         """The mean (3,) of the scaling."""
         return self.get_buffer("_mean").flatten()
+
+    def published_factors(self, *, is_continued: bool = False) -> dict[str, Factors]:
+        """The classifier and the positions learn ten times as fast as the rest; positions do not decay, norms do.
+
+        The authors' rule for norms never applies: of several rules that fit a name, mmcv uses the longest alone.
+        """
+        factors = dict.fromkeys(("classifier.weight", "classifier.bias"), Factors(1.0, 1.0))
+        for name, _ in self.named_parameters():
+            factors[name] = Factors(1.0, 0.0) if name.startswith("pos_block.") else Factors(0.1, 1.0)
+        return factors
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) of features (S, C, v); raises UserError if the weights have no classifier."""

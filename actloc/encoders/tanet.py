@@ -13,11 +13,12 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
 from actloc.errors import UserError
-from actloc.layers.precision import at_least_float32
 from actloc.settings.sections import Shapes
+from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
 from actloc.weights.published import PublishedFile
@@ -124,6 +125,10 @@ class Config(PublishedConfig):
         """The tensors of an official, mmaction2's or torchvision's file under the names of `TANet`."""
         return {our_name(name): tensor for name, tensor in published.items()}
 
+    def in_published_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights under the official names, as in the official checkpoints."""
+        return {f"module.{published_name(name)}": tensor for name, tensor in tensors.items()}
+
     def _check_kind(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Raises UserError if the file has other weights than `weights_of` and `frames` say."""
         has_modules = any(_IN_TAM in name for name in tensors)
@@ -164,6 +169,7 @@ class TANet(ClipEncoder):
 
     channels = _CHANNELS
     cpu_batch = 1
+    classifier_name, classifier_std = "fc", 0.001
     config: Config
 
     def __init__(self, config: Config, num_classes: int | None) -> None:
@@ -192,13 +198,16 @@ class TANet(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 2048, v) of clips (S, F, H, W, 3); v is F, or 1 in clip mode. F is the number of `frames`."""
+        return self.pooled(self.feature_map(clips), clips.shape[1])
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """The last maps (S, 2048, F, H/32, W/32) of clips (S, F, H, W, 3)."""
         num_frames = clips.shape[1]
         if num_frames != self.config.frames:
             raise ValueError(f"found clips of {num_frames} frames, expected {self.config.frames}")
         pixels = self.network_input(clips).transpose(1, 2).flatten(0, 1)  # (S * F, 3, H, W)
         maps = self.maps((pixels - self.get_buffer("_mean")) / self.get_buffer("_std"))
-        vectors = at_least_float32(maps).mean((2, 3)).reshape(-1, num_frames, _CHANNELS).mT  # (S, 2048, F)
-        return vectors.mean(2, keepdim=True) if self.config.mode == "clip" else vectors
+        return maps.reshape(-1, num_frames, *maps.shape[1:]).transpose(1, 2)
 
     def maps(self, pixels: Tensor) -> Tensor:
         """The last maps (S * F, 2048, H/32, W/32) of scaled pixels (S * F, 3, H, W), clip after clip."""
@@ -219,6 +228,20 @@ class TANet(ClipEncoder):
     def zero_pixel(self) -> Tensor:
         """ImageNet's mean (3,)."""
         return self.get_buffer("_mean").flatten()
+
+    def published_factors(self, *, is_continued: bool = False) -> dict[str, Factors]:
+        """Linear weights learn five times as fast, also those of the temporal modules, unless training `is_continued`.
+
+        Their biases learn twice as fast as the weights; biases and batch norms do not decay.
+        """
+        linear = 1.0 if is_continued else 5.0
+        factors = {"classifier.weight": Factors(linear, 1.0), "classifier.bias": Factors(2 * linear, 0.0)}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+                factors[f"{name}.weight"] = Factors(linear if isinstance(module, nn.Linear) else 1.0, 1.0)
+            elif isinstance(module, _BatchNorm):
+                factors |= {f"{name}.{part}": Factors(1.0, 0.0) for part in ("weight", "bias")}
+        return factors
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) of features (S, 2048, v); raises UserError if the weights have no classifier.

@@ -152,6 +152,10 @@ class Config(PublishedConfig):
             named[plain] = tensor
         return named
 
+    def in_published_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights under the published names."""
+        return {published_name(name): tensor for name, tensor in tensors.items()}
+
     def network_for(self, weights: Mapping[str, Tensor]) -> "VideoSwin":
         """The encoder with random weights, and a classifier of as many classes as that of these, if they have one."""
         classifier = weights.get("cls_head.fc_cls.weight")
@@ -171,6 +175,7 @@ class VideoSwin(ClipEncoder):
 
     clip_multiple = _PATCH[0]
     cpu_batch = 1
+    classifier_name = "cls_head.fc_cls"
 
     def __init__(self, config: Config, num_classes: int | None) -> None:
         super().__init__(config)

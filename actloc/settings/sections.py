@@ -168,9 +168,10 @@ class ScheduleSettings(Section):
 
     shapes = "weights"
 
-    name: Literal["cosine", "cosine_restarts", "multistep"] = "cosine"
-    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; cosine_restarts: half a cosine every
-    `restart_epochs`, down to `lowest_share`; multistep: drops at `milestones`."""
+    name: Literal["cosine", "cosine_by_epoch", "cosine_restarts", "multistep"] = "cosine"
+    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; cosine_by_epoch: half a cosine down to 0 that
+    changes once in an epoch; cosine_restarts: the same every `restart_epochs`, down to `lowest_share`; multistep: drops
+    at `milestones`."""
     epochs: PositiveInt = 30
     """Epochs after warm-up; `warmup_epochs` are added to them."""
     warmup_epochs: NonNegativeInt = 5
@@ -178,8 +179,10 @@ class ScheduleSettings(Section):
     warmup_steps: NonNegativeInt = 0
     """Steps in which the rate that `name` gives is multiplied by a factor that grows evenly from `warmup_share` to 1.
     They are part of `epochs`, and need warmup_epochs=0."""
+    warmup_first_epochs: NonNegativeFloat = 0.0
+    """warmup_steps, counted in epochs: 2.5 for the steps of the first two and a half."""
     warmup_share: OpenFraction | None = None
-    """warmup_steps: the first factor; null: 0.1."""
+    """warmup_steps and warmup_first_epochs: the first factor; null: 0.1."""
     stop_after_epochs: PositiveInt | None = None
     """Stop after this many epochs, warm-up included, with the learning rates of the whole schedule; null: train all."""
     milestones: tuple[PositiveInt, ...] = ()
@@ -202,13 +205,17 @@ class ScheduleSettings(Section):
                 )
         if self.name == "cosine_restarts" and self.restart_epochs is None:
             raise ValueError("restart_epochs: schedule.name=cosine_restarts needs the epochs between two restarts")
-        if self.warmup_steps and self.warmup_epochs:
+        warm_ups = [one for one in ("warmup_steps", "warmup_first_epochs", "warmup_epochs") if getattr(self, one)]
+        if len(warm_ups) > 1:
+            found = " and ".join(f"{one} is {getattr(self, one):g}" for one in warm_ups)
+            others = "the other" if len(warm_ups) == 2 else "the others"
+            raise ValueError(f"{found}: expected one of them; set {others} to 0")
+        if self.warmup_share is not None and not (self.warmup_steps or self.warmup_first_epochs):
+            raise ValueError("warmup_share: it is used only with warmup_steps or warmup_first_epochs above 0")
+        if self.warmup_first_epochs > self.epochs:
             raise ValueError(
-                f"warmup_steps is {self.warmup_steps} and warmup_epochs is {self.warmup_epochs}: expected one of them; "
-                "set the other to 0"
+                f"warmup_first_epochs: found {self.warmup_first_epochs:g}, expected at most the {self.epochs} of epochs"
             )
-        if self.warmup_share is not None and not self.warmup_steps:
-            raise ValueError("warmup_share: it is used only with warmup_steps above 0")
         return self
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from actloc.training.optimizer import ParameterGroup, parameter_groups
+from actloc.structures import Factors
+from actloc.training.optimizer import ParameterGroup, factored_groups, parameter_groups
 
 DETECTOR, ENCODER = "detector", "encoder"
 
@@ -24,10 +25,14 @@ class TrainedModule:
     """Its own weight decay; None: the optimizer's."""
     has_fixed_buffers: bool = False
     """Whether its buffers stay as they are, as those of an encoder whose batch norms keep their statistics."""
+    factors: Mapping[str, Factors] | None = None
+    """By parameter, what multiplies its learning rate and weight decay; None: see `parameter_groups`."""
 
     def groups(self, weight_decay: float, *, decays_all: bool = False) -> list[ParameterGroup]:
-        """Its parameters that learn, as an optimizer takes them; see `parameter_groups`."""
+        """Its parameters that learn, as an optimizer takes them; `decays_all` has no effect on those with factors."""
         own = weight_decay if self.weight_decay is None else self.weight_decay
+        if self.factors is not None:
+            return factored_groups(self.network, own, self.rate_factor, self.factors)
         return parameter_groups(self.network, own, self.rate_factor, decays_all=decays_all)
 
     def entries(self, *, changing: bool) -> dict[str, Tensor]:

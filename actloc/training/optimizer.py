@@ -1,16 +1,18 @@
-"""Which weights decay, and learning-rate schedules, as in the official code of ActionFormer and TALLFormer."""
+"""Which weights decay, and learning-rate schedules, as in the official code of the detectors and recognisers."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from torch import nn
 
 from actloc.settings.sections import ScheduleSettings
+from actloc.structures import Factors
 
 FINAL_RATE = 1e-8  # final rate of ActionFormer's cosine after a warm-up
 LOWEST_SHARE = 0.01  # of the full rate, in TALLFormer's cosine with restarts
-WARMUP_SHARE = 0.1  # of the rate, in the first step of TALLFormer's warm-up
+WARMUP_SHARE = 0.1  # of the rate, in the first step of TALLFormer's and DualFormer's warm-up
 _DECAYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -41,19 +43,39 @@ def parameter_groups(
     ]
 
 
+def factored_groups(
+    model: nn.Module, weight_decay: float, rate_factor: float, factors: Mapping[str, Factors]
+) -> list[ParameterGroup]:
+    """The trainable parameters by their factors, those of `factors` by name; each group is sorted by name.
+
+    `weight_decay` and `rate_factor` are multiplied by the factors.
+    """
+    groups: dict[Factors, list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            groups[factors[name]].append(parameter)
+    return [
+        {"params": params, "weight_decay": weight_decay * one.decay, "rate_factor": rate_factor * one.rate}
+        for one, params in sorted(groups.items(), key=lambda group: group[0])
+    ]
+
+
 def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: ScheduleSettings) -> float:
     """The rate of step `step` (from 0) by these settings."""
     start = (step, base, steps_per_epoch)
     if settings.name == "multistep":
         rate = multistep_rate(*start, settings.milestones, settings.gamma, settings.warmup_epochs)
+    elif settings.name == "cosine_by_epoch":
+        rate = restarting_rate(*start, settings.epochs, 0.0, settings.warmup_epochs)
     elif settings.name == "cosine_restarts":
         lowest = LOWEST_SHARE if settings.lowest_share is None else settings.lowest_share
         rate = restarting_rate(*start, settings.restart_epochs or settings.epochs, lowest, settings.warmup_epochs)
     else:
         rate = learning_rate(*start, settings.epochs, settings.warmup_epochs)
-    if step < settings.warmup_steps:
+    warmup_steps = settings.warmup_steps or settings.warmup_first_epochs * steps_per_epoch
+    if step < warmup_steps:
         share = WARMUP_SHARE if settings.warmup_share is None else settings.warmup_share
-        rate *= share + (1 - share) * step / settings.warmup_steps
+        rate *= share + (1 - share) * step / warmup_steps
     return rate
 
 

@@ -110,6 +110,32 @@ def test_a_warm_up_in_steps_multiplies_the_rate_of_the_schedule() -> None:
     assert found[4:] == plain[4:]
 
 
+DUALFORMER = json.loads((GOLDEN / "dualformer" / "lr_tiny.json").read_text())
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_by_epoch_every_step_has_dualformers_rate(group: int) -> None:
+    settings = ScheduleSettings(
+        name="cosine_by_epoch", epochs=30, warmup_epochs=0, warmup_first_epochs=DUALFORMER["warmup_epochs"]
+    )
+    base, recorded = DUALFORMER["base_lrs"][group], np.array(DUALFORMER["lr_per_iteration"])[:, group]
+    assert len(recorded) == settings.epochs * DUALFORMER["iters_per_epoch"]
+    found = [scheduled_rate(step, base, DUALFORMER["iters_per_epoch"], settings) for step in range(len(recorded))]
+    np.testing.assert_allclose(found, recorded, rtol=1e-12, atol=0)
+
+
+def test_half_an_epoch_of_a_warm_up_ends_inside_an_epoch() -> None:
+    settings = ScheduleSettings(name="cosine_by_epoch", epochs=30, warmup_epochs=0, warmup_first_epochs=2.5)
+    for step in range(40):
+        rate = 1e-3 * 0.5 * (1 + np.cos(np.pi * (step // 7) / 30))
+        if step < 17.5:  # mmcv's form: what is left of the warm-up takes 90 % of its share away
+            rate *= 1 - (1 - step / 17.5) * (1 - 0.1)
+        assert scheduled_rate(step, 1e-3, 7, settings) == pytest.approx(rate, rel=1e-12), step
+    plain = settings.model_copy(update={"warmup_first_epochs": 0.0})  # TAM's cosine
+    expected = np.repeat(pytorchs(lambda optimizer: CosineAnnealingLR(optimizer, 30), 30), 7)
+    np.testing.assert_allclose([scheduled_rate(step, 0.1, 7, plain) for step in range(210)], expected, atol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -118,6 +144,10 @@ def test_a_warm_up_in_steps_multiplies_the_rate_of_the_schedule() -> None:
         ({"name": "cosine_restarts"}, "needs the epochs between two restarts"),
         ({"warmup_steps": 3}, "warmup_steps is 3 and warmup_epochs is 5: expected one of them"),
         ({"warmup_share": 0.5, "warmup_epochs": 0}, "used only with warmup_steps"),
+        ({"warmup_first_epochs": 2.5}, "warmup_first_epochs is 2.5 and warmup_epochs is 5: expected one of them"),
+        ({"warmup_first_epochs": 2, "warmup_steps": 9}, "set the others to 0"),
+        ({"warmup_first_epochs": 4, "warmup_epochs": 0, "epochs": 3}, "found 4, expected at most the 3 of epochs"),
+        ({"name": "cosine_by_epoch", "milestones": [3]}, "milestones: schedule.name=cosine_by_epoch does not use"),
     ],
 )
 def test_settings_of_a_schedule_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:

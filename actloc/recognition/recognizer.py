@@ -1,0 +1,163 @@
+"""The network that tells the class of a clip: an encoder of clips, dropout and one linear layer."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from actloc import console, files
+from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.errors import UserError
+from actloc.layers.precision import at_least_float32
+from actloc.training import modules
+from actloc.training.modules import ENCODER, Modules, TrainedModule
+
+CLASSIFIER = "classifier"
+Groups = Literal["usual", "published", "published_continued"]
+"""How weights learn. usual: see `training.optimizer.parameter_groups`; published: as the encoder's authors trained it;
+published_continued: the same, where they went on with the classes of the weights."""
+
+
+class Recognizer(nn.Module):
+    """Class scores of clips: the mean of what the linear layer makes of each vector of the encoder.
+
+    Without dropout that equals its scores of the mean vector. With dropout it is TANet's consensus if the encoder makes
+    a vector for each frame, and DualFormer's head if it makes one for the clip: their `mode` is token or clip.
+    """
+
+    def __init__(
+        self,
+        encoder: ClipEncoder,
+        classifier: nn.Linear,
+        *,
+        dropout: float | None = None,
+        partial_batch_norm: bool = False,
+    ) -> None:
+        """Gives gradients to what the encoder's settings let learn; `dropout` is None for the published one.
+
+        With `partial_batch_norm` only the first 2-D batch norm learns. Raises UserError for an encoder that cannot
+        recognise clips, or has no 2-D batch norms.
+        """
+        super().__init__()
+        if encoder.config.mixes_clips or encoder.makes_frames:
+            why = "mixes neighbouring clips" if encoder.config.mixes_clips else "computes frames of the whole video"
+            raise UserError(
+                f"The encoder {encoder.config.name} {why} with these settings.",
+                "Expected one that sees each clip by itself.",
+                "Remove adapters or flow from encoder, or choose another encoder: actloc ls encoders",
+            )
+        encoder.set_trainable(encoder.config.trainable)
+        self.encoder = encoder
+        self.dropout = nn.Dropout(encoder.classifier_dropout if dropout is None else dropout)
+        self.classifier = classifier
+        self._fixed_norms = _fix_batch_norms(encoder) if partial_batch_norm else []
+        self.eval()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Class scores (S, K) before softmax of clips (S, F, H, W, 3), of the pictures that `encode` takes."""
+        return self.classify(self.encoder.encode(clips))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Class scores (S, K) of features (S, C, v)."""
+        return at_least_float32(self.classifier(self.dropout(features.mT))).mean(1)
+
+    def train(self, mode: bool = True) -> Self:
+        """In training, blocks that learn drop branches and their batch norms learn statistics; others stay as they are.
+
+        Norms that `partial_batch_norm` fixes keep their statistics too.
+        """
+        super().train(mode)
+        self.encoder.eval()
+        for block in [block for stage in self.encoder.stages() for block in stage]:
+            block.train(mode and any(weight.requires_grad for weight in block.parameters()))
+        for norm in self._fixed_norms:
+            norm.eval()
+        self.encoder.drop_branches(mode)
+        return self
+
+    def trained_modules(self, groups: Groups) -> Modules:
+        """What a run trains and stores: encoder and classifier; raises UserError if the groups are not known."""
+        factors, settings = None, self.encoder.config
+        if groups != "usual":
+            factors = self.encoder.published_factors(is_continued=groups == "published_continued")
+            if factors is None:
+                raise UserError(
+                    f"optimizer.groups is {groups}, and the encoder is {settings.name}.",
+                    "Expected tanet or dualformer, whose published training has groups of its own.",
+                    "Set optimizer.groups=usual",
+                )
+        of_classifier = factors and {part: factors[f"{CLASSIFIER}.{part}"] for part in ("weight", "bias")}
+        return {
+            ENCODER: TrainedModule(self.encoder, settings.rate_factor, settings.weight_decay, factors=factors),
+            CLASSIFIER: TrainedModule(self.classifier, factors=of_classifier),
+        }
+
+    def write_published(self, path: Path) -> None:
+        """Writes all weights as the encoder's authors do, for its setting `weights`; raises UserError if unknown."""
+        name = self.encoder.classifier_name
+        own = {f"{name}.{part}": tensor for part, tensor in self.classifier.state_dict().items()}
+        tensors = self.encoder.config.in_published_names(self.encoder.state_dict() | own)
+        stream = io.BytesIO()
+        torch.save({"state_dict": {name: tensor.detach().cpu() for name, tensor in tensors.items()}}, stream)
+        files.write_bytes(path, stream.getvalue())
+
+
+def new_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
+    """A classifier drawn from torch's generator, as the encoder's authors start theirs; the encoder loses its own."""
+    encoder.take_classifier()
+    classifier = nn.Linear(encoder.channels, num_classes)
+    nn.init.normal_(classifier.weight, std=encoder.classifier_std)
+    nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def published_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
+    """The classifier of the encoder's weights file, which the encoder loses.
+
+    Raises UserError if it has none, or not one for so many classes.
+    """
+    classifier = encoder.take_classifier()
+    if classifier is None or classifier.out_features != num_classes:
+        found = "no classifier" if classifier is None else f"a classifier of {_classes(classifier.out_features)}"
+        raise UserError(
+            f"The weights of the encoder {encoder.config.name} have {found}.",
+            f"Expected a classifier of {_classes(num_classes)}.",
+            "Choose weights of these classes, in the same order, or train a new classifier.",
+        )
+    return classifier
+
+
+def restored(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> tuple[ClipEncoder, nn.Linear]:
+    """The encoder and the classifier of a run's weights, named as `trained_modules` names them."""
+    of_encoder, of_classifier = (modules.of_module(tensors, name) for name in (ENCODER, CLASSIFIER))
+    encoder = config.network_for(of_encoder)
+    encoder.load_state_dict(of_encoder)
+    num_classes, channels = of_classifier["weight"].shape
+    classifier = nn.Linear(channels, num_classes)
+    classifier.load_state_dict(of_classifier)
+    return encoder, classifier
+
+
+def _classes(number: int) -> str:
+    return console.count(number, "class", "classes")
+
+
+def _fix_batch_norms(encoder: ClipEncoder) -> list[nn.BatchNorm2d]:
+    """Takes the gradient from all batch norms but the first; returns the 2-D ones, which also keep their statistics.
+
+    (TSN's partial batch norm, as in TANet's code, where 1-D batch norms go on learning statistics.)
+    """
+    norms = [one for one in encoder.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d)]
+    fixed = [one for one in norms if isinstance(one, nn.BatchNorm2d)][1:]
+    if not fixed:
+        raise UserError(
+            f"partial_batch_norm is true, and the encoder {encoder.config.name} has no 2-D batch norms.",
+            "Expected an encoder that has several, such as tanet.",
+            "Set partial_batch_norm to false.",
+        )
+    for norm in norms[1:]:
+        norm.requires_grad_(False)
+    return fixed

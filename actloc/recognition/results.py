@@ -1,0 +1,114 @@
+"""What an evaluation of a recogniser measures: the recognition block of `metrics.json`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from pydantic import NonNegativeInt, model_validator
+
+from actloc.evaluation.results import Proportion, Record
+from actloc.recognition.scores import (
+    Averages,
+    Booleans,
+    Floats,
+    class_accuracies,
+    confusion,
+    hits,
+    mean_class_accuracy,
+)
+
+_SHOWN_CLASSES = 5  # the k of top-5
+
+
+class RecognitionCounts(Record):
+    """How many clips were scored, and what could not be, so that nothing goes missing silently."""
+
+    clips: NonNegativeInt
+    """Labelled stretches that have scores."""
+    unreadable: dict[str, str]
+    """Why a video could not be read, by its id; its clips are in no accuracy."""
+    clips_left_out: NonNegativeInt
+    """Labelled stretches of unreadable videos."""
+
+
+class ClassAccuracy(Record):
+    """One class."""
+
+    clips: NonNegativeInt
+    top_1: Proportion | None
+    """None without clips."""
+    top_5: Proportion | None
+
+
+class Confused(Record):
+    """How many clips of a class have another one, or the same, as their best."""
+
+    true: NonNegativeInt
+    """Number of the class in `classes`."""
+    predicted: NonNegativeInt
+    clips: NonNegativeInt
+
+
+class RecognitionResults(Record):
+    """Accuracies of a recogniser on one subset."""
+
+    top_1: Proportion | None
+    """Share of clips whose best class is true; None without clips."""
+    top_5: Proportion | None
+    """Share of clips of which one of the five best classes is true; with five classes or fewer it is 1."""
+    mean_class_accuracy: Proportion | None
+    """Mean top-1 accuracy of the classes that have clips."""
+    classes: list[str]
+    per_class: list[ClassAccuracy]
+    confusion: list[Confused]
+    """The pairs that occur, by true class and then by predicted class."""
+    views: str
+    """The views of a clip whose scores are averaged, such as `4 clips x 3 crops`."""
+    average: Averages
+    counts: RecognitionCounts
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if len(self.per_class) != len(self.classes):
+            raise ValueError(f"per_class has length {len(self.per_class)}, classes has {len(self.classes)}")
+        if any(max(one.true, one.predicted) >= len(self.classes) for one in self.confusion):
+            raise ValueError(f"confusion names a class that is not one of the {len(self.classes)}")
+        return self
+
+    def confusion_table(self) -> list[list[int]]:
+        """Counts of clips by their true class (rows) and their best one (columns)."""
+        table = [[0] * len(self.classes) for _ in self.classes]
+        for one in self.confusion:
+            table[one.true][one.predicted] = one.clips
+        return table
+
+
+def measured(
+    scores: Floats,
+    truth: Booleans,
+    classes: Sequence[str],
+    *,
+    views: str,
+    average: Averages,
+    unreadable: Mapping[str, str],
+    clips_left_out: int,
+) -> RecognitionResults:
+    """The results of class scores (N, K), which are those of the views averaged, for the true classes (N, K)."""
+    first, five = (hits(scores, truth, k) for k in (1, _SHOWN_CLASSES))
+    counts = truth.sum(axis=0).tolist()
+    of_classes = zip(counts, class_accuracies(first, truth), class_accuracies(five, truth), strict=True)
+    table = confusion(scores, truth)
+    return RecognitionResults(
+        top_1=float(first.mean()) if len(scores) else None,
+        top_5=float(five.mean()) if len(scores) else None,
+        mean_class_accuracy=mean_class_accuracy(scores, truth),
+        classes=list(classes),
+        per_class=[ClassAccuracy(clips=count, top_1=top_1, top_5=top_5) for count, top_1, top_5 in of_classes],
+        confusion=[
+            Confused(true=true, predicted=predicted, clips=int(table[true, predicted]))
+            for true, predicted in np.argwhere(table).tolist()
+        ],
+        views=views,
+        average=average,
+        counts=RecognitionCounts(clips=len(scores), unreadable=dict(unreadable), clips_left_out=clips_left_out),
+    )

@@ -1,0 +1,131 @@
+"""Token labelling: a trained recogniser labels every token of a clip, and the student learns these labels too.
+
+(Jiang et al. 2021, "All Tokens Matter", arXiv 2104.10858; as in DualFormer's code, where the student's own augmented
+clip is labelled in every step.)
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actloc.encoders.base import EncoderConfig, built, ready
+from actloc.errors import UserError
+from actloc.layers.precision import at_least_float32
+from actloc.recognition.recognizer import Groups, Recognizer, published_classifier
+from actloc.settings.parts import Chosen
+from actloc.settings.sections import Fraction, Section
+from actloc.structures import Factors
+from actloc.training.modules import TrainedModule
+
+_HEAD_DROPOUT = 0.5
+
+
+class TokenLabelSettings(Section):
+    """A trained recogniser that labels the tokens of each training clip, and how the student learns from it."""
+
+    shapes = "weights"
+
+    annotator: Annotated[EncoderConfig, Chosen("encoders")]
+    """The recogniser that labels: an encoder whose `weights` have a classifier of the same classes in the same order.
+    It sees the student's augmented clip; only its scaling of pixels is its own."""
+    top_k: PositiveInt = 5
+    """A token's label keeps this many of the annotator's highest scores before softmax, with ties; the other scores
+    become 0."""
+    weight: Fraction = 0.5
+    """Share of the loss that the tokens have; the rest is that of the clip."""
+    average_frames: Literal["neighbours", "apart"] = "neighbours"
+    """Which scores are averaged where the annotator has several frames of tokens for one of the student: neighbours; or
+    frames that are as far apart as the student has frames, as in the official code. No published run had several."""
+    annotator_in_training_mode: bool = False
+    """Run the annotator with dropout, stochastic depth and the statistics of each batch, as the official code does."""
+
+
+class TokenHead(nn.Module):
+    """The student's own classifier of tokens, which only training uses."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, 2 * channels),
+            nn.Dropout(_HEAD_DROPOUT),
+            nn.ReLU(),
+            nn.Linear(2 * channels, 4 * channels),
+            nn.Dropout(_HEAD_DROPOUT),
+            nn.ReLU(),
+            nn.Linear(4 * channels, num_classes),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Scores (S, t, h, w, K) of the tokens of maps (S, C, t, h, w)."""
+        return at_least_float32(self.layers(maps.permute(0, 2, 3, 4, 1)))
+
+    def trained(self, groups: Groups) -> TrainedModule:
+        """How it trains: at the full rate; as published, all of it decays."""
+        names = [name for name, _ in self.named_parameters()]
+        return TrainedModule(self, factors=None if groups == "usual" else dict.fromkeys(names, Factors(1.0, 1.0)))
+
+
+def student_scores(student: Recognizer, head: TokenHead, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (S, K) of clips (S, F, H, W, 3), and (S, t, h, w, K) of their tokens; raises UserError without tokens."""
+    maps = student.encoder.feature_map(clips)
+    return student.classify(student.encoder.pooled(maps, clips.shape[1])), head(maps)
+
+
+class Annotator:
+    """Labels the tokens of clips. It is no module: no checkpoint has it, and no student's mode changes its own."""
+
+    def __init__(self, settings: TokenLabelSettings, num_classes: int, device: torch.device) -> None:
+        """Raises UserError if the weights have no classifier of so many classes."""
+        encoder = ready(built(settings.annotator), device)
+        recognizer = Recognizer(encoder, published_classifier(encoder, num_classes)).to(device)
+        self.recognizer = recognizer.train(settings.annotator_in_training_mode).requires_grad_(False)
+        self.settings = settings
+        self.weights_sha256 = encoder.weights_sha256
+
+    @torch.no_grad()
+    def labels(self, clips: Tensor, grid: torch.Size) -> Tensor:
+        """Soft labels (S, t, h, w, K) of clips (S, F, H, W, 3) for the student's `grid` (t, h, w) of tokens.
+
+        Raises UserError if the annotator's own grid does not fit it.
+        """
+        maps = self.recognizer.encoder.feature_map(clips)
+        tokens = self.recognizer.dropout(maps.permute(0, 2, 3, 4, 1))
+        scores = averaged_frames(at_least_float32(self.recognizer.classifier(tokens)), grid, self.settings)
+        return soft_labels(scores, self.settings.top_k)
+
+
+def averaged_frames(scores: Tensor, grid: torch.Size, settings: TokenLabelSettings) -> Tensor:
+    """Scores (S, t', h, w, K) of the annotator's tokens as those (S, t, h, w, K) of the student's `grid` (t, h, w)."""
+    ratio, rest = divmod(scores.shape[1], grid[0])
+    if rest or not ratio or scores.shape[2:4] != grid[1:]:
+        found, expected = (" x ".join(map(str, shape)) for shape in (scores.shape[1:4], grid))
+        raise UserError(
+            f"The annotator {settings.annotator.name} makes {found} tokens of a clip; the encoder makes {expected}.",
+            "Expected as many along height and width, and a multiple along time.",
+            "Choose token_labels.annotator of the encoder's kind, such as the same network in a larger size.",
+        )
+    if settings.average_frames == "neighbours":
+        return scores.reshape(len(scores), grid[0], ratio, *scores.shape[2:]).mean(2)
+    return scores.reshape(len(scores), ratio, grid[0], *scores.shape[2:]).mean(1)
+
+
+def soft_labels(scores: Tensor, top_k: int) -> Tensor:
+    """Labels (..., K) that add up to 1: softmax of the `top_k` highest scores and what ties with them; others are 0.
+
+    0 and not minus infinity, so that the other classes keep a share.
+    """
+    lowest = scores.topk(min(top_k, scores.shape[-1]), dim=-1).values[..., -1:]
+    return torch.where(scores >= lowest, scores, 0.0).softmax(-1)
+
+
+def token_label_losses(
+    clip_scores: Tensor, classes: Tensor, token_scores: Tensor, labels: Tensor, weight: float
+) -> dict[str, Tensor]:
+    """The losses of clips, scores (S, K) and class numbers (S,), and of their tokens, scores and labels (..., K)."""
+    return {
+        "classification": (1 - weight) * F.cross_entropy(clip_scores, classes),
+        "token_labels": weight * F.cross_entropy(token_scores.flatten(0, -2), labels.flatten(0, -2)),
+    }
