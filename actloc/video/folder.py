@@ -116,23 +116,30 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with duration and rate from their headers; each header is read in a separate process."""
+def with_all_facts(
+    videos: dict[str, AnnotatedVideo], unreadable: dict[str, str] | None = None
+) -> dict[str, AnnotatedVideo]:
+    """The videos in id order with duration and rate from their headers; each header is read in a separate process.
+
+    Files that exist but cannot be read are added to `unreadable`, with the reason, or warned of.
+    """
     with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         result = {}
-        for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
+        for video in pool.map(lambda video: _with_facts(video, unreadable), (videos[key] for key in sorted(videos))):
             result[video.id] = video
             bar(1)
     return result
 
 
-def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Adds duration and rate from the file's header; warns of a file that exists but cannot be read."""
+def _with_facts(video: AnnotatedVideo, unreadable: dict[str, str] | None) -> AnnotatedVideo:
     if video.file is None or not video.file.exists():
         return video
     try:
         facts = probe(video.file)
     except VideoError as error:
-        console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        if unreadable is None:
+            console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        else:
+            unreadable[video.id] = str(error)
         return video
     return replace(video, duration_s=round(facts.duration_s, 6), fps=facts.fps)
