@@ -14,6 +14,7 @@ Columns = Literal["path label", "path frames label", "path offset frames label"]
 _NAMES: dict[int, Columns] = {1: "path label", 2: "path frames label", 3: "path offset frames label"}
 _NUMBER_AT_END = re.compile(r"[\s,;]+(-?\d+)[\s,;]*$")
 _MOST_LABELS = 1000  # on one line
+_MOST_CLASSES = 100_000  # a larger label cannot be a class number
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ def read(
     clips: list[LabelledClip] = []
     problems: list[Problem] = []
     if classes is None:
-        largest = max(line.numbers[0] for listed in lines.values() for line in listed if line.numbers)
-        classes = tuple(f"class_{number:03d}" for number in range(largest + 1))
+        every = (line for listed in lines.values() for line in listed)
+        largest = max(max(_split(line, columns, multi_label)[0], default=0) for line in every)
+        classes = tuple(f"class_{number:03d}" for number in range(min(largest, _MOST_CLASSES) + 1))
     for subset, listed in lines.items():
         for line in listed:
             clip, problem = _clip(line, subset, columns, classes, multi_label)
@@ -105,12 +107,10 @@ def _clip(
     line: _Line, subset: str, columns: Columns, classes: tuple[str, ...], multi_label: bool
 ) -> tuple[LabelledClip | None, str]:
     """The clip of a line, or what is wrong with the line."""
-    num_numbers = columns.count(" ")
-    if len(line.numbers) < num_numbers:
+    labels, others = _split(line, columns, multi_label)
+    if not labels:
         return None, f"ends with {console.count(len(line.numbers), 'number')}; expected `{columns}`"
-    last = len(line.numbers) if multi_label else num_numbers
-    labels, others = line.numbers[: last - num_numbers + 1], line.numbers[last - num_numbers + 1 : last]
-    path = line.before[last - 1].strip().strip("\"'")
+    path = line.before[len(labels) + len(others) - 1].strip().strip("\"'")
     wrong = [number for number in labels if not 0 <= number < len(classes)]
     if not path:
         return None, "the path is empty"
@@ -124,3 +124,12 @@ def _clip(
         return None, f"offset {offset}; expected 0 or more"
     names = tuple(dict.fromkeys(classes[number] for number in reversed(labels)))
     return LabelledClip(path, names, subset, line.where, frames, offset), ""
+
+
+def _split(line: _Line, columns: Columns, multi_label: bool) -> tuple[list[int], list[int]]:
+    """The labels and the other numbers of a line, each from its end; none if it has too few."""
+    num_others = columns.count(" ") - 1
+    if len(line.numbers) <= num_others:
+        return [], []
+    num_labels = len(line.numbers) - num_others if multi_label else 1
+    return line.numbers[:num_labels], line.numbers[num_labels : num_labels + num_others]

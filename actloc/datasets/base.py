@@ -3,7 +3,9 @@
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
+
+from pydantic import model_validator
 
 from actloc import console
 from actloc.annotations import form as annotation_form
@@ -86,6 +88,12 @@ class ClipsConfig(DatasetConfig):
     """The folder of clips: videos, or folders of their frames (img_00001.jpg, 00001.png ...), at any depth in it."""
     allow_missing: bool = False
     """Leave out clips whose video is missing or cannot be read; false: refuse. missing_videos.txt lists them."""
+
+    @model_validator(mode="after")
+    def _does_not_write_among_the_clips(self) -> Self:
+        if self.folder.absolute().is_relative_to(self.videos.absolute()):
+            raise ValueError(f"folder: {self.folder} is in {self.videos}, where its videos would be taken for clips")
+        return self
 
     @abstractmethod
     def listed(self, found: ClipFiles) -> ClipList:

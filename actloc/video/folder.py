@@ -10,6 +10,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
 from actloc.video.base import FRAMES_FILE
+from actloc.video.known_facts import KnownFacts
 from actloc.video.reader import probe
 
 VIDEO_SUFFIXES = frozenset(
@@ -117,23 +118,30 @@ def _is_text(name: str) -> bool:
 
 
 def with_all_facts(
-    videos: dict[str, AnnotatedVideo], unreadable: dict[str, str] | None = None
+    videos: dict[str, AnnotatedVideo], unreadable: dict[str, str] | None = None, known: KnownFacts | None = None
 ) -> dict[str, AnnotatedVideo]:
     """The videos in id order with duration and rate from their headers; each header is read in a separate process.
 
-    Files that exist but cannot be read are added to `unreadable`, with the reason, or warned of.
+    Files that exist but cannot be read are added to `unreadable`, with the reason, or warned of. Headers are not read
+    if `known` has what they say, and added to it if they are.
     """
     with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         result = {}
-        for video in pool.map(lambda video: _with_facts(video, unreadable), (videos[key] for key in sorted(videos))):
+        in_order = (videos[video_id] for video_id in sorted(videos))
+        for video in pool.map(lambda video: _with_facts(video, unreadable, known), in_order):
             result[video.id] = video
+            if known and video.duration_s is not None:
+                known.add(video)
             bar(1)
     return result
 
 
-def _with_facts(video: AnnotatedVideo, unreadable: dict[str, str] | None) -> AnnotatedVideo:
+def _with_facts(video: AnnotatedVideo, unreadable: dict[str, str] | None, known: KnownFacts | None) -> AnnotatedVideo:
     if video.file is None or not video.file.exists():
         return video
+    remembered = known.with_facts(video) if known else None
+    if remembered:
+        return remembered
     try:
         facts = probe(video.file)
     except VideoError as error:

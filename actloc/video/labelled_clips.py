@@ -12,10 +12,12 @@ from actloc.errors import Problem, UserError
 from actloc.video.base import FRAMES_FILE
 from actloc.video.clip_files import ClipFiles, count_frames, is_bare_folder_of_frames, unique_ids
 from actloc.video.folder import with_all_facts
+from actloc.video.known_facts import KnownFacts
 
 ASSUMED_FPS = 25.0
 """Frames per second of a folder of frames without frames.json, in which nothing states them."""
 _MISSING = "missing_videos.txt"
+_FACTS = "video_facts.jsonl"
 
 
 def annotated(listed: ClipList, found: ClipFiles, folder: Path, *, allow_missing: bool) -> Annotations:
@@ -33,7 +35,12 @@ def annotated(listed: ClipList, found: ClipFiles, folder: Path, *, allow_missing
     videos, problems = _videos(clips, file_of, ids)
     model.raise_problems(listed.source, listed.problems + problems, folder)
     unreadable: dict[str, str] = {}
-    videos = _with_facts(videos, {ids[file_of[clip.path]]: clip for clip in clips}, unreadable)
+    videos = _with_facts(videos, folder, unreadable)
+    for clip in clips:
+        video = videos[ids[file_of[clip.path]]]
+        wanted = (clip.frames or 0) + (clip.offset or 0)
+        if is_bare_folder_of_frames(_file(video)) and (video.frames or 0) < wanted:
+            unreadable[video.id] = f"has {console.count(video.frames or 0, 'frame')}, and {clip.where} says {wanted}"
     missing |= {str(videos[video_id].file): reason for video_id, reason in unreadable.items()}
     _report_missing(listed, missing, found.folder, folder, allow_missing=allow_missing)
     actions, places, problems = _actions(clips, file_of, ids, videos)
@@ -98,20 +105,17 @@ def _videos(
 
 
 def _with_facts(
-    videos: dict[str, AnnotatedVideo], first: dict[str, LabelledClip], unreadable: dict[str, str]
+    videos: dict[str, AnnotatedVideo], folder: Path, unreadable: dict[str, str]
 ) -> dict[str, AnnotatedVideo]:
     """The videos with duration, rate and number of frames; the reason for each that cannot be read."""
     bare = {video_id: video for video_id, video in videos.items() if is_bare_folder_of_frames(_file(video))}
     known = {}
     for video_id, video in bare.items():
         frames = count_frames(_file(video))
-        stated = first[video_id]
-        if stated.frames is not None and frames < stated.frames + (stated.offset or 0):
-            wanted = stated.frames + (stated.offset or 0)
-            unreadable[video_id] = f"has {console.count(frames, 'frame')}, and {stated.where} says {wanted}"
         known[video_id] = replace(video, duration_s=round(frames / ASSUMED_FPS, 6), fps=ASSUMED_FPS, frames=frames)
     others = {video_id: video for video_id, video in videos.items() if video_id not in bare}
-    for video_id, video in (with_all_facts(others, unreadable) if others else {}).items():
+    facts = with_all_facts(others, unreadable, KnownFacts(folder / _FACTS)) if others else {}
+    for video_id, video in facts.items():
         frames = max(round((video.duration_s or 0) * (video.fps or ASSUMED_FPS)), 1)
         known[video_id] = replace(video, fps=video.fps or ASSUMED_FPS, frames=frames)
         if video_id not in unreadable and not video.duration_s:

@@ -126,13 +126,11 @@ def make_frames(folder: Path, count: int, name: str = "{:05d}.jpg") -> Path:
 
 def make_clips(folder: Path, *names: str) -> None:
     """Videos of one second, copies of one."""
+    made = make_video(folder.parent / "clip.mp4", [], 1.0)
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name == names[0]:
-            make_video(path, [], 1.0)
-        else:
-            shutil.copy(folder / names[0], path)
+        shutil.copy(made, path)
 
 
 def write_files(folder: Path, files: dict[str, str]) -> None:
