@@ -3,13 +3,18 @@
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
+
+from pydantic import model_validator
 
 from actloc import console
 from actloc.annotations import form as annotation_form
+from actloc.annotations.labelled_lists import ClipList
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.settings.sections import Fraction, Part, Shapes
+from actloc.settings.sections import Fraction, InputFolder, Part, Shapes
+from actloc.video import labelled_clips
+from actloc.video.clip_files import ClipFiles
 
 _ANY_CLASS = "action"
 
@@ -21,6 +26,9 @@ class DatasetConfig(Part):
 
     has_actions: ClassVar[bool] = True
     """False for videos without annotations: `extract-features` prepares and uses them, and nothing can be trained."""
+
+    writes_lists: ClassVar[bool] = False
+    """True for clips of single actions: `prepare` also writes the lists that code for recognition reads."""
 
     folder: Path
     """Where `prepare` writes annotations.json, and the videos that it makes, if any."""
@@ -69,6 +77,35 @@ class DatasetConfig(Part):
         It writes their files, unless `tests/datasets/raw.py` does, as for datasets with published annotations.
         """
         return cls(folder=folder)
+
+
+class ClipsConfig(DatasetConfig):
+    """Settings of datasets whose videos are clips of one action each, or whose lists name parts of videos as clips."""
+
+    writes_lists: ClassVar[bool] = True
+
+    videos: InputFolder
+    """The folder of clips: videos, or folders of their frames (img_00001.jpg, 00001.png ...), at any depth in it."""
+    allow_missing: bool = False
+    """Leave out clips whose video is missing or cannot be read; false: refuse. missing_videos.txt lists them."""
+
+    @model_validator(mode="after")
+    def _does_not_write_among_the_clips(self) -> Self:
+        if self.folder.absolute().is_relative_to(self.videos.absolute()):
+            raise ValueError(f"folder: {self.folder} is in {self.videos}, where its videos would be taken for clips")
+        return self
+
+    @abstractmethod
+    def listed(self, found: ClipFiles) -> ClipList:
+        """The clips that the dataset's lists name, or those of the folders; `found` are the files of `videos`."""
+
+    def collect(self) -> Annotations:
+        """Every clip is a video with an action of its whole length for each of its labels."""
+        found = ClipFiles(self.videos)
+        listed = self.listed(found)
+        annotations = labelled_clips.annotated(listed, found, self.folder, allow_missing=self.allow_missing)
+        labelled_clips.warn_of_unseen_classes(annotations, self.training_subset)
+        return annotations
 
 
 def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:

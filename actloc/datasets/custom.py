@@ -1,8 +1,5 @@
 """Your own videos: a folder of videos and a CSV `video,start,end,label[,subset]`, or a JSON like ActivityNet's."""
 
-import csv
-import hashlib
-import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +8,10 @@ from actloc import console
 from actloc.annotations import form as annotation_form
 from actloc.annotations import model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.annotations.subsets import chosen_by_hash, problems_of_subsets
+from actloc.annotations.tables import TOO_MANY, read_table
 from actloc.datasets.base import DatasetConfig
-from actloc.errors import Problem, UserError
+from actloc.errors import Problem
 from actloc.files import is_unsafe_id
 from actloc.settings.sections import InputFile, InputFolder
 from actloc.video.folder import VIDEO_SUFFIXES, videos_by_id, with_all_facts
@@ -24,9 +23,6 @@ _COLUMNS = {
     "label": ("label", "class", "action", "activity"),
     "subset": ("subset", "split"),
 }
-_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-_EVERY_FIFTH = 5
-_TOO_MANY = "too many cells"  # as after an unquoted comma; no column of a CSV has this name
 
 
 class Config(DatasetConfig):
@@ -58,7 +54,9 @@ class Config(DatasetConfig):
         result = Annotations(tuple(classes), videos)
         problems += model.check(result, places)
         # without the rows that are wrong, a subset may seem empty
-        problems += [] if problems else _subset_problems(self.annotations, videos, subsets)
+        if not problems:
+            members = ((video.subset, bool(video.actions)) for video in videos.values())
+            problems = problems_of_subsets(self.annotations, members, subsets, "a column `subset`")
         model.raise_problems(self.annotations, problems, self.folder)
         background = [video.id for video in videos.values() if not video.actions]
         if background:
@@ -74,30 +72,9 @@ class Config(DatasetConfig):
 
 
 def _with_subsets(videos: dict[str, AnnotatedVideo], training: str, evaluation: str) -> dict[str, AnnotatedVideo]:
-    """Assigns videos without a subset: of these, ordered by the sha256 of their ids, every fifth is for evaluation."""
-    open_ids = [video_id for video_id, video in videos.items() if not video.subset]
-    open_ids.sort(key=lambda video_id: hashlib.sha256(video_id.encode()).hexdigest())
-    chosen = {
-        video_id: evaluation if place % _EVERY_FIFTH == _EVERY_FIFTH - 1 else training
-        for place, video_id in enumerate(open_ids)
-    }
+    """Assigns the videos without a subset."""
+    chosen = chosen_by_hash((video_id for video_id, video in videos.items() if not video.subset), training, evaluation)
     return {video_id: replace(video, subset=chosen.get(video_id, video.subset)) for video_id, video in videos.items()}
-
-
-def _subset_problems(source: Path, videos: dict[str, AnnotatedVideo], subsets: list[str]) -> list[Problem]:
-    """Subsets that no setting names, and required ones without videos or actions."""
-    found = sorted({video.subset for video in videos.values()})
-    how = f"the videos are in {', '.join(found)}; set dataset.training_subset= and dataset.evaluation_subset= to yours"
-    problems = [Problem(str(source), f"unknown subset {name!r}; {how}") for name in found if name not in subsets]
-    for subset in subsets[:2]:
-        members = [video for video in videos.values() if video.subset == subset]
-        if not members:
-            what = f"no video is in the subset {subset!r}; with fewer than 5 videos, assign them in a column `subset`"
-            problems.append(Problem(str(source), what))
-        elif not any(video.actions for video in members):
-            what = f"no action is in the subset {subset!r}; assign its videos in a column `subset`"
-            problems.append(Problem(str(source), what))
-    return problems
 
 
 def _warn_of_absent(named: dict[str, AnnotatedVideo], found: dict[str, Path], folder: Path) -> None:
@@ -118,11 +95,11 @@ def _read_csv(
     files_of: dict[str, Path] = {}
     written: dict[str, str] = {}  # cells with a path or an extension: two videos with one id would differ in them
     places = {}
-    for line, row in _rows(path):
+    for line, row in read_table(path, _COLUMNS, ["subset"], "dataset.annotations"):
         where = f"{path}:{line}"
         video_id = _video_id(row["video"], found)
         action, problem = _action(row)
-        problem = row[_TOO_MANY] or problem
+        problem = row[TOO_MANY] or problem
         if is_unsafe_id(video_id):
             problem = f"the id {video_id!r} is empty or would leave its folder"
         if problem or action is None:
@@ -153,42 +130,6 @@ def _video_id(text: str, found: dict[str, Path]) -> str:
     video_id = text.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else text
     *folders, name = re.split(r"[/\\]", video_id)  # Windows paths too
     return name if name in found and ".." not in folders else video_id
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Line numbers and rows, with the columns renamed to actloc's names."""
-    if path.suffix.lower() in _SPREADSHEETS:
-        raise UserError(
-            f"{path} is a spreadsheet.",
-            "Expected a CSV with the first line video,start,end,label.",
-            f"Save it as CSV in the spreadsheet program and set dataset.annotations={path.with_suffix('.csv')}",
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}.", "Expected a CSV.", "Save it as UTF-8.") from error
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    header = [cell.strip().lower() for cell in next(reader, [])]
-    column = {
-        ours: header.index(next(name for name in names if name in header))
-        for ours, names in _COLUMNS.items()
-        if any(name in header for name in names)
-    }
-    missing = [name for name in ("video", "start", "end", "label") if name not in column]
-    if missing:
-        raise UserError(
-            f"{path}:1: no column {' or '.join(missing)}; the columns are {', '.join(header) or 'not named'}.",
-            "Expected the first line video,start,end,label, or the same with subset.",
-            "Name the columns in the first line.",
-        )
-    rows = []
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
-            row[_TOO_MANY] = "" if len(cells) <= len(header) else f"{len(cells)} cells for {len(header)} columns"
-            rows.append((reader.line_num, row))
-    return rows
 
 
 def _action(row: dict[str, str]) -> tuple[Action | None, str]:

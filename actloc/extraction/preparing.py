@@ -14,6 +14,7 @@ from actloc.extraction.converting import convert_videos
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import PreparationSettings
 from actloc.signals import stopping_at_once
+from actloc.video.labelled_clips import write_lists
 
 
 def where_needed(dataset: DatasetConfig, preparation: PreparationSettings, check_inputs: Callable[[], object]) -> None:
@@ -42,6 +43,8 @@ def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwri
         annotations = convert_videos(annotations, dataset.folder, preparation)
         text = annotation_form.to_text(annotations)
         _write(dataset.annotations_file, text, overwrite or not dataset.has_actions)
+        if dataset.writes_lists:
+            write_lists(annotations, dataset.folder)
     if dataset.variant:
         console.result(f"{dataset.name}: {dataset.variant}")
     for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():

@@ -10,6 +10,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
 from actloc.video.base import FRAMES_FILE
+from actloc.video.known_facts import KnownFacts
 from actloc.video.reader import probe
 
 VIDEO_SUFFIXES = frozenset(
@@ -116,23 +117,37 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def with_all_facts(videos: dict[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with duration and rate from their headers; each header is read in a separate process."""
+def with_all_facts(
+    videos: dict[str, AnnotatedVideo], unreadable: dict[str, str] | None = None, known: KnownFacts | None = None
+) -> dict[str, AnnotatedVideo]:
+    """The videos in id order with duration and rate from their headers; each header is read in a separate process.
+
+    Files that exist but cannot be read are added to `unreadable`, with the reason, or warned of. Headers are not read
+    if `known` has what they say, and added to it if they are.
+    """
     with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         result = {}
-        for video in pool.map(_with_facts, (videos[video_id] for video_id in sorted(videos))):
+        in_order = (videos[video_id] for video_id in sorted(videos))
+        for video in pool.map(lambda video: _with_facts(video, unreadable, known), in_order):
             result[video.id] = video
+            if known and video.duration_s is not None:
+                known.add(video)
             bar(1)
     return result
 
 
-def _with_facts(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Adds duration and rate from the file's header; warns of a file that exists but cannot be read."""
+def _with_facts(video: AnnotatedVideo, unreadable: dict[str, str] | None, known: KnownFacts | None) -> AnnotatedVideo:
     if video.file is None or not video.file.exists():
         return video
+    remembered = known.with_facts(video) if known else None
+    if remembered:
+        return remembered
     try:
         facts = probe(video.file)
     except VideoError as error:
-        console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        if unreadable is None:
+            console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)
+        else:
+            unreadable[video.id] = str(error)
         return video
     return replace(video, duration_s=round(facts.duration_s, 6), fps=facts.fps)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from actloc.annotations.recognition_classes import class_names
 from tests.toy import make_video
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "datasets"
@@ -114,6 +116,107 @@ def _hapt(folder: Path) -> None:
     (folder / "hapt/subject_id_test.txt").write_text("2\n")
 
 
+def make_frames(folder: Path, count: int, name: str = "{:05d}.jpg") -> Path:
+    """A folder of grey frames, without frames.json."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (16, 12), (8 * number % 256,) * 3).save(folder / name.format(number + 1))
+    return folder
+
+
+def make_clips(folder: Path, *names: str) -> None:
+    """Videos of one second, copies of one."""
+    made = make_video(folder.parent / "clip.mp4", [], 1.0)
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made, path)
+
+
+def write_files(folder: Path, files: dict[str, str]) -> None:
+    """Text files by name."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def _kinetics(folder: Path) -> None:
+    header = "label,youtube_id,time_start,time_end,split\n"
+    write_files(
+        folder / "csv",
+        {
+            "kinetics-400_train.csv": header
+            + 'testifying,---QUuC4vJs,84,94,train\n"massaging person\'s head",_cii-Z0dW2E,2,12,train\n',
+            "kinetics-400_val.csv": header + "eating spaghetti,aa_b-cdefgh,68,78,val\n",
+        },
+    )
+    make_clips(
+        folder / "videos",
+        "train/testifying/---QUuC4vJs_000084_000094.mp4",
+        "train/massaging_person's_head/_cii-Z0dW2E_000002_000012.mkv",
+        "val/part_3/aa_b-cdefgh_000068_000078.mp4",
+    )
+
+
+def _something_something(folder: Path) -> None:
+    write_files(
+        folder / "lists",
+        {
+            "something-something-v1-train.csv": "100218;Something falling like a feather or paper\n",
+            "something-something-v1-validation.csv": "74225;Holding something\n",
+            "something-something-v1-test.csv": "9\n",
+        },
+    )
+    make_frames(folder / "videos/100218", 3)
+    make_frames(folder / "videos/74225", 2)
+
+
+def _ucf101(folder: Path) -> None:
+    write_files(
+        folder / "lists",
+        {
+            "trainlist01.txt": "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\n"
+            "HandstandPushups/v_HandStandPushups_g08_c01.avi 37\n",
+            "testlist01.txt": "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\n",
+        },
+    )
+    make_clips(
+        folder / "videos",
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi",
+        "HandstandPushups/v_HandStandPushups_g08_c01.avi",
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi",
+    )
+
+
+def _hmdb51(folder: Path) -> None:
+    lines = {"run": "#1 a&b_run_f_cm_np1_ba_med_0.avi 1 \nx_run_1.avi 2 \nunused_run_2.avi 0 \n", "walk": "x.avi 1 \n"}
+    names = (f"{label}_test_split1.txt" for label in class_names("hmdb51"))
+    write_files(folder / "lists", {name: lines.get(name.partition("_")[0], "") for name in names})
+    make_clips(folder / "videos", "run/#1 a&b_run_f_cm_np1_ba_med_0.avi", "run/x_run_1.avi", "walk/x.avi")
+
+
+def _diving48(folder: Path) -> None:
+    entry = {"start_frame": 0, "end_frame": 30}
+    lists = {
+        "train": [{"vid_name": "b8NAjD1mTAg_00066", "label": 12, **entry}],
+        "test": [{"vid_name": "b8NAjD1mTAg_00067", "label": 0, **entry}],
+    }
+    write_files(folder / "lists", {f"Diving48_V2_{name}.json": json.dumps(rows) for name, rows in lists.items()})
+    make_clips(folder / "videos", "rgb/b8NAjD1mTAg_00066.mp4", "rgb/b8NAjD1mTAg_00067.mp4")
+
+
+def _clip_lists(folder: Path) -> None:
+    write_files(folder, {"train.txt": "run/a b.mp4 30 0\njump/c 5 1\n", "test.txt": "/data/all/run/d.mp4 30 0\n"})
+    make_clips(folder / "videos", "run/a b.mp4", "run/d.mp4")
+    make_frames(folder / "videos/jump/c", 5, "img_{:05d}.png")
+
+
+def _custom_clips(folder: Path) -> None:
+    make_clips(
+        folder / "videos", *(f"{subset}/{label}/1.mp4" for subset in ("train", "test") for label in ("a", "b c"))
+    )
+
+
 RAW: dict[str, Callable[[Path], None]] = {
     "custom": _custom,
     "video_folder": _video_folder,
@@ -125,4 +228,11 @@ RAW: dict[str, Callable[[Path], None]] = {
     "multithumos": _multithumos,
     "charades": _charades,
     "hapt": _hapt,
+    "kinetics": _kinetics,
+    "something_something": _something_something,
+    "ucf101": _ucf101,
+    "hmdb51": _hmdb51,
+    "diving48": _diving48,
+    "clip_lists": _clip_lists,
+    "custom_clips": _custom_clips,
 }

@@ -1,0 +1,41 @@
+"""Remembers what headers of videos say, so that a `prepare` that was stopped or refused does not read them again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from actloc import files
+from actloc.annotations.model import AnnotatedVideo
+from actloc.video.base import FRAMES_FILE
+
+
+class KnownFacts:
+    """A file with a line for each video that was read, which holds as long as the video has its size and time."""
+
+    def __init__(self, listing: Path) -> None:
+        self._listing = listing
+        rows = files.read_json_lines(listing)
+        if listing.exists() and not listing.read_bytes().endswith(b"\n"):
+            files.write_json_lines(listing, rows)  # without the line that a crash cut off
+        self._rows = {(row.get("file"), row.get("size"), row.get("changed_ns")): row for row in rows}
+
+    def with_facts(self, video: AnnotatedVideo) -> AnnotatedVideo | None:
+        """The video with its duration and rate; None if they are not known."""
+        row = self._rows.get(tuple(_identity(video).values()))
+        return replace(video, duration_s=row["duration"], fps=row["fps"]) if row else None
+
+    def add(self, video: AnnotatedVideo) -> None:
+        """Remembers a video that was read."""
+        identity = _identity(video)
+        if tuple(identity.values()) not in self._rows:
+            files.make_folder(self._listing.parent)
+            row = {**identity, "duration": video.duration_s, "fps": video.fps}
+            files.append_line(self._listing, json.dumps(row, ensure_ascii=False, allow_nan=False))
+
+
+def _identity(video: AnnotatedVideo) -> dict[str, Any]:  # Any: JSON values
+    assert video.file is not None, f"{video.id} was found by its file"
+    frames = video.file / FRAMES_FILE
+    status = (frames if video.file.is_dir() else video.file).stat()
+    return {"file": str(video.file.absolute()), "size": status.st_size, "changed_ns": status.st_mtime_ns}
