@@ -61,7 +61,7 @@ def labelled_clips(annotations: Annotations, subset: str) -> list[LabelledClip]:
 
 
 class ClipSource:
-    """Reads clips by a sampling rule, with the encoder's steps for each frame."""
+    """Reads clips by a sampling rule, with the encoder's steps for each frame. Several threads may read at once."""
 
     def __init__(self, reader: ClipReader, sampling: Sampling, steps: Sequence[FrameStep]) -> None:
         self.reader = reader
@@ -77,26 +77,84 @@ class ClipSource:
             self._times[video.file] = self.reader.times(video.file)
         return self._times[video.file]
 
-    def drawn(self, clip: LabelledClip, visit_generator: Any, steps: Sequence[FrameStep]) -> NDArray[Any]:
+    def drawn(self, clip: LabelledClip, generator: random.Random, steps: Sequence[FrameStep]) -> NDArray[Any]:
         """One training clip (F, H, W, c) with these steps; raises VideoError."""
         first, count = clip.frames(self.times(clip.video))
-        frames = [first + number for number in self.sampling.training(count, visit_generator)]
-        return self._read(clip.video, frames, steps)
+        return self._read(clip.video, [first + one for one in self.sampling.training(count, generator)], steps)
 
     def middle(self, clip: LabelledClip) -> NDArray[Any]:
-        """The one clip (1, F, H, W, c) of validation; raises VideoError."""
+        """The one clip (F, H, W, c) of validation; raises VideoError."""
         first, count = clip.frames(self.times(clip.video))
-        frames = [first + number for number in self.sampling.validation(count)]
-        return self._read(clip.video, frames, self.steps)[None]
+        return self._read(clip.video, [first + one for one in self.sampling.validation(count)], self.steps)
 
     def spread(self, clip: LabelledClip, num_clips: int, steps: Sequence[FrameStep]) -> NDArray[Any]:
         """Clips (K, F, H, W, c) over the whole stretch, with these steps; raises VideoError."""
         first, count = clip.frames(self.times(clip.video))
         chosen = self.sampling.test(count, num_clips)
-        frames = [first + number for numbers in chosen for number in numbers]
-        read = self._read(clip.video, frames, steps)
+        read = self._read(clip.video, [first + one for numbers in chosen for one in numbers], steps)
         return read.reshape(num_clips, -1, *read.shape[1:])
 
     def _read(self, video: AnnotatedVideo, frames: Sequence[int], steps: Sequence[FrameStep]) -> NDArray[Any]:
         assert video.file is not None, "its times were read"
         return self.reader.read_frames(video.file, frames, steps)
+
+
+class TrainingClips:
+    """The labelled clips of the training subset, drawn anew in every epoch."""
+
+    def __init__(
+        self,
+        source: ClipSource,
+        clips: Sequence[LabelledClip],
+        classes: Sequence[str],
+        augmentation: Augmentation,
+        *,
+        allow_missing: bool,
+    ) -> None:
+        self.source = source
+        self.clips = list(clips)
+        self._augmentation = augmentation
+        self._allow_missing = allow_missing
+        self._mirrored = labels_after_mirroring(classes)
+        self._broken: set[str] = set()
+        self._changing = threading.Lock()
+
+    def sample(self, index: int, visit: Visit) -> Sample:
+        """Clip `index` (c, F, H, W), uint8 or float32, as a window that one action of each of its classes fills.
+
+        A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
+        """
+        for number in range(index, index + len(self.clips)):
+            clip = self.clips[number % len(self.clips)]
+            if clip.video.id in self._broken:
+                continue
+            generator = visit.generator(index)  # begins anew, whether or not those before are known to be broken
+            try:
+                steps = self._augmentation.drawn(self.source.steps, generator)
+                frames = torch.from_numpy(self.source.drawn(clip, generator, steps)).permute(3, 0, 1, 2)
+            except VideoError as error:
+                self._leave_out(clip.video, error)
+                continue
+            is_mirrored = any(isinstance(step, Mirror) for step in steps)
+            labels = [self._mirrored[label] if is_mirrored else label for label in clip.labels]
+            segments = torch.tensor([[0.0, frames.shape[1]]]).expand(len(labels), 2)
+            grid = Grid(self.source.times(clip.video).fps, 1, 0)
+            targets = Targets(segments, torch.tensor(labels))
+            return Sample(clip.id, frames, targets, grid, is_replacement=number != index)
+        raise UserError(
+            "None of the training videos can be decoded.", "Expected one.", "Replace the files that the warnings name."
+        )
+
+    def _leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
+        """Names a video that cannot be decoded, once; raises UserError unless the settings allow missing videos."""
+        if not self._allow_missing:
+            raise UserError(
+                f"{video.file}: {error}.",
+                "Expected a video that can be decoded.",
+                "Replace the file, or continue without such videos: clips.allow_missing=true",
+            ) from error
+        with self._changing:
+            is_new = video.id not in self._broken
+            self._broken.add(video.id)
+        if is_new:
+            console.warn(f"{video.id} is left out: {error}", id=video.id)

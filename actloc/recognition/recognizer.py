@@ -85,9 +85,9 @@ class Recognizer(nn.Module):
             factors = self.encoder.published_factors(is_continued=groups == "published_continued")
             if factors is None:
                 raise UserError(
-                    f"optimizer.groups is {groups}, and the encoder is {settings.name}.",
+                    f"network.groups is {groups}, and the encoder is {settings.name}.",
                     "Expected tanet or dualformer, whose published training has groups of its own.",
-                    "Set optimizer.groups=usual",
+                    "Set network.groups=usual",
                 )
         of_classifier = factors and {part: factors[f"{CLASSIFIER}.{part}"] for part in ("weight", "bias")}
         return {

@@ -4,10 +4,7 @@
 clip is labelled in every step.)
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,32 +12,11 @@ from actloc.encoders.base import EncoderConfig, built, ready
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.recognition.recognizer import Groups, Recognizer, published_classifier
-from actloc.settings.parts import Chosen
-from actloc.settings.sections import Fraction, Section
+from actloc.recognition.settings import TokenLabelSettings
 from actloc.structures import Factors
 from actloc.training.modules import TrainedModule
 
 _HEAD_DROPOUT = 0.5
-
-
-class TokenLabelSettings(Section):
-    """A trained recogniser that labels the tokens of each training clip, and how the student learns from it."""
-
-    shapes = "weights"
-
-    annotator: Annotated[EncoderConfig, Chosen("encoders")]
-    """The recogniser that labels: an encoder whose `weights` have a classifier of the same classes in the same order.
-    It sees the student's augmented clip; only its scaling of pixels is its own."""
-    top_k: PositiveInt = 5
-    """A token's label keeps this many of the annotator's highest scores before softmax, with ties; the other scores
-    become 0."""
-    weight: Fraction = 0.5
-    """Share of the loss that the tokens have; the rest is that of the clip."""
-    average_frames: Literal["neighbours", "apart"] = "neighbours"
-    """Which scores are averaged where the annotator has several frames of tokens for one of the student: neighbours; or
-    frames that are as far apart as the student has frames, as in the official code. No published run had several."""
-    annotator_in_training_mode: bool = False
-    """Run the annotator with dropout, stochastic depth and the statistics of each batch, as the official code does."""
 
 
 class TokenHead(nn.Module):
@@ -79,6 +55,7 @@ class Annotator:
 
     def __init__(self, settings: TokenLabelSettings, num_classes: int, device: torch.device) -> None:
         """Raises UserError if the weights have no classifier of so many classes."""
+        assert isinstance(settings.annotator, EncoderConfig), "it is asked for where there is one"
         encoder = ready(built(settings.annotator), device)
         recognizer = Recognizer(encoder, published_classifier(encoder, num_classes)).to(device)
         self.recognizer = recognizer.train(settings.annotator_in_training_mode).requires_grad_(False)
@@ -103,7 +80,7 @@ def averaged_frames(scores: Tensor, grid: torch.Size, settings: TokenLabelSettin
     if rest or not ratio or scores.shape[2:4] != grid[1:]:
         found, expected = (" x ".join(map(str, shape)) for shape in (scores.shape[1:4], grid))
         raise UserError(
-            f"The annotator {settings.annotator.name} makes {found} tokens of a clip; the encoder makes {expected}.",
+            f"The annotator makes {found} tokens of a clip; the encoder makes {expected}.",
             "Expected as many along height and width, and a multiple along time.",
             "Choose token_labels.annotator of the encoder's kind, such as the same network in a larger size.",
         )
@@ -124,7 +101,7 @@ def soft_labels(scores: Tensor, top_k: int) -> Tensor:
 def token_label_losses(
     clip_scores: Tensor, classes: Tensor, token_scores: Tensor, labels: Tensor, weight: float
 ) -> dict[str, Tensor]:
-    """The losses of clips, scores (S, K) and class numbers (S,), and of their tokens, scores and labels (..., K)."""
+    """The losses of clips, scores (S, K) and classes (S,) or shares of classes (S, K), and of their tokens (..., K)."""
     return {
         "classification": (1 - weight) * F.cross_entropy(clip_scores, classes),
         "token_labels": weight * F.cross_entropy(token_scores.flatten(0, -2), labels.flatten(0, -2)),

@@ -53,7 +53,7 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     if changed:
         console.warn(f"{experiment.run_folder} was trained with other code than this: {'; '.join(changed)}")
     about = stored.numbers["about"]
-    refuse_other_detector(experiment, about["settings"])
+    refuse_other_settings(experiment, about["settings"])
     folder = checkpoints.folder_of(experiment.run_folder, stored.step)
     classes, in_channels = tuple(about["classes"]), about["in_channels"]
     frozen = checkpoints.load_frozen(experiment.run_folder, about.get("frozen_sha256"))
@@ -111,7 +111,7 @@ def _with_weights(
     return localizer
 
 
-def refuse_other_detector(experiment: Experiment, trained: dict[str, object]) -> None:
+def refuse_other_settings(experiment: Experiment, trained: dict[str, object]) -> None:
     """Raises UserError if the network or the features differ from those that the run was trained with."""
     recorded = experiment.run_folder / "config.yaml"
     if recorded.is_file():  # loaded with today's defaults, so that settings newer than the run are not a difference

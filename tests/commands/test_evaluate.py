@@ -15,7 +15,7 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, report
 from actloc.errors import UserError
 from actloc.experiment import Experiment, load
-from actloc.runs.trained import refuse_other_detector
+from actloc.runs.trained import refuse_other_settings
 from actloc.store.store import FeatureStore
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
@@ -224,12 +224,12 @@ def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path
     ours.run_folder.mkdir(parents=True)
     (ours.run_folder / "config.yaml").write_text((tmp_path / "toy.yaml").read_text())
     trained = {key: value for key, value in ours.shaping("weights").items() if key != "features.frame_interval"}
-    refuse_other_detector(ours, trained)
+    refuse_other_settings(ours, trained)
     other = experiment(tmp_path, "features.frame_interval=1", "features.clip_frames=2")
     with pytest.raises(UserError, match=r"features\.clip_frames: 1 in the run, 2 now"):
-        refuse_other_detector(other, trained)
+        refuse_other_settings(other, trained)
     with pytest.raises(UserError, match=r"features\.frame_interval: 1 in the run, 2 now"):
-        refuse_other_detector(experiment(tmp_path, "features.frame_interval=2"), trained)
+        refuse_other_settings(experiment(tmp_path, "features.frame_interval=2"), trained)
 
 
 AFSD = ("name=afsd", "dim=16", "consistency_heads=2", "norm_groups=4", "regression_ranges=[[0, 30], [15, 240]]")

@@ -1,0 +1,104 @@
+"""Training a recogniser: the learner of a run, and what is printed about it before the first step."""
+
+from contextlib import ExitStack
+
+import numpy as np
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from actloc import console
+from actloc.annotations.model import Annotations
+from actloc.datasets.base import for_training, read_prepared
+from actloc.errors import UserError
+from actloc.experiment import Experiment
+from actloc.recognition import scores
+from actloc.recognition.clips import ClipSource, LabelledClip, TrainingClips, labelled_clips
+from actloc.recognition.learner import RecognitionLearner
+from actloc.recognition.networks import RecognitionSections, clip_source, device_of, new_recognizer, scorer_of
+from actloc.recognition.recognizer import Recognizer
+from actloc.recognition.token_labels import Annotator
+from actloc.runs.prepared import PreparedTraining
+from actloc.training.distributed import Processes
+
+
+def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> PreparedTraining:
+    """The run's learner; `held` closes what it needs."""
+    annotations = read_prepared(experiment.dataset, experiment.arguments)
+    source = clip_source(experiment)
+    held.callback(source.reader.close)
+    learner = new_learner(experiment, annotations, source, processes)
+    return PreparedTraining(experiment, learner, lambda: _report_start(experiment, learner), lambda: None)
+
+
+def new_learner(
+    experiment: Experiment, annotations: Annotations, source: ClipSource, processes: Processes
+) -> RecognitionLearner:
+    """The learner on the training subset, with its validation; reads no video."""
+    sections, training = RecognitionSections.of(experiment), experiment.training
+    classes = annotations.classes
+    used = for_training(experiment.dataset, annotations)
+    clips = _required(labelled_clips(used, experiment.dataset.training_subset), experiment.dataset.training_subset)
+    subset = training.validation_subset
+    scored = _required(labelled_clips(annotations, subset), subset) if subset else []
+    recognizer, device = new_recognizer(experiment, len(classes)), device_of(experiment)
+    annotator = None
+    if sections.token_labels.annotator is not None:
+        annotator = Annotator(sections.token_labels, len(classes), device)
+
+    scorer = scorer_of(experiment, recognizer, device)
+
+    def validate(network: Recognizer) -> float:
+        own = processes.share(scored)
+        found = scorer.scored(own, lambda clip: source.middle(clip)[None], "logits", what="validating").scores
+        known = [clip for clip in own if clip.id in found]
+        truth = scores.truth_table([clip.labels for clip in known], len(classes))
+        right = float(scores.hits(np.stack([found[clip.id] for clip in known]), truth, 1).sum()) if known else 0.0
+        return processes.total(right) / processes.total(float(len(own)))  # an unreadable clip counts as wrong
+
+    return RecognitionLearner(
+        recognizer,
+        TrainingClips(source, clips, classes, sections.clips, allow_missing=sections.clips.allow_missing),
+        classes,
+        validate,
+        groups=sections.network.groups,
+        precision=training.precision,
+        annotator=annotator,
+        processes=processes,
+    )
+
+
+def _required(clips: list[LabelledClip], subset: str) -> list[LabelledClip]:
+    """The clips; raises UserError if there is none."""
+    if not clips:
+        raise UserError(
+            f"The subset {subset!r} has no labelled clips.",
+            "Expected videos with a class, or with actions.",
+            "Name a subset of the annotations: dataset.training_subset=NAME, training.validation_subset=NAME",
+        )
+    return clips
+
+
+def _report_start(experiment: Experiment, learner: RecognitionLearner) -> None:
+    clips = learner.clips.clips
+    videos = len({clip.video.id for clip in clips})
+    encoder = learner.recognizer.encoder
+    parameters = sum(one.numel() for one in learner.recognizer.parameters())
+    learn = sum(one.numel() for trained in learner.modules.values() for one in trained.network.parameters())
+    counted = console.count(len(clips), "clip")
+    counted += "" if videos == len(clips) else f" of {console.count(videos, 'video')}"
+    console.say(
+        f"{counted} of {console.count(len(learner.classes), 'class', 'classes')}; {encoder.config.name} with "
+        f"{parameters / 1e6:.2f} M parameters on {encoder.device}"
+    )
+    if learn != parameters:
+        console.say(f"With the classifier of tokens, {learn / 1e6:.2f} M parameters are trained")
+    present = {label for clip in clips for label in clip.labels}
+    absent = [name for number, name in enumerate(learner.classes) if number not in present]
+    if absent:
+        verb = "class has", "classes have"
+        console.warn(f"{console.count(len(absent), *verb)} no training clip: {console.first_ten(absent)}")
+    has_batch_norms = any(isinstance(one, _BatchNorm) for one in encoder.modules())
+    if experiment.training.accumulate > 1 and has_batch_norms:
+        console.warn(
+            f"With training.accumulate={experiment.training.accumulate} a step differs from one pass over all its "
+            "clips: batch norms use the statistics of each pass. For a larger batch, raise training.batch_size."
+        )
