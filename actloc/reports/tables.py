@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,6 +14,12 @@ from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
 _UPPER_BOUND = "true classes: upper bound"
 _CLASSES_OF = {"own": "the detector's class scores", "truth": "first true class (upper bound)"}
+_TOP_1_OF = {
+    "video": "Per video: top-1 is the share of videos whose best class is a true one; the upper bound gives detections "
+    "the true classes of their video.",
+    "segment": "Per segment: top-1 is the share of true actions whose class is the best in their segment; the upper "
+    "bound gives each detection the class of the true action that it overlaps most.",
+}
 _MOST_NUMBERS = 7  # columns of numbers that fit next to a name in 80 characters
 
 ByTIoU = dict[float, float | None]
@@ -56,7 +62,7 @@ def map_table(runs: Sequence[Results]) -> Table:
 
 
 def more_tables(runs: Sequence[Results]) -> list[Table]:
-    """Tables of what only some runs measure: Recall@kx, and how good their classifier of whole videos is."""
+    """Tables of what only some runs measure: Recall@kx, and how good the class scores are by themselves."""
     recalled = [run for run in runs if run.recall]
     classified = [run for run in runs if run.classifier]
     return [*([recall_table(recalled)] if recalled else []), *([classifier_table(classified)] if classified else [])]
@@ -83,10 +89,15 @@ def classifier_table(runs: Sequence[Results]) -> Table:
         if run.classifier is not None:
             about = run.classifier
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
-            text = f"{file}, {about.rule}, top {about.top_k}"
-            rows.append(([name, text, percent(about.top_1)], run.tious, run.mean_ap))
-            rows.append(([name, "true classes (upper bound)", percent(1.0)], run.tious, about.true_class_mean_ap))
-    return _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "video top-1"], rows)
+            classes = "own classes kept" if about.labels == "keep" else f"top {about.top_k}"
+            text = f"{file}, {about.rule}, {classes}"
+            rows.append(([name, text, about.per, percent(about.top_1)], run.tious, run.mean_ap))
+            rows.append(
+                ([name, "true classes (upper bound)", about.per, percent(1.0)], run.tious, about.true_class_mean_ap)
+            )
+    table = _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "per", "top-1"], rows)
+    units = {run.classifier.per for run in runs if run.classifier}
+    return replace(table, caption=[_TOP_1_OF[unit] for unit in sorted(units, reverse=True)])
 
 
 def _by_tiou_table(
@@ -275,7 +286,9 @@ def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
     measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
     yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
-    more += [("mAP with true classes", run.classifier.true_class_mean_ap)] if run.classifier else []
+    if run.classifier:
+        of_segments = " per segment" if run.classifier.per == "segment" else ""
+        more.append((f"mAP with true classes{of_segments}", run.classifier.true_class_mean_ap))
     for measure, row in more:
         yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, row), mean(row)
     for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):
