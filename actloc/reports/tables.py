@@ -20,7 +20,7 @@ _TOP_1_OF = {
     "segment": "Per segment: top-1 is the share of true actions whose class is the best in their segment; the upper "
     "bound gives each detection the class of the true action that it overlaps most.",
 }
-_MOST_NUMBERS = 7  # columns of numbers that fit next to a name in 80 characters
+_WIDTH, _NUMBER_WIDTH, _NAME_WIDTH = 80, 9, 12  # of a terminal, a column of numbers, and at least one of names
 
 ByTIoU = dict[float, float | None]
 """A number for each tIoU, None if it was not measured."""
@@ -91,13 +91,12 @@ def classifier_table(runs: Sequence[Results]) -> Table:
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
             classes = "own classes kept" if about.labels == "keep" else f"top {about.top_k}"
             text = f"{file}, {about.rule}, {classes}"
-            rows.append(([name, text, about.per, percent(about.top_1)], run.tious, run.mean_ap))
-            rows.append(
-                ([name, "true classes (upper bound)", about.per, percent(1.0)], run.tious, about.true_class_mean_ap)
-            )
-    table = _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "per", "top-1"], rows)
+            per, bound = f"per {about.per}", "true classes (upper bound)"
+            rows.append(([name, text, per, percent(about.top_1)], run.tious, run.mean_ap))
+            rows.append(([name, bound, per, percent(1.0)], run.tious, about.true_class_mean_ap))
+    table = _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "scores", "top-1"], rows)
     units = {run.classifier.per for run in runs if run.classifier}
-    return replace(table, caption=[_TOP_1_OF[unit] for unit in sorted(units, reverse=True)])
+    return replace(table, num_names=3, caption=[_TOP_1_OF[unit] for unit in sorted(units, reverse=True)])
 
 
 def _by_tiou_table(
@@ -223,7 +222,7 @@ def transposed(table: Table) -> Table:
     places = range(table.num_names, len(table.columns))
     return Table(
         title=table.title,
-        columns=["", *(", ".join(cell.text for cell in row[: table.num_names]) for row in table.rows)],
+        columns=["", *("\n".join(cell.text for cell in row[: table.num_names]) for row in table.rows)],
         num_names=1,
         rows=[[Cell(table.columns[place]), *(row[place] for row in table.rows)] for place in places],
         caption=table.caption,
@@ -232,12 +231,16 @@ def transposed(table: Table) -> Table:
 
 def as_rich(table: Table) -> RichTable:
     """The table for the terminal; shows foreign text as it is, and transposes a table too wide for 80 characters."""
-    if len(table.columns) - table.num_names > _MOST_NUMBERS > len(table.rows):
+    numbers = len(table.columns) - table.num_names
+    is_wide = numbers * _NUMBER_WIDTH + table.num_names * _NAME_WIDTH > _WIDTH
+    if is_wide and len(table.rows) <= _WIDTH // _NAME_WIDTH:
         table = transposed(table)
     rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
     for place, name in enumerate(table.columns):
         is_text = place < table.num_names
-        rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        # long headers fold, numbers do not
+        widest = 0 if is_text else max((len(row[place].text) for row in table.rows), default=0)
+        rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", min_width=widest)
     for row in table.rows:
         rich.add_row(*(_shown(cell.text, "bold" if cell.is_best else "") for cell in row))
     return rich

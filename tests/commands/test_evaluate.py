@@ -120,7 +120,7 @@ def test_fusion_gives_detections_classes_and_reports_the_classifiers_accuracy(tm
     assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
     assert found[0]["score"] == pytest.approx(0.9 * 0.81)
     report.run([tmp_path / "ckpt/toy"])
-    assert "| toy | scores.json, product, top 2 | video | 50.00 |" in tables_of(tmp_path)
+    assert "| toy | scores.json, product, top 2 | per video | 50.00 |" in tables_of(tmp_path)
     assert "the upper bound gives detections the true classes of their video" in tables_of(tmp_path)
     assert "true classes (upper bound)" in (tmp_path / "ckpt/toy/report.html").read_text()
     assert "mAP with true classes," in (tmp_path / "ckpt/toy/tables.csv").read_text()
@@ -152,7 +152,7 @@ def test_predictions_of_a_file_get_the_classes_of_the_windows_in_their_segment(t
     )
     assert classifier["true_class_mean_ap"][0] == 1
     report.run([tmp_path / "ckpt/toy"])
-    assert "| toy | windows.json, product, top 1 | segment | 66.67 |" in tables_of(tmp_path)
+    assert "| toy | windows.json, product, top 1 | per segment | 66.67 |" in tables_of(tmp_path)
     assert "the class of the true action that it overlaps most" in tables_of(tmp_path)
     assert "Per segment: top-1 is the share of true actions" in (tmp_path / "ckpt/toy/report.html").read_text()
     assert "mAP with true classes per segment," in (tmp_path / "ckpt/toy/tables.csv").read_text()

@@ -98,7 +98,7 @@ def test_a_file_of_predictions_and_the_report(folder: Path) -> None:
     done = actloc(folder, "report", "ckpt/toy")
     assert done.returncode == 0, done.stderr
     tables = (folder / "ckpt/toy/tables.md").read_text().replace("\\", "")
-    assert "windows.json, product, top 1 | segment | 75.00 |" in tables
+    assert "windows.json, product, top 1 | per segment | 75.00 |" in tables
     assert "Per segment: top-1 is the share of true actions whose class is the best in their segment" in tables
 
 
