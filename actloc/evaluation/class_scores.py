@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import console, files
 from actloc.datasets import thumos14
@@ -84,11 +84,9 @@ def read(path: Path, form: ScoreForm, per: FusionUnit = "video") -> ClassScores:
         scores = ClassScores(tuple(logits.classes), videos)
     else:
         scores = _read_plain(path, form)
-    repeated = sorted({name for name in scores.classes if scores.classes.count(name) > 1})
-    if repeated:
-        raise _unreadable(path, f"classes has {console.first_ten(repeated)} more than once", form)
-    for video_id, row in scores.videos.items():
-        _check_length(path, form, f"results.{video_id}", len(row), len(scores.classes))
+    problem = _wrong_with(scores)
+    if problem is not None:
+        raise _unreadable(path, problem, form)
     _refuse_without(path, scores, per)
     return scores
 
@@ -108,23 +106,23 @@ def write(
     """
     without = {video_id: one for video_id, one in windows.items() if video_id not in results}
     results = {**results, **{video_id: one.of_video(best_windows) for video_id, one in without.items()}}
-    for video_id, row in results.items():
-        if not (np.isfinite(row).all() and (video_id not in windows or np.isfinite(windows[video_id].scores).all())):
-            raise NotFiniteError(
-                f"The class scores of {video_id} are not all finite.",
-                "Expected finite scores to write to a file.",
-                "Score an earlier checkpoint, and train again with a lower learning rate.",
-            )
+    problem = _wrong_with(ClassScores(tuple(classes), results, dict(windows)))
+    if problem is not None:
+        raise NotFiniteError(
+            f"Cannot write class scores to {path}: {problem}.",
+            "Expected finite scores of at least 0, one for each class.",
+            "Score an earlier checkpoint, or train again with a lower learning rate.",
+        )
+    if path.suffix.lower() in scores_hdf5.SUFFIXES:
+        scores_hdf5.write(path, classes, results, windows, facts)
+        return
     content = {
         "classes": list(classes),
         "facts": dict(facts),
         "results": {video_id: row.tolist() for video_id, row in results.items()},
         "windows": {video_id: one.to_list() for video_id, one in windows.items()},
     }
-    if path.suffix.lower() in scores_hdf5.SUFFIXES:
-        scores_hdf5.write(path, content)
-    else:
-        files.write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    files.write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _refuse_without(path: Path, scores: ClassScores, per: FusionUnit) -> None:
@@ -143,8 +141,7 @@ def _refuse_without(path: Path, scores: ClassScores, per: FusionUnit) -> None:
         )
 
 
-_LogitRow = Annotated[list[float], Field(min_length=1)]
-_Row = Annotated[list[NonNegativeFloat], Field(min_length=1)]
+_Row = Annotated[list[float], Field(min_length=1)]
 """One number per class."""
 _Window = Annotated[tuple[float, float, _Row], Field(strict=False)]
 """Start and end in seconds, and the scores; not strict, because JSON has lists and no tuples."""
@@ -153,7 +150,7 @@ _Window = Annotated[tuple[float, float, _Row], Field(strict=False)]
 class _ClassNames(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    classes: Annotated[list[str], Field(min_length=1, validation_alias=AliasChoices("classes", "class"))]
+    classes: Annotated[list[str], Field(validation_alias=AliasChoices("classes", "class"))]
 
 
 class _Scores(_ClassNames):
@@ -167,7 +164,7 @@ class _Scores(_ClassNames):
 class _Logits(_ClassNames):
     """TCANet's file for HACS: logits of one or several views of each video."""
 
-    results: Annotated[dict[str, Annotated[list[_LogitRow], Field(min_length=1)]], Field(min_length=1)]
+    results: dict[str, Annotated[list[_Row], Field(min_length=1)]]
 
 
 _Form = TypeVar("_Form", bound=_ClassNames)
@@ -175,37 +172,53 @@ _Form = TypeVar("_Form", bound=_ClassNames)
 
 def _checked(path: Path, form: ScoreForm, model: type[_Form]) -> _Form:
     try:
-        is_hdf5 = path.suffix.lower() in scores_hdf5.SUFFIXES
-        content = scores_hdf5.read(path) if is_hdf5 else files.read_json(path)
-    except scores_hdf5.TORN as error:
-        raise _unreadable(path, str(error), form) from error
-    try:
-        return model.model_validate(content)
+        return model.model_validate(files.read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']}", form) from error
 
 
 def _read_plain(path: Path, form: ScoreForm) -> ClassScores:
+    if path.suffix.lower() in scores_hdf5.SUFFIXES:
+        try:
+            return ClassScores(*scores_hdf5.read(path))
+        except scores_hdf5.TORN as error:
+            raise _unreadable(path, str(error), form) from error
     content = _checked(path, form, _Scores)
-    if not content.results and not content.windows:
-        raise _unreadable(path, "it has no results", form)
+    number, windows = len(content.classes), {}
     for video_id, listed in content.windows.items():
-        for place, (start, end, row) in enumerate(listed):
-            if start >= end:
-                raise _unreadable(path, f"windows.{video_id}.{place} starts at {start:g} s and ends at {end:g} s", form)
-            _check_length(path, form, f"windows.{video_id}.{place}", len(row), len(content.classes))
-    windows = {
-        video_id: ScoredWindows(np.array([one[:2] for one in listed]), np.array([one[2] for one in listed]))
-        for video_id, listed in content.windows.items()
-    }
+        for place, (_, _, row) in enumerate(listed):
+            if len(row) != number:
+                what = f"windows.{video_id}.{place} has {console.count(len(row), 'score')} for {_classes(number)}"
+                raise _unreadable(path, what, form)
+        windows[video_id] = ScoredWindows(np.array([one[:2] for one in listed]), np.array([one[2] for one in listed]))
     videos = {video_id: np.array(row) for video_id, row in content.results.items()}
     return ClassScores(tuple(content.classes), videos, windows, content.facts)
 
 
-def _check_length(path: Path, form: ScoreForm, place: str, scores: int, classes: int) -> None:
-    if scores != classes:
-        raise _unreadable(path, f"{place} has {console.count(scores, 'score')} for {_classes(classes)}", form)
+def _wrong_with(scores: ClassScores) -> str | None:
+    """The first place where something is not what it must be."""
+    number = len(scores.classes)
+    repeated = sorted({name for name in scores.classes if scores.classes.count(name) > 1})
+    if not number or not (scores.videos or scores.windows):
+        return "it has no classes" if not number else "it has no results"
+    if repeated:
+        return f"classes has {console.first_ten(repeated)} more than once"
+    every = {f"results.{video_id}": row for video_id, row in scores.videos.items()}
+    every |= {f"windows.{video_id}": windows.scores for video_id, windows in scores.windows.items()}
+    for place, values in every.items():
+        if values.shape[-1] != number:
+            return f"{place} has {console.count(values.shape[-1], 'score')} for {_classes(number)}"
+        is_score = np.isfinite(values) & (values >= 0)
+        if not is_score.all():
+            return f"{place} has a score of {values[~is_score][0]:g}"
+    for video_id, windows in scores.windows.items():
+        start_s, end_s = windows.segments.T
+        is_window = np.isfinite(windows.segments).all(axis=1) & (start_s < end_s)
+        if not is_window.all():
+            start, end = windows.segments[~is_window][0]
+            return f"windows.{video_id} has a window that starts at {start:g} s and ends at {end:g} s"
+    return None
 
 
 def _softmax(values: Floats) -> Floats:

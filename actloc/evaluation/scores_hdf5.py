@@ -6,69 +6,84 @@
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from actloc import console, files
+from actloc.evaluation.columns import Floats
+from actloc.evaluation.scored_windows import ScoredWindows
 
 SUFFIXES = (".h5", ".hdf5")
 TORN = (OSError, ValueError, KeyError, RuntimeError, TypeError)
 """What h5py raises on files that are damaged or in another form."""
 _TEXT = h5py.string_dtype()
+_Value = TypeVar("_Value")
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:  # Any: the four parts of the plain form
-    """Writes `classes`, `results`, `windows` and `facts`, in the types of the plain JSON form, whole or not at all."""
-    results, windows = content["results"], content["windows"]
-    number = len(content["classes"])
-    listed = [window for of_video in windows.values() for window in of_video]
+def write(
+    path: Path,
+    classes: Sequence[str],
+    results: Mapping[str, Floats],
+    windows: Mapping[str, ScoredWindows],
+    facts: Mapping[str, str | int],
+) -> None:
+    """Writes the file, whole or not at all."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.create_dataset("classes", data=content["classes"], dtype=_TEXT)
-        file.create_dataset("results/videos", data=list(results), dtype=_TEXT)
-        file["results/scores"] = np.array(list(results.values()), dtype=np.float64).reshape(-1, number)
+        file.create_dataset("classes", data=list(classes), dtype=_TEXT)
+        if results:
+            file.create_dataset("results/videos", data=list(results), dtype=_TEXT)
+            file["results/scores"] = np.stack(list(results.values()))
         if windows:
             file.create_dataset("windows/videos", data=list(windows), dtype=_TEXT)
-            file["windows/counts"] = np.array([len(of_video) for of_video in windows.values()])
-            file["windows/segments"] = np.array([window[:2] for window in listed], dtype=np.float64)
-            file["windows/scores"] = np.array([window[2] for window in listed], dtype=np.float64)
-        file.attrs.update(content["facts"])
+            file["windows/counts"] = np.array([len(one.scores) for one in windows.values()])
+            file["windows/segments"] = np.concatenate([one.segments for one in windows.values()])
+            file["windows/scores"] = np.concatenate([one.scores for one in windows.values()])
+        file.attrs.update(facts)
     files.write_bytes(path, buffer.getvalue())
 
 
-def read(path: Path) -> dict[str, Any]:  # Any: as `write`
-    """The content as the plain JSON form has it; raises one of TORN if it is in another form."""
+def read(
+    path: Path,
+) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, ScoredWindows], dict[str, str | int]]:
+    """Classes, results, windows and facts; raises one of TORN if the file has another form.
+
+    Whether the numbers are scores and times is for the caller to check.
+    """
+    results: dict[str, Floats] = {}
+    windows: dict[str, ScoredWindows] = {}
     with h5py.File(path, "r") as file:
-        content: dict[str, Any] = {"classes": _texts(file, "classes"), "facts": dict(_facts(file))}
-        content["results"] = _by_id(_texts(file, "results/videos"), _numbers(file, "results/scores", 2).tolist())
+        if "results" in file:
+            results = _by_id(_texts(file, "results/videos"), list(_numbers(file, "results/scores", 2)))
         if "windows" in file:
             counts = _numbers(file, "windows/counts", 1)
             segments, scores = _numbers(file, "windows/segments", 2), _numbers(file, "windows/scores", 2)
-            if counts.dtype.kind not in "iu" or (counts < 1).any() or not counts.sum() == len(segments) == len(scores):
+            if (counts < 1).any() or not counts.sum() == len(segments) == len(scores):
                 raise ValueError("windows/counts does not add up to the rows of windows/segments and windows/scores")
             if segments.shape[1] != 2:
                 raise ValueError(f"windows/segments has {segments.shape[1]} columns, expected 2")
-            rows = [[*ends, row] for ends, row in zip(segments.tolist(), scores.tolist(), strict=True)]
-            last = np.cumsum(counts).tolist()
-            parts = [rows[first:after] for first, after in zip([0, *last], last, strict=False)]
-            content["windows"] = _by_id(_texts(file, "windows/videos"), parts)
-    return content
+            ends = np.cumsum(counts)[:-1].astype(np.int64)
+            parts = zip(np.split(segments, ends), np.split(scores, ends), strict=True)
+            windows = _by_id(_texts(file, "windows/videos"), [ScoredWindows(*part) for part in parts])
+        return tuple(_texts(file, "classes")), results, windows, _facts(file)
 
 
-def _by_id(ids: list[str], values: list[Any]) -> dict[str, Any]:
+def _by_id(ids: list[str], values: list[_Value]) -> dict[str, _Value]:
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError(f"{console.count(len(set(ids)), 'different video id')} for {len(values)} videos")
     return dict(zip(ids, values, strict=True))
 
 
-def _facts(file: h5py.File) -> Iterator[tuple[str, Any]]:
-    for name, value in file.attrs.items():
-        yield name, value.item() if isinstance(value, np.generic) else value
+def _facts(file: h5py.File) -> dict[str, str | int]:
+    facts = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+    for name, value in facts.items():
+        if not isinstance(value, str | int):
+            raise ValueError(f"attribute {name} is neither text nor a whole number")
+    return facts
 
 
 def _texts(file: h5py.File, name: str) -> list[str]:
@@ -79,11 +94,11 @@ def _texts(file: h5py.File, name: str) -> list[str]:
     return texts
 
 
-def _numbers(file: h5py.File, name: str, dimensions: int) -> NDArray[Any]:
+def _numbers(file: h5py.File, name: str, dimensions: int) -> Floats:
     dataset = _dataset(file, name, dimensions)
     if dataset.dtype.kind not in "iuf":
         raise ValueError(f"{name} is not numbers")
-    values: NDArray[Any] = dataset[()]
+    values: Floats = dataset[()].astype(np.float64)
     return values
 
 

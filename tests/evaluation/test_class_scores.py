@@ -54,14 +54,14 @@ def test_untrimmednets_rows_are_video_numbers_and_its_columns_ucf101_classes(tmp
     [
         ("plain", {"results": {"a": [1.0]}}, "classes"),
         ("plain", {"classes": ["x"]}, "it has no results"),
-        ("plain", {"classes": [], "results": {"a": [1.0]}}, "classes: List should have at least 1 item"),
+        ("plain", {"classes": [], "results": {"a": [1.0]}}, "it has no classes"),
         ("plain", {"classes": ["x", "y", "x"], "results": {"a": [1, 1, 1]}}, "classes has x more than once"),
-        ("plain", {"classes": ["x"], "results": {"a": [-1.0]}}, r"results\.a\.0: Input should be greater"),
+        ("plain", {"classes": ["x"], "results": {"a": [-1.0]}}, r"results\.a has a score of -1\."),
         ("plain", {"classes": ["x"], "windows": {"a": [[0, 1, [1, 2]]]}}, r"windows\.a\.0 has 2 scores for 1 class"),
         (
             "plain",
             {"classes": ["x"], "windows": {"a": [[0, 1, [1]], [2, 2, [1]]]}},
-            r"a\.1 starts at 2 s and ends at 2",
+            r"windows\.a has a window that starts at 2 s and ends at 2",
         ),
         ("plain", {"classes": ["x"], "windows": {"a": [[0, "1", [1]]]}}, r"windows\.a\.0\.1: Input should be a valid"),
         (
@@ -137,7 +137,7 @@ def test_without_windows_segments_have_no_scores_and_with_windows_alone_videos_h
 def test_scores_that_are_not_finite_are_not_written(tmp_path: Path, name: str) -> None:
     broken = ScoredWindows(np.array([[0.0, 1.0]]), np.array([[0.1, np.nan, 0.2]]))
     for results, windows in (({"b": np.array([np.inf, 0, 0])}, {}), ({"b": np.ones(3)}, {"b": broken})):
-        with pytest.raises(NotFiniteError, match="class scores of b are not all finite"):
+        with pytest.raises(NotFiniteError, match=r"(results|windows)\.b has a score of (inf|nan)"):
             write(tmp_path / name, CLASSES, results, windows, FACTS)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,20 +155,20 @@ def _with(name: str, value: Any) -> Callable[[h5py.File], None]:
     [
         (lambda file: file.pop("classes"), "classes is missing"),
         (lambda file: file.pop("windows/scores"), "windows/scores is missing"),
-        (lambda file: file.pop("results"), "results is missing"),
+        (lambda file: (file.pop("results"), file.pop("windows")), "it has no results"),
         (_with("results", 3), "results/videos cannot be opened|results/videos is missing"),
         (_with("classes", 3), r"classes has shape \(\), expected 1 dimension"),
         (_with("classes", np.zeros(3)), "classes is not text"),
         (_with("results/scores", h5py.SoftLink("/windows/scores")), "results/scores is missing or a link"),
         (_with("results/scores", h5py.ExternalLink("other.h5", "x")), "results/scores is missing or a link"),
         (_with("results/videos", ["a"]), "1 different video id for 3 videos"),
-        (_with("results/scores", np.full((3, 3), np.nan)), r"results\.a\.0: Input should be a finite number"),
+        (_with("results/scores", np.full((3, 3), np.nan)), r"results\.a has a score of nan"),
         (_with("results/scores", np.ones((3, 2))), r"results\.a has 2 scores for 3 classes"),
         (_with("windows/counts", np.array([2, 2])), "windows/counts does not add up"),
         (_with("windows/counts", np.array([6, -1])), "windows/counts does not add up"),
         (_with("windows/segments", np.zeros((5, 3))), "windows/segments has 3 columns, expected 2"),
-        (_with("windows/segments", np.zeros((5, 2))), r"windows\.a\.0 starts at 0 s and ends at 0 s"),
-        (lambda file: file.attrs.update(run=np.zeros(3)), "facts.run"),
+        (_with("windows/segments", np.zeros((5, 2))), r"windows\.a has a window that starts at 0 s and ends at 0 s"),
+        (lambda file: file.attrs.update(run=np.zeros(3)), "attribute run is neither text nor a whole number"),
     ],
 )
 def test_hdf5_of_another_form_is_refused(tmp_path: Path, change: Callable[[h5py.File], None], message: str) -> None:
@@ -178,6 +178,16 @@ def test_hdf5_of_another_form_is_refused(tmp_path: Path, change: Callable[[h5py.
         change(file)
     with pytest.raises(UserError, match=message):
         read(path, "plain", "segment")
+
+
+@pytest.mark.parametrize(("kept", "per"), [("results", "video"), ("windows", "segment")])
+def test_hdf5_of_videos_or_of_windows_alone_is_read(tmp_path: Path, kept: str, per: Any) -> None:
+    path = tmp_path / "scores.h5"
+    write(path, CLASSES, RESULTS, WINDOWS, FACTS)
+    with h5py.File(path, "r+") as file:
+        del file["windows" if kept == "results" else "results"]
+    scores = read(path, "plain", per)
+    assert (len(scores.videos), len(scores.windows)) == ((3, 0) if kept == "results" else (0, 2))
 
 
 def test_a_damaged_hdf5_file_is_refused(tmp_path: Path) -> None:
