@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from actloc import files
+from actloc import console, files
+from actloc.annotations.model import Action
+from actloc.errors import UserError
 from actloc.evaluation import class_scores, scoring
 from actloc.evaluation.columns import Floats, Integers
 from actloc.evaluation.detection import average_precision
-from actloc.evaluation.predictions import Predictions
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import Protocol
 from actloc.evaluation.results import ClassifierRecord
+from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.evaluation.scoring import Truth, to_columns
 from actloc.settings.choices import FusionRule
 from actloc.settings.sections import FusionSettings
@@ -61,29 +64,45 @@ def with_classifier(
     """The predictions with the classes and scores that `settings` ask for, and how good the classes are by themselves.
 
     `own` are the detector's class scores; `truth` has all classes of the dataset, also those that the detector does not
-    know. Raises UserError if a file has no scores for a class or a video.
+    know. Raises UserError if a file has no scores for a class or a video, or no windows where `settings` need them.
     """
     file = settings.scores if isinstance(settings.scores, Path) else None
+    rows: ClassRows
+    windows: Mapping[str, ScoredWindows] = {}
+    per = settings.per
+    facts: class_scores.Facts = {}
     if file is not None:
+        scores = class_scores.read(file, settings.form, settings.per)
+        facts = scores.facts
         needed = {video_id for video_id, listed in predictions.items() if listed}
         needed |= {video_id for video_id, actions in truth.actions.items() if actions}
-        of_file = class_scores.read(file, settings.form).aligned(file, truth.classes, sorted(needed))
-        rows = {video_id: scores[None] for video_id, scores in of_file.items()}
+        if per == "segment":
+            windows = scores.aligned_windows(file, truth.classes, sorted(needed))
+            rows = {video_id: windows[video_id].of(_ends(listed)) for video_id, listed in predictions.items() if listed}
+        else:
+            of_file = scores.aligned(file, truth.classes, sorted(needed))
+            rows = {video_id: row[None] for video_id, row in of_file.items()}
     elif settings.scores == TRUTH:
         rows = _true_scores(truth)
         settings = settings.model_copy(update={"top_k": 1})
     else:
-        rows = dict(own)
-    are_of_segments = any(len(one) > 1 for one in rows.values())
-    labelled = _with_classes_beneath if are_of_segments else _with_true_classes
+        rows = own
+        if any(len(one) > 1 for one in own.values()):
+            per = "segment"
+            found = {video_id: of_video for video_id, of_video in own.items() if len(of_video)}
+            windows = {video_id: ScoredWindows(_ends(predictions[video_id]), one) for video_id, one in found.items()}
+    labelled = _with_classes_beneath if per == "segment" else _with_true_classes
     upper_bound = to_columns(truth, labelled(truth, predictions, settings), protocol)
     record = ClassifierRecord(
         file=str(settings.scores) if file is None else file.name,
         sha256=None if file is None else files.sha256_of_file(file),
         form=None if file is None else settings.form,
+        facts=dict(facts),
+        per=per,
         rule=settings.rule,
+        labels=settings.labels,
         top_k=settings.top_k,
-        top_1=_top_1(truth, rows),
+        top_1=_top_1_of_actions(truth, windows) if per == "segment" else _top_1_of_videos(truth, rows),
         true_class_mean_ap=[float(ap) for ap in average_precision(*upper_bound, tious, protocol).mean(axis=1)],
         is_upper_bound=settings.scores == TRUTH and settings.rule != UNCHANGED,
     )
@@ -92,19 +111,40 @@ def with_classifier(
     return _fused(predictions, rows, truth.classes, settings), record
 
 
+def _ends(listed: Sequence[Prediction] | Sequence[Action]) -> Floats:
+    """Start and end in seconds (N, 2)."""
+    return np.array([(one.start_s, one.end_s) for one in listed])
+
+
 def _fused(predictions: Predictions, rows: ClassRows, classes: Sequence[str], settings: FusionSettings) -> Predictions:
     """Videos without class scores lose their predictions: nothing says what class they are."""
+    keeps = settings.labels == "keep"
+    if keeps:
+        _refuse_other_labels(predictions, classes)
     fused: Predictions = {}
     for video_id, listed in predictions.items():
         fused[video_id] = []
         if listed and video_id in rows:
-            own = np.array([one.score for one in listed])
-            kept = fuse(own, rows[video_id], settings.rule, settings.top_k, settings.most_detections)
+            own, scores = np.array([one.score for one in listed]), rows[video_id]
+            if keeps:
+                labels = [classes.index(one.label) for one in listed]
+                scores = np.broadcast_to(scores, (len(listed), len(classes)))[range(len(listed)), labels][:, None]
+            kept = fuse(own, scores, settings.rule, settings.top_k, settings.most_detections)
             fused[video_id] = [
-                replace(listed[row], label=classes[label], score=float(score))
+                replace(listed[row], label=listed[row].label if keeps else classes[label], score=float(score))
                 for row, label, score in zip(*kept, strict=True)
             ]
     return fused
+
+
+def _refuse_other_labels(predictions: Predictions, classes: Sequence[str]) -> None:
+    others = {one.label for listed in predictions.values() for one in listed} - set(classes)
+    if others:
+        raise UserError(
+            f"fusion.labels is keep, but detections are labelled {console.first_ten(sorted(others))}.",
+            f"Expected classes of the dataset: {console.first_ten(classes)}.",
+            "Give the detections the best classes instead: fusion.labels=replace",
+        )
 
 
 def _true_scores(truth: Truth) -> dict[str, Floats]:
@@ -133,8 +173,7 @@ def _with_classes_beneath(truth: Truth, predictions: Predictions, settings: Fusi
         actions, best = truth.actions.get(video_id, ()), sorted(listed, key=lambda one: -one.score)
         perfect[video_id] = best = best[: settings.most_detections]
         if actions and best:
-            ends = np.array([(one.start_s, one.end_s) for one in best])[:, None]  # (N, 1, 2)
-            true = np.array([(action.start_s, action.end_s) for action in actions])  # (M, 2)
+            ends, true = _ends(best)[:, None], _ends(actions)  # (N, 1, 2), (M, 2)
             shared = np.minimum(ends[..., 1], true[:, 1]) - np.maximum(ends[..., 0], true[:, 0])
             union = np.maximum(ends[..., 1], true[:, 1]) - np.minimum(ends[..., 0], true[:, 0])
             overlap = shared / np.maximum(union, np.finfo(float).tiny)
@@ -145,7 +184,7 @@ def _with_classes_beneath(truth: Truth, predictions: Predictions, settings: Fusi
     return perfect
 
 
-def _top_1(truth: Truth, rows: ClassRows) -> float | None:
+def _top_1_of_videos(truth: Truth, rows: ClassRows) -> float | None:
     """The share of videos with true actions whose highest-scoring class is one of theirs."""
     is_right = [
         video_id in rows
@@ -154,6 +193,18 @@ def _top_1(truth: Truth, rows: ClassRows) -> float | None:
         for video_id, actions in truth.actions.items()
         if actions
     ]
+    return float(np.mean(is_right)) if is_right else None
+
+
+def _top_1_of_actions(truth: Truth, windows: Mapping[str, ScoredWindows]) -> float | None:
+    """The share of true actions whose class scores highest in the windows of their segment."""
+    is_right: list[bool] = []
+    for video_id, actions in truth.actions.items():
+        if actions and video_id in windows:
+            best = windows[video_id].of(_ends(actions)).argmax(axis=1)
+            is_right += [truth.classes[row] == action.label for row, action in zip(best, actions, strict=True)]
+        else:
+            is_right += [False] * len(actions)
     return float(np.mean(is_right)) if is_right else None
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.settings.choices import FusionLabels, FusionUnit
 
 METRICS_NAME = "metrics.json"
 UNKNOWN_VIDEOS = "videos of unknown predictions"
@@ -78,18 +79,25 @@ class ClassifierRecord(Record):
     """What gave detections their classes, and how good it is by itself."""
 
     file: str
-    """The file of class scores of whole videos; own for the detector's class scores, truth for the true classes."""
+    """The file of class scores; own for the detector's class scores, truth for the true classes."""
     sha256: str | None
     """Of the file; None without one."""
     form: str | None
     """Of the file; None without one."""
+    facts: dict[str, str | int] = {}
+    """Where the file's scores come from, as it says: the run, its checkpoint, the number of views."""
+    per: FusionUnit = "video"
+    """What has class scores of its own: each video, or each segment."""
     rule: str
+    labels: FusionLabels = "replace"
+    """Whether detections were given the `top_k` best classes, or kept theirs."""
     top_k: NonNegativeInt
     top_1: Proportion | None
-    """Share of videos whose highest-scoring class is one of their true ones."""
+    """Per video, the share of videos whose highest-scoring class is one of their true ones; per segment, the share of
+    true actions whose class scores highest in their segment."""
     true_class_mean_ap: list[Proportion | None]
-    """Per tIoU, the mAP of the same detections if the classifier were perfect: with the true classes of their video;
-    where each segment has class scores, with the class of the true action that it overlaps most."""
+    """Per tIoU, the mAP of the same detections if the classifier were perfect: per video, with the true classes of
+    their video; per segment, with the class of the true action that each overlaps most."""
     is_upper_bound: bool = False
     """Whether the results themselves were measured with true classes, so that they are no results of a method."""
 

@@ -10,7 +10,7 @@ from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import UserError
-from actloc.evaluation import fusion, prediction_files, scoring
+from actloc.evaluation import class_scores, fusion, prediction_files, scoring
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, write_results
@@ -50,6 +50,8 @@ def _check_class_scores(experiment: Experiment, predictions: Path | None) -> Non
             "Expected a file of class scores to fuse with the detections.",
             "Put the file there, set another with fusion.scores=FILE, or score without fusion: fusion.scores=null",
         )
+    if isinstance(scores, Path):
+        class_scores.read(scores, experiment.fusion.form, experiment.fusion.per)
 
 
 def _score(

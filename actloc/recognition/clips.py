@@ -4,17 +4,25 @@ What is classified is a labelled stretch of a video: all of a trimmed clip, or a
 needs no file of its own.
 """
 
+import random
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.errors import VideoError
+from actloc.errors import UserError, VideoError
+from actloc.recognition.mirrored_labels import labels_after_mirroring
 from actloc.recognition.sampling import Sampling
+from actloc.structures import Grid, Sample, Targets, Visit
+from actloc.video.augmentation import Mirror
+from actloc.video.augmentation_settings import Augmentation
 from actloc.video.clip_reader import ClipReader, VideoTimes
 from actloc.video.frame_transforms import FrameStep
 

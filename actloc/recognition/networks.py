@@ -26,7 +26,6 @@ from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
 from actloc.video.clip_reader import ClipReader
 
-
 _GPU_BATCH = 32
 
 

@@ -47,13 +47,13 @@ class Views:
         """An encoder's steps with these sizes; without its crop where several are cut later."""
         changed: list[FrameStep] = []
         for step in steps:
-            if isinstance(step, Crop) and self.crops in _CORNERS:
-                continue
-            if isinstance(step, Crop) and self.crop is not None:
-                step = replace(step, size=self.crop)
-            if isinstance(step, Resize) and step.short_side is not None and self.short_side is not None:
-                step = replace(step, short_side=self.short_side)
-            changed.append(step)
+            if isinstance(step, Crop):
+                if self.crops not in _CORNERS:
+                    changed.append(replace(step, size=self.crop or step.size))
+            elif isinstance(step, Resize) and step.short_side is not None:
+                changed.append(replace(step, short_side=self.short_side or step.short_side))
+            else:
+                changed.append(step)
         return tuple(changed)
 
     def read(self, source: ClipSource, clip: LabelledClip) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,7 +14,13 @@ from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
 _UPPER_BOUND = "true classes: upper bound"
 _CLASSES_OF = {"own": "the detector's class scores", "truth": "first true class (upper bound)"}
-_MOST_NUMBERS = 7  # columns of numbers that fit next to a name in 80 characters
+_TOP_1_OF = {
+    "video": "Per video: top-1 is the share of videos whose best class is a true one; the upper bound gives detections "
+    "the true classes of their video.",
+    "segment": "Per segment: top-1 is the share of true actions whose class is the best in their segment; the upper "
+    "bound gives each detection the class of the true action that it overlaps most.",
+}
+_WIDTH, _NUMBER_WIDTH, _NAME_WIDTH = 80, 9, 12  # of a terminal, a column of numbers, and at least one of names
 
 ByTIoU = dict[float, float | None]
 """A number for each tIoU, None if it was not measured."""
@@ -56,7 +62,7 @@ def map_table(runs: Sequence[Results]) -> Table:
 
 
 def more_tables(runs: Sequence[Results]) -> list[Table]:
-    """Tables of what only some runs measure: Recall@kx, and how good their classifier of whole videos is."""
+    """Tables of what only some runs measure: Recall@kx, and how good the class scores are by themselves."""
     recalled = [run for run in runs if run.recall]
     classified = [run for run in runs if run.classifier]
     return [*([recall_table(recalled)] if recalled else []), *([classifier_table(classified)] if classified else [])]
@@ -83,10 +89,14 @@ def classifier_table(runs: Sequence[Results]) -> Table:
         if run.classifier is not None:
             about = run.classifier
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
-            text = f"{file}, {about.rule}, top {about.top_k}"
-            rows.append(([name, text, percent(about.top_1)], run.tious, run.mean_ap))
-            rows.append(([name, "true classes (upper bound)", percent(1.0)], run.tious, about.true_class_mean_ap))
-    return _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "video top-1"], rows)
+            classes = "own classes kept" if about.labels == "keep" else f"top {about.top_k}"
+            text = f"{file}, {about.rule}, {classes}"
+            per, bound = f"per {about.per}", "true classes (upper bound)"
+            rows.append(([name, text, per, percent(about.top_1)], run.tious, run.mean_ap))
+            rows.append(([name, bound, per, percent(1.0)], run.tious, about.true_class_mean_ap))
+    table = _by_tiou_table("mAP in percent by source of classes", ["run", "classes", "scores", "top-1"], rows)
+    units = {run.classifier.per for run in runs if run.classifier}
+    return replace(table, num_names=3, caption=[_TOP_1_OF[unit] for unit in sorted(units, reverse=True)])
 
 
 def _by_tiou_table(
@@ -212,7 +222,7 @@ def transposed(table: Table) -> Table:
     places = range(table.num_names, len(table.columns))
     return Table(
         title=table.title,
-        columns=["", *(", ".join(cell.text for cell in row[: table.num_names]) for row in table.rows)],
+        columns=["", *("\n".join(cell.text for cell in row[: table.num_names]) for row in table.rows)],
         num_names=1,
         rows=[[Cell(table.columns[place]), *(row[place] for row in table.rows)] for place in places],
         caption=table.caption,
@@ -221,12 +231,16 @@ def transposed(table: Table) -> Table:
 
 def as_rich(table: Table) -> RichTable:
     """The table for the terminal; shows foreign text as it is, and transposes a table too wide for 80 characters."""
-    if len(table.columns) - table.num_names > _MOST_NUMBERS > len(table.rows):
+    numbers = len(table.columns) - table.num_names
+    is_wide = numbers * _NUMBER_WIDTH + table.num_names * _NAME_WIDTH > _WIDTH
+    if is_wide and len(table.rows) <= _WIDTH // _NAME_WIDTH:
         table = transposed(table)
     rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
     for place, name in enumerate(table.columns):
         is_text = place < table.num_names
-        rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        # long headers fold, numbers do not
+        widest = 0 if is_text else max((len(row[place].text) for row in table.rows), default=0)
+        rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", min_width=widest)
     for row in table.rows:
         rich.add_row(*(_shown(cell.text, "bold" if cell.is_best else "") for cell in row))
     return rich
@@ -275,7 +289,9 @@ def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
     measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
     yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
-    more += [("mAP with true classes", run.classifier.true_class_mean_ap)] if run.classifier else []
+    if run.classifier:
+        of_segments = " per segment" if run.classifier.per == "segment" else ""
+        more.append((f"mAP with true classes{of_segments}", run.classifier.true_class_mean_ap))
     for measure, row in more:
         yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, row), mean(row)
     for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):

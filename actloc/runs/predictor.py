@@ -33,6 +33,12 @@ class Predictor:
         self.trained = load_trained(experiment)
         self.encoder = None if self.trained.live is not None else self._stored_encoder()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
+        unused = experiment.fusion.scores if experiment.fusion.rule != fusion.UNCHANGED else None
+        if unused not in (None, fusion.OWN):
+            console.warn(
+                f"fusion.scores={unused} has no class scores of new videos: actions keep the class and score that the "
+                "detector gave them"
+            )
 
     def _stored_encoder(self) -> ClipEncoder:
         """The encoder that made the features which the run was trained on."""
@@ -99,32 +105,30 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
-    folder = scoring.results_folder(
-        experiment.run_folder,
-        experiment.dataset.evaluation_subset,
-        experiment.evaluation,
-        has_true_classes=experiment.fusion.scores == fusion.TRUTH,
-    )
+    folder = scoring.results_folder(experiment.run_folder, experiment.dataset.evaluation_subset, experiment.evaluation)
+    # new videos have no true classes, and no scores in a file
+    used = fusion.OWN if experiment.fusion.scores == fusion.OWN and experiment.fusion.rule != fusion.UNCHANGED else None
+    again = f"actloc eval {experiment.run_arguments}"
+    again += " fusion.scores=null" if experiment.fusion.scores is not None and used is None else ""
     if not (folder / "metrics.json").is_file():
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not evaluated.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
-            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
         )
     results = read_results(folder)
     if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
         raise UserError(
             f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
             f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
-            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
         )
-    if _fused_by_own(results) != (
-        experiment.fusion.scores == fusion.OWN and experiment.fusion.rule != fusion.UNCHANGED
-    ):
+    if _fused_by(results) != used:
         raise UserError(
-            f"The score thresholds in {folder} are of scores that were fused with other class scores.",
-            f"Expected those of fusion.scores={experiment.fusion.scores}, which is used here.",
-            f"Run: actloc eval {experiment.run_arguments}; or set a number: --set prediction.threshold=0.3",
+            f"The score thresholds in {folder} are of scores fused with {_fused_by(results) or 'no class scores'}.",
+            f"Expected those of scores fused with {used or 'no class scores'}, which is what new videos get.",
+            f"Run: actloc eval {experiment.run_arguments} fusion.scores={used or 'null'}; or set a number: "
+            "--set prediction.threshold=0.3",
         )
     stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
@@ -142,10 +146,10 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     return {name: measured.get(name, middle) for name in classes}
 
 
-def _fused_by_own(results: Results) -> bool:
-    """Whether the scores that thresholds belong to were fused with the detector's class scores."""
+def _fused_by(results: Results) -> str | None:
+    """The class scores that the scores which thresholds belong to were fused with."""
     classifier = results.classifier
-    return classifier is not None and classifier.file == fusion.OWN and classifier.rule != fusion.UNCHANGED
+    return None if classifier is None or classifier.rule == fusion.UNCHANGED else classifier.file
 
 
 def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> Predictor:

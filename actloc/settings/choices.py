@@ -21,3 +21,7 @@ ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
 """Files of class scores that `evaluation/class_scores.py` reads."""
 FusionRule = Literal["product", "sqrt", "none"]
 """How a detection's score and a class score become one; `evaluation/fusion.py`."""
+FusionUnit = Literal["video", "segment"]
+"""What has class scores of its own; `evaluation/fusion.py`."""
+FusionLabels = Literal["replace", "keep"]
+"""Whether detections get new classes or keep theirs; `evaluation/fusion.py`."""

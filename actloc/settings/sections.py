@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from actloc.settings.choices import FusionRule, ProtocolName, ReaderName, ScoreForm
+from actloc.settings.choices import FusionLabels, FusionRule, FusionUnit, ProtocolName, ReaderName, ScoreForm
 from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -338,14 +338,29 @@ class FusionSettings(Section):
         default=None, validation_alias=AliasChoices("scores", "file")
     )
     """The class scores. own: the detector's, of detectors that score classes, such as afsd and etad; truth: 1 for the
-    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's, of whole
-    videos; null: detections keep the class that the detector gave them."""
+    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's; null:
+    detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
-    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or a
-    plain JSON {"classes": [...], "results": {video: [scores]}}."""
+    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
+    {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as
+    HDF5 if its name ends in .h5 or .hdf5; windows are optional."""
+    per: FusionUnit = "video"
+    """Which class scores of FILE a detection gets. video: those of its video; segment: the mean of the windows whose
+    centre is inside the detection, else those of the nearest window. own scores are of whichever the detector gives."""
     rule: FusionRule = "sqrt"
     """The fused score: product of both, its square root, or none: the detection's own score and class."""
+    labels: FusionLabels = "replace"
+    """replace: each detection is given the top_k best classes; keep: it keeps its class, which the detector must know,
+    and its score is fused with the score of this class."""
     top_k: PositiveInt = 2
-    """Number of best classes of a video that each of its detections is given."""
+    """Number of best classes that each detection is given."""
     most_detections: PositiveInt = 200
     """Maximum number of detections to keep per video, best first."""
+
+    @model_validator(mode="after")
+    def _has_windows(self) -> "FusionSettings":
+        if self.per == "segment" and self.scores in ("own", "truth"):
+            raise ValueError(
+                f"per: found segment, which needs fusion.scores=FILE; with {self.scores}, set fusion.per=video"
+            )
+        return self

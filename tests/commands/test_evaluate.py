@@ -120,8 +120,42 @@ def test_fusion_gives_detections_classes_and_reports_the_classifiers_accuracy(tm
     assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
     assert found[0]["score"] == pytest.approx(0.9 * 0.81)
     report.run([tmp_path / "ckpt/toy"])
+    assert "| toy | scores.json, product, top 2 | per video | 50.00 |" in tables_of(tmp_path)
+    assert "the upper bound gives detections the true classes of their video" in tables_of(tmp_path)
     assert "true classes (upper bound)" in (tmp_path / "ckpt/toy/report.html").read_text()
-    assert "mAP with true classes" in (tmp_path / "ckpt/toy/tables.csv").read_text()
+    assert "mAP with true classes," in (tmp_path / "ckpt/toy/tables.csv").read_text()
+
+
+def tables_of(folder: Path) -> str:
+    return (folder / "ckpt/toy/tables.md").read_text().replace("\\", "")
+
+
+def test_predictions_of_a_file_get_the_classes_of_the_windows_in_their_segment(tmp_path: Path) -> None:
+    path = tmp_path / "windows.json"
+    windows = {"a": [[0, 10, [0.7, 0.3]], [10, 20, [0.5, 0.5]], [20, 30, [0.2, 0.8]]], "b": [[0, 10, [0.4, 0.6]]]}
+    path.write_text(json.dumps({"classes": ["run", "jump"], "windows": windows}))
+    lines = ["a 0 10 action 0.9", "a 20 30 action 0.8", "b 5 9 action 0.5"]
+    settings = ("dataset.class_agnostic=true", f"fusion.scores={path}", "fusion.rule=product", "fusion.top_k=1")
+    with pytest.raises(UserError, match=r"windows only, and fusion.per is video[\s\S]*fusion.per=segment"):
+        measured(tmp_path, lines, *settings)
+    classifier = measured(tmp_path, lines, *settings, "fusion.per=segment")["classifier"]
+    found = json.loads((tmp_path / "ckpt/toy/eval/test-file/predictions.json").read_text())["results"]
+    assert [(one["label"], one["score"]) for one in found["a"]] == [
+        ("run", pytest.approx(0.63)),
+        ("jump", pytest.approx(0.64)),
+    ]
+    assert [(one["label"], one["score"]) for one in found["b"]] == [("jump", pytest.approx(0.3))]
+    assert (classifier["per"], classifier["top_1"], classifier["labels"]) == (
+        "segment",
+        pytest.approx(2 / 3),
+        "replace",
+    )
+    assert classifier["true_class_mean_ap"][0] == 1
+    report.run([tmp_path / "ckpt/toy"])
+    assert "| toy | windows.json, product, top 1 | per segment | 66.67 |" in tables_of(tmp_path)
+    assert "the class of the true action that it overlaps most" in tables_of(tmp_path)
+    assert "Per segment: top-1 is the share of true actions" in (tmp_path / "ckpt/toy/report.html").read_text()
+    assert "mAP with true classes per segment," in (tmp_path / "ckpt/toy/tables.csv").read_text()
 
 
 def test_without_a_rule_detections_keep_their_scores_and_the_upper_bound_is_reported(tmp_path: Path) -> None:

@@ -153,7 +153,9 @@ def test_etad_learns_from_the_same_candidates_after_a_stop_and_finds_classes_its
     assert {one["label"] for listed in whole.values() for one in listed} == {"red", "blue"}
     done = actloc(folder, "predict", "ckpt/whole", "videos/v2.mp4")  # whose scores are not fused, unlike those of eval
     assert done.returncode == 2
-    assert "are of scores that were fused with other class scores" in " ".join(done.stderr.split())
+    told = " ".join(done.stderr.split())
+    assert "are of scores fused with own. Expected those of scores fused with no class scores" in told
+    assert "Run: actloc eval ckpt/whole fusion.scores=null;" in told
 
 
 def test_etad_finds_actions_of_one_class_that_get_their_classes_from_elsewhere(encoded: Path, tmp_path: Path) -> None:

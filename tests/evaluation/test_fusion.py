@@ -1,13 +1,17 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from actloc.annotations.model import Action
+from actloc.errors import UserError
 from actloc.evaluation.fusion import fuse, to_predictions, with_classifier
-from actloc.evaluation.predictions import Prediction
+from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS
+from actloc.evaluation.results import ClassifierRecord
 from actloc.evaluation.scoring import Truth
 from actloc.settings.sections import FusionSettings
 from actloc.structures import Detections, VideoDetections
@@ -91,3 +95,106 @@ def test_a_perfect_classifier_of_segments_names_each_as_the_action_beneath_it() 
     fused, record = with_classifier(predictions, rows, truth, settings, (0.5, 0.7), PROTOCOLS["actionformer"])
     assert [one.label for one in fused["v"]] == ["jump", "run", "run"]
     assert record.true_class_mean_ap == [1.0, 0.5]  # at 0.7 the jump is missed: 7 of 11 seconds are shared
+    # centred inside the run is a detection that scores jump best, inside the jump one that scores run best
+    assert (record.per, record.top_1) == ("segment", 0.0)
+
+
+CLASSES = ("jump", "run")
+TRUTH = Truth(
+    [],
+    {"v": (Action(0, 10, "run"), Action(12, 20, "jump"), Action(28, 30, "run")), "w": (Action(0, 4, "jump"),)},
+    CLASSES,
+)
+FOUND = {
+    "v": [Prediction("action", 0.9, 1, 9), Prediction("action", 0.64, 11, 21), Prediction("action", 0.25, 40, 44)],
+    "w": [Prediction("action", 0.81, 0, 4)],
+}
+WINDOWED = {
+    "classes": ["run", "nothing", "jump"],
+    "results": {"v": [0.8, 0.0, 0.2], "w": [0.6, 0.1, 0.3]},
+    "windows": {  # centres 2, 6, 14, 18 and 38
+        "v": [
+            [0, 4, [1.0, 0, 0]],
+            [4, 8, [0.5, 0.1, 0.4]],
+            [12, 16, [0, 0, 1]],
+            [16, 20, [0.5, 0, 0.5]],
+            [36, 40, [0, 0.2, 0.8]],
+        ],
+        "w": [[0, 4, [0.3, 0.1, 0.6]]],
+    },
+    "facts": {"run": "tanet", "views": 3},
+}
+
+
+def fused_by_file(
+    folder: Path, predictions: Predictions, content: dict[str, Any] = WINDOWED, **settings: Any
+) -> tuple[Predictions, ClassifierRecord]:
+    path = folder / "scores.json"
+    path.write_text(json.dumps(content))
+    how = FusionSettings.model_validate({"scores": str(path), "rule": "product", **settings})
+    return with_classifier(predictions, {}, TRUTH, how, (0.5,), PROTOCOLS["actionformer"])
+
+
+def shown(listed: list[Prediction]) -> list[tuple[str, float, float]]:
+    return [(one.label, one.start_s, round(one.score, 12)) for one in listed]
+
+
+def test_each_segment_gets_the_classes_of_its_windows(tmp_path: Path) -> None:
+    fused, record = fused_by_file(tmp_path, FOUND, per="segment", top_k=1)
+    # 1-9 s: the mean of two windows, run 0.75; 11-21 s: two, jump 0.75; 40-44 s: none is inside, the nearest has 0.8
+    assert shown(fused["v"]) == [("run", 1, 0.675), ("jump", 11, 0.48), ("jump", 40, 0.2)]
+    assert shown(fused["w"]) == [("jump", 0, 0.486)]
+    assert (record.per, record.facts) == ("segment", {"run": "tanet", "views": 3})
+    # of the four actions only 28-30 s of run is wrong: no centre is inside, and the nearest window says jump
+    assert record.top_1 == 0.75
+    # true classes of segments: jump finds both its actions first; run finds one of two
+    assert record.true_class_mean_ap == [0.75]
+    both, _ = fused_by_file(tmp_path, FOUND, per="segment", rule="sqrt", top_k=2)
+    products = [("run", 0.675), ("jump", 0.48), ("jump", 0.2), ("jump", 0.18), ("run", 0.16), ("run", 0.0)]
+    assert [one.label for one in both["v"]] == [label for label, _ in products]
+    assert [one.score**2 for one in both["v"]] == pytest.approx([score for _, score in products])
+
+
+def test_each_video_gets_its_own_classes_from_the_same_file(tmp_path: Path) -> None:
+    fused, record = fused_by_file(tmp_path, FOUND, top_k=1)
+    assert shown(fused["v"]) == [("run", 1, 0.72), ("run", 11, 0.512), ("run", 40, 0.2)]
+    assert (record.per, record.top_1) == ("video", 0.5)
+    # every detection of v is both: jump finds its actions second and third, run finds one of two
+    assert record.true_class_mean_ap == [pytest.approx((2 / 3 + 1 / 2) / 2)]
+
+
+def test_detections_may_keep_their_classes_and_have_their_scores_fused(tmp_path: Path) -> None:
+    labelled = {
+        "v": [Prediction("run", 0.9, 1, 9), Prediction("run", 0.64, 11, 21)],
+        "w": [Prediction("jump", 0.8, 0, 4)],
+    }
+    fused, record = fused_by_file(tmp_path, labelled, per="segment", labels="keep")
+    assert shown(fused["v"]) == [("run", 1, 0.675), ("run", 11, 0.16)]
+    assert shown(fused["w"]) == [("jump", 0, 0.48)]
+    assert record.labels == "keep"
+    of_video, _ = fused_by_file(tmp_path, labelled, labels="keep")
+    assert shown(of_video["v"]) == [("run", 1, 0.72), ("run", 11, 0.512)]
+    with pytest.raises(
+        UserError, match=r"detections are labelled action\.[\s\S]*jump, run[\s\S]*fusion\.labels=replace"
+    ):
+        fused_by_file(tmp_path, FOUND, labels="keep")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**WINDOWED, "windows": {}}, "scores of whole videos only, and fusion.per is segment"),
+        ({**WINDOWED, "windows": {"v": WINDOWED["windows"]["v"]}}, r"no windows with scores for 1 video \(w\)"),
+        ({**WINDOWED, "classes": ["run", "nothing", "hop"]}, r"no windows with scores for 1 class \(jump\)"),
+    ],
+)
+def test_windows_of_every_class_and_video_are_needed(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fused_by_file(tmp_path, FOUND, content, per="segment")
+
+
+@pytest.mark.parametrize("scores", ["own", "truth"])
+def test_only_a_file_has_windows(scores: str) -> None:
+    with pytest.raises(ValueError, match=f"per: found segment, which needs fusion.scores=FILE; with {scores}, set"):
+        FusionSettings.model_validate({"scores": scores, "per": "segment"})
+    assert FusionSettings(per="segment").scores is None

@@ -7,12 +7,12 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from actloc.evaluation.results import Results
+from actloc.evaluation.results import ClassifierRecord, Results
 from actloc.reports import tables
 
 
-def terminal(table: tables.Table) -> str:
-    console = Console(width=200, file=io.StringIO(), force_terminal=False)
+def terminal(table: tables.Table, width: int = 200) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
     console.print(tables.as_rich(table))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -108,3 +108,44 @@ def test_csv_is_one_rectangular_table_without_formulas(make_results: Callable[..
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
     assert rows[1][:6] == ["run_a", "measured", "thumos14", "test set 212", "test", "3"]
     assert rows[1][-3:] == ["60.00", "", "60.00"]
+
+
+def classifier(**changes: Any) -> ClassifierRecord:
+    values = {"file": "windows.json", "sha256": "0" * 64, "form": "plain", "rule": "product", "top_k": 2, "top_1": 0.75}
+    return ClassifierRecord(**{**values, "true_class_mean_ap": [0.9, 0.8], **changes})
+
+
+def test_class_scores_of_videos_and_of_segments_are_told_apart(make_results: Callable[..., Results]) -> None:
+    runs = [
+        make_results(classifier=classifier()),
+        make_results(classifier=classifier(per="segment", labels="keep", top_1=None)),
+        make_results(classifier=classifier(per="segment", file="own", form=None, sha256=None)),
+    ]
+    table = tables.classifier_table(runs)
+    assert [[cell.text for cell in row[1:4]] for row in table.rows] == [
+        ["windows.json, product, top 2", "per video", "75.00"],
+        ["true classes (upper bound)", "per video", "100.00"],
+        ["windows.json, product, own classes kept", "per segment", "\u2013"],
+        ["true classes (upper bound)", "per segment", "100.00"],
+        ["the detector's class scores, product, top 2", "per segment", "75.00"],
+        ["true classes (upper bound)", "per segment", "100.00"],
+    ]
+    assert [line.split(":")[0] for line in table.caption] == ["Per video", "Per segment"]
+    assert tables.classifier_table(runs[1:]).caption == table.caption[1:]
+    measures = [row["measure"] for row in csv.DictReader(io.StringIO(tables.as_csv(runs[:2])))]
+    assert [one for one in measures if "true classes" in one] == [
+        "mAP with true classes",
+        "mAP with true classes per segment",
+    ]
+
+
+def test_a_table_too_wide_for_a_terminal_is_shown_whole(make_results: Callable[..., Results]) -> None:
+    tious = [0.3, 0.4, 0.5, 0.6, 0.7]
+    several = {"tious": tious, "mean_ap": [0.6] * 5, "class_ap": [[0.5] * 5] * 4}
+    record = classifier(per="segment", true_class_mean_ap=[0.9] * 5)
+    runs = [make_results(**several, name=name, classifier=record) for name in ("run_a", "a_name_of_many_letters")]
+    shown = terminal(tables.classifier_table(runs), width=80)
+    lines = [line.split("\u2502")[1:-1] for line in shown.splitlines() if line.startswith("\u2502")]
+    assert [line[0].strip() for line in lines] == ["top-1", *map("{:.2f}".format, tious), "average"]
+    assert [cell.strip() for cell in lines[0][1:]] == ["75.00", "100.00"] * 2
+    assert [cell.strip() for cell in lines[1][1:]] == ["60.00", "90.00"] * 2
