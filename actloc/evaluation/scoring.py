@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
 from actloc.settings import code_files
-from actloc.settings.sections import EvaluationSettings
+from actloc.settings.sections import EvaluationSettings, ScoredWeights
 from actloc.structures import VideoDetections
 
 
 def results_folder(
     run_folder: Path,
     subset: str,
-    evaluation: EvaluationSettings,
+    evaluation: ScoredWeights,
     *,
     of_file: bool = False,
     has_true_classes: bool = False,
@@ -104,6 +104,17 @@ def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth
     return Truth(videos, actions, annotations.classes, annotations.variant)
 
 
+def provenance_of_results() -> dict[str, Any]:  # Any: fields of a results head
+    """Which code measured, on which machine, when."""
+    return {
+        "commit": provenance.commit(),
+        "code": {file.path: file.sha256 for file in code_files.in_use()},
+        "machine": provenance.machine(),
+        "version": actloc.__version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+
+
 def score(
     run_name: str,
     dataset_name: str,
@@ -130,11 +141,7 @@ def score(
         seed=origin.seed,
         checkpoint=origin.name,
         weights=origin.weights,
-        commit=provenance.commit(),
-        code={file.path: file.sha256 for file in code_files.in_use()},
-        machine=provenance.machine(),
-        version=actloc.__version__,
-        created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+        **provenance_of_results(),
         tious=list(tious),
         mean_ap=[float(value) for value in means],
         average_map=float(means.mean()),

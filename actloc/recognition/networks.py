@@ -20,7 +20,7 @@ from actloc.recognition.settings import (
     RecognitionPredictionSettings,
     TokenLabelSettings,
 )
-from actloc.recognition.views import Scorer
+from actloc.recognition.views import Scorer, Views
 from actloc.runs.trained import refuse_other_settings
 from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
@@ -78,6 +78,12 @@ def clip_source(experiment: Experiment) -> ClipSource:
         unlisted_folders=True,
     )
     return ClipSource(reader, sections.clips.sampler(sections.encoder.exact_frames), steps)
+
+
+def views_of(experiment: Experiment) -> Views:
+    """Which views of a clip are scored."""
+    settings = RecognitionSections.of(experiment).evaluation
+    return Views(settings.clips, settings.crops, settings.short_side, settings.crop, settings.average)
 
 
 def new_recognizer(experiment: Experiment, num_classes: int) -> Recognizer:

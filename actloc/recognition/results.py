@@ -1,12 +1,12 @@
 """What an evaluation of a recogniser measures: the recognition block of `metrics.json`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
-from actloc.evaluation.results import Proportion, Record
+from actloc.evaluation.results import Proportion, Record, ResultsHead
 from actloc.recognition.scores import (
     Averages,
     Booleans,
@@ -49,8 +49,10 @@ class Confused(Record):
     clips: NonNegativeInt
 
 
-class RecognitionResults(Record):
+class RecognitionResults(ResultsHead):
     """Accuracies of a recogniser on one subset."""
+
+    task: Literal["recognition"] = "recognition"
 
     top_1: Proportion | None
     """Share of clips whose best class is true; None without clips."""
@@ -75,6 +77,11 @@ class RecognitionResults(Record):
             raise ValueError(f"confusion names a class that is not one of the {len(self.classes)}")
         return self
 
+    def headline(self) -> str:
+        """Top-1 and top-5, in percent."""
+        first, five = ("-" if value is None else f"{100 * value:.2f}" for value in (self.top_1, self.top_5))
+        return f"top-1 {first}, top-5 {five}"
+
     def confusion_table(self) -> list[list[int]]:
         """Counts of clips by their true class (rows) and their best one (columns)."""
         table = [[0] * len(self.classes) for _ in self.classes]
@@ -87,18 +94,23 @@ def measured(
     scores: Floats,
     truth: Booleans,
     classes: Sequence[str],
+    head: Mapping[str, Any],  # Any: fields of a results head
     *,
     views: str,
     average: Averages,
     unreadable: Mapping[str, str],
     clips_left_out: int,
 ) -> RecognitionResults:
-    """The results of class scores (N, K), which are those of the views averaged, for the true classes (N, K)."""
+    """The results of class scores (N, K), which are those of the views averaged, for the true classes (N, K).
+
+    `head` has the fields of `ResultsHead`.
+    """
     first, five = (hits(scores, truth, k) for k in (1, _SHOWN_CLASSES))
     counts = truth.sum(axis=0).tolist()
     of_classes = zip(counts, class_accuracies(first, truth), class_accuracies(five, truth), strict=True)
     table = confusion(scores, truth)
     return RecognitionResults(
+        **head,
         top_1=float(first.mean()) if len(scores) else None,
         top_5=float(five.mean()) if len(scores) else None,
         mean_class_accuracy=mean_class_accuracy(scores, truth),

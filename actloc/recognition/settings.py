@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from actloc.recognition.sampling import Sampling, SamplingRule
 from actloc.settings.parts import Chosen
-from actloc.settings.sections import Fraction, Part, Section, Shapes
+from actloc.settings.sections import Fraction, Part, ScoredWeights, Section, Shapes
 from actloc.video.augmentation_settings import Augmentation
 
 
@@ -91,10 +91,8 @@ class TokenLabelSettings(Section):
     """Run the annotator with dropout, stochastic depth and the statistics of each batch, as the official code does."""
 
 
-class RecognitionEvaluationSettings(Section):
+class RecognitionEvaluationSettings(ScoredWeights):
     """How clips are scored: the views of each, and what is averaged."""
-
-    shapes = "nothing"
 
     clips: PositiveInt = 1
     """Clips of a video, at evenly spread places: 10 for TAM on Kinetics, 4 for DualFormer."""
@@ -107,14 +105,9 @@ class RecognitionEvaluationSettings(Section):
     """Side of a crop in pixels; null: as the encoder says. As large as short_side for crops at full resolution."""
     average: Literal["probabilities", "logits"] = "probabilities"
     """What is averaged over views: probabilities (DualFormer), or scores before softmax (TAM)."""
-    weights: Literal["averaged", "raw"] = "averaged"
-    """Score the averaged weights or the last raw ones."""
     weights_file: Path | None = None
     """Score this official checkpoint of the encoder, with classes numbered as in the annotations; null: score the
     run."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
-    gives too good results."""
     window_s: PositiveFloat | None = None
     """--save-scores: seconds of the windows of videos that actions do not fill; null: the span of a clip, 64 frames for
     uniform sampling."""

@@ -24,6 +24,10 @@ _CORNERS: Mapping[str, Callable[[int, int, int], tuple[Corner, ...]]] = {
 }
 
 
+SPAN_FRAMES = 64
+"""Frames that a dense clip covers, and a window of uniform sampling, which has no span of its own."""
+
+
 @dataclass(frozen=True)
 class Views:
     """Which clips and crops of a labelled clip are scored, and what is averaged over them."""
@@ -62,7 +66,8 @@ class Views:
         if self.crops not in _CORNERS:
             return clips
         size = self.crop or next(step.size for step in source.steps if isinstance(step, Crop))
-        return views(clips, _CORNERS[self.crops](*clips.shape[2:4], size), size)
+        height, width = clips.shape[2:4]
+        return views(clips, _CORNERS[self.crops](height, width, size), size)
 
 
 def misfit(encoder: str, steps: Sequence[FrameStep], chosen: Views) -> tuple[str, str] | None:

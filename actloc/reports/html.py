@@ -5,20 +5,18 @@ Content-Security-Policy forbids both, so that a hostile name in a dataset cannot
 """
 
 import functools
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import actloc
 from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.evaluation.predictions import Predictions
-from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, Video
+from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Video
 from actloc.reports import figures, text, timelines
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import (
@@ -30,7 +28,6 @@ from actloc.reports.tables import (
     run_names,
     scored_data,
 )
-from actloc.settings import code_files
 
 MOST_TIMELINES = 40
 """Videos drawn per run, about 1.5 MB of page; the others are listed in a table."""
@@ -86,7 +83,7 @@ def report_page(evaluations: Sequence[Evaluation]) -> str:
         _view(f"run-{number}", name, evaluation)
         for number, (name, evaluation) in enumerate(zip(run_names(runs), evaluations, strict=True), start=1)
     ]
-    page = _environment().get_template("report.html.jinja")
+    page = template("report.html.jinja")
     return page.render(runs=views, tables=tables, match_tiou=MATCH_TIOU)
 
 
@@ -105,13 +102,18 @@ def predictions_page(
     labels = sorted({one.label for claimed in predictions.values() for one in claimed})
     looks = timelines.looks_of(labels, predictions)
     drawn = [timelines.predicted_timeline(video, predictions.get(video.id, []), thresholds, looks) for video in videos]
-    page = _environment().get_template("predictions.html.jinja")
+    page = template("predictions.html.jinja")
     return page.render(
         title=title,
         timelines=drawn,
         has_thresholds=thresholds is not None,
         facts=list((facts or {}).items()),
     )
+
+
+def template(name: str) -> Template:
+    """A page of this folder, which escapes all foreign text."""
+    return _environment().get_template(name)
 
 
 @functools.cache
@@ -152,10 +154,6 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
     results = evaluation.results
     judged = worst_first(results, evaluation.predictions)
     looks = timelines.looks_of(results.classes, evaluation.predictions)
-    run = shlex.quote(str(evaluation.run))
-    train = evaluation.command or f"actloc train {shlex.quote(str(evaluation.run / 'config.yaml'))}"
-    files = code_files.in_record(json.loads(evaluation.environment or "null"))
-    code = [word for path in dict.fromkeys(file.given for file in files if file.option) for word in ("--code", path)]
     return RunView(
         anchor=anchor,
         name=name,
@@ -168,18 +166,25 @@ def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
         timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
         undrawn=judged[MOST_TIMELINES:],
         curve=figures.curve(evaluation.losses),
-        commands=[train, f"actloc eval {shlex.join([str(evaluation.run), *code])}", f"actloc report {run}"],
+        commands=evaluation.commands,
         settings=evaluation.settings,
         environment=evaluation.environment,
     )
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    unknown = "not recorded"
-    weights = f", {results.weights} weights" if results.weights else ""
     return [
         ("Data", scored_data(results)),
         ("Protocol", results.protocol),
+        *provenance_facts(results),
+    ]
+
+
+def provenance_facts(results: ResultsHead) -> list[tuple[str, str]]:
+    """Where the results of any task come from, as rows of a list of facts."""
+    unknown = "not recorded"
+    weights = f", {results.weights} weights" if results.weights else ""
+    return [
         ("Checkpoint", f"{results.checkpoint}{weights}"),
         ("Seed", unknown if results.seed is None else str(results.seed)),
         ("Commit", results.commit or unknown),

@@ -10,15 +10,14 @@ from actloc import files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
 from actloc.evaluation.results import METRICS_NAME, Results, read_results
+from actloc.settings import code_files
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluated subset of one run: its results and predictions, and how to reproduce them."""
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run folder says about its training, and how to repeat it."""
 
     run: Path
-    results: Results
-    predictions: Predictions
     settings: str | None
     """The text of config.yaml."""
     environment: str | None
@@ -28,9 +27,35 @@ class Evaluation:
     losses: list[tuple[int, float]]
     """(step, total training loss), by step."""
 
+    @property
+    def commands(self) -> list[str]:
+        """The commands that train, evaluate and report again."""
+        run = shlex.quote(str(self.run))
+        train = self.command or f"actloc train {shlex.quote(str(self.run / 'config.yaml'))}"
+        named = code_files.in_record(json.loads(self.environment or "null"))
+        code = [word for path in dict.fromkeys(one.given for one in named if one.option) for word in ("--code", path)]
+        return [train, f"actloc eval {shlex.join([str(self.run), *code])}", f"actloc report {run}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(RunRecord):
+    """One evaluated subset of one run of a detector: its results and predictions, and how to reproduce them."""
+
+    results: Results
+    predictions: Predictions
+
 
 def read_run(run: Path) -> list[Evaluation]:
-    """Every evaluated subset of a run, by name; raises UserError if there is none."""
+    """Every evaluated subset of a run of a detector, by name."""
+    record = vars(run_record(run))
+    return [
+        Evaluation(**record, results=read_results(folder), predictions=read_predictions(folder))
+        for folder in result_folders(run)
+    ]
+
+
+def result_folders(run: Path) -> list[Path]:
+    """The folders of a run's evaluated subsets, by name; raises UserError if there is none."""
     folders = sorted(path.parent for path in run.glob(f"eval/*/{METRICS_NAME}"))
     if not folders:
         raise UserError(
@@ -38,13 +63,16 @@ def read_run(run: Path) -> list[Evaluation]:
             "Expected the results of an evaluation, which a report shows.",
             f"Evaluate first: actloc eval {run}",
         )
-    config, losses = run / "config.yaml", read_losses(run / "log.jsonl")
+    return folders
+
+
+def run_record(run: Path) -> RunRecord:
+    """The record of a run, whatever of it is there."""
+    config = run / "config.yaml"
     settings = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     environment, command = _environment(run / "environment.json")
-    return [
-        Evaluation(run, read_results(folder), read_predictions(folder), settings, environment, command, losses)
-        for folder in folders
-    ]
+    losses = read_losses(run / "log.jsonl")
+    return RunRecord(run=run, settings=settings, environment=environment, command=command, losses=losses)
 
 
 def read_losses(log: Path) -> list[tuple[int, float]]:

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from actloc import console
-from actloc.evaluation.results import Results
+from actloc.evaluation.results import Results, ResultsHead
 from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
 
 _UPPER_BOUND = "true classes: upper bound"
@@ -51,7 +51,7 @@ def map_table(runs: Sequence[Results]) -> Table:
     averages = [run.average_map for run in runs]
     tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
     mark = are_comparable(runs)
-    columns = [_cells([by_tiou.get(tiou) for by_tiou in numbers], mark) for tiou in tious] + [_cells(averages, mark)]
+    columns = [cells([by_tiou.get(tiou) for by_tiou in numbers], mark) for tiou in tious] + [cells(averages, mark)]
     return Table(
         title="mAP in percent at temporal IoU",
         columns=["run", *(threshold(tiou) for tiou in tious), "average"],
@@ -85,7 +85,7 @@ def recall_table(runs: Sequence[Results]) -> Table:
 def classifier_table(runs: Sequence[Results]) -> Table:
     """mAP with the classifier's classes and with true classes, and how often the classifier by itself is right."""
     rows = []
-    for name, run in zip(_names_and_subsets(runs), runs, strict=True):
+    for name, run in zip(names_and_subsets(runs), runs, strict=True):
         if run.classifier is not None:
             about = run.classifier
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
@@ -110,7 +110,7 @@ def _by_tiou_table(
         rows=[
             [
                 *map(Cell, texts),
-                *_cells([*(_by_tiou(measured, values).get(tiou) for tiou in tious), mean(values)], mark=False),
+                *cells([*(_by_tiou(measured, values).get(tiou) for tiou in tious), mean(values)], mark=False),
             ]
             for texts, measured, values in rows
         ],
@@ -132,7 +132,7 @@ def class_table(run: Results) -> Table:
             [
                 Cell(run.classes[place]),
                 Cell(str(run.truth_per_class[place])),
-                *_cells([*run.class_ap[place], averages[place]], mark=False),
+                *cells([*run.class_ap[place], averages[place]], mark=False),
             ]
             for place in order
         ],
@@ -149,7 +149,7 @@ def class_comparison(runs: Sequence[Results]) -> Table:
         title="Average AP in percent per class",
         columns=["class", *run_names(runs)],
         num_names=1,
-        rows=[[Cell(label), *_cells([averages.get(label) for averages in by_run], mark)] for label in labels],
+        rows=[[Cell(label), *cells([averages.get(label) for averages in by_run], mark)] for label in labels],
         caption=_warning(runs),
     )
 
@@ -164,11 +164,12 @@ def run_names(runs: Sequence[Results]) -> list[str]:
     """The names of the runs, followed by the subset if a run was measured on several, and by what is no result."""
     return [
         f"{name}, {_UPPER_BOUND}" if is_upper_bound(run) else name
-        for name, run in zip(_names_and_subsets(runs), runs, strict=True)
+        for name, run in zip(names_and_subsets(runs), runs, strict=True)
     ]
 
 
-def _names_and_subsets(runs: Sequence[Results]) -> list[str]:
+def names_and_subsets(runs: Sequence[ResultsHead]) -> list[str]:
+    """The names of the runs, followed by the subset if a run was measured on several."""
     names = [run.name for run in runs]
     return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
 
@@ -180,10 +181,15 @@ def is_upper_bound(run: Results) -> bool:
 
 def provenance(run: Results) -> str:
     """Where a run's numbers come from, in one line."""
+    return f"{run.name}: {scored_data(run)}; {run.protocol}; {origin(run)}"
+
+
+def origin(run: ResultsHead) -> str:
+    """The seed, the commit and the machine."""
     seed = "no seed" if run.seed is None else f"seed {run.seed}"
     number, plus, changes = (run.commit or "").partition("+")  # 0123456789ab+changes
     commit = f"commit {number[:12]}{plus}{changes}" if number else "commit unknown"
-    return f"{run.name}: {scored_data(run)}; {run.protocol}; {seed}, {commit}; {run.machine}"
+    return f"{seed}, {commit}; {run.machine}"
 
 
 def scored_data(run: Results) -> str:
@@ -210,8 +216,8 @@ def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> ByTIoU:
     return {round(tiou, 4): value for tiou, value in zip(tious, values, strict=True)}
 
 
-def _cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
-    """Cells of values to compare with each other; values equal to two decimals are equally good."""
+def cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
+    """Cells of values to compare with each other, in percent; values equal to two decimals are equally good."""
     measured = [value for value in values if value is not None]
     best = percent(max(measured)) if mark and len(measured) > 1 else None
     return [Cell(percent(value), percent(value) == best) for value in values]

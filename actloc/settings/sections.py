@@ -250,24 +250,29 @@ class TrainingSettings(Section):
     """Epochs from one checkpoint to the next."""
 
 
-class EvaluationSettings(Section):
-    """How predictions are scored."""
+class ScoredWeights(Section):
+    """Which weights of a run are scored."""
 
     shapes = "nothing"
+
+    weights: Literal["averaged", "raw"] = "averaged"
+    """Score the averaged weights or the last raw ones."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
+    gives too good results."""
+
+
+class EvaluationSettings(ScoredWeights):
+    """How predictions are scored."""
 
     protocol: ProtocolName = "actionformer"
     """Whose rules to apply: ActionFormer's (with its label collisions: only to compare with its code), ActivityNet's,
     QVHighlights', or THUMOS14's with or without its Ambiguous intervals."""
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
-    weights: Literal["averaged", "raw"] = "averaged"
-    """Score the averaged weights or the last raw ones."""
     weights_file: Path | None = None
     """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
     with classes numbered as in the annotations; null: score the run."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Score the last checkpoint, or the best on training.validation_subset; choosing on the subset that is scored
-    gives too good results."""
     threshold_tiou: OpenFraction = 0.5
     """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
     recall_at: tuple[PositiveInt, ...] = ()

@@ -1,0 +1,230 @@
+"""Scores a recogniser on the labelled clips of a subset; writes metrics, and class scores for localization."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actloc import console, files
+from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.datasets.base import read_prepared
+from actloc.devices import choose_device
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
+from actloc.evaluation import class_scores, scores_hdf5, scoring
+from actloc.evaluation.results import write_results
+from actloc.evaluation.scored_windows import ScoredWindows
+from actloc.experiment import Experiment
+from actloc.recognition.clips import ClipSource, LabelledClip, labelled_clips
+from actloc.recognition.networks import (
+    RecognitionSections,
+    TrainedRecognizer,
+    clip_source,
+    load_official,
+    load_trained,
+    views_of,
+)
+from actloc.recognition.reporting import overview
+from actloc.recognition.results import measured
+from actloc.recognition.scores import Floats, softmax, truth_table
+from actloc.recognition.views import SPAN_FRAMES, Scored, Views
+from actloc.reports import tables
+from actloc.reports.text import csv_cell
+from actloc.training.distributed import Processes, joined
+
+
+def evaluate(experiment: Experiment, scores: Path | None) -> int:
+    """Scores, writes, prints; the exit status is 3 if videos cannot be read."""
+    suffixes = (".json", *scores_hdf5.SUFFIXES)
+    if scores is not None and scores.suffix.lower() not in suffixes:
+        raise UserError(
+            f"--save-scores is {scores}.",
+            f"Expected a file name that ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}.",
+            f"Name the file {scores.name}.json",
+        )
+    subset = experiment.dataset.evaluation_subset
+    with joined(choose_device(experiment.machine.device)) as processes:
+        annotations = read_prepared(experiment.dataset, experiment.arguments)
+        trained = _trained(experiment, annotations)
+        clips = labelled_clips(annotations, subset)
+        if not clips:
+            raise UserError(
+                f"The subset {subset!r} has no labelled clips.",
+                "Expected videos with a class, or with actions.",
+                "Name a subset of the annotations: dataset.evaluation_subset=NAME",
+            )
+        evaluation = _Evaluation(experiment, trained, clip_source(experiment), processes)
+        with closing(evaluation.source.reader):
+            views = views_of(experiment)
+            found = evaluation.scored(clips, lambda clip: views.read(evaluation.source, clip), views)
+            status = processes.of_first(lambda: _write(experiment, trained, clips, found, views))
+            if scores is not None:
+                evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
+        processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
+        return status
+
+
+def _trained(experiment: Experiment, annotations: Annotations) -> TrainedRecognizer:
+    """The recogniser to score; raises UserError where its classes are not those of the annotations."""
+    file = RecognitionSections.of(experiment).evaluation.weights_file
+    if file is not None:
+        return load_official(experiment, file, annotations.classes)
+    trained = load_trained(experiment)
+    if trained.classes != annotations.classes:
+        raise UserError(
+            f"The run was trained on the classes {console.first_ten(trained.classes)}.",
+            f"{experiment.dataset.annotations_file} has {console.first_ten(annotations.classes)}, or another order.",
+            "Evaluate on the annotations that the run was trained with, or train on these: "
+            f"actloc train {experiment.arguments} --overwrite",
+        )
+    return trained
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What scores the clips of one evaluation."""
+
+    experiment: Experiment
+    trained: TrainedRecognizer
+    source: ClipSource
+    processes: Processes
+
+    def scored(
+        self,
+        clips: Sequence[LabelledClip],
+        read: Callable[[LabelledClip], NDArray[Any]],
+        views: Views,
+        what: str = "scoring",
+    ) -> Scored:
+        """The scores of all clips; each process scores a part and gets all results."""
+        own = self.trained.scorer.scored(self.processes.share(clips), read, views.average, what=what)
+        parts = self.processes.gather(own)
+        return Scored(
+            {name: row for part in parts for name, row in part.scores.items()},
+            {name: reason for part in parts for name, reason in part.unreadable.items()},
+        )
+
+    def save_scores(
+        self, path: Path, videos: Sequence[AnnotatedVideo], clips: Sequence[LabelledClip], found: Scored
+    ) -> None:
+        """Writes probabilities: of videos that one clip fills those just measured, of the others their windows'."""
+        views = replace(views_of(self.experiment), clips=1)
+        whole = {clip.video.id: clip.id for clip in clips if clip.end_s is None}
+        results = {
+            video: self._probabilities(found.scores[name]) for video, name in whole.items() if name in found.scores
+        }
+        others = [video for video in videos if video.id not in whole and video.id not in found.unreadable]
+        places = [window for video in others for window in self._windows(video)]
+        of_windows = self.scored(places, lambda clip: views.read(self.source, clip), views, "scoring windows")
+        windows = {}
+        for video in others:
+            own = [one for one in places if one.video.id == video.id and one.id in of_windows.scores]
+            if own:
+                ends = np.array([(one.start_s, one.end_s) for one in own])
+                rows = np.stack([self._probabilities(of_windows.scores[one.id]) for one in own])
+                windows[video.id] = ScoredWindows(ends, rows)
+        self.processes.of_first(lambda: self._write_scores(path, results, windows, len(videos)))
+
+    def _probabilities(self, scores: Floats) -> Floats:
+        """Fusion multiplies them with scores between 0 and 1."""
+        return softmax(scores) if views_of(self.experiment).average == "logits" else scores
+
+    def _windows(self, video: AnnotatedVideo) -> list[LabelledClip]:
+        """Windows that cover a video, the last one ending with it; none of a video that cannot be read."""
+        settings, sampling = RecognitionSections.of(self.experiment).evaluation, self.source.sampling
+        try:
+            times = self.source.times(video)
+        except VideoError as error:
+            console.error(f"{video.id}: {error}")
+            return []
+        span = sampling.frames * sampling.interval if sampling.rule == "interval" else SPAN_FRAMES
+        length_s = settings.window_s or span / times.fps
+        if times.duration_s <= length_s:
+            return [LabelledClip(video, (), 0.0, times.duration_s)]
+        count = 1 + math.ceil((times.duration_s - length_s) / (length_s * (1 - settings.window_overlap)))
+        starts = np.linspace(0.0, times.duration_s - length_s, count).tolist()
+        return [LabelledClip(video, (), start_s, start_s + length_s) for start_s in starts]
+
+    def _write_scores(
+        self, path: Path, results: dict[str, Floats], windows: dict[str, ScoredWindows], num_videos: int
+    ) -> None:
+        settings = RecognitionSections.of(self.experiment).evaluation
+        facts = {
+            "run": str(self.experiment.run_folder),
+            "checkpoint": self.trained.checkpoint,
+            "weights": settings.weights,
+            "views": str(views_of(self.experiment)),
+            "average": settings.average,
+            "best_windows": settings.best_windows,
+        }
+        class_scores.write(path, self.trained.classes, results, windows, facts, settings.best_windows)
+        scored = len(results.keys() | windows.keys())
+        console.say(f"Wrote class scores of {scored} of {console.count(num_videos, 'video')} to {path}")
+        console.emit("scores", path=str(path), videos=scored)
+
+
+def _write(
+    experiment: Experiment, trained: TrainedRecognizer, clips: Sequence[LabelledClip], found: Scored, views: Views
+) -> int:
+    """Writes the results and the list of clips, and prints the accuracies; 3 if videos cannot be read."""
+    dataset, evaluation = experiment.dataset, RecognitionSections.of(experiment).evaluation
+    known = [clip for clip in clips if clip.id in found.scores]
+    if not known:
+        raise UserError(
+            f"None of {console.count(len(clips), 'clip')} can be read.",
+            "Expected a video that can be decoded.",
+            "Replace the files that the errors above name.",
+        )
+    rows = np.stack([found.scores[clip.id] for clip in known])
+    truth = truth_table([clip.labels for clip in known], len(trained.classes))
+    is_official = evaluation.weights_file is not None
+    head = {
+        "name": experiment.run.name,
+        "dataset": dataset.name,
+        "variant": read_prepared(dataset, experiment.arguments).variant,
+        "subset": dataset.evaluation_subset,
+        "seed": None if is_official else experiment.run.seed,
+        "checkpoint": trained.checkpoint,
+        "weights": None if is_official else evaluation.weights,
+        **scoring.provenance_of_results(),
+    }
+    results = measured(
+        rows,
+        truth,
+        trained.classes,
+        head,
+        views=str(views),
+        average=views.average,
+        unreadable=found.unreadable,
+        clips_left_out=len(clips) - len(known),
+    )
+    folder = scoring.results_folder(experiment.run_folder, dataset.evaluation_subset, evaluation, of_file=is_official)
+    files.write_text(folder / "clips.csv", _clips_csv(known, rows, trained.classes))
+    path = write_results(folder, results)
+    console.result_table(tables.as_rich(overview([results])))
+    console.say(f"Wrote {path} and clips.csv")
+    console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)
+    if found.unreadable:
+        left_out = console.count(len(clips) - len(known), "clip is", "clips are")
+        console.error(f"{left_out} in no accuracy: the videos cannot be read ({console.first_ten(found.unreadable)})")
+        return EXIT_SOME_INPUTS_FAILED
+    return 0
+
+
+def _clips_csv(clips: Sequence[LabelledClip], scores: Floats, classes: Sequence[str]) -> str:
+    """One row for each clip: what is true, what the network says, and how sure it is."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["video", "start_s", "end_s", "true", "predicted", "score"])
+    for clip, row in zip(clips, scores, strict=True):
+        best = int(row.argmax())
+        times = ["", ""] if clip.end_s is None else [f"{clip.start_s:.3f}", f"{clip.end_s:.3f}"]
+        true = "; ".join(classes[label] for label in clip.labels)
+        writer.writerow([csv_cell(clip.video.id), *times, csv_cell(true), csv_cell(classes[best]), f"{row[best]:.6g}"])
+    return stream.getvalue()

@@ -1,0 +1,87 @@
+"""Names the classes of new videos, on screen and as CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from actloc import console, files
+from actloc.annotations.model import AnnotatedVideo
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
+from actloc.evaluation import class_scores
+from actloc.experiment import Experiment
+from actloc.recognition.clips import LabelledClip
+from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
+from actloc.recognition.scores import Floats, averaged, softmax
+from actloc.reports.text import csv_cell
+from actloc.signals import stopping_at_once
+from actloc.store.filling import failure
+
+
+def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
+    """Scores every video that can be read, as a whole; the others are reported, and the exit status is 3."""
+    file = RecognitionSections.of(experiment).evaluation.weights_file
+    if file is not None:
+        raise UserError(
+            f"evaluation.weights_file is {file}, which does not record the names of its classes.",
+            "Expected a run; only `eval` takes the file as it is.",
+            f"Make a run of it: actloc convert {file} ckpt/NAME {experiment.arguments}",
+        )
+    trained, views, source = load_trained(experiment), views_of(experiment), clip_source(experiment)
+    files.make_folder(output)  # a folder that cannot be written is reported before the work
+    found: dict[str, Floats] = {}
+    failed = []
+    with closing(source.reader), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+        for path in videos:
+            clip = LabelledClip(AnnotatedVideo(path.stem, "", file=path), ())
+            try:
+                row = averaged(trained.scorer.logits(views.read(source, clip)), views.average)
+            except VideoError as error:
+                console.error(f"{path}: {error}")
+                console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
+                failed.append(failure(path.stem, path, error))
+            else:
+                found[path.stem] = softmax(row) if views.average == "logits" else row
+                best = int(row.argmax())
+                console.emit("video_done", id=path.stem, label=trained.classes[best], score=float(row[best]))
+            bar(1, path.name)
+    top_k = RecognitionSections.of(experiment).prediction.top_k
+    facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(views)}
+    class_scores.write(output / "class_scores.json", trained.classes, found, {}, facts)
+    files.write_text(output / "classes.csv", _as_csv(found, trained.classes, top_k))
+    files.write_json_lines(output / "failed.jsonl", failed)
+    _show(found, trained.classes, top_k)
+    console.say(f"Wrote {output}/classes.csv and class_scores.json")
+    console.emit("done", path=str(output), videos=len(found))
+    if failed:
+        total = console.count(len(videos), "video")
+        console.error(f"{len(failed)} of {total} failed, {len(found)} succeeded; see {output}/failed.jsonl")
+        return EXIT_SOME_INPUTS_FAILED
+    return 0
+
+
+def _best(row: Floats, classes: Sequence[str], top_k: int) -> list[tuple[str, float]]:
+    order = np.argsort(-row, kind="stable")[:top_k]
+    return [(classes[number], float(row[number])) for number in order]
+
+
+def _as_csv(found: dict[str, Floats], classes: Sequence[str], top_k: int) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["video", "rank", "class", "probability"])
+    for video_id, row in found.items():
+        for rank, (name, score) in enumerate(_best(row, classes, top_k), start=1):
+            writer.writerow([csv_cell(video_id), rank, csv_cell(name), f"{score:.6f}"])
+    return stream.getvalue()
+
+
+def _show(found: dict[str, Floats], classes: Sequence[str], top_k: int) -> None:
+    table = Table("video", "class", "probability", box=None)
+    for video_id, row in found.items():
+        for rank, (name, score) in enumerate(_best(row, classes, top_k)):
+            table.add_row("" if rank else console.clean(video_id), console.clean(name), f"{score:.3f}")
+    console.result_table(table)

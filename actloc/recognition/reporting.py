@@ -1,0 +1,158 @@
+"""A page and tables of the results of recognisers: accuracies, classes, and which classes are taken for which."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actloc import console, files
+from actloc.evaluation.results import METRICS_NAME, read_record
+from actloc.recognition.results import RecognitionResults
+from actloc.reports import figures, html, tables
+from actloc.reports.runs import RunRecord, result_folders, run_record
+from actloc.reports.tables import Cell, Table, cells
+from actloc.reports.text import csv_cell, percent
+
+_MOST_CONFUSED = 20
+_LARGEST_MATRIX = 30
+"""Classes of a confusion matrix that fits on a page; with more, the pairs that are confused most are listed."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the template shows of one run."""
+
+    anchor: str
+    name: str
+    results: RecognitionResults
+    facts: list[tuple[str, str]]
+    classes: Table
+    confused: Table
+    matrix: list[list[int]] | None
+    curve: figures.Curve | None
+    commands: list[str]
+    settings: str | None
+    environment: str | None
+
+
+def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
+    """Prints the numbers, and writes report.html, tables.md and tables.csv into `folder`; returns their paths."""
+    evaluated = [
+        (run_record(run), read_record(results / METRICS_NAME, RecognitionResults))
+        for run in run_folders
+        for results in result_folders(run)
+    ]
+    runs = [results for _, results in evaluated]
+    names = tables.names_and_subsets(runs)
+    views = [
+        _view(f"run-{number}", name, *one)
+        for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
+    ]
+    listed = [overview(runs), *([per_class(runs[0])] if len(runs) == 1 else [])]
+    page = html.template("recognition.html.jinja")
+    contents = {
+        "report.html": page.render(runs=views, tables=[overview(runs)] if len(runs) > 1 else []),
+        "tables.md": "\n".join(tables.as_markdown(table) for table in listed),
+        "tables.csv": _as_csv(runs),
+    }
+    for name, content in contents.items():
+        files.write_text(folder / name, content)
+    console.result_table(tables.as_rich(overview(runs)))
+    return [folder / name for name in contents]
+
+
+def overview(runs: Sequence[RecognitionResults]) -> Table:
+    """Accuracies of each run; the best is marked if all were measured on the same clips with the same views."""
+    measured_on = {(run.dataset, run.variant, run.subset, run.counts.clips, run.views, run.average) for run in runs}
+    marks = len(measured_on) == 1
+    columns = [
+        cells([run.top_1 for run in runs], marks),
+        cells([run.top_5 for run in runs], marks),
+        cells([run.mean_class_accuracy for run in runs], marks),
+    ]
+    warning = [] if marks else ["The runs differ in data or views, so the best is not marked."]
+    return Table(
+        title="Accuracy in percent",
+        columns=["run", "views", "top-1", "top-5", "mean class"],
+        num_names=2,
+        rows=[
+            [Cell(name), Cell(run.views), *row]
+            for name, run, row in zip(tables.names_and_subsets(runs), runs, zip(*columns, strict=True), strict=True)
+        ],
+        caption=[f"{run.name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}" for run in runs]
+        + warning,
+    )
+
+
+def per_class(run: RecognitionResults) -> Table:
+    """Accuracies of each class that has clips, best first."""
+    known = [(name, one) for name, one in zip(run.classes, run.per_class, strict=True) if one.clips]
+    known.sort(key=lambda pair: -(pair[1].top_1 or 0.0))
+    absent = len(run.classes) - len(known)
+    caption = [f"{console.count(absent, 'class has', 'classes have')} no clip here."] if absent else []
+    return Table(
+        title="Accuracy in percent per class",
+        columns=["class", "clips", "top-1", "top-5"],
+        num_names=1,
+        rows=[[Cell(name), Cell(str(one.clips)), *cells([one.top_1, one.top_5], False)] for name, one in known],
+        caption=caption,
+    )
+
+
+def _confused(run: RecognitionResults) -> Table:
+    """The pairs of classes that are taken for each other most often."""
+    wrong = sorted((one for one in run.confusion if one.true != one.predicted), key=lambda one: -one.clips)
+    rows = [
+        [Cell(run.classes[one.true]), Cell(run.classes[one.predicted]), Cell(str(one.clips))]
+        for one in wrong[:_MOST_CONFUSED]
+    ]
+    more = len(wrong) - len(rows)
+    caption = [f"And {console.count(more, 'other pair', 'other pairs')}."] if more > 0 else []
+    return Table("Classes taken for others", ["true class", "taken for", "clips"], 2, rows, caption)
+
+
+def _view(anchor: str, name: str, record: RunRecord, results: RecognitionResults) -> RunView:
+    return RunView(
+        anchor=anchor,
+        name=name,
+        results=results,
+        facts=[
+            ("Data", _scored_data(results)),
+            ("Views", f"{results.views}, mean of {results.average}"),
+            *html.provenance_facts(results),
+        ],
+        classes=per_class(results),
+        confused=_confused(results),
+        matrix=results.confusion_table() if len(results.classes) <= _LARGEST_MATRIX else None,
+        curve=figures.curve(record.losses),
+        commands=record.commands,
+        settings=record.settings,
+        environment=record.environment,
+    )
+
+
+def _scored_data(run: RecognitionResults) -> str:
+    parts = [f"{run.dataset} {run.subset}", run.variant, console.count(run.counts.clips, "clip")]
+    return ", ".join(part for part in parts if part)
+
+
+def _as_csv(runs: Sequence[RecognitionResults]) -> str:
+    """One table of everything, in percent: each run's accuracies, and those of each class."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = ["run", "origin", "dataset", "variant", "subset", "views", "average", "checkpoint", "weights", "seed"]
+    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class"])
+    for run in runs:
+        source = [run.name, "measured", run.dataset, run.variant, run.subset, run.views, run.average]
+        source += [run.checkpoint, run.weights or "", "" if run.seed is None else str(run.seed)]
+        source += [run.commit or "", run.machine]
+        rows = [("", run.counts.clips, [run.top_1, run.top_5, run.mean_class_accuracy])]
+        rows += [
+            (name, one.clips, [one.top_1, one.top_5, None])
+            for name, one in zip(run.classes, run.per_class, strict=True)
+        ]
+        for label, clips, values in rows:
+            numbers = ["" if value is None else percent(value) for value in values]
+            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers])
+    return stream.getvalue()
