@@ -263,7 +263,9 @@ def extract_frames(
     """Writes the frames as 000001.jpg ... and `frames.json`, which `read_frames` reads back; returns their number.
 
     Short side `short_side`, long side in proportion, or exactly `size` (height, width); at most `most_frames` frames.
-    `quality` is ffmpeg's scale from 2 (best) to 31. `folder` appears, or is replaced, once it is complete.
+    `quality` is ffmpeg's scale from 2 (best) to 31; with 2, at a video's own size and rate, values differ from those of
+    its frames by less than 3 of 255 on average (1.5 to 2.8 measured on four videos). `folder` appears, or is replaced,
+    once it is complete.
     """
     # JPEG converts between RGB and YCbCr by BT.601 with the full range only; most videos are BT.709.
     jpeg = "out_color_matrix=bt601:out_range=full,format=yuvj420p"

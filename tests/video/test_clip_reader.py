@@ -137,6 +137,20 @@ def test_frames_by_number_are_those_of_extraction(
     assert np.array_equal(reader_of("native").read_frames(path, numbers), np.array(expected))
 
 
+@pytest.mark.parametrize("cut", [500, 1500])
+def test_frames_that_the_header_promises_and_no_packet_has_repeat_the_last_one(
+    clips: Clips, tmp_path: Path, cut: int, reader_of: Callable[..., ClipReader]
+) -> None:
+    whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    ffmpeg("-stream_loop", "9", "-i", clips["plain.mp4"], "-c", "copy", "-movflags", "+faststart", whole)
+    path.write_bytes(whole.read_bytes()[:-cut])
+    frames = extracted(path, "native")[0]
+    assert 10 * FRAMES - 4 < len(frames) < 10 * FRAMES
+    numbers = [10 * FRAMES - 1, 10 * FRAMES - 3, len(frames) - 1, len(frames) - 2, 10 * FRAMES + 9]
+    expected = [frames[min(number, len(frames) - 1)] for number in numbers]
+    assert np.array_equal(reader_of("native").read_frames(path, numbers), np.array(expected))
+
+
 @pytest.mark.parametrize("which", get_args(ReaderName))
 def test_any_reader_gives_the_clips_of_its_extraction(clips: Clips, which: ReaderName) -> None:
     path = clips["plain.mp4"]
