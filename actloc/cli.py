@@ -222,13 +222,21 @@ def evaluate(
         Path | None,
         typer.Option(help="Score this file, not a run: ActivityNet's JSON, or lines `video start end class score`."),
     ] = None,
+    save_scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recognition: write class scores of the videos, and of windows of untrimmed ones, for fusion.scores: "
+            ".json or .h5.",
+        ),
+    ] = None,
     code: Code = None,
 ) -> int:
     """Score a run, an official checkpoint or a predictions file; write metrics and predictions.
 
     An official checkpoint is named by a setting: evaluation.weights_file=epoch_035.pth.tar
     """
-    return run_on("evaluate", config, overrides, code, predictions=predictions)
+    return run_on("evaluate", config, overrides, code, predictions=predictions, scores=save_scores)
 
 
 @command(

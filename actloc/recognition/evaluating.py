@@ -18,6 +18,7 @@ from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores, scores_hdf5, scoring
+from actloc.evaluation.columns import Floats
 from actloc.evaluation.results import write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
@@ -32,7 +33,7 @@ from actloc.recognition.networks import (
 )
 from actloc.recognition.reporting import overview
 from actloc.recognition.results import measured
-from actloc.recognition.scores import Floats, softmax, truth_table
+from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import SPAN_FRAMES, Scored, Views
 from actloc.reports import tables
 from actloc.reports.text import csv_cell
@@ -155,7 +156,7 @@ class _Evaluation:
         self, path: Path, results: dict[str, Floats], windows: dict[str, ScoredWindows], num_videos: int
     ) -> None:
         settings = RecognitionSections.of(self.experiment).evaluation
-        facts = {
+        facts: dict[str, str | int] = {
             "run": str(self.experiment.run_folder),
             "checkpoint": self.trained.checkpoint,
             "weights": settings.weights,

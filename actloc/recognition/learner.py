@@ -46,11 +46,11 @@ class RecognitionLearner:
         self._precision = precision
         self._device = next(recognizer.parameters()).device
         self._annotator = annotator
-        self._token_head: TokenHead | None = None
+        self.token_head: TokenHead | None = None
         trained = dict(recognizer.trained_modules(groups))
         if annotator is not None:
-            self._token_head = TokenHead(recognizer.encoder.channels, len(classes)).to(self._device)
-            trained[TOKEN_HEAD] = self._token_head.trained(groups)
+            self.token_head = TokenHead(recognizer.encoder.channels, len(classes)).to(self._device)
+            trained[TOKEN_HEAD] = self.token_head.trained(groups)
         self.modules: Modules = trained
         self._num_in_step = 1.0
 
@@ -81,9 +81,9 @@ class RecognitionLearner:
         clips, shares = features, mask
         part = len(clips) / self._num_in_step
         with computing_in(self._precision, self._device):
-            if self._annotator is None or self._token_head is None:
+            if self._annotator is None or self.token_head is None:
                 return {"classification": part * F.cross_entropy(self.recognizer(clips), shares)}
-            clip_scores, token_scores = student_scores(self.recognizer, self._token_head, clips)
+            clip_scores, token_scores = student_scores(self.recognizer, self.token_head, clips)
             labels = self._annotator.labels(clips, token_scores.shape[1:4])
         weight = self._annotator.settings.weight
         losses = token_label_losses(clip_scores, shares, token_scores, labels, weight)

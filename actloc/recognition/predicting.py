@@ -13,10 +13,11 @@ from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores
+from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
 from actloc.recognition.clips import LabelledClip
 from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
-from actloc.recognition.scores import Floats, averaged, softmax
+from actloc.recognition.scores import averaged, softmax
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure

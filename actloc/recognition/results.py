@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
+from actloc.evaluation.columns import Floats
 from actloc.evaluation.results import Proportion, Record, ResultsHead
 from actloc.recognition.scores import (
     Averages,
     Booleans,
-    Floats,
     class_accuracies,
     confusion,
     hits,

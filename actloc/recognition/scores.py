@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from actloc.evaluation.columns import Floats
+
 Booleans = NDArray[np.bool_]
 Averages = Literal["probabilities", "logits"]
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from actloc import console
 from actloc.errors import VideoError
+from actloc.evaluation.columns import Floats
 from actloc.layers.precision import computing_in
 from actloc.prefetch import load_ahead
 from actloc.recognition.clips import ClipSource, LabelledClip
 from actloc.recognition.recognizer import Recognizer
-from actloc.recognition.scores import Averages, Floats, averaged
+from actloc.recognition.scores import Averages, averaged
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.video.views import Corner, three_across, three_along, views
 

@@ -24,7 +24,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
 
     The run counts as finished: without an optimizer's state it cannot be resumed.
     """
-    _refuse_existing(folder)
+    refuse_existing(folder)
     official = read_official(experiment, file)
     if experiment.features.trains_encoder and not official.encoder:
         raise UserError(
@@ -62,7 +62,7 @@ def to_official(source: Path, file: Path, experiment: Experiment | None) -> None
 
     Raises UserError if the detector is not ActionFormer, or does not fit `experiment`, if given.
     """
-    _refuse_existing(file)
+    refuse_existing(file)
     stored = checkpoints.load(source)
     about = stored.numbers["about"]
     detector = about["settings"]["detector.name"]
@@ -89,7 +89,8 @@ def _outline(experiment: Experiment, in_channels: int, num_classes: int) -> Dete
         return experiment.detector.build(in_channels, num_classes, experiment.features.max_steps)
 
 
-def _refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path) -> None:
+    """Raises UserError for a target that would be overwritten."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise UserError(
             f"{target} already exists.",
