@@ -65,7 +65,7 @@ def _report_missing(
     total = len({clip.path for clip in listed.clips})
     if len(missing) == total:
         raise UserError(
-            f"{videos} has none of the {console.count(total, 'video')} that {listed.source} names, such as "
+            f"{videos} has no readable video of {console.count(total, 'clip')} in {listed.source}, such as "
             f"{console.first_ten(names)}.",
             "Expected videos, or folders of frames such as img_00001.jpg, by these names, at any depth in the folder.",
             "Set dataset.videos to the folder of the videos.",
@@ -77,10 +77,10 @@ def _report_missing(
     if not allow_missing:
         raise UserError(
             f"{counted}: {console.first_ten(names)}. All are listed, with the reason, in {listing}.",
-            f"Expected every video that {listed.source} names, readable, in {videos} or in folders in it.",
+            f"Expected every clip in {listed.source} to have a readable video, in {videos} or in folders in it.",
             "Add or replace them; or leave them out and continue: dataset.allow_missing=true",
         )
-    console.warn(f"{counted}, and left out, so accuracies are of fewer clips than published ones ({listing})")
+    console.warn(f"{counted}, and left out of training and evaluation; {listing} lists them")
 
 
 def _videos(
