@@ -40,15 +40,16 @@ class Config(ClipsConfig):
 
     def listed(self, found: ClipFiles) -> ClipList:
         """The clips of the CSV or of the folders; of those without a subset, every fifth is for evaluation."""
+        subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
+        meant = {**_SUBSETS, **{name.lower(): name for name in subsets}}
         if self.labels:
-            clips, problems = _from_csv(self.labels)
+            clips, problems = _from_csv(self.labels, meant)
         else:
-            clips, problems = _from_folders(found)
+            clips, problems = _from_folders(found, meant)
         open_paths = {clip.path for clip in clips if not clip.subset}
         chosen = chosen_by_hash(open_paths, self.training_subset, self.evaluation_subset)
         clips = [replace(clip, subset=clip.subset or chosen[clip.path]) for clip in clips]
         if not problems:
-            subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
             where = "a column `subset`" if self.labels else "folders train and test"
             members = ((clip.subset, True) for clip in clips)
             problems = problems_of_subsets(self.labels or self.videos, members, subsets, where)
@@ -61,7 +62,7 @@ class Config(ClipsConfig):
         return cls(folder=folder / "prepared", videos=folder / "videos")
 
 
-def _from_csv(path: Path) -> tuple[list[LabelledClip], list[Problem]]:
+def _from_csv(path: Path, meant: dict[str, str]) -> tuple[list[LabelledClip], list[Problem]]:
     clips, problems = [], []
     for line, row in read_table(path, _COLUMNS, ["subset"], "dataset.labels"):
         problem = row[TOO_MANY] or ("" if row["video"] else "the video is empty")
@@ -69,15 +70,15 @@ def _from_csv(path: Path) -> tuple[list[LabelledClip], list[Problem]]:
         if problem:
             problems.append(Problem(f"{path}:{line}", problem))
             continue
-        subset = _SUBSETS.get(row.get("subset", "").lower(), row.get("subset", ""))
+        subset = meant.get(row.get("subset", "").lower(), row.get("subset", ""))
         clips.append(LabelledClip(row["video"], (row["label"],), subset, f"{path}:{line}"))
     return clips, problems
 
 
-def _from_folders(found: ClipFiles) -> tuple[list[LabelledClip], list[Problem]]:
+def _from_folders(found: ClipFiles, meant: dict[str, str]) -> tuple[list[LabelledClip], list[Problem]]:
     """The classes are the folders in the folder; if all of these are named as subsets, the folders in them."""
     paths = [path.relative_to(found.folder) for path in found.found]
-    has_subsets = bool(paths) and all(path.parts[0].lower() in _SUBSETS for path in paths)
+    has_subsets = bool(paths) and all(path.parts[0].lower() in meant for path in paths)
     depth = 3 if has_subsets else 2
     clips, problems = [], []
     for path in paths:
@@ -85,6 +86,6 @@ def _from_folders(found: ClipFiles) -> tuple[list[LabelledClip], list[Problem]]:
             expected = "train/class/video.mp4" if has_subsets else "class/video.mp4"
             problems.append(Problem(str(found.folder / path), f"expected {expected} below {found.folder}"))
             continue
-        subset = _SUBSETS[path.parts[0].lower()] if has_subsets else ""
+        subset = meant[path.parts[0].lower()] if has_subsets else ""
         clips.append(LabelledClip(str(path), (path.parts[-2],), subset, str(found.folder / path)))
     return clips, problems

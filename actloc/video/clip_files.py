@@ -10,8 +10,8 @@ from actloc.errors import UserError
 from actloc.video.base import FRAMES_FILE
 from actloc.video.folder import VIDEO_SUFFIXES
 
-_FRAME = re.compile(r"(?:[a-z]+_)?\d+\.(?:jpe?g|png)", re.IGNORECASE)
-"""A frame's file: 000001.jpg, img_00001.png. Optical flow, flow_x_00001.jpg, is none."""
+_FRAME = re.compile(r"(?:img_)?(\d{5,6})\.(?:jpg|png)")
+"""A frame's file: 00001.jpg, 000001.png, img_00001.jpg. Optical flow, flow_x_00001.jpg, is none."""
 
 
 class ClipFiles:
@@ -118,10 +118,11 @@ def is_bare_folder_of_frames(path: Path) -> bool:
     return path.is_dir() and not (path / FRAMES_FILE).is_file()
 
 
-def count_frames(folder: Path) -> int:
-    """The number of frames in a folder."""
+def frame_numbers(folder: Path) -> set[int]:
+    """The numbers of the frames in a folder."""
     with os.scandir(folder) as entries:
-        return sum(_is_frame(entry.name) for entry in entries)
+        matches = (_FRAME.fullmatch(entry.name) for entry in entries)
+        return {int(match[1]) for match in matches if match}
 
 
 def _is_clip(path: Path) -> bool:

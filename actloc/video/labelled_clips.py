@@ -10,7 +10,7 @@ from actloc.annotations.labelled_lists import ClipList, LabelledClip
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import Problem, UserError
 from actloc.video.base import FRAMES_FILE
-from actloc.video.clip_files import ClipFiles, count_frames, is_bare_folder_of_frames, unique_ids
+from actloc.video.clip_files import ClipFiles, frame_numbers, is_bare_folder_of_frames, unique_ids
 from actloc.video.folder import with_all_facts
 from actloc.video.known_facts import KnownFacts
 
@@ -27,19 +27,24 @@ def annotated(listed: ClipList, found: ClipFiles, folder: Path, *, allow_missing
     `folder` and left out, or refused unless `allow_missing`. Raises UserError with all problems of the lists.
     """
     file_of = found.find(dict.fromkeys(clip.path for clip in listed.clips))
+    ids = unique_ids(file_of.values(), found.folder)
+    clips = [clip for clip in listed.clips if clip.path in file_of]
+    unlisted = sorted({str(path) for path in found.found} - {str(path) for path in file_of.values()})
+    if unlisted:
+        is_or_are = "is" if len(unlisted) == 1 else "are"
+        counted = f"{len(unlisted)} of {console.count(len(found.found), 'clip')} in {found.folder}"
+        console.say(f"{counted} {is_or_are} not listed in {listed.source}, and not used: {console.first_ten(unlisted)}")
+    videos, problems = _videos(clips, file_of, ids)
+    model.raise_problems(listed.source, listed.problems + problems, folder)
     missing = {clip.path: "no such video" for clip in listed.clips if clip.path not in file_of}
     if not allow_missing:  # before headers are read, which takes an hour for 300,000 videos
         _report_missing(listed, missing, found.folder, folder, allow_missing=False)
-    ids = unique_ids(file_of.values(), found.folder)
-    clips = [clip for clip in listed.clips if clip.path in file_of]
-    videos, problems = _videos(clips, file_of, ids)
-    model.raise_problems(listed.source, listed.problems + problems, folder)
     unreadable: dict[str, str] = {}
     videos = _with_facts(videos, folder, unreadable)
     for clip in clips:
         video = videos[ids[file_of[clip.path]]]
         wanted = (clip.frames or 0) + (clip.offset or 0)
-        if is_bare_folder_of_frames(_file(video)) and (video.frames or 0) < wanted:
+        if is_bare_folder_of_frames(_file(video)) and (video.frames or 0) < wanted and video.id not in unreadable:
             unreadable[video.id] = f"has {console.count(video.frames or 0, 'frame')}, and {clip.where} says {wanted}"
     missing |= {str(videos[video_id].file): reason for video_id, reason in unreadable.items()}
     _report_missing(listed, missing, found.folder, folder, allow_missing=allow_missing)
@@ -65,7 +70,7 @@ def _report_missing(
     total = len({clip.path for clip in listed.clips})
     if len(missing) == total:
         raise UserError(
-            f"{videos} has none of the {console.count(total, 'video')} that {listed.source} names, such as "
+            f"{videos} has no readable video of {console.count(total, 'clip')} in {listed.source}, such as "
             f"{console.first_ten(names)}.",
             "Expected videos, or folders of frames such as img_00001.jpg, by these names, at any depth in the folder.",
             "Set dataset.videos to the folder of the videos.",
@@ -77,10 +82,10 @@ def _report_missing(
     if not allow_missing:
         raise UserError(
             f"{counted}: {console.first_ten(names)}. All are listed, with the reason, in {listing}.",
-            f"Expected every video that {listed.source} names, readable, in {videos} or in folders in it.",
+            f"Expected every clip in {listed.source} to have a readable video, in {videos} or in folders in it.",
             "Add or replace them; or leave them out and continue: dataset.allow_missing=true",
         )
-    console.warn(f"{counted}, and left out, so accuracies are of fewer clips than published ones ({listing})")
+    console.warn(f"{counted}, and left out of training and evaluation; {listing} lists them")
 
 
 def _videos(
@@ -111,7 +116,12 @@ def _with_facts(
     bare = {video_id: video for video_id, video in videos.items() if is_bare_folder_of_frames(_file(video))}
     known = {}
     for video_id, video in bare.items():
-        frames = count_frames(_file(video))
+        numbers = frame_numbers(_file(video))
+        frames = max(numbers)
+        if 0 in numbers:
+            unreadable[video_id] = "the frames are numbered from 0; expected numbers from 1"
+        elif len(numbers) < frames:
+            unreadable[video_id] = f"has {len(numbers)} of {console.count(frames, 'frame')}"
         known[video_id] = replace(video, duration_s=round(frames / ASSUMED_FPS, 6), fps=ASSUMED_FPS, frames=frames)
     others = {video_id: video for video_id, video in videos.items() if video_id not in bare}
     facts = with_all_facts(others, unreadable, KnownFacts(folder / _FACTS)) if others else {}

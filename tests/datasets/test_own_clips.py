@@ -78,6 +78,8 @@ def test_a_missing_subset_is_reported_with_the_setting_or_the_folder_to_change(t
     )
     found = own(tmp_path, evaluation_subset="validation").collect()
     assert [video.id for video in found.of_subset("validation")] == ["2"]
+    found = own(tmp_path, training_subset="Val", evaluation_subset="train").collect()
+    assert [video.subset for video in found.videos.values()] == ["train", "Val"]
 
 
 def test_a_folder_to_write_to_among_the_clips_is_refused(tmp_path: Path) -> None:
@@ -91,7 +93,9 @@ def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     assert "no video is in the subset 'train'" in problems_of(own(tmp_path))
 
 
-def test_a_csv_names_clips_by_id_name_or_path_and_may_give_several_labels(tmp_path: Path) -> None:
+def test_a_csv_names_clips_by_id_name_or_path_and_may_give_several_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_clips(tmp_path / "videos", "a b.mp4", "deep/c.mp4", "deep/d.mp4", "unused.mp4")
     text = "File;Class;Split\na b;run;train\n/else/where/c.mp4;run;val\nc;jump;valid\ndeep/d.mp4;jump;test\n"
     write_files(tmp_path, {"labels.csv": text})
@@ -100,6 +104,8 @@ def test_a_csv_names_clips_by_id_name_or_path_and_may_give_several_labels(tmp_pa
     write_files(tmp_path, {"labels.csv": text.replace("/else/where/c.mp4", "c")})
     found = own(tmp_path, labels=tmp_path / "labels.csv").collect()
     assert found.videos["c"].actions == (Action(0.0, 1.0, "run"), Action(0.0, 1.0, "jump"))
+    printed = capsys.readouterr().err.replace("\n", " ")
+    assert f"1 of 4 clips in {tmp_path}/videos is not listed in {tmp_path}/labels.csv, and not used: " in printed
     assert {video.id: video.subset for video in found.videos.values()} == {
         "a b": "train",
         "c": "validation",
@@ -149,13 +155,19 @@ def test_lists_of_videos_and_frames_take_their_classes_from_a_dataset_or_a_file(
     assert "has the class 'run' twice" in problems_of(lists(tmp_path, **given, classes=tmp_path / "names.txt"))
 
 
-def test_a_folder_with_fewer_frames_than_its_list_says_is_unreadable(tmp_path: Path) -> None:
-    for name in ("a", "b"):
+def test_folders_that_miss_frames_or_have_fewer_than_their_list_says_are_unreadable(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
         make_frames(tmp_path / "videos" / name, 5)
-    write_files(tmp_path, {"train.txt": "a 0 5 0\nb 1 5 0\nb 0 2 0\n"})
-    assert "1 of 2 videos is missing or unreadable" in problems_of(lists(tmp_path, training_list="train.txt"))
-    listed = (tmp_path / "prepared/missing_videos.txt").read_text()
-    assert listed.endswith(f"b: has 5 frames, and {tmp_path}/train.txt:2 says 6\n")
+    (tmp_path / "videos/c/00002.jpg").unlink()
+    (tmp_path / "videos/d/00005.jpg").rename(tmp_path / "videos/d/00000.jpg")
+    write_files(tmp_path, {"train.txt": "a 0 5 0\nb 1 5 0\nb 0 2 0\nc 0 5 0\nd 0 5 0\n"})
+    assert "3 of 4 videos are missing or unreadable" in problems_of(lists(tmp_path, training_list="train.txt"))
+    listed = (tmp_path / "prepared/missing_videos.txt").read_text().replace(f"{tmp_path}/", "").splitlines()
+    assert listed == [
+        "videos/b: has 5 frames, and train.txt:2 says 6",
+        "videos/c: has 4 of 5 frames",
+        "videos/d: the frames are numbered from 0; expected numbers from 1",
+    ]
 
 
 def test_an_offset_makes_segments_of_a_video(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from actloc.annotations.model import Action
@@ -15,6 +17,7 @@ from actloc.datasets import diving48, hmdb51, kinetics, something_something, ucf
 from actloc.datasets.base import read_prepared
 from actloc.errors import UserError
 from actloc.extraction.preparing import prepare
+from actloc.settings import parts
 from actloc.settings.sections import PreparationSettings
 from tests.datasets.raw import RAW, make_clips, write_files
 
@@ -133,7 +136,7 @@ def test_without_any_of_the_videos_the_folder_is_named(module: Any, tmp_path: Pa
     config = small(module, tmp_path, allow_missing=True)
     shutil.rmtree(config.videos)
     config.videos.mkdir()
-    with pytest.raises(UserError, match=r"has none of the \d videos that .* names, such as ") as caught:
+    with pytest.raises(UserError, match=r"has no readable video of \d clips? in .*, such as ") as caught:
         config.collect()
     assert caught.value.fix == "Set dataset.videos to the folder of the videos."
 
@@ -258,3 +261,15 @@ def test_annotations_of_one_order_of_classes_are_not_read_with_another(tmp_path:
     prepare(config, PreparationSettings())
     with pytest.raises(UserError, match="the settings choose: V1, classes in the order of the labels CSV"):
         read_prepared(config.model_copy(update={"class_order": "csv"}), "CONFIG")
+
+
+def test_the_datasets_of_the_page_are_settings_that_exist() -> None:
+    blocks = re.findall(r"```yaml\n(dataset:.*?)```", Path("configs/recognition.md").read_text(), re.DOTALL)
+    shown = [yaml.safe_load(block)["dataset"] for block in blocks]
+    for settings in shown:
+        parts.find("datasets", settings["name"]).Config.model_validate_json(json.dumps(settings), strict=True)
+    assert {settings["name"] for settings in shown} >= {
+        *(module.__name__.rpartition(".")[2] for module in PUBLISHED),
+        "custom_clips",
+        "clip_lists",
+    }
