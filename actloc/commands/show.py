@@ -10,21 +10,21 @@ from actloc import console
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders.base import EncoderConfig
 from actloc.experiment import Experiment
-from actloc.sources.base import SourceConfig
+from actloc.tasks.base import task_of
 
 
 def run(experiment: Experiment) -> int:
     """Prints the settings section by section, and the size of the encoder; in JSON mode, an event for each of these."""
-    for name in experiment.to_data():
-        section = getattr(experiment, name)
+    for name, section in experiment.sections.items():
         meaning = inspect.getdoc(type(section)) or ""
         console.result(f"# {meaning.partition(chr(10))[0]}")
         console.result(f"{name}:")
         _show(section, name, indent=2)
         for line in getattr(section, "guide", "").splitlines():
             console.result(f"# {line}".rstrip())
-        if isinstance(section, SourceConfig) and section.encoder is not None:
-            _show_encoder(section.encoder, section.clip_frames // section.frame_interval)
+        encoder = task_of(experiment).encoder_in(section)
+        if encoder is not None:
+            _show_encoder(*encoder)
         console.result("")
     console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")
     return 0

@@ -33,12 +33,17 @@ _GPU_BATCH = 32
 class RecognitionSections:
     """The sections of a recognition experiment that other tasks do not have."""
 
-    encoder: EncoderConfig
     network: NetworkSettings
     clips: ClipSettings
     token_labels: TokenLabelSettings
     evaluation: RecognitionEvaluationSettings
     prediction: RecognitionPredictionSettings
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The encoder's settings."""
+        assert isinstance(self.clips.encoder, EncoderConfig), "parts of this kind extend it"
+        return self.clips.encoder
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:

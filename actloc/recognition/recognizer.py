@@ -47,7 +47,7 @@ class Recognizer(nn.Module):
             raise UserError(
                 f"The encoder {encoder.config.name} {why} with these settings.",
                 "Expected one that sees each clip by itself.",
-                "Remove adapters or flow from encoder, or choose another encoder: actloc ls encoders",
+                "Remove adapters or flow from clips.encoder, or choose another encoder: actloc ls encoders",
             )
         encoder.set_trainable(encoder.config.trainable)
         self.encoder = encoder

@@ -17,14 +17,14 @@ class NetworkSettings(Section):
     shapes = "weights"
 
     start: Literal["file", "random"] = "file"
-    """The encoder's first weights. file: as `encoder` says; random: drawn from run.seed, the file is not needed."""
+    """The encoder's first weights. file: as clips.encoder says; random: drawn from run.seed, the file is not needed."""
     classifier: Literal["new", "file"] = "new"
     """The classifier's first weights. new: drawn from run.seed; file: those in the encoder's file, which must be of the
     same classes in the same order."""
     dropout: Fraction | None = None
     """Share of the features that training drops before the classifier; null: as the encoder's authors trained it."""
     groups: Literal["usual", "published", "published_continued"] = "usual"
-    """Learning rates and decays of the weights. usual: as optimizer.decays and encoder.rate_factor say; published: as
+    """Learning rates and decays of the weights. usual: as optimizer.decays and clips.encoder.rate_factor say; published: as
     in the training of TAM, where linear layers learn five times as fast, or of DualFormer, where the encoder learns at
     a tenth of the rate but for its positions; published_continued: the same, where training goes on with the classes of
     the weights."""
@@ -41,10 +41,12 @@ class NetworkSettings(Section):
 
 
 class ClipSettings(Augmentation):
-    """Which frames of a labelled clip the network gets in training, and what is drawn for them."""
+    """The network's encoder, which frames of a labelled clip it gets in training, and what is drawn for them."""
 
     shapes = "weights"
 
+    encoder: Annotated[Part, Chosen("encoders")]
+    """The network that turns clips into features."""
     sampling: SamplingRule = "uniform"
     """dense: at a stride of 64 divided by the frames, from a random place (TAM on Kinetics); uniform: one of each of as
     many equal segments (TAM on Something-Something); interval: every `interval`-th from a random place (DualFormer)."""

@@ -12,10 +12,12 @@ from actloc.errors import UserError
 from actloc.evaluation.results import ResultsHead
 from actloc.experiment import Experiment
 from actloc.settings import parts
+from actloc.settings.sections import Section
 from actloc.settings.task import TaskSettings
 
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
+    from actloc.encoders.base import EncoderConfig
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -25,6 +27,10 @@ class TaskConfig(TaskSettings, ABC):
 
     results: ClassVar[type[ResultsHead]]
     """What `eval` writes to metrics.json."""
+
+    def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
+        """The encoder in a section and the frames of the clips that it takes; None in a section without one."""
+        return None
 
     def report_prepared(self, experiment: Experiment, annotations: Annotations) -> None:
         """Reports what prepared data is missing; usually no-op."""

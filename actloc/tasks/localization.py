@@ -20,6 +20,7 @@ from actloc.tasks.base import TaskConfig
 
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
+    from actloc.encoders.base import EncoderConfig
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -50,6 +51,14 @@ class Config(TaskConfig):
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
         """Classes that nothing scores, and settings about classes where there is only one."""
         return _without_class_scores(document, values) + _without_classes(document, values)
+
+    def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
+        """That of the features."""
+        from actloc.sources.base import SourceConfig
+
+        if not isinstance(section, SourceConfig) or section.encoder is None:
+            return None
+        return section.encoder, section.clip_frames // section.frame_interval
 
     def report_prepared(self, experiment: Experiment, annotations: Annotations) -> None:
         """Reports the videos without features, where features come from files; `train` skips or refuses them."""

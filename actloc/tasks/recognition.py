@@ -25,6 +25,7 @@ from actloc.tasks.base import TaskConfig
 
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
+    from actloc.encoders.base import EncoderConfig
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -37,7 +38,6 @@ class Config(TaskConfig):
         "run": sections.RunSettings,
         "dataset": "datasets",
         "preparation": sections.PreparationSettings,
-        "encoder": "encoders",
         "network": NetworkSettings,
         "clips": ClipSettings,
         "token_labels": TokenLabelSettings,
@@ -55,9 +55,10 @@ class Config(TaskConfig):
         """Clips that the encoder cannot take, and crops that its frames cannot have."""
         from actloc.recognition import views
 
-        encoder, clips, evaluation = values["encoder"], values["clips"], values["evaluation"]
-        if encoder is None or clips is None or evaluation is None:
+        clips, evaluation = values["clips"], values["evaluation"]
+        if clips is None or evaluation is None:
             return []
+        encoder = clips.encoder
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
         if clips.frames is None and exact is None:
@@ -74,6 +75,14 @@ class Config(TaskConfig):
         misfit = views.misfit(encoder.name, steps, chosen)
         found += [("evaluation", *misfit)] if misfit else []
         return [problem(document, (section, name), f": {what}") for section, name, what in found]
+
+    def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
+        """That of the clips."""
+        from actloc.encoders.base import EncoderConfig
+
+        if not isinstance(section, ClipSettings) or not isinstance(section.encoder, EncoderConfig):
+            return None
+        return section.encoder, section.sampler(section.encoder.exact_frames).frames
 
     def after_prepare(self, experiment: Experiment, annotations: Annotations) -> str:
         """Frames are read from the videos, so nothing comes between."""
@@ -138,11 +147,11 @@ class Config(TaskConfig):
 
 @contextmanager
 def _own_names() -> Iterator[None]:
-    """Encoders name their settings as in localization; here the block is `encoder`, not `features.encoder`."""
+    """Encoders name their settings as in localization; here the block is `clips.encoder`."""
     try:
         yield
     except UserError as error:
         error.found, error.expected, error.fix = (
-            text.replace("features.encoder", "encoder") for text in (error.found, error.expected, error.fix)
+            text.replace("features.encoder", "clips.encoder") for text in (error.found, error.expected, error.fix)
         )
         raise
