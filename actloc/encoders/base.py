@@ -183,8 +183,6 @@ class ClipEncoder(nn.Module, ABC):
     """Where `logits` finds its linear layer over the mean vector; None for a classifier of another kind, or none."""
     classifier_std: float = 0.01
     """Deviation of the initial weights of a new classifier."""
-    classifier_dropout: float = 0.5
-    """Dropout before it, in the training that its authors published."""
     weights_sha256: str | None = None
     """sha256 of the weights file; None if there are no weights."""
 
@@ -305,15 +303,6 @@ class ClipEncoder(nn.Module, ABC):
         `is_continued`: where that went on with the classes of the weights. None: nothing else than usual is known.
         """
         return None
-
-    def take_classifier(self) -> nn.Linear | None:
-        """Removes the layer that `classifier_name` names and returns it; None if there is none."""
-        holder = (name := self.classifier_name or "").partition(".")[0]
-        if holder not in self._modules:
-            return None
-        layer = self.get_submodule(name)
-        del self._modules[holder]
-        return layer  # type: ignore[return-value]  # as `classifier_name` promises
 
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) before softmax of features (S, C, v); encoders with a classifier only."""

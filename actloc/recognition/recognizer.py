@@ -33,10 +33,10 @@ class Recognizer(nn.Module):
         encoder: ClipEncoder,
         classifier: nn.Linear,
         *,
-        dropout: float | None = None,
+        dropout: float = 0.5,
         partial_batch_norm: bool = False,
     ) -> None:
-        """Gives gradients to what the encoder's settings let learn; `dropout` is None for the published one.
+        """Gives gradients to what the encoder's settings let learn; published networks have a dropout of 0.5.
 
         With `partial_batch_norm` only the first 2-D batch norm learns. Raises UserError for an encoder that cannot
         recognise clips, or has no 2-D batch norms.
@@ -51,7 +51,7 @@ class Recognizer(nn.Module):
             )
         encoder.set_trainable(encoder.config.trainable)
         self.encoder = encoder
-        self.dropout = nn.Dropout(encoder.classifier_dropout if dropout is None else dropout)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = classifier
         self._fixed_norms = _fix_batch_norms(encoder) if partial_batch_norm else []
         self.eval()
@@ -107,7 +107,7 @@ class Recognizer(nn.Module):
 
 def new_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
     """A classifier drawn from torch's generator, as the encoder's authors start theirs; the encoder loses its own."""
-    encoder.take_classifier()
+    _take_classifier(encoder)
     classifier = nn.Linear(encoder.channels, num_classes)
     nn.init.normal_(classifier.weight, std=encoder.classifier_std)
     nn.init.zeros_(classifier.bias)
@@ -119,7 +119,7 @@ def published_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
 
     Raises UserError if it has none, or not one for so many classes.
     """
-    classifier = encoder.take_classifier()
+    classifier = _take_classifier(encoder)
     if classifier is None or classifier.out_features != num_classes:
         found = "no classifier" if classifier is None else f"a classifier of {_classes(classifier.out_features)}"
         raise UserError(
@@ -128,6 +128,18 @@ def published_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
             "Choose weights of these classes, in the same order, or train a new classifier.",
         )
     return classifier
+
+
+def _take_classifier(encoder: ClipEncoder) -> nn.Linear | None:
+    """Removes the linear layer that makes the encoder's class scores and returns it; None if there is none."""
+    name = encoder.classifier_name or ""
+    holder = name.partition(".")[0]
+    if holder not in encoder._modules:
+        return None
+    layer = encoder.get_submodule(name)
+    assert isinstance(layer, nn.Linear), f"{name} is {layer}"
+    del encoder._modules[holder]
+    return layer
 
 
 def restored(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> tuple[ClipEncoder, nn.Linear]:
