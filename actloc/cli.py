@@ -286,6 +286,59 @@ def predict(
 
 
 @command(
+    RESULTS,
+    "actloc explain ckpt/sample_video_swin_actionformer data/spliced_sample/videos/test_000*.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --label juggling_ball --output why.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --at 3.5 8 --fps 10",
+)
+def explain(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A trained run below ckpt/.", autocompletion=completion.runs),
+    ],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file; it needs no annotations.")],
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The class to explain. Default: the best one.")
+    ] = None,
+    at: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="The segment to explain, in seconds. Default: the best detection."),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The layer of the encoder to look at. Default: the last one with a map."),
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.5, max=60, help="Pictures per second.")] = 5.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The .gif or .mp4 to write. Default: explanations/VIDEO.gif."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.KEY=VALUE", help="A setting that overrides one of the run."),
+    ] = None,
+    code: Code = None,
+) -> int:
+    """Show where the network looked when it found an action (Grad-CAM), on the pictures of the video.
+
+    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. The run must have its own encoder:
+    features.name=encoded.
+    """
+    return run_on(
+        "explain",
+        run,
+        settings,
+        code,
+        video=video,
+        label=label,
+        at=at,
+        layer=layer,
+        fps=fps,
+        output=output,
+    )
+
+
+@command(
     EXPERTS,
     "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d --recipe i3d_thumos",
     "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d_half features.dtype=float16",

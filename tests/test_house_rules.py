@@ -17,6 +17,7 @@ FLOORS = [
     {"experiment", "extraction", "evaluation", "training"},
     {"reports", "tasks"},
     {"runs"},
+    {"recognition"},
     {"commands"},
     {"command_line"},
     {"cli"},
