@@ -45,7 +45,7 @@ class Explanation:
     label: str
     score: float
     score_name: str
-    """What the score is: `score`, `probability`, `sum of logits`."""
+    """What the score is: `score`, `probability`, or the detector's `evidence` for a segment that it did not find."""
     layer: str
     """The layer whose map it is."""
     segment_s: tuple[float, float] | None

@@ -114,14 +114,14 @@ class _Opened:
     def _explained(self, label: str | None, at: Segment, score: float | None, layer: str, fps: float) -> Explanation:
         """The explanation of a segment; `score` is that of its detection, if it is one."""
         sample, window = self._window_around(at)
-        label, logits, maps = self._backward(sample, window, label, at, layer)
+        label, evidence, maps = self._backward(sample, window, label, at, layer)
         rate = self.live.reader.times(window.path).fps
         shown = _frames_to_draw(window, at, rate, fps)
         found, frames, values = _over_frames(window, maps, shown)
         return Explanation(
             label=label,
-            score=logits if score is None else score,
-            score_name="sum of logits" if score is None else "score",
+            score=evidence if score is None else score,
+            score_name="evidence" if score is None else "score",
             layer=layer,
             segment_s=at,
             pictures=_pictures(self.live, window, shown),
@@ -150,7 +150,7 @@ class _Opened:
     def _backward(
         self, sample: Sample, window: ClipWindow, label: str | None, at: Segment, layer: str
     ) -> tuple[str, float, Tensor]:
-        """The label, the sum of logits that speaks for it, and the layer's maps (S, t, h, w) of all clips."""
+        """The label, how much speaks for it (the evidence), and the layer's maps (S, t, h, w) of all clips."""
         localizer, encoder, classes = self.trained.localizer, self.live.encoder, self.trained.classes
         detector = localizer.detector.eval()
         for network in (detector, encoder):
@@ -164,8 +164,9 @@ class _Opened:
                 numbers = range(len(classes)) if label is None else [classes.index(label)]
                 scores = torch.stack([detector.segment_score(outputs, segment, number) for number in numbers])
             best = int(scores.argmax())
-            scores[best].backward()  # type: ignore[no-untyped-call]
-            self.source.backward()
+            if scores.requires_grad:  # else the layer did not run with gradient, which `of_clips` reports
+                scores[best].backward()  # type: ignore[no-untyped-call]
+                self.source.backward()
         num_frames, (height, width) = len(window.layout.frames_of(window.clips[0])), window.frame_shape[:2]
         found = maps.of_clips(len(window.clips), (num_frames, height, width))
         return classes[numbers[best]], scores[best].item(), found.cpu()
