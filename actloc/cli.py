@@ -3,9 +3,8 @@
 import io
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,29 +20,12 @@ from actloc.command_line.arguments import (
     Overrides,
     Overwrite,
     Quiet,
+    RunArgument,
+    Settings,
     Verbose,
 )
 from actloc.command_line.exit_status import run_on
-from actloc.command_line.usage import Command, Group
-
-app = typer.Typer(
-    name="actloc",
-    cls=Group,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First steps: actloc ls configs, then actloc show own_videos. Examples of a command: actloc train --help",
-)
-
-DATA, TRAINING, RESULTS, EXPERTS = "Your data", "Training", "Results", "For experts"
-
-
-def command(
-    group: str, *examples: str, name: str | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: Typer reads the arguments of every command's function
-    """Registers a function as a command in a group of the main help page; the examples end its own help page."""
-    lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {example}" for example in examples)])
-    return app.command(name=name, cls=Command, rich_help_panel=group, epilog=lines)
+from actloc.command_line.program import DATA, RESULTS, TRAINING, app, command
 
 
 def main() -> None:
@@ -267,10 +249,7 @@ def report(
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
 )
 def predict(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="A trained run below ckpt/.", autocompletion=completion.runs),
-    ],
+    run: RunArgument,
     videos: Annotated[
         list[str],
         typer.Argument(
@@ -281,10 +260,7 @@ def predict(
     output: Annotated[Path, typer.Option(help="Folder for JSON, CSV, SRT and the timeline page.")] = Path(
         "predictions"
     ),
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.KEY=VALUE", help="A setting that overrides one of the run."),
-    ] = None,
+    settings: Settings = None,
     code: Code = None,
 ) -> int:
     """Find actions in new videos with a trained run."""
@@ -294,114 +270,50 @@ def predict(
 
 
 @command(
-    EXPERTS,
-    "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d --recipe i3d_thumos",
-    "actloc import-features thumos14_i3d_actionformer data/thumos14/i3d_half features.dtype=float16",
+    RESULTS,
+    "actloc explain ckpt/sample_video_swin_actionformer data/spliced_sample/videos/test_000*.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --label juggling_ball --output why.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --at 3.5 8 --fps 10",
 )
-def import_features(
-    config: ConfigArgument,
-    store: Annotated[
-        Path, typer.Argument(metavar="STORE", help="The folder of the feature store to create or continue.")
-    ],
-    overrides: Overrides = None,
-    recipe: Annotated[
+def explain(
+    run: RunArgument,
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file; it needs no annotations.")],
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The class to explain. Default: the best one.")
+    ] = None,
+    at: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="The segment to explain, in seconds. Default: the best detection."),
+    ] = None,
+    layer: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="A name for how the features were made, stored with them. Default: the config's."
-        ),
+        typer.Option(metavar="NAME", help="The layer of the encoder to look at. Default: the last one with a map."),
     ] = None,
-    code: Code = None,
-    overwrite: Overwrite = False,
-) -> int:
-    """Copy published feature files into a feature store, which has checksums.
-
-    The config's source must be `folders`, which reads such files in place. The number of features of each video is
-    checked against its duration. Run it again to continue where it stopped.
-    """
-    return run_on("import_features", config, overrides, code, store=store, recipe=recipe, overwrite=overwrite)
-
-
-@command(
-    EXPERTS,
-    "actloc export data/spliced_sample/efficientnet_lite0 features.h5",
-    "actloc export data/spliced_sample/efficientnet_lite0 features.h5 --overwrite",
-    "actloc export data/spliced_sample/efficientnet_lite0 maxima.h5 --pool max",
-)
-def export(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="The HDF5 file to write.")],
-    overwrite: Overwrite = False,
-    pool: Annotated[
-        Literal["max", "mean"] | None,
-        typer.Option(
-            help="Write one vector per video: the maximum or the mean of each channel. "
-            "TSP's global video features are the maxima."
-        ),
-    ] = None,
-) -> int:
-    """Pack a feature store into one HDF5 file."""
-    from actloc.commands import export as exporting
-
-    return exporting.run(store, target, overwrite=overwrite, pool=pool)
-
-
-@command(
-    EXPERTS,
-    "actloc compare data/ours data/published",
-    "actloc compare data/ours data/published --shift 0.5 --output dimensions.csv",
-)
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="STORE", help="A feature store.")],
-    second: Annotated[Path, typer.Argument(metavar="STORE", help="Another one, with features of the same videos.")],
-    most_shift_s: Annotated[
-        float,
-        typer.Option("--shift", min=0, max=600, help="Largest shift in time to try, in seconds."),
-    ] = 2.0,
+    fps: Annotated[float, typer.Option(min=0.5, max=60, help="Pictures per second.")] = 5.0,
     output: Annotated[
-        Path | None, typer.Option(help="Write a CSV with the correlation of every dimension here.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The .gif or .mp4 to write. Default: explanations/VIDEO.gif."),
     ] = None,
-) -> int:
-    """Compare two feature stores: settings, correlation per dimension, best shift in time."""
-    from actloc.commands import compare as comparing
-
-    return comparing.run(first, second, most_shift_s=most_shift_s, output=output)
-
-
-@command(
-    EXPERTS,
-    "actloc convert ckpt/sample_efficientnet_actionformer official.pth.tar",
-    "actloc convert official.pth.tar ckpt/converted sample_efficientnet_actionformer",
-)
-def convert(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SOURCE", help="An official checkpoint, or a run or checkpoint of actloc."),
-    ],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The run folder, or the official file, to write.")],
-    config: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="CONFIG", help="The settings of the official checkpoint.", autocompletion=completion.configs
-        ),
-    ] = None,
-    overrides: Overrides = None,
+    settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Convert an official checkpoint to a run, or a run of ActionFormer to one; weights only."""
-    from actloc.commands import convert as converting
+    """Show where the network looked when it found an action (Grad-CAM), on the pictures of the video.
 
-    return converting.run(source, target, config, overrides, code or ())
+    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. The run must have its own encoder:
+    features.name=encoded.
+    """
+    return run_on(
+        "explain",
+        run,
+        settings,
+        code,
+        video=video,
+        label=label,
+        at=at,
+        layer=layer,
+        fps=fps,
+        output=output,
+    )
 
 
-@command(
-    EXPERTS,
-    "actloc verify ckpt/sample_efficientnet_actionformer",
-    "actloc verify data/spliced_sample/efficientnet_lite0",
-)
-def verify(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A feature store, a run folder or a checkpoint.")],
-) -> int:
-    """Check a feature store, run or checkpoint against its own checksums."""
-    from actloc.commands import verify as verifying
-
-    return verifying.run(path)
+from actloc.command_line import experts  # noqa: E402, F401 - imported last: the help page lists its commands last

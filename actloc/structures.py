@@ -52,6 +52,11 @@ class Targets:
         return Targets(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
 
 
+def one_action(segment: Tensor, label: int) -> Targets:
+    """A video with one action, at `segment` (2,) in feature steps."""
+    return Targets(segment[None], torch.tensor([label], device=segment.device))
+
+
 @dataclass(frozen=True)
 class Detections:
     """Scored segments of one video: `segments` (N, 2), `scores` (N,), `labels` (N,) class numbers."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --code",
     "report": "RUN... --output",
     "predict": "RUN VIDEO... --output --set --code",
+    "explain": "RUN VIDEO --label --at --layer --fps --output --set --code",
     "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --code --overwrite",
     "export": "STORE FILE --overwrite --pool",
     "compare": "STORE STORE --shift --output",

@@ -24,6 +24,13 @@ ConfigOrRunArgument = Annotated[
         autocompletion=completion.configs_and_runs,
     ),
 ]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A trained run below ckpt/.", autocompletion=completion.runs)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.KEY=VALUE", help="A setting that overrides one of the run."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

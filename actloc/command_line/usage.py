@@ -20,8 +20,9 @@ _OTHER_VERBS = {
     "eval": "evaluate test score val evaluation metrics",
     "report": "plot visualize vis html table tables results summary",
     "predict": "infer inference detect find localize demo prediction",
+    "explain": "gradcam grad-cam cam saliency heatmap attention why",
     "ls": "list models",
-    "show": "cat config print-config settings explain",
+    "show": "cat config print-config settings",
     "verify": "checksum fsck",
     "compare": "diff",
     "export": "pack",
@@ -205,7 +206,7 @@ def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str
             others += [close[0], value] if value else close[:1]
         elif name in _FIRST_ARGUMENT and value and command:
             first.append(value)
-        elif name in _MORE_ARGUMENTS and value and command == "predict":
+        elif name in _MORE_ARGUMENTS and value and command in ("predict", "explain"):
             others.append(value)
         elif command in _WITH_SETTINGS and (setting := _setting(name, value)):
             settings.append(setting)

@@ -16,8 +16,16 @@ from actloc.layers.group_norm_pyramid import ConvGroupNorm, GroupNormPyramid
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.temporal_consistency import REDUCTION, TemporalConsistency, TemporalReduction
 from actloc.ops.boundary_pooling import boundary_pool, boundary_windows
-from actloc.ops.coarse_to_fine import ACTION, CoarsePoints, CoarseToFineCriterion, CoarseToFineOutputs
-from actloc.structures import Detections
+from actloc.ops.coarse_to_fine import (
+    ACTION,
+    BACKGROUND,
+    CoarsePoints,
+    CoarseToFineCriterion,
+    CoarseToFineOutputs,
+    assign_points,
+)
+from actloc.ops.points import chosen_or_inside
+from actloc.structures import Detections, one_action
 
 LARGEST_FACTOR = 4.0  # TALLFormer: a coarse border is at most this many strides away
 
@@ -208,6 +216,19 @@ class Afsd(Detector):
         with full_precision(tower.device):  # rounded distances would pool elsewhere
             exponents = at_least_float32(self.distance_head(at_least_float32(tower))) * self.scales[level]
             return exponents.exp().clamp(max=LARGEST_FACTOR).transpose(1, 2) * self.config.strides[level]
+
+    def segment_score(self, outputs: CoarseToFineOutputs, segment: Tensor, label: int) -> Tensor:
+        """The logits of action, of both stages on average, and of the video's class, at the points of the action.
+
+        These are the points that would learn it, or those inside it, added up.
+        """
+        points = outputs.points
+        assigned = assign_points(points, [one_action(segment, label)], outputs.distances, self.config.refined_tiou)
+        centers = points.centers
+        positive = chosen_or_inside(assigned.positive[0], centers, torch.ones_like(centers, dtype=torch.bool), segment)
+        stages = torch.stack((at_least_float32(outputs.logits[0]), at_least_float32(outputs.refined_logits[0])))
+        actions = (stages[..., ACTION] - stages[..., BACKGROUND]).mean(dim=0)
+        return (actions[positive] + at_least_float32(outputs.class_logits[0, 1 + label])).sum()
 
     @torch.no_grad()
     def select(self, outputs: CoarseToFineOutputs) -> list[Detections]:

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from actloc.errors import UserError
 from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
-from actloc.layers.precision import full_precision
+from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.pyramid import FeaturePyramid
 from actloc.layers.segment_classifier import SegmentClassifier
 from actloc.ops.criterion import Criterion
-from actloc.ops.points import level_points
+from actloc.ops.points import chosen_or_inside, level_points
 from actloc.ops.pointwise import Assign, PointCriterion, PointOutputs, select_points
 from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
 from actloc.settings.sections import Part
-from actloc.structures import Detections, Targets
+from actloc.structures import Detections, Targets, one_action
 
 SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
 
@@ -39,6 +39,17 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def select(self, outputs: Any) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression."""
+
+    def segment_score(self, outputs: Any, segment: Tensor, label: int) -> Tensor:
+        """How much the outputs of one video speak for an action of class `label` at `segment` (2,), in feature steps.
+
+        A scalar with a gradient, for `explain`: the sum over the places that would learn this action.
+        """
+        raise UserError(
+            f"The detector {type(self).__name__} does not say how its outputs speak for one segment.",
+            "Expected a detector with the method `segment_score`.",
+            "Add it to the class of the detector, or explain a run of another one: actloc ls detectors",
+        )
 
     @abstractmethod
     def padded_steps(self, longest: int) -> int:
@@ -148,6 +159,10 @@ class ClassifyingDetector(Detector):
     def forward(self, features: Tensor, mask: Tensor) -> ClassifiedOutputs:
         """The detector's outputs for (B, C, T) features, and the features that the classifier reads."""
         return ClassifiedOutputs(self.detector(features, mask), self.classifier.embed(features), self.classifier)
+
+    def segment_score(self, outputs: ClassifiedOutputs, segment: Tensor, label: int) -> Tensor:
+        """The classifier's logit of the segment."""
+        return outputs.class_logits(0, segment[None])[0, label]
 
     @torch.no_grad()
     def select(self, outputs: ClassifiedOutputs) -> list[Detections]:
@@ -315,6 +330,13 @@ class PointDetector(Detector):
         """Scored segments of each video in feature steps, before suppression; best first within a level."""
         config = self.config
         return select_points(outputs, config.score_threshold, config.kept_per_level, config.shortest_steps)
+
+    def segment_score(self, outputs: PointOutputs, segment: Tensor, label: int) -> Tensor:
+        """The class's logits of the points that would learn the action, or of those inside it, added up."""
+        points, is_real = outputs.points, outputs.mask[0]
+        assigned = self.criterion.assign(points, [one_action(segment, label)], None)
+        positive = chosen_or_inside(assigned.classes[0, :, label] > 0, points.steps, is_real, segment)
+        return at_least_float32(outputs.logits[0, positive, label]).sum()
 
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Start these classes near zero: focal loss would take long to learn that they never come."""

@@ -17,7 +17,7 @@ from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.proposal_head import NUM_BINS, ProposalHead
 from actloc.layers.temporal_enhancement import TemporalEnhancement
 from actloc.ops.candidates import all_candidates, block_rows, grid_rows, random_rows
-from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, in_steps, refined
+from actloc.ops.cascade import CascadeCriterion, CascadeOutputs, Stage, as_parts, in_steps, overlaps, refined
 from actloc.ops.roi_align import roi_align
 from actloc.structures import Detections
 
@@ -151,6 +151,17 @@ class Etad(Detector):
         else:
             rows = [random_rows(len(listed), share, generator) for _ in range(num_videos)]
         return listed[torch.stack(rows).to(listed.device)]
+
+    def segment_score(self, outputs: CascadeOutputs, segment: Tensor, label: int) -> Tensor:
+        """The action scores of the candidates that would learn the action in the first stage, added up.
+
+        Without any, that of the candidates nearest to it.
+        """
+        place = as_parts(segment, outputs.boundaries.shape[2]).to(outputs.boundaries)
+        tious = overlaps(outputs.stages[0].anchors[0], place)
+        learning = tious >= tious.max().clamp(max=self.config.stage_tious[0])
+        scores = torch.stack([stage.scores[0, learning, :2] for stage in outputs.stages]).mean(dim=0)
+        return scores.prod(dim=1).sum()
 
     @torch.no_grad()
     def select(self, outputs: CascadeOutputs) -> list[Detections]:

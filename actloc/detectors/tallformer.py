@@ -12,9 +12,11 @@ from actloc.detectors.base import Detector, DetectorConfig, only_length
 from actloc.errors import UserError
 from actloc.layers.anchor_head import AnchorHead, ConvNormPyramid, FixedBatchNorm
 from actloc.layers.merging_pyramid import MergingPyramid
+from actloc.layers.precision import at_least_float32
 from actloc.layers.temporal_consistency import REDUCTION, TemporalConsistency, TemporalReduction
 from actloc.ops.anchors import AnchorCriterion, AnchorOutputs, level_anchors, select_anchors
-from actloc.structures import Detections
+from actloc.ops.points import chosen_or_inside
+from actloc.structures import Detections, one_action
 
 
 class Config(DetectorConfig):
@@ -179,6 +181,13 @@ class TallFormer(Detector):
     def select(self, outputs: AnchorOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression."""
         return select_anchors(outputs, self.config.score_threshold, self.config.kept_per_level)
+
+    def segment_score(self, outputs: AnchorOutputs, segment: Tensor, label: int) -> Tensor:
+        """The class's logits of the anchors that would learn the action, or of those inside it, added up."""
+        assigned = self.criterion.assign(outputs.anchors, [one_action(segment, label)])
+        centers = outputs.anchors.mean(dim=1)
+        positive = chosen_or_inside(assigned.is_positive[0], centers, centers < outputs.lengths[0], segment)
+        return at_least_float32(outputs.logits[0, positive, label]).sum()
 
     def padded_steps(self, longest: int) -> int:
         """Always `max_steps`: what positions learn depends on their distances; raises UserError for longer videos."""

@@ -214,6 +214,19 @@ class ClipEncoder(nn.Module, ABC):
         """
         return [list(self.children())]
 
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The blocks that make a map over time, height and width, by name; the last one is explained unless another is.
+
+        Usually those of `stages` that are neither norms nor linear layers.
+        """
+        names = {module: name for name, module in self.named_modules()}
+        blocks = [block for stage in self.stages() for block in stage if not isinstance(block, (*_NORMS, nn.Linear))]
+        return {names[block]: block for block in blocks}
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Maps (S, C, t, h, w) of what one of `map_layers` makes of clips of (F, H, W); usually unchanged."""
+        return output
+
     def set_trainable(self, trainable: Literal["all", "none", "adapters"] | FromStage) -> None:
         """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist.
 
@@ -311,6 +324,16 @@ class ClipEncoder(nn.Module, ABC):
             "Expected an encoder whose weights include a classifier.",
             "Choose another encoder: actloc ls encoders",
         )
+
+
+def maps_of_frames(output: Tensor, num_frames: int) -> Tensor:
+    """Implements `as_maps` of a network over frames: maps (S, C, F, h, w) of (S * F, C, h, w)."""
+    return output.reshape(-1, num_frames, *output.shape[1:]).transpose(1, 2)
+
+
+def maps_of_tokens(output: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Implements `as_maps` of a network over a row of tokens: maps (S, C, t, h, w) of (S, t * h * w, C)."""
+    return output.mT.reshape(len(output), -1, *grid)
 
 
 def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:

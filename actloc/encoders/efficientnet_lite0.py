@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
+from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame, maps_of_frames
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 from actloc.layers.same import pad_same
@@ -100,6 +100,10 @@ class EfficientNetLite0(ClipEncoder):
             stages.append(blocks[:count])
             blocks = blocks[count:]
         return [[self.stem, *stages[0]], *stages[1:-1], [*stages[-1], self.head]]
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Of frames (N, C, h, w)."""
+        return maps_of_frames(output, clip[0])
 
     def zero_pixel(self) -> Tensor:
         """The middle of the range."""

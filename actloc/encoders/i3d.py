@@ -193,6 +193,10 @@ class I3D(ClipEncoder):
                     stages[max(number - 2, 0)].append(layer)
         return stages
 
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The layers of the flow, then those of the RGB stream, if there are both."""
+        return dict(sorted(super().map_layers().items(), key=lambda one: one[0].startswith("streams.rgb.")))
+
     def zero_pixel(self) -> Tensor:
         """The middle of the range."""
         return torch.tensor(127.5)

@@ -161,6 +161,11 @@ class SlowFast(ClipEncoder):
             stages[-1] += self.head.children()
         return stages
 
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The blocks of the fast pathway, then those of the slow one."""
+        blocks = [(name, module) for name, module in self.named_modules() if isinstance(module, Block)]
+        return dict(sorted(blocks, key=lambda one: ".pathway1" not in one[0]))
+
     def zero_pixel(self) -> Tensor:
         """The mean of all channels."""
         return torch.tensor(_PIXEL_MEAN)

@@ -15,7 +15,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, maps_of_frames, same_draws
 from actloc.errors import UserError
 from actloc.settings.sections import Shapes
 from actloc.structures import Factors
@@ -224,6 +224,10 @@ class TANet(ClipEncoder):
         """The stem with the first layer, then the others."""
         layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(_BLOCKS) + 1)]
         return [[self.stem, *layers[0]], *layers[1:]]
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Of frames (S * F, C, h, w)."""
+        return maps_of_frames(output, clip[0])
 
     def zero_pixel(self) -> Tensor:
         """ImageNet's mean (3,)."""

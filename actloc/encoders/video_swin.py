@@ -230,6 +230,14 @@ class VideoSwin(ClipEncoder):
         ]
         return [[self.patch_embed, *stages[0]], *stages[1:-1], [*stages[-1], self.norm]]
 
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The blocks."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Block)}
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Of tokens (S, T, H, W, C)."""
+        return output.permute(0, 4, 1, 2, 3)
+
     def drop_branches(self, is_on: bool) -> None:
         """Switches the stochastic depth of the blocks that learn."""
         for block in [module for module in self.modules() if isinstance(module, Block)]:

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, FromStage, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import ClipEncoder, FromStage, PublishedConfig, load_into, maps_of_tokens, same_draws
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32
 from actloc.layers.temporal_adapter import TemporalAdapter
@@ -259,7 +259,7 @@ class VideoMAE(ClipEncoder):
         size, adapters = config.sizes, config.adapters
         self.channels = size.dim
         self.is_ladder = adapters is not None and adapters.ladder
-        self.side = _PICTURE // size.patch
+        self.patch, self.side = size.patch, _PICTURE // size.patch
         cube = (_CUBE_FRAMES, size.patch, size.patch)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, size.dim, cube, stride=cube)})
         self.blocks = nn.ModuleList(AdaptedBlock(size.dim, size.heads, size.mlp_dim) for _ in range(size.blocks))
@@ -341,6 +341,16 @@ class VideoMAE(ClipEncoder):
         if self.is_ladder:
             stages = [[*stage, *_adapters_in(stage)] for stage in stages]
         return [[self.patch_embed, *stages[0]], *stages[1:]]
+
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The blocks; in a ladder, where these run without gradient, the adapters."""
+        layers = _adapters_in(self.blocks) if self.is_ladder else list(self.blocks)
+        return {name: module for name, module in self.named_modules() if module in layers}
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Of tokens (S, N, C)."""
+        frames, height, width = clip
+        return maps_of_tokens(output, (frames // _CUBE_FRAMES, height // self.patch, width // self.patch))
 
     def set_trainable(self, trainable: Literal["all", "none", "adapters"] | FromStage) -> None:
         """Leaves gradients to the weights that learn; raises UserError for a stage that does not exist."""

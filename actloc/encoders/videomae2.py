@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, maps_of_tokens
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32
 from actloc.layers.vision_transformer import NORM_EPS, Block
@@ -95,6 +95,7 @@ class VideoMAE2(ClipEncoder):
         size = SIZES[config.size]
         self.channels = size.dim
         self.normalise = config.normalise
+        self.patch = size.patch
         cube = (_CUBE_FRAMES, size.patch, size.patch)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(3, size.dim, cube, stride=cube)})
         self.blocks = nn.ModuleList(Block(size.dim, size.num_heads, size.mlp_dim) for _ in range(size.num_blocks))
@@ -122,6 +123,15 @@ class VideoMAE2(ClipEncoder):
             list(self.blocks[start : start + quarter]) for start in range(0, len(self.blocks), quarter)
         ]
         return [[self.patch_embed, *quarters[0]], *quarters[1:-1], [*quarters[-1], self.fc_norm]]
+
+    def map_layers(self) -> dict[str, nn.Module]:
+        """The blocks."""
+        return {f"blocks.{number}": block for number, block in enumerate(self.blocks)}
+
+    def as_maps(self, output: Tensor, clip: tuple[int, int, int]) -> Tensor:
+        """Of tokens (S, N, C)."""
+        frames, height, width = clip
+        return maps_of_tokens(output, (frames // _CUBE_FRAMES, height // self.patch, width // self.patch))
 
     def zero_pixel(self) -> Tensor:
         """ImageNet's mean (3,), or black without normalisation."""

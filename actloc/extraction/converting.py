@@ -1,5 +1,8 @@
 """Re-encodes videos or extracts their frames before they are read, for a whole dataset or for one new video."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +37,19 @@ def _converted(video: AnnotatedVideo, folder: Path, preparation: PreparationSett
     except VideoError as error:
         console.warn(f"Cannot convert {video.file}: {error}; keeping the original file", id=video.id)
         return video
+
+
+@contextmanager
+def as_prepared(video: Path, preparation: PreparationSettings) -> Iterator[Path]:
+    """The file to read for a video that was not prepared: itself, or a copy that is converted as the settings ask.
+
+    The copy is deleted afterwards. Raises VideoError.
+    """
+    if preparation.videos == "keep":
+        yield video
+        return
+    with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
+        yield convert(video, video.stem, Path(folder), preparation)
 
 
 def convert(source: Path, video_id: str, folder: Path, preparation: PreparationSettings) -> Path:

@@ -66,6 +66,19 @@ def assign_targets(
     return classes, torch.where(shortest < math.inf, offsets, 0.0)
 
 
+def chosen_or_inside(chosen: Tensor, steps: Tensor, is_real: Tensor, segment: Tensor) -> Tensor:
+    """The real points that are `chosen`; without any, those inside `segment` (2,), or else the nearest to its centre.
+
+    Points are at `steps` (P,); `is_real` and `chosen` are (P,), as is what comes back: true for at least one point.
+    """
+    inside = (steps >= segment[0]) & (steps <= segment[1])
+    for candidates in (chosen & is_real, inside & is_real):
+        if candidates.any():
+            return candidates
+    distances = torch.where(is_real, (steps - segment.mean()).abs(), math.inf)
+    return distances == distances.min()
+
+
 def best_segments(
     scores: Tensor, segments: Tensor, score_threshold: float, max_kept: int, shortest_steps: float
 ) -> Detections:

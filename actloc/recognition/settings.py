@@ -21,8 +21,8 @@ class NetworkSettings(Section):
     classifier: Literal["new", "file"] = "new"
     """The classifier's first weights. new: drawn from run.seed; file: those in the encoder's file, which must be of the
     same classes in the same order."""
-    dropout: Fraction | None = None
-    """Share of the features that training drops before the classifier; null: as the encoder's authors trained it."""
+    dropout: Fraction = 0.5
+    """Share of the features that training drops before the classifier."""
     groups: Literal["usual", "published", "published_continued"] = "usual"
     """Learning rates and decays of the weights. usual: as optimizer.decays and clips.encoder.rate_factor say; published: as
     in the training of TAM, where linear layers learn five times as fast, or of DualFormer, where the encoder learns at

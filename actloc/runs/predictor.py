@@ -1,7 +1,6 @@
 """Applies a trained run to new videos, with the run's own preparation, encoder and detector."""
 
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import Results, read_results
 from actloc.experiment import Experiment, load
 from actloc.extraction import local
-from actloc.extraction.converting import convert
+from actloc.extraction.converting import as_prepared
 from actloc.runs.trained import load_trained
 from actloc.settings import parts
 from actloc.sources.base import Source, VideoInMemory
@@ -75,10 +74,7 @@ class Predictor:
 
     def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
         """`predict`, and the video's duration in seconds."""
-        with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
-            file = video
-            if self.experiment.preparation.videos != "keep":
-                file = convert(video, video.stem, Path(folder), self.experiment.preparation)
+        with as_prepared(video, self.experiment.preparation) as file:
             source = self._source(video.stem, file)
             duration_s = source.videos[0].duration_s
             try:

@@ -23,6 +23,7 @@ def answer(*typed: str, folder: Path | None = None) -> list[str]:
     [
         ("infer ckpt/x v.mp4", "actloc predict ckpt/x v.mp4"),
         ("detect ckpt/x v.mp4", "actloc predict ckpt/x v.mp4"),
+        ("gradcam ckpt/x v.mp4", "actloc explain ckpt/x v.mp4"),
         ("extract own_videos --shard 1/2", "actloc extract-features own_videos --shard 1/2"),
         ("fit own_videos schedule.epochs=3", "actloc train own_videos schedule.epochs=3"),
         ("evaluate own_videos", "actloc eval own_videos"),

@@ -13,6 +13,7 @@ from torch import nn
 from actloc.annotations import form as annotation_form
 from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
+from actloc.layers.grad_cam import Watched, class_maps
 from actloc.layers.precision import computing_in
 from actloc.settings import parts
 from actloc.structures import Targets
@@ -158,6 +159,16 @@ def encoded_together(name: str) -> torch.Tensor:
         return drawn(name).encode(three_clips(name))
 
 
+def outputs_of(encoder: ClipEncoder, layer: str, clips: torch.Tensor) -> torch.Tensor:
+    """What a layer makes of clips, call after call."""
+    outputs: list[torch.Tensor] = []
+    hook = encoder.map_layers()[layer].register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
+    with torch.inference_mode():
+        encoder.encode(clips)
+    hook.remove()
+    return torch.cat(outputs)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 class TestEncoder:
     """Encoders with freshly drawn weights: those that are published are not here."""
@@ -184,6 +195,25 @@ class TestEncoder:
         if weights:
             encoder.encode(three_clips(name)[:1]).sum().backward()
             assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
+
+    def test_its_last_layer_has_a_map_of_every_clip(self, name: str) -> None:
+        encoder, clips = drawn(name), three_clips(name)
+        layers = encoder.map_layers()
+        if not layers:
+            assert not list(encoder.parameters())
+            return
+        with Watched(list(layers.values())[-1]) as watched:
+            weights = torch.randn(3, encoder.channels, 1, generator=torch.Generator().manual_seed(1))
+            watched.backward((encoder.encode(clips) * weights).sum())
+        outputs, gradients = (encoder.as_maps(one, tuple(clips.shape[1:4])) for one in watched.with_gradients())
+        assert outputs.dim() == 5
+        assert len(outputs) == 3
+        times, height, width = outputs.shape[2:]
+        assert clips.shape[1] >= times >= encoder.vectors_per_clip(clips.shape[1])
+        assert height / width == pytest.approx(clips.shape[2] / clips.shape[3], rel=0.5)
+        assert class_maps(outputs, gradients).max() > 0
+        alone = encoder.as_maps(outputs_of(encoder, list(layers)[-1], clips[1:2]), tuple(clips.shape[1:4]))
+        torch.testing.assert_close(outputs[1:2], alone, rtol=0, atol=1e-4 * outputs.abs().max().item())
 
     def test_state_makes_the_round_trip(self, name: str) -> None:
         encoder, other = drawn(name), parts.find("encoders", name).Config.small().network().eval()

@@ -1,0 +1,27 @@
+"""The program itself, and how a function becomes one of its commands."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from actloc.command_line.usage import Command, Group
+
+app = typer.Typer(
+    name="actloc",
+    cls=Group,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: actloc ls configs, then actloc show own_videos. Examples of a command: actloc train --help",
+)
+
+DATA, TRAINING, RESULTS, EXPERTS = "Your data", "Training", "Results", "For experts"
+
+
+def command(
+    group: str, *examples: str, name: str | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: Typer reads the arguments of every command's function
+    """Registers a function as a command in a group of the main help page; the examples end its own help page."""
+    lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {example}" for example in examples)])
+    return app.command(name=name, cls=Command, rich_help_panel=group, epilog=lines)

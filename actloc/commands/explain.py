@@ -1,0 +1,52 @@
+"""`actloc explain RUN VIDEO`: where the network looked when it found an action, as an animation and a contact sheet."""
+
+from pathlib import Path
+
+from actloc import console
+from actloc.errors import UserError
+from actloc.experiment import Experiment
+from actloc.reports import explanations
+from actloc.runs.explaining import explain_detection
+from actloc.signals import stopping_at_once
+from actloc.video.folder import video_files
+
+
+def run(
+    experiment: Experiment,
+    video: Path,
+    label: str | None,
+    at: tuple[float, float] | None,
+    layer: str | None,
+    fps: float,
+    output: Path | None,
+) -> int:
+    """Explains the segment that is asked for, or the best detection."""
+    if not video.is_file():
+        neighbours = [one.name for one in video_files(video.parent)] if video.parent.is_dir() else []
+        raise UserError(
+            f"{video} is not a file{console.nearest(video.name, neighbours, lists_known=False)}",
+            "Expected a video file on this machine.",
+            "Check the path.",
+        )
+    target = output or Path("explanations") / f"{video.stem}.gif"
+    explanations.check_file(target)
+    with stopping_at_once():
+        explanation = explain_detection(experiment, video, label, at, layer, fps)
+        sheet = explanations.write(explanation, target, fps)
+    if explanation.is_blank:
+        console.warn(f"At layer {explanation.layer} nothing speaks for it: the map is zero everywhere. Try --layer")
+    console.result(explanation.title)
+    console.result(f"The heat is highest at {explanation.peak_s:.2f} s")
+    console.say(f"Wrote {target} and {sheet}")
+    console.emit(
+        "explained",
+        label=explanation.label,
+        score=explanation.score,
+        score_name=explanation.score_name,
+        segment=explanation.segment_s,
+        layer=explanation.layer,
+        peak_s=explanation.peak_s,
+        path=str(target),
+        contact_sheet=str(sheet),
+    )
+    return 0
