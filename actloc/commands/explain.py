@@ -1,4 +1,4 @@
-"""`actloc explain RUN VIDEO`: where the network looked when it found an action, as an animation and a contact sheet."""
+"""`actloc explain RUN VIDEO`: where the network looked when it named an action, as an animation and contact sheet."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import explanations
-from actloc.runs.explaining import explain_detection
 from actloc.signals import stopping_at_once
+from actloc.tasks.base import task_of
 from actloc.video.folder import video_files
 
 
@@ -20,7 +20,7 @@ def run(
     fps: float,
     output: Path | None,
 ) -> int:
-    """Explains the segment that is asked for, or the best detection."""
+    """Explains the class and the segment that are asked for, or the best ones."""
     if not video.is_file():
         neighbours = [one.name for one in video_files(video.parent)] if video.parent.is_dir() else []
         raise UserError(
@@ -31,7 +31,7 @@ def run(
     target = output or Path("explanations") / f"{video.stem}.gif"
     explanations.check_file(target)
     with stopping_at_once():
-        explanation = explain_detection(experiment, video, label, at, layer, fps)
+        explanation = task_of(experiment).explain(experiment, video, label, at, layer, fps)
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:
         console.warn(f"At layer {explanation.layer} nothing speaks for it: the map is zero everywhere. Try --layer")

@@ -311,10 +311,9 @@ class ClipEncoder(nn.Module, ABC):
         return vectors.reshape(*vectors.shape[:2], self.vectors_per_clip(num_frames), -1).mean(3)
 
     def published_factors(self, *, is_continued: bool = False) -> dict[str, Factors] | None:
-        """How each parameter, and `classifier.weight` and `classifier.bias`, learned in published training.
+        """How each parameter, and `classifier.weight` and `.bias`, learned in published training; None if unknown.
 
-        `is_continued`: where that went on with the classes of the weights. None: nothing else than usual is known.
-        """
+        `is_continued`: where that went on with the classes of the weights."""
         return None
 
     def logits(self, features: Tensor) -> Tensor:
@@ -324,16 +323,6 @@ class ClipEncoder(nn.Module, ABC):
             "Expected an encoder whose weights include a classifier.",
             "Choose another encoder: actloc ls encoders",
         )
-
-
-def maps_of_frames(output: Tensor, num_frames: int) -> Tensor:
-    """Implements `as_maps` of a network over frames: maps (S, C, F, h, w) of (S * F, C, h, w)."""
-    return output.reshape(-1, num_frames, *output.shape[1:]).transpose(1, 2)
-
-
-def maps_of_tokens(output: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Implements `as_maps` of a network over a row of tokens: maps (S, C, t, h, w) of (S, t * h * w, C)."""
-    return output.mT.reshape(len(output), -1, *grid)
 
 
 def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from actloc.settings.sections import Section, Shapes
 from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
-from actloc.weights.inflation import inflated
+from actloc.weights.official_dualformer import our_name, over_clips, published_name
 from actloc.weights.published import PublishedFile
 
 _PATCHES: tuple[Axes, ...] = ((2, 4, 4), (1, 2, 2), (1, 2, 2), (1, 2, 2))
@@ -39,14 +39,10 @@ _PATCH_FRAMES, _PATCH_PIXELS = 2, (4, 8, 16, 32)  # of a token of each stage
 _PUBLISHED_CROP = 224
 _OWN_DROP_PATH = 0.1
 _INITIAL_STD = 0.02
-_NORMS = {".attn.norm1.": ".norm1.", ".mlp.norm.": ".norm2."}
-"""Our names of the norms in a block, and the published ones."""
 _SCALINGS = {  # mean and standard deviation of pixels between 0 and 255
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "fine_tuned": ((104.0, 117.0, 128.0), (1.0, 1.0, 1.0)),
 }
-_COARSE_INITIAL = {"blocks.0.": 1 / 16, "blocks.1.": 1 / 4}
-"""What the authors start the coarse level's second convolution with: the means of the pooled tokens, at 32 frames."""
 
 FourInts = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 OneGrid = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -194,10 +190,10 @@ class Config(PublishedConfig):
         return [(self.frames // _PATCH_FRAMES, side // one, side // one) for one in _PATCH_PIXELS]
 
     def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Resizes as FFmpeg does, then crops the centre."""
+        """Resizes as OpenCV's bilinear method does, then crops the centre."""
         if self.resize == "square":
-            return Resize("swscale_bicubic", size=(self.side, self.side)), Crop(self.crop)
-        return Resize("swscale_bicubic", short_side=self.side), Crop(self.crop)
+            return Resize("rounded_bilinear", size=(self.side, self.side)), Crop(self.crop)
+        return Resize("rounded_bilinear", short_side=self.side, rounding="nearest"), Crop(self.crop)
 
     def network(self, num_classes: int | None = None) -> "DualFormer":
         """The encoder with random weights, and a classifier if there are classes."""
@@ -227,29 +223,17 @@ class Config(PublishedConfig):
 
     def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors under our names; those of a network over pictures become those of one over clips."""
-        named = {}
-        for name, tensor in published.items():
-            plain = name.removeprefix("backbone.")
-            for ours, theirs in _NORMS.items():
-                plain = plain.replace(theirs, ours)
-            named[plain] = tensor
+        named = {our_name(name): tensor for name, tensor in published.items()}
         first = named.get("patch_embeds.0.proj.weight")
-        return named if first is None or first.dim() == 5 else self._over_clips(named)
+        if first is None or first.dim() == 5:
+            return named
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in self.network().state_dict().items()}
+        return over_clips(named, shapes)
 
     def in_published_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights under the published names."""
         return {published_name(name): tensor for name, tensor in tensors.items()}
-
-    def _over_clips(self, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our tensors of a network over pictures for this one, as the authors start it; its classifier is dropped."""
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in self.network().state_dict().items()}
-        named = {name: tensor for name, tensor in pictures.items() if not name.startswith("head.")}
-        for name, shape in shapes.items():
-            if ".lr.3." in name:
-                mean = next(value for start, value in _COARSE_INITIAL.items() if name.startswith(start))
-                named[name] = torch.full(shape, mean if name.endswith("weight") else 0.0)
-        return inflated(named, shapes)
 
     def network_for(self, weights: Mapping[str, Tensor]) -> "DualFormer":
         """The encoder with random weights, and a classifier of as many classes as that of these, if they have one."""
@@ -395,10 +379,3 @@ class DualFormer(ClipEncoder):
     def logits(self, features: Tensor) -> Tensor:
         """Class scores (S, K) of features (S, C, v); raises UserError if the weights have no classifier."""
         return self.cls_head["fc_cls"](features.mean(2)) if "cls_head" in self._modules else super().logits(features)
-
-
-def published_name(name: str) -> str:
-    """The name that published files have for a tensor of `DualFormer`."""
-    for ours, theirs in _NORMS.items():
-        name = name.replace(ours, theirs)
-    return name if name.startswith("cls_head.") else f"backbone.{name}"

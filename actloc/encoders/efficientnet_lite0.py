@@ -11,9 +11,10 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame, maps_of_frames
+from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
+from actloc.layers.maps import maps_of_frames
 from actloc.layers.same import pad_same
 
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

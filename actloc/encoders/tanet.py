@@ -15,8 +15,9 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, maps_of_frames, same_draws
+from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
 from actloc.errors import UserError
+from actloc.layers.maps import maps_of_frames
 from actloc.settings.sections import Shapes
 from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, Resize

@@ -15,6 +15,7 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
+from actloc.extraction.converting import as_prepared
 from actloc.recognition.clips import LabelledClip
 from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
 from actloc.recognition.scores import averaged, softmax
@@ -38,9 +39,10 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     failed = []
     with closing(source.reader), console.progress("predicting", len(videos)) as bar, stopping_at_once():
         for path in videos:
-            clip = LabelledClip(AnnotatedVideo(path.stem, "", file=path), ())
             try:
-                row = averaged(trained.scorer.logits(views.read(source, clip)), views.average)
+                with as_prepared(path, experiment.preparation) as file:
+                    clip = LabelledClip(AnnotatedVideo(path.stem, "", file=file), ())
+                    row = averaged(trained.scorer.logits(views.read(source, clip)), views.average)
             except VideoError as error:
                 console.error(f"{path}: {error}")
                 console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)

@@ -24,7 +24,7 @@ class NetworkSettings(Section):
     dropout: Fraction = 0.5
     """Share of the features that training drops before the classifier."""
     groups: Literal["usual", "published", "published_continued"] = "usual"
-    """Learning rates and decays of the weights. usual: as optimizer.decays and clips.encoder.rate_factor say; published: as
+    """Learning rates and decays of the weights. usual: as optimizer.decays and clips.encoder say; published: as
     in the training of TAM, where linear layers learn five times as fast, or of DualFormer, where the encoder learns at
     a tenth of the rate but for its positions; published_continued: the same, where training goes on with the classes of
     the weights."""

@@ -18,6 +18,7 @@ from actloc.settings.task import TaskSettings
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -59,6 +60,21 @@ class TaskConfig(TaskSettings, ABC):
     @abstractmethod
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
+
+    @abstractmethod
+    def explain(
+        self,
+        experiment: Experiment,
+        video: Path,
+        label: str | None,
+        at: tuple[float, float] | None,
+        layer: str | None,
+        fps: float,
+    ) -> Explanation:
+        """Which pixels of a video speak for a class, in a segment in seconds if there is one; `fps` pictures a second.
+
+        Without a class, for the best one. `layer` names the layer of the encoder that is looked at.
+        """
 
     @abstractmethod
     def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:

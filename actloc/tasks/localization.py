@@ -21,6 +21,7 @@ from actloc.tasks.base import TaskConfig
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -120,6 +121,20 @@ class Config(TaskConfig):
         from actloc.localization import predicting
 
         return predicting.predict(experiment, videos, output)
+
+    def explain(
+        self,
+        experiment: Experiment,
+        video: Path,
+        label: str | None,
+        at: tuple[float, float] | None,
+        layer: str | None,
+        fps: float,
+    ) -> Explanation:
+        """Where a detector with its encoder saw an action."""
+        from actloc.runs.explaining import explain_detection
+
+        return explain_detection(experiment, video, label, at, layer, fps)
 
     def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
         """Average precision, timelines and class tables."""

@@ -26,6 +26,7 @@ from actloc.tasks.base import TaskConfig
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -123,6 +124,21 @@ class Config(TaskConfig):
 
         with _own_names():
             return predicting.predict(experiment, videos, output)
+
+    def explain(
+        self,
+        experiment: Experiment,
+        video: Path,
+        label: str | None,
+        at: tuple[float, float] | None,
+        layer: str | None,
+        fps: float,
+    ) -> Explanation:
+        """Where a recogniser saw the class of a video, or of a part of it."""
+        from actloc.recognition.explaining import explain_video
+
+        with _own_names():
+            return explain_video(experiment, video, label, at, layer)
 
     def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
         """Accuracies, classes, confusion."""

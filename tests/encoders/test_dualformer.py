@@ -363,9 +363,9 @@ def test_pixels_are_scaled(scaling: str, mean: tuple[float, ...], std: tuple[flo
 
 
 def test_frames_keep_their_aspect_ratio_or_become_squares() -> None:
-    assert Config().frame_steps() == (Resize("swscale_bicubic", short_side=256), Crop(224))
+    assert Config().frame_steps() == (Resize("rounded_bilinear", short_side=256, rounding="nearest"), Crop(224))
     square = Config(resize="square", side=224)
-    assert square.frame_steps() == (Resize("swscale_bicubic", size=(224, 224)), Crop(224))
+    assert square.frame_steps() == (Resize("rounded_bilinear", size=(224, 224)), Crop(224))
 
 
 def test_checkpointed_blocks_keep_as_little_as_those_of_the_official_network() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from actloc.encoders.dualformer import published_name
+from actloc.weights.official_dualformer import published_name
 from tests.encoders.test_dualformer import GOLDEN, MINI, SMALL, assert_summary, recorded
 from tests.golden.fill import fill
 
