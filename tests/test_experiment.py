@@ -71,7 +71,7 @@ def test_all_problems_are_reported_together() -> None:
         ("model.epochs=3", "model.epochs is not a setting. Did you mean schedule.epochs?"),
         ("machine.dim=3", "machine.dim is not a setting. Did you mean detector.dim?"),
         ("schedules.epochs=3", "schedules is not a section. Did you mean schedule?"),
-        ("frobnicator=3", "frobnicator is not a section; the sections are run, preparation, optimizer, schedule"),
+        ("frobnicator=3", "frobnicator is not a section; the sections of the task localization are task, run, dataset"),
         (
             "machine.device=gpu",
             'machine.device: found "gpu", expected auto (the GPU if there is one), cpu, cuda or cuda:1',

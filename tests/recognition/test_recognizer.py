@@ -267,7 +267,7 @@ def test_dualformers_groups_are_the_official_ones() -> None:
 def test_groups_nobody_published_are_refused_and_usual_ones_have_the_encoders_factor() -> None:
     config = SMALL["videomae"].model_copy(update={"rate_factor": 0.1, "weight_decay": 0.3})
     recognizer = recognizer_of(config)
-    with pytest.raises(UserError, match=r"optimizer\.groups is published, and the encoder is videomae"):
+    with pytest.raises(UserError, match=r"network\.groups is published, and the encoder is videomae"):
         recognizer.trained_modules("published")
     parts = recognizer.trained_modules("usual")
     assert {group["rate_factor"] for group in parts["encoder"].groups(0.1)} == {0.1}

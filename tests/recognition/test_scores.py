@@ -45,7 +45,11 @@ def test_every_clip_is_confused_once() -> None:
 def results(scores: np.ndarray, labels: list[list[int]]) -> RecognitionResults:
     classes = ["dive", "jump", "run"]
     given = {"views": "4 clips x 3 crops", "average": "probabilities", "unreadable": {"v_9": "truncated"}}
-    return measured(scores, truth_table(labels, 3), classes, clips_left_out=1, **given)
+    head = {
+        **{"name": "toy", "dataset": "custom_clips", "subset": "test", "seed": 0, "checkpoint": "ckpt_000001"},
+        **{"weights": "raw", "commit": None, "machine": "a machine", "version": "1", "created": "2026-11-26T10:00:00"},
+    }
+    return measured(scores, truth_table(labels, 3), classes, head, clips_left_out=1, **given)
 
 
 def test_results_say_what_was_measured_and_survive_a_file() -> None:
