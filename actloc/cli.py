@@ -141,7 +141,7 @@ def train(
     allow_changed_code: ChangedCode = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Train a detector on features.
+    """Train a detector, or a network that recognises trimmed clips.
 
     Run it again to continue where it stopped; on a CPU the result is the same to the last bit.
     On several GPUs or processes: torchrun --nproc-per-node 2 -m actloc train CONFIG; each batch is split between them.
@@ -263,7 +263,7 @@ def predict(
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Find actions in new videos with a trained run."""
+    """Find actions in new videos with a trained run; a run of recognition names the class of each."""
     given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
     files = [word for word in videos if word not in given]
     return run_on("predict", run, [*(settings or []), *given], code, names=files, output=output)
@@ -297,10 +297,10 @@ def explain(
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Show where the network looked when it found an action (Grad-CAM), on the pictures of the video.
+    """Show where the network looked when it found or named an action (Grad-CAM), on the pictures of the video.
 
-    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. The run must have its own encoder:
-    features.name=encoded.
+    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. A run of a detector must have its
+    own encoder: features.name=encoded.
     """
     return run_on(
         "explain",

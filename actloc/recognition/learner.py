@@ -63,6 +63,8 @@ class RecognitionLearner:
         for trained in self.modules.values():
             trained.network.train()
         self.recognizer.train()
+        # batch norms learn from their own process's clips, as published; all go on with the first one's statistics
+        self.processes.copy_from_first(list(self.recognizer.buffers()))
         self._num_in_step = self.processes.total(sum(len(batch.samples) for batch in batches))
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -101,6 +103,7 @@ class RecognitionLearner:
         """Top-1 accuracy of the averaged weights on the validation subset."""
         trained = {name: tensor.clone() for name, tensor in modules.learning(self.modules).items()}
         modules.load(self.modules, averaged)
+        self.processes.copy_from_first(list(self.recognizer.buffers()))
         score = self._validate(self.recognizer)
         modules.load(self.modules, trained)
         return score

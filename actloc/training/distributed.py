@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from actloc import console
@@ -88,6 +88,18 @@ class Processes:
         is_used, *sums = torch.split(flat, [len(parameters), *(parameter.numel() for parameter in parameters)])
         for parameter, uses, summed in zip(parameters, is_used.tolist(), sums, strict=True):
             parameter.grad = summed.view_as(parameter) if uses else None
+
+    def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Gives the tensors in every process the values that they have in the first one."""
+        if self.size == 1:
+            return
+        for dtype in {tensor.dtype: None for tensor in tensors}:
+            own = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.flatten() for tensor in own])
+            with _others_may_have_ended():
+                torch.distributed.broadcast(flat, 0)
+            for tensor, values in zip(own, torch.split(flat, [tensor.numel() for tensor in own]), strict=True):
+                tensor.copy_(values.view_as(tensor))
 
 
 ALONE = Processes()
