@@ -231,13 +231,23 @@ def bilinear(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
     """Same result as torch's interpolate(mode="bilinear", align_corners=False): (height, width, c) float32."""
     above, below, down = _neighbours(frame.shape[0], height)
     left, right, across = _neighbours(frame.shape[1], width)
-    down, across = down[:, None, None], across[None, :, None]
-    rows = [
-        frame[row][:, left].astype(np.float32) * (1 - across) + frame[row][:, right].astype(np.float32) * across
-        for row in (above, below)
-    ]
-    result: NDArray[np.float32] = rows[0] * (1 - down) + rows[1] * down
-    return result
+    needed, places = np.unique(np.concatenate([above, below]), return_inverse=True)  # each row is widened once
+    # rows are flat, (n, width * c): numpy is slow where its innermost dimension is the channels
+    channels = frame.shape[2]
+    flat, across = frame[needed].reshape(len(needed), -1), np.repeat(across, channels)
+    rows, more = (
+        flat.take((side[:, None] * channels + np.arange(channels)).ravel(), axis=1).astype(np.float32)
+        for side in (left, right)
+    )
+    rows *= 1 - across
+    more *= across
+    rows += more
+    result: NDArray[np.float32] = rows[places[:height]]
+    lower = rows[places[height:]]
+    result *= (1 - down)[:, None]
+    lower *= down[:, None]
+    result += lower
+    return result.reshape(height, width, channels)
 
 
 def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
