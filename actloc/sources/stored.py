@@ -10,7 +10,7 @@ import torch
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.settings.sameness import shaping
+from actloc.settings.sameness import flat, shaping
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
@@ -83,7 +83,7 @@ def _recorded_settings(config: SourceConfig, info: FeatureInfo) -> list[tuple[st
     recipe = complete(json.loads(info.recipe))
     if config.encoder is None or "encoder" not in recipe:
         return []
-    now, grid = config.encoder.model_dump(mode="json"), shaping(config, "features")
+    now, grid = flat(config.encoder.model_dump(mode="json")), shaping(config, "features")
     made = {f"encoder.{name}": (value, now.get(name)) for name, value in recipe["encoder"].items() if name != "name"}
     # FeatureInfo has the others of each video; the stored number format does not matter
     only_in_recipe = [name for name in recipe["features"] if name != "dtype" and not hasattr(info, name)]
