@@ -241,7 +241,7 @@ def test_resized_steps_cover_all_vectors_of_a_clip(build: Any) -> None:
         ({"clip_origin": "video", "encode_padding": False, "outside": "repeat", "resize_to": 8, "resize_by": "frames",
           "align": "valid", "steps_per_clip": None}, "steps_per_clip: found null, expected a number that divides"),
         ({"preset": "adatad", "encoder": {"name": "efficientnet_lite0"}},
-         "trainable: found adapters, which the encoder efficientnet_lite0 does not have"),
+         "trainable: found adapters, as features.preset=adatad sets it, but the encoder efficientnet_lite0 has none"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_together_are_errors(settings: dict[str, Any], message: str) -> None:
