@@ -278,7 +278,10 @@ def test_a_missing_file_is_reported_with_its_published_name(
         ({"size": {"dim": 24, "blocks": 4, "heads": 5}}, "5, expected heads that divide the 24 channels"),
         ({"size": {"dim": 24, "blocks": 0, "heads": 4}}, "greater than 0"),
         ({"size": {"dim": 24, "blocks": 4, "heads": 4, "patch": 192}}, "crop: found 160, expected at least the 192"),
-        ({"trainable": "adapters"}, "trainable: found adapters, as features.preset=adatad sets it, but the encoder videomae has none"),
+        (
+            {"trainable": "adapters"},
+            "trainable: found adapters, as features.preset=adatad sets it, but the encoder videomae has none",
+        ),
         ({"size": "small", "adapters": {"blocks": [3, 12]}}, r"found \[3, 12\], expected different numbers below 12"),
         ({"size": "small", "adapters": {"blocks": [3, 3]}}, r"found \[3, 3\], expected different numbers below 12"),
         ({"size": "small", "adapters": {"blocks": {"from_block": 12}}}, "found 12, expected different numbers below"),
