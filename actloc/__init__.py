@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actloc.runs.predictor import Predictor
+    from actloc.tasks.base import VideoPredictor
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path, code: str | Path | Sequence[str | Path] = ()) -> "Predictor":
-    """Loads a trained run to predict actions in new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
+def load(run: str | Path, code: str | Path | Sequence[str | Path] = ()) -> "VideoPredictor":
+    """Loads a trained run to predict new videos: `actloc.load("ckpt/my_run").predict("a.mp4")`.
 
-    `code` names the files or folders of your own parts that the run was trained with, as `--code` does. Each
-    action has `label`, `score`, `start_s` and `end_s`. Raises actloc.errors.UserError where the run cannot be used and
+    Of a detector, each prediction is an action with `label`, `score`, `start_s` and `end_s`; of a recogniser, a class
+    of the video with `label` and `score`, its probability. `code` names the files or folders of your own parts that the
+    run was trained with, as `--code` does. Raises actloc.errors.UserError where the run cannot be used and
     actloc.errors.VideoError where a video cannot.
     """
-    from actloc.runs.predictor import load_predictor
+    from actloc.settings import parts
+    from actloc.tasks.base import load_predictor
 
-    return load_predictor(run, [Path(code)] if isinstance(code, str | Path) else [Path(path) for path in code])
+    parts.use_code([Path(code)] if isinstance(code, str | Path) else [Path(path) for path in code])
+    return load_predictor(str(run))

@@ -236,11 +236,12 @@ def report(
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for the report. Default: the first run's folder.")] = None,
+    code: Code = None,
 ) -> int:
     """Write tables and report.html, for one run or for several side by side."""
     from actloc.commands import report as reporting
 
-    return reporting.run(runs, output=output)
+    return reporting.run(runs, output=output, code=code or ())
 
 
 @command(

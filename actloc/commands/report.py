@@ -8,14 +8,18 @@ from actloc import console
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
+from actloc.settings import parts
 from actloc.tasks.base import TaskConfig, task_named
 
 
-def run(names: Sequence[str | Path], *, output: Path | None = None) -> int:
+def run(names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = ()) -> int:
     """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers.
+
+    `code` is the user's own, for runs of a task of the user's own.
 
     Of several names, files and folders that are not runs are skipped: `ckpt/*` matches them too.
     """
+    parts.use_code(code)
     skipped = [name for name in names if len(names) > 1 and _is_something_else(Path(name))]
     run_folders = [_run_folder(str(name)) for name in names if name not in skipped or len(skipped) == len(names)]
     if skipped:

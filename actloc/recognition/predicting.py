@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 
 from actloc import console, files
-from actloc.annotations.model import AnnotatedVideo
-from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
-from actloc.extraction.converting import as_prepared
-from actloc.recognition.clips import LabelledClip
-from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
-from actloc.recognition.scores import averaged, softmax
+from actloc.recognition.networks import RecognitionSections
+from actloc.recognition.predictor import RecognitionPredictor, ranked
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
@@ -26,38 +22,31 @@ from actloc.store.filling import failure
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
     """Scores every video that can be read, as a whole; the others are reported, and the exit status is 3."""
-    file = RecognitionSections.of(experiment).evaluation.weights_file
-    if file is not None:
-        raise UserError(
-            f"evaluation.weights_file is {file}, which does not record the names of its classes.",
-            "Expected a run; only `eval` takes the file as it is.",
-            f"Make a run of it: actloc convert {file} ckpt/NAME {experiment.arguments}",
-        )
-    trained, views, source = load_trained(experiment), views_of(experiment), clip_source(experiment)
+    predictor = RecognitionPredictor(experiment)
     files.make_folder(output)  # a folder that cannot be written is reported before the work
     found: dict[str, Floats] = {}
     failed = []
-    with closing(source.reader), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    classes = predictor.classes
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
         for path in videos:
             try:
-                with as_prepared(path, experiment.preparation) as file:
-                    clip = LabelledClip(AnnotatedVideo(path.stem, "", file=file), ())
-                    row = averaged(trained.scorer.logits(views.read(source, clip)), views.average)
+                row = predictor.probabilities(path)
             except VideoError as error:
                 console.error(f"{path}: {error}")
                 console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
                 failed.append(failure(path.stem, path, error))
             else:
-                found[path.stem] = softmax(row) if views.average == "logits" else row
-                best = int(row.argmax())
-                console.emit("video_done", id=path.stem, label=trained.classes[best], score=float(row[best]))
+                found[path.stem] = row
+                (name, score), *_ = _best(row, classes, 1)
+                console.emit("video_done", id=path.stem, label=name, score=score)
             bar(1, path.name)
     top_k = RecognitionSections.of(experiment).prediction.top_k
-    facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(views)}
-    class_scores.write(output / "class_scores.json", trained.classes, found, {}, facts)
-    files.write_text(output / "classes.csv", _as_csv(found, trained.classes, top_k))
+    trained = predictor.trained
+    facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(predictor.views)}
+    class_scores.write(output / "class_scores.json", classes, found, {}, facts)
+    files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
     files.write_json_lines(output / "failed.jsonl", failed)
-    _show(found, trained.classes, top_k)
+    _show(found, classes, top_k)
     console.say(f"Wrote {output}/classes.csv and class_scores.json")
     console.emit("done", path=str(output), videos=len(found))
     if failed:
@@ -68,8 +57,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
 
 
 def _best(row: Floats, classes: Sequence[str], top_k: int) -> list[tuple[str, float]]:
-    order = np.argsort(-row, kind="stable")[:top_k]
-    return [(classes[number], float(row[number])) for number in order]
+    return [(classes[number], float(row[number])) for number in ranked(row)[:top_k]]
 
 
 def _as_csv(found: dict[str, Floats], classes: Sequence[str], top_k: int) -> str:

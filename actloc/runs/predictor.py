@@ -1,7 +1,6 @@
 """Applies a trained run to new videos, with the run's own preparation, encoder and detector."""
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +13,10 @@ from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion, scoring
 from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import Results, read_results
-from actloc.experiment import Experiment, load
+from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
 from actloc.runs.trained import load_trained
-from actloc.settings import parts
 from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
 from actloc.structures import VideoDetections
@@ -146,9 +144,3 @@ def _fused_by(results: Results) -> str | None:
     """The class scores that the scores which thresholds belong to were fused with."""
     classifier = results.classifier
     return None if classifier is None or classifier.rule == fusion.UNCHANGED else classifier.file
-
-
-def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> Predictor:
-    """The predictor of a trained run folder, with the user's own `code` and that of ACTLOC_CODE."""
-    parts.use_code(code)
-    return Predictor(load(str(run)))

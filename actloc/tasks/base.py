@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from actloc.errors import UserError
 from actloc.evaluation.results import ResultsHead
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, load
 from actloc.settings import parts
 from actloc.settings.sections import Section
 from actloc.settings.task import TaskSettings
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
+
+
+class VideoPredictor(Protocol):
+    """Applies a trained run to videos, one at a time; its networks are loaded once."""
+
+    def predict(self, video: str | Path) -> list[Any]:  # Any: each task's own form, with `label` and `score`
+        """What the run predicts of a video file, the best score first; raises VideoError."""
+
+    def close(self) -> None:
+        """Ends the processes that read videos, if there are some; they also end with this process."""
 
 
 class TaskConfig(TaskSettings, ABC):
@@ -62,6 +72,10 @@ class TaskConfig(TaskSettings, ABC):
         """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
 
     @abstractmethod
+    def predictor(self, experiment: Experiment) -> VideoPredictor:
+        """The trained run, loaded for `actloc.load(RUN).predict(VIDEO)`; raises UserError."""
+
+    @abstractmethod
     def explain(
         self,
         experiment: Experiment,
@@ -97,13 +111,19 @@ def task_of(experiment: Experiment) -> TaskConfig:
 
 
 def task_named(name: str) -> TaskConfig:
-    """The task that results name; raises UserError if there is none, as for results of a newer version."""
+    """The task that results or a checkpoint name; raises UserError if it is missing, as for a newer version's."""
     try:
         task: TaskConfig = parts.find("tasks", name).Config()
     except ValueError as error:
         raise UserError(
-            f"The results are of the task {name}, which is not there: {error}.",
+            f"It was made by the task {name}, which is missing: {error}.",
             "Expected a task of this version of actloc, or one of your own.",
-            "Update actloc, or load the part with --code FILE.",
+            "Update actloc, or load your own task with --code FILE",
         ) from error
     return task
+
+
+def load_predictor(run: str) -> VideoPredictor:
+    """The predictor of a run's task."""
+    experiment = load(run)
+    return task_of(experiment).predictor(experiment)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
     from actloc.reports.explanations import Explanation
+    from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -121,6 +122,12 @@ class Config(TaskConfig):
         from actloc.localization import predicting
 
         return predicting.predict(experiment, videos, output)
+
+    def predictor(self, experiment: Experiment) -> Predictor:
+        """Finds actions in one video at a time."""
+        from actloc.runs.predictor import Predictor
+
+        return Predictor(experiment)
 
     def explain(
         self,

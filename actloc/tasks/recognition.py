@@ -26,6 +26,7 @@ from actloc.tasks.base import TaskConfig
 if TYPE_CHECKING:
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.recognition.predictor import RecognitionPredictor
     from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -124,6 +125,13 @@ class Config(TaskConfig):
 
         with _own_names():
             return predicting.predict(experiment, videos, output)
+
+    def predictor(self, experiment: Experiment) -> RecognitionPredictor:
+        """Names the classes of one video at a time."""
+        from actloc.recognition.predictor import RecognitionPredictor
+
+        with _own_names():
+            return RecognitionPredictor(experiment)
 
     def explain(
         self,

@@ -52,10 +52,11 @@ def folder(request: pytest.FixtureRequest, toy: Path, tmp_path_factory: pytest.T
 
 @pytest.mark.parametrize("preset", FOR_ANY_ENCODER)
 def test_a_step_changes_the_stages_that_learn_and_no_statistics(
-    folder: Path, preset: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     settings = [f"features.preset={preset}", "features.encoder.rate_factor=1", "schedule.warmup_epochs=0"]
+    settings.append(f"run.folder={tmp_path}")
     settings += ["features.bank=stored"] if preset in ("tallformer", "bank_replay") else []
     loaded = experiment.load("toy.yaml", [*settings, "features.max_steps=16", "training.batch_size=1"])
     with ExitStack() as held:

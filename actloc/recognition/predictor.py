@@ -1,0 +1,69 @@
+"""Applies a trained recognition run to new videos, with the run's own preparation, network and views."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from actloc.annotations.model import AnnotatedVideo
+from actloc.errors import UserError
+from actloc.evaluation.columns import Floats
+from actloc.experiment import Experiment
+from actloc.extraction.converting import as_prepared
+from actloc.recognition.clips import LabelledClip
+from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
+from actloc.recognition.scores import averaged, softmax
+
+
+@dataclass(frozen=True, slots=True)
+class ClassProbability:
+    """How probable it is that a video shows a class."""
+
+    label: str
+    score: float
+    """From 0 to 1; those of all classes add up to 1."""
+
+
+class RecognitionPredictor:
+    """Names the classes of videos with a trained run; loads the network once."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        file = RecognitionSections.of(experiment).evaluation.weights_file
+        if file is not None:
+            raise UserError(
+                f"evaluation.weights_file is {file}, which does not record the names of its classes.",
+                "Expected a run; only `eval` takes the file as it is.",
+                f"Make a run of it: actloc convert {file} ckpt/NAME {experiment.arguments}",
+            )
+        self.experiment = experiment
+        self.trained, self.views = load_trained(experiment), views_of(experiment)
+        self._source = clip_source(experiment)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of `probabilities`."""
+        return self.trained.classes
+
+    def close(self) -> None:
+        """Ends the processes that read clips; they also end with this process."""
+        self._source.reader.close()
+
+    def predict(self, video: str | Path) -> list[ClassProbability]:
+        """Every class of the run with its probability in a video file, the best first.
+
+        Raises VideoError if the video cannot be read.
+        """
+        row = self.probabilities(Path(video))
+        return [ClassProbability(self.classes[number], float(row[number])) for number in ranked(row)]
+
+    def probabilities(self, video: Path) -> Floats:
+        """Those of each class (K,), for the video as a whole; raises VideoError."""
+        with as_prepared(video, self.experiment.preparation) as file:
+            clip = LabelledClip(AnnotatedVideo(video.stem, "", file=file), ())
+            row = averaged(self.trained.scorer.logits(self.views.read(self._source, clip)), self.views.average)
+        return softmax(row) if self.views.average == "logits" else row
+
+
+def ranked(row: Floats) -> list[int]:
+    """The numbers of the classes, the best first."""
+    return [int(number) for number in np.argsort(-row, kind="stable")]
