@@ -107,6 +107,10 @@ class EncoderConfig(Part):
         """The encoder with random weights, of the shapes of these, which a run has stored by name."""
         return self.network()
 
+    def for_checkpoint(self, file: Path) -> Self:
+        """These settings to load a complete checkpoint of the encoder's authors: usually with it as `weights`."""
+        return self.model_copy(update={"weights": file})
+
     def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a published file under the names of the encoder; usually these are the same."""
         return dict(published)
@@ -127,10 +131,7 @@ class EncoderConfig(Part):
 
 @contextmanager
 def same_draws() -> Iterator[None]:
-    """Inside it torch draws the same numbers in every process, and afterwards what it would have drawn without it.
-
-    For weights that no file has.
-    """
+    """Inside it, torch draws the same numbers in every process, for weights that no file has; later, as without it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
@@ -361,7 +362,8 @@ def check_clips(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
             f"Set features.stride_frames={spacing.clip_frames}",
         )
     decode_fps, fps = spacing.decode_fps, spacing.fps
-    if decode_fps in (None, fps) or not _has_flow(encoder):
+    has_flow = encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
+    if not has_flow or decode_fps in (None, fps):
         return
     if "native" in (decode_fps, fps) or not (float(decode_fps) / float(fps)).is_integer():
         raise UserError(
@@ -375,10 +377,6 @@ def check_clips(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
 def vectors_per_clip(encoder: ClipEncoder, spacing: ClipSpacing) -> int:
     """The rows that a clip gives."""
     return encoder.vectors_per_clip(spacing.clip_frames // spacing.frame_interval)
-
-
-def _has_flow(encoder: ClipEncoder) -> bool:
-    return encoder.makes_frames or any(isinstance(step, OpticalFlow) for step in encoder.config.frame_steps())
 
 
 def built(config: EncoderConfig) -> ClipEncoder:

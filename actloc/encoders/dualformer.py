@@ -7,6 +7,7 @@ and features have the sizes of Video Swin's, so that one encoder can take the pl
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
@@ -31,7 +32,7 @@ from actloc.settings.sections import Section, Shapes
 from actloc.structures import Factors
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
-from actloc.weights.official_dualformer import our_name, over_clips, published_name
+from actloc.weights.official_dualformer import new_pyramid, our_name, over_clips, published_name
 from actloc.weights.published import PublishedFile
 
 _PATCHES: tuple[Axes, ...] = ((2, 4, 4), (1, 2, 2), (1, 2, 2), (1, 2, 2))
@@ -129,6 +130,10 @@ class Config(PublishedConfig):
     frames: PositiveInt = 32
     """Frames of the clips that the pyramid is made for, and that `weights` were trained with: 32 or 16 if published.
     Other clips have a larger or smaller pyramid."""
+    pyramid: Annotated[Literal["file", "new"], Shapes("nothing")] = "file"
+    """The weights of the pyramid's convolutions along time, whose shapes depend on `frames`. file: those of `weights`;
+    new: drawn at random, the same each time, to train from weights of another number of frames, as the authors do for
+    UCF101."""
     mode: Literal["token", "clip"] = "token"
     """token: a vector for every two frames; clip: one vector, their mean."""
     drop_path: Annotated[float | None, Field(ge=0, lt=1), Shapes("weights")] = None
@@ -209,17 +214,31 @@ class Config(PublishedConfig):
             with same_draws():
                 return self.network().eval()
         tensors = self.in_our_names(published.read(path))
+        if self.pyramid == "new":
+            with same_draws():
+                network = self.network_for(tensors)
+            tensors |= new_pyramid(network.state_dict(), tensors, path)
+        else:
+            self._check_frames(tensors, path)
+            network = self.network_for(tensors)
+        load_into(network, tensors, path)
+        return network.eval()
+
+    def _check_frames(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Raises UserError if published weights have a pyramid for another number of frames."""
         pooled = tensors.get("blocks.0.1.attn.sr.weight", torch.empty(0)).shape[2:3]
         frames = pooled[0] * _FINE[0][0] * _PATCH_FRAMES if pooled else self.frames
         if frames != self.frames and isinstance(self.size, str):
             raise UserError(
                 f"The pyramid of {path} is made for {frames} frames; features.encoder.frames is {self.frames}.",
                 "Expected the frames that the weights were trained with.",
-                f"Set features.encoder.frames={frames}",
+                f"Set features.encoder.frames={frames}. To train from them with {self.frames} frames, set "
+                "features.encoder.pyramid=new",
             )
-        network = self.network_for(tensors)
-        load_into(network, tensors, path)
-        return network.eval()
+
+    def for_checkpoint(self, file: Path) -> Self:
+        """These settings, whatever training starts from, for a file that has all weights."""
+        return self.model_copy(update={"weights": file, "pyramid": "file"})
 
     def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors under our names; those of a network over pictures become those of one over clips."""

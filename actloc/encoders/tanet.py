@@ -122,6 +122,10 @@ class Config(PublishedConfig):
         load_into(network, tensors, path)
         return network.eval()
 
+    def for_checkpoint(self, file: Path) -> Self:
+        """These settings, whatever training starts from, for a file with all weights of TANet."""
+        return self.model_copy(update={"weights": file, "weights_of": "tanet"})
+
     def in_our_names(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of an official, mmaction2's or torchvision's file under the names of `TANet`."""
         return {our_name(name): tensor for name, tensor in published.items()}

@@ -25,7 +25,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     """
     refuse_existing(folder)
     classes = read_prepared(experiment.dataset, experiment.arguments).classes
-    encoder = built(RecognitionSections.of(experiment).encoder.model_copy(update={"weights": file}))
+    encoder = built(RecognitionSections.of(experiment).encoder.for_checkpoint(file))
     recognizer = Recognizer(encoder, published_classifier(encoder, len(classes)))
     trained = recognizer.trained_modules("usual")
     weights = modules.learning(trained)

@@ -54,12 +54,13 @@ class Config(TaskConfig):
 
     @classmethod
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
-        """Clips that the encoder cannot take, and crops that its frames cannot have."""
+        """Clips that the encoder cannot take, crops that its frames cannot have, and settings without effect."""
         from actloc.recognition import views
 
         clips, evaluation = values["clips"], values["evaluation"]
+        unused = _without_effect(document, values)
         if clips is None or evaluation is None:
-            return []
+            return unused
         encoder = clips.encoder
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
@@ -76,7 +77,7 @@ class Config(TaskConfig):
         chosen = views.Views(evaluation.clips, evaluation.crops, evaluation.short_side, evaluation.crop)
         misfit = views.misfit(encoder.name, steps, chosen)
         found += [("evaluation", *misfit)] if misfit else []
-        return [problem(document, (section, name), f": {what}") for section, name, what in found]
+        return unused + [problem(document, (section, name), f": {what}") for section, name, what in found]
 
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """That of the clips."""
@@ -167,6 +168,21 @@ class Config(TaskConfig):
 
         with _own_names():
             conversion.to_official(source, file)
+
+
+def _without_effect(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
+    """Settings that others make meaningless."""
+    network, optimizer, token_labels = (values[name] for name in ("network", "optimizer", "token_labels"))
+    found = []
+    if network and optimizer and network.groups != "usual" and optimizer.decays != "weights":
+        what = f": found {optimizer.decays}, which has no effect because network.groups is {network.groups}, which says"
+        found.append(problem(document, ("optimizer", "decays"), f"{what} what decays; remove it"))
+    if token_labels and token_labels.annotator is None:
+        for name in sorted(token_labels.model_fields_set - {"annotator"}):
+            if getattr(token_labels, name) != type(token_labels).model_fields[name].default:
+                what = "has no effect because token_labels.annotator is null; set the annotator, or remove it"
+                found.append(problem(document, ("token_labels", name), what))
+    return found
 
 
 @contextmanager

@@ -40,6 +40,8 @@ MINI = Config(
 MB = 2**20
 PUBLISHED = {"tiny": "tiny_k400_32f", "small": "small_k400_32f", "base": "base_k600_32f"}
 SMALL = Config.small()
+NEW_AT_16_FRAMES = [(0, "sr"), (1, "sr"), (2, "sr"), (0, "lr.3"), (1, "lr.3")]
+"""The stages and layers of the pyramid with other kernels than at 32 frames."""
 
 
 def published_shapes(case: str) -> dict[str, tuple[int, ...]]:
@@ -272,7 +274,29 @@ def test_weights_of_another_number_of_frames_are_refused_with_that_number(tmp_pa
     torch.save({"backbone.blocks.0.1.attn.sr.weight": torch.zeros(64, 1, 2, 8, 8)}, file)
     with pytest.raises(UserError, match="is made for 32 frames") as raised:
         Config(frames=16, weights=file).build()
-    assert raised.value.fix == "Set features.encoder.frames=32"
+    assert raised.value.fix.startswith("Set features.encoder.frames=32. To train from them with 16 frames, set ")
+
+
+def test_weights_of_another_number_of_frames_start_training_with_a_new_pyramid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the authors' training on UCF101, where what does not fit keeps its initial values."""
+    file = tmp_path / "dualformer.pth"
+    trained = Config().network(num_classes=3)
+    torch.save({published_name(name): tensor for name, tensor in trained.state_dict().items()}, file)
+    config = Config(frames=16, pyramid="new", weights=file)
+    found, again = config.build().state_dict(), config.build().state_dict()
+    new = {name for name, tensor in trained.state_dict().items() if found[name].shape != tensor.shape}
+    assert new == {f"blocks.{stage}.1.attn.{part}.weight" for stage, part in NEW_AT_16_FRAMES}
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(found[name], again[name] if name in new else tensor), name
+    assert all(found[name].std() > 0 for name in new)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "is for another number of frames: 5 convolutions of the pyramid start with random weights" in printed
+    with pytest.raises(UserError, match=r"features\.encoder\.pyramid is new, and the pyramid of .* fits"):
+        Config(frames=32, pyramid="new", weights=file).build()
+    with pytest.raises(UserError, match="is made for 32 frames"):  # a checkpoint to score has all weights
+        config.for_checkpoint(file).build()
 
 
 def test_a_missing_file_is_reported_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

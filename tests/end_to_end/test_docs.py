@@ -2,13 +2,14 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import shlex
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -41,7 +42,14 @@ COMMANDS = [
 PAGES = [
     Path(name)
     for name in (
-        *("README.md", "configs/README.md", "configs/end_to_end.md", "data/README.md", "ckpt/README.md"),
+        *(
+            "README.md",
+            "configs/README.md",
+            "configs/end_to_end.md",
+            "configs/recognition.md",
+            "data/README.md",
+            "ckpt/README.md",
+        ),
         *(
             ".github/BENCHMARKS.md",
             ".github/CHANGELOG.md",
@@ -60,7 +68,8 @@ NOT_HERE = (
     "data/pair/ours",
     "data/slowfast_ego4d/features",
 )
-NOT_HERE += ("ego4d_mq_slowfast_actionformer", "activitynet13_tsp_etad")
+NOT_HERE += ("ego4d_mq_slowfast_actionformer", "activitynet13_tsp_etad", "kinetics400_tanet_8f")
+ELSEWHERE = ("own_videos", "own_clips", "own_tanet", "own_actions", "my_experiment", "my_parts")
 RETIRED = re.compile(r"\b(lacking|told|tells?|stands|mends?|besides|so many|lies|behind)\b", re.IGNORECASE)
 
 
@@ -143,9 +152,9 @@ def needs_what_is_not_here(line: str) -> bool:
 
 
 def in_pages(*, foreign: bool) -> list[str]:
-    """The commands of all pages but those on own videos and with own parts, which run in folders of their own."""
+    """The commands of all pages but those on own videos or clips, or with own parts: these run in other folders."""
     lines = [line for page in PAGES for line in printed(page) if line.startswith("actloc ")]
-    lines = [line for line in lines if not any(word in line for word in ("own_videos", "my_experiment", "my_parts"))]
+    lines = [line for line in lines if not any(word in line for word in ELSEWHERE)]
     return [line for line in lines if needs_what_is_not_here(line) == foreign]
 
 
@@ -219,12 +228,40 @@ def test_the_readmes_five_commands_run_on_a_folder_of_videos_and_a_csv(tmp_path:
         exec(compile(code[1], "README.md", "exec"), {"__name__": "readme"})
 
 
+@pytest.mark.slow
+def test_the_commands_on_own_clips_run(tmp_path: Path) -> None:
+    """Those of the page on recognition, one after the other, with the shipped config on smaller frames."""
+    for number in range(4):
+        for label, colour in (("run", "red"), ("jump", "blue")):
+            make_video(tmp_path / f"my_clips/{label}/{number} {label}.mp4", [(colour, 0, 1)], 1)
+        make_video(tmp_path / f"my_videos/{number}.mp4", [(("red", "blue")[number % 2], 1, 2.5)])
+    rows = [
+        f"{number}.mp4,1,2.5,{('red', 'blue')[number % 2]},{'train' if number < 2 else 'test'}" for number in range(4)
+    ]
+    (tmp_path / "my_videos/labels.csv").write_text("\n".join(["video,start,end,label,subset", *rows]) + "\n")
+    make_video(tmp_path / "new_video.mp4", [("red", 1, 2.5)])
+    text = Path("configs/own_clips.yaml").read_text()
+    for name, value in (("epochs", 1), ("warmup_epochs", 1), ("short_side", 32), ("crop", 32)):
+        text, count = re.subn(rf"^(\s+{name}): \d+$", rf"\1: {value}", text, flags=re.MULTILINE)
+        assert count == 1
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/own_clips.yaml").write_text(text)
+    own = Shell(tmp_path)
+    own.run("actloc prepare own_videos dataset.videos=my_videos dataset.annotations=my_videos/labels.csv")
+    lines = [line for line in printed(Path("configs/recognition.md")) if "own_" in line]
+    assert len(lines) == 11
+    for line in lines:
+        own.run(line)
+    assert (tmp_path / "ckpt/own_clips/report.html").exists()
+    assert json.loads((tmp_path / "scores.json").read_text())["windows"].keys() == {"2", "3"}
+
+
 @pytest.mark.parametrize("file", experiment.configs(), ids=lambda file: file.stem)
 def test_the_commands_in_a_configs_header_name_the_config_itself(file: Path) -> None:
-    lines = re.findall(r"^#\s+(actloc .*)$", file.read_text(), re.MULTILINE)
+    lines = re.findall(r"^#\s+(?:torchrun --nproc-per-node \d -m )?(actloc .*)$", file.read_text(), re.MULTILINE)
     commands = ["prepare", "extract-features", "train", "eval", "report"]
-    features = experiment.load(str(file)).features
-    if features.encoder is None or (features.trains_encoder and features.bank_store is None):
+    features: Any = experiment.load(str(file)).sections.get("features")  # recognition has none
+    if features is None or features.encoder is None or (features.trains_encoder and features.bank_store is None):
         commands.remove("extract-features")  # features come from files, or are made in training
     assert [line.split()[1] for line in lines] == commands
     assert all(line.split()[2] == file.stem for line in lines[:-1])
