@@ -49,8 +49,8 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
                 failed.append(failure(path.stem, path, error))
             else:
                 found[path.stem] = softmax(row) if views.average == "logits" else row
-                best = int(row.argmax())
-                console.emit("video_done", id=path.stem, label=trained.classes[best], score=float(row[best]))
+                ((label, probability),) = _best(found[path.stem], trained.classes, 1)
+                console.emit("video_done", id=path.stem, label=label, probability=probability)
             bar(1, path.name)
     top_k = RecognitionSections.of(experiment).prediction.top_k
     facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(views)}

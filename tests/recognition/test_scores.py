@@ -46,8 +46,16 @@ def results(scores: np.ndarray, labels: list[list[int]]) -> RecognitionResults:
     classes = ["dive", "jump", "run"]
     given = {"views": "4 clips x 3 crops", "average": "probabilities", "unreadable": {"v_9": "truncated"}}
     head = {
-        "name": "toy", "dataset": "custom_clips", "subset": "test", "seed": 0, "checkpoint": "ckpt_000001",
-        "weights": "raw", "commit": None, "machine": "a machine", "version": "1", "created": "2026-11-26T10:00:00",
+        "name": "toy",
+        "dataset": "custom_clips",
+        "subset": "test",
+        "seed": 0,
+        "checkpoint": "ckpt_000001",
+        "weights": "raw",
+        "commit": None,
+        "machine": "a machine",
+        "version": "1",
+        "created": "2026-11-26T10:00:00",
     }
     return measured(scores, truth_table(labels, 3), classes, head, clips_left_out=1, **given)
 
