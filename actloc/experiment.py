@@ -222,8 +222,8 @@ def _unknown_section(document: SettingsDocument, key: str, task: type[TaskSettin
     if text:
         return [problem(document, (key,), f"is not a setting{text}")]
     near = console.nearest(key, known, lists_known=False).removesuffix(".")
-    others = f"; the sections of the task {task().name} are {', '.join(known)}"
-    return [problem(document, (key,), f"is not a section{near or others}")]
+    all_known = f"; the sections of the task {task().name} are {', '.join(known)}"
+    return [problem(document, (key,), f"is not a section{near or all_known}")]
 
 
 def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str]) -> str:
@@ -231,10 +231,13 @@ def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str])
     task = _task(document)
     chosen: dict[str, Any] = {"task": task, **_of_sections(task)}
     chosen |= {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _parts(task).items()}
-    features = document.data.get("features")
-    if isinstance(features, dict):
-        chosen["features.encoder"] = Chosen("encoders").settings_class(features.get("encoder"))
-    known = names_of({key: form for key, form in chosen.items() if form is not None})
+    encoders = {
+        f"{key}.encoder": Chosen("encoders").settings_class(block["encoder"])
+        for key, block in document.data.items()
+        if key in chosen and isinstance(block, dict) and "encoder" in block
+    }
+    chosen |= encoders
+    known = [*encoders, *names_of({key: form for key, form in chosen.items() if form is not None})]
     section, _, last = typed.rpartition(".")
     found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]
     return f". Did you mean {' or '.join(found)}?" if found else console.nearest(last, siblings)
@@ -386,12 +389,17 @@ def _code_to_give(folder: Path) -> str:
 
 
 def _like(document: SettingsDocument) -> str:
-    """The first of our configs with the same dataset and source; else the sample's."""
+    """The first of our configs of the same task with the same dataset and source; else one of the same task."""
+    usual = "sample_efficientnet_actionformer"
+    of_task = None
     for file in configs():
         known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
-        if known and all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):
+        if not known or (_named(known.get("task")) or _USUAL_TASK) != _named(document.data.get("task")):
+            continue
+        if all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):
             return file.stem
-    return "sample_efficientnet_actionformer"
+        of_task = of_task or (usual if _named(known.get("task")) is None else file.stem)
+    return of_task or usual
 
 
 def _named(block: Any) -> Any:  # Any: YAML values, not checked yet

@@ -1,6 +1,7 @@
 """`actloc train CONFIG`: trains the networks of a task into a run folder, or resumes it; also under torchrun."""
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -135,7 +136,8 @@ def _run_trainer(
         about=about,
         processes=processes,
     )
-    trainer.run(_start(folder, resume, about, processes), stop)
+    must_stay = {"annotations_sha256": "annotations", **prepared.must_stay}
+    trainer.run(_start(folder, resume, about, must_stay, processes), stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 
@@ -155,7 +157,9 @@ def be_repeatable() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # absent from torch's stubs
 
 
-def _start(folder: Path, resume: Path | None, about: dict[str, object], processes: Processes) -> Checkpoint | None:
+def _start(
+    folder: Path, resume: Path | None, about: dict[str, object], must_stay: Mapping[str, str], processes: Processes
+) -> Checkpoint | None:
     # chosen once: a process must not start from a damaged checkpoint that another process sets aside
     chosen = processes.of_first(lambda: resume or checkpoints.newest_whole(folder))
     if chosen is None:
@@ -167,18 +171,13 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
             "Expected a checkpoint that `actloc train` wrote.",
             f"Score it: actloc eval {folder}; or train a new run with run.name=ANOTHER",
         )
-    if start.numbers["about"]["annotations_sha256"] != about["annotations_sha256"]:
-        raise UserError(
-            f"The annotations have changed since {folder} started training.",
-            "A run can only be resumed with the annotations it was trained with.",
-            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
-        )
-    if start.numbers["about"].get("encoder_weights_sha256") != about.get("encoder_weights_sha256"):
-        raise UserError(
-            f"The features were made with other encoder weights than when {folder} started training.",
-            "A run can only be resumed with the features it was trained with.",
-            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
-        )
+    for key, words in must_stay.items():
+        if start.numbers["about"].get(key) != about[key]:
+            raise UserError(
+                f"The {words} have changed since {folder} started training.",
+                "A run can only be resumed with those it was trained with.",
+                "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
+            )
     console.say(f"Resuming after step {start.step}")
     return start
 

@@ -345,7 +345,7 @@ class DualFormer(ClipEncoder):
                 f"The encoder {self.config.name} was given clips of {frames} frames of {width} x {height} pixels.",
                 f"Expected a multiple of {self.clip_multiple} frames, {self._least_frames} or more, and of {multiple} "
                 f"pixels a side, {self._least_pixels} or more.",
-                f"Set features.clip_frames={self.config.frames}, and features.encoder.crop={self.config.crop}",
+                f"Choose clips of {self.config.frames} frames, and set features.encoder.crop={self.config.crop}",
             )
         x = pixels.permute(0, 2, 3, 4, 1)
         for embed, blocks, positions in zip(self.patch_embeds, self.blocks, self.pos_block, strict=True):

@@ -156,8 +156,7 @@ class Config(PublishedConfig):
             raise UserError(
                 f"{path} was trained with {frames} frames, and features.encoder.frames is {self.frames}.",
                 "Expected weights for as many frames as a clip has: the temporal kernels depend on their number.",
-                f"Set features.encoder.frames={frames}, and features.clip_frames to {frames} times "
-                "features.frame_interval",
+                f"Set features.encoder.frames={frames}, for clips of {frames} frames",
             )
 
     @classmethod

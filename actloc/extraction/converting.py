@@ -55,8 +55,13 @@ def as_prepared(video: Path, preparation: PreparationSettings) -> Iterator[Path]
 def convert(source: Path, video_id: str, folder: Path, preparation: PreparationSettings) -> Path:
     """The video re-encoded, or its frames, below `folder`; raises VideoError if frames are missing.
 
-    The name includes the settings and a hash of the source, so an existing file was made from the same input.
+    A folder of frames stays as it is, and cannot be resized. The name includes the settings and a hash of the source,
+    so an existing file was made from the same input.
     """
+    if source.is_dir():
+        if preparation.videos == "png":
+            return source  # its frames are there already
+        raise VideoError("unsupported", "a folder of frames is not converted", "a video file", "a folder")
     name = f"{files.safe_name(video_id)}-{files.sha256_of_file(source)[:8]}"
     if preparation.videos == "png":
         target = folder / "frames_png" / name

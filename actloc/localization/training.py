@@ -26,7 +26,13 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
         held.callback(live.close)
     learner = _learner(experiment, annotations, live, processes, is_new=is_new)
     fitted = within_budget(experiment, learner, processes.size, is_new=is_new)
-    return PreparedTraining(fitted.experiment, learner, lambda: _report_start(fitted, learner), fitted.record)
+    return PreparedTraining(
+        fitted.experiment,
+        learner,
+        report_start=lambda: _report_start(fitted, learner),
+        write_record=fitted.record,
+        must_stay={"encoder_weights_sha256": "encoder weights of the features"},
+    )
 
 
 def _learner(

@@ -43,7 +43,7 @@ class LabelledClip:
     @property
     def id(self) -> str:
         """The video's id, with the times of a part of it."""
-        return self.video.id if self.end_s is None else f"{self.video.id} {self.start_s:.2f}-{self.end_s:.2f} s"
+        return self.video.id if self.end_s is None else f"{self.video.id} {self.start_s:.6f}-{self.end_s:.6f} s"
 
     def frames(self, times: VideoTimes) -> tuple[int, int]:
         """The number of its first frame in the video, and how many it has: at least one."""
@@ -65,6 +65,19 @@ def labelled_clips(annotations: Annotations, subset: str) -> list[LabelledClip]:
             of_all = start_s <= _WHOLE_S and video.duration_s is not None and end_s >= video.duration_s - _WHOLE_S
             place = (0.0, None) if of_all and len(labels) == 1 else (start_s, end_s)
             clips.append(LabelledClip(video, tuple(dict.fromkeys(numbers)), *place))
+    return clips
+
+
+def required_clips(annotations: Annotations, subset: str, setting: str) -> list[LabelledClip]:
+    """The clips of the subset that a setting names; raises UserError if there is none."""
+    clips = labelled_clips(annotations, subset)
+    if not clips:
+        others = dict.fromkeys(video.subset for video in annotations.videos.values() if video.actions)
+        raise UserError(
+            f"The subset {subset!r} has no labelled clips.",
+            f"Expected videos with a class, or with actions; those that have some: {console.first_ten(others)}.",
+            f"Name one of these: {setting}=NAME",
+        )
     return clips
 
 

@@ -2,21 +2,23 @@
 
 import copy
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from rich.table import Table
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from actloc import console
+from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
 from actloc.end_to_end.memory import LiveBytes
 from actloc.errors import UserError, VideoError
 from actloc.experiment import Experiment
-from actloc.recognition.clips import labelled_clips
+from actloc.recognition.clips import ClipSource, labelled_clips
 from actloc.recognition.learner import RecognitionLearner
 from actloc.recognition.networks import RecognitionSections, clip_source
+from actloc.recognition.setting_names import encoder_called
 from actloc.recognition.training import new_learner
 from actloc.runs.training_memory import megabytes
 from actloc.settings import own_code
@@ -47,18 +49,18 @@ def dry_run(experiment: Experiment, num_processes: int) -> int:
             clip.video.id: clip.video for subset in subsets if subset for clip in labelled_clips(annotations, subset)
         }
         absent = [one.id for one in videos.values() if one.file is None or not one.file.exists()]
-        if absent:
+        if absent and not (RecognitionSections.of(experiment).clips.allow_missing and len(absent) < len(videos)):
             missing.append(f"the files of {console.count(len(absent), 'video')}: {console.first_ten(absent)}")
         try:
             try:
-                learner = new_learner(experiment, annotations, source, ALONE)
+                learner = _learner(experiment, annotations, source)
             except UserError as error:
                 missing.append(_message(experiment, error))
                 without = {**experiment.sections["network"].model_dump(), "start": "random", "classifier": "new"}
                 network = type(experiment.sections["network"]).model_validate(without)
-                learner = new_learner(experiment.with_section("network", network), annotations, source, ALONE)
-            present = [video for video in videos.values() if video.id not in absent]
-            shape = source.times(present[0]).frame_shape if present else None
+                learner = _learner(experiment.with_section("network", network), annotations, source)
+            present = next((video for video in videos.values() if video.file and video.file.exists()), None)
+            shape = None if present is None else source.times(present).frame_shape
         except (UserError, VideoError) as error:
             shape = None
             if not isinstance(error, UserError) or _message(experiment, error) not in missing:
@@ -71,6 +73,12 @@ def dry_run(experiment: Experiment, num_processes: int) -> int:
         console.result(f"Missing: {problem}")
     console.emit("plan", **({} if step is None else {"bytes": asdict(step)}), missing=missing)
     return UserError.status if missing else 0
+
+
+def _learner(experiment: Experiment, annotations: Annotations, source: ClipSource) -> RecognitionLearner:
+    """As training has it; its errors are reported, and do not end the command, so settings are named here."""
+    with encoder_called():
+        return new_learner(experiment, annotations, source, ALONE)
 
 
 def _message(experiment: Experiment, error: UserError) -> str:
@@ -86,6 +94,7 @@ def _step_bytes(
     share = min(-(-training.batch_size // num_processes), learner.num_samples)
     without_values = FakeTensorMode(allow_non_fake_inputs=True)
     networks = [trained.network for trained in learner.modules.values()]
+    annotator = None if learner.annotator is None else learner.annotator.recognizer
     tensors = {id(one): one for network in networks for one in (*network.parameters(), *network.buffers())}
     replaced = {number: without_values.from_tensor(one) for number, one in tensors.items()}
     own = copy.copy(learner)
@@ -102,7 +111,7 @@ def _step_bytes(
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     gradients = sum(one.nbytes for network in networks for one in network.parameters() if one.requires_grad)
     needed = DetectorBytes(0, counted.peak - weights, gradients)
-    return step_bytes(
+    step = step_bytes(
         learner.modules,
         needed,
         EncoderPart(),
@@ -110,6 +119,8 @@ def _step_bytes(
         accumulate=training.accumulate,
         num_processes=num_processes,
     )
+    labels = 0 if annotator is None else LiveBytes([*annotator.parameters(), *annotator.buffers()]).now
+    return replace(step, weights=step.weights + labels, peak=step.peak + labels)
 
 
 def _report(experiment: Experiment, step: StepBytes) -> None:

@@ -22,7 +22,7 @@ from actloc.evaluation.columns import Floats
 from actloc.evaluation.results import write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
-from actloc.recognition.clips import ClipSource, LabelledClip, labelled_clips
+from actloc.recognition.clips import ClipSource, LabelledClip, required_clips
 from actloc.recognition.networks import (
     RecognitionSections,
     TrainedRecognizer,
@@ -33,8 +33,9 @@ from actloc.recognition.networks import (
 )
 from actloc.recognition.reporting import overview
 from actloc.recognition.results import measured
+from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.scores import softmax, truth_table
-from actloc.recognition.views import SPAN_FRAMES, Scored, Views
+from actloc.recognition.views import Scored, Views
 from actloc.reports import tables
 from actloc.reports.text import csv_cell
 from actloc.training.distributed import Processes, joined
@@ -53,20 +54,15 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         trained = _trained(experiment, annotations)
-        clips = labelled_clips(annotations, subset)
-        if not clips:
-            raise UserError(
-                f"The subset {subset!r} has no labelled clips.",
-                "Expected videos with a class, or with actions.",
-                "Name a subset of the annotations: dataset.evaluation_subset=NAME",
-            )
+        clips = required_clips(annotations, subset, "dataset.evaluation_subset")
         evaluation = _Evaluation(experiment, trained, clip_source(experiment), processes)
         with closing(evaluation.source.reader):
             views = views_of(experiment)
             found = evaluation.scored(clips, lambda clip: views.read(evaluation.source, clip), views)
             status = processes.of_first(lambda: _write(experiment, trained, clips, found, views))
             if scores is not None:
-                evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
+                is_whole = evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
+                status = status if is_whole else EXIT_SOME_INPUTS_FAILED
         processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
         return status
 
@@ -113,24 +109,30 @@ class _Evaluation:
 
     def save_scores(
         self, path: Path, videos: Sequence[AnnotatedVideo], clips: Sequence[LabelledClip], found: Scored
-    ) -> None:
-        """Writes probabilities: of videos that one clip fills those just measured, of the others their windows'."""
+    ) -> bool:
+        """Writes probabilities: of videos that one clip fills those just measured, of the others their windows'.
+
+        Returns whether all videos have some.
+        """
         views = replace(views_of(self.experiment), clips=1)
         whole = {clip.video.id: clip.id for clip in clips if clip.end_s is None}
         results = {
             video: self._probabilities(found.scores[name]) for video, name in whole.items() if name in found.scores
         }
         others = [video for video in videos if video.id not in whole and video.id not in found.unreadable]
-        places = [window for video in others for window in self._windows(video)]
-        of_windows = self.scored(places, lambda clip: views.read(self.source, clip), views, "scoring windows")
+        places = {video.id: self._windows(video) for video in others}
+        listed = [window for of_video in places.values() for window in of_video]
+        of_windows = self.scored(listed, lambda clip: views.read(self.source, clip), views, "scoring windows").scores
         windows = {}
-        for video in others:
-            own = [one for one in places if one.video.id == video.id and one.id in of_windows.scores]
+        for video_id, of_video in places.items():
+            own = [one for one in of_video if one.id in of_windows]
             if own:
                 ends = np.array([(one.start_s, one.end_s) for one in own])
-                rows = np.stack([self._probabilities(of_windows.scores[one.id]) for one in own])
-                windows[video.id] = ScoredWindows(ends, rows)
+                windows[video_id] = ScoredWindows(
+                    ends, np.stack([self._probabilities(of_windows[one.id]) for one in own])
+                )
         self.processes.of_first(lambda: self._write_scores(path, results, windows, len(videos)))
+        return len(results) + len(windows) == len(videos)
 
     def _probabilities(self, scores: Floats) -> Floats:
         """Fusion multiplies them with scores between 0 and 1."""

@@ -45,7 +45,7 @@ class RecognitionLearner:
         self._validate = validate
         self._precision = precision
         self._device = next(recognizer.parameters()).device
-        self._annotator = annotator
+        self.annotator = annotator
         self.token_head: TokenHead | None = None
         trained = dict(recognizer.trained_modules(groups))
         if annotator is not None:
@@ -83,11 +83,11 @@ class RecognitionLearner:
         clips, shares = features, mask
         part = len(clips) / self._num_in_step
         with computing_in(self._precision, self._device):
-            if self._annotator is None or self.token_head is None:
+            if self.annotator is None or self.token_head is None:
                 return {"classification": part * F.cross_entropy(self.recognizer(clips), shares)}
             clip_scores, token_scores = student_scores(self.recognizer, self.token_head, clips)
-            labels = self._annotator.labels(clips, token_scores.shape[1:4])
-        weight = self._annotator.settings.weight
+            labels = self.annotator.labels(clips, token_scores.shape[1:4])
+        weight = self.annotator.settings.weight
         losses = token_label_losses(clip_scores, shares, token_scores, labels, weight)
         return {name: part * loss for name, loss in losses.items()}
 
@@ -113,7 +113,7 @@ class RecognitionLearner:
         return {
             "classes": list(self.classes),
             "start_weights_sha256": self.recognizer.encoder.weights_sha256,
-            "annotator_weights_sha256": None if self._annotator is None else self._annotator.weights_sha256,
+            "annotator_weights_sha256": None if self.annotator is None else self.annotator.weights_sha256,
         }
 
     def begin(self) -> None:

@@ -98,7 +98,7 @@ def new_recognizer(experiment: Experiment, num_classes: int) -> Recognizer:
     torch.manual_seed(experiment.run.seed)
     encoder = config.network() if settings.start == "random" else built(config)
     if settings.classifier == "file":
-        classifier = published_classifier(encoder, num_classes)
+        classifier = published_classifier(encoder, num_classes, "; or set network.classifier=new")
     else:
         torch.manual_seed(experiment.run.seed)  # the same classifier, however the encoder's weights were made
         classifier = new_classifier(encoder, num_classes)

@@ -37,8 +37,8 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
                 failed.append(failure(path.stem, path, error))
             else:
                 found[path.stem] = row
-                (name, score), *_ = _best(row, classes, 1)
-                console.emit("video_done", id=path.stem, label=name, score=score)
+                ((label, probability),) = _best(row, classes, 1)
+                console.emit("video_done", id=path.stem, label=label, probability=probability)
             bar(1, path.name)
     top_k = RecognitionSections.of(experiment).prediction.top_k
     trained = predictor.trained

@@ -114,18 +114,18 @@ def new_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
     return classifier
 
 
-def published_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
+def published_classifier(encoder: ClipEncoder, num_classes: int, otherwise: str = "") -> nn.Linear:
     """The classifier of the encoder's weights file, which the encoder loses.
 
-    Raises UserError if it has none, or not one for so many classes.
+    Raises UserError if it has none, or not one for so many classes; `otherwise` says what else could be done.
     """
     classifier = _take_classifier(encoder)
     if classifier is None or classifier.out_features != num_classes:
         found = "no classifier" if classifier is None else f"a classifier of {_classes(classifier.out_features)}"
         raise UserError(
-            f"The weights of the encoder {encoder.config.name} have {found}.",
-            f"Expected a classifier of {_classes(num_classes)}.",
-            "Choose weights of these classes, in the same order, or train a new classifier.",
+            f"The weights of features.encoder, which is {encoder.config.name}, have {found}.",
+            f"Expected a classifier of {_classes(num_classes)}, those of the annotations.",
+            f"Choose weights of these classes, in the same order{otherwise}",
         )
     return classifier
 
@@ -166,9 +166,9 @@ def _fix_batch_norms(encoder: ClipEncoder) -> list[nn.BatchNorm2d]:
     fixed = [one for one in norms if isinstance(one, nn.BatchNorm2d)][1:]
     if not fixed:
         raise UserError(
-            f"partial_batch_norm is true, and the encoder {encoder.config.name} has no 2-D batch norms.",
+            f"network.partial_batch_norm is true, and the encoder {encoder.config.name} has no 2-D batch norms.",
             "Expected an encoder that has several, such as tanet.",
-            "Set partial_batch_norm to false.",
+            "Set network.partial_batch_norm=false",
         )
     for norm in norms[1:]:
         norm.requires_grad_(False)

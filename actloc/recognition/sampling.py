@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 SamplingRule = Literal["dense", "uniform", "interval"]
-_DENSE_SPAN = 64  # frames that a dense clip covers, at any number of frames
+SPAN_FRAMES = 64
+"""Frames that a dense clip covers, however many of them it has."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Sampling:
         """Raises ValueError for numbers that no rule can use."""
         if self.frames < 1 or self.interval < 1:
             raise ValueError(f"found {self.frames} frames at interval {self.interval}, expected at least 1 of both")
-        if self.rule == "dense" and self.frames > _DENSE_SPAN:
-            raise ValueError(f"found {self.frames} frames, expected at most {_DENSE_SPAN} with the rule dense")
+        if self.rule == "dense" and self.frames > SPAN_FRAMES:
+            raise ValueError(f"found {self.frames} frames, expected at most {SPAN_FRAMES} with the rule dense")
         if self.rule != "interval" and self.interval != 1:
             raise ValueError(f"found interval {self.interval}, which has no effect with the rule {self.rule}")
 
@@ -70,7 +71,7 @@ class Sampling:
 
     @property
     def _stride(self) -> int:
-        return _DENSE_SPAN // self.frames if self.rule == "dense" else self.interval
+        return SPAN_FRAMES // self.frames if self.rule == "dense" else self.interval
 
     def _num_starts(self, num_frames: int) -> int:
         """Where a clip may begin so that it ends inside, its last stride included; not positive in short videos."""

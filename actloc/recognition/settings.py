@@ -92,6 +92,14 @@ class TokenLabelSettings(Section):
     annotator_in_training_mode: bool = False
     """Run the annotator with dropout, stochastic depth and the statistics of each batch, as the official code does."""
 
+    @model_validator(mode="after")
+    def _others_have_an_annotator(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if self.annotator is None and value != field.default:
+                raise ValueError(f"{name}: found {value}, which has no effect without token_labels.annotator")
+        return self
+
 
 class RecognitionEvaluationSettings(ScoredWeights):
     """How clips are scored: the views of each, and what is averaged."""

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import EncoderConfig, built, ready
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.recognition.recognizer import Groups, Recognizer, published_classifier
+from actloc.recognition.setting_names import encoder_called
 from actloc.recognition.settings import TokenLabelSettings
 from actloc.structures import Factors
 from actloc.training.modules import TrainedModule
@@ -50,14 +51,26 @@ def student_scores(student: Recognizer, head: TokenHead, clips: Tensor) -> tuple
     return student.classify(student.encoder.pooled(maps, clips.shape[1])), head(maps)
 
 
+def require_tokens(encoder: ClipEncoder) -> None:
+    """Raises UserError for an encoder whose features are not those of tokens."""
+    if type(encoder).feature_map is ClipEncoder.feature_map:
+        raise UserError(
+            f"features.encoder is {encoder.config.name}, which has no map of tokens.",
+            "Expected for token labels two encoders that make one, such as dualformer, tanet or video_swin.",
+            "Choose such an encoder; or set token_labels.annotator=null",
+        )
+
+
 class Annotator:
     """Labels the tokens of clips. It is no module: no checkpoint has it, and no student's mode changes its own."""
 
     def __init__(self, settings: TokenLabelSettings, num_classes: int, device: torch.device) -> None:
-        """Raises UserError if the weights have no classifier of so many classes."""
+        """Raises UserError if it has no map of tokens, or its weights no classifier of so many classes."""
         assert isinstance(settings.annotator, EncoderConfig), "it is asked for where there is one"
-        encoder = ready(built(settings.annotator), device)
-        recognizer = Recognizer(encoder, published_classifier(encoder, num_classes)).to(device)
+        with encoder_called("token_labels.annotator"):
+            encoder = ready(built(settings.annotator), device)
+            require_tokens(encoder)
+            recognizer = Recognizer(encoder, published_classifier(encoder, num_classes)).to(device)
         self.recognizer = recognizer.train(settings.annotator_in_training_mode).requires_grad_(False)
         self.settings = settings
         self.weights_sha256 = encoder.weights_sha256

@@ -8,14 +8,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import for_training, read_prepared
-from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.recognition import scores
-from actloc.recognition.clips import ClipSource, LabelledClip, TrainingClips, labelled_clips
+from actloc.recognition.clips import ClipSource, TrainingClips, required_clips
 from actloc.recognition.learner import RecognitionLearner
 from actloc.recognition.networks import RecognitionSections, clip_source, device_of, new_recognizer, scorer_of
 from actloc.recognition.recognizer import Recognizer
-from actloc.recognition.token_labels import Annotator
+from actloc.recognition.token_labels import Annotator, require_tokens
 from actloc.runs.prepared import PreparedTraining
 from actloc.training.distributed import Processes
 
@@ -26,7 +25,16 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> Pr
     source = clip_source(experiment)
     held.callback(source.reader.close)
     learner = new_learner(experiment, annotations, source, processes)
-    return PreparedTraining(experiment, learner, lambda: _report_start(experiment, learner), lambda: None)
+    return PreparedTraining(
+        experiment,
+        learner,
+        report_start=lambda: _report_start(experiment, learner),
+        write_record=lambda: None,
+        must_stay={
+            "start_weights_sha256": "weights that clips.encoder starts from",
+            "annotator_weights_sha256": "weights of token_labels.annotator",
+        },
+    )
 
 
 def new_learner(
@@ -36,12 +44,13 @@ def new_learner(
     sections, training = RecognitionSections.of(experiment), experiment.training
     classes = annotations.classes
     used = for_training(experiment.dataset, annotations)
-    clips = _required(labelled_clips(used, experiment.dataset.training_subset), experiment.dataset.training_subset)
+    clips = required_clips(used, experiment.dataset.training_subset, "dataset.training_subset")
     subset = training.validation_subset
-    scored = _required(labelled_clips(annotations, subset), subset) if subset else []
+    scored = required_clips(annotations, subset, "training.validation_subset") if subset else []
     recognizer, device = new_recognizer(experiment, len(classes)), device_of(experiment)
     annotator = None
     if sections.token_labels.annotator is not None:
+        require_tokens(recognizer.encoder)
         annotator = Annotator(sections.token_labels, len(classes), device)
 
     scorer = scorer_of(experiment, recognizer, device)
@@ -66,17 +75,6 @@ def new_learner(
     )
 
 
-def _required(clips: list[LabelledClip], subset: str) -> list[LabelledClip]:
-    """The clips; raises UserError if there is none."""
-    if not clips:
-        raise UserError(
-            f"The subset {subset!r} has no labelled clips.",
-            "Expected videos with a class, or with actions.",
-            "Name a subset of the annotations: dataset.training_subset=NAME, training.validation_subset=NAME",
-        )
-    return clips
-
-
 def _report_start(experiment: Experiment, learner: RecognitionLearner) -> None:
     clips = learner.clips.clips
     videos = len({clip.video.id for clip in clips})
@@ -96,9 +94,11 @@ def _report_start(experiment: Experiment, learner: RecognitionLearner) -> None:
     if absent:
         verb = "class has", "classes have"
         console.warn(f"{console.count(len(absent), *verb)} no training clip: {console.first_ten(absent)}")
-    has_batch_norms = any(isinstance(one, _BatchNorm) for one in encoder.modules())
-    if experiment.training.accumulate > 1 and has_batch_norms:
+    accumulate, size = experiment.training.accumulate, learner.processes.size
+    cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
+    learning = [one for one in learner.recognizer.train().modules() if isinstance(one, _BatchNorm) and one.training]
+    if cuts and learning:
         console.warn(
-            f"With training.accumulate={experiment.training.accumulate} a step differs from one pass over all its "
-            "clips: batch norms use the statistics of each pass. For a larger batch, raise training.batch_size."
+            f"With {' and '.join(cuts)} a step differs from one pass over all its clips: batch norms use the "
+            "statistics of each pass. For a larger batch, raise training.batch_size."
         )

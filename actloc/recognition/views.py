@@ -25,10 +25,6 @@ _CORNERS: Mapping[str, Callable[[int, int, int], tuple[Corner, ...]]] = {
 }
 
 
-SPAN_FRAMES = 64
-"""Frames that a dense clip covers, and a window of uniform sampling, which has no span of its own."""
-
-
 @dataclass(frozen=True)
 class Views:
     """Which clips and crops of a labelled clip are scored, and what is averaged over them."""

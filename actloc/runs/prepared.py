@@ -1,6 +1,6 @@
 """What a task hands to `train`: everything checked and loaded, before the run's folder is touched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from actloc.experiment import Experiment
@@ -18,3 +18,6 @@ class PreparedTraining:
     """Prints what is going to be trained, and what is left out."""
     write_record: Callable[[], None]
     """Writes what was chosen into the run's folder, beside its settings."""
+    must_stay: Mapping[str, str]
+    """Files that a resumed run needs as they were: the key of `learner.about()` with the sha256, and the words for
+    them, such as `weights of the encoder`."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actloc.errors import Problem, UserError
 from actloc.experiment import Experiment
 from actloc.recognition.results import RecognitionResults
+from actloc.recognition.sampling import SPAN_FRAMES
+from actloc.recognition.setting_names import encoder_called
 from actloc.recognition.settings import (
     ClipSettings,
     NetworkSettings,
@@ -57,23 +59,28 @@ class Config(TaskConfig):
         """Clips that the encoder cannot take, crops that its frames cannot have, and settings without effect."""
         from actloc.recognition import views
 
-        clips, evaluation = values["clips"], values["evaluation"]
+        network, clips, evaluation = values["network"], values["clips"], values["evaluation"]
         unused = _without_effect(document, values)
-        if clips is None or evaluation is None:
+        if network is None or clips is None or evaluation is None:
             return unused
         encoder = clips.encoder
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
         if clips.frames is None and exact is None:
-            found.append(("clips", "frames", f"found null, expected the frames that the encoder {encoder.name} takes"))
+            multiple = f"a multiple of {encoder.clip_multiple}" if encoder.clip_multiple > 1 else "a number"
+            found.append(("clips", "frames", f"found null, expected {multiple}: the encoder {encoder.name} takes any"))
         elif clips.frames is not None and exact is not None and clips.frames != exact:
             expected = f"expected {exact} or null, because the encoder {encoder.name} takes {exact} with these settings"
             found.append(("clips", "frames", f"found {clips.frames}, {expected}"))
         elif (clips.frames or exact) % encoder.clip_multiple:
             expected = f"a multiple of {encoder.clip_multiple}, which the encoder {encoder.name} takes"
             found.append(("clips", "frames", f"found {clips.frames or exact}, expected {expected}"))
-        elif clips.sampling == "dense" and (clips.frames or exact) > views.SPAN_FRAMES:
-            found.append(("clips", "frames", f"found {clips.frames or exact}, expected at most {views.SPAN_FRAMES}"))
+        elif clips.sampling == "dense" and (clips.frames or exact) > SPAN_FRAMES:
+            expected = f"expected at most {SPAN_FRAMES}, or another clips.sampling: dense clips span so many frames"
+            found.append(("clips", "frames", f"found {clips.frames or exact}, {expected}"))
+        if network.start == "random" and getattr(encoder, "weights", None) is not None:
+            what = f"found random, expected file, because clips.encoder.weights={encoder.weights} would not be read"
+            found.append(("network", "start", what))
         chosen = views.Views(evaluation.clips, evaluation.crops, evaluation.short_side, evaluation.crop)
         misfit = views.misfit(encoder.name, steps, chosen)
         found += [("evaluation", *misfit)] if misfit else []
@@ -97,14 +104,14 @@ class Config(TaskConfig):
         """An encoder with a classifier."""
         from actloc.recognition import training
 
-        with _own_names():
+        with encoder_called():
             return training.prepare(experiment, processes, held)
 
     def dry_run(self, experiment: Experiment, num_processes: int) -> int:
         """The memory of a step, and anything missing."""
         from actloc.recognition import dry_run
 
-        with _own_names():
+        with encoder_called():
             return dry_run.dry_run(experiment, num_processes)
 
     def evaluate(self, experiment: Experiment, predictions: Path | None, scores: Path | None) -> int:
@@ -117,21 +124,21 @@ class Config(TaskConfig):
                 "Expected a run or an official checkpoint: files of predicted segments belong to localization.",
                 "Remove --predictions; score an official checkpoint with evaluation.weights_file=FILE",
             )
-        with _own_names():
+        with encoder_called():
             return evaluating.evaluate(experiment, scores)
 
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """The classes of new videos."""
         from actloc.recognition import predicting
 
-        with _own_names():
+        with encoder_called():
             return predicting.predict(experiment, videos, output)
 
     def predictor(self, experiment: Experiment) -> RecognitionPredictor:
         """Names the classes of one video at a time."""
         from actloc.recognition.predictor import RecognitionPredictor
 
-        with _own_names():
+        with encoder_called():
             return RecognitionPredictor(experiment)
 
     def explain(
@@ -146,7 +153,7 @@ class Config(TaskConfig):
         """Where a recogniser saw the class of a video, or of a part of it."""
         from actloc.recognition.explaining import explain_video
 
-        with _own_names():
+        with encoder_called():
             return explain_video(experiment, video, label, at, layer)
 
     def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
@@ -159,14 +166,14 @@ class Config(TaskConfig):
         """From an official checkpoint of the encoder with its classifier."""
         from actloc.recognition import conversion
 
-        with _own_names():
+        with encoder_called():
             return conversion.to_run(file, folder, experiment)
 
     def to_official(self, source: Path, file: Path, experiment: Experiment | None) -> None:
-        """As the encoder's authors name the weights: a file for `features.encoder.weights` of other runs."""
+        """As the encoder's authors name the weights: a file for the setting `weights` of encoders."""
         from actloc.recognition import conversion
 
-        with _own_names():
+        with encoder_called():
             conversion.to_official(source, file)
 
 
@@ -183,15 +190,3 @@ def _without_effect(document: SettingsDocument, values: Mapping[str, Any]) -> li
                 what = "has no effect because token_labels.annotator is null; set the annotator, or remove it"
                 found.append(problem(document, ("token_labels", name), what))
     return found
-
-
-@contextmanager
-def _own_names() -> Iterator[None]:
-    """Encoders name their settings as in localization; here the block is `clips.encoder`."""
-    try:
-        yield
-    except UserError as error:
-        error.found, error.expected, error.fix = (
-            text.replace("features.encoder", "clips.encoder") for text in (error.found, error.expected, error.fix)
-        )
-        raise

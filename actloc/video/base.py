@@ -1,6 +1,7 @@
 """Shared by everything that reads or writes video: which paths and containers may be opened, and where ffmpeg is."""
 
 import os
+import re
 import shutil
 import stat
 import struct
@@ -16,6 +17,8 @@ FRAMES_FILE = "frames.json"
 
 UNLISTED_FPS = 25
 """Frames per second by which times are expressed in a folder of frames that has no FRAMES_FILE, and so no rate."""
+FRAME_NAME = re.compile(r"(?:img_)?(\d{5,6})\.(?:jpg|png)")
+"""A frame's file in such a folder: 00001.jpg, 000001.png, img_00001.jpg. Optical flow, flow_x_00001.jpg, is none."""
 
 MESSAGE = struct.Struct("<cII")
 """Header of each message from the decoding process: its kind, a count, and the number of bytes that follow."""

@@ -7,11 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from actloc.errors import UserError
-from actloc.video.base import FRAMES_FILE
+from actloc.video.base import FRAME_NAME, FRAMES_FILE
 from actloc.video.folder import VIDEO_SUFFIXES
-
-_FRAME = re.compile(r"(?:img_)?(\d{5,6})\.(?:jpg|png)")
-"""A frame's file: 00001.jpg, 000001.png, img_00001.jpg. Optical flow, flow_x_00001.jpg, is none."""
 
 
 class ClipFiles:
@@ -121,7 +118,7 @@ def is_bare_folder_of_frames(path: Path) -> bool:
 def frame_numbers(folder: Path) -> set[int]:
     """The numbers of the frames in a folder."""
     with os.scandir(folder) as entries:
-        matches = (_FRAME.fullmatch(entry.name) for entry in entries)
+        matches = (FRAME_NAME.fullmatch(entry.name) for entry in entries)
         return {int(match[1]) for match in matches if match}
 
 
@@ -133,7 +130,7 @@ def _is_clip(path: Path) -> bool:
 
 
 def _is_frame(name: str) -> bool:
-    return _FRAME.fullmatch(name) is not None
+    return FRAME_NAME.fullmatch(name) is not None
 
 
 def _stem(name: str) -> str:

@@ -9,13 +9,11 @@ from actloc.annotations import model
 from actloc.annotations.labelled_lists import ClipList, LabelledClip
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import Problem, UserError
-from actloc.video.base import FRAMES_FILE
+from actloc.video.base import FRAMES_FILE, UNLISTED_FPS
 from actloc.video.clip_files import ClipFiles, frame_numbers, is_bare_folder_of_frames, unique_ids
 from actloc.video.folder import with_all_facts
 from actloc.video.known_facts import KnownFacts
 
-ASSUMED_FPS = 25.0
-"""Frames per second of a folder of frames without frames.json, in which nothing states them."""
 _MISSING = "missing_videos.txt"
 _FACTS = "video_facts.jsonl"
 
@@ -122,12 +120,12 @@ def _with_facts(
             unreadable[video_id] = "the frames are numbered from 0; expected numbers from 1"
         elif len(numbers) < frames:
             unreadable[video_id] = f"has {len(numbers)} of {console.count(frames, 'frame')}"
-        known[video_id] = replace(video, duration_s=round(frames / ASSUMED_FPS, 6), fps=ASSUMED_FPS, frames=frames)
+        known[video_id] = replace(video, duration_s=round(frames / UNLISTED_FPS, 6), fps=UNLISTED_FPS, frames=frames)
     others = {video_id: video for video_id, video in videos.items() if video_id not in bare}
     facts = with_all_facts(others, unreadable, KnownFacts(folder / _FACTS)) if others else {}
     for video_id, video in facts.items():
-        frames = max(round((video.duration_s or 0) * (video.fps or ASSUMED_FPS)), 1)
-        known[video_id] = replace(video, fps=video.fps or ASSUMED_FPS, frames=frames)
+        frames = max(round((video.duration_s or 0) * (video.fps or UNLISTED_FPS)), 1)
+        known[video_id] = replace(video, fps=video.fps or UNLISTED_FPS, frames=frames)
         if video_id not in unreadable and not video.duration_s:
             unreadable[video_id] = "its header states no duration"
     return known
@@ -143,7 +141,7 @@ def _actions(
         video = videos[ids[file_of[clip.path]]]
         start_s, end_s = 0.0, video.duration_s or 0.0
         if clip.offset is not None and clip.frames is not None:
-            fps = video.fps or ASSUMED_FPS
+            fps = video.fps or UNLISTED_FPS
             start_s, past_s = clip.offset / fps, (clip.offset + clip.frames) / fps
             end_s = past_s if past_s - end_s > 1 / fps else min(past_s, end_s)  # headers round to a frame
         for label in clip.labels:
@@ -177,7 +175,7 @@ def write_lists(annotations: Annotations, folder: Path) -> None:
     lines: dict[str, list[str]] = {}
     is_whole = all(_is_whole(video) for video in annotations.videos.values())
     for video in annotations.videos.values():
-        fps, file = video.fps or ASSUMED_FPS, _file(video).absolute()
+        fps, file = video.fps or UNLISTED_FPS, _file(video).absolute()
         num_frames, listed = _num_frames(file, video), lines.setdefault(video.subset, [])
         if is_whole:
             listed.append(f"{file} {num_frames} {' '.join(str(number[action.label]) for action in video.actions)}")

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.toy import actloc, copy_toy, make_toy
+from tests.toy_clips import make_toy_clips
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +28,23 @@ def trained(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_toy(encoded, tmp_path_factory.mktemp("trained") / "toy")
     done = actloc(folder, "train", "toy.yaml")
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips and labels for recognition, prepared; copy it before breaking it."""
+    folder = make_toy_clips(tmp_path_factory.mktemp("toy_clips") / "toy")
+    done = actloc(folder, "prepare", "toy.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recognizing(toy_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips with a run that was trained without disturbance, 9 steps, and scored."""
+    folder = copy_toy(toy_clips, tmp_path_factory.mktemp("recognizing") / "toy")
+    for command in ("train", "eval"):
+        done = actloc(folder, command, "toy.yaml")
+        assert done.returncode == 0, done.stderr
     return folder

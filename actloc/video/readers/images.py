@@ -5,7 +5,6 @@ and mmaction2. A folder without frames.json, which arrives here only if the read
 frames as its highest number, and no rate of its own.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +15,10 @@ from av.video.codeccontext import VideoCodecContext
 
 from actloc.errors import UserError, VideoError
 from actloc.files import read_json
-from actloc.video.base import FRAMES_FILE, UNLISTED_FPS, VideoFacts
+from actloc.video.base import FRAME_NAME, FRAMES_FILE, UNLISTED_FPS, VideoFacts
 from actloc.video.readers.base import Declared, DecodingStats, Picture, check_size
 
 _CODECS = {".jpg": ("JPEG", "mjpeg"), ".png": ("PNG", "png")}
-_NAME = re.compile(r"(?:img_)?(\d{5,6})\.(?:jpg|png)")
 
 
 def pictures(folder: Path, stats: DecodingStats) -> Iterator[Picture]:
@@ -86,7 +84,7 @@ def listed(folder: Path) -> tuple[Fraction, int]:
 
 
 def _highest_number(folder: Path) -> int:
-    matches = [match for file in folder.iterdir() if (match := _NAME.fullmatch(file.name))]
+    matches = [match for file in folder.iterdir() if (match := FRAME_NAME.fullmatch(file.name))]
     numbers = {int(match[1]): match[0] for match in matches}
     if not numbers:
         expected = f"{FRAMES_FILE}, or files named 00001.jpg, 000001.png, img_00001.jpg ..."
