@@ -25,19 +25,7 @@ from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
     from actloc.detectors.base import DetectorConfig
-    from actloc.settings.sections import (
-        AverageSettings,
-        EvaluationSettings,
-        FusionSettings,
-        MachineSettings,
-        OptimizerSettings,
-        PredictionSettings,
-        PreparationSettings,
-        RunSettings,
-        ScheduleSettings,
-        SuppressionSettings,
-        TrainingSettings,
-    )
+    from actloc.settings import sections as own
     from actloc.sources.base import SourceConfig
 
 _RUNS = Path("ckpt")
@@ -69,20 +57,20 @@ class Experiment:
     overrides: tuple[str, ...] = ()
 
     # what tasks have in common, and what localization has
-    run: ClassVar[_SectionOf[RunSettings]] = _SectionOf()
+    run: ClassVar[_SectionOf[own.RunSettings]] = _SectionOf()
     dataset: ClassVar[_SectionOf[DatasetConfig]] = _SectionOf()
-    preparation: ClassVar[_SectionOf[PreparationSettings]] = _SectionOf()
+    preparation: ClassVar[_SectionOf[own.PreparationSettings]] = _SectionOf()
     features: ClassVar[_SectionOf[SourceConfig]] = _SectionOf()
     detector: ClassVar[_SectionOf[DetectorConfig]] = _SectionOf()
-    optimizer: ClassVar[_SectionOf[OptimizerSettings]] = _SectionOf()
-    schedule: ClassVar[_SectionOf[ScheduleSettings]] = _SectionOf()
-    average: ClassVar[_SectionOf[AverageSettings]] = _SectionOf()
-    training: ClassVar[_SectionOf[TrainingSettings]] = _SectionOf()
-    suppression: ClassVar[_SectionOf[SuppressionSettings]] = _SectionOf()
-    evaluation: ClassVar[_SectionOf[EvaluationSettings]] = _SectionOf()
-    fusion: ClassVar[_SectionOf[FusionSettings]] = _SectionOf()
-    prediction: ClassVar[_SectionOf[PredictionSettings]] = _SectionOf()
-    machine: ClassVar[_SectionOf[MachineSettings]] = _SectionOf()
+    optimizer: ClassVar[_SectionOf[own.OptimizerSettings]] = _SectionOf()
+    schedule: ClassVar[_SectionOf[own.ScheduleSettings]] = _SectionOf()
+    average: ClassVar[_SectionOf[own.AverageSettings]] = _SectionOf()
+    training: ClassVar[_SectionOf[own.TrainingSettings]] = _SectionOf()
+    suppression: ClassVar[_SectionOf[own.SuppressionSettings]] = _SectionOf()
+    evaluation: ClassVar[_SectionOf[own.EvaluationSettings]] = _SectionOf()
+    fusion: ClassVar[_SectionOf[own.FusionSettings]] = _SectionOf()
+    prediction: ClassVar[_SectionOf[own.PredictionSettings]] = _SectionOf()
+    machine: ClassVar[_SectionOf[own.MachineSettings]] = _SectionOf()
 
     @property
     def task(self) -> TaskSettings:
@@ -209,15 +197,15 @@ def _checked(name: str, document: SettingsDocument) -> dict[str, Any]:  # Any: t
 
 def _unknown_section(document: SettingsDocument, key: str, task: type[TaskSettings]) -> list[Problem]:
     """`epochs=10` and `model.epochs=10` mean a setting; `schedules.epochs=10` a section."""
-    others = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
-    if others:
-        what = f"is a section of the task {' or '.join(others)}, and task.name is {task().name}"
-        return [problem(document, (key,), what)]
     block, known = document.data[key], ["task", *task.sections]
     if isinstance(block, dict) and not difflib.get_close_matches(key, known, n=1):
         inside = {name: _suggestion(document, f"{key}.{name}", ()) for name in block}
         if any(inside.values()):
             return [problem(document, (key, name), f"is not a setting{text}") for name, text in inside.items()]
+    others = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
+    if others:
+        known_there = f"is a section of the task {' or '.join(others)}, and task.name is {task().name}"
+        return [problem(document, (key,), known_there)]
     text = "" if isinstance(block, dict) else _suggestion(document, key, ())
     if text:
         return [problem(document, (key,), f"is not a setting{text}")]
@@ -236,8 +224,7 @@ def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str])
         for key, block in document.data.items()
         if key in chosen and isinstance(block, dict) and "encoder" in block
     }
-    chosen |= encoders
-    known = [*encoders, *names_of({key: form for key, form in chosen.items() if form is not None})]
+    known = [*encoders, *names_of({key: form for key, form in {**chosen, **encoders}.items() if form is not None})]
     section, _, last = typed.rpartition(".")
     found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]
     return f". Did you mean {' or '.join(found)}?" if found else console.nearest(last, siblings)
@@ -390,17 +377,16 @@ def _code_to_give(folder: Path) -> str:
 
 def _like(document: SettingsDocument) -> str:
     """The first of our configs of the same task with the same dataset and source; else one of the same task."""
-    usual = "sample_efficientnet_actionformer"
-    of_task = None
+
+    def named(data: dict[str, Any], key: str, usual: str | None = None) -> Any:  # Any: YAML values, not checked yet
+        block = data.get(key)
+        return block.get("name") if isinstance(block, dict) else usual
+
+    of_task = [] if named(document.data, "task", _USUAL_TASK) != _USUAL_TASK else ["sample_efficientnet_actionformer"]
     for file in configs():
         known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
-        if not known or (_named(known.get("task")) or _USUAL_TASK) != _named(document.data.get("task")):
-            continue
-        if all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):
-            return file.stem
-        of_task = of_task or (usual if _named(known.get("task")) is None else file.stem)
-    return of_task or usual
-
-
-def _named(block: Any) -> Any:  # Any: YAML values, not checked yet
-    return block.get("name") if isinstance(block, dict) else None
+        if known and named(known, "task", _USUAL_TASK) == named(document.data, "task", _USUAL_TASK):
+            if all(named(known, key) == named(document.data, key) for key in ("dataset", "features")):
+                return file.stem
+            of_task.append(file.stem)
+    return of_task[0] if of_task else "sample_efficientnet_actionformer"

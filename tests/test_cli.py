@@ -21,7 +21,7 @@ COMMANDS = {
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --save-scores --code",
-    "report": "RUN... --output",
+    "report": "RUN... --output --code",
     "predict": "RUN VIDEO... --output --set --code",
     "explain": "RUN VIDEO --label --at --layer --fps --output --set --code",
     "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --code --overwrite",

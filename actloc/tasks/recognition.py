@@ -76,7 +76,7 @@ class Config(TaskConfig):
             expected = f"a multiple of {encoder.clip_multiple}, which the encoder {encoder.name} takes"
             found.append(("clips", "frames", f"found {clips.frames or exact}, expected {expected}"))
         elif clips.sampling == "dense" and (clips.frames or exact) > SPAN_FRAMES:
-            expected = f"expected at most {SPAN_FRAMES}, or another clips.sampling: dense clips span so many frames"
+            expected = f"expected at most {SPAN_FRAMES}, the span of a dense clip, or another clips.sampling"
             found.append(("clips", "frames", f"found {clips.frames or exact}, {expected}"))
         if network.start == "random" and getattr(encoder, "weights", None) is not None:
             what = f"found random, expected file, because clips.encoder.weights={encoder.weights} would not be read"
@@ -179,14 +179,8 @@ class Config(TaskConfig):
 
 def _without_effect(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
     """Settings that others make meaningless."""
-    network, optimizer, token_labels = (values[name] for name in ("network", "optimizer", "token_labels"))
-    found = []
-    if network and optimizer and network.groups != "usual" and optimizer.decays != "weights":
-        what = f": found {optimizer.decays}, which has no effect because network.groups is {network.groups}, which says"
-        found.append(problem(document, ("optimizer", "decays"), f"{what} what decays; remove it"))
-    if token_labels and token_labels.annotator is None:
-        for name in sorted(token_labels.model_fields_set - {"annotator"}):
-            if getattr(token_labels, name) != type(token_labels).model_fields[name].default:
-                what = "has no effect because token_labels.annotator is null; set the annotator, or remove it"
-                found.append(problem(document, ("token_labels", name), what))
-    return found
+    network, optimizer = values["network"], values["optimizer"]
+    if network is None or optimizer is None or network.groups == "usual" or optimizer.decays == "weights":
+        return []
+    what = f": found {optimizer.decays}, which has no effect because network.groups is {network.groups}, which says"
+    return [problem(document, ("optimizer", "decays"), f"{what} what decays; remove it")]

@@ -256,7 +256,7 @@ WRONG = [
     (["clips.encoder.crip=2"], "clips.encoder.crip is not a setting. Did you mean crop?"),
     (["encoder.crop=32"], "features.encoder is not a setting. Did you mean clips.encoder?"),
     (["features.encoder.crop=32"], "features.encoder is not a setting. Did you mean clips.encoder?"),
-    (["detector.dim=8"], "detector is not a section; the sections of the task recognition are task, run,"),
+    (["detector.dim=8"], "detector is a section of the task localization, and task.name is recognition"),
 ]
 
 

@@ -243,8 +243,6 @@ def test_data_and_weights_are_where_the_header_says(name: str) -> None:
             ["optimizer.decays=all"],
             "optimizer.decays: found all, which has no effect because network.groups is publish",
         ),
-        (["token_labels.top_k=3"], "token_labels.top_k has no effect because token_labels.annotator is null"),
-        (["token_labels.average_frames=apart"], "token_labels.average_frames has no effect"),
     ],
 )
 def test_settings_without_effect_are_refused(settings: list[str], fault: str) -> None:
