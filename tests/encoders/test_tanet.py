@@ -200,6 +200,10 @@ def test_files_of_another_kind_are_named_with_the_setting_that_reads_them(tmp_pa
     with pytest.raises(UserError, match="has temporal adaptive modules") as raised:
         built(in_file(OFFICIAL), tmp_path, weights_of="imagenet")
     assert raised.value.fix == "Set features.encoder.weights_of=tanet"
+    file = tmp_path / "trained.pth"
+    torch.save(in_file(OFFICIAL), file)
+    scored = Config(weights_of="imagenet").for_checkpoint(file)  # eval scores a checkpoint with the training's settings
+    assert_equal_weights(scored.build(), built(in_file(OFFICIAL), tmp_path))
     with pytest.raises(UserError, match="was trained with 8 frames") as raised:
         built(in_file(MMACTION2), tmp_path, frames=16)
     assert "features.encoder.frames=8" in raised.value.fix
