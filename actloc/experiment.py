@@ -227,13 +227,10 @@ def _suggestion(document: SettingsDocument, typed: str, siblings: Iterable[str])
     task = _task(document)
     chosen: dict[str, Any] = {"task": task, **_of_sections(task)}
     chosen |= {key: Chosen(kind).settings_class(document.data.get(key)) for key, kind in _parts(task).items()}
-    encoders = {
-        f"{key}.encoder": Chosen("encoders").settings_class(block["encoder"])
-        for key, block in document.data.items()
-        if key in chosen and isinstance(block, dict) and "encoder" in block
-    }
-    chosen |= encoders
-    known = [*encoders, *names_of({key: form for key, form in chosen.items() if form is not None})]
+    blocks = {key: block for key, block in document.data.items() if key in chosen and isinstance(block, dict)}
+    named = {f"{key}.encoder": block["encoder"] for key, block in blocks.items() if "encoder" in block}
+    chosen |= {key: Chosen("encoders").settings_class(block) for key, block in named.items()}
+    known = [*named, *names_of({key: form for key, form in chosen.items() if form is not None})]
     section, _, last = typed.rpartition(".")
     found = [name.removeprefix(f"{section}.") for name in meant(typed, known)]
     return f". Did you mean {' or '.join(found)}?" if found else console.nearest(last, siblings)
@@ -386,8 +383,7 @@ def _code_to_give(folder: Path) -> str:
 
 def _like(document: SettingsDocument) -> str:
     """The first of our configs of the same task with the same dataset and source; else one of the same task."""
-    usual = "sample_efficientnet_actionformer"
-    of_task = None
+    usual, of_task = "sample_efficientnet_actionformer", None
     for file in configs():
         known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
         if not known or (_named(known.get("task")) or _USUAL_TASK) != _named(document.data.get("task")):
