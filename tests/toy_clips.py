@@ -14,6 +14,8 @@ DUALFORMER = (
     "depths: [2, 1, 2, 1], heads: [1, 1, 2, 2], windows: [[2, 2, 2], [2, 2, 2], [2, 1, 1], [2, 1, 1]], "
     "fine: [[2, 4, 4], [2, 2, 2], [2, 1, 1], [2, 1, 1]], coarse: [[1, 1, 1], [1, 1, 1]]}}"
 )
+VIDEOMAE = "{name: videomae, short_side: 32, crop: 32, drop_path: 0, size: {dim: 16, blocks: 2, heads: 2, patch: 16}}"
+"""A network without batch norms, whose steps do not depend on how they are divided."""
 CONFIG = f"""\
 # toy: which colour moves
 task: {{name: recognition}}

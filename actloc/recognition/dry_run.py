@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import torch
 from rich.table import Table
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from actloc import console
@@ -94,23 +95,29 @@ def _step_bytes(
     share = min(-(-training.batch_size // num_processes), learner.num_samples)
     without_values = FakeTensorMode(allow_non_fake_inputs=True)
     networks = [trained.network for trained in learner.modules.values()]
-    annotator = None if learner.annotator is None else learner.annotator.recognizer
-    tensors = {id(one): one for network in networks for one in (*network.parameters(), *network.buffers())}
+    labelling = [] if learner.annotator is None else _tensors_of(learner.annotator.recognizer)
+    tensors = {id(one): one for network in networks for one in _tensors_of(network)}
     replaced = {number: without_values.from_tensor(one) for number, one in tensors.items()}
     own = copy.copy(learner)
     own.recognizer, own.token_head = copy.deepcopy((learner.recognizer, learner.token_head), dict(replaced))
+    for network in (own.recognizer, own.token_head):
+        if network is not None:
+            network.train()
     clips = torch.zeros((shape[-1], *shape[:-1]), dtype=torch.uint8)
     one = Sample("", clips, Targets(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)), Grid(1, 1, 0))
     batch = Batch((one,) * share)
-    counted = LiveBytes(replaced.values())
-    weights = counted.now
+    counted = LiveBytes([*replaced.values(), *labelling, clips])
+    before = counted.now
     with without_values, counted:
         for _ in range(min(training.accumulate, 2)):
             counted.restart()
-            losses = own.losses(*own.features(batch), batch)
+            given = own.features(batch)  # which stay until the backward pass is over
+            losses = own.losses(*given, batch)
             torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     gradients = sum(one.nbytes for network in networks for one in network.parameters() if one.requires_grad)
-    needed = DetectorBytes(0, counted.peak - weights, gradients)
+    # the clips of the whole step are loaded before it
+    loaded = training.accumulate * share * clips.nbytes if learner.recognizer.encoder.device.type == "cpu" else 0
+    needed = DetectorBytes(0, loaded + counted.peak - before, gradients)
     step = step_bytes(
         learner.modules,
         needed,
@@ -119,8 +126,13 @@ def _step_bytes(
         accumulate=training.accumulate,
         num_processes=num_processes,
     )
-    labels = 0 if annotator is None else LiveBytes([*annotator.parameters(), *annotator.buffers()]).now
-    return replace(step, weights=step.weights + labels, peak=step.peak + labels)
+    annotator = LiveBytes(labelling).now
+    return replace(step, weights=step.weights + annotator, peak=step.peak + annotator)
+
+
+def _tensors_of(network: nn.Module) -> list[Tensor]:
+    """Its weights and buffers."""
+    return [*network.parameters(), *network.buffers()]
 
 
 def _report(experiment: Experiment, step: StepBytes) -> None:

@@ -239,7 +239,7 @@ class TrainingSettings(Section):
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
     """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8, unless batch norms learn the statistics of
-    each pass, as those of TANet do in recognition."""
+    each pass, as those of TANet and DualFormer do in recognition."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of matrix products and convolutions, in training and detection; the rest is float32. It applies to the
     detector, and to an encoder that is trained with it. float16 needs a GPU."""

@@ -108,3 +108,18 @@ def test_a_video_cut_short_is_refused_and_nothing_is_left(clips: Clips, tmp_path
 def test_settings_without_effect_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         settings(**values)
+
+
+def test_a_folder_of_frames_stays_where_png_is_asked_for_and_is_not_resized(
+    clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = convert(clips["plain.mp4"], "v", tmp_path, PreparationSettings(videos="png"))
+    found = Annotations(("run",), {"v": AnnotatedVideo("v", "train", duration_s=float(SECONDS), file=frames)})
+    assert convert_videos(found, tmp_path / "png", PreparationSettings(videos="png")) == found
+    assert capsys.readouterr().err == ""
+    assert convert_videos(found, tmp_path / "small", settings()) == found
+    told = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"Cannot convert {frames}: unsupported: a folder of frames is not converted; keeping the original file" in told
+    )
+    assert not (tmp_path / "small").exists()
