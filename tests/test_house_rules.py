@@ -28,7 +28,7 @@ FLOORS = [
 PARTS = ("detectors", "encoders", "datasets", "sources", "tasks")
 """Folders of choices: every file but `base.py` stands alone."""
 FRONT_DOOR = "actloc"
-"""`actloc.load` opens on `runs`, far above; nothing else imports upwards."""
+"""`actloc.load` opens on `tasks`, far above; nothing else imports upwards."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {".".join(module.with_suffix("").parts).removesuffix(".__init__"): module for module in MODULES}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_LOOSE_MODULES = 400, 60, 14
