@@ -209,9 +209,9 @@ def _checked(name: str, document: SettingsDocument) -> dict[str, Any]:  # Any: t
 
 def _unknown_section(document: SettingsDocument, key: str, task: type[TaskSettings]) -> list[Problem]:
     """`epochs=10` and `model.epochs=10` mean a setting; `schedules.epochs=10` a section."""
-    others = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
-    if others:
-        what = f"is a section of the task {' or '.join(others)}, and task.name is {task().name}"
+    owners = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
+    if owners:
+        what = f"is a section of the task {' or '.join(owners)}, and task.name is {task().name}"
         return [problem(document, (key,), what)]
     block, known = document.data[key], ["task", *task.sections]
     if isinstance(block, dict) and not difflib.get_close_matches(key, known, n=1):

@@ -121,8 +121,9 @@ def _run_trainer(
         **learner.about(),
         "settings": experiment.shaping("weights"),
         "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
-        "frozen_sha256": processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules))),
     }
+    start = _start(folder, resume, about, processes)  # before the frozen weights of the run are written again
+    about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
     trainer = Trainer(
         learner,
         folder,
@@ -135,7 +136,7 @@ def _run_trainer(
         about=about,
         processes=processes,
     )
-    trainer.run(_start(folder, resume, about, processes), stop)
+    trainer.run(start, stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 
@@ -175,8 +176,9 @@ def _start(folder: Path, resume: Path | None, about: dict[str, object], processe
         )
     if start.numbers["about"].get("encoder_weights_sha256") != about.get("encoder_weights_sha256"):
         raise UserError(
-            f"The features were made with other encoder weights than when {folder} started training.",
-            "A run can only be resumed with the features it was trained with.",
+            f"The encoder starts from other weights, or made the features with others, than when {folder} started "
+            "training.",
+            "A run can only be resumed with the encoder weights that it started with.",
             "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
         )
     console.say(f"Resuming after step {start.step}")

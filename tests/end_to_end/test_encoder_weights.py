@@ -88,6 +88,6 @@ def test_other_weights_are_refused(tinted: Path, tmp_path: Path) -> None:
     assert "were made with encoder weights of sha256" in scored
     assert "actloc train ckpt/toy --overwrite" in scored
     resumed = run(folder, "train", "toy.yaml", "--resume", "ckpt_000004", status=2).stderr
-    assert "made with other encoder weights" in resumed
+    assert "The encoder starts from other weights, or made the features with others" in resumed
     run(folder, "train", "ckpt/toy/config.yaml", "--overwrite")
     run(folder, "eval", "ckpt/toy")
