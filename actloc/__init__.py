@@ -18,8 +18,6 @@ def load(run: str | Path, code: str | Path | Sequence[str | Path] = ()) -> "Vide
     run was trained with, as `--code` does. Raises actloc.errors.UserError where the run cannot be used and
     actloc.errors.VideoError where a video cannot.
     """
-    from actloc.settings import parts
     from actloc.tasks.base import load_predictor
 
-    parts.use_code([Path(code)] if isinstance(code, str | Path) else [Path(path) for path in code])
-    return load_predictor(str(run))
+    return load_predictor(run, [Path(code)] if isinstance(code, str | Path) else [Path(path) for path in code])

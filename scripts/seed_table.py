@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 from actloc import experiment
+from actloc.errors import UserError
 from actloc.evaluation.results import Results, read_results
 from actloc.experiment import Experiment
 
@@ -137,7 +138,11 @@ def main() -> None:
     if not configs:
         parser.error("expected a config before the settings")
     several = len(configs) > 1
-    print(comparison(compare(configs, settings)) if several else table(measure(configs[0], settings)))  # noqa: T201 - the result
+    try:
+        text = comparison(compare(configs, settings)) if several else table(measure(configs[0], settings))
+    except UserError as error:  # such as that of a config of another task, which has no average mAP
+        sys.exit(str(error))
+    print(text)  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ def _no_features(folder: Path, target: Path) -> UserError:
     elif not is_run(folder):
         todo = "Extract features first: actloc extract-features CONFIG"
     else:
-        todo = f"To write its weights in ActionFormer's form: actloc convert {shlex.quote(str(folder))} FILE.pth.tar"
-    what = "is a run: it has a detector and no features" if is_run(folder) else "has no features"
+        todo = f"To write its weights in their authors' form: actloc convert {shlex.quote(str(folder))} FILE.pth.tar"
+    what = "is a run: it has networks and no features" if is_run(folder) else "has no features"
     return UserError(f"{folder} {what}.", "Expected a feature store: a folder that extract-features wrote.", todo)
 
 

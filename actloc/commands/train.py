@@ -122,8 +122,12 @@ def _run_trainer(
         **learner.about(),
         "settings": experiment.shaping("weights"),
         "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
-        "frozen_sha256": processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules))),
     }
+    must_stay = {"annotations_sha256": "annotations", **prepared.must_stay}
+    start = _start(
+        folder, resume, about, must_stay, processes
+    )  # before the frozen weights of the run are written again
+    about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
     trainer = Trainer(
         learner,
         folder,
@@ -136,8 +140,7 @@ def _run_trainer(
         about=about,
         processes=processes,
     )
-    must_stay = {"annotations_sha256": "annotations", **prepared.must_stay}
-    trainer.run(_start(folder, resume, about, must_stay, processes), stop)
+    trainer.run(start, stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 

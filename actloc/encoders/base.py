@@ -85,9 +85,8 @@ class EncoderConfig(Part):
     def _has_what_learns(self) -> Self:
         if self.trainable == "adapters" and not self.has_adapters:
             raise ValueError(
-                "trainable: found adapters, as features.preset=adatad sets it, but the encoder "
-                f"{self.name} has none with these settings; expected all, none or {{from_stage: N}} (another preset "
-                "sets one of these), or an encoder with adapters: {name: videomae, adapters: {}}"
+                f"trainable: found adapters, as features.preset=adatad sets it, but the encoder {self.name} has none; "
+                "expected all, none or {from_stage: N}, or an encoder with adapters: {name: videomae, adapters: {}}"
             )
         return self
 

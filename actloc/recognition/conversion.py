@@ -37,7 +37,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
             "learner": {},
             "about": {
                 "classes": list(classes),
-                "start_weights_sha256": sha256,
+                "encoder_weights_sha256": sha256,
                 "settings": experiment.shaping("weights"),
                 "frozen_sha256": checkpoints.save_frozen(folder, modules.frozen(trained)),
             },

@@ -112,7 +112,7 @@ class RecognitionLearner:
         """What a checkpoint stores in addition to settings: the classes in their order, and where weights came from."""
         return {
             "classes": list(self.classes),
-            "start_weights_sha256": self.recognizer.encoder.weights_sha256,
+            "encoder_weights_sha256": self.recognizer.encoder.weights_sha256,
             "annotator_weights_sha256": None if self.annotator is None else self.annotator.weights_sha256,
         }
 

@@ -31,7 +31,7 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> Pr
         report_start=lambda: _report_start(experiment, learner),
         write_record=lambda: None,
         must_stay={
-            "start_weights_sha256": "weights that clips.encoder starts from",
+            "encoder_weights_sha256": "weights that clips.encoder starts from",
             "annotator_weights_sha256": "weights of token_labels.annotator",
         },
     )

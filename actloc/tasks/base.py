@@ -123,7 +123,8 @@ def task_named(name: str) -> TaskConfig:
     return task
 
 
-def load_predictor(run: str) -> VideoPredictor:
-    """The predictor of a run's task."""
-    experiment = load(run)
+def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> VideoPredictor:
+    """The predictor of a run, with the user's own `code` and that of ACTLOC_CODE."""
+    parts.use_code(code)
+    experiment = load(str(run))
     return task_of(experiment).predictor(experiment)

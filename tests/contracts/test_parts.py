@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from actloc import experiment
 from actloc.annotations import form as annotation_form
 from actloc.encoders.base import ClipEncoder, PublishedConfig
 from actloc.errors import UserError
+from actloc.evaluation.results import ResultsHead
 from actloc.layers.grad_cam import Watched, class_maps
 from actloc.layers.precision import computing_in
-from actloc.settings import parts
+from actloc.settings import parts, yaml_text
+from actloc.settings.sections import Section
 from actloc.structures import Targets
 from actloc.video import decode, step_messages
 from actloc.video.frame_transforms import Resize
@@ -25,6 +28,10 @@ ALL = [(kind, name) for kind in parts.KINDS for name in parts.available(kind)]
 DETECTORS = list(parts.available("detectors"))
 ENCODERS = list(parts.available("encoders"))
 DATASETS = list(parts.available("datasets"))
+TASKS = {  # a settings file of each
+    "localization": "features: {name: folders, path: x, fps: 30, clip_frames: 16, stride_frames: 4}",
+    "recognition": "clips: {encoder: {name: tanet}}",
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -253,3 +260,39 @@ def test_a_dataset_collects_checked_annotations_that_make_the_round_trip(name: s
     for subset in (config.training_subset, config.evaluation_subset):
         assert any(video.actions for video in found.of_subset(subset)) or not found.classes
     assert config.collect() == found
+
+
+@pytest.mark.parametrize("name", parts.available("tasks"))
+class TestTask:
+    """What commands rely on, whichever task it is."""
+
+    def test_its_sections_are_classes_or_kinds_of_parts_and_have_what_commands_read(self, name: str) -> None:
+        task = parts.find("tasks", name).Config()
+        for key, form in task.sections.items():
+            assert form in parts.KINDS if isinstance(form, str) else issubclass(form, Section), key
+        common = ("run", "dataset", "preparation", "optimizer", "schedule", "average", "training", "machine")
+        assert set(common) <= task.sections.keys()
+        assert task.sections["dataset"] == "datasets"
+        assert task.usual.keys() <= {key for key, form in task.sections.items() if isinstance(form, str)}
+
+    def test_its_results_name_it_and_have_a_headline(self, name: str) -> None:
+        results = parts.find("tasks", name).Config.results
+        assert issubclass(results, ResultsHead)
+        assert results.model_fields["task"].default == name
+        assert results.headline is not ResultsHead.headline
+
+    def test_its_settings_make_the_round_trip(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "short.yaml"
+        dataset = "dataset: {name: video_folder, folder: a, videos: b}"
+        file.write_text(f"task: {{name: {name}}}\n{dataset}\n{TASKS[name]}\n")
+        loaded = experiment.load(str(file))
+        assert list(loaded.sections) == ["task", *parts.find("tasks", name).Config.sections]
+        file.write_text(loaded.to_yaml())
+        assert experiment.load(str(file)) == loaded
+        assert loaded.shaping("weights")["task.name"] == name
+
+    def test_wrong_sections_are_no_problem_of_their_combinations(self, name: str, tmp_path: Path) -> None:
+        config = parts.find("tasks", name).Config
+        (tmp_path / "empty.yaml").write_text("{}")
+        document = yaml_text.read(tmp_path / "empty.yaml", [])
+        assert config.problems(document, dict.fromkeys(["task", *config.sections])) == []

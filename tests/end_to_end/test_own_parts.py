@@ -12,6 +12,7 @@ import actloc as package
 from actloc.files import sha256_of_file
 from actloc.settings import own_code
 from actloc.store.store import FeatureStore
+from actloc.tasks.base import TaskConfig
 from tests.end_to_end.test_several_processes import stderr_of_all, together
 from tests.toy import SCENES, actloc, copy_toy, digests, run_afresh
 
@@ -26,7 +27,7 @@ def section() -> str:
 def write_examples(folder: Path) -> None:
     """The files that the page shows, under the names it gives them."""
     shown = re.findall(r"`([\w/]+\.(?:py|yaml))`[^`\n]*:\n\n```\w+\n(.*?)```", section(), re.DOTALL)
-    assert len(shown) == 4
+    assert len(shown) == 5
     for name, content in shown:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content)
@@ -241,3 +242,56 @@ def test_a_command_in_a_process_of_its_own_takes_the_code(own: Path) -> None:
     done = run_afresh(own, "show", "my_experiment.yaml", "--code", "my_parts/../my_parts")
     assert done.returncode == 0, done.stderr
     assert "kernel: 5  # Steps that it sees; an odd number." in done.stdout
+
+
+def test_a_task_of_the_users_own_extends_another(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    write_examples(folder)
+    (folder / "counted.yaml").write_text(f"task: {{name: counted}}\n{(folder / 'toy.yaml').read_text()}")
+    code = ("--code", "counted.py")
+    for command in (("train", "counted.yaml"), ("eval", "ckpt/counted"), ("convert", "ckpt/counted", "official.pth")):
+        done = actloc(folder, *command, *code)
+        assert done.returncode == 0, done.stderr
+        assert ("4 actions in 2 videos" in done.stdout) == (command[0] == "eval")
+    assert actloc(folder, "report", "ckpt/counted").returncode == 0
+    assert "Localization that also prints" in " ".join(actloc(folder, "ls", "tasks", *code).stdout.split())
+    without = actloc(folder, "eval", "ckpt/counted")
+    assert without.returncode == 2
+    assert "'counted' is not one of tasks" in without.stderr
+    assert "add --code counted.py" in without.stderr
+    without = actloc(folder, "convert", "ckpt/counted", "again.pth")
+    assert without.returncode == 2
+    assert "made by the task counted, which is missing" in " ".join(without.stderr.split())
+
+
+REPORTED = '''
+"""Localization with a page of its own."""
+from actloc.tasks import localization
+
+class Config(localization.Config):
+    def report(self, run_folders, folder):
+        page = folder / "page.txt"
+        page.write_text("\\n".join(map(str, run_folders)))
+        return [page]
+'''
+
+
+def test_results_of_a_task_of_the_users_own_are_reported_by_it(tmp_path: Path) -> None:
+    (tmp_path / "reported.py").write_text(REPORTED)
+    results = tmp_path / "ckpt/mine/eval/test"
+    results.mkdir(parents=True)
+    (results / "metrics.json").write_text('{"task": "reported"}')
+    refused = actloc(tmp_path, "report", "ckpt/mine")
+    assert refused.returncode == 2
+    assert "load your own task with --code FILE" in " ".join(refused.stderr.split())
+    for arguments, environment in ((("--code", "reported.py"), {}), ((), {"ACTLOC_CODE": "reported.py"})):
+        done = actloc(tmp_path, "report", "ckpt/mine", *arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "ckpt/mine/page.txt").read_text() == "ckpt/mine"
+        (tmp_path / "ckpt/mine/page.txt").unlink()
+
+
+def test_the_page_names_everything_that_a_task_must_implement() -> None:
+    text = section().partition("### Your own task")[2].partition("```")[0]
+    named = set(re.findall(r"`(\w+)`", text))
+    assert named >= {*TaskConfig.__abstractmethods__, "sections", "results"}

@@ -98,7 +98,9 @@ def test_a_step_changes_the_stages_that_learn_and_no_statistics(
 
 def test_adapters_are_refused_with_the_encoder_that_has_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    with pytest.raises(UserError, match=r"as features\.preset=adatad sets it, but the encoder \w+ has none.*videomae"):
+    with pytest.raises(
+        UserError, match=r"as features\.preset=adatad sets it, but the encoder \w+ has none; .*videomae"
+    ):
         experiment.load("toy.yaml", ["features.preset=adatad"])
 
 

@@ -1,5 +1,7 @@
 """A recogniser is trained, written as its authors would, and starts the encoder of a detector."""
 
+import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import actloc as package
+from actloc.errors import VideoError
 from actloc.files import sha256_of_file
 from actloc.store.store import FeatureStore
 from tests.end_to_end.test_dualformer_run import ENCODER
@@ -71,3 +75,50 @@ def test_the_encoder_of_a_detector_starts_with_the_weights_of_a_recogniser(
     assert any(not torch.equal(of_detector[key], tensor) for key, tensor in drawn.items())  # averaged ones are written
     sha256 = sha256_of_file(folder / "trained.pth")
     assert FeatureStore(folder / "features").info("v0").weights_sha256 == sha256
+
+
+def test_a_recogniser_is_resumed_with_the_weights_that_it_started_with(toy: Path, tmp_path: Path) -> None:
+    """The stages that do not learn are those of the file, and stay in the run if another one is refused."""
+    folder = copy_toy(toy, tmp_path / "toy")
+    encoder, frames = ENCODERS["dualformer"]
+    (folder / "names.yaml").write_text(RECOGNITION.replace("ENCODER", encoder).replace("FRAMES", str(frames)))
+    for command in (("prepare", "names.yaml"), ("train", "names.yaml"), ("convert", "ckpt/names", "first.pth")):
+        assert actloc(folder, *command).returncode == 0
+    chosen = torch.load(folder / "first.pth", weights_only=True)
+    chosen["state_dict"]["backbone.patch_embeds.0.proj.weight"] += 1
+    torch.save(chosen, folder / "second.pth")
+    part = f"clips.encoder={encoder[:-1]}, weights: WEIGHTS, trainable: {{from_stage: 2}}}}"
+    settings = ("names.yaml", "network.start=file", "run.name=part", "schedule.epochs=3")
+    first, second = (part.replace("WEIGHTS", name) for name in ("first.pth", "second.pth"))
+    assert actloc(folder, "train", *settings, first, ACTLOC_FAULT="step:2:kill").returncode != 0
+    frozen = folder / "ckpt/part/frozen.safetensors"
+    before = frozen.read_bytes()
+    refused = actloc(folder, "train", *settings, second)
+    assert refused.returncode == 2
+    assert "The encoder starts from other weights" in refused.stderr
+    assert frozen.read_bytes() == before
+    done = actloc(folder, "train", *settings, first)
+    assert done.returncode == 0, done.stderr
+    assert frozen.read_bytes() == before
+    assert actloc(folder, "eval", "ckpt/part").returncode == 0
+
+
+def test_a_recognition_run_predicts_from_python(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copy_toy(toy, tmp_path / "toy")
+    encoder, frames = ENCODERS["dualformer"]
+    (folder / "names.yaml").write_text(RECOGNITION.replace("ENCODER", encoder).replace("FRAMES", str(frames)))
+    settings = ("names.yaml", "evaluation.average=logits")
+    for command in (("prepare", *settings), ("train", *settings), ("predict", "ckpt/names", "videos/v2.mp4", "--json")):
+        done = actloc(folder, *command)
+        assert done.returncode == 0, done.stderr
+    (event,) = [json.loads(line) for line in done.stdout.splitlines() if '"video_done"' in line]
+    monkeypatch.chdir(folder)
+    with closing(package.load("ckpt/names")) as predictor:
+        found = predictor.predict("videos/v2.mp4")
+        with pytest.raises(VideoError):
+            predictor.predict("labels.csv")
+        assert predictor.predict("videos/v2.mp4") == found
+    assert {one.label for one in found} == {"red", "blue"}
+    assert sum(one.score for one in found) == pytest.approx(1)
+    assert found[0].score >= found[1].score
+    assert (event["label"], event["score"]) == (found[0].label, pytest.approx(found[0].score, rel=1e-5))

@@ -20,7 +20,7 @@ def without_task(run: Path) -> None:
     (run / "config.yaml").write_text(text)
     for checkpoint in run.glob("ckpt_*"):
         state = json.loads((checkpoint / "state.json").read_text())
-        assert state["numbers"]["about"]["settings"].pop("task.name") == "localization"
+        assert state["about"]["settings"].pop("task.name") == "localization"
         files.write_json(checkpoint / "state.json", state)
         manifest = json.loads((checkpoint / "manifest.json").read_text())
         manifest["state.json"] = files.sha256_of_file(checkpoint / "state.json")
@@ -65,4 +65,4 @@ def test_an_old_run_that_was_killed_goes_on_to_the_same_bytes(encoded: Path, tra
     found = final_state(folder)
     assert found == final_state(trained)
     state = json.loads((folder / "ckpt/toy" / found["last"] / "state.json").read_text())
-    assert state["numbers"]["about"]["settings"]["task.name"] == "localization"
+    assert state["about"]["settings"]["task.name"] == "localization"
