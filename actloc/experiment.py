@@ -44,6 +44,7 @@ _RUNS = Path("ckpt")
 _TASKS = "tasks"
 _YAML = (".yaml", ".yml")
 _USUAL_TASK = "localization"
+_SAMPLE = "sample_efficientnet_actionformer"
 _S_co = TypeVar("_S_co", covariant=True)
 
 
@@ -382,12 +383,20 @@ def _code_to_give(folder: Path) -> str:
 
 
 def _like(document: SettingsDocument) -> str:
-    """The first of our configs with the same dataset and source; else the sample's."""
-    for file in configs():
-        known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
-        if known and all(_named(known.get(key)) == _named(document.data.get(key)) for key in ("dataset", "features")):
-            return file.stem
-    return "sample_efficientnet_actionformer"
+    """The first of our configs with the same task, dataset and source; else with the same task; else the sample's."""
+    others = {
+        file.stem: yaml_text.read(file, []).data for file in configs() if file.resolve() != document.file.resolve()
+    }
+    others = {name: {"task": {"name": _USUAL_TASK}} | data for name, data in others.items() if data}
+    for keys in (("task", "dataset", "features"), ("task",)):
+        like = [
+            name
+            for name, data in others.items()
+            if all(_named(data.get(key)) == _named(document.data.get(key)) for key in keys)
+        ]
+        if like:
+            return _SAMPLE if _SAMPLE in like else like[0]
+    return _SAMPLE
 
 
 def _named(block: Any) -> Any:  # Any: YAML values, not checked yet

@@ -63,7 +63,9 @@ class Config(TaskConfig):
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
         if clips.frames is None and exact is None:
-            found.append(("clips", "frames", f"found null, expected the frames that the encoder {encoder.name} takes"))
+            number = f"a multiple of {encoder.clip_multiple}" if encoder.clip_multiple > 1 else "a number"
+            reason = f"because the encoder {encoder.name} takes clips of several lengths"
+            found.append(("clips", "frames", f"found null, expected {number}, {reason}"))
         elif clips.frames is not None and exact is not None and clips.frames != exact:
             expected = f"expected {exact} or null, because the encoder {encoder.name} takes {exact} with these settings"
             found.append(("clips", "frames", f"found {clips.frames}, {expected}"))
