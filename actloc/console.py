@@ -200,6 +200,6 @@ def _plain_lines(title: str, total: float, is_count: bool) -> Reporter:
             last_line = now
             left_s = (now - started) / done * (total - done) if done else float("nan")
             so_far = f"{done:g} of {total:g}" if is_count else f"{done / total:.0%}"
-            say(f"{title}: {so_far}, about {left_s:.0f} s left {note}".rstrip())
+            say(f"{title}: {so_far}, about {left_s:.0f} s left{note and f', {note}'}")
 
     return move

@@ -32,6 +32,7 @@ _RUNS = Path("ckpt")
 _TASKS = "tasks"
 _YAML = (".yaml", ".yml")
 _USUAL_TASK = "localization"
+_SAMPLE = "sample_efficientnet_actionformer"
 _S_co = TypeVar("_S_co", covariant=True)
 
 
@@ -376,17 +377,21 @@ def _code_to_give(folder: Path) -> str:
 
 
 def _like(document: SettingsDocument) -> str:
-    """The first of our configs of the same task with the same dataset and source; else one of the same task."""
+    """The first of our configs with the same task, dataset and source; else with the same task; else the sample's."""
+    others = {
+        file.stem: yaml_text.read(file, []).data for file in configs() if file.resolve() != document.file.resolve()
+    }
+    others = {name: {"task": {"name": _USUAL_TASK}} | data for name, data in others.items() if data}
+    for keys in (("task", "dataset", "features"), ("task",)):
+        like = [
+            name
+            for name, data in others.items()
+            if all(_named(data.get(key)) == _named(document.data.get(key)) for key in keys)
+        ]
+        if like:
+            return _SAMPLE if _SAMPLE in like else like[0]
+    return _SAMPLE
 
-    def named(data: dict[str, Any], key: str, usual: str | None = None) -> Any:  # Any: YAML values, not checked yet
-        block = data.get(key)
-        return block.get("name") if isinstance(block, dict) else usual
 
-    of_task = [] if named(document.data, "task", _USUAL_TASK) != _USUAL_TASK else ["sample_efficientnet_actionformer"]
-    for file in configs():
-        known = yaml_text.read(file, []).data if file.resolve() != document.file.resolve() else {}
-        if known and named(known, "task", _USUAL_TASK) == named(document.data, "task", _USUAL_TASK):
-            if all(named(known, key) == named(document.data, key) for key in ("dataset", "features")):
-                return file.stem
-            of_task.append(file.stem)
-    return of_task[0] if of_task else "sample_efficientnet_actionformer"
+def _named(block: Any) -> Any:  # Any: YAML values, not checked yet
+    return block.get("name") if isinstance(block, dict) else None

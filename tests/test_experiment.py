@@ -98,6 +98,26 @@ def test_what_to_do_about_a_wrong_setting_names_a_config_that_can_be_shown(tmp_p
     assert caught.value.fix.endswith("actloc show own_videos")
 
 
+@pytest.mark.parametrize("dataset", ["spliced_clips", "custom_clips"])
+def test_what_to_do_about_a_wrong_setting_names_a_config_of_the_same_task(tmp_path: Path, dataset: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"task: {{name: recognition}}\ndataset: {{name: {dataset}, folder: {tmp_path}}}\nepochs: 3\n")
+    with pytest.raises(UserError) as caught:
+        experiment.load(str(file))
+    shown = caught.value.fix.rpartition("actloc show ")[2]
+    assert experiment.load(shown).task.name == "recognition"
+
+
+def test_how_many_frames_a_recogniser_takes_is_said(tmp_path: Path) -> None:
+    text = Path("configs/sample_dualformer_recognition.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("  frames: 8\n  sampling", "  sampling"))
+    with pytest.raises(UserError) as caught:
+        experiment.load(str(file))
+    answer = "expected a multiple of 8: the encoder dualformer takes any"
+    assert f"clips.frames: found null, {answer}" in caught.value.found
+
+
 AGNOSTIC = "dataset.class_agnostic=true"
 NULLABLE = [
     "training.validation_subset", "schedule.stop_after_epochs", "machine.decoders", "machine.clip_batch",

@@ -131,7 +131,7 @@ class _Evaluation:
                 windows[video_id] = ScoredWindows(
                     ends, np.stack([self._probabilities(of_windows[one.id]) for one in own])
                 )
-        self.processes.of_first(lambda: self._write_scores(path, results, windows, len(videos)))
+        self.processes.of_first(lambda: self._write_scores(path, results, windows, views, len(videos)))
         return len(results) + len(windows) == len(videos)
 
     def _probabilities(self, scores: Floats) -> Floats:
@@ -155,14 +155,19 @@ class _Evaluation:
         return [LabelledClip(video, (), start_s, start_s + length_s) for start_s in starts]
 
     def _write_scores(
-        self, path: Path, results: dict[str, Floats], windows: dict[str, ScoredWindows], num_videos: int
+        self,
+        path: Path,
+        results: dict[str, Floats],
+        windows: dict[str, ScoredWindows],
+        views_of_windows: Views,
+        num_videos: int,
     ) -> None:
         settings = RecognitionSections.of(self.experiment).evaluation
         facts: dict[str, str | int] = {
             "run": str(self.experiment.run_folder),
             "checkpoint": self.trained.checkpoint,
             "weights": settings.weights,
-            "views": str(views_of(self.experiment)),
+            "views": str(views_of(self.experiment) if results else views_of_windows),
             "average": settings.average,
             "best_windows": settings.best_windows,
         }

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from scripts.benchmarks.results import Result
 
 WIDTH = 110  # wide enough that no name wraps
+TITLES = {
+    "localization": "actloc and recorded numbers of official ActionFormer",
+    "recognition": "actloc and recorded numbers of the same networks",
+}
+"""By the task that is measured."""
 
 
 def main() -> None:
@@ -22,41 +27,51 @@ def main() -> None:
         prog="scripts/bench",
         description="Measure speed, memory and operation counts, and print them next to official ones.",
     )
+    parser.add_argument(
+        "task", nargs="?", choices=TITLES, default="localization", help="what is measured; localization if left out"
+    )
     parser.add_argument("--quick", action="store_true", help="measure few lengths with few repetitions: about a minute")
     parser.add_argument("--toy", action="store_true", help="measure toys: only to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch and numpy; the official times used 1")
-    parser.add_argument("--output", type=Path, default=Path("ckpt/bench.json"), help="the JSON file to write")
+    parser.add_argument("--output", type=Path, help="the JSON file to write; ckpt/bench.json or bench_recognition.json")
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(options.threads)  # read when numpy and torch are imported
-    measure(TOY if options.toy else QUICK if options.quick else FULL, options.threads, options.output)
+    output = options.output or Path(
+        "ckpt/bench.json" if options.task == "localization" else "ckpt/bench_recognition.json"
+    )
+    measure(options.task, TOY if options.toy else QUICK if options.quick else FULL, options.threads, output)
 
 
-def measure(effort: Effort, threads: int, output: Path) -> None:
-    """Run every benchmark; print the table and write all numbers to `output`."""
+def measure(task: str, effort: Effort, threads: int, output: Path) -> None:
+    """Run every benchmark of a task; print the table and write all numbers to `output`."""
     import torch
     from rich.console import Console
 
     from actloc import files
-    from scripts.benchmarks import array_results, network_results
+    from scripts.benchmarks import array_results, network_results, recognition
     from scripts.benchmarks.results import devices, processor, product_rate
 
+    parts = {
+        "localization": {
+            "counts": network_results.count_results,
+            "networks": network_results.time_results,
+            "arrays": array_results.results,
+        },
+        "recognition": {"networks": recognition.results},
+    }
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     products = 1 if effort is TOY else 5
     rates = {device.type: product_rate(products, device) for device in devices()}
     results = []
-    for name, part in (
-        ("counts", network_results.count_results),
-        ("networks", network_results.time_results),
-        ("arrays", array_results.results),
-    ):
+    for name, part in parts[task].items():
         with console.status(f"measuring {name}"):
             results += part(effort)
         rates = {device.type: max(rates[device.type], product_rate(products, device)) for device in devices()}
     if effort is TOY:
         results = [replace(result, official=None) for result in results]  # which were measured on whole videos
-    Console(width=max(Console().width, WIDTH)).print(_table(results, rates))
+    Console(width=max(Console().width, WIDTH)).print(_table(TITLES[task], results, rates))
     machine = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -82,13 +97,13 @@ def _record(result: "Result", rate: float) -> dict[str, Any]:  # Any: JSON value
     return {**asdict(result), "products": result.products(rate), "ratio": result.ratio(rate)}
 
 
-def _table(results: "list[Result]", rates: dict[str, float]) -> "Table":
+def _table(title: str, results: "list[Result]", rates: dict[str, float]) -> "Table":
     from rich.table import Table
 
     from scripts.benchmarks.results import OFFICIAL_GFLOP_PER_S, processor
 
     table = Table(
-        title="actloc and recorded numbers of official ActionFormer",
+        title=title,
         caption=f"CPU time on {processor()}. The ratio of times is taken in 2048-cubed float32 products: "
         f"{rates['cpu']:.0f} GFLOP/s in this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s for the official times.",
     )
