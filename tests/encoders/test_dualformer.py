@@ -40,8 +40,14 @@ MINI = Config(
 MB = 2**20
 PUBLISHED = {"tiny": "tiny_k400_32f", "small": "small_k400_32f", "base": "base_k600_32f"}
 SMALL = Config.small()
-NEW_AT_16_FRAMES = [(0, "sr"), (1, "sr"), (2, "sr"), (0, "lr.3"), (1, "lr.3")]
-"""The stages and layers of the pyramid with other kernels than at 32 frames."""
+NEW_AT_16_FRAMES = [
+    (0, 1, "lr.3"),
+    (1, 1, "lr.3"),
+    (0, 1, "sr"),
+    (1, 1, "sr"),
+    *((2, one, "sr") for one in range(1, 10, 2)),
+]
+"""The layers of the pyramid with other kernels than at 32 frames: stage, block, name."""
 
 
 def published_shapes(case: str) -> dict[str, tuple[int, ...]]:
@@ -287,12 +293,12 @@ def test_weights_of_another_number_of_frames_start_training_with_a_new_pyramid(
     config = Config(frames=16, pyramid="new", weights=file)
     found, again = config.build().state_dict(), config.build().state_dict()
     new = {name for name, tensor in trained.state_dict().items() if found[name].shape != tensor.shape}
-    assert new == {f"blocks.{stage}.1.attn.{part}.weight" for stage, part in NEW_AT_16_FRAMES}
+    assert new == {f"blocks.{stage}.{block}.attn.{part}.weight" for stage, block, part in NEW_AT_16_FRAMES}
     for name, tensor in trained.state_dict().items():
         assert torch.equal(found[name], again[name] if name in new else tensor), name
     assert all(found[name].std() > 0 for name in new)
     printed = " ".join(capsys.readouterr().err.split())
-    assert "is for another number of frames: 5 convolutions of the pyramid start with random weights" in printed
+    assert "is for another number of frames: 9 convolutions of the pyramid start with random weights" in printed
     with pytest.raises(UserError, match=r"features\.encoder\.pyramid is new, and the pyramid of .* fits"):
         Config(frames=32, pyramid="new", weights=file).build()
     with pytest.raises(UserError, match="is made for 32 frames"):  # a checkpoint to score has all weights
