@@ -28,7 +28,7 @@ def test_segments_of_untrimmed_videos_give_class_scores_of_windows(tmp_path: Pat
     annotations = json.loads((tmp_path / "data/spliced_sample/annotations.json").read_text())
     [(video_id, video)] = [(name, one) for name, one in annotations["database"].items() if one["subset"] == "test"]
     metrics = json.loads((tmp_path / f"ckpt/{CONFIG}/eval/test/metrics.json").read_text())
-    assert metrics["clips"] == len(video["annotations"]) > 0
+    assert metrics["counts"]["clips"] == len(video["annotations"]) > 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["classes"] == annotations["classes"]
     assert scores["facts"]["views"] == "1 clip x 1 crop", "windows have one clip, however many those of eval are"
