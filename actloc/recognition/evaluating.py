@@ -150,7 +150,8 @@ class _Evaluation:
         length_s = settings.window_s or span / times.fps
         if times.duration_s <= length_s:
             return [LabelledClip(video, (), 0.0, times.duration_s)]
-        count = 1 + math.ceil((times.duration_s - length_s) / (length_s * (1 - settings.window_overlap)))
+        steps = (times.duration_s - length_s) / (length_s * (1 - settings.window_overlap))
+        count = 1 + math.ceil(steps - 1e-6)  # rounding adds no window
         starts = np.linspace(0.0, times.duration_s - length_s, count).tolist()
         return [LabelledClip(video, (), start_s, start_s + length_s) for start_s in starts]
 
