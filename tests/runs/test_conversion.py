@@ -86,9 +86,9 @@ def test_existing_files_are_never_replaced() -> None:
 
 def test_a_run_of_another_detector_cannot_be_converted() -> None:
     numbers = {"about": {"settings": {"detector.name": "mine"}}}
-    checkpoints.save(Path("run"), checkpoints.Checkpoint(3, {}, {}, {}, numbers))
+    checkpoint = checkpoints.save(Path("run"), checkpoints.Checkpoint(3, {}, {}, {}, numbers))
     with pytest.raises(UserError, match=r"the detector mine"):
-        conversion.to_official(Path("run"), Path("official.pth.tar"), None)
+        conversion.to_official(checkpoint, Path("official.pth.tar"), None)
     assert not Path("official.pth.tar").exists()
 
 
