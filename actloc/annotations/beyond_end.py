@@ -13,11 +13,17 @@ def other_unit(videos: Iterable[AnnotatedVideo]) -> str:
     if not late or 2 * late < len(timed):
         return ""
     found = f"{late} of {console.count(len(timed), 'action')} {'ends' if late == 1 else 'end'} after their video"
-    if all(video.fps and action.end_s / video.fps <= duration_s + 1 for action, video, duration_s in timed):
+    if _fit((action.end_s / (video.fps or 1), duration_s) for action, video, duration_s in timed):
         return f"{found}. The times look like frames: divide them by the frames per second of each video"
-    if all(action.end_s / 1000 <= duration_s + 1 for action, _, duration_s in timed):
+    if _fit((action.end_s / 1000, duration_s) for action, _, duration_s in timed):
         return f"{found}. The times look like milliseconds: divide them by 1000"
     return f"{found}. Are the times in seconds?"
+
+
+def _fit(ends: Iterable[tuple[float, float]]) -> bool:
+    """Whether ends are in their videos, by the lengths of these, and not all at the very beginning."""
+    shares = [end_s / (duration_s + CLIPPED_PAST_END_S) for end_s, duration_s in ends]
+    return 0.1 < max(shares) <= 1
 
 
 def all_start_after_end(videos: Iterable[AnnotatedVideo]) -> bool:

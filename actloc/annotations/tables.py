@@ -21,7 +21,7 @@ _UNIT = re.compile(r"(?:_?[(\[](?:s|secs?|seconds?|in_seconds|h?h:mm:ss)[)\]]|_(
 """Seconds at the end of a column's name: start_s, start (s), start [sec]."""
 _OTHER_UNITS = {
     "frames": (
-        re.compile(r"(?:start|begin|first|end|stop|last)_?frames?|frames?_?(?:start|begin|first|end|stop|last)"),
+        re.compile(r"(?:start|begin|first|end|stop|last)[_([]*frames?|frames?_?(?:start|begin|first|end|stop|last)"),
         "Divide them by the frames per second of each video: start / fps and, if the last frame is part of the action, "
         "(end + 1) / fps.",
     ),

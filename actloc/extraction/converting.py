@@ -12,7 +12,6 @@ from actloc.errors import VideoError
 from actloc.settings.sections import PreparationSettings
 from actloc.video import ffmpeg
 from actloc.video.base import VideoFacts
-from actloc.video.folder import REENCODED
 from actloc.video.png_frames import extract_png_frames
 from actloc.video.reader import probe
 
@@ -71,7 +70,7 @@ def convert(source: Path, video_id: str, folder: Path, preparation: PreparationS
             extract_png_frames(source, target)  # which misses no frame, unlike ffmpeg
         return target
     if preparation.videos == "reencode":
-        target = folder / f"{REENCODED}{_form(preparation)}_every{preparation.keyframe_interval}" / f"{name}.mp4"
+        target = folder / f"reencoded_{_form(preparation)}_every{preparation.keyframe_interval}" / f"{name}.mp4"
     else:
         target = folder / f"frames_{_form(preparation)}_q{preparation.jpeg_quality}" / name
     if not target.exists():

@@ -1,6 +1,7 @@
 """The videos of a folder, and what their headers say."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,8 +18,8 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
     | {".3gp"}
 )
-REENCODED = "reencoded_"
-"""How the folders begin in which `prepare` writes copies of videos; a dataset's folder may be that of its videos."""
+_COPIES = re.compile(r"reencoded_.*fps.*px_every\d+")
+"""The folders in which `prepare` writes copies of videos; a dataset's folder may be in that of its videos."""
 _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
@@ -57,8 +58,8 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
         )
     used = {path.relative_to(folder).parts[0] for path in found.values()}
     ours = {path.resolve() for path in skip}
-    entries = (path for path in sorted(folder.iterdir()) if path.name not in used and path.resolve() not in ours)
-    others = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
+    entries = (path for path in sorted(folder.iterdir()) if path.name not in used and not path.name.startswith("."))
+    others = [f"{path.name}/" if path.is_dir() else path.name for path in entries if path.resolve() not in ours]
     if others:
         kind = "which is not a video" if len(others) == 1 else "which are not videos and hold none"
         entry = console.count(len(others), "entry", "entries")
@@ -69,17 +70,15 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
 def videos_below(folder: Path, *, skip: Sequence[Path] = ()) -> list[Path]:
     """The videos of a folder and of folders in it at any depth, links followed, each folder once; `skip` left out."""
     found: list[Path] = []
-    ours = {_identity(path) for path in skip if path.is_dir()}
-    seen = ours - {_identity(folder)}
+    seen = {_identity(path) for path in skip if path.is_dir()} - {_identity(folder)}
     waiting = [folder]
     while waiting:
         inner = waiting.pop()
         if _identity(inner) in seen:  # such as a link to a folder above
             continue
         seen.add(_identity(inner))
-        is_ours = _identity(inner) in ours
         for path in inner.iterdir():
-            if path.name.startswith(".") or (is_ours and path.name.startswith(REENCODED)):
+            if path.name.startswith(".") or _COPIES.fullmatch(path.name):
                 continue
             if path.is_dir():
                 waiting.append(path)
