@@ -158,11 +158,17 @@ def _composed(name: str) -> str:
 
 
 def problems_of_subsets(
-    source: Path, members: Iterable[tuple[str, bool]], allowed: list[str], where_assigned: str
+    source: Path,
+    members: Iterable[tuple[str, bool]],
+    allowed: list[str],
+    where_assigned: str,
+    *,
+    may_be_unlabelled: bool = False,
 ) -> list[Problem]:
-    """Subsets that no setting names, training and evaluation (the first two) without videos, training without actions.
+    """Subsets that no setting names, and training and evaluation (the first two) without videos or actions.
 
-    `members` has the subset of each video, and whether the video has an action.
+    `members` has the subset of each video, and whether the video has an action. Evaluation may have none if
+    `may_be_unlabelled`: predictions are then written, and not scored.
     """
     has_actions: dict[str, bool] = {}
     for subset, has_action in members:
@@ -174,7 +180,7 @@ def problems_of_subsets(
         if subset not in has_actions:
             what = f"no video is in the subset {subset!r}; assign one in {where_assigned}"
             problems.append(Problem(str(source), what))
-    if has_actions.get(allowed[0]) is False:
-        what = f"no action is in the subset {allowed[0]!r}; assign its videos in {where_assigned}"
-        problems.append(Problem(str(source), what))
+        elif not has_actions[subset] and not (may_be_unlabelled and subset != allowed[0]):
+            what = f"no action is in the subset {subset!r}; assign its videos in {where_assigned}"
+            problems.append(Problem(str(source), what))
     return problems

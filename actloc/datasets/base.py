@@ -78,7 +78,8 @@ class DatasetConfig(Part):
             if not kinds or not isinstance(path, Path):
                 continue
             if path.is_dir() and name != _VIDEOS:
-                texts = (file for file in path.rglob("*") if file.suffix.lower() in _TEXTS and file.is_file())
+                entries = (*path.glob("*"), *path.glob("*/*"))  # no deeper: millions of frames may be there
+                texts = (file for file in entries if file.suffix.lower() in _TEXTS and file.is_file())
                 found += [file for file in texts if file.parent != self.folder]  # those are what `prepare` writes
             elif path.is_file():
                 found.append(path)

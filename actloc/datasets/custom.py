@@ -51,7 +51,10 @@ class Config(DatasetConfig):
             videos = self._with_subsets(videos)
             members = ((video.subset, bool(video.actions)) for video in videos.values())
             where = f"a column `subset` or in {subsets.file_in(self.folder)}"
-            problems = subsets.problems_of_subsets(self.annotations, members, allowed, where)
+            is_stated = any(video.subset == self.evaluation_subset for video in named.values())
+            problems = subsets.problems_of_subsets(
+                self.annotations, members, allowed, where, may_be_unlabelled=is_stated
+            )
         model.raise_problems(self.annotations, problems, self.folder)
         background = [video.id for video in videos.values() if not video.actions]
         if background:

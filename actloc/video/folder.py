@@ -37,11 +37,8 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
     found: dict[str, Path] = {}
     for path in videos_below(folder, skip=skip):
         if not _is_text(path.name):
-            raise UserError(
-                f"The file name {path.name!r} in {path.parent} is not valid UTF-8.",
-                "Expected a name that can be written to an annotation file.",
-                "Rename the file.",
-            )
+            console.warn(f"{path.parent} has a video whose name is not UTF-8: {path.name!r}; rename it to use it")
+            continue
         video_id = path.stem.removeprefix(prefix)
         if video_id in found:
             raise UserError(

@@ -172,6 +172,19 @@ def test_a_json_without_subsets_gets_them(videos: Path, tmp_path: Path) -> None:
     assert {found.videos["a"].subset, found.videos["b"].subset} == {"train", "test"}
 
 
+def test_a_stated_test_subset_may_have_no_actions_and_a_chosen_or_a_training_one_may_not(
+    videos: Path, tmp_path: Path
+) -> None:
+    action = {"annotations": [{"segment": [0, 1], "label": "run"}]}
+    train, test = {"subset": "train"}, {"subset": "test"}
+    found = collect(videos, tmp_path, json.dumps({"database": {"a": {**train, **action}, "b": test}}), "labels.json")
+    assert {video.subset for video in found.videos.values()} == {"train", "test"}
+    with pytest.raises(UserError, match="no action is in the subset 'train'"):
+        collect(videos, tmp_path, json.dumps({"database": {"a": train, "b": {**test, **action}}}), "labels.json")
+    with pytest.raises(UserError, match=r"no action is in the subset '(train|test)'"):
+        collect(videos, tmp_path, "video,start,end,label\na,0,1,run\n")
+
+
 @pytest.mark.parametrize(
     ("factor", "unit"), [(30, "frames"), (1000, "milliseconds"), (77, "Are the times in seconds?")]
 )
