@@ -111,7 +111,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def read_json(path: Path) -> Any:  # Any: whatever the file holds; callers check its shape
     """JSON from an untrusted file; raises UserError for duplicate keys, NaN and absurd depth."""
     try:
-        value = parse_json(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        value = parse_json(content.decode(json.detect_encoding(content)))  # Windows programs save UTF-16, or with a BOM
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.", "Expected a JSON file.", "Check the path.") from error
     except (ValueError, RecursionError, OSError) as error:

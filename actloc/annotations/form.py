@@ -22,7 +22,8 @@ from actloc.annotations.model import (
     clip_past_end,
     raise_problems,
 )
-from actloc.errors import Problem
+from actloc.annotations.other_forms import described
+from actloc.errors import Problem, UserError
 
 _LARGEST_NUMBER = 1e12  # a video cannot have this many seconds or frames per second
 _MOST_CLASSES = 100_000  # a larger label_id cannot be a class number
@@ -66,30 +67,40 @@ def to_text(annotations: Annotations) -> str:
 
 def read(path: Path) -> Annotations:
     """Reads and checks this format or any ActivityNet JSON; raises one UserError that lists every problem."""
-    form = _form(path, path.parent)
-    annotations, problems = _parsed(form)
+    annotations, problems = _parsed(_form(path))
     raise_problems(path, problems + check(annotations), path.parent)
     return clip_past_end(annotations)
 
 
+def read_own(path: Path) -> tuple[Annotations, list[Problem]]:
+    """Reads a user's JSON, whose videos may have no subset; with its problems, but those of actions and ids."""
+    return _parsed(_form(path), needs_subsets=False)
+
+
 def read_published(path: Path, listing_folder: Path) -> Annotations:
     """Reads a published dataset's JSON as downloaded; leaves actions outside their video to the dataset's own rule."""
-    annotations, problems = _parsed(_form(path, listing_folder))
+    annotations, problems = _parsed(_form(path))
     raise_problems(path, problems, listing_folder)
     return replace(annotations, keeps_past_end=True)
 
 
-def _form(path: Path, listing_folder: Path) -> dict[str, Any]:
+def _form(path: Path) -> dict[str, Any]:
     form = files.read_json(path)
     if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
-        raise_problems(path, [Problem("top level", 'expected an object with "database"')], listing_folder)
+        raise UserError(
+            f"{path} is {described(form)}.",
+            'Expected an object with "database", as ActivityNet\'s JSON has.',
+            "Write its segments in this form; for videos of your own, a CSV video,start,end,label is enough.",
+        )
     parsed: dict[str, Any] = form
     return parsed
 
 
-def _parsed(form: dict[str, Any]) -> tuple[Annotations, list[Problem]]:
+def _parsed(form: dict[str, Any], *, needs_subsets: bool = True) -> tuple[Annotations, list[Problem]]:
     problems: list[Problem] = []
-    videos = {video_id: _video(video_id, entry, problems) for video_id, entry in sorted(form["database"].items())}
+    videos = {}
+    for video_id, entry in sorted(form["database"].items()):
+        videos[video_id] = _video(video_id, entry, problems, needs_subset=needs_subsets)
     classes = _classes(form, videos, problems)
     variant = form.get("variant", "")
     if not isinstance(variant, str):
@@ -98,13 +109,17 @@ def _parsed(form: dict[str, Any]) -> tuple[Annotations, list[Problem]]:
     return Annotations(classes, videos, keeps_past_end=keeps_past_end, variant=str(variant)), problems
 
 
-def _video(video_id: str, entry: Any, problems: list[Problem]) -> AnnotatedVideo:  # Any: not yet checked
+def _video(  # Any: not yet checked
+    video_id: str, entry: Any, problems: list[Problem], *, needs_subset: bool
+) -> AnnotatedVideo:
     where = f"database[{video_id!r}]"
     if not isinstance(entry, dict):
         problems.append(Problem(where, "expected an object"))
         return AnnotatedVideo(video_id, "")
     subset = entry.get("subset")
-    if not isinstance(subset, str) or not subset:
+    if not needs_subset and subset is None:
+        subset = ""
+    elif not isinstance(subset, str) or not subset:
         problems.append(Problem(where, f"subset: found {subset!r}, expected a name"))
     listed = entry.get("annotations") or []
     if not isinstance(listed, list):

@@ -84,7 +84,8 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         where = ""  # a read-only folder must not hide the problems
     raise UserError(
         f"{source} has {console.count(len(problems), 'problem')}:\n  {console.first_lines(problems)}",
-        "Expected 0 <= start < end <= duration in seconds, known labels and subsets, and each video once.",
+        "Expected names of videos that are there, 0 <= start < end <= duration in seconds, known labels and subsets, "
+        "and each video once.",
         f"Fix them{where} and run the command again.",
     )
 

@@ -1,56 +1,141 @@
-"""Reads the CSVs that people write by hand: columns may have one of several names, and rows may have mistakes."""
+"""Reads the tables that people write by hand or export: columns may have one of several names, rows may have mistakes.
+
+Columns are separated by commas, semicolons or tabs. The text is UTF-8, UTF-16 or Windows-1252, as spreadsheets save it.
+"""
 
 import csv
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from actloc import console
 from actloc.errors import UserError
 
 TOO_MANY = "too many cells"
-"""The key of what is wrong with the number of cells, as after an unquoted comma; no column of a CSV has this name."""
+"""The key of what is wrong with the cells of a row, as after an unquoted comma; no column of a table has this name."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_OTHER_FORMS = {".eaf": "a project of ELAN", ".xml": "XML", ".textgrid": "a TextGrid of Praat", ".srt": "subtitles"}
+_UNIT = re.compile(r"(?:_?[(\[](?:s|secs?|seconds?|in_seconds|h?h:mm:ss)[)\]]|_(?:s|secs?|seconds?))$")
+"""Seconds at the end of a column's name: start_s, start (s), start [sec]."""
+_OTHER_UNITS = {
+    "frames": (
+        re.compile(r"(?:start|begin|first|end|stop|last)[_([]*frames?|frames?_?(?:start|begin|first|end|stop|last)"),
+        "Divide them by the frames per second of each video: start / fps and, if the last frame is part of the action, "
+        "(end + 1) / fps.",
+    ),
+    "milliseconds": (re.compile(r"[_(\[](?:ms|msecs?|milliseconds?)[)\]]?$"), "Divide them by 1000."),
+}
+
+Rows = list[tuple[int, dict[str, str]]]
 
 
-def read_table(
-    path: Path, columns: dict[str, tuple[str, ...]], optional: Iterable[str], setting: str
-) -> list[tuple[int, dict[str, str]]]:
+def read_table(path: Path, columns: dict[str, tuple[str, ...]], optional: Iterable[str], setting: str) -> Rows:
     """Line numbers and rows, with the columns renamed: `columns` has every name that each may have in the file.
 
-    `setting` names the file, for messages. Raises UserError unless it is a CSV with all columns but the optional ones.
+    `setting` names the file, for messages. Raises UserError unless it is a table with all columns but the optional
+    ones.
     """
-    required = [name for name in columns if name not in optional]
-    first_line = ",".join(required)
-    if path.suffix.lower() in _SPREADSHEETS:
+    suffix = path.suffix.lower()
+    if suffix in _SPREADSHEETS or suffix in _OTHER_FORMS:
+        target = path.with_suffix(".csv")
         raise UserError(
-            f"{path} is a spreadsheet.",
-            f"Expected a CSV with the first line {first_line}.",
-            f"Save it as CSV in the spreadsheet program and set {setting}={path.with_suffix('.csv')}",
+            f"{path} is {'a spreadsheet' if suffix in _SPREADSHEETS else _OTHER_FORMS[suffix]}.",
+            f"Expected a CSV with the first line {_first_line(columns, optional)}.",
+            f"Save it as CSV in the spreadsheet program and set {setting}={target}"
+            if suffix in _SPREADSHEETS
+            else f"Export it as a table with these columns and set {setting}={target}",
         )
+    text = _text(path)
+    first_line, _, rest = text.lstrip("\n").partition("\n")
+    delimiter = max("\t;,", key=first_line.count)
+    if first_line.lower().startswith("sep="):  # Excel's
+        delimiter, text = first_line[4:5] or ",", f"\n{rest}"
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}.", "Expected a CSV.", "Save it as UTF-8.") from error
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    header = [cell.strip().lower() for cell in next(reader, [])]
-    column = {
-        ours: header.index(next(name for name in names if name in header))
-        for ours, names in columns.items()
-        if any(name in header for name in names)
-    }
-    missing = [name for name in required if name not in column]
-    if missing:
-        also = f", or the same with {' and '.join(optional)}" if optional else ""
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
         raise UserError(
-            f"{path}:1: no column {' or '.join(missing)}; the columns are {', '.join(header) or 'not named'}.",
-            f"Expected the first line {first_line}{also}.",
-            "Name the columns in the first line.",
-        )
-    rows = []
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
-            row[TOO_MANY] = "" if len(cells) <= len(header) else f"{len(cells)} cells for {len(header)} columns"
-            rows.append((reader.line_num, row))
-    return rows
+            f"{path}:{reader.line_num}: {error}.",
+            "Expected cells whose quotation marks are closed.",
+            "Fix the quotation marks in this line or above it.",
+        ) from error
+    _, header = lines[0] if lines else (1, [])
+    column = _columns(path, header, columns, optional)
+    return [(line, _row(cells, column, len(header))) for line, cells in lines[1:]]
+
+
+def read_records(path: Path, records: list[dict[str, Any]], columns: dict[str, tuple[str, ...]]) -> Rows:
+    """Like `read_table`, of the objects of a JSON list, as Create ML's: their numbers, and their values as text."""
+    header = list(dict.fromkeys(name for record in records for name in record))
+    column = _columns(path, header, columns, ["subset"])
+    texts = ([_cell(record.get(name)) for name in header] for record in records)
+    return [(number, _row(cells, column, len(header))) for number, cells in enumerate(texts)]
+
+
+def _cell(value: Any) -> str:  # Any: a JSON value
+    return "" if value is None else str(value)
+
+
+def _text(path: Path) -> str:
+    """The text, with newlines as line ends."""
+    content = path.read_bytes()
+    encoding = "utf-8-sig"
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        try:
+            text = content.decode("cp1252")
+        except UnicodeDecodeError:
+            expected = "Expected a CSV in UTF-8, UTF-16 or Windows-1252."
+            raise UserError(f"{path} is not such text: {error}.", expected, "Save it as UTF-8.") from error
+        console.say(f"{path} is not UTF-8; read as Windows-1252. If letters are wrong, save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _columns(
+    path: Path, header: Sequence[str], columns: dict[str, tuple[str, ...]], optional: Iterable[str]
+) -> dict[str, int]:
+    """Where each column is."""
+    names_there = [_plain(cell) for cell in header]
+    column = {}
+    for ours, names in columns.items():
+        there = [name for name in map(_plain, names) if name in names_there]
+        if there:
+            column[ours] = names_there.index(there[0])
+    missing = [name for name in columns if name not in optional and name not in column]
+    if not missing:
+        return column
+    listed = ", ".join(cell.strip().lower() for cell in header) or "not named"
+    fix = "Name the columns in the first line."
+    found = f"no column {' or '.join(missing)}; the columns are {listed}"
+    for unit, (pattern, how) in _OTHER_UNITS.items():
+        of_unit = [cell.strip() for cell, name in zip(header, names_there, strict=True) if pattern.search(name)]
+        if of_unit and {"start", "end"} & set(missing):
+            found, fix = f"the times in {' and '.join(of_unit)} are {unit}", f"{how} Name the columns start and end."
+            break
+    also = f", or the same with {' and '.join(optional)}" if optional else ""
+    raise UserError(f"{path}:1: {found}.", f"Expected the first line {_first_line(columns, optional)}{also}.", fix)
+
+
+def _first_line(columns: Iterable[str], optional: Iterable[str]) -> str:
+    return ",".join(name for name in columns if name not in optional)
+
+
+def _plain(name: str) -> str:
+    """A column's name in small letters, without unit, and with _ for blanks and dashes."""
+    return _UNIT.sub("", re.sub(r"[\s_-]+", "_", name.strip().lower()))
+
+
+def _row(cells: list[str], column: dict[str, int], num_columns: int) -> dict[str, str]:
+    row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
+    too_many = any(cell.strip() for cell in cells[num_columns:])
+    row[TOO_MANY] = f"{len(cells)} cells for {num_columns} columns" if too_many else ""
+    if any("\n" in cell for cell in row.values()):
+        row[TOO_MANY] = "a cell of several lines; is a quotation mark not closed?"
+    return row

@@ -12,11 +12,14 @@ from actloc.annotations import form as annotation_form
 from actloc.annotations.labelled_lists import ClipList
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.settings.sections import Fraction, InputFolder, Part, Shapes
+from actloc.settings.sections import Fraction, InputFolder, InputPath, Part, Shapes
 from actloc.video import labelled_clips
 from actloc.video.clip_files import ClipFiles
 
 _ANY_CLASS = "action"
+_VIDEOS = "videos"
+"""The setting of a folder whose files are no annotations, and may be many."""
+_TEXTS = (".csv", ".json", ".txt")
 
 
 class DatasetConfig(Part):
@@ -29,6 +32,9 @@ class DatasetConfig(Part):
 
     writes_lists: ClassVar[bool] = False
     """True for clips of single actions: `prepare` also writes the lists that code for recognition reads."""
+
+    has_own_labels: ClassVar[bool] = False
+    """True where users write the class names themselves, so that near names may be misspelled ones."""
 
     folder: Path
     """Where `prepare` writes annotations.json, and the videos that it makes, if any."""
@@ -62,6 +68,29 @@ class DatasetConfig(Part):
     def is_prepared(self) -> bool:
         """Whether `prepare` has written annotations; for videos alone, whether they list the videos of the folder."""
         return self.annotations_file.exists()
+
+    def sources(self) -> list[Path]:
+        """The files that `collect` reads annotations from; if they change, the prepared annotations are outdated."""
+        found: list[Path] = []
+        for name, field in type(self).model_fields.items():
+            path = getattr(self, name)
+            kinds = [mark.kind for mark in field.metadata if isinstance(mark, InputPath)]
+            if not kinds or not isinstance(path, Path):
+                continue
+            if path.is_dir() and name != _VIDEOS:
+                entries = (*path.glob("*"), *path.glob("*/*"))  # no deeper: millions of frames may be there
+                texts = (file for file in entries if file.suffix.lower() in _TEXTS and file.is_file())
+                found += [file for file in texts if file.parent != self.folder]  # those are what `prepare` writes
+            elif path.is_file():
+                found.append(path)
+        return found
+
+    def sides(self, annotations: Annotations) -> dict[str, str]:
+        """The subset of each video by the name that subsets.csv keeps it under; nothing where the dataset has subsets.
+
+        `annotations` are those that `collect` returned.
+        """
+        return {}
 
     @abstractmethod
     def collect(self) -> Annotations:
@@ -103,9 +132,7 @@ class ClipsConfig(DatasetConfig):
         """Every clip is a video with an action of its whole length for each of its labels."""
         found = ClipFiles(self.videos)
         listed = self.listed(found)
-        annotations = labelled_clips.annotated(listed, found, self.folder, allow_missing=self.allow_missing)
-        labelled_clips.warn_of_unseen_classes(annotations, self.training_subset)
-        return annotations
+        return labelled_clips.annotated(listed, found, self.folder, allow_missing=self.allow_missing)
 
 
 def read_prepared(dataset: DatasetConfig, arguments: str) -> Annotations:

@@ -8,7 +8,7 @@ from actloc.annotations import form as annotation_form
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.settings.sections import InputFolder
-from actloc.video.folder import video_files, videos_by_id, with_all_facts
+from actloc.video.folder import videos_below, videos_by_id, with_all_facts
 
 
 class Config(DatasetConfig):
@@ -16,7 +16,7 @@ class Config(DatasetConfig):
 
     has_actions: ClassVar[bool] = False
     videos: InputFolder
-    """The folder of videos."""
+    """The folder of videos; folders in it are searched too."""
     prefix: str = ""
     """The prefix of file names that is not part of the ids in annotations: v_ for ActivityNet."""
 
@@ -25,12 +25,13 @@ class Config(DatasetConfig):
         if not self.annotations_file.exists() or not self.videos.is_dir():
             return False
         prepared = annotation_form.read(self.annotations_file).videos.values()
-        present = {(path.stem.removeprefix(self.prefix), path) for path in video_files(self.videos)}
+        files = videos_below(self.videos, skip=[self.folder])
+        present = {(path.stem.removeprefix(self.prefix), path) for path in files}
         return {(video.id, video.file) for video in prepared} == present
 
     def collect(self) -> Annotations:
         """Every video of the folder, in the evaluation subset, without actions."""
-        found = videos_by_id(self.videos, prefix=self.prefix)
+        found = videos_by_id(self.videos, skip=[self.folder], prefix=self.prefix)
         videos = with_all_facts({key: AnnotatedVideo(key, self.evaluation_subset, file=found[key]) for key in found})
         hours = sum(video.duration_s or 0 for video in videos.values()) / 3600
         console.say(f"{console.count(len(videos), 'video')}, {hours:.2f} hours")

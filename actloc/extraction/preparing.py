@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from actloc import console, files
+from actloc.annotations import beyond_end, class_counts, model, prepared, subsets
 from actloc.annotations import form as annotation_form
-from actloc.annotations import model
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
@@ -30,41 +29,94 @@ def where_needed(dataset: DatasetConfig, preparation: PreparationSettings, check
 
 
 def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwrite: bool = False) -> Annotations:
-    """Writes the dataset's folder, prints the size of each subset, and returns the annotations.
+    """Writes the dataset's folder, prints the size of each subset and the classes, and returns the annotations.
 
-    An outdated list of videos without actions is replaced; other annotations only with `overwrite`.
+    Annotations that `prepare` wrote are replaced if the original ones have changed; others only with `overwrite`.
     """
     with files.locked(dataset.folder), stopping_at_once():
         collected = dataset.collect()
         if not isinstance(collected, Annotations):
             raise wrong_return(collected, "Annotations", dataset.collect)
         model.raise_problems(dataset.annotations_file, model.check(collected), dataset.folder)
+        if dataset.has_actions:
+            _check_actions(dataset, collected)
         annotations = replace(collected, variant=dataset.variant)
         annotations = convert_videos(annotations, dataset.folder, preparation)
-        text = annotation_form.to_text(annotations)
-        _write(dataset.annotations_file, text, overwrite or not dataset.has_actions)
+        known = subsets.read(dataset.folder)
+        sides = dataset.sides(collected)
+        _write(dataset, annotation_form.to_text(annotations), overwrite=overwrite, sides=sides)
         if dataset.writes_lists:
             write_lists(annotations, dataset.folder)
     if dataset.variant:
         console.result(f"{dataset.name}: {dataset.variant}")
-    for subset in (dataset.training_subset, dataset.evaluation_subset) if dataset.has_actions else ():
-        videos = annotations.of_subset(subset)
-        actions = sum(len(video.actions) for video in videos)
-        classes = console.count(len(annotations.classes), "class", "classes")
-        counts = f"{console.count(len(videos), 'video')}, {console.count(actions, 'action')} of {classes}"
-        console.result(f"{subset}: {counts}")
+    if dataset.has_actions:
+        _report(dataset, annotations, sides, known)
     return annotations
 
 
-def _write(path: Path, text: str, overwrite: bool) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        console.say(f"{path} is already complete")
-        return
-    if path.exists() and not overwrite:
+def _check_actions(dataset: DatasetConfig, annotations: Annotations) -> None:
+    """Raises UserError if there is no action, or none in its video."""
+    videos = annotations.videos.values()
+    if not any(video.actions for video in videos):
         raise UserError(
-            f"{path} exists, with other annotations than the current settings and files give.",
-            "Expected no such file, or the same annotations.",
+            f"None of {console.count(len(annotations.videos), 'video')} has an action.",
+            "Expected annotated actions, to learn from or to score.",
+            "Check dataset.annotations; for videos without annotations, set dataset.name=video_folder",
+        )
+    if beyond_end.all_start_after_end(videos):
+        raise UserError(
+            f"Every action starts after the end of its video. {beyond_end.other_unit(videos)}.",
+            "Expected start and end in seconds from the first frame.",
+            "Convert the times, or check that the annotations are of these videos.",
+        )
+
+
+def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, str], known: dict[str, str]) -> None:
+    """Prints the size of each subset, with its videos if the sides are kept, and the classes."""
+    for subset in (dataset.training_subset, dataset.evaluation_subset):
+        videos = annotations.of_subset(subset)
+        actions = [action for video in videos for action in video.actions]
+        present, every = len({action.label for action in actions}), len(annotations.classes)
+        classes = f"{'' if present == every else f'{present} of '}{console.count(every, 'class', 'classes')}"
+        named = f" ({console.first_ten(video.id for video in videos)})" if sides else ""
+        size = f"{console.count(len(videos), 'video')}{named}"
+        console.result(f"{subset}: {size}, {console.count(len(actions), 'action')} of {classes}")
+    class_counts.report(
+        annotations, dataset.training_subset, dataset.evaluation_subset, has_own_labels=dataset.has_own_labels
+    )
+    new = [f"{name} in {subset}" for name, subset in sorted(sides.items()) if name not in known]
+    moved = [
+        f"{name} from {known[name]} to {sides[name]}"
+        for name in sorted(sides)
+        if known.get(name, sides[name]) != sides[name]
+    ]
+    if sides:
+        console.say(f"The subset of each video is kept in {subsets.file_in(dataset.folder)}")
+    if known and new:
+        console.say(f"New: {console.first_ten(new)}")
+    if moved:
+        console.warn(f"The annotations move videos to another subset: {console.first_ten(moved)}")
+
+
+def _write(dataset: DatasetConfig, text: str, *, overwrite: bool, sides: dict[str, str]) -> None:
+    """Writes annotations.json, subsets.csv and prepared.json, unless annotations that we did not write would go."""
+    path = dataset.annotations_file
+    before = files.sha256_of_file(path) if path.exists() else None
+    is_same = before == files.sha256_of_bytes(text.encode("utf-8"))
+    recorded = prepared.read(dataset.folder)
+    is_ours = recorded is not None and recorded.annotations_sha256 == before
+    if before and not (is_same or is_ours or overwrite or not dataset.has_actions):
+        why = "was changed after `prepare` wrote it" if recorded else "was not written by this version of `prepare`"
+        raise UserError(
+            f"{path} {why}, and has other annotations than the current settings and files give.",
+            "Expected no such file, the same annotations, or those that `prepare` wrote last.",
             "Replace it with --overwrite, or keep both: dataset.folder=ANOTHER_FOLDER",
         )
-    files.write_text(path, text)
-    console.say(f"Wrote {path}")
+    if sides:
+        subsets.write(dataset.folder, sides)
+    if is_same:
+        console.say(f"{path} is already complete")
+    else:
+        files.write_text(path, text)
+        console.say(f"{'Replaced' if before else 'Wrote'} {path}")
+    prepared.write(dataset.folder, path, dataset.sources())

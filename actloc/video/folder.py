@@ -1,7 +1,8 @@
 """The videos of a folder, and what their headers say."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,51 +18,75 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
     | {".3gp"}
 )
+_COPIES = re.compile(r"reencoded_.*fps.*px_every\d+")
+"""The folders in which `prepare` writes copies of videos; a dataset's folder may be in that of its videos."""
 _PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 def video_files(folder: Path) -> list[Path]:
-    """The files that `videos_by_id` would list, without reporting any others."""
+    """The videos of a folder, not those in folders in it."""
     return [path for path in folder.iterdir() if _is_video(path)]
 
 
-def videos_by_id(folder: Path, *, skip: Path | None = None, prefix: str = "") -> dict[str, Path]:
-    """The videos of a folder by their file names without prefix and suffix; `skip` is a known file to skip.
+def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -> dict[str, Path]:
+    """The videos of a folder, and of folders in it, by their file names without prefix and suffix.
 
-    Reports other files that it ignores. Raises UserError if two videos have the same id, or if there are no videos.
+    `skip` are files and folders of our own in it. Reports what else is ignored. Raises UserError if two videos have the
+    same id, or if there are no videos.
     """
     found: dict[str, Path] = {}
-    others: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if skip is not None and path.resolve() == skip.resolve():
-            continue
-        if not _is_video(path):
-            others.append(path.name)
-            continue
+    for path in videos_below(folder, skip=skip):
         if not _is_text(path.name):
-            raise UserError(
-                f"The file name {path.name!r} in {folder} is not valid UTF-8.",
-                "Expected a name that can be written to an annotation file.",
-                "Rename the file.",
-            )
+            console.warn(f"{path.parent} has a video whose name is not UTF-8: {path.name!r}; rename it to use it")
+            continue
         video_id = path.stem.removeprefix(prefix)
         if video_id in found:
             raise UserError(
                 f"{found[video_id]} and {path} would both have the id {video_id!r}.",
-                "Expected file names that differ without their suffixes.",
+                "Expected file names that differ without their suffixes, whatever their folders.",
                 "Rename one of them, in the annotations too.",
             )
         found[video_id] = path
     if not found:
         raise UserError(
             f"{folder} contains no videos.",
-            f"Expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}.",
+            f"Expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}, in the folder or in folders in it.",
             "Set dataset.videos to the folder of the videos.",
         )
+    used = {path.relative_to(folder).parts[0] for path in found.values()}
+    ours = {path.resolve() for path in skip}
+    entries = (path for path in sorted(folder.iterdir()) if path.name not in used and not path.name.startswith("."))
+    others = [f"{path.name}/" if path.is_dir() else path.name for path in entries if path.resolve() not in ours]
     if others:
-        kind = "that is not a video" if len(others) == 1 else "that are not videos"
-        console.say(f"Ignored {console.count(len(others), 'file')} in {folder} {kind}: {console.first_ten(others)}")
+        kind = "which is not a video" if len(others) == 1 else "which are not videos and hold none"
+        entry = console.count(len(others), "entry", "entries")
+        console.say(f"Ignored {entry} of {folder}, {kind}: {console.first_ten(others)}")
     return found
+
+
+def videos_below(folder: Path, *, skip: Sequence[Path] = ()) -> list[Path]:
+    """The videos of a folder and of folders in it at any depth, links followed, each folder once; `skip` left out."""
+    found: list[Path] = []
+    seen = {_identity(path) for path in skip if path.is_dir()} - {_identity(folder)}
+    waiting = [folder]
+    while waiting:
+        inner = waiting.pop()
+        if _identity(inner) in seen:  # such as a link to a folder above
+            continue
+        seen.add(_identity(inner))
+        for path in inner.iterdir():
+            if path.name.startswith(".") or _COPIES.fullmatch(path.name):
+                continue
+            if path.is_dir():
+                waiting.append(path)
+            elif _is_video(path):
+                found.append(path)
+    return sorted(found)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def with_files(videos: dict[str, AnnotatedVideo], folder: Path, *, prefix: str = "") -> dict[str, AnnotatedVideo]:

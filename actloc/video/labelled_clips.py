@@ -154,18 +154,6 @@ def _actions(
     return {video_id: tuple(listed) for video_id, listed in actions.items()}, places, problems
 
 
-def warn_of_unseen_classes(annotations: Annotations, training_subset: str) -> None:
-    """Warns of classes without a clip to train on."""
-    training = annotations.of_subset(training_subset)
-    seen = {action.label for video in training for action in video.actions}
-    unseen = [name for name in annotations.classes if name not in seen]
-    if training and unseen:
-        have = "has" if len(unseen) == 1 else "have"
-        classes = console.count(len(annotations.classes), "class", "classes")
-        names = console.first_ten(unseen)
-        console.warn(f"{len(unseen)} of {classes} {have} no clip in {training_subset}: {names}")
-
-
 def write_lists(annotations: Annotations, folder: Path) -> None:
     """Writes classes.txt and, for each subset, SUBSET_list.txt with lines `path frames label`, for other code to read.
 

@@ -1,4 +1,3 @@
-import hashlib
 import json
 from pathlib import Path
 
@@ -7,6 +6,8 @@ import pytest
 from actloc.annotations.model import Action, Annotations
 from actloc.datasets.custom import Config
 from actloc.errors import UserError
+from actloc.extraction.preparing import prepare
+from actloc.settings.sections import PreparationSettings
 from tests.toy import make_video
 
 pytestmark = pytest.mark.usefixtures("forked_decoders")
@@ -25,6 +26,12 @@ def collect(videos: Path, folder: Path, text: str, name: str = "labels.csv") -> 
     return Config(folder=folder / "prepared", videos=videos, annotations=folder / name).collect()
 
 
+def prepared(videos: Path, folder: Path, text: str) -> Annotations:
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    config = Config(folder=folder / "prepared", videos=videos, annotations=folder / "labels.csv")
+    return prepare(config, PreparationSettings())
+
+
 def test_rows_become_actions_and_videos_without_rows_are_background(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,11 +47,18 @@ def test_rows_become_actions_and_videos_without_rows_are_background(
     assert sorted(found.videos) == sorted(path.stem for path in videos.iterdir())
 
 
-def test_without_a_subset_every_fifth_video_by_sha256_of_its_id_is_for_test(videos: Path, tmp_path: Path) -> None:
-    ids = sorted((path.stem for path in videos.iterdir()), key=lambda id_: hashlib.sha256(id_.encode()).hexdigest())
-    text = "video,start,end,label\n" + "".join(f"{id_},0,1,run\n" for id_ in ids)
-    found = collect(videos, tmp_path, text)
-    assert [id_ for id_ in ids if found.videos[id_].subset == "test"] == [ids[4]]
+def test_sides_are_chosen_once_and_kept_and_a_column_wins(videos: Path, tmp_path: Path) -> None:
+    names = sorted(path.stem for path in videos.iterdir())
+    text = "video,start,end,label\n" + "".join(f"{name},0,1,run\n" for name in names)
+    found = prepared(videos, tmp_path, text)
+    sides = {name: video.subset for name, video in found.videos.items()}
+    assert set(sides.values()) == {"train", "test"}
+    kept = (tmp_path / "prepared/subsets.csv").read_text().splitlines()
+    assert kept == ["video,subset", *(f"{name}.mp4,{sides[name]}" for name in names)]
+    other = next(name for name in names if sides[name] == "train")
+    rows = "".join(f"{name},0,1,run,{'test' if name == other else ''}\n" for name in names)
+    found = prepared(videos, tmp_path, f"video,start,end,label,subset\n{rows}")
+    assert {name: video.subset for name, video in found.videos.items()} == {**sides, other: "test"}
 
 
 def test_semicolons_decimal_commas_a_bom_and_synonyms_are_read(videos: Path, tmp_path: Path) -> None:
@@ -80,26 +94,106 @@ def test_an_end_a_little_past_the_video_is_clipped(videos: Path, tmp_path: Path)
     assert collect(videos, tmp_path, text).videos["a"].actions[0].end_s == pytest.approx(2.0, abs=0.05)
 
 
-def test_a_missing_and_an_unreadable_video_are_kept_and_named(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = "video,start,end,label,subset\na,0,1,run,train\nb,0,1,run,test\ngone.mp4,0,1,run,train\n"
-    found = collect(videos, tmp_path, text)
-    assert found.videos["gone"].file == videos / "gone.mp4"
-    assert found.videos["gone"].duration_s is None
-    assert "gone" in capsys.readouterr().err
-
-
-def test_a_name_that_no_video_has_is_reported_with_the_nearest_video_without_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_no_video_has_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     for name in ("v_Diving_g01", "v_Diving_g02", "b"):
         make_video(tmp_path / f"videos/{name}.mp4", [], 1.0)
-    text = "video,start,end,label,subset\nv_Divng_g01,0,1,run,train\nv_Diving_g02,0,1,run,train\nb,0,1,run,test\n"
-    collect(tmp_path / "videos", tmp_path, text)
-    printed = capsys.readouterr().err
-    assert printed.count("v_Divng_g01") == 1
-    assert f"{tmp_path / 'videos'} has no video v_Divng_g01. Did you mean v_Diving_g01?" in printed.replace("\n", " ")
+    rows = "v_Divng_g01,0,1,run,train\nv_Divng_g01,0,1,run,train\nv_Diving_g02,0,1,run,train\nb,0,1,run,test\n"
+    with pytest.raises(UserError) as caught:
+        collect(tmp_path / "videos", tmp_path, f"video,start,end,label,subset\n{rows}gone.mp4,0,1,run,test\n")
+    assert f"labels.csv:2: {tmp_path / 'videos'} has no video v_Divng_g01. Did you mean v_Diving_g01?" in str(
+        caught.value
+    )
+    assert f"labels.csv:6: {tmp_path / 'videos'} has no video gone.mp4." in str(caught.value)
+    assert "has 2 problems" in str(caught.value)
+    database = {"B": {}, "v_Divng_g01": {}, "b": {}, "../x": {}}
+    with pytest.raises(UserError) as caught:
+        collect(tmp_path / "videos", tmp_path, json.dumps({"database": database}), "labels.json")
+    for part in (
+        "database['v_Divng_g01']: ",
+        "has no video v_Divng_g01. Did you mean v_Diving_g01?",
+        "database['b']: b is the same video as B",
+        "database['../x']: the id '../x' is empty or would leave its folder",
+    ):
+        assert part in str(caught.value)
+
+
+def test_an_unreadable_video_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(tmp_path / "videos/a.mp4", [], 1.0)
+    (tmp_path / "videos/b.mp4").write_bytes(b"no video")
+    text = "video,start,end,label,subset\na,0,1,run,train\nb,0,1,run,test\n"
+    assert collect(tmp_path / "videos", tmp_path, text).videos["b"].duration_s is None
+    assert "extract-features will list it in failed.jsonl" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_videos_are_found_in_folders_and_equal_names_in_two_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    for name in ("P01/v0", "P02/videos/v1"):
+        make_video(folder / f"{name}.mp4", [], 1.0)
+    (folder / "P01/again").symlink_to(folder)
+    text = "video,start,end,label,subset\nv0.mp4,0,1,run,train\nP02/V1.MP4,0,1,run,test\n"
+    found = collect(folder, tmp_path, text)
+    assert {video.id: video.file for video in found.videos.values()} == {
+        "v0": folder / "P01/v0.mp4",
+        "v1": folder / "P02/videos/v1.mp4",
+    }
+    make_video(folder / "P02/v0.mp4", [], 1.0)
+    with pytest.raises(UserError, match=r"P01/v0\.mp4 and .*P02/v0\.mp4 would both have the id 'v0'"):
+        collect(folder, tmp_path, text)
+
+
+def test_videos_that_prepare_writes_are_not_taken_for_more(tmp_path: Path) -> None:
+    text = "video,start,end,label,subset\nv0,0,1,run,train\nv1,0,1,run,test\n"
+    for number in range(2):
+        make_video(tmp_path / f"videos/v{number}.mp4", [], 1.0)
+    (tmp_path / "labels.csv").write_text(text)
+    preparation = PreparationSettings(videos="reencode", short_side=32)
+    for folder in (tmp_path / "videos/prepared", tmp_path / "videos"):
+        config = Config(folder=folder, videos=tmp_path / "videos", annotations=tmp_path / "labels.csv")
+        for _ in range(2):
+            found = prepare(config, preparation)
+            assert sorted(found.videos) == ["v0", "v1"]
+            assert all(video.file and video.file.parent.parent == folder for video in found.videos.values())
+
+
+def test_features_without_videos_need_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(
+        "video,start,end,label\n" + "".join(f"/a/v{n}.mp4,0,1,run\n" for n in range(4))
+    )
+    config = Config(folder=tmp_path / "prepared", annotations=tmp_path / "labels.csv")
+    found = prepare(config, PreparationSettings())
+    assert sorted(found.videos) == ["v0", "v1", "v2", "v3"]
+    assert {video.subset for video in found.videos.values()} == {"train", "test"}
+    assert prepare(config, PreparationSettings()) == found
+
+
+def test_a_json_without_subsets_gets_them(videos: Path, tmp_path: Path) -> None:
+    entry = {"annotations": [{"segment": [0, 1], "label": "run"}]}
+    found = collect(videos, tmp_path, json.dumps({"database": {"A.MP4": entry, "b": entry}}), "labels.json")
+    assert {found.videos["a"].subset, found.videos["b"].subset} == {"train", "test"}
+
+
+def test_a_stated_test_subset_may_have_no_actions_and_a_chosen_or_a_training_one_may_not(
+    videos: Path, tmp_path: Path
+) -> None:
+    action = {"annotations": [{"segment": [0, 1], "label": "run"}]}
+    train, test = {"subset": "train"}, {"subset": "test"}
+    found = collect(videos, tmp_path, json.dumps({"database": {"a": {**train, **action}, "b": test}}), "labels.json")
+    assert {video.subset for video in found.videos.values()} == {"train", "test"}
+    with pytest.raises(UserError, match="no action is in the subset 'train'"):
+        collect(videos, tmp_path, json.dumps({"database": {"a": train, "b": {**test, **action}}}), "labels.json")
+    with pytest.raises(UserError, match=r"no action is in the subset '(train|test)'"):
+        collect(videos, tmp_path, "video,start,end,label\na,0,1,run\n")
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(30, "frames"), (1000, "milliseconds"), (77, "Are the times in seconds?")]
+)
+def test_times_in_another_unit_are_recognised(videos: Path, tmp_path: Path, factor: int, unit: str) -> None:
+    rows = "".join(f"{name},{0.5 * factor},{1.9 * factor},run\n" for name in ("a", "b"))
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, f"video,start,end,label\n{rows}")
+    assert "labels.csv: 2 of 2 actions end after their video. " in str(caught.value)
+    assert unit in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["/home/me/clips/c d.mp4", "clips/c d", "C:\\clips\\c d.mp4"])
@@ -186,5 +280,7 @@ def test_files_that_are_not_videos_are_counted(tmp_path: Path, capsys: pytest.Ca
         make_video(folder / f"{name}.mp4", [], 1.0)
     (folder / "notes.txt").write_text("x")
     (folder / "deeper").mkdir()
+    (folder / "deeper/more.txt").write_text("x")
     collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
-    assert "that are not videos: deeper, notes.txt" in capsys.readouterr().err
+    printed = capsys.readouterr().err.replace("\n", " ")
+    assert f"Ignored 2 entries of {folder}, which are not videos and hold none: deeper/, notes.txt" in printed

@@ -1,6 +1,5 @@
 """Clips of one's own in folders or a CSV, and ready-made list files."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actloc.annotations.model import Action
+from actloc.annotations.model import Action, Annotations
 from actloc.datasets import clip_lists, custom_clips
 from actloc.errors import UserError
 from actloc.extraction.preparing import prepare
@@ -30,6 +29,10 @@ def own(folder: Path, **settings: Any) -> custom_clips.Config:
 def lists(folder: Path, **settings: Any) -> clip_lists.Config:
     named = {key: folder / value if key.endswith("list") else value for key, value in settings.items()}
     return clip_lists.Config(folder=folder / "prepared", videos=folder / "videos", **named)
+
+
+def sides_of(annotations: Annotations, videos: Path) -> dict[str, str]:
+    return {str(one.file.relative_to(videos)): one.subset for one in annotations.videos.values() if one.file}
 
 
 def problems_of(config: Any) -> str:
@@ -54,14 +57,29 @@ def test_folders_name_subsets_and_classes_and_repeated_names_get_their_folders_a
     assert (few.duration_s, few.fps, few.frames, few.actions) == (0.2, 25.0, 5, (Action(0.0, 0.2, "run"),))
 
 
-def test_folders_of_classes_alone_give_every_fifth_clip_to_evaluation(tmp_path: Path) -> None:
-    names = [f"{label}/{number}.mp4" for label in ("run", "train") for number in range(5)]
+def test_folders_of_classes_alone_are_split_so_that_each_class_is_on_both_sides_for_good(tmp_path: Path) -> None:
+    names = [f"{label}/{number}.mp4" for label in ("run", "train") for number in range(3)]
     make_clips(tmp_path / "videos", *names)
-    found = own(tmp_path).collect()
-    assert found.classes == ("run", "train")  # a class may have the name of a subset
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    test = {str(video.file and video.file.relative_to(tmp_path / "videos")) for video in found.of_subset("test")}
-    assert test == {ordered[4], ordered[9]}
+    sides = sides_of(prepare(own(tmp_path), PreparationSettings()), tmp_path / "videos")
+    for label in ("run", "train"):  # a class may have the name of a subset
+        assert {side for name, side in sides.items() if name.startswith(label)} == {"train", "test"}
+    kept = (tmp_path / "prepared/subsets.csv").read_text().splitlines()[1:]
+    assert kept == [f"{name},{sides[name]}" for name in sorted(names)]
+    make_clips(tmp_path / "videos", "walk/0.mp4", "walk/9.mp4")  # ids become other ones: run__0, walk__0
+    shutil.move(tmp_path / "videos/run/1.mp4", tmp_path / "videos/walk/run1.mp4")
+    shutil.move(tmp_path / "videos/run/2.mp4", tmp_path / "videos/walk/2.mp4")
+    grown = sides_of(prepare(own(tmp_path), PreparationSettings()), tmp_path / "videos")
+    assert grown["walk/2.mp4"] == sides["run/2.mp4"]  # a corrected label
+    assert {name: grown[name] for name in names if name in grown} == {
+        name: sides[name] for name in names if name not in ("run/1.mp4", "run/2.mp4")
+    }
+
+
+def test_a_csv_that_states_some_subsets_keeps_them(tmp_path: Path) -> None:
+    make_clips(tmp_path / "videos", "a.mp4", "b.mp4", "c.mp4")
+    write_files(tmp_path, {"labels.csv": "video,label,subset\na,run,train\na,jump,\nb,run,\nc.mp4,jump,\n"})
+    found = own(tmp_path, labels=tmp_path / "labels.csv").collect()
+    assert {video.id: video.subset for video in found.videos.values()} == {"a": "train", "b": "test", "c": "test"}
 
 
 def test_a_clip_at_another_depth_is_reported_with_the_depth_that_is_expected(tmp_path: Path) -> None:
@@ -73,9 +91,7 @@ def test_a_clip_at_another_depth_is_reported_with_the_depth_that_is_expected(tmp
 
 def test_a_missing_subset_is_reported_with_the_setting_or_the_folder_to_change(tmp_path: Path) -> None:
     make_clips(tmp_path / "videos", "train/run/1.mp4", "val/run/2.mp4")
-    assert "no video is in the subset 'test'; with fewer than 5 videos, assign them in folders train and test" in (
-        problems_of(own(tmp_path))
-    )
+    assert "no video is in the subset 'test'; assign one in folders train and test" in (problems_of(own(tmp_path)))
     found = own(tmp_path, evaluation_subset="validation").collect()
     assert [video.id for video in found.of_subset("validation")] == ["2"]
     found = own(tmp_path, training_subset="Val", evaluation_subset="train").collect()

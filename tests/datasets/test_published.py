@@ -78,7 +78,7 @@ def test_actionformers_json_keeps_its_numbers_and_its_past_ends(tmp_path: Path) 
     assert list(found.videos) == ["video_test_0000004"]
     assert found.keeps_past_end
     path.write_text("[]")
-    with pytest.raises(UserError, match='expected an object with "database"'):
+    with pytest.raises(UserError, match="is an empty list"):
         config.collect()
 
 

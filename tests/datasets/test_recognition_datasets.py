@@ -233,9 +233,9 @@ def test_diving48_takes_its_labels_as_class_numbers(tmp_path: Path) -> None:
 
 
 def test_classes_without_a_training_clip_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small(hmdb51, tmp_path).collect()
+    prepare(small(hmdb51, tmp_path), PreparationSettings())
     printed = capsys.readouterr().err.replace("\n", " ")
-    assert "49 of 51 classes have no clip in train: brush_hair, cartwheel, catch," in printed
+    assert "49 of 51 classes have no action to learn from in train: brush_hair, cartwheel, catch," in printed
 
 
 @pytest.mark.parametrize("module", PUBLISHED, ids=lambda module: module.__name__)

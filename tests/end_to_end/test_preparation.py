@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from actloc.annotations import form as annotation_form
+from actloc.annotations import prepared
 from actloc.store.store import FeatureStore
 from tests.toy import actloc, copy_toy
 
@@ -37,15 +38,45 @@ def test_features_of_converted_videos_are_those_of_the_originals(
 
 def test_other_annotations_are_not_written_over_unasked(encoded: Path, tmp_path: Path) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
-    with (folder / "labels.csv").open("a") as stream:
-        stream.write("v0.mp4,3,3.5,blue,train\n")
-    before = (folder / "prepared/annotations.json").read_bytes()
+    path = folder / "prepared/annotations.json"
+    path.write_text(path.read_text().replace("2.0", "2.125"))
+    before = path.read_bytes()
     done = actloc(folder, "prepare", "toy.yaml")
     assert done.returncode == 2
+    assert "annotations.json was changed after `prepare` wrote it" in done.stderr
     assert "--overwrite" in done.stderr
-    assert (folder / "prepared/annotations.json").read_bytes() == before
+    assert path.read_bytes() == before
     assert actloc(folder, "prepare", "toy.yaml", "--overwrite").returncode == 0
-    assert (folder / "prepared/annotations.json").read_bytes() != before
+    assert path.read_bytes() != before
+    (folder / "prepared/prepared.json").unlink()  # as an older version leaves it
+    with (folder / "labels.csv").open("a") as stream:
+        stream.write("v0.mp4,3,3.5,blue,train\n")
+    done = actloc(folder, "prepare", "toy.yaml")
+    assert done.returncode == 2
+    assert "was not written by this version of `prepare`" in done.stderr
+
+
+def test_a_corrected_label_needs_no_overwrite_and_the_changed_file_is_known_until_then(
+    encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    monkeypatch.chdir(folder)
+    assert prepared.changed_sources(Path("prepared")) == []
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("v0.mp4,1.0,2.0,red", "v0.mp4,1.0,2.25,red"))
+    assert prepared.changed_sources(Path("prepared")) == [Path("labels.csv")]
+    done = actloc(folder, "prepare", "toy.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "Replaced prepared/annotations.json" in done.stderr
+    assert annotation_form.read(folder / "prepared/annotations.json").videos["v0"].actions[0].end_s == 2.25
+    assert prepared.changed_sources(Path("prepared")) == []
+    subsets = folder / "prepared/subsets.csv"
+    subsets.write_text(subsets.read_text().replace("v4.mp4,train", "v4.mp4,test"))
+    assert prepared.changed_sources(Path("prepared")) == [Path("prepared/subsets.csv")]
+    assert actloc(folder, "prepare", "toy.yaml").returncode == 0
+    assert annotation_form.read(folder / "prepared/annotations.json").videos["v4"].subset == "test"
+    labels.unlink()  # where features are used without them
+    assert prepared.changed_sources(Path("prepared")) == []
 
 
 def test_wrong_rows_end_with_status_2_and_nothing_written(toy: Path, tmp_path: Path) -> None:

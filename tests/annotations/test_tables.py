@@ -1,0 +1,129 @@
+"""Tables as people and other programs write them: encodings, separators, names of columns."""
+
+from pathlib import Path
+
+import pytest
+
+from actloc.annotations import own_actions
+from actloc.annotations.model import Action
+from actloc.errors import UserError
+from actloc.video.names import VideoNames
+
+SUBSETS = ["train", "test", "validation"]
+
+
+def read(path: Path, content: str | bytes, *ids: str) -> own_actions.OwnActions:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return own_actions.read(path, SUBSETS, VideoNames(ids or ("v0",)), "vids has no video")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"video,start,end,label\nv0,2,4.5,run\n",
+        b"video\tstart\tend\tlabel\r\nv0.mp4\t2\t4,5\trun\r\n",
+        b"sep=;\r\nvideo;start;end;label;;\r\nv0;2;4,5;run;;\r\n",
+        b"\nVideo,Start Time,End Time,Class\nv0,0:02,0:04.5,run\n",
+        b"video,start (s),end (s),label\rv0,2,4.5,run\r",
+        b"file name,start [sec],stop-time,Activity\nv0,2,4.5,run\n",
+        "\ufeffvideo,begin,stop,action\nv0,2,4.5,run\n".encode(),
+        "\ufeffvideo\tstart\tend\tlabel\nv0\t2\t4.5\trun\n".encode("utf-16-le"),
+        "\ufeffvideo\tstart\tend\tlabel\nv0\t2\t4.5\trun\n".encode("utf-16-be"),
+        "video;start;end;label\nv0;2;4,5;run\n".encode("utf-16-le"),
+        b"Tier\tBegin Time - hh:mm:ss.ms\tBegin Time - ss.msec\tEnd Time - ss.msec\tAnnotation\tFile\n"
+        b"action\t00:00:02.000\t2\t4.5\trun\tC:\\data\\v0.eaf\n",
+        b"Begin Time - hh:mm:ss.ms\tEnd Time - hh:mm:ss.ms\tAnnotation\tFile\n"
+        b"00:00:02.000\t00:00:04.500\trun\tv0.mp4\n",
+    ],
+)
+def test_tables_of_other_programs_are_read(tmp_path: Path, content: bytes) -> None:
+    found = read(tmp_path / "labels.csv", content)
+    assert found.problems == []
+    assert {key: video.actions for key, video in found.videos.items()} == {"v0": (Action(2.0, 4.5, "run"),)}
+
+
+def test_excels_csv_in_europe_is_read_with_its_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "video;start;end;label\nSchwimmbad Übung;2,5;4;Müde\n"
+    found = read(tmp_path / "labels.csv", text.encode("cp1252"), "Schwimmbad Übung")
+    assert found.videos["Schwimmbad Übung"].actions == (Action(2.5, 4.0, "Müde"),)
+    assert "is not UTF-8; read as Windows-1252" in capsys.readouterr().err
+
+
+def test_a_list_of_records_is_read(tmp_path: Path) -> None:
+    content = '\ufeff[{"video": "v0.mp4", "start": 2, "end": 4.5, "label": "run"}, {"video": "v0.mp4", "start": null}]'
+    found = read(tmp_path / "createml.json", content)
+    assert found.videos["v0"].actions == (Action(2.0, 4.5, "run"),)
+    assert [problem.what for problem in found.problems] == ["cannot read the time ''; expected seconds or H:MM:SS"]
+
+
+@pytest.mark.parametrize(
+    ("header", "unit", "cure"),
+    [
+        ("video,start_frame,end_frame,label", "start_frame and end_frame are frames", "frames per second"),
+        ("video,start (frames),end (frames),label", "are frames", "frames per second"),
+        ("video,start_ms,end_ms,label", "start_ms and end_ms are milliseconds", "by 1000"),
+        ("video,Begin Time - msec,End Time - msec,label", "are milliseconds", "by 1000"),
+    ],
+)
+def test_times_in_other_units_are_named_with_the_way_to_seconds(
+    tmp_path: Path, header: str, unit: str, cure: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / "labels.csv", f"{header}\nv0,10,20,run\n")
+    assert unit in caught.value.found
+    assert cure in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.json", '[{"data": {"video": "x"}, "annotations": []}]', "is an export of Label Studio"),
+        ("a.json", '{"_via_img_metadata": {}}', r"is an export of VGG Image Annotator \(VIA\)"),
+        ("a.json", '{"images": [], "categories": []}', "is COCO's form"),
+        ("a.json", '{"version": 1, "results": {}}', "is a file of predictions"),
+        ("a.json", '{"a": 1}', "is an object with a"),
+        ("a.eaf", "<xml/>", "is a project of ELAN"),
+        ("a.csv", 'video,start,end,label\nv0,1,2,"run\nv0,3,4,run\n', "a.csv:3: unexpected end of data"),
+        ("a.csv", b"video,label\nv0,\x81\xff\n", "is not such text"),
+        ("a.csv", b"", "no column video or start or end or label; the columns are not named"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        read(tmp_path / name, content)
+
+
+def test_a_quotation_mark_that_swallows_rows_is_reported(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.csv", 'video,start,end,label\nv0,1,2,"run\nv0,3,4,"\nv0,5,6,run\n')
+    assert [problem.what for problem in found.problems] == ["a cell of several lines; is a quotation mark not closed?"]
+
+
+def test_one_broken_cell_brings_one_problem(tmp_path: Path) -> None:
+    rows = "v0,x,2,run\n/home/me/v0.mp4,1,2,run\n/home/me/gone.mp4,1,2,run\n/home/me/gone.mp4,3,4,run\n"
+    found = read(tmp_path / "a.csv", f"video,start,end,label\n{rows}")
+    assert [str(problem).partition("a.csv:")[2] for problem in found.problems] == [
+        "2: cannot read the time 'x'; expected seconds or H:MM:SS",
+        "4: vids has no video /home/me/gone.mp4.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("V0", "v0"),
+        ("V0.MP4", "v0"),
+        ("v0.avi", "v0"),
+        ("P01/v0.mp4", "v0"),
+        ("C:\\data\\V0.mp4", "v0"),
+        ("a.b", "a.b"),
+        ("v0.2", None),
+        ("v 0", None),
+        ("../v0", None),
+        ("e\u0301", "é"),
+        ("ID", None),
+        ("iD", "iD"),
+        ("", None),
+    ],
+)
+def test_a_name_means_a_video_of_the_same_letters(text: str, meant: str | None) -> None:
+    assert VideoNames({"v0", "a.b", "é", "iD", "Id"}).find(text) == meant
