@@ -66,6 +66,8 @@ class Detections:
     labels: Tensor
     class_scores: Tensor | None = None
     """Of a detector that also scores classes: (1, K) for the whole video, or (N, K) for each segment."""
+    cut_by: frozenset[str] = frozenset()
+    """The settings whose limits left out detections of lower scores."""
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -3,7 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -18,10 +19,11 @@ from actloc.ops.criterion import Criterion
 from actloc.ops.points import chosen_or_inside, level_points
 from actloc.ops.pointwise import Assign, PointCriterion, PointOutputs, select_points
 from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
-from actloc.settings.sections import Part
+from actloc.settings.sections import Part, Shapes
 from actloc.structures import Detections, Targets, one_action
 
 SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
+_KEPT_PER_LEVEL = 2000
 
 
 class Detector(nn.Module, ABC):
@@ -171,7 +173,7 @@ class ClassifyingDetector(Detector):
         classified = []
         for video, found in enumerate(self.detector.select(outputs.found)):
             chances = outputs.class_logits(video, found.segments).softmax(dim=1)
-            classified.append(Detections(found.segments, found.scores, chances.argmax(dim=1), chances))
+            classified.append(replace(found, labels=chances.argmax(dim=1), class_scores=chances))
         return classified
 
 
@@ -220,8 +222,9 @@ class PointConfig(DetectorConfig):
     """The longest video that can be evaluated, as a multiple of the longest that is trained on."""
     score_threshold: float = Field(default=0.001, ge=0, lt=1)
     """Only scores above this become segments."""
-    kept_per_level: PositiveInt = 2000
-    """The most segments that a level of the pyramid may give for a video."""
+    kept_per_level: Annotated[PositiveInt | None, Shapes("nothing")] = None
+    """The most segments that a level of the pyramid may give for a video; null: 2000 for each `features.max_steps`
+    steps of it."""
     shortest_steps: NonNegativeFloat = 0.05
     """Only segments longer than this, in feature steps, are kept."""
 
@@ -329,7 +332,9 @@ class PointDetector(Detector):
     def select(self, outputs: PointOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression; best first within a level."""
         config = self.config
-        return select_points(outputs, config.score_threshold, config.kept_per_level, config.shortest_steps)
+        num_steps = outputs.level_lengths[0] * config.strides[0]
+        kept = config.kept_per_level or _KEPT_PER_LEVEL * math.ceil(num_steps / self.max_steps)
+        return select_points(outputs, config.score_threshold, kept, config.shortest_steps)
 
     def segment_score(self, outputs: PointOutputs, segment: Tensor, label: int) -> Tensor:
         """The class's logits of the points that would learn the action, or of those inside it, added up."""

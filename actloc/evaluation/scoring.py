@@ -1,8 +1,8 @@
 """Scores detections against a subset's annotations and records where the numbers come from."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +92,8 @@ class Origin:
     """Videos without features: their true actions count as missed."""
     classifier: ClassifierRecord | None = None
     """What gave the predictions their classes."""
+    cut_videos: Mapping[str, int] = field(default_factory=dict)
+    """By setting and value: the videos of which a limit left out detections of lower scores."""
 
 
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
@@ -157,7 +159,7 @@ def score(
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, origin.missing, detection.count_ties(columns)),
+        counts=_counts(truth, predictions, origin, detection.count_ties(columns)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
         recall_multiples=list(evaluation.recall_at),
         recall=_recall(truth_columns, columns, evaluation),
@@ -225,7 +227,7 @@ def _prediction_columns(
     return PredictionColumns(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
 
 
-def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
+def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -> Counts:
     known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
@@ -235,11 +237,12 @@ def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties
         predictions=sum(len(listed) for listed in predictions.values()),
         videos_without_predictions=empty,
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
-        videos_without_features=list(missing),
+        videos_without_features=list(origin.missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
+        cut_videos=dict(origin.cut_videos),
         names={UNKNOWN_VIDEOS: unknown_videos} if unknown_videos else {},
     )
 

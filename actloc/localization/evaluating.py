@@ -17,6 +17,7 @@ from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
 from actloc.reports import tables
+from actloc.runs.limits import cut_videos
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.sources.base import Source
 from actloc.training.distributed import Processes, joined
@@ -61,6 +62,10 @@ def _score(
     if experiment.fusion.scores is not None:
         every_class = annotation_form.read(experiment.dataset.annotations_file)
         truth = scoring.truth_of(every_class, subset, protocol)
+        most = experiment.fusion.most_detections
+        num_cut = sum(len(listed) > most for listed in found.values())
+        if num_cut and experiment.fusion.rule != fusion.UNCHANGED:
+            origin = replace(origin, cut_videos={**origin.cut_videos, f"fusion.most_detections={most}": num_cut})
         found, classifier = fusion.with_classifier(
             found, own, truth, experiment.fusion, experiment.evaluation.tious, protocol
         )
@@ -95,7 +100,8 @@ def _detected(
         listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
     found = scoring.to_predictions(listed, annotations.classes)
     missing = tuple(video.id for video in source.missing)
-    origin = Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
+    cut = cut_videos(experiment, [one.detections for one in listed])
+    origin = Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing, cut_videos=cut)
     return found, fusion.own_scores(listed), origin
 
 
@@ -143,6 +149,8 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
 
 def _report(results: Results) -> None:
     counts = results.counts
+    for line in counts.cut_lines():
+        console.say(line)
     if counts.videos_without_predictions:
         names = console.first_ten(counts.videos_without_predictions)
         videos = console.count(len(counts.videos_without_predictions), "video has", "videos have")

@@ -16,10 +16,11 @@ from actloc.evaluation.results import Results, read_results
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
+from actloc.runs.limits import cut_videos
 from actloc.runs.trained import load_trained
 from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
-from actloc.structures import VideoDetections
+from actloc.structures import Detections, VideoDetections
 
 
 class Predictor:
@@ -79,9 +80,16 @@ class Predictor:
                 detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
             except UserError as error:  # too long for the detector: this video's failure, not the command's
                 raise VideoError("unsupported", error.found, error.expected) from error
+        self._warn_of_limits(video, detections)
         found = VideoDetections(video.stem, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
         return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
+
+    def _warn_of_limits(self, video: Path, detections: Detections) -> None:
+        """Warns of limits that may have left out detections whose scores are high enough to be shown."""
+        if len(detections) and float(detections.scores.min()) >= min(self.thresholds.values()):
+            for setting in cut_videos(self.experiment, [detections]):
+                console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
 
     def _source(self, video_id: str, file: Path) -> Source:
         """The video as a source of features; raises VideoError."""

@@ -98,7 +98,7 @@ def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) ->
     warn_of_slow_bfloat16(precision, device, "training.precision")
     max_steps, seed = experiment.features.max_steps, experiment.run.seed
     detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
-    return Localizer(detector, device, precision, experiment.suppression)
+    return Localizer(detector, device, precision, experiment.suppression, max_steps)
 
 
 def _with_weights(

@@ -327,8 +327,8 @@ class SuppressionSettings(Section):
     min_score: NonNegativeFloat = 0.001
     """Soft: detections whose lowered score falls below this are dropped; hard and weighted: those that are not above
     it, if it is not 0."""
-    max_kept: PositiveInt = 200
-    """Maximum number of detections to keep per video."""
+    max_kept: PositiveInt | None = None
+    """Maximum number of detections to keep per video; null: 200 for each `features.max_steps` steps of it."""
     multiclass: bool = True
     """Suppress within each class; false: across classes, which voting needs."""
     voting_threshold: Fraction = 0.7
