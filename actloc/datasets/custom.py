@@ -13,7 +13,7 @@ from actloc.annotations.tables import TOO_MANY, read_table
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import Problem
 from actloc.files import is_unsafe_id
-from actloc.settings.sections import InputFile, InputFolder
+from actloc.settings.sections import InputFile, OptionalInputFolder
 from actloc.video.folder import VIDEO_SUFFIXES, videos_by_id, with_all_facts
 
 _COLUMNS = {
@@ -28,25 +28,33 @@ _COLUMNS = {
 class Config(DatasetConfig):
     """Where the videos are, and the file that lists their actions."""
 
-    videos: InputFolder
-    """The folder of videos; the id of a video is its file name without extension."""
+    videos: OptionalInputFolder = None
+    """The folder of videos; the id of a video is its file name without extension. null: there are features only."""
     annotations: InputFile
     """A CSV `video,start,end,label[,subset]` (seconds or H:MM:SS), or a JSON like ActivityNet's."""
 
+    @property
+    def has_videos(self) -> bool:
+        """Whether the folder of videos is named."""
+        return self.videos is not None
+
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder or in the file."""
-        found = videos_by_id(self.videos, skip=self.annotations)
+        found = {} if self.videos is None else videos_by_id(self.videos, skip=self.annotations)
         subsets = [self.training_subset, self.evaluation_subset, self.validation_subset]
         if self.annotations.suffix.lower() == ".json":
-            named = {
-                video.id: replace(video, file=found.get(video.id, self.videos / video.id))
-                for video in annotation_form.read(self.annotations).videos.values()
-            }
+            named = annotation_form.read(self.annotations).videos
+            if self.videos is not None:
+                named = {
+                    video.id: replace(video, file=found.get(video.id, self.videos / video.id))
+                    for video in named.values()
+                }
             places: dict[tuple[str, int], str] = {}
             problems: list[Problem] = []
         else:
             named, places, problems = _read_csv(self.annotations, self.videos, found, subsets)
-        _warn_of_absent(named, found, self.videos)
+        if self.videos is not None:
+            _warn_of_absent(named, found, self.videos)
         videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
         videos = with_all_facts(videos)
         videos = _with_subsets(videos, self.training_subset, self.evaluation_subset)
@@ -86,13 +94,13 @@ def _warn_of_absent(named: dict[str, AnnotatedVideo], found: dict[str, Path], fo
 
 
 def _read_csv(
-    path: Path, folder: Path, found: dict[str, Path], subsets: list[str]
+    path: Path, folder: Path | None, found: dict[str, Path], subsets: list[str]
 ) -> tuple[dict[str, AnnotatedVideo], dict[tuple[str, int], str], list[Problem]]:
     """Videos by id, the line of each action, and the problems of the rows."""
     problems: list[Problem] = []
     actions: dict[str, list[Action]] = {}
     subset_of: dict[str, str] = {}
-    files_of: dict[str, Path] = {}
+    files_of: dict[str, Path | None] = {}
     written: dict[str, str] = {}  # cells with a path or an extension: two videos with one id would differ in them
     places = {}
     for line, row in read_table(path, _COLUMNS, ["subset"], "dataset.annotations"):
@@ -112,7 +120,7 @@ def _read_csv(
             problems.append(Problem(where, f"{video_id} is in {subset_of[video_id]!r} above and in {subset!r} here"))
         if video_id != row["video"] and written.setdefault(video_id, row["video"]) != row["video"]:
             problems.append(Problem(where, f"{video_id} is {written[video_id]} above and {row['video']} here"))
-        files_of[video_id] = found.get(video_id, folder / row["video"])
+        files_of[video_id] = found.get(video_id, None if folder is None else folder / row["video"])
         places[video_id, len(actions.setdefault(video_id, []))] = where
         actions[video_id].append(action)
     videos = {

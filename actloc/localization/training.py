@@ -6,6 +6,7 @@ from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import for_training, read_prepared
 from actloc.end_to_end.live_encoder import LiveEncoder
+from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment
 from actloc.runs.localizer import LocalizationLearner, Localizer
@@ -31,7 +32,7 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
         learner,
         report_start=lambda: _report_start(fitted, learner),
         write_record=fitted.record,
-        must_stay={"encoder_weights_sha256": "encoder weights of the features"},
+        must_stay={"in_channels": "channels of the features", "encoder_weights_sha256": "encoder weights of the features"},
     )
 
 
@@ -50,6 +51,12 @@ def _learner(
         predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
         return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
 
+    if scored.in_channels != source.in_channels:
+        raise UserError(
+            f"The features of the subset {subset!r} have {console.count(scored.in_channels, 'channel')}.",
+            f"Expected {source.in_channels}, as in {experiment.dataset.training_subset!r}.",
+            "Make the features of both subsets with the same encoder.",
+        )
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
     if subset:  # now, and not after an epoch: the longest video may be too long for the detector
         longest = max(range(len(scored.videos)), key=lambda number: scored.videos[number].duration_s or 0.0)

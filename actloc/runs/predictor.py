@@ -8,7 +8,7 @@ import torch
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, built, ready
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion, scoring
 from actloc.evaluation.predictions import Prediction
@@ -18,6 +18,7 @@ from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
 from actloc.runs.limits import cut_videos
 from actloc.runs.trained import load_trained
+from actloc.sources import folders
 from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Detections, VideoDetections
@@ -45,19 +46,43 @@ class Predictor:
             raise UserError(
                 f"{self.experiment.file} has no features.encoder: the run was trained on features made elsewhere.",
                 "Expected an encoder, to turn videos into features.",
-                "Add the block of the encoder that made the features to the run's settings.",
+                "Name the encoder that made the features: --set features.encoder.name=NAME, with its other settings; "
+                "actloc ls encoders lists them",
             )
         device = choose_device(self.experiment.machine.device)
         warn_of_slow_bfloat16(config.precision, device, "features.encoder.precision")
         encoder = ready(built(config), device)
         trained_with = self.trained.encoder_weights_sha256
-        if trained_with != encoder.weights_sha256:
+        if encoder.channels != self.trained.in_channels:
+            raise UserError(
+                f"The encoder {config.name} gives {console.count(encoder.channels, 'channel')}.",
+                f"{self.trained.checkpoint} was trained on features with {self.trained.in_channels}.",
+                "Name the encoder that made the run's features, with its settings: --set features.encoder.name=NAME",
+            )
+        is_known = self.trained.names_encoder and self.experiment.features.made_from_videos
+        if trained_with is None and not (is_known and encoder.weights_sha256 is None):
+            self._check_foreign(config)
+        elif trained_with != encoder.weights_sha256:
             raise UserError(
                 f"The encoder's weights have sha256 {encoder.weights_sha256}.",
                 f"Expected those that made the run's features, with sha256 {trained_with}.",
                 "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
             )
         return encoder
+
+    def _check_foreign(self, config: EncoderConfig) -> None:
+        """Warns that nothing proves the encoder; raises UserError if it cannot give features like the run's."""
+        features = self.experiment.features
+        if isinstance(features, folders.Config) and features.is_resized and features.resize_to is None:
+            raise UserError(
+                f"{self.experiment.file} has features.is_resized=true: its features were resized elsewhere.",
+                "Expected features at a constant number of frames, or features.resize_to.",
+                "Train on features that are not resized, or resize them in training: features.resize_to=STEPS",
+            )
+        console.warn(
+            f"The run's features were made elsewhere, so it cannot be proved that {config.name} makes the same: with "
+            "another encoder, other weights or other frames, what is found means nothing"
+        )
 
     def close(self) -> None:
         """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""

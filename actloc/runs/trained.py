@@ -31,6 +31,8 @@ class TrainedDetector:
     in_channels: int
     encoder_weights_sha256: str | None
     checkpoint: str
+    names_encoder: bool
+    """Whether the settings that it was trained with name the encoder of its features."""
 
     def close(self) -> None:
         """Ends the processes that read clips, if there are any."""
@@ -62,7 +64,9 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     live = new_live_encoder(experiment, of_module(tensors, ENCODER))
     if live is not None:
         live.encoder.weights_sha256 = about["encoder_weights_sha256"]
-    return TrainedDetector(localizer, live, classes, in_channels, about["encoder_weights_sha256"], folder.name)
+    names_encoder = "features.encoder.name" in about["settings"]
+    weights_sha256 = about["encoder_weights_sha256"]
+    return TrainedDetector(localizer, live, classes, in_channels, weights_sha256, folder.name, names_encoder)
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
@@ -81,7 +85,7 @@ def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) 
     weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
     localizer = _with_weights(experiment, in_channels, len(classes), weights, file)
     live = new_live_encoder(experiment, encoder_weights(experiment, stored, file) or None)
-    return TrainedDetector(localizer, live, classes, in_channels, None, file.name)
+    return TrainedDetector(localizer, live, classes, in_channels, None, file.name, names_encoder=False)
 
 
 def new_live_encoder(experiment: Experiment, weights: Mapping[str, Tensor] | None = None) -> LiveEncoder | None:
@@ -117,6 +121,9 @@ def refuse_other_settings(experiment: Experiment, trained: dict[str, object]) ->
     if recorded.is_file():  # loaded with today's defaults, so that settings newer than the run are not a difference
         trained = {**load(str(recorded)).shaping("weights"), **trained}
     now = experiment.shaping("detections")
+    if "features.encoder" in trained and trained["features.encoder"] is None:
+        # features made elsewhere: an encoder is named for new videos, and changes nothing of what was trained
+        now = {key: value for key, value in now.items() if not key.startswith("features.encoder.")}
     differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
     if differing:
         listed = "\n  ".join(differing)

@@ -93,6 +93,11 @@ class SourceConfig(Part):
     """Steps by which a video's features may differ from its duration."""
 
     @property
+    def made_from_videos(self) -> bool:
+        """Whether the features are made from videos by an encoder that the settings name."""
+        return self.encoder is not None
+
+    @property
     def spacing(self) -> ClipSpacing:
         """Which clips of a video the features are made of."""
         return ClipSpacing(
@@ -335,11 +340,18 @@ class Source(ABC):
         clips_past_end = self.config.past_end == "clip"
         return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
 
-    def _require_features(self, annotations: Annotations, subset: str, fix: str, has: str = "") -> None:
-        """Raises UserError if videos are missing that the settings require; `fix` says how to get them."""
+    def _require_features(
+        self, annotations: Annotations, subset: str, fix: str, has: str = "", notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises UserError if videos are missing that the settings require; `fix` says how to get them.
+
+        `notes` say what is missing, by the video's id.
+        """
         config = self.config
         has = has or f"{config.path} has features of"
-        check_present(self.videos, self.missing, annotations, subset, has, fix, allow_missing=config.allow_missing)
+        check_present(
+            self.videos, self.missing, annotations, subset, has, fix, notes or {}, allow_missing=config.allow_missing
+        )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
         """Called for a video whose features cannot be made; raises UserError unless the settings allow that."""

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -69,6 +70,14 @@ class StoredSource(Source):
             _check_settings(config, video, info, self.store)
         _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
+        other = next((info for info in infos if info.channels != self.in_channels), None)
+        if other is not None:
+            raise UserError(
+                f"The features of {other.video_id} in {config.path} have {console.count(other.channels, 'channel')}, "
+                f"those of {infos[0].video_id} {self.in_channels}.",
+                "Expected the same number for every video.",
+                f"Make them again: {self.store.command_to_make()} --overwrite",
+            )
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
     def evaluation_sample(self, index: int) -> Sample:

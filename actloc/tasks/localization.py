@@ -51,8 +51,9 @@ class Config(TaskConfig):
 
     @classmethod
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
-        """Classes that nothing scores, and settings about classes where there is only one."""
-        return _without_class_scores(document, values) + _without_classes(document, values)
+        """Classes that nothing scores, settings about classes where there is only one, and features of no videos."""
+        listed = _without_class_scores(document, values) + _without_classes(document, values)
+        return listed + _without_videos(document, values)
 
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """That of the features."""
@@ -174,6 +175,15 @@ def _without_class_scores(document: SettingsDocument, values: Mapping[str, Any])
     else:
         return []
     return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
+
+
+def _without_videos(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above
+    """A problem if an encoder is to make features and nothing says where the videos are."""
+    features, dataset = values["features"], values["dataset"]
+    if not features or not dataset or dataset.has_videos or not features.made_from_videos:
+        return []
+    reason = f"which features.encoder.name={features.encoder.name} needs; without videos, set features.name=folders"
+    return [problem(document, ("dataset", "videos"), f"is missing, {reason}")]
 
 
 def _without_classes(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above

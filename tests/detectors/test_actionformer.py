@@ -323,10 +323,13 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
 def test_each_max_steps_of_a_longer_video_gives_as_many_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_KEPT_PER_LEVEL", 5)
     for steps, limit in ((50, 5), (200, 20)):  # trained on 64
-        detector = small_detector(score_threshold=0.0, shortest_steps=0.0)
-        found = detector.detect(*padded([drawn(0, 6, steps)], detector.padded_steps(steps)))[0]
-        assert found.cut_by == {"detector.kept_per_level"}
-        assert len(found) == limit * len(detector.config.strides)
+        padding = small_detector().padded_steps(steps)
+        found, stated = (
+            small_detector(kept_per_level=kept).detect(*padded([drawn(0, 6, steps)], padding))[0]
+            for kept in (None, limit)
+        )
+        assert torch.equal(found.segments, stated.segments)
+        assert limit < len(found) <= 3 * limit
 
 
 @pytest.mark.parametrize(
