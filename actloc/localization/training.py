@@ -9,6 +9,7 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment
+from actloc.localization.checks import check_actions, short_actions
 from actloc.runs.localizer import LocalizationLearner, Localizer
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.prepared import PreparedTraining
@@ -43,6 +44,7 @@ def _learner(
     subset = experiment.training.validation_subset
     used = for_training(experiment.dataset, annotations)
     source = experiment.features.build(used, experiment.dataset.training_subset, live)
+    check_actions(annotations, source, experiment.dataset.training_subset, experiment.dataset.evaluation_subset)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
@@ -93,6 +95,9 @@ def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
             f"{experiment.detector.name} divides its losses by what it counts in each pass. "
             "For a larger batch, raise training.batch_size in one process instead."
         )
+    too_short = short_actions(source)
+    if too_short:
+        console.say(too_short)
     background = [video.id for video in source.videos if not video.actions]
     if background:
         used = "video has no actions and is used as background", "videos have no actions and are used as background"

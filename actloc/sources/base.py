@@ -4,7 +4,7 @@ import functools
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -25,6 +25,14 @@ from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
 from actloc.store.grid_check import check_present
 from actloc.structures import FIRST_VISIT, Batch, Grid, Payload, Sample, Targets, Visit
 from actloc.video.windows import ClipSpacing
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The end of a video's features and the length of a step, in seconds."""
+
+    end_s: float
+    step_s: float
 
 
 class SourceConfig(Part):
@@ -111,12 +119,24 @@ class SourceConfig(Part):
 
     def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""
+        seen = self.grid_seen(len(raw), grid)
         if self.resize_to is None:
-            sparser = replace(grid, stride_frames=grid.stride_frames * self.downsample)
-            return raw[:: self.downsample].T.contiguous(), sparser
+            return raw[:: self.downsample].T.contiguous(), seen
+        return self.resized(raw), seen
+
+    def grid_seen(self, num_rows: int, grid: Grid) -> Grid:
+        """The time grid of the features that detectors see, from that of their rows."""
+        if self.resize_to is None:
+            return replace(grid, stride_frames=grid.stride_frames * self.downsample)
         # a row is for its part of the clip, if each clip gives several
         row_frames = self.clip_frames * grid.stride_frames / self.stride_frames
-        return self.resized(raw), resized_grid(len(raw), grid, row_frames, self.resize_to)
+        return resized_grid(num_rows, grid, row_frames, self.resize_to)
+
+    def extent(self, num_rows: int, grid: Grid) -> "Extent":
+        """Where the features of a video are, from the number of its rows and their time grid."""
+        seen = self.grid_seen(num_rows, grid)
+        end_s = (grid.offset_frames + (num_rows - 0.5) * grid.stride_frames) / grid.fps
+        return Extent(end_s, seen.stride_frames / seen.fps)
 
     def resized(self, raw: Tensor) -> Tensor:
         """Features (C, T'), of `resize_to` steps if that is set, from rows (T, C)."""
@@ -262,6 +282,10 @@ class Source(ABC):
     @abstractmethod
     def evaluation_sample(self, index: int) -> Sample:
         """All of video `index`."""
+
+    def extent(self, index: int) -> Extent | None:
+        """Where the features of video `index` are; None where only reading them says so."""
+        return None
 
     def evaluation_samples(self, index: int) -> list[Sample]:
         """All of video `index`, in one window or in several that overlap."""

@@ -13,7 +13,7 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.ops.windows import even_grid, resize
 from actloc.settings.sections import Shapes, ShippedPath
-from actloc.sources.base import Source, SourceConfig
+from actloc.sources.base import Extent, Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.structures import Grid, Sample
@@ -154,12 +154,21 @@ class FolderSource(Source):
         self._require_features(annotations, subset, fix, "The folders have features of" if notes else "", notes)
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
-        check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
+        self._steps = {video_id: steps for video_id, (steps, _) in shapes.items()}
+        check_grid(config, self.videos, self._steps)
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, resized if the settings say so."""
         video = self.videos[index]
         return self._sample(video, *on_grid(self.config.read(video), video, self.config))
+
+    def extent(self, index: int) -> Extent:
+        """From the number of rows in the files' headers; resized features reach to the end of their video."""
+        video, config = self.videos[index], self.config
+        fps, rows = fps_of(video, config), self._steps[video.id]
+        if config.is_resized and video.duration_s is not None:
+            return Extent(video.duration_s, video.duration_s / (config.resize_to or rows))
+        return config.extent(rows, Grid(fps, config.stride_frames, config.spacing.offset_frames))
 
     def _channels(self, shapes: dict[str, tuple[int, int]]) -> int:
         first = self.videos[0].id

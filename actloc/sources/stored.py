@@ -12,7 +12,7 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.settings.sameness import flat, shaping
-from actloc.sources.base import Source, SourceConfig
+from actloc.sources.base import Extent, Source, SourceConfig
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
@@ -62,11 +62,14 @@ class StoredSource(Source):
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
         listed = annotations.of_subset(subset)
-        self.videos = [video for video in listed if self.store.has(video.id)]
-        self.missing = [video for video in listed if not self.store.has(video.id)]
+        present = {video.id for video in listed if self.store.has(video.id)}
+        self.videos = [video for video in listed if video.id in present]
+        self.missing = [video for video in listed if video.id not in present]
         self._require_features(annotations, subset, f"Run: {self.store.command_to_make()}")
         infos = [self.store.info(video.id) for video in self.videos]
-        for video, info in zip(self.videos, infos, strict=True):
+        # one video of each kind: a large store has the same settings for all of its videos
+        kinds = {_settings_in(info): (video, info) for video, info in zip(self.videos, infos, strict=True)}
+        for video, info in kinds.values():
             _check_settings(config, video, info, self.store)
         _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
@@ -85,6 +88,16 @@ class StoredSource(Source):
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
         return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
+
+    def extent(self, index: int) -> Extent:
+        """From what the store says about the video."""
+        info = self.store.info(self.videos[index].id)
+        return self.config.extent(info.steps, stored_grid(info))
+
+
+def _settings_in(info: FeatureInfo) -> tuple[object, ...]:
+    """All of a video's facts that are compared with settings."""
+    return info.recipe, info.encoder, info.fps, info.clip_frames, info.stride_frames, info.align
 
 
 def _recorded_settings(config: SourceConfig, info: FeatureInfo) -> list[tuple[str, object, object]]:
