@@ -2,6 +2,8 @@
 
 from contextlib import ExitStack
 
+import torch
+
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import for_training, read_prepared
@@ -18,6 +20,7 @@ from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.training.batch_norms import share_batch_norms
 from actloc.training.distributed import Processes
 from actloc.training.loader import smallest_batch
+from actloc.training.modules import DETECTOR
 
 
 def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool) -> PreparedTraining:
@@ -33,8 +36,26 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
         learner,
         report_start=lambda: _report_start(fitted, learner),
         write_record=fitted.record,
-        must_stay={"in_channels": "channels of the features", "encoder_weights_sha256": "encoder weights of the features"},
+        must_stay={
+            "in_channels": "channels of the features",
+            "encoder_weights_sha256": "encoder weights of the features",
+        },
+        class_axes=lambda: _class_axes(experiment, learner),
     )
+
+
+def _class_axes(experiment: Experiment, learner: LocalizationLearner) -> dict[str, int | None]:
+    """The detector's tensors whose shapes depend on the number of classes, found with one class more."""
+    num_classes, axes = len(learner.annotations.classes), {}
+    with torch.random.fork_rng():
+        larger = new_localizer(experiment, learner.source.in_channels, num_classes + 1).detector.state_dict()
+    for name, tensor in learner.detector.state_dict().items():
+        sizes = list(zip(tensor.shape, larger[name].shape, strict=True))
+        differing = [axis for axis, (own, other) in enumerate(sizes) if own != other]
+        if differing:
+            is_per_class = len(differing) == 1 and sizes[differing[0]] == (num_classes, num_classes + 1)
+            axes[f"{DETECTOR}/{name}"] = differing[0] if is_per_class else None
+    return axes
 
 
 def _learner(

@@ -235,6 +235,10 @@ class TrainingSettings(Section):
 
     shapes = "weights"
 
+    initialise: Path | None = None
+    """Start a new run from the weights of another one, of a checkpoint or of an official file, as far as they fit: also
+    with other classes, of which those of the same name are taken. Of a run they are the averaged weights, or with
+    evaluation.weights=raw the last ones. null: start anew."""
     batch_size: PositiveInt = 2
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1

@@ -19,6 +19,8 @@ from actloc.settings.yaml_text import SettingsDocument
 from actloc.tasks.base import TaskConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
     from actloc.reports.explanations import Explanation
@@ -99,6 +101,12 @@ class Config(TaskConfig):
         from actloc.localization import training
 
         return training.prepare(experiment, processes, held, is_new=is_new)
+
+    def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
+        """Those of the detector, and of its encoder if the file has one and the features are encoded."""
+        from actloc.runs.official import starting_weights
+
+        return starting_weights(experiment, file)
 
     def dry_run(self, experiment: Experiment, num_processes: int) -> int:
         """The memory of a step, with what would need less."""

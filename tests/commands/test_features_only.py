@@ -1,10 +1,15 @@
 """Features and actions without videos: prepared, trained on, and used for new videos with an encoder that is named."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from actloc.training import checkpoint
 from tests.toy import CONFIG, SCENES, TEST_VIDEOS, actloc, make_video
 
 FEATURES = """\
@@ -64,3 +69,47 @@ def test_an_encoder_needs_videos_unless_features_are_in_files(run: Path) -> None
     done = actloc(run, "train", "own.yaml", "--resume", "ckpt_000003")
     assert done.returncode == 2
     assert "have 5 channels; ckpt/own started training on features with 6" in " ".join(done.stderr.split())
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return checkpoint.load(checkpoint.last(run)).averaged
+
+
+def test_a_new_run_starts_from_another_ones_weights_also_with_other_classes(run: Path) -> None:
+    still = "optimizer.learning_rate=1e-30", "optimizer.weight_decay=0"  # so that the start can be seen at the end
+    done = actloc(run, "train", "own.yaml", "run.name=more", "training.initialise=ckpt/own", *still)
+    assert done.returncode == 0, done.stderr
+    before, after = weights(run / "ckpt/own"), weights(run / "ckpt/more")
+    assert all(torch.allclose(after[name], tensor, atol=1e-6) for name, tensor in before.items())
+    assert "Started from ckpt/own/ckpt_000006: " in done.stderr
+    labels = (run / "labels.csv").read_text()
+    (run / "labels.csv").write_text(labels.replace("blue", "green").replace("red", "zebra") + "v4,1,2,blue,train\n")
+    other = "dataset.folder=other", "run.name=other", "training.initialise=ckpt/own/ckpt_000006", *still
+    for command in ("prepare", "train"):
+        done = actloc(run, command, "own.yaml", *other)
+        assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stderr.split())
+    assert "Of 2 tensors the entries of blue taken" in printed
+    after = weights(run / "ckpt/other")
+    head = "detector/cls_head.cls_head.conv.bias"
+    assert after[head].shape == (3,)
+    assert after[head][0].item() == pytest.approx(before[head][0].item(), rel=1e-5)
+    record = json.loads((run / "ckpt/other/initialised.json").read_text())
+    assert record["start"] == "ckpt/own/ckpt_000006"
+    assert record["partly"][head] == ["blue"]
+    # going on needs no start
+    shutil.rmtree(run / "ckpt/own")
+    (run / "ckpt/other/finished.json").unlink()
+    done = actloc(run, "train", "own.yaml", *other)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_start_that_is_not_there_or_does_not_fit_is_refused(run: Path) -> None:
+    for path, found in (("ckpt/nothing", "which is no trained run"), ("ckpt/own", "which is this run")):
+        done = actloc(run, "train", "own.yaml", "--overwrite", f"training.initialise={path}")
+        assert done.returncode == 2
+        assert found in done.stderr
+    assert weights(run / "ckpt/own")
+    done = actloc(run, "train", "own.yaml", "run.name=tall", "training.initialise=ckpt/own", "detector.dim=32")
+    assert done.returncode == 0, done.stderr
+    assert "(16, 6, 3) in the start, (32, 6, 3) here" in " ".join(done.stderr.split())
