@@ -19,6 +19,7 @@ from actloc.runs.run_bank import give_bank
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.training.batch_norms import share_batch_norms
 from actloc.training.distributed import Processes
+from actloc.training.initialising import class_axes
 from actloc.training.loader import smallest_batch
 from actloc.training.modules import DETECTOR
 
@@ -46,16 +47,11 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
 
 def _class_axes(experiment: Experiment, learner: LocalizationLearner) -> dict[str, int | None]:
     """The detector's tensors whose shapes depend on the number of classes, found with one class more."""
-    num_classes, axes = len(learner.annotations.classes), {}
+    num_classes = len(learner.annotations.classes)
     with torch.random.fork_rng():
         larger = new_localizer(experiment, learner.source.in_channels, num_classes + 1).detector.state_dict()
-    for name, tensor in learner.detector.state_dict().items():
-        sizes = list(zip(tensor.shape, larger[name].shape, strict=True))
-        differing = [axis for axis, (own, other) in enumerate(sizes) if own != other]
-        if differing:
-            is_per_class = len(differing) == 1 and sizes[differing[0]] == (num_classes, num_classes + 1)
-            axes[f"{DETECTOR}/{name}"] = differing[0] if is_per_class else None
-    return axes
+    axes = class_axes(learner.detector.state_dict(), larger, num_classes)
+    return {f"{DETECTOR}/{name}": axis for name, axis in axes.items()}
 
 
 def _learner(

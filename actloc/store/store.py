@@ -150,6 +150,7 @@ class FeatureStore:
         """
         if not os.access(self.folder, os.W_OK):
             return
+        files.remove_leftovers(self.folder)
         with files.taking_turns(self.folder):  # parts of the work may end at the same time
             before, entries = index.read(self.folder), {}
             for path in self.folder.glob(f"*{_SUFFIX}"):

@@ -1,13 +1,13 @@
 """Starts networks from weights that were trained before, as far as they fit, and says what was taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from actloc.training import modules
-from actloc.training.modules import Modules
+from actloc.training.modules import DETECTOR, Modules
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ def initialise(
     """
     own = {**modules.learning(networks), **modules.frozen(networks)}
     chosen: dict[str, Tensor] = {}
-    result = Taken(left=sorted(start.tensors.keys() - own.keys()))
+    tensors = _named_as(own, start.tensors)
+    result = Taken(left=sorted(tensors.keys() - own.keys()))
     for name, tensor in own.items():
-        found = start.tensors.get(name)
+        found = tensors.get(name)
         if found is None:
             result.new[name] = "not in the start"
         elif name in class_axes:
@@ -61,6 +62,31 @@ def initialise(
             result.taken.append(name)
     modules.load(networks, chosen)
     return result
+
+
+def class_axes(own: Mapping[str, Tensor], larger: Mapping[str, Tensor], num_classes: int) -> dict[str, int | None]:
+    """The tensors of a network that differ from those of the same one with a class more, with the axis of the classes.
+
+    None where an axis has something else than one entry for each class.
+    """
+    axes: dict[str, int | None] = {}
+    for name in own.keys() & larger.keys():
+        sizes = list(zip(own[name].shape, larger[name].shape, strict=True))
+        differing = [axis for axis, (mine, other) in enumerate(sizes) if mine != other]
+        if differing:
+            is_of_classes = len(differing) == 1 and sizes[differing[0]] == (num_classes, num_classes + 1)
+            axes[name] = differing[0] if is_of_classes else None
+    return axes
+
+
+def _named_as(own: Container[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names of these networks: a detector without classes may be inside one that adds them."""
+    inner = f"{DETECTOR}/detector."
+    renamed = {}
+    for name, tensor in tensors.items():
+        into, out_of = name.replace(f"{DETECTOR}/", inner, 1), name.replace(inner, f"{DETECTOR}/", 1)
+        renamed[next((one for one in (name, into, out_of) if one in own), name)] = tensor
+    return renamed
 
 
 def _take_classes(

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actloc.training.initialising import StartingWeights, initialise
+from actloc.settings import parts
+from actloc.training.initialising import StartingWeights, class_axes, initialise
 from actloc.training.modules import TrainedModule
 
 
@@ -63,3 +64,40 @@ def test_a_head_on_other_channels_stays_new() -> None:
     missing = {"body/0.weight": torch.zeros(6, 3)}
     result = initialise(networks(2, dim=6), StartingWeights("a", missing, None), "bc", {})
     assert result.new["body/0.bias"] == "not in the start"
+
+
+def detectors(name: str, *numbers: int) -> list[nn.Module]:
+    config = parts.find("detectors", name).Config.small()
+    return [config.build(6, number, 64) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("name", "partly", "entirely_new"),
+    [
+        ("actionformer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
+        ("temporalmaxer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
+        ("etad", {"classifier.output.weight", "classifier.output.bias"}, set()),
+        ("tallformer", set(), {"head.retina_cls.weight", "head.retina_cls.bias"}),
+        ("afsd", set(), {"video_classifier.weight", "video_classifier.bias"}),
+    ],
+)
+def test_every_detector_starts_with_other_classes(name: str, partly: set[str], entirely_new: set[str]) -> None:
+    trained, new, larger = detectors(name, 3, 2, 3)
+    axes = {f"detector/{key}": axis for key, axis in class_axes(new.state_dict(), larger.state_dict(), 2).items()}
+    tensors = {f"detector/{key}": tensor for key, tensor in trained.state_dict().items()}
+    result = initialise(
+        {"detector": TrainedModule(new)}, StartingWeights("a", tensors, ["jump", "run", "sit"]), ["sit", "lie"], axes
+    )
+    assert set(result.partly) == {f"detector/{key}" for key in partly}
+    assert set(result.new) == {f"detector/{key}" for key in entirely_new}
+    assert result.taken
+    assert not result.left
+
+
+def test_a_detector_without_classes_is_taken_into_one_that_adds_them_and_out_of_it() -> None:
+    for numbers in ((1, 3), (3, 1)):
+        trained, new = detectors("etad", *numbers)
+        tensors = {f"detector/{key}": tensor for key, tensor in trained.state_dict().items()}
+        result = initialise({"detector": TrainedModule(new)}, StartingWeights("a", tensors, None), "abc", {})
+        assert len(result.taken) == min(len(trained.state_dict()), len(new.state_dict()))
+        assert {"classifier" in one for one in [*result.new, *result.left]} == {True}
