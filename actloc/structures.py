@@ -40,6 +40,14 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The end of a video's features and the length of a step, in seconds."""
+
+    end_s: float
+    step_s: float
+
+
+@dataclass(frozen=True)
 class Targets:
     """The actions of one video: `segments` (N, 2) in feature steps, `labels` (N,) class numbers."""
 

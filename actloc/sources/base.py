@@ -4,7 +4,7 @@ import functools
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -23,16 +23,8 @@ from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
 from actloc.store.grid_check import check_present
-from actloc.structures import FIRST_VISIT, Batch, Grid, Payload, Sample, Targets, Visit
+from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Sample, Targets, Visit
 from actloc.video.windows import ClipSpacing
-
-
-@dataclass(frozen=True)
-class Extent:
-    """The end of a video's features and the length of a step, in seconds."""
-
-    end_s: float
-    step_s: float
 
 
 class SourceConfig(Part):
@@ -132,7 +124,7 @@ class SourceConfig(Part):
         row_frames = self.clip_frames * grid.stride_frames / self.stride_frames
         return resized_grid(num_rows, grid, row_frames, self.resize_to)
 
-    def extent(self, num_rows: int, grid: Grid) -> "Extent":
+    def extent(self, num_rows: int, grid: Grid) -> Extent:
         """Where the features of a video are, from the number of its rows and their time grid."""
         seen = self.grid_seen(num_rows, grid)
         end_s = (grid.offset_frames + (num_rows - 0.5) * grid.stride_frames) / grid.fps

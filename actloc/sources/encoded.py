@@ -28,9 +28,9 @@ from actloc.errors import UserError, VideoError
 from actloc.ops.windows import window_at_any_frame
 from actloc.settings.choices import ClipChoice
 from actloc.settings.sections import MachineSettings, Shapes
-from actloc.sources.base import Extent, Source, SourceConfig
+from actloc.sources.base import Source, SourceConfig
 from actloc.store.grid_check import fits, warn_of_misfits
-from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
+from actloc.structures import FIRST_VISIT, Batch, Extent, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
 
 

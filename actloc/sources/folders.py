@@ -13,10 +13,10 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.ops.windows import even_grid, resize
 from actloc.settings.sections import Shapes, ShippedPath
-from actloc.sources.base import Extent, Source, SourceConfig
+from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
-from actloc.structures import Grid, Sample
+from actloc.structures import Extent, Grid, Sample
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
 _STRIDES = (1, 2, 4, 8, 16, 32)

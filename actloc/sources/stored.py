@@ -12,13 +12,13 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.settings.sameness import flat, shaping
-from actloc.sources.base import Extent, Source, SourceConfig
+from actloc.sources.base import Source, SourceConfig
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
 from actloc.store.store import FeatureStore, complete
-from actloc.structures import Sample
+from actloc.structures import Extent, Sample
 
 
 class Config(SourceConfig):
