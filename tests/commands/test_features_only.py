@@ -82,6 +82,12 @@ def test_a_new_run_starts_from_another_ones_weights_also_with_other_classes(run:
     before, after = weights(run / "ckpt/own"), weights(run / "ckpt/more")
     assert all(torch.allclose(after[name], tensor, atol=1e-6) for name, tensor in before.items())
     assert "Started from ckpt/own/ckpt_000006: " in done.stderr
+    converted = actloc(run, "convert", "ckpt/own/ckpt_000006", "official.pth.tar")
+    assert converted.returncode == 0, converted.stderr
+    done = actloc(run, "train", "own.yaml", "run.name=official", "training.initialise=official.pth.tar", *still)
+    assert done.returncode == 0, done.stderr
+    after = weights(run / "ckpt/official")
+    assert all(torch.allclose(after[name], tensor, atol=1e-6) for name, tensor in before.items())
     labels = (run / "labels.csv").read_text()
     (run / "labels.csv").write_text(labels.replace("blue", "green").replace("red", "zebra") + "v4,1,2,blue,train\n")
     other = "dataset.folder=other", "run.name=other", "training.initialise=ckpt/own/ckpt_000006", *still
