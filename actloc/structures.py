@@ -40,6 +40,14 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The end of a video's features and the length of a step, in seconds."""
+
+    end_s: float
+    step_s: float
+
+
+@dataclass(frozen=True)
 class Targets:
     """The actions of one video: `segments` (N, 2) in feature steps, `labels` (N,) class numbers."""
 
@@ -66,6 +74,8 @@ class Detections:
     labels: Tensor
     class_scores: Tensor | None = None
     """Of a detector that also scores classes: (1, K) for the whole video, or (N, K) for each segment."""
+    cut_by: frozenset[str] = frozenset()
+    """The settings whose limits left out detections of lower scores."""
 
     def __len__(self) -> int:
         return len(self.scores)

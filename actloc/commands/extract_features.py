@@ -77,6 +77,7 @@ def run(
     if not overwrite:
         store.check_recipe(wanted)
         if is_complete(store, sources_of(videos)):
+            store.write_index()
             console.result(f"{store.folder} is already complete")
             return _report_end(experiment, store, videos, [], own)
     _check_files(experiment, videos)
@@ -86,6 +87,7 @@ def run(
         warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
         encoder = ready(encoder, device)
         failed = extract(videos, store, encoder, spacing, dtype, experiment.machine, stop, own, encode)
+        store.write_index()
     return _report_end(experiment, store, videos, failed, own)
 
 

@@ -34,6 +34,7 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
     if not overwrite:
         target.check_recipe(wanted)
         if is_complete(target, sources):
+            target.write_index()
             console.result(f"# {store} is already complete")
             return _report_end(config, target, len(videos), [], "")
     # the files may be deleted once their features are in the store
@@ -52,6 +53,7 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
         paths = {name: sources[name][0] for name in todo}
         with console.progress("importing features", len(todo)) as bar:
             rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
+        target.write_index()
     option = [] if recipe is None else ["--recipe", recipe]
     again = shlex.join([experiment.typed, str(store), *experiment.overrides, *option, *own_code.options()])
     return _report_end(config, target, len(videos), rows, f"actloc import-features {again}")

@@ -11,6 +11,7 @@ from actloc import console, files
 from actloc.devices import choose_device
 from actloc.errors import UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
+from actloc.runs import starting_weights
 from actloc.runs.prepared import PreparedTraining
 from actloc.runs.record import is_finished, mark_finished, write_record
 from actloc.runs.reuse import (
@@ -28,7 +29,9 @@ from actloc.tasks.base import task_of
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
+from actloc.training.initialising import StartingWeights
 from actloc.training.modules import frozen
+from actloc.training.modules import load as load_into
 from actloc.training.trainer import Trainer
 
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
@@ -118,6 +121,7 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     with ExitStack() as held:
         is_new = starts_anew(experiment, overwrite=overwrite)
         before = processes.of_first(lambda: file.read_bytes() if file.is_file() else b"")
+        weights = _starting_weights(experiment) if is_new else None  # before anything takes time
         prepared = task_of(experiment).prepare_training(experiment, processes, held, is_new=is_new)
         if processes.of_first(file.read_bytes) != before:
             raise UserError(
@@ -125,8 +129,12 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
                 "Expected annotations that stay as they are until training starts.",
                 "Run the same command again.",
             )
-        _run_trainer(prepared, before, resume, overwrite, stop, processes)
+        _run_trainer(prepared, before, resume, overwrite, weights, stop, processes)
         processes.of_first(lambda: report_edited_annotations(experiment, before))
+
+
+def _starting_weights(experiment: Experiment) -> StartingWeights | None:
+    return starting_weights.read(experiment, lambda file: task_of(experiment).official_weights(experiment, file))
 
 
 def _run_trainer(
@@ -134,6 +142,7 @@ def _run_trainer(
     annotations: bytes,
     resume: Path | None,
     overwrite: bool,
+    weights: StartingWeights | None,
     stop: StopFlag,
     processes: Processes,
 ) -> None:
@@ -149,6 +158,7 @@ def _run_trainer(
     }
     # before the frozen weights of the run are written again
     start = _start(folder, resume, about, prepared.must_stay, processes)
+    _initialise(prepared, start, weights, processes)
     about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
     trainer = Trainer(
         learner,
@@ -165,6 +175,23 @@ def _run_trainer(
     warn_of_averages(experiment.average, trainer.num_steps)
     trainer.run(start, stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
+
+
+def _initialise(
+    prepared: PreparedTraining, start: Checkpoint | None, weights: StartingWeights | None, processes: Processes
+) -> None:
+    """Gives a new run the weights that the settings name, and a resumed one those of them that do not learn."""
+    experiment, learner = prepared.experiment, prepared.learner
+    if experiment.training.initialise is None:
+        return
+    if start is not None:
+        own = checkpoints.load_frozen(experiment.run_folder, start.numbers["about"].get("frozen_sha256"))
+        load_into(learner.modules, own)
+        return
+    weights = weights or _starting_weights(experiment)  # a run whose only checkpoints were damaged begins anew, too
+    assert weights is not None, "the settings name some"
+    result = starting_weights.apply(prepared, weights)
+    processes.of_first(lambda: starting_weights.write_record(experiment.run_folder, weights, result))
 
 
 def _begin(prepared: PreparedTraining, annotations: bytes, overwrite: bool) -> None:
@@ -221,7 +248,8 @@ def _refuse_other_settings(experiment: Experiment) -> None:
         raise UserError(
             f"{experiment.run_folder} was trained with other settings:\n  {listed}",
             "A run can only be resumed with the settings it was trained with.",
-            "Train another run with run.name=ANOTHER, or replace this one with --overwrite.",
+            "Train another run with run.name=ANOTHER, from this one's weights if you add "
+            f"training.initialise={experiment.run_folder}; or replace this one with --overwrite.",
         )
 
 

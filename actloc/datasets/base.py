@@ -53,6 +53,11 @@ class DatasetConfig(Part):
     """Merge all classes into one, called action."""
 
     @property
+    def has_videos(self) -> bool:
+        """Whether features can be made of the videos; false where only features of them are there."""
+        return True
+
+    @property
     def annotations_file(self) -> Path:
         """The annotations that `prepare` writes and every other command reads."""
         return self.folder / "annotations.json"

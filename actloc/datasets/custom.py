@@ -32,6 +32,11 @@ class Config(DatasetConfig):
         kept = subsets.file_in(self.folder)
         return [*super().sources(), *([kept] if kept.is_file() else [])]
 
+    @property
+    def has_videos(self) -> bool:
+        """Whether the folder of videos is named."""
+        return self.videos is not None
+
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder; without a folder, of every video in the file."""
         found = videos_by_id(self.videos, skip=(self.annotations, self.folder)) if self.videos else {}

@@ -111,6 +111,7 @@ class Config(DatasetConfig):
                 reader=self.name,
             )
             store.write(name, features, info)
+        store.write_index()
         console.say(
             f"Wrote the features of {len(missing)} of {console.count(len(recordings), 'recording')} to {store.folder}"
         )

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -22,6 +23,7 @@ from actloc.settings.sections import Part, Shapes
 from actloc.structures import Detections, Targets, one_action
 
 SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
+_KEPT_PER_LEVEL = 2000
 
 
 class Detector(nn.Module, ABC):
@@ -174,7 +176,7 @@ class ClassifyingDetector(Detector):
         classified = []
         for video, found in enumerate(self.detector.select(outputs.found)):
             chances = outputs.class_logits(video, found.segments).softmax(dim=1)
-            classified.append(Detections(found.segments, found.scores, chances.argmax(dim=1), chances))
+            classified.append(replace(found, labels=chances.argmax(dim=1), class_scores=chances))
         return classified
 
 
@@ -223,8 +225,9 @@ class PointConfig(DetectorConfig):
     """The longest video that can be evaluated, as a multiple of the longest that is trained on."""
     score_threshold: Annotated[float, Field(ge=0, lt=1), Shapes("results")] = 0.001
     """Only scores above this become segments."""
-    kept_per_level: Annotated[PositiveInt, Shapes("results")] = 2000
-    """The most segments that a level of the pyramid may give for a video."""
+    kept_per_level: Annotated[PositiveInt | None, Shapes("results")] = None
+    """The most segments that a level of the pyramid may give for a video; null: 2000 for each `features.max_steps`
+    steps of it."""
     shortest_steps: Annotated[NonNegativeFloat, Shapes("results")] = 0.05
     """Only segments longer than this, in feature steps, are kept."""
 
@@ -332,7 +335,9 @@ class PointDetector(Detector):
     def select(self, outputs: PointOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression; best first within a level."""
         config = self.config
-        return select_points(outputs, config.score_threshold, config.kept_per_level, config.shortest_steps)
+        num_steps = outputs.level_lengths[0] * config.strides[0]
+        kept = config.kept_per_level or _KEPT_PER_LEVEL * math.ceil(num_steps / self.max_steps)
+        return select_points(outputs, config.score_threshold, kept, config.shortest_steps)
 
     def segment_score(self, outputs: PointOutputs, segment: Tensor, label: int) -> Tensor:
         """The class's logits of the points that would learn the action, or of those inside it, added up."""

@@ -1,5 +1,6 @@
 """Turns a detector's scored segments, in feature steps, into a video's detections in seconds."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,37 +21,46 @@ from actloc.ops.suppression import (
 from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
+MAX_KEPT = "suppression.max_kept"
+_KEPT_PER_WINDOW = 200
 
-def postprocess(detections: Detections, grid: Grid, duration_s: float, settings: SuppressionSettings) -> Detections:
+
+def postprocess(
+    detections: Detections, grid: Grid, duration_s: float, settings: SuppressionSettings, num_windows: int = 1
+) -> Detections:
     """Detections in seconds within [0, `duration_s`], best first, with overlapping ones suppressed as `settings` ask.
 
-    Method `none` keeps all of them.
+    Method `none` keeps all of them. `num_windows` says how often the video takes up the `features.max_steps` steps that
+    `suppression.max_kept` counts by where it is null.
     """
     if settings.method == "none":
         order = detections.scores.argsort(descending=True, stable=True)
         segments, scores, labels = (one[order] for one in (detections.segments, detections.scores, detections.labels))
-        kept = Detections(segments, scores, labels, detections.class_scores_of(order))
+        kept = Detections(segments, scores, labels, detections.class_scores_of(order), detections.cut_by)
     else:
-        kept = _suppressed(detections, settings)
-    return Detections(grid.seconds(kept.segments).clamp(0, duration_s), kept.scores, kept.labels, kept.class_scores)
+        kept = _suppressed(detections, settings, settings.max_kept or _KEPT_PER_WINDOW * num_windows)
+    return replace(kept, segments=grid.seconds(kept.segments).clamp(0, duration_s))
 
 
-def _suppressed(detections: Detections, settings: SuppressionSettings) -> Detections:
+def _suppressed(detections: Detections, settings: SuppressionSettings, max_kept: int) -> Detections:
     segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
     labels = detections.labels.cpu().numpy()
-    indices, kept, final_scores = _remaining(segments, scores, labels, settings)
+    # one more than asked shows whether the limit leaves anything out
+    indices, kept, final_scores = _remaining(segments, scores, labels, settings, max_kept + 1)
+    cut_by = detections.cut_by | ({MAX_KEPT} if len(indices) > max_kept else set())
+    indices, kept, final_scores = indices[:max_kept], kept[:max_kept], final_scores[:max_kept]
     if settings.method != "weighted" and not settings.multiclass and settings.voting_threshold > 0:
         kept = vote(kept, segments, scores, settings.voting_threshold)
     class_scores = detections.class_scores_of(torch.from_numpy(indices))
     kept_segments, kept_scores, kept_labels = map(torch.from_numpy, (kept, final_scores, labels[indices]))
-    return Detections(kept_segments, kept_scores, kept_labels, class_scores)
+    return Detections(kept_segments, kept_scores, kept_labels, class_scores, cut_by)
 
 
 def _remaining(
-    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: SuppressionSettings
+    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], settings: SuppressionSettings, max_kept: int
 ) -> tuple[Indices, Float32s, Float32s]:
     """Indices (M,), segments (M, 2) and scores (M,) of what suppression keeps, best first."""
-    by_class, min_score, max_kept = settings.multiclass, settings.min_score, settings.max_kept
+    by_class, min_score = settings.multiclass, settings.min_score
     if settings.method == "weighted":
         weighted = partial(weighted_suppression_per_class, labels=labels) if by_class else weighted_suppression
         return weighted(segments, scores, tiou=settings.tiou, min_score=min_score, max_kept=max_kept)

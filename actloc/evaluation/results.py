@@ -92,10 +92,19 @@ class Counts(Record):
     duplicates_removed: NonNegativeInt = 0
     ties: NonNegativeInt = 0
     """Predictions that share their score with another of their class: the protocol decides their order."""
+    cut_videos: dict[str, NonNegativeInt] = {}
+    """Videos of which a limit left out detections of lower scores: `{"suppression.max_kept=200": 3}`."""
     dropped: dict[str, NonNegativeInt] = {}
     """What else was left out, and how many: `{"predictions of zero length": 3}`."""
     names: dict[str, list[str]] = {}
     """The names that make up a count, under a heading: `{"videos of unknown predictions": ["v_1"]}`."""
+
+    def cut_lines(self) -> list[str]:
+        """A sentence without a full stop for each limit that left out detections."""
+        return [
+            f"{setting} left out detections of lower scores in {count} of {console.count(self.videos, 'video')}"
+            for setting, count in self.cut_videos.items()
+        ]
 
 
 class ClassifierRecord(Record):

@@ -90,6 +90,8 @@ class Origin:
     annotations_sha256: str | None = None
     trained: TrainedRun | None = None
     """What is known about the run's training."""
+    cut_videos: Mapping[str, int] = field(default_factory=dict)
+    """By setting and value: the videos of which a limit left out detections of lower scores."""
 
 
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
@@ -242,6 +244,7 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
+        cut_videos=dict(origin.cut_videos),
         names={name: ids for name, ids in named.items() if ids},
     )
 

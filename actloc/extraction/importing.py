@@ -14,7 +14,7 @@ from actloc.signals import StopFlag
 from actloc.sources import folders, stored
 from actloc.sources.base import SourceConfig
 from actloc.store.filling import Outcome, describe, source_of
-from actloc.store.foreign_files import FeatureFileError
+from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from actloc.store.info import FeatureInfo, Features
 from actloc.store.store import IMPORTED, FeatureStore
 
@@ -53,13 +53,14 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     """Reads the header of every video's file; raises UserError with the likely cause if most of them do not fit."""
     present, missing = config.split(videos)
     if videos and not present:
-        first = config.files(videos[0])[0]
+        first = config.missing_files(videos[0], config.names())[0]
         raise UserError(
             f"{config.path} has features for none of {console.count(len(videos), 'video')}: {first} is missing.",
             "Expected a file, or a dataset in an HDF5 file, for each video.",
             "Check features.path, features.prefix and features.suffix.",
         )
-    refused = {video.id: _missing(config, video) for video in missing}
+    names = config.names()
+    refused = {video.id: _missing(config.missing_files(video, names), video) for video in missing}
     shapes = _shapes(config, present, refused)
     readable = [video for video in present if video.id in shapes]
     for video in readable:
@@ -69,9 +70,9 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
 
 
-def _missing(config: folders.Config, video: AnnotatedVideo) -> VideoError:
-    expected = ", ".join(map(str, config.files(video)))
-    return VideoError("not_a_file", f"{config.path} has no features for {video.id}", expected, "none")
+def _missing(absent: list[FeatureFile], video: AnnotatedVideo) -> VideoError:
+    expected = ", ".join(map(str, absent))
+    return VideoError("not_a_file", f"there are no features of {video.id}", expected, "none")
 
 
 def _shapes(config: folders.Config, videos: list[AnnotatedVideo], refused: dict[str, VideoError]) -> dict[str, Shape]:

@@ -13,6 +13,7 @@ from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.localization.checks import check_actions
 from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.run_bank import give_bank, starts_anew
@@ -70,6 +71,10 @@ def _learner(
         held.callback(live.close)
     used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
     source = _source(experiment, used, experiment.dataset.training_subset, live, missing)
+    try:
+        check_actions(annotations, source, experiment.dataset.training_subset, experiment.dataset.evaluation_subset)
+    except UserError as error:
+        missing.append(_message(experiment, error))
     if starts_anew(experiment, overwrite=False):
         try:
             give_bank(experiment, source, is_new=True)

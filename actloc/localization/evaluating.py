@@ -25,6 +25,7 @@ from actloc.evaluation.results import (
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment, load
 from actloc.reports import tables
+from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
@@ -113,6 +114,10 @@ def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
     if experiment.fusion.scores is not None:
         every_class = annotation_form.read(dataset.annotations_file)
         truth = scoring.truth_of(every_class, dataset.evaluation_subset, protocol)
+        most = experiment.fusion.most_detections
+        num_cut = sum(len(listed) > most for listed in found.values())
+        if num_cut and experiment.fusion.rule != fusion.UNCHANGED:
+            origin = replace(origin, cut_videos={**origin.cut_videos, f"fusion.most_detections={most}": num_cut})
         found, classifier = fusion.with_classifier(
             found, scored.own, truth, experiment.fusion, experiment.evaluation.tious, protocol
         )
@@ -161,6 +166,7 @@ def _detected(experiment: Experiment, annotations: Annotations, processes: Proce
         changed=measured.changed,
         annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
         trained=None if trained.run is None else compared(experiment, trained.run, annotations),
+        cut_videos=cut_videos(experiment, [one.detections for one in listed]),
     )
     return _Scored(experiment, scoring.to_predictions(listed, trained.classes), fusion.own_scores(listed), origin)
 
@@ -231,6 +237,8 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
 
     for caution in results.cautions():
         console.warn(caution)
+    for line in counts.cut_lines():
+        console.say(line)
     without = counts.videos_without_features
     if without:
         verb = console.count(len(without), "video has", "videos have")

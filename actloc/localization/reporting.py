@@ -16,6 +16,9 @@ def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
     runs = [evaluation.results for evaluation in evaluations]
     for table in [map_table(runs), *more_tables(runs)]:
         console.result_table(as_rich(table))
+    for one in runs:
+        for line in one.counts.cut_lines():
+            console.say(f"{one.name}, {one.subset}: {line}")
     return written
 
 

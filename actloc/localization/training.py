@@ -2,12 +2,16 @@
 
 from contextlib import ExitStack
 
+import torch
+
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import for_training, read_prepared, with_actions
 from actloc.end_to_end.live_encoder import LiveEncoder
+from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment
+from actloc.localization.checks import check_actions, short_actions
 from actloc.runs.localizer import LocalizationLearner, Localizer
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.prepared import PreparedTraining
@@ -15,7 +19,9 @@ from actloc.runs.run_bank import give_bank
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.training.batch_norms import share_batch_norms
 from actloc.training.distributed import Processes
+from actloc.training.initialising import class_axes
 from actloc.training.loader import smallest_batch
+from actloc.training.modules import DETECTOR
 
 
 def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool) -> PreparedTraining:
@@ -31,8 +37,21 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
         learner,
         report_start=lambda: _report_start(fitted, learner),
         write_record=fitted.record,
-        must_stay={"encoder_weights_sha256": "encoder weights of the features"},
+        must_stay={
+            "in_channels": "channels of the features",
+            "encoder_weights_sha256": "encoder weights of the features",
+        },
+        class_axes=lambda: _class_axes(experiment, learner),
     )
+
+
+def _class_axes(experiment: Experiment, learner: LocalizationLearner) -> dict[str, int | None]:
+    """The detector's tensors whose shapes depend on the number of classes, found with one class more."""
+    num_classes = len(learner.annotations.classes)
+    with torch.random.fork_rng():
+        larger = new_localizer(experiment, learner.source.in_channels, num_classes + 1).detector.state_dict()
+    axes = class_axes(learner.detector.state_dict(), larger, num_classes)
+    return {f"{DETECTOR}/{name}": axis for name, axis in axes.items()}
 
 
 def _learner(
@@ -42,6 +61,7 @@ def _learner(
     subset = experiment.training.validation_subset
     used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
     source = experiment.features.build(used, experiment.dataset.training_subset, live)
+    check_actions(annotations, source, experiment.dataset.training_subset, experiment.dataset.evaluation_subset)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
@@ -50,6 +70,12 @@ def _learner(
         predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
         return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
 
+    if scored.in_channels != source.in_channels:
+        raise UserError(
+            f"The features of the subset {subset!r} have {console.count(scored.in_channels, 'channel')}.",
+            f"Expected {source.in_channels}, as in {experiment.dataset.training_subset!r}.",
+            "Make the features of both subsets with the same encoder.",
+        )
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
     if subset:  # now, and not after an epoch: the longest video may be too long for the detector
         longest = max(range(len(scored.videos)), key=lambda number: scored.videos[number].duration_s or 0.0)
@@ -86,6 +112,9 @@ def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
             f"{experiment.detector.name} divides its losses by what it counts in each pass. "
             "For a larger batch, raise training.batch_size in one process instead."
         )
+    too_short = short_actions(source)
+    if too_short:
+        console.say(too_short)
     background = [video.id for video in source.videos if not video.actions]
     if background:
         used = "video has no actions and is used as background", "videos have no actions and are used as background"

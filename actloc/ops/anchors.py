@@ -12,6 +12,7 @@ from torch import Tensor
 from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
 from actloc.ops.losses import segment_iou_loss, sigmoid_focal_loss
+from actloc.ops.points import KEPT_PER_LEVEL
 from actloc.structures import Detections, Targets
 
 LARGEST_GROWTH = 1.0  # a decoded segment is at most e^1 times as long as its anchor
@@ -173,12 +174,15 @@ def select_anchors(outputs: AnchorOutputs, score_threshold: float, kept_per_leve
     segments = segments.clamp(min=0).minimum(outputs.lengths[:, None, None].to(segments.dtype))
     found = []
     for of_video, where in zip(scores, segments, strict=True):
-        best, start, numbers = of_video.amax(dim=1), 0, []
+        best, start, numbers, cut_by = of_video.amax(dim=1), 0, [], set()
         for length in outputs.level_lengths:
             of_level = best[start : start + length].argsort(descending=True, stable=True)
             numbers.append(start + of_level[:kept_per_level].sort().values)
+            if length > kept_per_level and best[start + of_level[kept_per_level]] > score_threshold:
+                cut_by.add(KEPT_PER_LEVEL)
             start += length
         kept = torch.cat(numbers)
         anchors, labels = (of_video[kept] > score_threshold).nonzero(as_tuple=True)
-        found.append(Detections(where[kept[anchors]], of_video[kept[anchors], labels], labels))
+        scored = of_video[kept[anchors], labels]
+        found.append(Detections(where[kept[anchors]], scored, labels, cut_by=frozenset(cut_by)))
     return found

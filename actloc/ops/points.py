@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from actloc.structures import Detections, Targets
 
+KEPT_PER_LEVEL = "detector.kept_per_level"
 EQUALLY_SHORT_STEPS = 1e-3  # actions this close in length to the shortest one at a point are all its classes
 
 
@@ -92,7 +93,8 @@ def best_segments(
     best = above[flat[above].argsort(descending=True, stable=True)[:max_kept]]
     kept = segments[best // scores.shape[1]]
     is_long = kept[:, 1] - kept[:, 0] > shortest_steps
-    return Detections(kept[is_long], flat[best][is_long], best[is_long] % scores.shape[1])
+    cut_by = frozenset({KEPT_PER_LEVEL} if len(above) > max_kept else ())
+    return Detections(kept[is_long], flat[best][is_long], best[is_long] % scores.shape[1], cut_by=cut_by)
 
 
 def _batch(targets: list[Targets], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -143,6 +143,7 @@ def select_points(
                 torch.cat([level.segments for level in levels]),
                 torch.cat([level.scores for level in levels]),
                 torch.cat([level.labels for level in levels]),
+                cut_by=frozenset().union(*(level.cut_by for level in levels)),
             )
         )
     return found

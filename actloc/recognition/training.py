@@ -11,9 +11,9 @@ from actloc.datasets.base import for_training, read_prepared
 from actloc.experiment import Experiment
 from actloc.recognition import scores
 from actloc.recognition.clips import ClipSource, TrainingClips, required_clips
-from actloc.recognition.learner import RecognitionLearner
+from actloc.recognition.learner import TOKEN_HEAD, RecognitionLearner
 from actloc.recognition.networks import RecognitionSections, clip_source, device_of, new_recognizer, scorer_of
-from actloc.recognition.recognizer import Recognizer
+from actloc.recognition.recognizer import CLASSIFIER, Recognizer
 from actloc.recognition.token_labels import Annotator, require_tokens
 from actloc.runs.prepared import PreparedTraining
 from actloc.training.distributed import Processes
@@ -25,6 +25,8 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> Pr
     source = clip_source(experiment)
     held.callback(source.reader.close)
     learner = new_learner(experiment, annotations, source, processes)
+    heads = [name for name in (CLASSIFIER, TOKEN_HEAD) if name in learner.modules]
+    class_axes = {f"{head}/{name}": 0 for head in heads for name in learner.modules[head].network.state_dict()}
     return PreparedTraining(
         experiment,
         learner,
@@ -34,6 +36,7 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> Pr
             "encoder_weights_sha256": "weights that clips.encoder starts from",
             "annotator_weights_sha256": "weights of token_labels.annotator",
         },
+        class_axes=lambda: class_axes,
     )
 
 

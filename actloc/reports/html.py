@@ -214,6 +214,10 @@ def _omissions(results: Results) -> list[Omission]:
         _omission(counts.unknown_labels, "prediction", "with unknown labels"),
         _omission(counts.duplicates_removed, "repeated true action", "removed"),
         _omission(counts.ties, "prediction", "tied in score with another of their class"),
+        *(
+            _omission(count, "video", f"with detections of lower scores left out by {setting}")
+            for setting, count in counts.cut_videos.items()
+        ),
         *(Omission(what, count, []) for what, count in counts.dropped.items()),
         *(Omission(what, len(names), names) for what, names in others.items()),
     ]

@@ -1,5 +1,6 @@
 """Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,12 +42,16 @@ def build_detector(
 
 @dataclass(frozen=True)
 class Localizer:
-    """A detector with the device, the precision and the suppression that it runs with."""
+    """A detector with the device, the precision and the suppression that it runs with.
+
+    `max_steps` are the steps by which limits of detections count.
+    """
 
     detector: Detector
     device: torch.device
     precision: str
     suppression: SuppressionSettings
+    max_steps: int
 
     def features(self, source: Source, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch's features (B, C, T) from its source and their mask (B, T), padded as the detector needs."""
@@ -63,7 +68,7 @@ class Localizer:
         """
         self.detector.eval()
         found: list[Detections] = []
-        grid = None
+        grid, num_steps = None, 0
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
                 try:
@@ -76,10 +81,12 @@ class Localizer:
             own, grid = listed[0], sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
             segments = own.segments.cpu() + sample.first_step
-            found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores))
+            found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores, own.cut_by))
+            num_steps = max(num_steps, sample.first_step + sample.num_steps)
         assert grid is not None, "a video has at least one window"
         merged = found[0] if len(found) == 1 else _merged(found)
-        return postprocess(merged, grid, float("inf") if duration_s is None else duration_s, self.suppression)
+        longest_s, num_windows = duration_s, math.ceil(num_steps / self.max_steps)
+        return postprocess(merged, grid, math.inf if longest_s is None else longest_s, self.suppression, num_windows)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
         """Detections of every video in seconds, ordered by id; each process works on a part and gets all results.
@@ -123,6 +130,7 @@ def _merged(windows: list[Detections]) -> Detections:
         torch.cat([one.scores for one in windows]),
         torch.cat([one.labels for one in windows]),
         (torch.cat(rows) if are_of_segments else torch.stack(rows).mean(dim=0)) if rows else None,
+        frozenset().union(*(one.cut_by for one in windows)),
     )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from actloc import console
 from actloc.experiment import Experiment
+from actloc.training.modules import DETECTOR, ENCODER
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
 from actloc.weights.official_afsd import read_official_afsd
@@ -20,6 +21,14 @@ _READERS = {"afsd": read_official_afsd, "etad": read_official_etad, "tallformer"
 def read_official(experiment: Experiment, file: Path) -> OfficialCheckpoint:
     """The official checkpoint of the experiment's detector; raises UserError if it is another file."""
     return _READERS.get(experiment.detector.name, read_official_checkpoint)(file)
+
+
+def starting_weights(experiment: Experiment, file: Path) -> dict[str, Tensor]:
+    """All weights of an official checkpoint that the experiment has networks for, named as in `training.modules`."""
+    stored = read_official(experiment, file)
+    detector = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
+    named = {f"{DETECTOR}/{name}": tensor for name, tensor in detector.items()}
+    return named | {f"{ENCODER}/{name}": one for name, one in encoder_weights(experiment, stored, file).items()}
 
 
 def encoder_weights(experiment: Experiment, official: OfficialCheckpoint, file: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, built, ready
+from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
@@ -17,11 +17,13 @@ from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
 from actloc.reports import tables
+from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
+from actloc.sources import folders
 from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
-from actloc.structures import VideoDetections
+from actloc.structures import Detections, VideoDetections
 
 
 class Predictor:
@@ -53,19 +55,43 @@ class Predictor:
             raise UserError(
                 f"{self.experiment.file} has no features.encoder: the run was trained on features made elsewhere.",
                 "Expected an encoder, to turn videos into features.",
-                "Add the block of the encoder that made the features to the run's settings.",
+                "Name the encoder that made the features: --set features.encoder.name=NAME, with its other settings; "
+                "actloc ls encoders lists them",
             )
         device = choose_device(self.experiment.machine.device)
         warn_of_slow_bfloat16(config.precision, device, "features.encoder.precision")
         encoder = ready(built(config), device)
         trained_with = self.trained.encoder_weights_sha256
-        if trained_with != encoder.weights_sha256:
+        if encoder.channels != self.trained.in_channels:
+            raise UserError(
+                f"The encoder {config.name} gives {console.count(encoder.channels, 'channel')}.",
+                f"{self.trained.checkpoint} was trained on features with {self.trained.in_channels}.",
+                "Name the encoder that made the run's features, with its settings: --set features.encoder.name=NAME",
+            )
+        is_known = self.trained.names_encoder and self.experiment.features.made_from_videos
+        if trained_with is None and not (is_known and encoder.weights_sha256 is None):
+            self._check_foreign(config)
+        elif trained_with != encoder.weights_sha256:
             raise UserError(
                 f"The encoder's weights have sha256 {encoder.weights_sha256}.",
                 f"Expected those that made the run's features, with sha256 {trained_with}.",
                 "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
             )
         return encoder
+
+    def _check_foreign(self, config: EncoderConfig) -> None:
+        """Warns that nothing proves the encoder; raises UserError if it cannot give features like the run's."""
+        features = self.experiment.features
+        if isinstance(features, folders.Config) and features.is_resized and features.resize_to is None:
+            raise UserError(
+                f"{self.experiment.file} has features.is_resized=true: its features were resized elsewhere.",
+                "Expected features at a constant number of frames, or features.resize_to.",
+                "Train on features that are not resized, or resize them in training: features.resize_to=STEPS",
+            )
+        console.warn(
+            f"The run's features were made elsewhere, so it cannot be proved that {config.name} makes the same: with "
+            "another encoder, other weights or other frames, what is found means nothing"
+        )
 
     def close(self) -> None:
         """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""
@@ -88,9 +114,16 @@ class Predictor:
                 detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
             except UserError as error:  # too long for the detector: this video's failure, not the command's
                 raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
+        self._warn_of_limits(video, detections)
         found = VideoDetections(video.stem, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
         return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
+
+    def _warn_of_limits(self, video: Path, detections: Detections) -> None:
+        """Warns of limits that may have left out detections whose scores are high enough to be shown."""
+        if len(detections) and float(detections.scores.min()) >= min(self.thresholds.values()):
+            for setting in cut_videos(self.experiment, [detections]):
+                console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
 
     def _source(self, video_id: str, file: Path) -> Source:
         """The video as a source of features; raises VideoError."""

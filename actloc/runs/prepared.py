@@ -19,5 +19,7 @@ class PreparedTraining:
     write_record: Callable[[], None]
     """Writes what was chosen into the run's folder, beside its settings."""
     must_stay: Mapping[str, str]
-    """Files that a resumed run needs as they were: the key of `learner.about()` with the sha256, and the words for
-    them, such as `weights of the encoder`."""
+    """What a resumed run needs as it was: the key of `learner.about()` with its sha256 or its value, and the words for
+    it, such as `weights of the encoder`."""
+    class_axes: Callable[[], Mapping[str, int | None]]
+    """The tensors that depend on the classes, with the axis that has an entry for each; None where there is none."""

@@ -33,6 +33,8 @@ class TrainedDetector:
     in_channels: int
     encoder_weights_sha256: str | None
     checkpoint: str
+    names_encoder: bool
+    """Whether the settings that it was trained with name the encoder of its features."""
     run: TrainedRun | None = None
     """How far the run was trained; None for an official checkpoint."""
 
@@ -66,8 +68,10 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     live = new_live_encoder(experiment, of_module(tensors, ENCODER))
     if live is not None:
         live.encoder.weights_sha256 = about["encoder_weights_sha256"]
+    names_encoder = "features.encoder.name" in about["settings"]
+    weights_sha256 = about["encoder_weights_sha256"]
     run = state_of(experiment, stored)
-    return TrainedDetector(localizer, live, classes, in_channels, about["encoder_weights_sha256"], folder.name, run)
+    return TrainedDetector(localizer, live, classes, in_channels, weights_sha256, folder.name, names_encoder, run)
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:
@@ -86,7 +90,7 @@ def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) 
     weights = stored.averaged if experiment.evaluation.weights == "averaged" else stored.weights
     localizer = _with_weights(experiment, in_channels, len(classes), weights, file)
     live = new_live_encoder(experiment, encoder_weights(experiment, stored, file) or None)
-    return TrainedDetector(localizer, live, classes, in_channels, None, file.name)
+    return TrainedDetector(localizer, live, classes, in_channels, None, file.name, names_encoder=False)
 
 
 def new_live_encoder(experiment: Experiment, weights: Mapping[str, Tensor] | None = None) -> LiveEncoder | None:
@@ -103,7 +107,7 @@ def new_localizer(experiment: Experiment, in_channels: int, num_classes: int) ->
     warn_of_slow_bfloat16(precision, device, "training.precision")
     max_steps, seed = experiment.features.max_steps, experiment.run.seed
     detector = build_detector(experiment.detector, in_channels, num_classes, max_steps, seed=seed, device=device)
-    return Localizer(detector, device, precision, experiment.suppression)
+    return Localizer(detector, device, precision, experiment.suppression, max_steps)
 
 
 def _with_weights(
@@ -122,6 +126,9 @@ def refuse_other_settings(experiment: Experiment, trained: dict[str, object]) ->
     if recorded.is_file():  # loaded with today's defaults, so that settings newer than the run are not a difference
         trained = {**load(str(recorded)).shaping("weights"), **trained}
     now = experiment.shaping("detections")
+    if "features.encoder" in trained and trained["features.encoder"] is None:
+        # features made elsewhere: an encoder is named for new videos, and changes nothing of what was trained
+        now = {key: value for key, value in now.items() if not key.startswith("features.encoder.")}
     differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
     if differing:
         listed = "\n  ".join(differing)

@@ -239,6 +239,10 @@ class TrainingSettings(Section):
 
     shapes = "weights"
 
+    initialise: Path | None = None
+    """Start a new run from the weights of another one, of a checkpoint or of an official file, as far as they fit: also
+    with other classes, of which those of the same name are taken. Of a run they are the averaged weights, or with
+    evaluation.weights=raw the last ones. null: start anew."""
     batch_size: PositiveInt = 2
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
@@ -331,8 +335,8 @@ class SuppressionSettings(Section):
     min_score: NonNegativeFloat = 0.001
     """Soft: detections whose lowered score falls below this are dropped; hard and weighted: those that are not above
     it, if it is not 0."""
-    max_kept: PositiveInt = 200
-    """Maximum number of detections to keep per video."""
+    max_kept: PositiveInt | None = None
+    """Maximum number of detections to keep per video; null: 200 for each `features.max_steps` steps of it."""
     multiclass: bool = True
     """Suppress within each class; false: across classes, which voting needs."""
     voting_threshold: Fraction = 0.7

@@ -23,7 +23,7 @@ from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
 from actloc.store.grid_check import check_present
-from actloc.structures import FIRST_VISIT, Batch, Grid, Payload, Sample, Targets, Visit
+from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Sample, Targets, Visit
 from actloc.video.windows import ClipSpacing
 
 
@@ -93,6 +93,11 @@ class SourceConfig(Part):
     """Steps by which a video's features may differ from its duration."""
 
     @property
+    def made_from_videos(self) -> bool:
+        """Whether the features are made from videos by an encoder that the settings name."""
+        return self.encoder is not None
+
+    @property
     def spacing(self) -> ClipSpacing:
         """Which clips of a video the features are made of."""
         return ClipSpacing(
@@ -106,12 +111,24 @@ class SourceConfig(Part):
 
     def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""
+        seen = self.grid_seen(len(raw), grid)
         if self.resize_to is None:
-            sparser = replace(grid, stride_frames=grid.stride_frames * self.downsample)
-            return raw[:: self.downsample].T.contiguous(), sparser
+            return raw[:: self.downsample].T.contiguous(), seen
+        return self.resized(raw), seen
+
+    def grid_seen(self, num_rows: int, grid: Grid) -> Grid:
+        """The time grid of the features that detectors see, from that of their rows."""
+        if self.resize_to is None:
+            return replace(grid, stride_frames=grid.stride_frames * self.downsample)
         # a row is for its part of the clip, if each clip gives several
         row_frames = self.clip_frames * grid.stride_frames / self.stride_frames
-        return self.resized(raw), resized_grid(len(raw), grid, row_frames, self.resize_to)
+        return resized_grid(num_rows, grid, row_frames, self.resize_to)
+
+    def extent(self, num_rows: int, grid: Grid) -> Extent:
+        """Where the features of a video are, from the number of its rows and their time grid."""
+        seen = self.grid_seen(num_rows, grid)
+        end_s = (grid.offset_frames + (num_rows - 0.5) * grid.stride_frames) / grid.fps
+        return Extent(end_s, seen.stride_frames / seen.fps)
 
     def resized(self, raw: Tensor) -> Tensor:
         """Features (C, T'), of `resize_to` steps if that is set, from rows (T, C)."""
@@ -258,6 +275,10 @@ class Source(ABC):
     def evaluation_sample(self, index: int) -> Sample:
         """All of video `index`."""
 
+    def extent(self, index: int) -> Extent | None:
+        """Where the features of video `index` are; None where only reading them says so."""
+        return None
+
     def evaluation_samples(self, index: int) -> list[Sample]:
         """All of video `index`, in one window or in several that overlap."""
         whole, length = self.evaluation_sample(index), self.config.window_steps
@@ -335,11 +356,18 @@ class Source(ABC):
         clips_past_end = self.config.past_end == "clip"
         return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
 
-    def _require_features(self, annotations: Annotations, subset: str, fix: str, has: str = "") -> None:
-        """Raises UserError if videos are missing that the settings require; `fix` says how to get them."""
+    def _require_features(
+        self, annotations: Annotations, subset: str, fix: str, has: str = "", notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises UserError if videos are missing that the settings require; `fix` says how to get them.
+
+        `notes` say what is missing, by the video's id.
+        """
         config = self.config
         has = has or f"{config.path} has features of"
-        check_present(self.videos, self.missing, annotations, subset, has, fix, allow_missing=config.allow_missing)
+        check_present(
+            self.videos, self.missing, annotations, subset, has, fix, notes or {}, allow_missing=config.allow_missing
+        )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
         """Called for a video whose features cannot be made; raises UserError unless the settings allow that."""

@@ -30,7 +30,7 @@ from actloc.settings.choices import ClipChoice
 from actloc.settings.sections import MachineSettings, Shapes
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.grid_check import fits, warn_of_misfits
-from actloc.structures import FIRST_VISIT, Batch, Sample, Visit
+from actloc.structures import FIRST_VISIT, Batch, Extent, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
 
 
@@ -253,6 +253,11 @@ class EncodedSource(Source):
             resize_to=rows.interpolated_to,
         )
         return self._sample(video, window, rows.grid)
+
+    def extent(self, index: int) -> Extent:
+        """From the times of the video's pictures."""
+        grid = self.evaluation_sample(index).grid
+        return Extent(self._times[self.videos[index].id].duration_s, grid.stride_frames / grid.fps)
 
     def evaluation_samples(self, index: int) -> list[Sample]:
         """All of video `index`, in one window or in several that overlap, each with its own clips."""

@@ -1,9 +1,8 @@
-"""Features in their authors' files, read in place: folders of .npy, .npz, .pt or .mmap files, or an HDF5 file."""
+"""Features in their authors' files, read in place: folders with a file for each video, or an HDF5 file."""
 
-import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,10 +16,12 @@ from actloc.settings.sections import Shapes, ShippedPath
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
-from actloc.structures import Grid, Sample
+from actloc.structures import Extent, Grid, Sample
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
 _STRIDES = (1, 2, 4, 8, 16, 32)
+_LARGEST_STRIDE = 128
+_LARGEST_SAMPLE = 500  # videos that are enough to find a wrong setting
 
 
 class Config(SourceConfig):
@@ -34,9 +35,10 @@ class Config(SourceConfig):
     prefix: Annotated[str, Shapes("features")] = ""
     """Text before the id in the names of files or datasets: v_ for ActivityNet."""
     suffix: Annotated[str, Shapes("features")] = ".npy"
-    """Text after the id in the names of files, with their format: .npy, .npz, .pt or .mmap (TALLFormer's bank)."""
+    """Text after the id in the names of files, with their format: .npy, .npz, .pt, .csv (a line for each step), .pkl
+    (NumPy arrays, read without running anything) or .mmap (TALLFormer's bank)."""
     key: Annotated[str | None, Shapes("features")] = None
-    """Name of the array in a .npz or .pt file; null: the only one."""
+    """Name of the array in a .npz, .pt or .pkl file; null: the only one."""
     channels_first: Annotated[bool, Shapes("features")] = False
     """Whether arrays are (channels, steps), as in MS-TCN's files."""
     fps_from: Annotated[Literal["settings", "annotations"], Shapes("features")] = "settings"
@@ -47,18 +49,23 @@ class Config(SourceConfig):
     unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
     """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
 
+    @property
+    def made_from_videos(self) -> bool:
+        """They are in files; an encoder, if there is one, is only for new videos."""
+        return False
+
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "FolderSource":
         """The subset's features, their number of rows checked against each video's duration."""
         return FolderSource(self, annotations, subset)
 
     def without_features(self, annotations: Annotations) -> list[str]:
         """Videos without a file in every folder."""
-        names = self._names()
+        names = self.names()
         return [video.id for video in annotations.videos.values() if not self._has(video, names)]
 
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos with features in every folder, and those without."""
-        names = self._names()
+        names = self.names()
         present = [video for video in videos if self._has(video, names)]
         return present, [video for video in videos if not self._has(video, names)]
 
@@ -103,13 +110,20 @@ class Config(SourceConfig):
         parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def _names(self) -> dict[Path, frozenset[str]]:
+    def missing_files(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> list[FeatureFile]:
+        """The files of a video that are missing; `names` are the datasets of HDF5 files."""
+        return [
+            file
+            for file in self.files(video)
+            if not (file.dataset in names[file.path] if file.dataset else file.path.is_file())
+        ]
+
+    def names(self) -> dict[Path, frozenset[str]]:
+        """The datasets of each HDF5 file."""
         return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
 
     def _has(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> bool:
-        return all(
-            file.dataset in names[file.path] if file.dataset else file.path.is_file() for file in self.files(video)
-        )
+        return not self.missing_files(video, names)
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
@@ -132,15 +146,29 @@ class FolderSource(Source):
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.videos, self.missing = config.split(annotations.of_subset(subset))
-        self._require_features(annotations, subset, "Check features.path, features.prefix and features.suffix")
+        notes, names = {}, config.names()
+        for video in self.missing if config.more_paths else ():
+            gone = [file.path if file.dataset else file.path.parent for file in config.missing_files(video, names)]
+            notes[video.id] = f"not in {' and '.join(map(str, gone))}"
+        fix = "Check features.path, features.prefix and features.suffix"
+        self._require_features(annotations, subset, fix, "The folders have features of" if notes else "", notes)
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
-        check_grid(config, self.videos, {video_id: steps for video_id, (steps, _) in shapes.items()})
+        self._steps = {video_id: steps for video_id, (steps, _) in shapes.items()}
+        check_grid(config, self.videos, self._steps)
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, resized if the settings say so."""
         video = self.videos[index]
         return self._sample(video, *on_grid(self.config.read(video), video, self.config))
+
+    def extent(self, index: int) -> Extent:
+        """From the number of rows in the files' headers; resized features reach to the end of their video."""
+        video, config = self.videos[index], self.config
+        fps, rows = fps_of(video, config), self._steps[video.id]
+        if config.is_resized and video.duration_s is not None:
+            return Extent(video.duration_s, video.duration_s / (config.resize_to or rows))
+        return config.extent(rows, Grid(fps, config.stride_frames, config.spacing.offset_frames))
 
     def _channels(self, shapes: dict[str, tuple[int, int]]) -> int:
         first = self.videos[0].id
@@ -222,15 +250,35 @@ def _fits(config: Config, video: AnnotatedVideo, steps: int) -> bool:
 def likely_cause(
     config: Config, misfits: list[AnnotatedVideo], timed: list[AnnotatedVideo], steps: dict[str, int]
 ) -> str:
-    """Names a single setting that would make most of the misfits fit, or else says why the features may differ."""
-    others: list[tuple[str, object]] = [("fps_from", value) for value in ("annotations", "settings")]
-    others += [("fps", rate) for rate in _RATES] + [("stride_frames", stride) for stride in _STRIDES]
-    others += [("align", "backpad"), ("align", "valid")]
-    for key, value in others:
-        other = config.model_copy(update={key: value, **({"fps_from": "settings"} if key == "fps" else {})})
-        fits = functools.partial(_fits, other)
-        if 2 * sum(fits(video, steps[video.id]) for video in misfits) > len(misfits):
-            return f"The likely cause: features.{key}={value} would fit most of them."
+    """Names the single setting that would make the most videos fit, or else says why the features may differ."""
+    sample = timed[:: max(1, len(timed) // _LARGEST_SAMPLE)]
+    ranked = []
+    for order, (key, value) in enumerate(_other_settings(config)):
+        other = _with_setting(config, key, value)
+        errors = [abs(expected_rows(other, video) - steps[video.id]) for video in sample]
+        fitting = [error for error in errors if error <= config.tolerance_steps]
+        is_odd = key == "stride_frames" and value not in _STRIDES
+        # of short videos several settings fit: known rates first, then usual values, of those the one that fits best
+        ranked.append((-len(fitting), key != "fps_from", is_odd, sum(fitting), order, key, value))
+    *_, key, value = min(ranked)
+    num_fitting = sum(_fits(_with_setting(config, key, value), video, steps[video.id]) for video in timed)
+    if num_fitting > max(len(timed) - len(misfits), len(timed) // 2):
+        which = f"{num_fitting} of {len(timed)} videos" if num_fitting < len(timed) else f"all {len(timed)} videos"
+        return f"The likely cause: features.{key}={value} would fit {which if len(timed) > 1 else 'it'}."
     if 2 * len(misfits) <= len(timed):
         return "The likely cause: these videos were cut or damaged when their features were made."
     return "The likely cause: other features, other videos, or channels before steps (features.channels_first)."
+
+
+def _other_settings(config: Config) -> list[tuple[str, Any]]:  # Any: values of settings
+    """Single settings that may be wrong, the likeliest first; where each video's rate is known, rates come last."""
+    rates: list[tuple[str, Any]] = [("fps", rate) for rate in _RATES]
+    strides = [("stride_frames", stride) for stride in _STRIDES]
+    usual = [*strides, *rates] if config.fps == "native" else [*rates, *strides]
+    odd = [("stride_frames", stride) for stride in range(1, _LARGEST_STRIDE + 1) if stride not in _STRIDES]
+    sources = [("fps_from", value) for value in ("annotations", "settings")]
+    return [*sources, *usual, ("align", "backpad"), ("align", "valid"), *odd]
+
+
+def _with_setting(config: Config, key: str, value: Any) -> Config:  # Any: as above
+    return config.model_copy(update={key: value, **({"fps_from": "settings"} if key == "fps" else {})})

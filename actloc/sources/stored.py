@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -17,7 +18,7 @@ from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
 from actloc.store.store import FeatureStore, complete
-from actloc.structures import Sample
+from actloc.structures import Extent, Sample
 
 
 class Config(SourceConfig):
@@ -61,14 +62,29 @@ class StoredSource(Source):
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
         listed = annotations.of_subset(subset)
-        self.videos = [video for video in listed if self.store.has(video.id)]
-        self.missing = [video for video in listed if not self.store.has(video.id)]
-        self._require_features(annotations, subset, f"Run: {self.store.command_to_make()}")
+        present = {video.id for video in listed if self.store.has(video.id)}
+        self.videos = [video for video in listed if video.id in present]
+        self.missing = [video for video in listed if video.id not in present]
+        failed = {str(row["id"]): row for row in self.store.failed()} if self.missing else {}
+        notes = {name: f"{row.get('reason')}: {row.get('detail')}" for name, row in failed.items()}
+        run = f"Run: {self.store.command_to_make()}"
+        are_known = any(video.id in failed for video in self.missing)
+        self._require_features(annotations, subset, f"Replace these files. {run}" if are_known else run, notes=notes)
         infos = [self.store.info(video.id) for video in self.videos]
-        for video, info in zip(self.videos, infos, strict=True):
+        # one video of each kind: a large store has the same settings for all of its videos
+        kinds = {_settings_in(info): (video, info) for video, info in zip(self.videos, infos, strict=True)}
+        for video, info in kinds.values():
             _check_settings(config, video, info, self.store)
         _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
+        other = next((info for info in infos if info.channels != self.in_channels), None)
+        if other is not None:
+            raise UserError(
+                f"The features of {other.video_id} in {config.path} have {console.count(other.channels, 'channel')}, "
+                f"those of {infos[0].video_id} {self.in_channels}.",
+                "Expected the same number for every video.",
+                f"Make them again: {self.store.command_to_make()} --overwrite",
+            )
         self.encoder_weights_sha256 = infos[0].weights_sha256
 
     def evaluation_sample(self, index: int) -> Sample:
@@ -76,6 +92,16 @@ class StoredSource(Source):
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
         return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
+
+    def extent(self, index: int) -> Extent:
+        """From what the store says about the video."""
+        info = self.store.info(self.videos[index].id)
+        return self.config.extent(info.steps, stored_grid(info))
+
+
+def _settings_in(info: FeatureInfo) -> tuple[object, ...]:
+    """All of a video's facts that are compared with settings."""
+    return info.recipe, info.encoder, info.fps, info.clip_frames, info.stride_frames, info.align
 
 
 def _recorded_settings(config: SourceConfig, info: FeatureInfo) -> list[tuple[str, object, object]]:

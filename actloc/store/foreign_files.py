@@ -1,4 +1,4 @@
-"""Reads one video's features as other projects publish them: .npy, .npz, .pt, .mmap, or a dataset of an HDF5 file.
+"""Reads one video's features as other projects publish them: in single files, or in datasets of an HDF5 file.
 
 A .mmap is a file of TALLFormer's memory bank: float32 numbers in C order and nothing else. The shapes of all files of
 a folder are in one JSON file beside them: {NAME: {"num_frames": N, "feat_shape": [T, C]}}.
@@ -12,7 +12,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,15 @@ from torch import Tensor
 
 from actloc import console, files
 from actloc.errors import UserError, VideoReason
+from actloc.store import array_pickles, csv_features
 from actloc.store.sealed_file import is_finite
 
-SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".mmap")
+SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".csv", ".mmap")
 _EXPECTED = "Expected an array of numbers with two dimensions (steps and channels)."
-_FIX = "Download the file again, or check features.path, features.suffix and features.key."
+_FIX = (
+    "Download the file again, or check features.path, features.suffix and features.key; another form is read after "
+    "numpy.save(FILE, ARRAY) in the program that reads it."
+)
 _META_NAMES = ("meta_val.json", "meta.json")
 _META_ENTRY = '{"num_frames": N, "feat_shape": [T, C]}'
 _META_FIX = "Copy the file again, together with the JSON file of shapes that the bank came with."
@@ -72,7 +76,7 @@ class FeatureFile:
     dataset: str | None = None
     """The name inside an HDF5 file; None if the file has the features of this video only."""
     key: str | None = None
-    """The name inside a .npz, or inside a .pt that contains a dictionary."""
+    """The name inside a .npz, or inside a .pt or .pkl that contains a dictionary."""
     part: tuple[slice, ...] = ()
     """The rows and columns that belong to the video; empty for all."""
 
@@ -102,8 +106,10 @@ class FeatureFile:
             values: Any = self._open(only_shape)  # Any: whatever the file holds
             if not isinstance(values, (_Header, np.ndarray, Tensor)) or values.shape is None:
                 raise _OddError(f"it is {type(values).__name__}, no array")
-            if len(values.shape) != 2 or 0 in values.shape:
+            two = _without_single_axes(values.shape)
+            if len(two) != 2 or 0 in two:
                 raise _OddError(f"its shape is {tuple(values.shape)}")
+            values = _Header(two) if isinstance(values, _Header) else values.reshape(two)
             cuts = (*self.part, slice(None), slice(None))
             shape = tuple(len(range(size)[cut]) for size, cut in zip(values.shape, cuts, strict=False))
             if 0 in shape:
@@ -128,12 +134,13 @@ class FeatureFile:
             with self._torn_by(*_TORN), self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 name = self._chosen(list(arrays))
                 return _header_of(arrays.zip, name) if only_shape else arrays[name]
-        if self.path.suffix in (".pt", ".pth"):
+        if self.path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
             with self._torn_by(*_TORN, *_TORN_PICKLE):
-                # .pt files of old versions are not zip files and cannot be mapped into memory
-                mapped = zipfile.is_zipfile(self.path)
-                found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+                found = _unpickled(self.path)
             return found[self._chosen(list(found))] if isinstance(found, dict) else found
+        if self.path.suffix == ".csv":
+            with self._torn_by(*_TORN):
+                return _Header(csv_features.shape(self.path)) if only_shape else csv_features.read(self.path)
         if self.path.suffix == ".mmap":
             with self._torn_by(*_TORN):
                 shape = _shape_of_mmap(self.path)
@@ -167,6 +174,21 @@ class FeatureFile:
         if self.key is None and len(names) == 1:
             return names[0]
         raise _OddError(f"features.key is {self.key or 'null'}, but the file contains {console.first_ten(names)}")
+
+
+def _unpickled(path: Path) -> Any:  # Any: whatever the file holds
+    if path.suffix in (".pkl", ".pickle"):
+        return array_pickles.read(path)
+    # .pt files of old versions are not zip files and cannot be mapped into memory
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def _without_single_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape without axes of one, from the first on, as long as it has more than two: (1, T, C), (T, C, 1, 1)."""
+    kept = list(shape)
+    while len(kept) > 2 and 1 in kept:
+        kept.remove(1)
+    return tuple(kept)
 
 
 def _is_of_numbers(values: Any) -> bool:  # Any: an array or a tensor

@@ -1,6 +1,6 @@
 """Checks that videos have features, and as many rows as their durations give."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -47,12 +47,14 @@ def check_present(
     subset: str,
     has: str,
     fix: str,
+    notes: Mapping[str, str],
     *,
     allow_missing: bool,
 ) -> None:
     """Raises UserError that names the videos of a subset without features, unless `allow_missing` and some have them.
 
-    The message begins with `has`, such as `STORE has features of`; `fix` is the command that makes them.
+    The message begins with `has`, such as `STORE has features of`; `fix` is the command that makes them, and `notes`
+    say what of a video is missing.
     """
     if videos and (allow_missing or not missing):
         return
@@ -69,9 +71,10 @@ def check_present(
             f"Expected one of the subsets in the annotations: {', '.join(subsets) or 'none'}.",
             "Set dataset.training_subset, dataset.evaluation_subset or training.validation_subset to one of them.",
         )
+    named = [f"{video.id} ({notes[video.id]})" if video.id in notes else video.id for video in missing]
     raise UserError(
         f"{has} {len(videos)} of {console.count(len(videos) + len(missing), 'video')} of the subset "
-        f"{subset!r}; missing: {console.first_ten([video.id for video in missing])}.",
+        f"{subset!r}; missing: {console.first_ten(named)}.",
         "Expected features of every video.",
         fix if allow_missing or not videos else f"{fix}; or leave these videos out: features.allow_missing=true",
     )

@@ -3,14 +3,16 @@
 STORE/store.json     the settings that determine the features; a store has features of one recipe
 STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; the id is percent-encoded
 STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl for one part of the work
+STORE/index.json     the facts about each file, so that opening a large store does not read every file
 
-Every byte of a file is checked whenever it is read; `verify` checks every checksum.
+Every byte of a file is checked whenever its features are read; `verify` checks every checksum.
 """
 
+import contextlib
 import json
+import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from actloc import console, files
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
+from actloc.store import index
 from actloc.store.info import FeatureInfo, Features, recorded
 from actloc.store.sealed_file import DamagedError, is_finite, opened, values, values_as_stored
 from actloc.store.writer import FeatureWriter
@@ -35,6 +38,8 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
 """The values of these settings in recipes that are older than the settings."""
 _LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output": "features"}}
 """The same for the settings of single encoders."""
+_NOT_A_FEATURE_FILE = (OSError, KeyError, RuntimeError, TypeError, ValueError)
+"""What HDF5 raises on files with other contents."""
 IMPORTED = "imported_from"
 """The part of a recipe that says which files of other projects the features come from."""
 
@@ -45,6 +50,7 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._infos: dict[str, FeatureInfo] = {}
+        self._index: dict[str, index.Entry] | None = None
 
     def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
         """The settings that all features here were made with; None if the store has not begun."""
@@ -97,7 +103,7 @@ class FeatureStore:
             if overwrite:
                 for video_id in self.ids():
                     files.remove(self._path(video_id))
-                for path in self._failed_files():
+                for path in [*self._failed_files(), self.folder / index.NAME]:
                     files.remove(path)
             else:
                 self.check_recipe(recipe)
@@ -116,15 +122,55 @@ class FeatureStore:
     def info(self, video_id: str) -> FeatureInfo:
         """The facts about the video's features; raises UserError if the file is missing or damaged.
 
-        Checks a file once; `read` checks it every time.
+        Those of the index, if it lists the file as it is; else the file is checked, once. `read` checks it every time.
         """
         if video_id not in self._infos:
-            with self._opened(video_id) as file:
-                self._infos[video_id] = _info(file)
+            listed = self._listed(video_id)
+            if listed is not None:
+                self._infos[video_id] = listed
+            else:
+                with self._opened(video_id) as file:
+                    self._infos[video_id] = _info(file)
         return self._infos[video_id]
+
+    def _listed(self, video_id: str) -> FeatureInfo | None:
+        """What the index says about a video, if the file has the size and time that it had then."""
+        if self._index is None:
+            self._index = index.read(self.folder)
+        path = self._path(video_id)
+        entry = self._index.get(path.name)
+        if entry is None or not path.is_file() or not entry.is_of(path.stat()):
+            return None
+        return entry.info if entry.info.video_id == video_id else None
+
+    def write_index(self) -> None:
+        """Lists the facts about all files, of those that are listed already without opening them.
+
+        A folder that cannot be written keeps what it has: the index only saves time.
+        """
+        if not os.access(self.folder, os.W_OK):
+            return
+        files.remove_leftovers(self.folder)
+        with files.taking_turns(self.folder):  # parts of the work may end at the same time
+            before, entries = index.read(self.folder), {}
+            for path in self.folder.glob(f"*{_SUFFIX}"):
+                status, listed = path.stat(), before.get(path.name)
+                if listed is not None and listed.is_of(status):
+                    entries[path.name] = listed
+                    continue
+                # what is damaged is not listed
+                with contextlib.suppress(*_NOT_A_FEATURE_FILE), h5py.File(path, "r") as file:
+                    entries[path.name] = index.Entry(status.st_size, status.st_mtime_ns, _info(file))
+            if entries != before:
+                with contextlib.suppress(OSError):  # such as a full disk
+                    index.write(self.folder, entries)
+            self._index = entries
 
     def source(self, video_id: str) -> tuple[int, str]:
         """Size and sha256 of the file that the features were made from; fast, since it checks nothing else."""
+        listed = self._listed(video_id)
+        if listed is not None:
+            return listed.source_bytes, listed.source_sha256
         try:
             with h5py.File(self._path(video_id), "r") as file:
                 return int(file.attrs["source_bytes"]), str(file.attrs["source_sha256"])
@@ -144,6 +190,12 @@ class FeatureStore:
         """Reads the features (T, C) as float32; raises UserError if the file is missing, damaged or has nan or inf."""
         with self._opened(video_id) as file:
             features = values(file)
+            if video_id in self._infos and self._infos[video_id] != _info(file):
+                raise UserError(
+                    f"The features of {video_id} in {self.folder} are not those that were there before.",
+                    f"Expected what {index.NAME} lists, or what was there when this command started.",
+                    f"Run the command again; if the same happens, delete {self.folder / index.NAME} first",
+                )
         if not is_finite(features):
             raise self._bad(video_id, "contain values that are not finite")
         return features.numpy()
@@ -217,7 +269,7 @@ class FeatureStore:
         except DamagedError as error:
             raise self._bad(name, f"are damaged: {error}") from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def _opened(self, video_id: str) -> Iterator[h5py.File]:
         """Opens the video's file, with every byte checked."""
         try:

@@ -16,6 +16,8 @@ from actloc.settings.sections import Section
 from actloc.settings.task import TaskSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
     from actloc.reports.explanations import Explanation
@@ -55,6 +57,10 @@ class TaskConfig(TaskSettings, ABC):
         self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
     ) -> PreparedTraining:
         """Checks and loads everything that training needs; `held` closes it. Every process calls it."""
+
+    @abstractmethod
+    def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
+        """The weights of an official file that a run can start from, named as in `training.modules`."""
 
     @abstractmethod
     def dry_run(self, experiment: Experiment, num_processes: int) -> int:

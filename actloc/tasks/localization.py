@@ -19,6 +19,8 @@ from actloc.settings.yaml_text import SettingsDocument
 from actloc.tasks.base import TaskConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
     from actloc.reports.explanations import Explanation
@@ -51,8 +53,9 @@ class Config(TaskConfig):
 
     @classmethod
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
-        """Classes that nothing scores, and settings about classes where there is only one."""
-        return _without_class_scores(document, values) + _without_classes(document, values)
+        """Classes that nothing scores, settings about classes where there is only one, and features of no videos."""
+        listed = _without_class_scores(document, values) + _without_classes(document, values)
+        return listed + _without_videos(document, values)
 
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """That of the features."""
@@ -98,6 +101,12 @@ class Config(TaskConfig):
         from actloc.localization import training
 
         return training.prepare(experiment, processes, held, is_new=is_new)
+
+    def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
+        """Those of the detector, and of its encoder if the file has one and the features are encoded."""
+        from actloc.runs.official import starting_weights
+
+        return starting_weights(experiment, file)
 
     def dry_run(self, experiment: Experiment, num_processes: int) -> int:
         """The memory of a step, with what would need less."""
@@ -174,6 +183,15 @@ def _without_class_scores(document: SettingsDocument, values: Mapping[str, Any])
     else:
         return []
     return [problem(document, ("fusion", "scores"), f": found own, expected {reason}")]
+
+
+def _without_videos(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above
+    """A problem if an encoder is to make features and nothing says where the videos are."""
+    features, dataset = values["features"], values["dataset"]
+    if not features or not dataset or dataset.has_videos or not features.made_from_videos:
+        return []
+    reason = f"which features.encoder.name={features.encoder.name} needs; without videos, set features.name=folders"
+    return [problem(document, ("dataset", "videos"), f"is missing, {reason}")]
 
 
 def _without_classes(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above

@@ -26,6 +26,8 @@ from actloc.settings.yaml_text import SettingsDocument
 from actloc.tasks.base import TaskConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
     from actloc.recognition.predictor import RecognitionPredictor
@@ -106,6 +108,14 @@ class Config(TaskConfig):
 
         with encoder_called():
             return training.prepare(experiment, processes, held)
+
+    def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
+        """Raises UserError: files of encoders have a setting of their own."""
+        raise UserError(
+            f"training.initialise is {file}, a file of weights.",
+            "Expected a run or a checkpoint of one.",
+            f"Name it as the encoder's weights: clips.encoder.weights={file}",
+        )
 
     def dry_run(self, experiment: Experiment, num_processes: int) -> int:
         """The memory of a step, and anything missing."""

@@ -278,6 +278,26 @@ def test_a_run_older_than_a_setting_is_scored_with_the_settings_default(tmp_path
         refuse_other_settings(experiment(tmp_path, "features.frame_interval=2"), trained)
 
 
+def test_videos_of_which_a_limit_left_out_detections_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    ours = run_trained_on(tmp_path, "a" * 64, SMALL, 64, "suppression.max_kept=3")
+    line = "suppression.max_kept=3 left out detections of lower scores in 2 of 2 videos"
+    assert evaluate.run(ours) == 0
+    assert line in capsys.readouterr().err
+    metrics = json.loads((ours.run_folder / "eval/test/metrics.json").read_text())
+    assert metrics["counts"]["cut_videos"] == {"suppression.max_kept=3": 2}
+    report.run([ours.run_folder])
+    assert line in " ".join(capsys.readouterr().err.split())
+    assert "left out by suppression.max_kept=3" in (ours.run_folder / "report.html").read_text()
+    assert evaluate.run(load(ours.typed, [*ours.overrides, "suppression.max_kept=null"])) == 0
+    assert "left out" not in capsys.readouterr().err
+    fused = ["fusion.scores=truth", "fusion.most_detections=2"]
+    assert evaluate.run(load(ours.typed, [*ours.overrides, *fused])) == 0
+    assert "fusion.most_detections=2 left out detections of lower scores in 2 of 2" in capsys.readouterr().err
+
+
 AFSD = ("name=afsd", "dim=16", "consistency_heads=2", "norm_groups=4", "regression_ranges=[[0, 30], [15, 240]]")
 
 

@@ -273,8 +273,8 @@ def test_a_few_misfits_are_let_through_where_the_settings_say_so_and_the_store_l
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fps": 15.0}, r"features\.fps_from=annotations"),
-        ({"fps": 15.0, "allow_misfits": True}, r"features\.fps_from=annotations"),
+        ({"fps": 15.0}, r"features\.fps=30\.0 would fit all 6 videos"),
+        ({"fps": 15.0, "allow_misfits": True}, r"features\.fps=30\.0 would fit all 6 videos"),
         ({"path": "nowhere"}, r"none of 6 videos: nowhere/a\.npy is missing"),
         ({"prefix": "v_"}, r"Check features\.path, features\.prefix and features\.suffix"),
         (

@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from actloc.detectors import base
 from actloc.detectors.actionformer import ActionFormer, Config
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
@@ -315,6 +316,20 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
     lengths = found.segments[:, 1] - found.segments[:, 0]
     assert (lengths > 2).all()
     assert len(found) <= 15
+    assert found.cut_by == {"detector.kept_per_level"}
+    assert not small_detector(kept_per_level=2000).detect(*padded([drawn(0, 6, 50)], 52))[0].cut_by
+
+
+def test_each_max_steps_of_a_longer_video_gives_as_many_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_KEPT_PER_LEVEL", 5)
+    for steps, limit in ((50, 5), (200, 20)):  # trained on 64
+        padding = small_detector().padded_steps(steps)
+        found, stated = (
+            small_detector(kept_per_level=kept).detect(*padded([drawn(0, 6, steps)], padding))[0]
+            for kept in (None, limit)
+        )
+        assert torch.equal(found.segments, stated.segments)
+        assert limit < len(found) <= 3 * limit
 
 
 @pytest.mark.parametrize(

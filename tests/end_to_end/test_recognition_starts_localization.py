@@ -122,3 +122,41 @@ def test_a_recognition_run_predicts_from_python(toy: Path, tmp_path: Path, monke
     assert sum(one.score for one in found) == pytest.approx(1)
     assert found[0].score >= found[1].score
     assert (event["label"], event["score"]) == (found[0].label, pytest.approx(found[0].score, rel=1e-5))
+
+
+def test_a_run_starts_from_a_recognition_run_by_name(toy: Path, tmp_path: Path) -> None:
+    """Another recogniser with other classes takes all but their entries, and a detector takes the encoder."""
+    folder = copy_toy(toy, tmp_path / "toy")
+    encoder, frames = ENCODERS["dualformer"]
+    (folder / "names.yaml").write_text(RECOGNITION.replace("ENCODER", encoder).replace("FRAMES", str(frames)))
+    encoded = DATA + f"features: {{name: encoded, preset: frozen, encoder: {encoder}, fps: 8, "
+    encoded += f"clip_frames: {frames}, stride_frames: {frames}, max_steps: 32}}\n"
+    (folder / "encoded.yaml").write_text(encoded + CONFIG[CONFIG.index("detector:") :])
+    start, still = "training.initialise=ckpt/names", ("optimizer.learning_rate=1e-30", "optimizer.weight_decay=0")
+    for command in (("prepare", "names.yaml"), ("train", "names.yaml")):
+        assert actloc(folder, *command).returncode == 0
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("blue", "violet"))
+    other = ("dataset.folder=other", "run.name=other", start, *still)
+    printed = {}
+    for command in (
+        ("prepare", "names.yaml", *other),
+        ("train", "names.yaml", *other),
+        ("train", "encoded.yaml", start),
+    ):
+        done = actloc(folder, *command)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed[command[1]] = " ".join(done.stderr.split())
+    assert "Of 2 tensors the entries of red taken: classifier/weight, classifier/bias" in printed["names.yaml"]
+    (first,), (second,) = ((folder / f"ckpt/{name}").glob("ckpt_*/averaged.safetensors") for name in ("names", "other"))
+    before, after = load_file(first), load_file(second)
+    torch.testing.assert_close(after["classifier/weight"][0], before["classifier/weight"][1])  # blue, red: red, violet
+    assert "Left: 2 tensors that no network here has: classifier/" in printed["encoded.yaml"]
+    frozen = of_encoder(folder / "ckpt/encoded/frozen.safetensors")
+    assert all(torch.equal(frozen[key], tensor) for key, tensor in of_encoder(first).items())
+    # a resumed run keeps those that do not learn, though the settings' own encoder starts with others
+    kept = (folder / "ckpt/encoded/frozen.safetensors").read_bytes()
+    (folder / "ckpt/encoded/finished.json").unlink()
+    done = actloc(folder, "train", "encoded.yaml", start)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "ckpt/encoded/frozen.safetensors").read_bytes() == kept

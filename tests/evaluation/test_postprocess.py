@@ -95,3 +95,34 @@ def test_class_scores_follow_their_segments_and_those_of_the_video_stay(settings
     kept = postprocess(of_video, GRID, 30.0, SuppressionSettings(**settings))
     assert kept.class_scores.tolist() == of_video.class_scores.tolist()
     assert postprocess(FOUND, GRID, 30.0, SuppressionSettings(**settings)).class_scores is None
+
+
+def apart(number: int) -> Detections:
+    """Detections that do not overlap, best first."""
+    starts = 20.0 * torch.arange(number)
+    scores = torch.linspace(0.9, 0.5, number)
+    return Detections(torch.stack((starts, starts + 10), dim=1), scores, torch.zeros(number, dtype=torch.long))
+
+
+@pytest.mark.parametrize("method", ["soft", "hard", "weighted"])
+def test_longer_videos_keep_more_detections_and_a_limit_that_cuts_is_named(method: str) -> None:
+    found, settings = apart(450), SuppressionSettings(method=method)
+    whole = postprocess(found, GRID, float("inf"), settings, num_windows=3)
+    assert (len(whole), whole.cut_by) == (450, frozenset())
+    cut = postprocess(found, GRID, float("inf"), settings, num_windows=2)
+    assert (len(cut), cut.cut_by) == (400, {"suppression.max_kept"})
+    assert torch.equal(cut.segments, whole.segments[:400])
+    stated = settings.model_copy(update={"max_kept": 200})
+    assert len(postprocess(found, GRID, float("inf"), stated, num_windows=3)) == 200
+
+
+def test_as_many_detections_as_the_limit_allows_are_not_a_cut() -> None:
+    final = postprocess(apart(5), GRID, float("inf"), SuppressionSettings(max_kept=5))
+    assert (len(final), final.cut_by) == (5, frozenset())
+
+
+def test_limits_of_the_detector_are_passed_on() -> None:
+    before = replace(FOUND, cut_by=frozenset({"detector.kept_per_level"}))
+    for method in ("none", "soft"):
+        final = postprocess(before, GRID, 30.0, SuppressionSettings(method=method))
+        assert final.cut_by == {"detector.kept_per_level"}

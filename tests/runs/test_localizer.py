@@ -44,7 +44,7 @@ class NoSource(Source):
 
 def learner(kept_share: float, processes: Processes) -> LocalizationLearner:
     config = Config.model_validate({**Config.small().model_dump(), "kept_share": kept_share})
-    localizer = Localizer(config.build(6, 2, 64).train(), torch.device("cpu"), "float32", SuppressionSettings())
+    localizer = Localizer(config.build(6, 2, 64).train(), torch.device("cpu"), "float32", SuppressionSettings(), 64)
     annotations = Annotations(("run", "jump"), {})
     return LocalizationLearner(localizer, NoSource(), annotations, lambda _: 0.0, processes)
 
@@ -90,7 +90,8 @@ class TwoWindows(Detector):
 def merged(*class_scores: Tensor | None) -> Detections:
     """What is found in two windows of 8 steps."""
     windows = [Sample("v", torch.zeros(6, 8), Targets.none(), Grid(8, 4, 2), first_step=first) for first in (0, 8)]
-    localizer = Localizer(TwoWindows(*class_scores), torch.device("cpu"), "float32", SuppressionSettings(method="none"))
+    detector, suppression = TwoWindows(*class_scores), SuppressionSettings(method="none")
+    localizer = Localizer(detector, torch.device("cpu"), "float32", suppression, 64)
     return localizer.detect_one(NoSource(), windows, None)
 
 

@@ -43,7 +43,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def localizer() -> Localizer:
     detector = build_detector(parts.find("detectors", "one_layer").Config(), 6, 2, 32, seed=0, device=CPU)
-    return Localizer(detector, CPU, "float32", SuppressionSettings())
+    return Localizer(detector, CPU, "float32", SuppressionSettings(), 64)
 
 
 def sample() -> Sample:

@@ -1,7 +1,10 @@
 """Features in other projects' files, compared with the recorded official data pipeline and time grid."""
 
 import json
+import os
+import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from pydantic import ValidationError
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.ops.roi_align import resize_by_roi_align
-from actloc.sources.folders import Config, FolderSource
+from actloc.sources.folders import Config, FolderSource, expected_rows
 from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES
 
@@ -318,7 +321,7 @@ def test_what_is_no_array_of_numbers_is_told(tmp_path: Path) -> None:
         assert caught.value.reason == "unsupported"
 
 
-FORMS = ("v.npy", "v.npz", "small.npz", "v.pt", "old.pth", "v.h5", "small.h5")
+FORMS = ("v.npy", "v.npz", "small.npz", "v.pt", "old.pth", "v.h5", "small.h5", "v.pkl", "v.csv")
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch, of the protocol of a mangled pickle
@@ -330,6 +333,8 @@ def test_a_mangled_file_is_unreadable_or_odd_and_never_a_bug(form: str, tmp_path
     np.savez_compressed(tmp_path / "small.npz", v=values)
     torch.save(torch.from_numpy(values), tmp_path / "v.pt")
     torch.save(torch.from_numpy(values), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "v.pkl").write_bytes(pickle.dumps(values))
+    np.savetxt(tmp_path / "v.csv", values, delimiter=",")
     for name, how in (("v.h5", {}), ("small.h5", {"compression": "gzip", "fletcher32": True})):
         with h5py.File(tmp_path / name, "w") as file:
             file.create_dataset("v", data=values, **how)
@@ -368,3 +373,158 @@ def test_an_hdf5_link_to_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("x")
     with pytest.raises(UserError, match="is not an HDF5 file"):
         source(tmp_path / "text.h5")
+
+
+def pickled(folder: Path, name: str, value: object, protocol: int = 4) -> FeatureFile:
+    (folder / name).write_bytes(pickle.dumps(value, protocol=protocol))
+    return FeatureFile(folder / name)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", ["<f4", "<f2", ">f8", "<i4"])
+def test_pickled_arrays_of_every_protocol_are_read(protocol: int, kind: str, tmp_path: Path) -> None:
+    values = (100 * array()).astype(kind)
+    for stored in (values, np.asfortranarray(values)):
+        found = pickled(tmp_path, "v.pkl", stored, protocol).read()
+        np.testing.assert_array_equal(found, values.astype(np.float32))
+    both = pickled(tmp_path, "v.pkl", {"rgb": values, "fps": 25}, protocol)
+    np.testing.assert_array_equal(replace(both, key="rgb").read(), values.astype(np.float32))
+
+
+def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
+    content = (
+        b"cnumpy.core.multiarray\n_reconstruct\np0\n(cnumpy\nndarray\np1\n(I0\ntp2\nS'b'\np3\ntp4\nRp5\n"
+        b"(I1\n(I2\nI1\ntp6\ncnumpy\ndtype\np7\n(S'f4'\np8\nI0\nI1\ntp9\nRp10\n(I3\nS'<'\np11\nNNNI-1\nI-1\nI0\ntp12\n"
+        b"bI00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00@'\np13\ntp14\nb."
+    )
+    (tmp_path / "v.pkl").write_bytes(content)
+    assert FeatureFile(tmp_path / "v.pkl").read().tolist() == [[1.0], [2.0]]
+
+
+class Dangerous:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("pwned",)
+
+
+def test_a_pickle_runs_nothing_and_what_is_no_plain_array_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cases: dict[str, object] = {
+        "it names posix.mkdir, and only plain NumPy arrays are read": Dangerous(),
+        "it names posix.mkdir": {"a": array(), "b": [Dangerous()]},
+        "an array of something else than numbers": np.array([[{"a": 1}]], dtype=object),
+        "it names torch._utils._rebuild_tensor_v2": torch.zeros(2, 3),
+        "it is list, no array": [[1.0, 2.0]],
+        "an array of 'V8'": np.zeros((2, 3), dtype=[("a", "f4"), ("b", "f4")]),
+        "its shape is (2, 3, 4)": np.zeros((2, 3, 4)),
+    }
+    for told, value in cases.items():
+        with pytest.raises(FeatureFileError) as caught:
+            pickled(tmp_path, "v.pkl", value).read()
+        assert told in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+    whole = (tmp_path / "v.pkl").read_bytes()
+    grown = whole.replace(b"K\x02K\x03K\x04\x87", b"K\xffK\xffK\xff\x87")
+    assert grown != whole
+    (tmp_path / "v.pkl").write_bytes(grown)
+    with pytest.raises(FeatureFileError, match="bytes do not fit its shape"):
+        FeatureFile(tmp_path / "v.pkl").read()
+    (tmp_path / "v.pkl").write_bytes(b"\x80\x04]r\xff\xff\xff\x7f.")  # a place of the memo that takes 32 GB in C
+    with pytest.raises(FeatureFileError, match="it is list, no array"):
+        FeatureFile(tmp_path / "v.pkl").read()
+    (tmp_path / "v.pkl").write_bytes(b"\x80\x05\x96" + b"\xff" * 7 + b"\x0f.")  # a bytearray of an exabyte
+    with pytest.raises(FeatureFileError, match=r"v\.pkl"):
+        FeatureFile(tmp_path / "v.pkl").read()
+
+
+@pytest.mark.parametrize(
+    ("head", "delimiter", "first"),
+    [
+        ("", ",", ""),
+        ("a,b,c\n", ",", ""),
+        ("0,1,2\n", ",", ""),
+        (",0,1,2\n", ",", "7,"),
+        ("", ";", ""),
+        ("", "\t", ""),
+        ("", " ", ""),
+    ],
+)
+def test_a_table_of_text_is_read_with_any_delimiter_and_head(
+    head: str, delimiter: str, first: str, tmp_path: Path
+) -> None:
+    rows = [f"{first}{delimiter.join(f'{value:.9g}' for value in row)}" for row in array()]
+    (tmp_path / "v.csv").write_text("\ufeff" + head + "\r\n".join(rows) + "\n\n", encoding="utf-8")
+    file = FeatureFile(tmp_path / "v.csv")
+    assert file.shape() == (20, 3)
+    np.testing.assert_array_equal(file.read(), array())
+
+
+def test_a_table_with_a_wrong_line_is_named(tmp_path: Path) -> None:
+    for text, told in (
+        ("1,2\n3,x\n", "'x'"),
+        ("1,2\n3\n", "row 2"),
+        ("1,2\n3,4,5\n", "row 2"),
+        ("", "its shape is"),
+        ("1,2\n3,nan\n", "nan or inf"),
+    ):
+        (tmp_path / "v.csv").write_text(text)
+        with pytest.raises(FeatureFileError, match=r"v\.csv") as caught:
+            FeatureFile(tmp_path / "v.csv").read()
+        assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["v.npy", "v.npz", "v.pt", "v.pkl", "v.h5"])
+@pytest.mark.parametrize("shape", [(1, 20, 3), (20, 1, 3), (20, 3, 1, 1), (1, 20, 3, 1)])
+def test_axes_of_one_are_left_out(form: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    values, path = array().reshape(shape), tmp_path / form
+    if form == "v.npy":
+        np.save(path, values)
+    elif form == "v.npz":
+        np.savez(path, values)
+    elif form == "v.pt":
+        torch.save(torch.from_numpy(values), path)
+    elif form == "v.pkl":
+        pickled(tmp_path, form, values)
+    else:
+        with h5py.File(path, "w") as stored:
+            stored["v"] = values
+    file = FeatureFile(path, "v" if form == "v.h5" else None)
+    assert file.shape() == (20, 3)
+    np.testing.assert_array_equal(file.read(), array())
+
+
+def test_the_folder_that_lacks_a_video_is_named(tmp_path: Path) -> None:
+    for folder, names in (("rgb", "vw"), ("flow", "vx"), ("audio", "vwx")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            np.save(tmp_path / folder / f"{name}.npy", array())
+    more = {"more_paths": (tmp_path / "flow", tmp_path / "audio")}
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / "rgb", *map(video, "vwxy"), **more)
+    flow, rgb = tmp_path / "flow", tmp_path / "rgb"
+    listed = f"w (not in {flow}), x (not in {rgb}), y (not in {rgb} and {flow} and {tmp_path / 'audio'})"
+    assert caught.value.found == f"The folders have features of 1 of 4 videos of the subset 'train'; missing: {listed}."
+
+
+def test_the_cause_that_is_named_fits_all_videos_of_mixed_rates(tmp_path: Path) -> None:
+    videos = [video(f"v{number}", 20.0 + number, fps) for number, fps in enumerate((30.0, 25.0, 30.0, 25.0, 23.976))]
+    right = settings(tmp_path, fps="native", stride_frames=8)
+    for one in videos:
+        np.save(tmp_path / f"{one.id}.npy", array(expected_rows(right, one)))
+    for stride in (16, 4, 5):
+        with pytest.raises(UserError, match=r"features\.stride_frames=8 would fit all 5 videos") as caught:
+            source(tmp_path, *videos, fps="native", stride_frames=stride)
+        assert "features.fps" not in caught.value.found
+    np.save(tmp_path / "v0.npy", array(7))
+    with pytest.raises(UserError, match=r"features\.stride_frames=8 would fit 4 of 5 videos"):
+        source(tmp_path, *videos, fps="native", stride_frames=16)
+
+
+def test_an_unusual_stride_is_found_where_no_usual_one_fits_as_many(tmp_path: Path) -> None:
+    videos = [video(f"v{number}", 60.0 + number, 30.0) for number in range(3)]
+    right = settings(tmp_path, stride_frames=6)
+    for one in videos:
+        np.save(tmp_path / f"{one.id}.npy", array(expected_rows(right, one)))
+    with pytest.raises(UserError, match=r"features\.stride_frames=6 would fit all 3 videos"):
+        source(tmp_path, *videos, stride_frames=4)

@@ -113,6 +113,27 @@ def test_missing_features_are_listed_unless_the_settings_allow_them(tmp_path: Pa
     assert [video.id for video in source.missing] == ["gone"]
 
 
+def test_the_reasons_of_videos_that_failed_are_named(tmp_path: Path) -> None:
+    small_source(tmp_path, allow_missing=True)
+    row = {"id": "gone", "path": "gone.mp4", "reason": "truncated", "detail": "frames missing: 9"}
+    FeatureStore(tmp_path / "store").write_failed([{**row, "expected": "", "found": ""}])
+    with pytest.raises(UserError) as caught:
+        small_source(tmp_path)
+    assert "missing: gone (truncated: frames missing: 9)." in caught.value.found
+    assert "Replace these files. Run: actloc extract-features CONFIG [SETTINGS]" in caught.value.fix
+
+
+def test_features_of_different_channels_are_refused(tmp_path: Path) -> None:
+    small_source(tmp_path, allow_missing=True)
+    ours = FeatureStore(tmp_path / "store").info("v")
+    other = np.zeros((ours.steps, ours.channels + 1), np.float32)
+    FeatureStore(tmp_path / "store").write("gone", other, replace(ours, video_id="gone"))
+    config = Config(path=tmp_path / "store", fps=30.0, clip_frames=16, stride_frames=4)
+    videos = {name: AnnotatedVideo(name, "train") for name in ("v", "gone")}
+    with pytest.raises(UserError, match=r"of gone in .* have 4 channels, those of v 3"):
+        StoredSource(config, Annotations(("run",), videos), "train")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -23,12 +23,48 @@ from av.video.stream import VideoStream
 
 from actloc.errors import VideoError
 from actloc.video.base import INPUT_OPTIONS, LARGEST_SIDE
+from actloc.video.readers import joined
 
 _JOINED_MIDWAY = ("mpegts", "mpeg")
 """A recording of a broadcast begins anywhere: frames before its first keyframe cannot be decoded, and do not count."""
 _TOLERATED_FRAMES = 1
 _TOLERATED_SHARE = Fraction(5, 1000)
 """One frame or 0.5 % of the frames may be missing, whichever is more: headers are not exact."""
+
+
+_FALLS_BACK_S = Fraction(1)
+_JUMPS_S = Fraction(10)
+"""A clock that falls back by more, or of a broadcast jumps ahead by more, is that of recordings joined into one file.
+Pictures may come a little out of order, and other formats may show one picture for minutes."""
+
+
+class Clock:
+    """Refuses a file whose clock is not one: recordings joined into one file, byte after byte."""
+
+    def __init__(self, format_name: str) -> None:
+        self._longest_jump_s = _JUMPS_S if format_name in _JOINED_MIDWAY else None
+        self._cure = "write it anew with one clock: ffmpeg -i FILE -c copy NEW.mp4"
+        if format_name not in (*_JOINED_MIDWAY, "ogg"):  # of other formats ffmpeg keeps the clock
+            self._cure = "join the originals anew: ffmpeg -f concat -i LIST.txt -c copy NEW.mp4"
+        self._last_s: Fraction | None = None
+
+    def check(self, stamp_s: Fraction) -> None:
+        """Raises VideoError `unsupported` for a timestamp that does not follow the last one."""
+        last_s, self._last_s = self._last_s, stamp_s
+        if last_s is None:
+            return
+        falls = stamp_s < last_s - _FALLS_BACK_S
+        jumps = self._longest_jump_s is not None and stamp_s > last_s + self._longest_jump_s
+        if not falls and not jumps:
+            return
+        how = "falls back" if falls else "jumps"
+        raise VideoError(
+            "unsupported",
+            f"the clock {how} from {float(last_s):.2f} s to {float(stamp_s):.2f} s, as where recordings were joined "
+            f"into one file; {self._cure}",
+            "timestamps of one recording",
+            "those of several",
+        )
 
 
 @dataclass(frozen=True)
@@ -140,6 +176,7 @@ def _usual_rates(near: Fraction) -> tuple[Fraction, Fraction]:
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
     """The container of a regular file; raises VideoError `unreadable` for anything but a known container."""
+    joined.check(path)
     try:
         container = av.open(f"file:{path}", options=INPUT_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -175,12 +212,15 @@ def decoded(container: InputContainer, stream: VideoStream, stats: DecodingStats
     usual_length_s = 1 / (stream.guessed_rate or stream.average_rate or Fraction(25))
     is_avi = container.format.name == "avi"
     first_s = last_s = None
+    clock = Clock(container.format.name)
     for frame in _frames(container, stream, stats):
         check_size(frame.width, frame.height)
         # AVI has decoding times only and counts them in ticks; frames come out in the order of those times.
         stamp = frame.dts if is_avi else frame.pts
         length = 0 if is_avi else frame.duration
         stamp_s = None if stamp is None or frame.time_base is None else stamp * frame.time_base
+        if stamp_s is not None:
+            clock.check(stamp_s)
         if first_s is None or last_s is None:
             first_s = last_s = stats.start_s = stamp_s or Fraction(0)
             if container.format.name in _JOINED_MIDWAY:

@@ -13,6 +13,7 @@ import av
 
 from actloc.errors import VideoError
 from actloc.video.base import VideoFacts, ffmpeg_command, input_arguments, python_environment
+from actloc.video.readers import joined
 from actloc.video.readers.base import (
     Declared,
     DecodingStats,
@@ -100,6 +101,7 @@ def _stamps(packets: IO[str]) -> Iterator[int]:
 
 def _header(path: Path) -> str:
     """What ffmpeg prints about the file; raises VideoError if there is no video stream."""
+    joined.check(path)
     try:
         process = subprocess.run(
             ffmpeg_command(["-loglevel", "info", *input_arguments(path)]),

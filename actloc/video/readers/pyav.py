@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from actloc.video.base import VideoFacts
 from actloc.video.readers.base import (
+    Clock,
     Declared,
     DecodingStats,
     Picture,
@@ -114,8 +115,11 @@ def _clock(text: str) -> Fraction | None:
 
 def _last_packet_end(container: InputContainer, stream: VideoStream) -> Fraction:
     count, first, last = 0, None, 0
+    clock = Clock(container.format.name)
     for packet in packets(container, stream):
         count += packet.size > 0
+        if packet.dts is not None and stream.time_base:
+            clock.check(packet.dts * stream.time_base)
         if packet.pts is not None:
             first = packet.pts if first is None else min(first, packet.pts)
             last = max(last, packet.pts + (packet.duration or 0))
