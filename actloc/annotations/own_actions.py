@@ -8,9 +8,9 @@ from actloc import console, files
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Action, AnnotatedVideo
 from actloc.annotations.tables import TOO_MANY, Rows, read_records, read_table
+from actloc.annotations.video_names import VideoNames
 from actloc.errors import Problem
 from actloc.files import is_unsafe_id
-from actloc.video.names import VideoNames
 
 _COLUMNS = {
     "video": ("video", "video_id", "video_name", "id", "file", "filename", "file_name", "path", "file_path", "name"),

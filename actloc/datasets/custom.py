@@ -8,11 +8,11 @@ from actloc import console
 from actloc.annotations import model, own_actions, subsets
 from actloc.annotations.beyond_end import other_unit
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.annotations.video_names import VideoNames
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import Problem
 from actloc.settings.sections import InputFile, InputPath, ShippedPath
 from actloc.video.folder import videos_by_id, with_all_facts
-from actloc.video.names import VideoNames
 
 
 class Config(DatasetConfig):

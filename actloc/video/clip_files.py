@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError
 from actloc.video.base import FRAME_NAME, FRAMES_FILE
-from actloc.video.folder import VIDEO_SUFFIXES
 
 
 class ClipFiles:

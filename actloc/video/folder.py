@@ -9,15 +9,12 @@ from pathlib import Path
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
+from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError, VideoError
 from actloc.video.base import FRAMES_FILE
 from actloc.video.known_facts import KnownFacts
 from actloc.video.reader import probe
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
-    | {".3gp"}
-)
 _COPIES = re.compile(r"reencoded_.*fps.*px_every\d+")
 """The folders in which `prepare` writes copies of videos; a dataset's folder may be in that of its videos."""
 _PROBES_AT_ONCE = os.cpu_count() or 1

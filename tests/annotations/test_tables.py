@@ -6,8 +6,8 @@ import pytest
 
 from actloc.annotations import own_actions
 from actloc.annotations.model import Action
+from actloc.annotations.video_names import VideoNames
 from actloc.errors import UserError
-from actloc.video.names import VideoNames
 
 SUBSETS = ["train", "test", "validation"]
 

@@ -161,4 +161,4 @@ def test_stored_features_leave_the_encoder_of_a_file_out(
     assert "The encoder in epoch_9.pth is not used" in capsys.readouterr().err
     assert all(name.startswith("detector/") for name in checkpoints.load(checkpoints.last(run)).weights)
     with pytest.raises(UserError, match="Expected actionformer"):
-        conversion.to_official(run, Path("again.pth"), None)
+        conversion.to_official(checkpoints.last(run), Path("again.pth"), None)

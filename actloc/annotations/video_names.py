@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from actloc import console
-from actloc.video.folder import VIDEO_SUFFIXES
 
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
+    | {".3gp"}
+)
 _OF_OTHER_TOOLS = frozenset({".eaf"})
 """Suffixes of files that annotate a video and have its name."""
 
