@@ -19,18 +19,23 @@ class Prepared(BaseModel):
     """The sha256 of each file that the annotations come from, by its path as the settings gave it."""
 
 
+def file_in(folder: Path) -> Path:
+    """The file in a dataset's folder."""
+    return folder / _NAME
+
+
 def write(folder: Path, annotations_file: Path, sources: Iterable[Path]) -> None:
     """Writes prepared.json into a dataset's folder, unless it is the same already."""
     digests = {str(path): files.sha256_of_file(path) for path in sorted(sources)}
     prepared = Prepared(annotations_sha256=files.sha256_of_file(annotations_file), sources=digests)
     if read(folder) != prepared:
-        files.write_json(folder / _NAME, prepared.model_dump())
+        files.write_json(file_in(folder), prepared.model_dump())
 
 
 def read(folder: Path) -> Prepared | None:
     """What was recorded in a dataset's folder; None if nothing was, or if it cannot be understood."""
     try:
-        return Prepared.model_validate_json((folder / _NAME).read_bytes())
+        return Prepared.model_validate_json(file_in(folder).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 

@@ -9,9 +9,9 @@ import torch
 
 from actloc import console, files
 from actloc.annotations import form as annotation_form
+from actloc.annotations import prepared
 from actloc.annotations.changes import Changes, changes
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import DatasetConfig
 from actloc.errors import UserError
 from actloc.evaluation.results import MOST_INITIAL_SHARE, TrainedRun, averages_caution
 from actloc.experiment import Experiment
@@ -22,7 +22,6 @@ from actloc.training.averages import initial_share
 from actloc.training.checkpoint import Checkpoint
 
 _COPY = "annotations.json"
-_PREPARED = "prepared.json"
 
 
 def keep_annotations(run_folder: Path, content: bytes) -> None:
@@ -57,7 +56,7 @@ def refuse_changed_annotations(experiment: Experiment) -> None:
 
 def notice_changed_sources(experiment: Experiment, *, is_new: bool) -> None:
     """Labels that were changed after `prepare` read them: raises UserError for a new run, else warns."""
-    changed = _changed_sources(experiment.dataset)
+    changed = prepared.changed_sources(experiment.dataset.folder)
     if not changed:
         return
     verb, them = ("has", "it") if len(changed) == 1 else ("have", "them")
@@ -66,25 +65,13 @@ def notice_changed_sources(experiment: Experiment, *, is_new: bool) -> None:
     if not is_new:
         console.warn(f"{found} {experiment.run_folder} is trained on what it read then. To read {them} again: {again}")
         return
-    listing = shlex.quote(str(experiment.dataset.folder / _PREPARED))
+    listing = shlex.quote(str(prepared.file_in(experiment.dataset.folder)))
     raise UserError(
         found,
         f"Expected the content from which {experiment.dataset.annotations_file} was made.",
         f"Run: {again}; or train on the annotations as they were prepared: rm {listing}, then run the same command "
         "again",
     )
-
-
-def _changed_sources(dataset: DatasetConfig) -> list[str]:
-    """The files that `prepare` read and that have another content now; files that are gone do not count."""
-    path = dataset.folder / _PREPARED
-    try:
-        recorded = files.read_json(path) if path.is_file() else {}
-    except UserError:
-        recorded = {}
-    sources = recorded.get("sources") if isinstance(recorded, dict) else None
-    listed = sources.items() if isinstance(sources, dict) else ()
-    return [name for name, sha256 in listed if Path(name).is_file() and files.sha256_of_file(Path(name)) != sha256]
 
 
 def report_edited_annotations(experiment: Experiment, content: bytes) -> None:
