@@ -1,15 +1,13 @@
 """The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when it is run."""
 
-import io
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from actloc import __version__, console
-from actloc.command_line import completion
+from actloc.command_line import completion, streams
 from actloc.command_line.arguments import (
     ChangedCode,
     Code,
@@ -30,9 +28,7 @@ from actloc.command_line.program import DATA, RESULTS, TRAINING, app, command
 
 def main() -> None:
     """Entry of the console script and of `python -m actloc`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still shows every name
+    streams.make_reliable()
     app(prog_name="actloc")
 
 

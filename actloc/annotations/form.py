@@ -80,7 +80,7 @@ def read_published(path: Path, listing_folder: Path) -> Annotations:
 
 
 def _form(path: Path, listing_folder: Path) -> dict[str, Any]:
-    form = files.read_json(path)
+    form = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
     if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
         raise_problems(path, [Problem("top level", 'expected an object with "database"')], listing_folder)
     parsed: dict[str, Any] = form

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from actloc import files
 from actloc.errors import UserError
 
 TOO_MANY = "too many cells"
@@ -28,7 +29,7 @@ def read_table(
             f"Save it as CSV in the spreadsheet program and set {setting}={path.with_suffix('.csv')}",
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.read_text(path)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error}.", "Expected a CSV.", "Save it as UTF-8.") from error
     delimiter = ";" if ";" in text.partition("\n")[0] else ","

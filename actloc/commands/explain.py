@@ -30,7 +30,7 @@ def run(
         )
     target = output or Path("explanations") / f"{video.stem}.gif"
     explanations.check_file(target)
-    with stopping_at_once():
+    with stopping_at_once(is_saved=False):
         explanation = task_of(experiment).explain(experiment, video, label, at, layer, fps)
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:

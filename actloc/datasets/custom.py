@@ -144,7 +144,7 @@ def _action(row: dict[str, str]) -> tuple[Action | None, str]:
 
 def _seconds(text: str) -> float | None:
     """Seconds of `12.5`, `12,5`, `1:02.5` or `0:01:02.5`."""
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d*[.,]?\d+|\d+[.,])|-\d*[.,]?\d+", text)
+    match = re.fullmatch(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d*[.,]?\d+|\d+[.,])|-\d*[.,]?\d+", text)
     if match is None:
         return None
     hours, minutes, seconds = match.groups()

@@ -25,7 +25,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once(is_saved=False):
         for path in videos:
             try:
                 found[path.stem], duration_s = predictor.predict_timed(path)

@@ -27,7 +27,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     found: dict[str, Floats] = {}
     failed = []
     classes = predictor.classes
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once(is_saved=False):
         for path in videos:
             try:
                 row = predictor.probabilities(path)

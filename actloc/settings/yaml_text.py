@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from actloc import files
 from actloc.errors import Problem, UserError
 
 KeyPath = tuple[str | int, ...]
@@ -74,8 +75,8 @@ def dump(data: dict[str, Any]) -> str:  # Any: plain data
 def read(file: Path, overrides: list[str]) -> SettingsDocument:
     """The file's settings with `key.key=value` overrides on top."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_text(file)
+    except (FileNotFoundError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file} cannot be read: {error}.", "Expected a YAML file.", "List the configs: actloc ls configs"
         ) from error
