@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from actloc import console
+from actloc import console, outputs
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import explanations
@@ -19,6 +19,7 @@ def run(
     layer: str | None,
     fps: float,
     output: Path | None,
+    overwrite: bool = False,
 ) -> int:
     """Explains the class and the segment that are asked for, or the best ones."""
     if not video.is_file():
@@ -30,7 +31,8 @@ def run(
         )
     target = output or Path("explanations") / f"{video.stem}.gif"
     explanations.check_file(target)
-    with stopping_at_once(is_saved=False):
+    made = outputs.writing([target, target.with_suffix(".png")], overwrite=overwrite)
+    with made, stopping_at_once(is_saved=False):
         explanation = task_of(experiment).explain(experiment, video, label, at, layer, fps)
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:

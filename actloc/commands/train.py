@@ -9,21 +9,23 @@ import torch
 
 from actloc import console, files
 from actloc.devices import choose_device
-from actloc.errors import UserError
+from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.prepared import PreparedTraining
-from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.runs.record import is_finished, mark_finished, remove_run, write_record
 from actloc.runs.run_bank import starts_anew
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
+from actloc.store.filling import free_bytes
 from actloc.tasks.base import task_of
 from actloc.training import checkpoint as checkpoints
+from actloc.training import modules
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
-from actloc.training.modules import frozen
 from actloc.training.trainer import Trainer
 
+_MOST_CHECKPOINTS = 4  # the best, the two newest, and the one that is being written
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 """Files that may be in a folder before its run: left by a kill at the very start, or by `eval --predictions`."""
 
@@ -127,7 +129,9 @@ def _run_trainer(
     start = _start(
         folder, resume, about, must_stay, processes
     )  # before the frozen weights of the run are written again
-    about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
+    about["frozen_sha256"] = processes.of_first(
+        lambda: checkpoints.save_frozen(folder, modules.frozen(learner.modules))
+    )
     trainer = Trainer(
         learner,
         folder,
@@ -146,11 +150,26 @@ def _run_trainer(
 
 def _begin(prepared: PreparedTraining, overwrite: bool) -> None:
     folder = prepared.experiment.run_folder
-    for path in folder.iterdir() if overwrite else ():
-        if path.name != files.LOCK_NAME:
-            files.remove(path)
+    _check_space(prepared, overwrite)
+    if overwrite:
+        remove_run(folder)
     write_record(prepared.experiment, folder)
     prepared.write_record()
+
+
+def _check_space(prepared: PreparedTraining, overwrite: bool) -> None:
+    """Raises EnvironmentProblem where checkpoints will not fit: weights, their averages, and the optimizer's state."""
+    experiment, folder = prepared.experiment, prepared.experiment.run_folder
+    weights = sum(one.nbytes for one in modules.learning(prepared.learner.modules).values())
+    kept = checkpoints.num_bytes(folder)
+    needed = weights * (3 if experiment.optimizer.name == "sgd" else 4) * _MOST_CHECKPOINTS
+    free = free_bytes(folder) + kept
+    if needed > free:
+        raise EnvironmentProblem(
+            f"{folder} has {free / 1e9:.1f} GB for checkpoints.",
+            f"{_MOST_CHECKPOINTS} checkpoints need about {needed / 1e9:.1f} GB.",
+            "Free disk space, or set run.folder to a folder on another disk.",
+        )
 
 
 def be_repeatable() -> None:

@@ -52,6 +52,8 @@ def _read_json(path: Path) -> Predictions:
 
 
 def _read_text(path: Path, classes: Collection[str]) -> Predictions:
+    if not path.exists():
+        raise _unreadable(path, ["it does not exist"])
     predictions: Predictions = {}
     problems = []
     for number, line in enumerate(files.read_lines(path), start=1):

@@ -19,6 +19,7 @@ from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, 
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings
+from actloc.store.filling import state_of
 from actloc.store.info import Features
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import read_frames
@@ -45,9 +46,11 @@ class Decoding:
         """Rows of the video in `batch`, one at a time."""
         video_id, number = str(batch["video_id"][0]), 0
         spacing, machine = self._spacing, self._machine
+        path = Path(str(batch["path"][0]))
         try:
+            state = state_of([path])
             with read_frames(
-                Path(str(batch["path"][0])),
+                path,
                 fps=spacing.fps,
                 decode_fps=spacing.decode_fps,
                 steps=self._steps,
@@ -61,7 +64,7 @@ class Decoding:
                     cut = clip_pieces(reader, spacing, count, lambda: reader.picking)
                 for number, piece in enumerate(cut, 1):
                     yield row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
-                end: Row = {"summary": asdict(reader.summary)}
+                end: Row = {"summary": asdict(reader.summary), "state": state}
         except VideoError as error:
             end = {"failure": error.args}
         except ActlocError as error:  # such as a decoder that is not installed on that machine

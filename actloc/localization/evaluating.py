@@ -77,8 +77,7 @@ def _score(
         of_file=origin.weights is None,
         has_true_classes=experiment.fusion.scores == fusion.TRUTH,
     )
-    write_predictions(folder, found)
-    path = write_results(folder, results)
+    path = write_results(folder, results, write_predictions(folder, found))
     _report(results)
     console.say(f"Wrote {path} and predictions.json")
     console.emit("done", path=str(path), average_mAP=results.average_map)

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc import console, files
+from actloc import console, files, outputs
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
@@ -51,7 +51,10 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
             f"Name the file {scores.name}.json",
         )
     subset = experiment.dataset.evaluation_subset
-    with joined(choose_device(experiment.machine.device)) as processes:
+    with joined(choose_device(experiment.machine.device)) as processes, ExitStack() as held:
+        if scores is not None:
+            made = outputs.writing([scores], fix="Name another file with --save-scores, or delete this one.")
+            processes.of_first(lambda: held.enter_context(made))
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         trained = _trained(experiment, annotations)
         clips = required_clips(annotations, subset, "dataset.evaluation_subset")
@@ -214,8 +217,9 @@ def _write(
         clips_left_out=len(clips) - len(known),
     )
     folder = scoring.results_folder(experiment.run_folder, dataset.evaluation_subset, evaluation, of_file=is_official)
-    files.write_text(folder / "clips.csv", _clips_csv(known, rows, trained.classes))
-    path = write_results(folder, results)
+    listing = folder / "clips.csv"
+    files.write_text(listing, _clips_csv(known, rows, trained.classes))
+    path = write_results(folder, results, listing)
     console.result_table(tables.as_rich(overview([results])))
     console.say(f"Wrote {path} and clips.csv")
     console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actloc import console, files
-from actloc.evaluation.results import METRICS_NAME, read_record
+from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
 from actloc.reports import figures, html, tables
 from actloc.reports.runs import RunRecord, result_folders, run_record
@@ -38,12 +38,15 @@ class RunView:
 
 def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
     """Prints the numbers, and writes report.html, tables.md and tables.csv into `folder`; returns their paths."""
+    folders = [results for run in run_folders for results in result_folders(run)]
     evaluated = [
         (run_record(run), read_record(results / METRICS_NAME, RecognitionResults))
         for run in run_folders
         for results in result_folders(run)
     ]
     runs = [results for _, results in evaluated]
+    for folder_of_results, results in zip(folders, runs, strict=True):
+        refuse_mixture(folder_of_results, results)
     names = tables.names_and_subsets(runs)
     views = [
         _view(f"run-{number}", name, *one)

@@ -1,6 +1,7 @@
 """Files next to a run's checkpoints: its settings, its environment, and whether it is finished."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
 
 _FINISHED = "finished.json"
+_FILES = (
+    *("config.yaml", "environment.json", _FINISHED, "log.jsonl", "bad_batch.json", "memory_budget.json", "best"),
+    *("frozen.safetensors", "annotations.json", "tb/events.out.tfevents.*", "report.html", "tables.md", "tables.csv"),
+    *("eval/**/metrics.json", "eval/**/predictions.json", "eval/**/clips.csv"),
+    *("bank/*/store.json", "bank/*/.lock*", "bank/*/*.h5"),
+)
+"""What commands write into a run's folder, beside its checkpoints."""
+_FOLDERS = ("tb", "eval/**/", "eval", "bank/*/", "bank")
 
 
 def write_record(experiment: Experiment, folder: Path) -> None:
@@ -25,6 +34,18 @@ def write_record(experiment: Experiment, folder: Path) -> None:
     made_by = one_line(" ".join(sys.argv))  # YAML ends a comment at more characters than a line feed
     text = f"# Settings of this run, complete. Made by: {made_by}\n{experiment.to_yaml()}"
     files.write_text(folder / "config.yaml", text)
+
+
+def remove_run(folder: Path) -> None:
+    """Deletes what actloc wrote into a run's folder; other files, such as a user's notes, stay."""
+    checkpoints.remove_all(folder)
+    for pattern in _FILES:
+        for path in folder.glob(pattern):
+            files.remove(path)
+    for pattern in _FOLDERS:
+        for path in sorted(folder.glob(pattern), reverse=True):  # what is inside first
+            with suppress(OSError):  # it has other files too
+                path.rmdir()
 
 
 def _before(path: Path) -> dict[str, Any]:  # Any: JSON values

@@ -68,6 +68,10 @@ class TaskConfig(TaskSettings, ABC):
         """
 
     @abstractmethod
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """The names of the files that `predict` writes of these videos."""
+
+    @abstractmethod
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
 

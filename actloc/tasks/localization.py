@@ -117,6 +117,11 @@ class Config(TaskConfig):
             )
         return evaluating.evaluate(experiment, predictions)
 
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """Summaries, and the subtitles of each video."""
+        subtitles = [f"{files.safe_name(video.stem)}.srt" for video in videos]
+        return ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl", *subtitles]
+
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Actions in new videos."""
         from actloc.localization import predicting

@@ -127,6 +127,10 @@ class Config(TaskConfig):
         with encoder_called():
             return evaluating.evaluate(experiment, scores)
 
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """Summaries of all videos."""
+        return ["classes.csv", "class_scores.json", "failed.jsonl"]
+
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """The classes of new videos."""
         from actloc.recognition import predicting

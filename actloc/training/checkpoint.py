@@ -1,11 +1,11 @@
 """Checkpoints: safetensors and JSON in one folder, which is created by one rename and verified by checksums.
 
 ckpt_000030/  weights.safetensors  averaged.safetensors  state.safetensors  state.json  manifest.json
-The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it.
+The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it. A signal adds
+one, until the next of the schedule.
 """
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,11 @@ def newest_whole(run_folder: Path) -> Path | None:
     return None
 
 
+def num_bytes(run_folder: Path) -> int:
+    """Size of all checkpoints in bytes."""
+    return sum(file.stat().st_size for folder in steps(run_folder) for file in folder.iterdir() if file.is_file())
+
+
 def best(run_folder: Path) -> Path:
     """The checkpoint with the best validation score, or the last one."""
     link = run_folder / "best"
@@ -216,20 +221,36 @@ def mark_best(run_folder: Path, folder: Path) -> None:
 
 
 def prune(run_folder: Path) -> None:
-    """Deletes all checkpoints but the two newest and the best."""
-    kept = {*steps(run_folder)[-_KEPT:], run_folder / best(run_folder).name}
+    """Deletes all checkpoints but those to resume from and the best."""
+    kept = {*_to_resume_from(run_folder), run_folder / best(run_folder).name}
     for folder in steps(run_folder):
         if folder not in kept:
             _discard(folder)
 
 
+def _to_resume_from(run_folder: Path) -> list[Path]:
+    """The two newest of those that the schedule asked for; and the newest, if a signal did.
+
+    A run that was stopped thus ends with the checkpoints that it would have had otherwise.
+    """
+    every = steps(run_folder)
+    scheduled = [folder for folder in every if not _numbers(folder).get("is_extra")]
+    kept = sorted({*scheduled[-_KEPT:], *every[-1:]}, key=step_of)
+    return kept if len(kept) >= _KEPT else every[-_KEPT:]
+
+
+def _numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
+    """The plain values of a checkpoint; none if they are damaged."""
+    try:
+        numbers = files.read_json(folder / "state.json")
+    except UserError:
+        return {}
+    return numbers if isinstance(numbers, dict) else {}
+
+
 def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values
-    """The plain values of the two newest checkpoints, from which a run is resumed, unless they are damaged."""
-    found = []
-    for folder in steps(run_folder)[-_KEPT:]:
-        with suppress(UserError):
-            found.append(files.read_json(folder / "state.json"))
-    return found
+    """The plain values of the checkpoints from which a run is resumed, unless they are damaged."""
+    return [numbers for folder in _to_resume_from(run_folder) if (numbers := _numbers(folder))]
 
 
 def forget_after(run_folder: Path, step: int) -> None:
@@ -237,6 +258,12 @@ def forget_after(run_folder: Path, step: int) -> None:
     for folder in steps(run_folder):
         if step_of(folder) > step:
             _discard(folder)
+
+
+def remove_all(run_folder: Path) -> None:
+    """Deletes every checkpoint, the newest last, so that a kill never leaves an older one as the newest."""
+    for folder in steps(run_folder):
+        _discard(folder)
 
 
 def _discard(folder: Path) -> None:
