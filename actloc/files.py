@@ -128,16 +128,18 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(f"{json_line(row)}\n" for row in rows))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path, *, skip_damaged: bool = False) -> list[dict[str, Any]]:
     """The objects in the complete lines of a `.jsonl` file; a last line without newline was cut off by a crash.
 
-    Warns of other lines that hold no object: the file is one of actloc's lists, which the next run makes again.
+    Raises UserError for other lines that hold no object; `skip_damaged` warns of them, of lists that are made again.
     """
     if not path.exists():
         return []
     whole, _, _torn = read_bytes(path).decode("utf-8", "replace").rpartition("\n")
     lines = [line for line in whole.split("\n") if line]
     rows = [row for line in lines if isinstance(row := _value(line), dict)]
+    if len(rows) < len(lines) and not skip_damaged:
+        raise UserError(f"{path} is not JSON lines.", "Expected one JSON object per line.", "Delete it and run again.")
     if len(rows) < len(lines):
         console.warn(f"Ignored {console.count(len(lines) - len(rows), 'damaged line')} of {path}")
     return rows

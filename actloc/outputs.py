@@ -15,14 +15,12 @@ from actloc.errors import UserError
 _LIST = ".actloc_outputs.json"
 
 
-@contextmanager
-def writing(paths: Sequence[Path], *, overwrite: bool = False, fix: str = "") -> Iterator[None]:
-    """The block writes `paths`, all in one folder; raises UserError before it if that would replace others' files.
+def refuse_others(paths: Sequence[Path], *, overwrite: bool = False, fix: str = "") -> None:
+    """Raises UserError if writing `paths`, all in one folder, would replace others' files; call it before the work.
 
     `fix` says what to do instead; by default, that --overwrite replaces them. Pipes and devices are never replaced.
     """
-    folder = paths[0].parent
-    listed = _listed(folder)
+    listed = _listed(paths[0].parent)
     others = [path for path in paths if _is_there(path) and not (overwrite or _is_ours(path, listed))]
     if others:
         are, them = ("is", "it") if len(others) == 1 else ("are", "them")
@@ -31,8 +29,13 @@ def writing(paths: Sequence[Path], *, overwrite: bool = False, fix: str = "") ->
             "Expected no such file, or one that the same command wrote and nobody changed.",
             fix or f"Replace {them} with --overwrite, or choose another --output.",
         )
-    names = [path.name for path in paths]
-    _write(folder, {**listed, **dict.fromkeys(names, "")})  # a killed command's files are its own
+
+
+@contextmanager
+def recording(paths: Sequence[Path]) -> Iterator[None]:
+    """The block writes `paths`, all in one folder, which are then on the folder's list."""
+    folder, names = paths[0].parent, [path.name for path in paths]
+    _write(folder, {**_listed(folder), **dict.fromkeys(names, "")})  # what a killed command wrote is on it too
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 import csv
 import io
 import shlex
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +45,16 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None, 
             "Expected features of the same videos in both.",
             f"List their files: ls {shlex.join([str(first), str(second)])}",
         )
-    with ExitStack() as output_made:
-        if output is not None:
-            output_made.enter_context(outputs.writing([output], overwrite=overwrite))
-        with console.progress("comparing", len(shared)) as bar:
-            found = compare(*stores, shared, most_shift_s, lambda video_id: bar(1, video_id))
-        if output is not None:
-            _write_dimensions(output, found)
+    if output is not None:
+        outputs.refuse_others([output], overwrite=overwrite)
+    with console.progress("comparing", len(shared)) as bar:
+        found = compare(*stores, shared, most_shift_s, lambda video_id: bar(1, video_id))
     console.result_table(_videos_table(found))
     console.result_table(_dimensions_table(found))
     console.emit("done", videos=len(shared), cosine=found.cosine, quantiles=_quantiles(found), least=_least(found))
     if output is not None:
+        with outputs.recording([output]):
+            _write_dimensions(output, found)
         console.say(f"Wrote {output}: the correlation of every dimension")
     return 0
 

@@ -31,9 +31,11 @@ def run(
         )
     target = output or Path("explanations") / f"{video.stem}.gif"
     explanations.check_file(target)
-    made = outputs.writing([target, target.with_suffix(".png")], overwrite=overwrite)
-    with made, stopping_at_once(is_saved=False):
+    made = [target, target.with_suffix(".png")]
+    outputs.refuse_others(made, overwrite=overwrite)
+    with stopping_at_once(is_saved=False):
         explanation = task_of(experiment).explain(experiment, video, label, at, layer, fps)
+    with outputs.recording(made):
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:
         console.warn(f"At layer {explanation.layer} nothing speaks for it: the map is zero everywhere. Try --layer")

@@ -17,8 +17,8 @@ def run(experiment: Experiment, names: list[str], output: Path, *, overwrite: bo
     _refuse_equal_names(videos)
     task = task_of(experiment)
     made = [output / name for name in task.predicted_files(videos)]
-    with outputs.writing(made, overwrite=overwrite):
-        return task.predict(experiment, videos, output)
+    outputs.refuse_others(made, overwrite=overwrite)
+    return task.predict(experiment, videos, output)
 
 
 def _refuse_what_is_not_a_file(names: list[str]) -> None:

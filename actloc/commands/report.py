@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from actloc import console, outputs
+from actloc import console, files, outputs
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
@@ -37,12 +37,16 @@ def run(
         )
     task = _task_of(run_folders)
     is_in_run = any(folder.resolve() == one.resolve() for one in run_folders)
-    with nullcontext() if is_in_run else outputs.writing([folder / name for name in _NAMES], overwrite=overwrite):
-        written = task.report(run_folders, folder)
-    for path in written:
+    made = [folder / name for name in _NAMES]
+    outputs.refuse_others(made, overwrite=overwrite or is_in_run)
+    contents = task.report(run_folders)
+    with nullcontext() if is_in_run else outputs.recording(made):
+        for path in made:
+            files.write_text(path, contents[path.name])
+    for path in made:
         console.say(f"Wrote {path}")
-    console.say(f"Next: open {written[0]} in a browser; it needs no network.")
-    console.emit("done", command="report", written=[str(path) for path in written])
+    console.say(f"Next: open {made[0]} in a browser; it needs no network.")
+    console.emit("done", command="report", written=[str(path) for path in made])
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, files
+from actloc import console, files, outputs
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.results import Video
@@ -16,6 +16,7 @@ from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
+from actloc.tasks.base import task_of
 
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
@@ -39,8 +40,9 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
                 console.emit("video_done", id=path.stem, segments=segments)
                 console.detail(f"{path}: {console.count(len(segments), 'segment')} in {duration_s:.1f} s")
             bar(1, path.name)
-    _write(experiment, output, shown, found)
-    files.write_json_lines(output / "failed.jsonl", failed)
+    with outputs.recording([output / name for name in task_of(experiment).predicted_files(videos)]):
+        _write(experiment, output, shown, found)
+        files.write_json_lines(output / "failed.jsonl", failed)
     _show(found)
     if failed:
         total, succeeded = console.count(len(videos), "video"), len(shown)

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,10 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
             f"Name the file {scores.name}.json",
         )
     subset = experiment.dataset.evaluation_subset
-    with joined(choose_device(experiment.machine.device)) as processes, ExitStack() as held:
+    with joined(choose_device(experiment.machine.device)) as processes:
         if scores is not None:
-            made = outputs.writing([scores], fix="Name another file with --save-scores, or delete this one.")
-            processes.of_first(lambda: held.enter_context(made))
+            fix = "Name another file with --save-scores, or delete this one."
+            processes.of_first(lambda: outputs.refuse_others([scores], fix=fix))
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         trained = _trained(experiment, annotations)
         clips = required_clips(annotations, subset, "dataset.evaluation_subset")
@@ -175,7 +175,8 @@ class _Evaluation:
             "average": settings.average,
             "best_windows": settings.best_windows,
         }
-        class_scores.write(path, self.trained.classes, results, windows, facts, settings.best_windows)
+        with outputs.recording([path]):
+            class_scores.write(path, self.trained.classes, results, windows, facts, settings.best_windows)
         scored = len(results.keys() | windows.keys())
         console.say(f"Wrote class scores of {scored} of {console.count(num_videos, 'video')} to {path}")
         console.emit("scores", path=str(path), videos=scored)

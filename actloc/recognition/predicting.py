@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, files
+from actloc import console, files, outputs
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats
@@ -18,6 +18,7 @@ from actloc.recognition.predictor import RecognitionPredictor, ranked
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
+from actloc.tasks.base import task_of
 
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
@@ -43,9 +44,10 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     top_k = RecognitionSections.of(experiment).prediction.top_k
     trained = predictor.trained
     facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(predictor.views)}
-    class_scores.write(output / "class_scores.json", classes, found, {}, facts)
-    files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
-    files.write_json_lines(output / "failed.jsonl", failed)
+    with outputs.recording([output / name for name in task_of(experiment).predicted_files(videos)]):
+        class_scores.write(output / "class_scores.json", classes, found, {}, facts)
+        files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
+        files.write_json_lines(output / "failed.jsonl", failed)
     _show(found, classes, top_k)
     console.say(f"Wrote {output}/classes.csv and class_scores.json")
     console.emit("done", path=str(output), videos=len(found))

@@ -195,7 +195,7 @@ class FeatureStore:
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
-        listed = (row for path in self._failed_files() for row in files.read_json_lines(path))
+        listed = (row for path in self._failed_files() for row in files.read_json_lines(path, skip_damaged=True))
         rows = {row["id"]: row for row in listed if isinstance(row.get("id"), str)}
         return [row for row in rows.values() if not self.has(row["id"])]
 

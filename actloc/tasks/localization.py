@@ -148,11 +148,11 @@ class Config(TaskConfig):
 
         return explain_detection(experiment, video, label, at, layer, fps)
 
-    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Average precision, timelines and class tables."""
         from actloc.localization import reporting
 
-        return reporting.report(run_folders, folder)
+        return reporting.report(run_folders)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From the checkpoints of several detectors."""

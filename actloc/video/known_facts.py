@@ -14,7 +14,7 @@ class KnownFacts:
 
     def __init__(self, listing: Path) -> None:
         self._listing = listing
-        rows = files.read_json_lines(listing)
+        rows = files.read_json_lines(listing, skip_damaged=True)
         if listing.exists() and not listing.read_bytes().endswith(b"\n"):
             files.write_json_lines(listing, rows)  # without the line that a crash cut off
         self._rows = {tuple(row[key] for key in ("file", "size", "changed_ns")): row for row in rows if _is_whole(row)}
