@@ -211,12 +211,13 @@ def parse_json(text: str, *, keep_odd_numbers: bool = False) -> Any:  # Any: wha
     value = json.loads(text, object_pairs_hook=_unique, parse_constant=number, parse_float=number, parse_int=integer)
     if _depth(value) > _DEEPEST_JSON:
         raise ValueError(f"more than {_DEEPEST_JSON} nested levels")
-    if re.search(r"\\u[dD][89a-fA-F]", text) and not _is_text(json.dumps(value, ensure_ascii=False)):
+    if re.search(r"\\u[dD][89a-fA-F]", text) and not is_text(json.dumps(value, ensure_ascii=False)):
         raise ValueError("it has half a character: a lone surrogate such as \\ud800")
     return value
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Whether UTF-8 has the text: names of files may hold bytes that are none, which Python reads as surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -337,9 +338,9 @@ def sha256_of_bytes(*parts: bytes | memoryview) -> str:
 
 def safe_name(video_id: str) -> str:
     """A unique file name for any id: percent-encoded, and shortened with a hash if too long."""
-    name = quote(video_id, safe=" ()[]{},;=@+!'~&^#").replace(".", "%2E")
+    name = quote(video_id, safe=" ()[]{},;=@+!'~&^#", errors="surrogatepass").replace(".", "%2E")
     if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 66].rstrip('%')}%~{sha256_of_bytes(video_id.encode())}"
+        name = f"{name[: _LONGEST_NAME - 66].rstrip('%')}%~{sha256_of_bytes(video_id.encode(errors='surrogatepass'))}"
     return name
 
 
@@ -349,10 +350,11 @@ def id_of_safe_name(name: str) -> str | None:
 
 
 def is_unsafe_id(video_id: str) -> bool:
-    """Whether an id is empty, holds NUL or control characters, or would leave its folder as a path."""
+    """Whether an id is empty, holds NUL or half a character, or would leave its folder as a path."""
     parts = re.split(r"[/\\]", video_id)
     return (
         not video_id.strip()
-        or any(ord(letter) < 32 for letter in video_id)
+        or "\0" in video_id
+        or not is_text(video_id)
         or any(part in ("..", ".", "") for part in parts)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError, VideoError
+from actloc.files import is_text
 from actloc.video.base import FRAMES_FILE
 from actloc.video.known_facts import KnownFacts
 from actloc.video.reader import probe
@@ -38,12 +39,9 @@ def videos_by_id(folder: Path, *, skip: Path | None = None, prefix: str = "") ->
         if not _is_video(path):
             others.append(path.name)
             continue
-        if not _is_text(path.name):
-            raise UserError(
-                f"The file name {path.name!r} in {folder} is not valid UTF-8.",
-                "Expected a name that can be written to an annotation file.",
-                "Rename the file.",
-            )
+        if not is_text(path.name):
+            console.warn(f"{folder} has a video whose name is not UTF-8: {path.name!r}; rename it to use it")
+            continue
         video_id = path.stem.removeprefix(prefix)
         if video_id in found:
             raise UserError(
@@ -107,14 +105,6 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def with_all_facts(
