@@ -47,14 +47,16 @@ def refused(path: Path, refusal: Callable[[str], Exception], passing: type[Excep
     The block calls the library; what it does with the result is outside, where an error is a bug.
     """
     try:
-        with files.naming(path):
-            yield
+        yield
     except (ActlocError, VideoError, Stopped, passing):
         raise
     except MemoryError as error:
         raise refusal("it asks for more memory than there is") from error
     except Exception as error:
-        if is_of_the_system(error) or is_ours(error):
+        if is_of_the_system(error):
+            with files.naming(path):
+                raise
+        if is_ours(error):
             raise
         lines = str(error).strip().splitlines()
         raise refusal(lines[0] if lines else type(error).__name__) from error

@@ -78,7 +78,7 @@ def _report(defects: list[Defect], listing: Path) -> None:
         more = ", ..." if len(places) > _EXAMPLES else ""
         console.say(f"{len(places)} x {kind}: {', '.join(places[:_EXAMPLES])}{more}")
     text = "".join(f"{defect.where}: {defect.kind}\n" for defect in defects)
-    if not listing.exists() or listing.read_text(encoding="utf-8") != text:
+    if not listing.exists() or files.read_bytes(listing) != text.encode():
         files.write_text(listing, text)
     console.say(f"{console.count(len(defects), 'defect')} in total, listed in {listing}")
 

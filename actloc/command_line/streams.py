@@ -1,5 +1,6 @@
 """Standard streams that a command can rely on: none is missing, and none ends the work because its reader has gone."""
 
+import errno
 import io
 import os
 import sys
@@ -13,7 +14,9 @@ class _Pipe(io.FileIO):
         """Writes `data`, or drops it once nobody reads it any more."""
         try:
             return super().write(data) or 0
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EBADF):  # the second if it was opened for reading
+                raise
             return memoryview(data).nbytes
 
 
@@ -23,7 +26,7 @@ def make_reliable() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - a stream, for the whole process
     sys.stdout = _reliable(sys.stdout, 1)
     sys.stderr = _reliable(sys.stderr, 2)

@@ -62,7 +62,7 @@ def _read_text(path: Path, classes: Collection[str]) -> Predictions:
         try:
             video_id, prediction = _line(line, classes)
         except ValueError as error:
-            problems.append(f"line {number}: {error}")
+            problems.append(f"line {number}, video {line.split()[0]}: {error}")
             continue
         predictions.setdefault(video_id, []).append(prediction)
     if problems:

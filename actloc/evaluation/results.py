@@ -17,6 +17,8 @@ from actloc.settings.choices import FusionLabels, FusionUnit
 METRICS_NAME = "metrics.json"
 UNKNOWN_VIDEOS = "videos of unknown predictions"
 """The heading in `Counts.names` of the videos outside the subset that have predictions."""
+UNKNOWN_LABELS = "labels of ignored predictions"
+"""The heading in `Counts.names` of the labels outside the dataset's classes."""
 
 _Form = TypeVar("_Form", bound="Record")
 Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]

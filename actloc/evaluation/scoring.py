@@ -16,7 +16,16 @@ from actloc.evaluation import detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
-from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results import (
+    UNKNOWN_LABELS,
+    UNKNOWN_VIDEOS,
+    ClassifierRecord,
+    Counts,
+    Results,
+    Threshold,
+    TrueAction,
+    Video,
+)
 from actloc.settings import code_files
 from actloc.settings.sections import EvaluationSettings, ScoredWeights
 from actloc.structures import VideoDetections
@@ -229,6 +238,8 @@ def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties
     known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
+    unknown_labels = sorted({one.label for found in predictions.values() for one in found} - classes)
+    listed = {UNKNOWN_VIDEOS: unknown_videos, UNKNOWN_LABELS: unknown_labels}
     return Counts(
         videos=len(truth.videos),
         truths=sum(len(actions) for actions in truth.actions.values()),
@@ -237,10 +248,10 @@ def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
         videos_without_features=list(missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
-        unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
+        unknown_labels=sum(one.label not in classes for found in predictions.values() for one in found),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
-        names={UNKNOWN_VIDEOS: unknown_videos} if unknown_videos else {},
+        names={heading: names for heading, names in listed.items() if names},
     )
 
 

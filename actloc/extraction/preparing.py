@@ -57,7 +57,7 @@ def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwri
 
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and files.read_text(path) == text:
         console.say(f"{path} is already complete")
         return
     if path.exists() and not overwrite:

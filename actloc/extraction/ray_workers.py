@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
-from actloc.errors import ActlocError, UserError, VideoError
+from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.settings.code_errors import blaming
@@ -69,6 +69,8 @@ class Decoding:
             end = {"failure": error.args}
         except ActlocError as error:  # such as a decoder that is not installed on that machine
             end = refusal(error)
+        except OSError as error:
+            end = refusal(machine_problem(error))
         yield row(video_id, number, end=json.dumps(end))
 
 
@@ -168,6 +170,8 @@ class EncodingThere:
                 return self._encoding(batch)
         except ActlocError as error:
             return row(video_id, number, end=json.dumps(refusal(error)))
+        except OSError as error:
+            return row(video_id, number, end=json.dumps(refusal(machine_problem(error))))
 
 
 class Vectors:
@@ -179,6 +183,12 @@ class Vectors:
     def receive(self, vectors: Features) -> None:
         """Takes what the network made of the next item."""
         self.vectors.append(vectors)
+
+
+def machine_problem(error: OSError) -> EnvironmentProblem:
+    """What the system of a machine of the cluster refused."""
+    expected = "Expected a machine with free space, memory and open files."
+    return EnvironmentProblem(str(error), expected, "Fix it, then run the same command again.")
 
 
 def refusal(error: ActlocError) -> Row:

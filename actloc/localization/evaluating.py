@@ -13,7 +13,7 @@ from actloc.errors import UserError
 from actloc.evaluation import class_scores, fusion, prediction_files, scoring
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, write_results
+from actloc.evaluation.results import UNKNOWN_LABELS, UNKNOWN_VIDEOS, Results, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment
 from actloc.reports import tables
@@ -157,7 +157,8 @@ def _report(results: Results) -> None:
         console.warn(f"{false_positives}: {names}")
     if counts.unknown_labels:
         labelled = console.count(counts.unknown_labels, "prediction has a label", "predictions have labels")
-        console.warn(f"Ignored: {labelled} outside the dataset's classes")
+        names = console.first_ten(counts.names[UNKNOWN_LABELS])
+        console.warn(f"Ignored: {labelled} outside the dataset's classes: {names}")
     if counts.ties:
         tied = console.count(counts.ties, "prediction is", "predictions are")
         console.say(f"{tied} tied in score within their class; protocol {results.protocol} breaks the ties.")

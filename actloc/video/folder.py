@@ -95,11 +95,13 @@ def with_files(videos: dict[str, AnnotatedVideo], folder: Path, *, prefix: str =
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:
-    """The videos and folders of frames in a folder and in the folders in it."""
+    """The videos and folders of frames in a folder and in the folders in it, but for links to what was seen."""
+    seen = {folder.resolve()}
     for path in sorted(folder.iterdir()):
         if _is_video(path) or (path / FRAMES_FILE).is_file():
             yield path
-        elif path.is_dir():
+        elif path.is_dir() and path.resolve() not in seen:
+            seen.add(path.resolve())
             yield from (one for one in sorted(path.iterdir()) if _is_video(one) or (one / FRAMES_FILE).is_file())
 
 
