@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from actloc import console, files, outputs
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.experiment import is_run
+from actloc.reports import outputs
 from actloc.settings.sameness import differences
 from actloc.store.comparing import Comparison, compare
 from actloc.store.store import IMPORTED, FeatureStore

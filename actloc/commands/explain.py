@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from actloc import console, outputs
+from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import Experiment
-from actloc.reports import explanations
+from actloc.reports import explanations, outputs
 from actloc.signals import stopping_at_once
 from actloc.tasks.base import task_of
 from actloc.video.folder import video_files

@@ -3,9 +3,10 @@
 import shlex
 from pathlib import Path
 
-from actloc import console, outputs
+from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.reports import outputs
 from actloc.tasks.base import task_of
 from actloc.video.folder import video_files
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from actloc import console, files, outputs
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
+from actloc.reports import outputs
 from actloc.settings import parts
 from actloc.tasks.base import TaskConfig, task_named
 

@@ -326,14 +326,17 @@ def _read(path: Path) -> dict[str, Tensor]:
             "Write or copy it again.",
         )
 
-    with refused(path, refusal), np.load(path, allow_pickle=False) as file:
+    with refused(path, refusal), path.open("rb") as stream:
+        file = np.load(stream, allow_pickle=False)
         arrays = {name: file[name] for name in file.files} if isinstance(file, np.lib.npyio.NpzFile) else {}
-    odd = [
-        name for name, array in arrays.items() if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf"
-    ]
+    odd = [name for name, array in arrays.items() if not _is_numbers(array)]
     if odd or not arrays:
         raise refusal(f"{odd[0]} is no array of numbers" if odd else "it has no arrays by name")
-    return {name: torch.from_numpy(array.astype(array.dtype.newbyteorder("="))) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _is_numbers(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.dtype.isnative and array.itemsize <= 8
 
 
 def official_names(tensors: Mapping[str, Tensor], stream: Stream) -> dict[str, Tensor]:

@@ -232,8 +232,8 @@ def _softmax(values: Floats) -> Floats:
 def _read_untrimmednet(path: Path) -> ClassScores:
     """One row per THUMOS14 test video and one column per UCF101 class, both in the order of their numbers from 1."""
     files.check_regular(path)
-    with refused(path, lambda what: _unreadable(path, what, "untrimmednet")):
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    with refused(path, lambda what: _unreadable(path, what, "untrimmednet")), path.open("rb") as stream:
+        table = np.load(stream, allow_pickle=False)
     is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == _UCF101_COLUMNS
     if not is_table or table.dtype.kind != "f" or not np.isfinite(table).all():
         raise _unreadable(path, "it is not an array of 101 columns of finite floats", "untrimmednet")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actloc import console, files, outputs
+from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
@@ -36,7 +36,7 @@ from actloc.recognition.results import measured
 from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import Scored, Views
-from actloc.reports import tables
+from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.training.distributed import Processes, joined
 

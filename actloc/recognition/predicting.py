@@ -8,17 +8,20 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, files, outputs
+from actloc import console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.predictor import RecognitionPredictor, ranked
+from actloc.reports import outputs
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
-from actloc.tasks.base import task_of
+
+WRITTEN_FILES = ["classes.csv", "class_scores.json", "failed.jsonl"]
+"""The names of the files that `predict` writes."""
 
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
@@ -44,7 +47,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     top_k = RecognitionSections.of(experiment).prediction.top_k
     trained = predictor.trained
     facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(predictor.views)}
-    with outputs.recording([output / name for name in task_of(experiment).predicted_files(videos)]):
+    with outputs.recording([output / name for name in WRITTEN_FILES]):
         class_scores.write(output / "class_scores.json", classes, found, {}, facts)
         files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
         files.write_json_lines(output / "failed.jsonl", failed)

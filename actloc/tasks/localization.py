@@ -119,8 +119,9 @@ class Config(TaskConfig):
 
     def predicted_files(self, videos: Sequence[Path]) -> list[str]:
         """Summaries, and the subtitles of each video."""
-        subtitles = [f"{files.safe_name(video.stem)}.srt" for video in videos]
-        return ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl", *subtitles]
+        from actloc.localization import predicting
+
+        return predicting.written_files(videos)
 
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Actions in new videos."""

@@ -129,7 +129,9 @@ class Config(TaskConfig):
 
     def predicted_files(self, videos: Sequence[Path]) -> list[str]:
         """Summaries of all videos."""
-        return ["classes.csv", "class_scores.json", "failed.jsonl"]
+        from actloc.recognition import predicting
+
+        return predicting.WRITTEN_FILES
 
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """The classes of new videos."""

@@ -70,7 +70,7 @@ def _refusal(path: Path, why: str) -> UserError:
     try:
         with path.open("rb") as file:
             for operation, argument, _ in () if foreign or zipfile.is_zipfile(path) else pickletools.genops(file):
-                protocol = max(protocol, operation.proto)
+                protocol = argument if operation.name == "PROTO" else protocol
                 if operation.name == "STACK_GLOBAL":
                     foreign = ".".join(strings[-2:])
                     break
