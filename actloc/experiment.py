@@ -260,7 +260,11 @@ def with_inputs(experiment: Experiment) -> Experiment:
 def recorded_code(folder: Path) -> list[CodeFile]:
     """The files of the user's own code that the run was trained with, as its record names them."""
     path = folder / "environment.json"
-    return code_files.in_record(files.read_json(path)) if path.is_file() else []
+    try:
+        return code_files.in_record(files.read_json(path)) if path.is_file() else []
+    except UserError as error:
+        console.warn(f"{error.found} Whether the run was trained with code of your own is not known")
+        return []
 
 
 def run_folder(name: str) -> Path:

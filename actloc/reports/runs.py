@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from actloc import files
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
 from actloc.evaluation.results import METRICS_NAME, Results, read_results, refuse_mixture
@@ -90,7 +90,11 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     """The text of environment.json, and its `command` as a line to type."""
     if not path.is_file():
         return None, None
-    content = files.read_json(path)
+    try:
+        content = files.read_json(path)
+    except UserError as error:
+        console.warn(f"{error.found} The report leaves out the environment")
+        return None, None
     words = content.get("command") if isinstance(content, dict) else None
     if not isinstance(words, list) or not words:
         return json.dumps(content, indent=1, ensure_ascii=False), None

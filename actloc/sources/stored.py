@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -63,13 +64,22 @@ class StoredSource(Source):
         listed = annotations.of_subset(subset)
         self.videos = [video for video in listed if self.store.has(video.id)]
         self.missing = [video for video in listed if not self.store.has(video.id)]
-        self._require_features(annotations, subset, f"Run: {self.store.command_to_make()}")
+        self._require_features(annotations, subset, self._how_to_make())
         infos = [self.store.info(video.id) for video in self.videos]
         for video, info in zip(self.videos, infos, strict=True):
             _check_settings(config, video, info, self.store)
         _check_steps(config, self.videos, infos, self.store)
         self.in_channels = infos[0].channels
         self.encoder_weights_sha256 = infos[0].weights_sha256
+
+    def _how_to_make(self) -> str:
+        """The command that makes missing features; before it, why some could not be made the last time."""
+        missing = {video.id for video in self.missing}
+        failed = [f"{row['id']} ({row.get('reason')})" for row in self.store.failed() if row["id"] in missing]
+        if not failed:
+            return f"Run: {self.store.command_to_make()}"
+        them = "this file" if len(failed) == 1 else "these files"
+        return f"Replace {them}, which failed before: {console.first_ten(failed)}. Run: {self.store.command_to_make()}"
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, resized if the settings say so."""

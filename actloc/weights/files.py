@@ -66,7 +66,8 @@ def _damaged(path: Path, what: str) -> UserError:
 def _refusal(path: Path, why: str) -> UserError:
     """What the file asks for. torch names it, except in plain pickles, which it does not read that far."""
     named = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", why)
-    foreign, protocol, strings = named[1] if named else None, 0, ["?", "?"]
+    foreign, strings = named[1] if named else None, ["?", "?"]
+    protocol: Any = 0  # Any: pickletools gives the argument of any operation
     try:
         with path.open("rb") as file:
             for operation, argument, _ in () if foreign or zipfile.is_zipfile(path) else pickletools.genops(file):

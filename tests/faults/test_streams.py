@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CLOSED = "import os, sys; [os.close(int(number)) for number in sys.argv[1]]; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+CLOSED = """
+import os, sys
+for number in sys.argv[1]:
+    os.close(int(number))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 WORK = """
 import sys
 from actloc import console
