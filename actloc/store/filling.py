@@ -146,7 +146,10 @@ def is_stale(store: FeatureStore, video_id: str, paths: Sequence[Path]) -> bool:
     times = [file.stat() for file in _files_of(paths)]
     # files unpacked from an archive keep their old modification time, but not their change time
     is_newer = any(time.st_mtime_ns > modified or time.st_ctime_ns >= placed for time in times)
-    return is_newer and source_sha256(paths) != digest
+    try:
+        return is_newer and source_sha256(paths) != digest
+    except PermissionError:  # reading it for its features will report that, as this video's failure
+        return True
 
 
 def describe(
