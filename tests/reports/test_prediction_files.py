@@ -43,10 +43,10 @@ def test_activitynet_json_may_contain_other_keys(tmp_path: Path, key: str) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "v 1 2 run", "line 1: 4 fields instead of video, start, end, class and score"),
-        ("a.txt", "v 1 2 run 0.5\nv 1 two run 0.5", "line 2: could not convert"),
-        ("a.txt", "v 1 nan run 0.5", "line 1: a time or the score is not finite"),
-        ("a.txt", "v 1 2 1 0.5", "line 1: 1 is not an official class number"),
+        ("a.txt", "v 1 2 run", "line 1, video v: 4 fields instead of video, start, end, class and score"),
+        ("a.txt", "v 1 2 run 0.5\nv 1 two run 0.5", "line 2, video v: could not convert"),
+        ("a.txt", "v 1 nan run 0.5", "line 1, video v: a time or the score is not finite"),
+        ("a.txt", "v 1 2 1 0.5", "line 1, video v: 1 is not an official class number"),
         ("a.json", "[]", "top level"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": "1", "segment": [0, 1]}]}}', "results.v.0.score"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": 1, "segment": [0]}]}}', "results.v.0.segment"),
