@@ -204,6 +204,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Score this file, not a run: ActivityNet's JSON, or lines `video start end class score`."),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="With --predictions: whose they are, such as TURN-TAP. The results are kept in ckpt/NAME."),
+    ] = None,
     save_scores: Annotated[
         Path | None,
         typer.Option(
@@ -218,7 +222,7 @@ def evaluate(
 
     An official checkpoint is named by a setting: evaluation.weights_file=epoch_035.pth.tar
     """
-    return run_on("evaluate", config, overrides, code, predictions=predictions, scores=save_scores)
+    return run_on("evaluate", config, overrides, code, predictions=predictions, scores=save_scores, name=name)
 
 
 @command(

@@ -3,6 +3,7 @@
 ActlocError              three parts: what was found, what was expected, what to do
 |- UserError             2  arguments, settings, annotations, features, refused overwrite
 |  |- CodeError             an error in a file of --code, or in a package that announces parts
+|  |- TooLongError          a video is longer than the detector takes; `eval` scores the others (status 3)
 |  `- FeatureFileError      one video's features in a file of others (store/foreign_files.py)
 |- EnvironmentProblem    4  disk, permissions, ffmpeg, a run locked by another process
 `- NotFiniteError        5  a loss, gradient or weight became inf or nan
@@ -76,6 +77,10 @@ class UserError(ActlocError):
 
 class CodeError(UserError):
     """An error in code that is not part of actloc; the message has its file and line."""
+
+
+class TooLongError(UserError):
+    """A video has more feature steps than the detector takes."""
 
 
 class EnvironmentProblem(ActlocError):  # noqa: N818 - EnvironmentError is a builtin name

@@ -181,6 +181,8 @@ class VideoDetections:
 
     video_id: str
     detections: Detections
+    too_long: bool = False
+    """Whether there are none because the video has more steps than the detector takes."""
 
 
 class Factors(NamedTuple):

@@ -20,7 +20,7 @@ COMMANDS = {
     "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --code --allow-changed-code --overwrite",
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
-    "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --save-scores --code",
+    "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",
     "report": "RUN... --output --code",
     "predict": "RUN VIDEO... --output --set --code",
     "explain": "RUN VIDEO --label --at --layer --fps --output --set --code",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, experiment, recipes
+from actloc import console, experiment, files, recipes
 from actloc.errors import UserError
 from actloc.evaluation.results import read_record, task_of_results
 from actloc.settings import parts
@@ -43,7 +43,7 @@ def _rows(kind: str) -> list[tuple[str, str]]:
     if kind == "recipes":
         return [(path.stem, _first_comment(path)) for path in recipes.available()]
     if kind == "runs":
-        return [(str(folder), _score(folder)) for folder in experiment.runs()]
+        return [(str(folder), _score(folder)) for folder in experiment.runs(or_scored=True)]
     return list(parts.available(kind).items())
 
 
@@ -57,8 +57,22 @@ def _score(folder: Path) -> str:
     scores = []
     for metrics in sorted(folder.glob("eval/*/metrics.json")):
         try:
-            form = task_named(task_of_results(metrics.parent)).results
-            scores.append(f"{metrics.parent.name}: {read_record(metrics, form).headline()}")
+            results = read_record(metrics, task_named(task_of_results(metrics.parent)).results)
+            scores.append(f"{metrics.parent.name}: {', '.join([results.headline(), *results.notes()])}")
         except UserError:
             scores.append(f"{metrics.parent.name}: unreadable")
-    return ", ".join(scores) or "not scored yet"
+    return "; ".join(scores) or ", ".join(["not scored yet", *_progress(folder)])
+
+
+def _progress(folder: Path) -> list[str]:
+    """How far an unfinished run came."""
+    steps = [path for path in folder.glob("ckpt_[0-9]*") if path.is_dir()]
+    if not steps or (folder / "finished.json").is_file():
+        return []
+    newest = max(steps, key=lambda path: int(path.name.removeprefix("ckpt_")))
+    step = int(newest.name.removeprefix("ckpt_"))
+    try:
+        of = files.read_json(newest / "state.json").get("num_steps")
+    except (UserError, AttributeError):
+        of = None
+    return [f"stopped at {step} of {of}" if of else f"stopped at step {step}"]

@@ -13,6 +13,13 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs.prepared import PreparedTraining
 from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.runs.reuse import (
+    keep_annotations,
+    notice_changed_sources,
+    refuse_changed_annotations,
+    report_edited_annotations,
+    warn_of_averages,
+)
 from actloc.runs.run_bank import starts_anew
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
@@ -69,9 +76,11 @@ def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool)
             "Expected one of them: train from scratch, or continue from a checkpoint.",
             "Remove one of them.",
         )
+    notice_changed_sources(experiment, is_new=overwrite or not checkpoints.steps(folder))
     if overwrite:
         return None, False
     _refuse_other_settings(experiment)
+    refuse_changed_annotations(experiment)
     return start, is_finished(folder) and start is None
 
 
@@ -105,28 +114,41 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes) -> None:
     be_repeatable()
+    file = experiment.dataset.annotations_file
     with ExitStack() as held:
         is_new = starts_anew(experiment, overwrite=overwrite)
+        before = processes.of_first(lambda: file.read_bytes() if file.is_file() else b"")
         prepared = task_of(experiment).prepare_training(experiment, processes, held, is_new=is_new)
-        _run_trainer(prepared, resume, overwrite, stop, processes)
+        if processes.of_first(file.read_bytes) != before:
+            raise UserError(
+                f"{file} was changed while it was read.",
+                "Expected annotations that stay as they are until training starts.",
+                "Run the same command again.",
+            )
+        _run_trainer(prepared, before, resume, overwrite, stop, processes)
+        processes.of_first(lambda: report_edited_annotations(experiment, before))
 
 
 def _run_trainer(
-    prepared: PreparedTraining, resume: Path | None, overwrite: bool, stop: StopFlag, processes: Processes
+    prepared: PreparedTraining,
+    annotations: bytes,
+    resume: Path | None,
+    overwrite: bool,
+    stop: StopFlag,
+    processes: Processes,
 ) -> None:
     experiment, learner = prepared.experiment, prepared.learner
     folder = experiment.run_folder
     prepared.report_start()
-    processes.of_first(lambda: _begin(prepared, overwrite))  # after every check: --overwrite empties the folder
+    # after every check: --overwrite empties the folder
+    processes.of_first(lambda: _begin(prepared, annotations, overwrite))
     about = {
         **learner.about(),
         "settings": experiment.shaping("weights"),
-        "annotations_sha256": files.sha256_of_file(experiment.dataset.annotations_file),
+        "annotations_sha256": files.sha256_of_bytes(annotations),
     }
-    must_stay = {"annotations_sha256": "annotations", **prepared.must_stay}
-    start = _start(
-        folder, resume, about, must_stay, processes
-    )  # before the frozen weights of the run are written again
+    # before the frozen weights of the run are written again
+    start = _start(folder, resume, about, prepared.must_stay, processes)
     about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
     trainer = Trainer(
         learner,
@@ -140,16 +162,18 @@ def _run_trainer(
         about=about,
         processes=processes,
     )
+    warn_of_averages(experiment.average, trainer.num_steps)
     trainer.run(start, stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))
 
 
-def _begin(prepared: PreparedTraining, overwrite: bool) -> None:
+def _begin(prepared: PreparedTraining, annotations: bytes, overwrite: bool) -> None:
     folder = prepared.experiment.run_folder
     for path in folder.iterdir() if overwrite else ():
         if path.name != files.LOCK_NAME:
             files.remove(path)
     write_record(prepared.experiment, folder)
+    keep_annotations(folder, annotations)
     prepared.write_record()
 
 
@@ -204,6 +228,8 @@ def _refuse_other_settings(experiment: Experiment) -> None:
 def _report_finished(experiment: Experiment) -> int:
     folder = experiment.run_folder
     checkpoint = checkpoints.last(folder)
+    if not any("converted" in numbers for numbers in checkpoints.newest_numbers(folder)):
+        warn_of_averages(experiment.average, checkpoints.step_of(checkpoint))
     console.result(f"{folder} is trained: {checkpoint}")
     console.emit("done", path=str(folder), checkpoint=str(checkpoint))
     console.say(f"Next: actloc eval {experiment.run_arguments}")

@@ -175,6 +175,20 @@ def for_training(dataset: DatasetConfig, annotations: Annotations) -> Annotation
     return kept
 
 
+def with_actions(dataset: DatasetConfig, annotations: Annotations) -> Annotations:
+    """The annotations; raises UserError if no training video has an action, from which nothing can be learned."""
+    videos = annotations.of_subset(dataset.training_subset)
+    if any(video.actions for video in videos):
+        return annotations
+    known = sorted({video.subset for video in annotations.videos.values() if video.actions})
+    raise UserError(
+        f"{dataset.annotations_file} has {console.count(len(videos), 'video')} in {dataset.training_subset!r}, and no "
+        "action in them.",
+        "Expected annotated actions to train on.",
+        f"Annotate some, or name a subset that has some: dataset.training_subset={known[0] if known else 'NAME'}",
+    )
+
+
 def _shares(video: AnnotatedVideo) -> list[float]:
     """The share of the video that each of its actions takes."""
     if not video.duration_s:

@@ -3,13 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.errors import UserError
+from actloc.errors import TooLongError, UserError
 from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.pyramid import FeaturePyramid
@@ -18,7 +18,7 @@ from actloc.ops.criterion import Criterion
 from actloc.ops.points import chosen_or_inside, level_points
 from actloc.ops.pointwise import Assign, PointCriterion, PointOutputs, select_points
 from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
-from actloc.settings.sections import Part
+from actloc.settings.sections import Part, Shapes
 from actloc.structures import Detections, Targets, one_action
 
 SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
@@ -72,13 +72,16 @@ class Detector(nn.Module, ABC):
 
 
 def only_length(max_steps: int, longest: int) -> int:
-    """`max_steps`: the `padded_steps` of a detector that knows no other length. Raises UserError for longer videos."""
+    """`max_steps`: the `padded_steps` of a detector that knows no other length.
+
+    Raises TooLongError for longer videos.
+    """
     if longest > max_steps:
-        raise UserError(
+        raise TooLongError(
             f"A video has {longest} feature steps.",
             f"Expected at most {max_steps}, the only length that the detector knows, in training and evaluation.",
-            f"Set features.window_steps={max_steps} to detect in windows, or features.resize_to={max_steps} to give "
-            "every video this length; or train with a larger features.max_steps.",
+            f"Set features.window_steps={max_steps} to detect in windows, which needs no new training; or train again "
+            f"with features.resize_to={max_steps} or a larger features.max_steps.",
         )
     return max_steps
 
@@ -216,13 +219,13 @@ class PointConfig(DetectorConfig):
     initial_normaliser: PositiveFloat = 100.0
     """First guess of the number of positive points in a batch, by which the losses are divided."""
 
-    max_buffer_factor: float = Field(default=6.0, ge=1)
+    max_buffer_factor: Annotated[float, Field(ge=1), Shapes("results")] = 6.0
     """The longest video that can be evaluated, as a multiple of the longest that is trained on."""
-    score_threshold: float = Field(default=0.001, ge=0, lt=1)
+    score_threshold: Annotated[float, Field(ge=0, lt=1), Shapes("results")] = 0.001
     """Only scores above this become segments."""
-    kept_per_level: PositiveInt = 2000
+    kept_per_level: Annotated[PositiveInt, Shapes("results")] = 2000
     """The most segments that a level of the pyramid may give for a video."""
-    shortest_steps: NonNegativeFloat = 0.05
+    shortest_steps: Annotated[NonNegativeFloat, Shapes("results")] = 0.05
     """Only segments longer than this, in feature steps, are kept."""
 
     @model_validator(mode="after")
@@ -347,16 +350,19 @@ class PointDetector(Detector):
         return self.official_steps(longest)
 
     def official_steps(self, length: int) -> int:
-        """What the official code pads a video of `length` steps to; raises UserError where it is too long.
+        """What the official code pads a video of `length` steps to; raises TooLongError for longer ones than it takes.
 
         That is `max_steps`, or beyond them the next multiple of `divisor`; always whole steps of the coarsest level.
         """
         longest = self.max_steps if self.training else int(self.max_steps * self.config.max_buffer_factor)
         if length > longest:
-            raise UserError(
+            factor = math.ceil(length / self.max_steps)
+            raise TooLongError(
                 f"A video has {length} feature steps.",
                 f"Expected at most {longest} in {'training' if self.training else 'evaluation'}.",
-                "Raise features.max_steps" + ("." if self.training else " or detector.max_buffer_factor."),
+                "Raise features.max_steps."
+                if self.training
+                else f"Set detector.max_buffer_factor={factor}, which needs no new training.",
             )
         stride = self.config.strides[-1]
         unit = stride if length <= self.max_steps else math.lcm(stride, self.divisor)

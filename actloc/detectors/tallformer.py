@@ -3,7 +3,7 @@
 The paper is arXiv 2204.01680; this is its detector for THUMOS14. The one for ActivityNet is `afsd`.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from actloc.layers.precision import at_least_float32
 from actloc.layers.temporal_consistency import REDUCTION, TemporalConsistency, TemporalReduction
 from actloc.ops.anchors import AnchorCriterion, AnchorOutputs, level_anchors, select_anchors
 from actloc.ops.points import chosen_or_inside
+from actloc.settings.sections import Shapes
 from actloc.structures import Detections, one_action
 
 
@@ -61,9 +62,9 @@ class Config(DetectorConfig):
     loss_weight: PositiveFloat = 1.0
     """Weight of the regression loss."""
 
-    score_threshold: float = Field(default=0.005, ge=0, lt=1)
+    score_threshold: Annotated[float, Field(ge=0, lt=1), Shapes("results")] = 0.005
     """Only scores above this become segments."""
-    kept_per_level: PositiveInt = 1000
+    kept_per_level: Annotated[PositiveInt, Shapes("results")] = 1000
     """The most anchors that a level may give for a window; each may give a segment for every class."""
 
     @model_validator(mode="after")

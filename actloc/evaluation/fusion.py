@@ -92,7 +92,10 @@ def with_classifier(
             found = {video_id: of_video for video_id, of_video in own.items() if len(of_video)}
             windows = {video_id: ScoredWindows(_ends(predictions[video_id]), one) for video_id, one in found.items()}
     labelled = _with_classes_beneath if per == "segment" else _with_true_classes
-    upper_bound = to_columns(truth, labelled(truth, predictions, settings), protocol)
+    upper_bound: list[float | None] = [None] * len(tious)
+    if any(truth.actions.values()):
+        perfect = to_columns(truth, labelled(truth, predictions, settings), protocol)
+        upper_bound = [float(ap) for ap in average_precision(*perfect, tious, protocol).mean(axis=1)]
     record = ClassifierRecord(
         file=str(settings.scores) if file is None else file.name,
         sha256=None if file is None else files.sha256_of_file(file),
@@ -103,7 +106,7 @@ def with_classifier(
         labels=settings.labels,
         top_k=settings.top_k,
         top_1=_top_1_of_actions(truth, windows) if per == "segment" else _top_1_of_videos(truth, rows),
-        true_class_mean_ap=[float(ap) for ap in average_precision(*upper_bound, tious, protocol).mean(axis=1)],
+        true_class_mean_ap=upper_bound,
         is_upper_bound=settings.scores == TRUTH and settings.rule != UNCHANGED,
     )
     if settings.rule == UNCHANGED:

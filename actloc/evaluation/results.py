@@ -7,19 +7,42 @@ the file and a dash on the page.
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.settings.choices import FusionLabels, FusionUnit
 
 METRICS_NAME = "metrics.json"
+MOST_INITIAL_SHARE = 0.05
+"""Averaged weights that hold more of the initial weights than this are not those of a trained network."""
+FEW_VIDEOS, FEW_ACTIONS = 5, 30
+"""Below these, a test set says little."""
+TOO_LONG = "videos too long for the detector"
+"""The heading in `Counts.names` of the videos that were not scored; their true actions count as missed."""
 UNKNOWN_VIDEOS = "videos of unknown predictions"
 """The heading in `Counts.names` of the videos outside the subset that have predictions."""
 
 _Form = TypeVar("_Form", bound="Record")
 Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 """From 0 to 1; rounding may lift the mean of ones slightly above 1."""
+
+
+def averages_caution(share: float, step: int) -> str:
+    """What to do about averaged weights that still hold a `share` of the initial ones after `step` steps."""
+    return (
+        f"The averaged weights still hold {share:.0%} of the initial ones after {console.count(step, 'step')}: "
+        "train with average.warm_up=true or for longer, or use the last weights with evaluation.weights=raw."
+    )
 
 
 class Record(BaseModel):
@@ -102,6 +125,30 @@ class ClassifierRecord(Record):
     """Whether the results themselves were measured with true classes, so that they are no results of a method."""
 
 
+class TrainedRun(Record):
+    """What is known about the training of the run that was scored, and how its data differs from the data scored."""
+
+    step: NonNegativeInt
+    """The run's optimizer steps so far."""
+    num_steps: NonNegativeInt | None = None
+    """Those of its whole schedule; None for runs that did not record them."""
+    is_finished: bool
+    initial_share: Proportion = 0.0
+    """The share of the initial weights that the averaged weights still hold."""
+    annotations_sha256: str | None = None
+    """Of the annotations that it was trained on; None if it is unknown."""
+    changes: list[str] | None = None
+    """How the annotations scored differ from them, counted and named; None if the run kept no copy of them."""
+    trained_videos: list[str] | None = None
+    """The scored videos that it was trained on; None if it kept no copy of its annotations."""
+
+    def progress(self) -> str:
+        """How far an unfinished run came; empty for a finished one."""
+        if self.is_finished:
+            return ""
+        return f"stopped at {self.step} of {self.num_steps}" if self.num_steps else f"stopped at step {self.step}"
+
+
 class ResultsHead(Record):
     """What results of every task say about themselves: where they come from."""
 
@@ -126,10 +173,52 @@ class ResultsHead(Record):
     """Version of actloc."""
     created: str
     """Date and time, ISO 8601."""
+    settings: dict[str, JsonValue] = {}
+    """The settings that shape results and may change after training, as used, by dotted key."""
+    changed: dict[str, JsonValue] = {}
+    """Those that differ from the run's own."""
+    annotations_sha256: str | None = None
+    """Of the annotations scored; None in files of older versions."""
+    trained: TrainedRun | None = None
+    """None for a predictions file, an official checkpoint, and in files of older versions."""
 
     def headline(self) -> str:
         """The number that the task is judged by, with its name."""
         raise NotImplementedError(f"{type(self).__name__} has no number that it is judged by")
+
+    def notes(self) -> list[str]:
+        """What must be known wherever the number is shown, in a few words each."""
+        if self.trained is None:
+            return []
+        learned = len(self.trained.trained_videos or ())
+        notes = [self.trained.progress()]
+        notes += [f"trained on {console.count(learned, 'video')} of these"] * bool(learned)
+        return [note for note in notes if note]
+
+    def is_measured_on_training_videos(self) -> bool:
+        """Whether the run was trained on a video that it was scored on: the results are too good."""
+        return self.trained is not None and bool(self.trained.trained_videos)
+
+    def cautions(self) -> list[str]:
+        """Why the numbers may mean something else than they seem to, in sentences."""
+        run, cautions = self.trained, []
+        if run is None:
+            return []
+        if run.progress():
+            cautions.append(f"The run is not finished: {run.progress()}.")
+        if self.weights == "averaged" and run.initial_share > MOST_INITIAL_SHARE:
+            cautions.append(averages_caution(run.initial_share, run.step))
+        if run.trained_videos:
+            of = f"{len(run.trained_videos)} of the videos scored ({console.first_ten(run.trained_videos)})"
+            cautions.append(f"The run was trained on {of}, so the results are too good.")
+        if run.changes:
+            cautions.append(f"The annotations have changed since the run was trained: {'; '.join(run.changes)}.")
+        elif run.changes is None and run.annotations_sha256 not in (None, self.annotations_sha256):
+            cautions.append(
+                "The annotations have changed since the run was trained. It kept no copy, so what changed, and whether "
+                "it was trained on videos that are scored here, is unknown."
+            )
+        return cautions
 
 
 class Results(ResultsHead):
@@ -170,8 +259,36 @@ class Results(ResultsHead):
         return self
 
     def headline(self) -> str:
-        """The average mAP, in percent."""
-        return f"average mAP {'-' if self.average_map is None else f'{100 * self.average_map:.2f}'}"
+        """The average mAP, in percent, and of how many classes if some have no true action."""
+        number = "-" if self.average_map is None else f"{100 * self.average_map:.2f}"
+        return f"average mAP {number}{self.over_classes()}"
+
+    def over_classes(self) -> str:
+        """` over 1 of 3 classes`: the others have no true action and count for nothing; empty if all have some."""
+        present = sum(number > 0 for number in self.truth_per_class)
+        return "" if present == len(self.classes) else f" over {present} of {len(self.classes)} classes"
+
+    def cautions(self) -> list[str]:
+        """Also about classes without true actions, and about few videos or actions."""
+        cautions, counts = super().cautions(), self.counts
+        too_long = counts.names.get(TOO_LONG, [])
+        if too_long:
+            verb = "video is too long", "videos are too long"
+            cautions.append(
+                f"{console.count(len(too_long), *verb)} for the detector, and all actions there count as missed: "
+                f"{console.first_ten(too_long)}."
+            )
+        absent = [name for name, number in zip(self.classes, self.truth_per_class, strict=True) if not number]
+        if absent:
+            verb = "class has", "classes have"
+            cautions.append(
+                f"mAP is{self.over_classes()}: {console.count(len(absent), *verb)} no action in {self.subset} "
+                f"({console.first_ten(absent)})."
+            )
+        if counts.videos < FEW_VIDEOS or counts.truths < FEW_ACTIONS:
+            few = f"{console.count(counts.videos, 'video')} with {console.count(counts.truths, 'action')}"
+            cautions.append(f"The test set is small ({few}): a few actions more or less change the result by much.")
+        return cautions
 
     def score_thresholds(self) -> dict[str, float | None]:
         """The best-F1 score threshold of each class by its name."""

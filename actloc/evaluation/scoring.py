@@ -1,47 +1,34 @@
 """Scores detections against a subset's annotations and records where the numbers come from."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 import actloc
-from actloc import files, provenance
+from actloc import provenance
 from actloc.annotations import model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
-from actloc.evaluation.results import UNKNOWN_VIDEOS, ClassifierRecord, Counts, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results import (
+    TOO_LONG,
+    UNKNOWN_VIDEOS,
+    ClassifierRecord,
+    Counts,
+    Results,
+    Threshold,
+    TrainedRun,
+    TrueAction,
+    Video,
+)
 from actloc.settings import code_files
-from actloc.settings.sections import EvaluationSettings, ScoredWeights
+from actloc.settings.sections import EvaluationSettings
 from actloc.structures import VideoDetections
-
-
-def results_folder(
-    run_folder: Path,
-    subset: str,
-    evaluation: ScoredWeights,
-    *,
-    of_file: bool = False,
-    has_true_classes: bool = False,
-) -> Path:
-    """Where `eval` writes: one folder per subset.
-
-    Raw weights, the best checkpoint, a file and true classes have folders apart, so that they do not replace the score
-    thresholds of the run.
-    """
-    name = files.safe_name(subset)
-    if of_file:
-        name += "-file"
-    else:
-        name += "-raw" if evaluation.weights == "raw" else ""
-        name += "-best" if evaluation.checkpoint == "best" else ""
-    return run_folder / "eval" / (f"{name}-truth" if has_true_classes else name)
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
@@ -86,12 +73,23 @@ class Origin:
     """Where predictions come from: a checkpoint, or a file, which has no weights and no seed."""
 
     name: str
+    run_name: str
     weights: Literal["averaged", "raw"] | None = None
     seed: int | None = None
+    file: str | None = None
+    """The name of the file that they were read from."""
     missing: tuple[str, ...] = ()
     """Videos without features: their true actions count as missed."""
+    too_long: tuple[str, ...] = ()
+    """Videos that are too long for the detector, likewise."""
     classifier: ClassifierRecord | None = None
     """What gave the predictions their classes."""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values
+    """The settings that shape results, as used; `changed` are those that are not the run's own."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    annotations_sha256: str | None = None
+    trained: TrainedRun | None = None
+    """What is known about the run's training."""
 
 
 def truth_of(annotations: Annotations, subset: str, protocol: Protocol) -> Truth:
@@ -116,7 +114,6 @@ def provenance_of_results() -> dict[str, Any]:  # Any: fields of a results head
 
 
 def score(
-    run_name: str,
     dataset_name: str,
     subset: str,
     truth: Truth,
@@ -133,7 +130,7 @@ def score(
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
     return Results(
-        name=run_name,
+        name=origin.run_name,
         dataset=dataset_name,
         variant=truth.variant,
         subset=subset,
@@ -142,6 +139,10 @@ def score(
         checkpoint=origin.name,
         weights=origin.weights,
         **provenance_of_results(),
+        settings=dict(origin.settings),
+        changed=dict(origin.changed),
+        annotations_sha256=origin.annotations_sha256,
+        trained=origin.trained,
         tious=list(tious),
         mean_ap=[float(value) for value in means],
         average_map=float(means.mean()),
@@ -157,7 +158,7 @@ def score(
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, origin.missing, detection.count_ties(columns)),
+        counts=_counts(truth, predictions, origin, detection.count_ties(columns)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
         recall_multiples=list(evaluation.recall_at),
         recall=_recall(truth_columns, columns, evaluation),
@@ -225,22 +226,23 @@ def _prediction_columns(
     return PredictionColumns(videos.astype(np.int64), starts, ends, labels.astype(np.int64), scores)
 
 
-def _counts(truth: Truth, predictions: Predictions, missing: Sequence[str], ties: int) -> Counts:
+def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -> Counts:
     known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
+    named = {UNKNOWN_VIDEOS: unknown_videos, TOO_LONG: list(origin.too_long)}
     return Counts(
         videos=len(truth.videos),
         truths=sum(len(actions) for actions in truth.actions.values()),
         predictions=sum(len(listed) for listed in predictions.values()),
         videos_without_predictions=empty,
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
-        videos_without_features=list(missing),
+        videos_without_features=list(origin.missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
         unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
-        names={UNKNOWN_VIDEOS: unknown_videos} if unknown_videos else {},
+        names={name: ids for name, ids in named.items() if ids},
     )
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import for_training, read_prepared
+from actloc.datasets.base import for_training, read_prepared, with_actions
 from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -68,7 +68,7 @@ def _learner(
     live = _live_encoder(experiment, missing)
     if live is not None:
         held.callback(live.close)
-    used = for_training(experiment.dataset, annotations)
+    used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
     source = _source(experiment, used, experiment.dataset.training_subset, live, missing)
     if starts_anew(experiment, overwrite=False):
         try:

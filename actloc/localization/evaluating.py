@@ -1,7 +1,8 @@
 """Scores a run, an official checkpoint or a predictions file; writes metrics and predictions."""
 
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console, files
@@ -9,30 +10,74 @@ from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device
-from actloc.errors import UserError
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError
 from actloc.evaluation import class_scores, fusion, prediction_files, scoring
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, write_results
+from actloc.evaluation.results import (
+    METRICS_NAME,
+    MOST_INITIAL_SHARE,
+    TOO_LONG,
+    UNKNOWN_VIDEOS,
+    Results,
+    write_results,
+)
 from actloc.evaluation.scoring import Origin
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, load
 from actloc.reports import tables
+from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.sources.base import Source
 from actloc.training.distributed import Processes, joined
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """The predictions of some weights of a run, or of a file, and where they come from."""
+
+    experiment: Experiment
+    predictions: Predictions
+    own: fusion.ClassRows
+    origin: Origin
+
+
 def evaluate(experiment: Experiment, predictions: Path | None) -> int:
-    """Detects or reads, scores, writes, prints the table; raises UserError if the subset has no actions."""
+    """Detects or reads, scores, writes, prints the table; the exit status is 3 if videos are too long.
+
+    A subset without actions gets predictions only. Raises UserError for one without videos.
+    """
     _check_class_scores(experiment, predictions)
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
-        own: fusion.ClassRows = {}
-        if predictions is None:
-            found, own, origin = _detected(experiment, annotations, processes)
-        else:
-            found, origin = _read(experiment, annotations, predictions)
-        return processes.of_first(lambda: _score(experiment, annotations, found, own, origin))
+        has_truth = _has_truth(experiment, annotations)
+        if predictions is not None:
+            return processes.of_first(lambda: _score(annotations, [_read(experiment, annotations, predictions)]))
+        if not has_truth:
+            console.say(
+                f"There is nothing to score: no video of {experiment.dataset.evaluation_subset} has an annotated "
+                "action. Its predictions will be written."
+            )
+        scored = [_detected(experiment, annotations, processes)]
+        run, weights = scored[0].origin.trained, experiment.evaluation.weights
+        if has_truth and run is not None and weights == "averaged" and run.initial_share > MOST_INITIAL_SHARE:
+            raw = experiment.evaluation.model_copy(update={"weights": "raw"})
+            console.say("Scoring the last weights too")
+            scored.append(_detected(experiment.with_section("evaluation", raw), annotations, processes))
+        return processes.of_first(lambda: (_score if has_truth else _write_unscored)(annotations, scored))
+
+
+def _has_truth(experiment: Experiment, annotations: Annotations) -> bool:
+    """Whether there is something to score; known before detection, which takes long."""
+    videos = annotations.of_subset(experiment.dataset.evaluation_subset)
+    if not videos:
+        known = sorted({video.subset for video in annotations.videos.values()})
+        raise UserError(
+            f"{experiment.dataset.annotations_file} has no video in {experiment.dataset.evaluation_subset!r}.",
+            f"Expected one of its subsets: {console.first_ten(known)}.",
+            "Set dataset.evaluation_subset=NAME",
+        )
+    return any(video.actions for video in videos)
 
 
 def _check_class_scores(experiment: Experiment, predictions: Path | None) -> None:
@@ -54,72 +99,107 @@ def _check_class_scores(experiment: Experiment, predictions: Path | None) -> Non
         class_scores.read(scores, experiment.fusion.form, experiment.fusion.per)
 
 
-def _score(
-    experiment: Experiment, annotations: Annotations, found: Predictions, own: fusion.ClassRows, origin: Origin
-) -> int:
-    subset, protocol = experiment.dataset.evaluation_subset, PROTOCOLS[experiment.evaluation.protocol]
+def _score(annotations: Annotations, scored: Sequence[_Scored]) -> int:
+    """Scores, writes and prints: first what the settings ask for, then other weights beside it."""
+    _report(scored[0].experiment, [_results(annotations, one) for one in scored])
+    console.say(f"Next: actloc report {scored[0].experiment.run_folder}")
+    return EXIT_SOME_INPUTS_FAILED if scored[0].origin.too_long else 0
+
+
+def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
+    """The path of the results that were written, and the results."""
+    experiment, found, origin = scored.experiment, scored.predictions, scored.origin
+    dataset, protocol = experiment.dataset, PROTOCOLS[experiment.evaluation.protocol]
     if experiment.fusion.scores is not None:
-        every_class = annotation_form.read(experiment.dataset.annotations_file)
-        truth = scoring.truth_of(every_class, subset, protocol)
+        every_class = annotation_form.read(dataset.annotations_file)
+        truth = scoring.truth_of(every_class, dataset.evaluation_subset, protocol)
         found, classifier = fusion.with_classifier(
-            found, own, truth, experiment.fusion, experiment.evaluation.tious, protocol
+            found, scored.own, truth, experiment.fusion, experiment.evaluation.tious, protocol
         )
         origin = replace(origin, classifier=classifier)
         annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
-    truth = scoring.truth_of(annotations, subset, protocol)
-    results = scoring.score(
-        experiment.run.name, experiment.dataset.name, subset, truth, found, origin, experiment.evaluation
-    )
-    folder = scoring.results_folder(
-        experiment.run_folder,
-        subset,
-        experiment.evaluation,
-        of_file=origin.weights is None,
-        has_true_classes=experiment.fusion.scores == fusion.TRUTH,
-    )
+    truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
+    results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
+    folder = results_folder(experiment, origin.changed, file=origin.file)
     write_predictions(folder, found)
-    path = write_results(folder, results)
-    _report(results)
-    console.say(f"Wrote {path} and predictions.json")
-    console.emit("done", path=str(path), average_mAP=results.average_map)
-    console.say(f"Next: actloc report {experiment.run_folder}")
-    return 0
+    return write_results(folder, results), results
 
 
-def _detected(
-    experiment: Experiment, annotations: Annotations, processes: Processes
-) -> tuple[Predictions, fusion.ClassRows, Origin]:
+def _write_unscored(annotations: Annotations, scored: Sequence[_Scored]) -> int:
+    """Writes predictions of a subset without annotated actions, which nothing can be measured on."""
+    (one,) = scored
+    experiment, found = one.experiment, one.predictions
+    if experiment.fusion.scores is not None:
+        every_class = annotation_form.read(experiment.dataset.annotations_file)
+        evaluation = experiment.evaluation
+        protocol = PROTOCOLS[evaluation.protocol]
+        truth = scoring.truth_of(every_class, experiment.dataset.evaluation_subset, protocol)
+        found, _ = fusion.with_classifier(found, one.own, truth, experiment.fusion, evaluation.tious, protocol)
+    folder = results_folder(experiment, one.origin.changed)
+    files.remove(folder / METRICS_NAME)  # of other annotations, and of other predictions
+    path = write_predictions(folder, found)
+    number = sum(len(listed) for listed in found.values())
+    console.result(f"Wrote {console.count(number, 'prediction')} for {console.count(len(found), 'video')} to {path}")
+    console.emit("done", path=str(path), average_mAP=None)
+    return EXIT_SOME_INPUTS_FAILED if one.origin.too_long else 0
+
+
+def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> _Scored:
     trained = _trained(experiment, annotations)
     with closing(trained):
         source = _source(experiment, annotations, trained)
         listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
-    found = scoring.to_predictions(listed, annotations.classes)
-    missing = tuple(video.id for video in source.missing)
-    origin = Origin(trained.checkpoint, experiment.evaluation.weights, experiment.run.seed, missing)
-    return found, fusion.own_scores(listed), origin
+    measured = measured_with(experiment)
+    origin = Origin(
+        trained.checkpoint,
+        experiment.run.name,
+        experiment.evaluation.weights,
+        experiment.run.seed,
+        missing=tuple(video.id for video in source.missing),
+        too_long=tuple(video.video_id for video in listed if video.too_long),
+        settings=measured.settings,
+        changed=measured.changed,
+        annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
+        trained=None if trained.run is None else compared(experiment, trained.run, annotations),
+    )
+    return _Scored(experiment, scoring.to_predictions(listed, trained.classes), fusion.own_scores(listed), origin)
 
 
-def _read(experiment: Experiment, annotations: Annotations, path: Path) -> tuple[Predictions, Origin]:
+def _read(experiment: Experiment, annotations: Annotations, path: Path) -> _Scored:
     found = prediction_files.read(path, annotations.classes)
     if experiment.dataset.class_agnostic:
         only = annotations.classes[0]
         found = {video_id: [replace(one, label=only) for one in listed] for video_id, listed in found.items()}
-    return found, Origin(f"predictions {path.name}, sha256 {files.sha256_of_file(path)[:12]}")
+    measured = measured_with(experiment, of_file=True)
+    is_named = load(experiment.typed).run.name != experiment.run.name
+    origin = Origin(
+        f"predictions {path.name}, sha256 {files.sha256_of_file(path)[:12]}",
+        experiment.run.name if is_named else path.name,
+        file=path.name,
+        settings=measured.settings,
+        changed=measured.changed,
+        annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
+    )
+    return _Scored(experiment, found, {}, origin)
 
 
 def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetector:
-    """The detector to score; raises UserError where its classes are not those of the annotations."""
+    """The detector to score, with the names that its classes have now; raises UserError if it knows none of them."""
     if experiment.evaluation.weights_file is not None:
         return load_official(experiment, experiment.evaluation.weights_file, annotations.classes)
     trained = load_trained(experiment)
-    if trained.classes != annotations.classes:
-        raise UserError(
-            f"The run was trained on the classes {', '.join(trained.classes)}.",
-            f"{experiment.dataset.annotations_file} has {', '.join(annotations.classes)}.",
-            "Evaluate on the annotations the run was trained with, or train on these: "
-            f"actloc train {experiment.arguments} --overwrite",
-        )
-    return trained
+    if trained.classes == annotations.classes:
+        return trained
+    renamed = {} if experiment.dataset.class_agnostic else renamed_classes(experiment)
+    names = tuple(renamed.get(name, name) for name in trained.classes)
+    unknown = [name for name in annotations.classes if name not in names]
+    is_aligned = names == annotations.classes
+    if len(unknown) == len(annotations.classes) or (experiment.fusion.scores == fusion.OWN and not is_aligned):
+        raise other_classes(experiment, trained.classes, annotations.classes)
+    if unknown:
+        classes = console.count(len(unknown), "class", "classes")
+        console.warn(f"The run does not know {classes}, whose actions count as missed: {console.first_ten(unknown)}")
+    return replace(trained, classes=names)
 
 
 def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
@@ -141,13 +221,26 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
     return source
 
 
-def _report(results: Results) -> None:
-    counts = results.counts
-    if counts.videos_without_predictions:
-        names = console.first_ten(counts.videos_without_predictions)
-        videos = console.count(len(counts.videos_without_predictions), "video has", "videos have")
-        missed = console.count(counts.truths_missed_there, "action there counts", "actions there count")
-        console.warn(f"{videos} no predictions ({names}); {missed} as missed")
+def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> None:
+    path, results = written[0]
+    counts, actions = results.counts, {video.id: len(video.truth) for video in results.videos}
+
+    def missed(video_ids: Sequence[str]) -> str:
+        number = sum(actions.get(video_id, 0) for video_id in video_ids)
+        return f"{console.count(number, 'action there counts', 'actions there count')} as missed"
+
+    for caution in results.cautions():
+        console.warn(caution)
+    without = counts.videos_without_features
+    if without:
+        verb = console.count(len(without), "video has", "videos have")
+        make = f". Make them: actloc extract-features {experiment.arguments}" if experiment.features.encoder else ""
+        console.warn(f"{verb} no features ({console.first_ten(without)}); {missed(without)}{make}")
+    told = {*without, *counts.names.get(TOO_LONG, ())}
+    silent = [one for one in counts.videos_without_predictions if one not in told]
+    if silent:
+        verb = console.count(len(silent), "video has", "videos have")
+        console.warn(f"{verb} no predictions ({console.first_ten(silent)}); {missed(silent)}")
     if counts.predictions_of_unknown_videos:
         names = console.first_ten(counts.names[UNKNOWN_VIDEOS])
         false_positives = console.count(
@@ -162,6 +255,9 @@ def _report(results: Results) -> None:
     if counts.ties:
         tied = console.count(counts.ties, "prediction is", "predictions are")
         console.say(f"{tied} tied in score within their class; protocol {results.protocol} breaks the ties.")
-    console.result_table(tables.as_rich(tables.map_table([results])))
-    for table in tables.more_tables([results]):
+    every = [one for _, one in written]
+    for table in [tables.map_table(every, with_cautions=False), *tables.more_tables(every)]:
         console.result_table(tables.as_rich(table))
+    for where, _ in written:
+        console.say(f"Wrote {where} and predictions.json")
+    console.emit("done", path=str(path), average_mAP=results.average_map)

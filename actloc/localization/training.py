@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import for_training, read_prepared
+from actloc.datasets.base import for_training, read_prepared, with_actions
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment
@@ -40,7 +40,7 @@ def _learner(
 ) -> LocalizationLearner:
     """The learner on the training subset, with its validation; checks the features of both subsets."""
     subset = experiment.training.validation_subset
-    used = for_training(experiment.dataset, annotations)
+    used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
     source = experiment.features.build(used, experiment.dataset.training_subset, live)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source

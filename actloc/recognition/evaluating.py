@@ -19,10 +19,10 @@ from actloc.devices import choose_device
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores, scores_hdf5, scoring
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import write_results
+from actloc.evaluation.results import MOST_INITIAL_SHARE, write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
-from actloc.recognition.clips import ClipSource, LabelledClip, required_clips
+from actloc.recognition.clips import ClipSource, LabelledClip, labelled_clips, required_clips
 from actloc.recognition.networks import (
     RecognitionSections,
     TrainedRecognizer,
@@ -32,12 +32,14 @@ from actloc.recognition.networks import (
     views_of,
 )
 from actloc.recognition.reporting import overview
-from actloc.recognition.results import measured
+from actloc.recognition.results import RecognitionResults, measured
 from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import Scored, Views
 from actloc.reports import tables
 from actloc.reports.text import csv_cell
+from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.training.distributed import Processes, joined
 
 
@@ -54,17 +56,40 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         trained = _trained(experiment, annotations)
-        clips = required_clips(annotations, subset, "dataset.evaluation_subset")
-        evaluation = _Evaluation(experiment, trained, clip_source(experiment), processes)
-        with closing(evaluation.source.reader):
-            views = views_of(experiment)
-            found = evaluation.scored(clips, lambda clip: views.read(evaluation.source, clip), views)
-            status = processes.of_first(lambda: _write(experiment, trained, clips, found, views))
-            if scores is not None:
-                is_whole = evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
-                status = status if is_whole else EXIT_SOME_INPUTS_FAILED
+        required_clips(annotations, subset, "dataset.evaluation_subset")
+        settings, run = RecognitionSections.of(experiment).evaluation, trained.run
+        first, has_all_scores = _scored(experiment, trained, annotations, processes, scores)
+        written = [first]
+        if settings.weights == "averaged" and run is not None and run.initial_share > MOST_INITIAL_SHARE:
+            raw = experiment.with_section("evaluation", settings.model_copy(update={"weights": "raw"}))
+            written.append(_scored(raw, _trained(raw, annotations), annotations, processes)[0])
+        status = processes.of_first(lambda: _report(written))
+        status = status if has_all_scores else EXIT_SOME_INPUTS_FAILED
         processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
         return status
+
+
+def _scored(
+    experiment: Experiment,
+    trained: TrainedRecognizer,
+    annotations: Annotations,
+    processes: Processes,
+    scores: Path | None = None,
+) -> tuple[tuple[Path, RecognitionResults], bool]:
+    """Scores the clips and writes the results, and class scores to the file `scores`.
+
+    Returns path and results, and whether all videos have class scores in the file.
+    """
+    subset = experiment.dataset.evaluation_subset
+    clips, views = labelled_clips(annotations, subset), views_of(experiment)
+    is_whole = True
+    evaluation = _Evaluation(experiment, trained, clip_source(experiment), processes)
+    with closing(evaluation.source.reader):
+        found = evaluation.scored(clips, lambda clip: views.read(evaluation.source, clip), views)
+        written = processes.of_first(lambda: _written(experiment, trained, annotations, clips, found))
+        if scores is not None:
+            is_whole = evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
+    return written, is_whole
 
 
 def _trained(experiment: Experiment, annotations: Annotations) -> TrainedRecognizer:
@@ -73,14 +98,13 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedRecogni
     if file is not None:
         return load_official(experiment, file, annotations.classes)
     trained = load_trained(experiment)
-    if trained.classes != annotations.classes:
-        raise UserError(
-            f"The run was trained on the classes {console.first_ten(trained.classes)}.",
-            f"{experiment.dataset.annotations_file} has {console.first_ten(annotations.classes)}, or another order.",
-            "Evaluate on the annotations that the run was trained with, or train on these: "
-            f"actloc train {experiment.arguments} --overwrite",
-        )
-    return trained
+    if trained.classes == annotations.classes:
+        return trained
+    renamed = renamed_classes(experiment)
+    names = tuple(renamed.get(name, name) for name in trained.classes)
+    if names != annotations.classes:
+        raise other_classes(experiment, trained.classes, annotations.classes)
+    return replace(trained, classes=names)
 
 
 @dataclass(frozen=True)
@@ -178,11 +202,16 @@ class _Evaluation:
         console.emit("scores", path=str(path), videos=scored)
 
 
-def _write(
-    experiment: Experiment, trained: TrainedRecognizer, clips: Sequence[LabelledClip], found: Scored, views: Views
-) -> int:
-    """Writes the results and the list of clips, and prints the accuracies; 3 if videos cannot be read."""
+def _written(
+    experiment: Experiment,
+    trained: TrainedRecognizer,
+    annotations: Annotations,
+    clips: Sequence[LabelledClip],
+    found: Scored,
+) -> tuple[Path, RecognitionResults]:
+    """Writes the results and the list of clips."""
     dataset, evaluation = experiment.dataset, RecognitionSections.of(experiment).evaluation
+    views, file = views_of(experiment), evaluation.weights_file
     known = [clip for clip in clips if clip.id in found.scores]
     if not known:
         raise UserError(
@@ -192,16 +221,20 @@ def _write(
         )
     rows = np.stack([found.scores[clip.id] for clip in known])
     truth = truth_table([clip.labels for clip in known], len(trained.classes))
-    is_official = evaluation.weights_file is not None
+    measuring = measured_with(experiment)
     head = {
         "name": experiment.run.name,
         "dataset": dataset.name,
-        "variant": read_prepared(dataset, experiment.arguments).variant,
+        "variant": annotations.variant,
         "subset": dataset.evaluation_subset,
-        "seed": None if is_official else experiment.run.seed,
+        "seed": None if file else experiment.run.seed,
         "checkpoint": trained.checkpoint,
-        "weights": None if is_official else evaluation.weights,
+        "weights": None if file else evaluation.weights,
         **scoring.provenance_of_results(),
+        "settings": measuring.settings,
+        "changed": measuring.changed,
+        "annotations_sha256": files.sha256_of_file(dataset.annotations_file),
+        "trained": None if trained.run is None else compared(experiment, trained.run, annotations),
     }
     results = measured(
         rows,
@@ -213,15 +246,24 @@ def _write(
         unreadable=found.unreadable,
         clips_left_out=len(clips) - len(known),
     )
-    folder = scoring.results_folder(experiment.run_folder, dataset.evaluation_subset, evaluation, of_file=is_official)
+    folder = results_folder(experiment, measuring.changed, file=file.name if file else None)
     files.write_text(folder / "clips.csv", _clips_csv(known, rows, trained.classes))
-    path = write_results(folder, results)
-    console.result_table(tables.as_rich(overview([results])))
-    console.say(f"Wrote {path} and clips.csv")
+    return write_results(folder, results), results
+
+
+def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:
+    """Prints the accuracies; 3 if videos cannot be read."""
+    path, results = written[0]
+    for caution in results.cautions():
+        console.warn(caution)
+    console.result_table(tables.as_rich(overview([one for _, one in written], with_cautions=False)))
+    for where, _ in written:
+        console.say(f"Wrote {where} and clips.csv")
     console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)
-    if found.unreadable:
-        left_out = console.count(len(clips) - len(known), "clip is", "clips are")
-        console.error(f"{left_out} in no accuracy: the videos cannot be read ({console.first_ten(found.unreadable)})")
+    counts = results.counts
+    if counts.unreadable:
+        left_out = console.count(counts.clips_left_out, "clip is", "clips are")
+        console.error(f"{left_out} in no accuracy: the videos cannot be read ({console.first_ten(counts.unreadable)})")
         return EXIT_SOME_INPUTS_FAILED
     return 0
 

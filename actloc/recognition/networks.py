@@ -10,6 +10,7 @@ from actloc import console
 from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import UserError
+from actloc.evaluation.results import TrainedRun
 from actloc.experiment import Experiment, recorded_code
 from actloc.recognition.clips import ClipSource
 from actloc.recognition.recognizer import Recognizer, new_classifier, published_classifier, restored
@@ -21,6 +22,7 @@ from actloc.recognition.settings import (
     TokenLabelSettings,
 )
 from actloc.recognition.views import Scorer, Views
+from actloc.runs.reuse import state_of
 from actloc.runs.trained import refuse_other_settings
 from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
@@ -60,6 +62,8 @@ class TrainedRecognizer:
     checkpoint: str
     """Its name: a checkpoint of the run, or an official file."""
     scorer: Scorer
+    run: TrainedRun | None = None
+    """How far the run was trained; None for an official checkpoint."""
 
 
 def device_of(experiment: Experiment) -> torch.device:
@@ -120,7 +124,7 @@ def load_trained(experiment: Experiment) -> TrainedRecognizer:
     encoder, classifier = restored(RecognitionSections.of(experiment).encoder, tensors)
     recognizer = _ready(experiment, encoder, classifier)
     name = checkpoints.folder_of(experiment.run_folder, stored.step).name
-    return _trained(experiment, recognizer, tuple(about["classes"]), name)
+    return _trained(experiment, recognizer, tuple(about["classes"]), name, state_of(experiment, stored))
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedRecognizer:
@@ -131,9 +135,14 @@ def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) 
 
 
 def _trained(
-    experiment: Experiment, recognizer: Recognizer, classes: tuple[str, ...], checkpoint: str
+    experiment: Experiment,
+    recognizer: Recognizer,
+    classes: tuple[str, ...],
+    checkpoint: str,
+    run: TrainedRun | None = None,
 ) -> TrainedRecognizer:
-    return TrainedRecognizer(recognizer, classes, checkpoint, scorer_of(experiment, recognizer, device_of(experiment)))
+    scorer = scorer_of(experiment, recognizer, device_of(experiment))
+    return TrainedRecognizer(recognizer, classes, checkpoint, scorer, run)
 
 
 def scorer_of(experiment: Experiment, recognizer: Recognizer, device: torch.device) -> Scorer:

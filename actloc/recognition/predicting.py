@@ -12,6 +12,7 @@ from actloc import console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation import class_scores
 from actloc.evaluation.columns import Floats
+from actloc.evaluation.results import MOST_INITIAL_SHARE, averages_caution
 from actloc.experiment import Experiment
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.predictor import RecognitionPredictor, ranked
@@ -23,6 +24,9 @@ from actloc.store.filling import failure
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
     """Scores every video that can be read, as a whole; the others are reported, and the exit status is 3."""
     predictor = RecognitionPredictor(experiment)
+    run, weights = predictor.trained.run, RecognitionSections.of(experiment).evaluation.weights
+    if run is not None and weights == "averaged" and run.initial_share > MOST_INITIAL_SHARE:
+        console.warn(averages_caution(run.initial_share, run.step))
     files.make_folder(output)  # a folder that cannot be written is reported before the work
     found: dict[str, Floats] = {}
     failed = []

@@ -44,7 +44,7 @@ def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
         for results in result_folders(run)
     ]
     runs = [results for _, results in evaluated]
-    names = tables.names_and_subsets(runs)
+    names = tables.distinct_names(runs)
     views = [
         _view(f"run-{number}", name, *one)
         for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
@@ -62,15 +62,20 @@ def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def overview(runs: Sequence[RecognitionResults]) -> Table:
+def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) -> Table:
     """Accuracies of each run; the best is marked if all were measured on the same clips with the same views."""
-    measured_on = {(run.dataset, run.variant, run.subset, run.counts.clips, run.views, run.average) for run in runs}
-    marks = len(measured_on) == 1
+    measured_on = {
+        (run.dataset, run.variant, run.subset, run.counts.clips, run.views, run.average, *_clips_of_classes(run))
+        for run in runs
+    }
+    marks, fair = len(measured_on) == 1, [not run.is_measured_on_training_videos() for run in runs]
     columns = [
-        cells([run.top_1 for run in runs], marks),
-        cells([run.top_5 for run in runs], marks),
-        cells([run.mean_class_accuracy for run in runs], marks),
+        cells([run.top_1 for run in runs], marks, fair),
+        cells([run.top_5 for run in runs], marks, fair),
+        cells([run.mean_class_accuracy for run in runs], marks, fair),
     ]
+    names = tables.distinct_names(runs)
+    cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     warning = [] if marks else ["The runs differ in data or views, so the best is not marked."]
     return Table(
         title="Accuracy in percent",
@@ -78,11 +83,19 @@ def overview(runs: Sequence[RecognitionResults]) -> Table:
         num_names=2,
         rows=[
             [Cell(name), Cell(run.views), *row]
-            for name, run, row in zip(tables.names_and_subsets(runs), runs, zip(*columns, strict=True), strict=True)
+            for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True)
         ],
-        caption=[f"{run.name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}" for run in runs]
-        + warning,
+        caption=[
+            f"{name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}"
+            for name, run in zip(names, runs, strict=True)
+        ]
+        + warning
+        + cautions * with_cautions,
     )
+
+
+def _clips_of_classes(run: RecognitionResults) -> list[tuple[str, int]]:
+    return [(name, one.clips) for name, one in zip(run.classes, run.per_class, strict=True)]
 
 
 def per_class(run: RecognitionResults) -> Table:

@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
+from actloc import console
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import Proportion, Record, ResultsHead
+from actloc.evaluation.results import FEW_ACTIONS, Proportion, Record, ResultsHead
 from actloc.recognition.scores import (
     Averages,
     Booleans,
@@ -76,6 +77,18 @@ class RecognitionResults(ResultsHead):
         if any(max(one.true, one.predicted) >= len(self.classes) for one in self.confusion):
             raise ValueError(f"confusion names a class that is not one of the {len(self.classes)}")
         return self
+
+    def cautions(self) -> list[str]:
+        """Also about classes without clips, and about few clips."""
+        cautions = super().cautions()
+        absent = [name for name, one in zip(self.classes, self.per_class, strict=True) if not one.clips]
+        if absent:
+            present = f"{len(self.classes) - len(absent)} of {len(self.classes)} classes"
+            cautions.append(f"Accuracies are over {present}; without a clip: {console.first_ten(absent)}.")
+        if self.counts.clips < FEW_ACTIONS:
+            few = console.count(self.counts.clips, "clip")
+            cautions.append(f"The test set is small ({few}): a few clips more or less change the result by much.")
+        return cautions
 
     def headline(self) -> str:
         """Top-1 and top-5, in percent."""

@@ -115,15 +115,15 @@ class RecognitionEvaluationSettings(ScoredWeights):
     """Side of a crop in pixels; null: as the encoder says. As large as short_side for crops at full resolution."""
     average: Literal["probabilities", "logits"] = "probabilities"
     """What is averaged over views: probabilities (DualFormer), or scores before softmax (TAM)."""
-    weights_file: Path | None = None
+    weights_file: Annotated[Path | None, Shapes("nothing")] = None
     """Score this official checkpoint of the encoder, with classes numbered as in the annotations; null: score the
     run."""
-    window_s: PositiveFloat | None = None
+    window_s: Annotated[PositiveFloat | None, Shapes("nothing")] = None
     """--save-scores: seconds of the windows of videos that actions do not fill; null: the span of a clip, 64 frames for
     uniform sampling."""
-    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    window_overlap: Annotated[float, Field(ge=0, lt=1), Shapes("nothing")] = 0.5
     """--save-scores: share of a window that the next one covers too."""
-    best_windows: PositiveInt = 3
+    best_windows: Annotated[PositiveInt, Shapes("nothing")] = 3
     """--save-scores: a video's score of a class is the mean of this many of its windows' highest scores: most of an
     untrimmed video shows none of its classes."""
 

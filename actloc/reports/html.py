@@ -27,6 +27,7 @@ from actloc.reports.tables import (
     more_tables,
     run_names,
     scored_data,
+    settings_text,
 )
 
 MOST_TIMELINES = 40
@@ -186,10 +187,12 @@ def provenance_facts(results: ResultsHead) -> list[tuple[str, str]]:
     weights = f", {results.weights} weights" if results.weights else ""
     return [
         ("Checkpoint", f"{results.checkpoint}{weights}"),
+        *([("Changed settings", settings_text(results.changed))] if results.changed else []),
         ("Seed", unknown if results.seed is None else str(results.seed)),
         ("Commit", results.commit or unknown),
         *[("Own code", f"{path}, sha256 {sha256}") for path, sha256 in results.code.items()],
         ("Machine", results.machine),
+        *([("Annotations", f"sha256 {results.annotations_sha256[:12]}")] if results.annotations_sha256 else []),
         ("actloc", results.version),
         ("Evaluated", results.created),
     ]

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.table import Table as RichTable
@@ -45,19 +46,29 @@ class Table:
     caption: list[str]
 
 
-def map_table(runs: Sequence[Results]) -> Table:
-    """mAP per tIoU and its average; the best of several runs is marked if they share data and protocol."""
+def map_table(runs: Sequence[Results], *, with_cautions: bool = True) -> Table:
+    """mAP per tIoU and its average; the best of several runs is marked if they share data, protocol and tIoUs.
+
+    Results on videos that a run was trained on are never the best.
+    """
     numbers = [_by_tiou(run.tious, run.mean_ap) for run in runs]
-    averages = [run.average_map for run in runs]
     tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
-    mark = are_comparable(runs)
-    columns = [cells([by_tiou.get(tiou) for by_tiou in numbers], mark) for tiou in tious] + [cells(averages, mark)]
+    mark, fair = are_comparable(runs), _fair(runs)
+    columns = [
+        cells([by_tiou.get(tiou) for by_tiou in numbers], mark and all(tiou in one for one in numbers), fair)
+        for tiou in tious
+    ]
+    columns.append(cells([run.average_map for run in runs], mark and _share_tious(runs), fair))
+    names = run_names(runs)
+    cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     return Table(
         title="mAP in percent at temporal IoU",
         columns=["run", *(threshold(tiou) for tiou in tious), "average"],
         num_names=1,
-        rows=[[Cell(name), *row] for name, row in zip(run_names(runs), zip(*columns, strict=True), strict=True)],
-        caption=[provenance(run) for run in runs] + _warning(runs),
+        rows=[[Cell(name), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)],
+        caption=[provenance(run, name) for name, run in zip(names, runs, strict=True)]
+        + _warning(runs)
+        + cautions * with_cautions,
     )
 
 
@@ -85,7 +96,7 @@ def recall_table(runs: Sequence[Results]) -> Table:
 def classifier_table(runs: Sequence[Results]) -> Table:
     """mAP with the classifier's classes and with true classes, and how often the classifier by itself is right."""
     rows = []
-    for name, run in zip(names_and_subsets(runs), runs, strict=True):
+    for name, run in zip(distinct_names(runs), runs, strict=True):
         if run.classifier is not None:
             about = run.classifier
             file = _CLASSES_OF.get(about.file, about.file) if about.form is None else about.file
@@ -144,34 +155,83 @@ def class_comparison(runs: Sequence[Results]) -> Table:
     """Average AP of each class in each run, the best marked; a dash if a run does not know the class."""
     by_run = [dict(zip(run.classes, map(mean, run.class_ap), strict=True)) for run in runs]
     labels = dict.fromkeys(label for averages in by_run for label in averages)
-    mark = are_comparable(runs)
+    mark, fair = are_comparable(runs) and _share_tious(runs), _fair(runs)
     return Table(
         title="Average AP in percent per class",
         columns=["class", *run_names(runs)],
         num_names=1,
-        rows=[[Cell(label), *cells([averages.get(label) for averages in by_run], mark)] for label in labels],
+        rows=[[Cell(label), *cells([averages.get(label) for averages in by_run], mark, fair)] for label in labels],
         caption=_warning(runs),
     )
 
 
 def are_comparable(runs: Sequence[Results]) -> bool:
     """Whether all runs were measured on the same data under the same protocol, and all or none with true classes."""
-    measured_on = [(run.dataset, run.variant, run.subset, run.counts.videos, run.protocol) for run in runs]
-    return len(set(zip(measured_on, map(is_upper_bound, runs), strict=True))) == 1
+    first = runs[0]
+    return all(_measured_on(run) == _measured_on(first) and run.videos == first.videos for run in runs[1:])
+
+
+def _measured_on(run: Results) -> tuple[object, ...]:
+    return run.dataset, run.variant, run.subset, run.counts.videos, run.protocol, is_upper_bound(run)
+
+
+def _share_tious(runs: Sequence[Results]) -> bool:
+    """Whether averages over tIoUs are of the same tIoUs."""
+    return len({tuple(_by_tiou(run.tious, run.mean_ap)) for run in runs}) == 1
+
+
+def _fair(runs: Sequence[ResultsHead]) -> list[bool]:
+    """For each run whether it may be the best: not where it was trained on videos that it was scored on."""
+    return [not run.is_measured_on_training_videos() for run in runs]
 
 
 def run_names(runs: Sequence[Results]) -> list[str]:
-    """The names of the runs, followed by the subset if a run was measured on several, and by what is no result."""
+    """The names of the runs, followed by what tells them apart, and by what is no result."""
     return [
         f"{name}, {_UPPER_BOUND}" if is_upper_bound(run) else name
-        for name, run in zip(names_and_subsets(runs), runs, strict=True)
+        for name, run in zip(distinct_names(runs), runs, strict=True)
     ]
 
 
-def names_and_subsets(runs: Sequence[ResultsHead]) -> list[str]:
-    """The names of the runs, followed by the subset if a run was measured on several."""
-    names = [run.name for run in runs]
-    return [f"{run.name}, {run.subset}" if names.count(run.name) > 1 else run.name for run in runs]
+def distinct_names(runs: Sequence[ResultsHead]) -> list[str]:
+    """The names of the runs, each with the settings that are not its own and with what must be known of its numbers.
+
+    Runs of one name are told apart by what differs first: the subset, the weights, the checkpoint, the seed, the time.
+    """
+    names = [
+        ", ".join([run.name, *([settings_text(run.changed)] if run.changed else []), *run.notes()]) for run in runs
+    ]
+    facts: list[Callable[[ResultsHead], str]] = [
+        lambda run: run.subset,
+        lambda run: run.variant,
+        lambda run: f"{run.weights} weights" if run.weights else "",
+        lambda run: run.checkpoint,
+        lambda run: "" if run.seed is None else f"seed {run.seed}",
+        lambda run: run.created,
+    ]
+    for fact in facts:
+        values: dict[str, set[str]] = {}
+        for name, run in zip(names, runs, strict=True):
+            values.setdefault(name, set()).add(fact(run))
+        names = [
+            f"{name}, {fact(run)}" if len(values[name]) > 1 and fact(run) else name
+            for name, run in zip(names, runs, strict=True)
+        ]
+    return [
+        f"{name}, {names[: place + 1].count(name)}" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
+def settings_text(settings: Mapping[str, object]) -> str:
+    """Settings as they are typed, without the folders of files: `evaluation.tious=[0.5], fusion.scores=scores.json`."""
+
+    def shown(value: object) -> str:
+        if isinstance(value, str):
+            return value.rpartition("/")[2]
+        return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+    return ", ".join(f"{key}={shown(value)}" for key, value in sorted(settings.items()))
 
 
 def is_upper_bound(run: Results) -> bool:
@@ -179,9 +239,9 @@ def is_upper_bound(run: Results) -> bool:
     return run.classifier is not None and run.classifier.is_upper_bound
 
 
-def provenance(run: Results) -> str:
-    """Where a run's numbers come from, in one line."""
-    return f"{run.name}: {scored_data(run)}; {run.protocol}; {origin(run)}"
+def provenance(run: Results, name: str) -> str:
+    """Where the numbers of a run, which is shown by this name, come from, in one line."""
+    return f"{name}: {scored_data(run)}; {run.protocol}; {origin(run)}"
 
 
 def origin(run: ResultsHead) -> str:
@@ -206,7 +266,8 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def _warning(runs: Sequence[Results]) -> list[str]:
     if are_comparable(runs):
-        return []
+        text = "The averages are over different tIoUs, so they cannot be compared and the best is not marked."
+        return [] if _share_tious(runs) else [text]
     differ = "data, protocol or use of true classes" if any(map(is_upper_bound, runs)) else "data or protocol"
     return [f"The runs differ in {differ}, so the best is not marked."]
 
@@ -216,11 +277,17 @@ def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> ByTIoU:
     return {round(tiou, 4): value for tiou, value in zip(tious, values, strict=True)}
 
 
-def cells(values: Sequence[float | None], mark: bool) -> list[Cell]:
-    """Cells of values to compare with each other, in percent; values equal to two decimals are equally good."""
-    measured = [value for value in values if value is not None]
+def cells(values: Sequence[float | None], mark: bool, fair: Sequence[bool] | None = None) -> list[Cell]:
+    """Cells of values to compare with each other, in percent; values equal to two decimals are equally good.
+
+    `fair` says of each value whether it may be the best.
+    """
+    may_win = [True] * len(values) if fair is None else fair
+    measured = [value for value, is_fair in zip(values, may_win, strict=True) if is_fair and value is not None]
     best = percent(max(measured)) if mark and len(measured) > 1 else None
-    return [Cell(percent(value), percent(value) == best) for value in values]
+    return [
+        Cell(percent(value), is_fair and percent(value) == best) for value, is_fair in zip(values, may_win, strict=True)
+    ]
 
 
 def transposed(table: Table) -> Table:
@@ -278,7 +345,7 @@ def as_csv(runs: Sequence[Results]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "videos", "protocol", "checkpoint", "weights", "seed"]
-    names += ["commit", "machine"]
+    names += ["commit", "machine", "changed settings", "note"]
     writer.writerow([*names, "measure", "class", "actions", *(threshold(tiou) for tiou in tious), "average"])
     for run in runs:
         for texts, numbers, average in _run_rows(run):
@@ -292,6 +359,7 @@ def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
     source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
     source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
+    source += [settings_text(run.changed), "; ".join(run.notes())]
     measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
     yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]

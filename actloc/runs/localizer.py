@@ -10,7 +10,7 @@ from torch import Tensor
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.detectors.base import Detector, DetectorConfig
-from actloc.errors import UserError, VideoError
+from actloc.errors import TooLongError, UserError, VideoError
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
@@ -59,7 +59,7 @@ class Localizer:
     def detect_one(self, source: Source, samples: Iterable[Sample], duration_s: float | None) -> Detections:
         """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
 
-        Raises UserError if a window is too long for the detector.
+        Raises TooLongError if a window is too long for the detector.
         """
         self.detector.eval()
         found: list[Detections] = []
@@ -69,7 +69,8 @@ class Localizer:
                 try:
                     features, mask = self.features(source, Batch((sample,)))
                 except UserError as error:
-                    raise UserError(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
+                    kind = TooLongError if isinstance(error, TooLongError) else UserError
+                    raise kind(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
                 listed = self.detector.detect(features, mask)
                 _check_detections(self.detector, listed)
             own, grid = listed[0], sample.grid
@@ -81,21 +82,32 @@ class Localizer:
         return postprocess(merged, grid, float("inf") if duration_s is None else duration_s, self.suppression)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
-        """Detections of every video in seconds, ordered by id; each process works on a part and gets all results."""
+        """Detections of every video in seconds, ordered by id; each process works on a part and gets all results.
+
+        A video that is too long for the detector has none, and says so; the others are not lost for it. Raises
+        TooLongError if all are.
+        """
         numbers = processes.share(range(len(source.videos)))
         samples = load_ahead(source.evaluation_samples, numbers, num_workers)
-        found = []
+        found, refused = [], []
         with console.progress("detecting", len(numbers)) as bar:
             for number, windows in zip(numbers, samples, strict=True):
-                video = source.videos[number]
+                video, is_too_long = source.videos[number], False
+                detections = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
                 try:
                     detections = self.detect_one(source, windows, video.duration_s)
                 except VideoError as error:
                     source.leave_out(video, error)
-                    detections = Detections(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-                found.append(VideoDetections(video.id, detections))
+                except TooLongError as error:
+                    refused.append(error)
+                    is_too_long = True
+                found.append(VideoDetections(video.id, detections, is_too_long))
                 bar(1)
         everywhere = [one for part in processes.gather(found) for one in part]
+        for refusal in [one for part in processes.gather(refused) for one in part]:
+            if all(one.too_long for one in everywhere):
+                raise refusal
+            console.error(refusal)
         return sorted(everywhere, key=lambda one: one.video_id)
 
 

@@ -10,12 +10,14 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, built, ready
 from actloc.errors import UserError, VideoError
-from actloc.evaluation import fusion, scoring
+from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
-from actloc.evaluation.results import Results, read_results
+from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results, averages_caution, read_results
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
+from actloc.reports import tables
+from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
 from actloc.sources.base import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
@@ -29,6 +31,7 @@ class Predictor:
         self.experiment = experiment
         self.trained = load_trained(experiment)
         self.encoder = None if self.trained.live is not None else self._stored_encoder()
+        self._warn_of_averages()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
         unused = experiment.fusion.scores if experiment.fusion.rule != fusion.UNCHANGED else None
         if unused not in (None, fusion.OWN):
@@ -36,6 +39,12 @@ class Predictor:
                 f"fusion.scores={unused} has no class scores of new videos: actions keep the class and score that the "
                 "detector gave them"
             )
+
+    def _warn_of_averages(self) -> None:
+        run = self.trained.run
+        is_averaged = self.experiment.evaluation.weights == "averaged"
+        if run is not None and is_averaged and run.initial_share > MOST_INITIAL_SHARE:
+            console.warn(averages_caution(run.initial_share, run.step))
 
     def _stored_encoder(self) -> ClipEncoder:
         """The encoder that made the features which the run was trained on."""
@@ -78,7 +87,7 @@ class Predictor:
             try:
                 detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
             except UserError as error:  # too long for the detector: this video's failure, not the command's
-                raise VideoError("unsupported", error.found, error.expected) from error
+                raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
         found = VideoDetections(video.stem, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
         return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
@@ -99,14 +108,14 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     setting = experiment.prediction.threshold
     if setting != "best_f1":
         return dict.fromkeys(classes, setting)
-    folder = scoring.results_folder(experiment.run_folder, experiment.dataset.evaluation_subset, experiment.evaluation)
     # new videos have no true classes, and no scores in a file
     used = fusion.OWN if experiment.fusion.scores == fusion.OWN and experiment.fusion.rule != fusion.UNCHANGED else None
+    folder = _scored_folder(experiment, used)
     again = f"actloc eval {experiment.run_arguments}"
     again += " fusion.scores=null" if experiment.fusion.scores is not None and used is None else ""
-    if not (folder / "metrics.json").is_file():
+    if not (folder / METRICS_NAME).is_file():
         raise UserError(
-            f"{experiment.run_folder} has no score thresholds: it was not evaluated.",
+            f"{experiment.run_folder} has no score thresholds: it was not scored.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
             f"Run: {again}; or set a number: --set prediction.threshold=0.3",
         )
@@ -124,6 +133,14 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             f"Run: actloc eval {experiment.run_arguments} fusion.scores={used or 'null'}; or set a number: "
             "--set prediction.threshold=0.3",
         )
+    if results.trained is not None and results.trained.trained_videos:
+        learned = results.trained.trained_videos
+        raise UserError(
+            f"The score thresholds in {folder} were measured on videos that the run was trained on: "
+            f"{console.first_ten(learned)}.",
+            "Expected videos that are new to it, because it is surer of those that it knows.",
+            "Set a number: --set prediction.threshold=0.3",
+        )
     stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
     if not measured:
@@ -138,6 +155,21 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         console.warn(f"No score threshold for {console.first_ten(unmeasured)}; using the median of the other classes")
     middle = statistics.median(measured.values())
     return {name: measured.get(name, middle) for name in classes}
+
+
+def _scored_folder(experiment: Experiment, fused_with: str | None) -> Path:
+    """The results of the settings that scores of new videos are made with; if there are none, the run's own results."""
+    scored, fused = experiment, experiment.fusion
+    if fused.rule != fusion.UNCHANGED:
+        scored = experiment.with_section("fusion", fused.model_copy(update={"scores": fused_with}))
+    changed = measured_with(scored).changed
+    folder, own = results_folder(scored, changed), results_folder(scored, {})
+    if (folder / METRICS_NAME).is_file() or not (own / METRICS_NAME).is_file():
+        return folder if (folder / METRICS_NAME).is_file() else own
+    tried = {key: value for key, value in changed.items() if not key.startswith("evaluation.")}
+    if tried and fused_with == fused.scores:
+        console.say(f"The score thresholds are those of the run's own settings, without {tables.settings_text(tried)}")
+    return own
 
 
 def _fused_by(results: Results) -> str | None:

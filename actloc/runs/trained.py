@@ -10,9 +10,11 @@ from actloc import console
 from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bfloat16
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
+from actloc.evaluation.results import TrainedRun
 from actloc.experiment import Experiment, load, recorded_code
 from actloc.runs.localizer import Localizer, build_detector
 from actloc.runs.official import encoder_weights, read_official
+from actloc.runs.reuse import state_of
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.training import checkpoint as checkpoints
@@ -31,6 +33,8 @@ class TrainedDetector:
     in_channels: int
     encoder_weights_sha256: str | None
     checkpoint: str
+    run: TrainedRun | None = None
+    """How far the run was trained; None for an official checkpoint."""
 
     def close(self) -> None:
         """Ends the processes that read clips, if there are any."""
@@ -62,7 +66,8 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
     live = new_live_encoder(experiment, of_module(tensors, ENCODER))
     if live is not None:
         live.encoder.weights_sha256 = about["encoder_weights_sha256"]
-    return TrainedDetector(localizer, live, classes, in_channels, about["encoder_weights_sha256"], folder.name)
+    run = state_of(experiment, stored)
+    return TrainedDetector(localizer, live, classes, in_channels, about["encoder_weights_sha256"], folder.name, run)
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedDetector:

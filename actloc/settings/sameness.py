@@ -5,6 +5,7 @@ What a setting shapes is written next to it (`Section.shapes`, `Shapes`); nothin
 
 import json
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from actloc.settings.sections import Result, Section, Shapes
@@ -14,15 +15,24 @@ _ORDER: tuple[Result, ...] = typing.get_args(Result)
 
 def shaping(section: Section, result: Result) -> dict[str, Any]:  # Any: JSON values
     """The section's settings that shape `result` (weights: also those that shape detections or features), by name."""
+    least = _ORDER.index(result)
+    return _chosen(section, lambda shapes: max(map(_ORDER.index, shapes)) >= least)
+
+
+def measuring(section: Section) -> dict[str, Any]:  # Any: JSON values
+    """The section's settings that shape results and may change after training, by name."""
+    return _chosen(section, lambda shapes: "results" in shapes)
+
+
+def _chosen(section: Section, belongs: Callable[[tuple[Result, ...]], bool]) -> dict[str, Any]:  # Any: JSON values
     plain, chosen = section.model_dump(mode="json"), {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            chosen[name] = shaping(value, result)
+            chosen[name] = _chosen(value, belongs)
             continue
         marks = [mark.what for mark in field.metadata if isinstance(mark, Shapes)]
-        shapes = marks[-1] if marks else type(section).shapes
-        if _ORDER.index(shapes) >= _ORDER.index(result):
+        if belongs(marks[-1] if marks else (type(section).shapes,)):
             chosen[name] = plain[name]
     return flat(chosen)
 

@@ -22,17 +22,21 @@ from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
-Result = Literal["nothing", "weights", "detections", "features"]
-"""What a setting changes, from the least to the most: what shapes features also shapes detections and weights."""
+Result = Literal["nothing", "results", "weights", "detections", "features"]
+"""What a setting changes, from the least to the most: what shapes features also shapes detections and weights.
+
+What shapes results only may change after training: `eval` writes the results of other values beside the run's own.
+"""
 
 
 class Shapes:
     """Marks a setting that shapes something else than the rest of its section: `Annotated[Path, Shapes("nothing")]`.
 
-    A run is resumed, and a store is used, only with the settings that shaped it: see `settings/sameness.py`.
+    A run is resumed, and a store is used, only with the settings that shaped it: see `settings/sameness.py`. A setting
+    that shapes weights, and results that other values may be tried for after training, names both.
     """
 
-    def __init__(self, what: Result) -> None:
+    def __init__(self, *what: Result) -> None:
         self.what = what
 
 
@@ -240,7 +244,7 @@ class TrainingSettings(Section):
     accumulate: PositiveInt = 1
     """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8, unless batch norms learn the statistics of
     each pass, as those of TANet and DualFormer do in recognition."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Annotated[Literal["float32", "bfloat16", "float16"], Shapes("weights", "results")] = "float32"
     """Precision of matrix products and convolutions, in training and detection; the rest is float32. It applies to the
     detector, and to an encoder that is trained with it. float16 needs a GPU."""
     validation_subset: str | None = None
@@ -254,7 +258,7 @@ class TrainingSettings(Section):
 class ScoredWeights(Section):
     """Which weights of a run are scored."""
 
-    shapes = "nothing"
+    shapes = "results"
 
     weights: Literal["averaged", "raw"] = "averaged"
     """Score the averaged weights or the last raw ones."""
@@ -271,12 +275,12 @@ class EvaluationSettings(ScoredWeights):
     QVHighlights', or THUMOS14's with or without its Ambiguous intervals."""
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
-    weights_file: Path | None = None
+    weights_file: Annotated[Path | None, Shapes("nothing")] = None
     """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
     with classes numbered as in the annotations; null: score the run."""
     threshold_tiou: OpenFraction = 0.5
     """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
-    recall_at: tuple[PositiveInt, ...] = ()
+    recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
     """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
 
@@ -315,7 +319,7 @@ class MachineSettings(Section):
 class SuppressionSettings(Section):
     """Non-maximum suppression of the detections of one video."""
 
-    shapes = "nothing"
+    shapes = "results"
 
     method: Literal["soft", "hard", "weighted", "none"] = "soft"
     """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; weighted: drop it, and
@@ -338,7 +342,7 @@ class SuppressionSettings(Section):
 class FusionSettings(Section):
     """Class scores that give detections their classes, fused with the detections' own scores."""
 
-    shapes = "nothing"
+    shapes = "results"
 
     scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
         default=None, validation_alias=AliasChoices("scores", "file")

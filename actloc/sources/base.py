@@ -192,11 +192,11 @@ class SourceConfig(Part):
             raise ValueError("crop_ratio: has no effect with training_overlap; set features.crop_ratio=null")
         return self
 
-    window_steps: Annotated[PositiveInt | None, Shapes("nothing")] = None
+    window_steps: Annotated[PositiveInt | None, Shapes("results")] = None
     """Detect in windows of this many steps in longer videos, whose detections are then merged; null: whole videos."""
-    window_overlap: Annotated[float, Field(ge=0, lt=1), Shapes("nothing")] = 0.5
+    window_overlap: Annotated[float, Field(ge=0, lt=1), Shapes("results")] = 0.5
     """Share of a window that the next one covers too."""
-    last_window: Annotated[Literal["whole", "short"], Shapes("nothing")] = "whole"
+    last_window: Annotated[Literal["whole", "short"], Shapes("results")] = "whole"
     """whole: the last window ends with the video, and shares more with the one before; short: it is cut there."""
 
     def live_encoder(

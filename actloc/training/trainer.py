@@ -279,6 +279,7 @@ class Trainer:
             "best": self.best,
             "learner": plain,
             "scaler": self.scaler.state_dict(),
+            "num_steps": self.num_steps,
             "about": self.about,
         }
         weights = modules.learning(self.learner.modules)

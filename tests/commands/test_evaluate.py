@@ -12,8 +12,9 @@ import torch
 
 from actloc.annotations import form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from actloc.commands import evaluate, report
+from actloc.commands import evaluate, list_, report
 from actloc.errors import UserError
+from actloc.evaluation.results import read_results
 from actloc.experiment import Experiment, load
 from actloc.runs.trained import refuse_other_settings
 from actloc.store.store import FeatureStore
@@ -45,8 +46,13 @@ def measured(folder: Path, lines: list[str], *overrides: str) -> dict[str, Any]:
     path = folder / "found.txt"
     path.write_text("\n".join(lines))
     assert evaluate.run(experiment(folder, *overrides), predictions=path) == 0
-    metrics: dict[str, Any] = json.loads((folder / "ckpt/toy/eval/test-file/metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((last_results(folder) / "metrics.json").read_text())
     return metrics
+
+
+def last_results(folder: Path) -> Path:
+    """The folder that was written last."""
+    return max(folder.glob("ckpt/*/eval/*/metrics.json"), key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def test_a_file_is_scored_without_a_model_and_says_what_it_is(tmp_path: Path) -> None:
@@ -93,8 +99,13 @@ def test_without_classes_every_prediction_counts_as_an_action(tmp_path: Path) ->
 
 
 def test_a_subset_without_truth_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no ground truth"):
+    with pytest.raises(UserError, match=r"has no video in 'validation'[\s\S]*its subsets: test, train"):
         measured(tmp_path, LINES, "dataset.evaluation_subset=validation")
+    without = {name: replace(video, actions=()) for name, video in VIDEOS.items()}
+    ours = experiment(tmp_path)
+    form.write(tmp_path / "annotations.json", Annotations(("jump", "run"), without))
+    with pytest.raises(UserError, match="no ground truth"):
+        evaluate.run(ours, predictions=tmp_path / "found.txt")
 
 
 def scores_file(folder: Path, **results: list[float]) -> str:
@@ -116,11 +127,11 @@ def test_fusion_gives_detections_classes_and_reports_the_classifiers_accuracy(tm
     assert metrics["classifier"]["form"] == "cuhk"
     # with the classes of the truth, jump finds its action second and run its two first and third
     assert metrics["classifier"]["true_class_mean_ap"][0] == pytest.approx((1 / 2 + (1 + 2 / 3) / 2) / 2)
-    found = json.loads((tmp_path / "ckpt/toy/eval/test-file/predictions.json").read_text())["results"]["a"]
+    found = json.loads((last_results(tmp_path) / "predictions.json").read_text())["results"]["a"]
     assert [one["label"] for one in found] == ["run", "run", "jump", "jump"]
     assert found[0]["score"] == pytest.approx(0.9 * 0.81)
     report.run([tmp_path / "ckpt/toy"])
-    assert "| toy | scores.json, product, top 2 | per video | 50.00 |" in tables_of(tmp_path)
+    assert "fusion.scores=scores.json | scores.json, product, top 2 | per video | 50.00 |" in tables_of(tmp_path)
     assert "the upper bound gives detections the true classes of their video" in tables_of(tmp_path)
     assert "true classes (upper bound)" in (tmp_path / "ckpt/toy/report.html").read_text()
     assert "mAP with true classes," in (tmp_path / "ckpt/toy/tables.csv").read_text()
@@ -139,7 +150,7 @@ def test_predictions_of_a_file_get_the_classes_of_the_windows_in_their_segment(t
     with pytest.raises(UserError, match=r"windows only, and fusion.per is video[\s\S]*fusion.per=segment"):
         measured(tmp_path, lines, *settings)
     classifier = measured(tmp_path, lines, *settings, "fusion.per=segment")["classifier"]
-    found = json.loads((tmp_path / "ckpt/toy/eval/test-file/predictions.json").read_text())["results"]
+    found = json.loads((last_results(tmp_path) / "predictions.json").read_text())["results"]
     assert [(one["label"], one["score"]) for one in found["a"]] == [
         ("run", pytest.approx(0.63)),
         ("jump", pytest.approx(0.64)),
@@ -152,7 +163,7 @@ def test_predictions_of_a_file_get_the_classes_of_the_windows_in_their_segment(t
     )
     assert classifier["true_class_mean_ap"][0] == 1
     report.run([tmp_path / "ckpt/toy"])
-    assert "| toy | windows.json, product, top 1 | per segment | 66.67 |" in tables_of(tmp_path)
+    assert "fusion.top_k=1 | windows.json, product, top 1 | per segment | 66.67 |" in tables_of(tmp_path)
     assert "the class of the true action that it overlaps most" in tables_of(tmp_path)
     assert "Per segment: top-1 is the share of true actions" in (tmp_path / "ckpt/toy/report.html").read_text()
     assert "mAP with true classes per segment," in (tmp_path / "ckpt/toy/tables.csv").read_text()
@@ -182,7 +193,8 @@ def test_true_classes_are_an_upper_bound_with_results_apart(tmp_path: Path) -> N
     plain = measured(tmp_path, lines)
     path = tmp_path / "found.txt"
     assert evaluate.run(experiment(tmp_path, "fusion.scores=truth", "fusion.rule=product"), predictions=path) == 0
-    folder = tmp_path / "ckpt/toy/eval/test-file-truth"
+    folder = last_results(tmp_path)
+    assert folder.name == "test-file-truth-fusion.rule=product"
     metrics = json.loads((folder / "metrics.json").read_text())
     found = json.loads((folder / "predictions.json").read_text())["results"]
     # the first true class of a is run; nothing is known of z, which is no video of the subset
@@ -195,7 +207,7 @@ def test_true_classes_are_an_upper_bound_with_results_apart(tmp_path: Path) -> N
     assert json.loads((tmp_path / "ckpt/toy/eval/test-file/metrics.json").read_text()) == plain
     report.run([tmp_path / "ckpt/toy"])
     tables = (tmp_path / "ckpt/toy/tables.md").read_text()
-    assert "| toy, test, true classes: upper bound |" in tables
+    assert "| found.txt, fusion.rule=product, fusion.scores=truth, true classes: upper bound |" in tables
     assert "The runs differ in data, protocol or use of true classes, so the best is not marked." in tables
     assert "true classes: upper bound" in (tmp_path / "ckpt/toy/report.html").read_text()
     assert "mAP, upper bound" in (tmp_path / "ckpt/toy/tables.csv").read_text()
@@ -273,10 +285,12 @@ def test_a_detectors_own_class_scores_give_its_detections_their_classes(tmp_path
     torch.manual_seed(0)
     ours = run_trained_on(tmp_path, "a" * 64, AFSD, 240, "suppression.method=none", "fusion.rule=product")
     assert evaluate.run(ours) == 0
-    folder = ours.run_folder / "eval/test"
-    plain = json.loads((folder / "predictions.json").read_text())["results"]
+    plain_folder = last_results(tmp_path)
+    plain = json.loads((plain_folder / "predictions.json").read_text())["results"]
     fused_by = load(ours.typed, [*ours.overrides, "fusion.scores=own"])
     assert evaluate.run(fused_by) == 0
+    folder = last_results(tmp_path)
+    assert folder != plain_folder
     fused = json.loads((folder / "predictions.json").read_text())["results"]
     for video_id, listed in plain.items():
         number = len(listed)
@@ -295,3 +309,83 @@ def test_a_detectors_own_class_scores_give_its_detections_their_classes(tmp_path
     assert (classifier["file"], classifier["form"], classifier["is_upper_bound"]) == ("own", None, False)
     report.run([ours.run_folder])
     assert "the detector's class scores, product, top 2" in (ours.run_folder / "tables.md").read_text()
+
+
+def test_predictions_of_several_tools_are_kept_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = measured(tmp_path, LINES)
+    assert first["name"] == "found.txt"
+    ours, turn = experiment(tmp_path), tmp_path / "turn.txt"
+    turn.write_text("a 0 10 run 0.9")
+    assert evaluate.run(ours, predictions=turn, name="TURN-TAP") == 0
+    named = json.loads((tmp_path / "ckpt/TURN-TAP/eval/test-file/metrics.json").read_text())
+    assert named["name"] == "TURN-TAP"
+    assert evaluate.run(ours, predictions=turn) == 0  # without a name, beside the file that was scored before
+    assert json.loads((tmp_path / "ckpt/toy/eval/test-file/metrics.json").read_text()) == first
+    assert json.loads((last_results(tmp_path) / "metrics.json").read_text())["name"] == "turn.txt"
+    assert last_results(tmp_path).name == "test-file-turn"
+    assert report.run([tmp_path / "ckpt/TURN-TAP", tmp_path / "ckpt/toy"]) == 0
+    tables = (tmp_path / "ckpt/TURN-TAP/tables.md").read_text().replace("\\", "")
+    assert all(f"| {name} |" in tables for name in ("TURN-TAP", "found.txt", "turn.txt"))
+    capsys.readouterr()
+    assert list_.run("runs") == 0
+    assert "ckpt/TURN-TAP  test-file: average mAP" in capsys.readouterr().out
+    for name, found in (("../x", "letters, digits"), ("TURN-TAP", "without --predictions")):
+        with pytest.raises(UserError, match=found):
+            evaluate.run(ours, predictions=None if name == "TURN-TAP" else turn, name=name)
+
+
+def test_results_name_the_settings_that_they_were_measured_with(tmp_path: Path) -> None:
+    plain = measured(tmp_path, LINES)
+    assert plain["changed"] == {}
+    assert plain["settings"]["evaluation.tious"] == [0.3, 0.4, 0.5, 0.6, 0.7]
+    one = measured(tmp_path, LINES, "evaluation.tious=[0.5]", "suppression.method=hard")
+    assert one["changed"] == {"evaluation.tious": [0.5]}  # a file is not suppressed again
+    assert last_results(tmp_path).name == "test-file-evaluation.tious=0.5"
+    assert json.loads((tmp_path / "ckpt/toy/eval/test-file/metrics.json").read_text()) == plain
+    report.run([tmp_path / "ckpt/toy"])
+    tables = (tmp_path / "ckpt/toy/tables.md").read_text().replace("\\", "")
+    assert "| found.txt, evaluation.tious=[0.5] |" in tables
+    assert "The averages are over different tIoUs, so they cannot be compared" in tables
+
+
+def test_a_video_too_long_for_the_detector_is_missed_until_a_setting_that_shapes_no_weight_is_raised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = run_trained_on(tmp_path, "a" * 64, SMALL, 16)
+    (ours.run_folder / "config.yaml").write_text(ours.to_yaml())
+    (ours.run_folder / "environment.json").write_text("{}")
+    with pytest.raises(UserError, match=r"Set detector.max_buffer_factor=15, which needs no new training."):
+        evaluate.run(ours)
+    short = {**VIDEOS, "b": replace(VIDEOS["b"], duration_s=15.0)}
+    form.write(tmp_path / "annotations.json", Annotations(("jump", "run"), short))
+    info = replace(INFO, video_id="b", weights_sha256="a" * 64, offset_frames=0.5, recipe="{}", fps=4.0, clip_frames=1)
+    info = replace(info, stride_frames=1, frame_count=60, duration_s=15.0)
+    next((tmp_path / "features").glob("b*.h5")).unlink()
+    FeatureStore(tmp_path / "features").write("b", features(60), info)
+    assert evaluate.run(ours) == 3
+    assert "a: A video has 240 feature steps" in capsys.readouterr().err
+    metrics = json.loads((ours.run_folder / "eval/test/metrics.json").read_text())
+    assert metrics["counts"]["names"] == {"videos too long for the detector": ["a"]}
+    assert metrics["counts"]["predictions"] > 0
+    longer = load(ours.typed, [*ours.overrides, "detector.max_buffer_factor=15", "detector.kept_per_level=50"])
+    assert evaluate.run(longer) == 0
+    metrics = json.loads((last_results(tmp_path) / "metrics.json").read_text())
+    assert metrics["changed"] == {"detector.max_buffer_factor": 15.0, "detector.kept_per_level": 50}
+    assert metrics["counts"]["predictions"] > 0
+    other = load(ours.typed, [*ours.overrides, "detector.windows=5"])
+    with pytest.raises(UserError, match=r"detector\.windows: 3 in the run, 5 now"):
+        evaluate.run(other)
+
+
+def test_files_of_older_versions_still_read(tmp_path: Path) -> None:
+    metrics = measured(tmp_path, LINES)
+    for key in ("settings", "changed", "annotations_sha256", "trained"):
+        del metrics[key]
+    folder = tmp_path / "ckpt/toy/eval/test-file"
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    read = read_results(folder)
+    assert (read.settings, read.changed, read.annotations_sha256, read.trained) == ({}, {}, None, None)
+    assert report.run([tmp_path / "ckpt/toy"]) == 0

@@ -30,8 +30,8 @@ def weights(run_folder: Path) -> dict[str, Tensor]:
     return safetensors.torch.load_file(checkpoints.last(run_folder) / "weights.safetensors")
 
 
-def scores(run_folder: Path) -> list[Any]:
-    found = json.loads((run_folder / "eval/test/predictions.json").read_text())["results"]
+def scores(run_folder: Path, results: str = "test") -> list[Any]:
+    found = json.loads((run_folder / "eval" / results / "predictions.json").read_text())["results"]
     return [row["score"] for rows in found.values() for row in rows]
 
 
@@ -47,7 +47,7 @@ def test_a_run_detects_in_the_precision_it_was_trained_in(folder: Path) -> None:
     run(folder, "eval", "ckpt/rounded")
     own = scores(folder / "ckpt/rounded")
     run(folder, "eval", "ckpt/rounded", "training.precision=float32")
-    other = scores(folder / "ckpt/rounded")
+    other = scores(folder / "ckpt/rounded", "test-training.precision=float32")
     assert own != other
     assert max(own) == pytest.approx(max(other), rel=0.05)
 

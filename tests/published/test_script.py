@@ -35,5 +35,5 @@ def test_the_converted_files_give_the_published_figure_through_the_command(case_
     words = shlex.split(line.partition("&& actloc ")[2])
     done = actloc(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    (metrics,) = tmp_path.glob("ckpt/*/eval/test-file/metrics.json")
+    (metrics,) = tmp_path.glob("ckpt/*/eval/*/metrics.json")
     assert 100 * read_json(metrics)["mean_ap"][0] == pytest.approx(case.published[0], abs=0.005)

@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from actloc.evaluation.results import ClassifierRecord, Results
+from actloc.evaluation.results import ClassifierRecord, Results, TrainedRun
 from actloc.reports import tables
 
 
@@ -21,14 +21,16 @@ def test_one_run_has_its_numbers_a_dash_and_where_they_come_from(results: Result
     table = tables.map_table([results])
     assert [cell.text for cell in table.rows[0]] == ["run_a", "60.00", "\u2013", "60.00"]
     assert not any(cell.is_best for cell in table.rows[0])
-    (caption,) = table.caption
+    caption, absent, small = table.caption
+    assert absent == "run_a: mAP is over 3 of 4 classes: 1 class has no action in test (nobody does this)."
+    assert small.startswith("run_a: The test set is small (3 videos with 8 actions)")
     data, source = "thumos14 test, test set 212, 3 videos", "seed 7, commit 0123456789ab; 2 cores, no GPU"
     assert caption == f"run_a: {data}; actionformer; {source}"
 
 
 def test_a_commit_with_changes_says_so(make_results: Callable[..., Results]) -> None:
     for commit, shown in (("0123456789abcdef+changes", "commit 0123456789ab+changes;"), (None, "commit unknown;")):
-        assert shown in tables.provenance(make_results(commit=commit))
+        assert shown in tables.provenance(make_results(commit=commit), "run_a")
 
 
 def test_the_best_of_several_runs_is_marked_and_equal_numbers_are_equally_good(
@@ -43,7 +45,7 @@ def test_the_best_of_several_runs_is_marked_and_equal_numbers_are_equally_good(
 def test_the_best_is_not_marked_if_data_or_protocols_differ(make_results: Callable[..., Results]) -> None:
     table = tables.map_table([make_results(), make_results(name="b", protocol="thumos toolkit")])
     assert not any(cell.is_best for row in table.rows for cell in row)
-    assert "differ in data or protocol" in table.caption[-1]
+    assert "differ in data or protocol" in table.caption[2]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,64 @@ def test_runs_with_different_tious_share_one_table(make_results: Callable[..., R
 def test_names_tell_the_subsets_of_one_run_apart(make_results: Callable[..., Results]) -> None:
     runs = [make_results(), make_results(subset="validation"), make_results(name="b")]
     assert tables.run_names(runs) == ["run_a, test", "run_a, validation", "b"]
+
+
+def test_runs_of_one_name_are_told_apart_by_what_differs(make_results: Callable[..., Results]) -> None:
+    raw = make_results(weights="raw")
+    assert tables.run_names([make_results(), raw]) == ["run_a, averaged weights", "run_a, raw weights"]
+    hard = make_results(changed={"suppression.method": "hard", "fusion.scores": "far/away/scores.json"})
+    assert tables.run_names([make_results(), hard]) == [
+        "run_a",
+        "run_a, fusion.scores=scores.json, suppression.method=hard",
+    ]
+    assert tables.run_names([make_results(), make_results(seed=8)]) == ["run_a, seed 7", "run_a, seed 8"]
+    assert tables.run_names([make_results(), make_results()]) == ["run_a, 1", "run_a, 2"]
+
+
+def trained(**changes: Any) -> TrainedRun:
+    return TrainedRun(**{"step": 217, "num_steps": 1500, "is_finished": True, **changes})
+
+
+def best(runs: list[Results]) -> list[list[bool]]:
+    return [[cell.is_best for cell in row] for row in tables.map_table(runs).rows]
+
+
+def test_averages_over_different_tious_are_not_compared(make_results: Callable[..., Results]) -> None:
+    one = make_results(name="b", tious=[0.5], mean_ap=[0.7], average_map=0.7, class_ap=[[0.5]] * 4)
+    runs = [make_results(mean_ap=[0.8, 0.6], average_map=0.7), one]
+    assert best(runs) == [[False] * 4, [False, False, True, False]]
+    assert "averages are over different tIoUs" in tables.map_table(runs).caption[2]
+    assert not any(cell.is_best for row in tables.class_comparison(runs).rows for cell in row)
+
+
+def test_results_on_videos_of_the_training_are_never_the_best(make_results: Callable[..., Results]) -> None:
+    known = make_results(name="b", mean_ap=[0.9, 0.9], average_map=0.9, trained=trained(trained_videos=["silent"]))
+    other = make_results(name="c", mean_ap=[0.5, 0.4], average_map=0.45)
+    assert best([make_results(), known, other])[1] == [False] * 4
+    assert best([make_results(), known, other])[0] == [False, True, False, True]
+    assert not any(cell for row in best([make_results(), known]) for cell in row)
+    assert tables.run_names([known]) == ["b, trained on 1 video of these"]
+    assert "trained on 1 of the videos scored (silent), so the results are too good" in " ".join(known.cautions())
+
+
+def test_the_best_is_not_marked_if_annotations_differ(make_results: Callable[..., Results]) -> None:
+    other = make_results(name="b", videos=[{"id": "silent", "duration_s": 10.0}])
+    assert not any(cell for row in best([make_results(), other]) for cell in row)
+
+
+def test_what_the_numbers_may_mean_instead_is_said(make_results: Callable[..., Results]) -> None:
+    unfinished = make_results(trained=trained(is_finished=False, initial_share=0.7))
+    assert unfinished.notes() == ["stopped at 217 of 1500"]
+    assert unfinished.headline() == "average mAP 60.00 over 3 of 4 classes"
+    cautions = " ".join(unfinished.cautions())
+    assert "not finished: stopped at 217 of 1500" in cautions
+    assert "still hold 70% of the initial ones after 217 steps" in cautions
+    raw = make_results(weights="raw", trained=trained(initial_share=0.7))
+    assert "initial" not in " ".join(raw.cautions())
+    old = make_results(annotations_sha256="b" * 64, trained=trained(annotations_sha256="a" * 64, num_steps=None))
+    assert "is unknown" in " ".join(old.cautions())
+    same = make_results(annotations_sha256="a" * 64, trained=trained(annotations_sha256="a" * 64, changes=[]))
+    assert "changed" not in " ".join(same.cautions())
 
 
 def test_classes_are_sorted_best_first_and_those_not_measured_come_last(results: Results) -> None:
