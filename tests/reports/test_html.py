@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -50,11 +51,19 @@ class Page(HTMLParser):
 def evaluation(results: Results, predictions: Predictions) -> Evaluation:
     losses = [(step, 2.0 / step) for step in range(1, 50)]
     settings = "detector: {name: actionformer}  # </pre><script>alert(3)</script>\n"
-    return Evaluation(Path("ckpt/run a"), results, predictions, settings, None, "actloc train x.yaml", losses)
+    return Evaluation(
+        run=Path("ckpt/run a"),
+        results=results,
+        predictions=predictions,
+        settings=settings,
+        environment=None,
+        command="actloc train x.yaml",
+        losses=losses,
+    )
 
 
 def with_results(evaluation: Evaluation, results: Results) -> Evaluation:
-    return Evaluation(evaluation.run, results, evaluation.predictions, None, None, None, [])
+    return replace(evaluation, results=results, settings=None, command=None, losses=[])
 
 
 def assert_harmless(page: Page) -> None:
