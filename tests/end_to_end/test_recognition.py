@@ -89,9 +89,14 @@ def test_other_settings_and_annotations_do_not_slip_into_a_started_run(folder: P
     (folder / "labels.csv").write_text("\n".join(line for line in labels if not line.startswith("red0")) + "\n")
     ran(folder, "prepare", "toy.yaml", "--overwrite")
     told = ran(folder, "train", "toy.yaml", "--resume", "ckpt_000006", status=2)
-    assert "The annotations have changed since ckpt/toy started training." in told
+    assert "The annotations have changed since ckpt/toy was trained: 1 video removed (1 train): red0" in told
     ran(folder, "train", "toy.yaml", "--overwrite")
     (folder / "labels.csv").write_text("\n".join(labels).replace(",red,", ",rot,") + "\n")
+    ran(folder, "prepare", "toy.yaml", "--overwrite")
+    told = ran(folder, "eval", "toy.yaml")
+    assert "1 class renamed: red -> rot" in told
+    assert metrics(folder)["classes"] == ["blue", "green", "rot"]
+    (folder / "labels.csv").write_text("\n".join(line for line in labels if ",red," not in line) + "\n")
     ran(folder, "prepare", "toy.yaml", "--overwrite")
     told = ran(folder, "eval", "toy.yaml", status=2)
     assert "The run was trained on the classes blue, green, red." in told
@@ -99,20 +104,24 @@ def test_other_settings_and_annotations_do_not_slip_into_a_started_run(folder: P
 
 
 def test_the_report_shows_accuracies_confusion_views_and_provenance(folder: Path) -> None:
+    ran(folder, "report", "ckpt/toy")
+    assert "| class | clips | top-1 | top-5 |" in (folder / "ckpt/toy/tables.md").read_text()
     ran(folder, "eval", "ckpt/toy", "evaluation.clips=2", "evaluation.crops=three_along")
+    more = "test-evaluation.clips=2-evaluation.crops=three_along"
     told = ran(folder, "report", "ckpt/toy")
     assert "2 clips x 3 crops" in told
     page = (folder / "ckpt/toy/report.html").read_text()
     for shown in ("2 clips x 3 crops", "mean of probabilities", "Accuracy in percent per class", *CLASSES, "actloc"):
         assert shown in page
     assert "<h2>Confusion matrix</h2>" in page
-    assert ("Classes taken for others" in page) == (metrics(folder)["top_1"] < 1)
+    is_perfect = all(metrics(folder, subset=name)["top_1"] == 1 for name in ("test", more))
+    assert ("Classes taken for others" in page) != is_perfect
     tables = (folder / "ckpt/toy/tables.md").read_text()
-    assert "| class | clips | top-1 | top-5 |" in tables
+    assert "| toy | 1 clip x 1 crop |" in tables
     assert "custom\\_clips test, 6 clips" in tables
-    listed = rows(folder / "ckpt/toy/tables.csv")
+    listed = rows(folder / "ckpt/toy/tables.csv")[len(CLASSES) + 1 :]
     assert [row["class"] for row in listed] == ["", *CLASSES]
-    assert listed[0]["top-1"] == f"{100 * metrics(folder)['top_1']:.2f}"
+    assert listed[0]["top-1"] == f"{100 * metrics(folder, subset=more)['top_1']:.2f}"
     assert (listed[0]["views"], listed[0]["origin"]) == ("2 clips x 3 crops", "measured")
     assert "test: top-1" in ran(folder, "ls", "runs")
 

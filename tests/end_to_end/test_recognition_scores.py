@@ -11,7 +11,7 @@ from actloc.evaluation import class_scores
 from actloc.evaluation.class_scores import ClassScores
 from tests.end_to_end.test_other_detectors import ETAD
 from tests.end_to_end.test_recognition import metrics, ran, rows
-from tests.toy import SCENES, TEST_VIDEOS, copy_toy
+from tests.toy import SCENES, TEST_VIDEOS, actloc, copy_toy
 from tests.toy_clips import CONFIG
 
 SETTINGS = ("evaluation.clips=2", "evaluation.average=logits")
@@ -99,12 +99,16 @@ def test_detections_without_classes_get_them_from_the_windows_in_them(folder: Pa
     scores = saved(folder, "ckpt/actions", "scores.json", "evaluation.window_s=0.5")
     ran(folder, "train", "etad.yaml", "dataset.class_agnostic=true")
 
-    def evaluated(*settings: str) -> dict[str, Any]:
-        ran(folder, "eval", "ckpt/etad", *settings)
-        return json.loads((folder / "ckpt/etad/eval/test/predictions.json").read_text())["results"]  # type: ignore
+    def evaluated(*settings: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        done = actloc(folder, "eval", "ckpt/etad", *settings, "--json")
+        assert done.returncode == 0, done.stderr
+        results = (folder / json.loads(done.stdout.splitlines()[-1])["path"]).parent
+        found, measured = (json.loads((results / f"{name}.json").read_text()) for name in ("predictions", "metrics"))
+        return found["results"], measured
 
-    plain = evaluated("fusion.scores=null")
-    fused = evaluated("fusion.scores=scores.json", "fusion.per=segment", "fusion.rule=product", "fusion.top_k=1")
+    plain, _ = evaluated("fusion.scores=null")
+    fusion = "fusion.scores=scores.json", "fusion.per=segment", "fusion.rule=product", "fusion.top_k=1"
+    fused, measured = evaluated(*fusion)
     assert sum(map(len, plain.values())) > 2
     for video_id, listed in plain.items():
         windows = scores.windows[video_id]
@@ -118,7 +122,7 @@ def test_detections_without_classes_get_them_from_the_windows_in_them(folder: Pa
             assert one["segment"] == own["segment"]
             assert one["score"] == pytest.approx(own["score"] * shares.max(), rel=1e-6)
             assert shares[scores.classes.index(one["label"])] == pytest.approx(shares.max())
-    facts = metrics(folder, "etad")["classifier"]["facts"]
+    facts = measured["classifier"]["facts"]
     last = max(path.name for path in (folder / "ckpt/actions").glob("ckpt_*"))
     assert (facts["run"], facts["checkpoint"]) == ("ckpt/actions", last)
 
