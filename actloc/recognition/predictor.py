@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from actloc.annotations.model import AnnotatedVideo
-from actloc.errors import UserError
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
 from actloc.extraction.converting import as_prepared
 from actloc.recognition.clips import LabelledClip
-from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
+from actloc.recognition.networks import clip_source, load_trained, views_of
 from actloc.recognition.scores import averaged, softmax
 
 
@@ -28,13 +27,6 @@ class RecognitionPredictor:
     """Names the classes of videos with a trained run; loads the network once."""
 
     def __init__(self, experiment: Experiment) -> None:
-        file = RecognitionSections.of(experiment).evaluation.weights_file
-        if file is not None:
-            raise UserError(
-                f"evaluation.weights_file is {file}, which does not record the names of its classes.",
-                "Expected a run; only `eval` takes the file as it is.",
-                f"Make a run of it: actloc convert {file} ckpt/NAME {experiment.arguments}",
-            )
         self.experiment = experiment
         self.trained, self.views = load_trained(experiment), views_of(experiment)
         self._source = clip_source(experiment)
