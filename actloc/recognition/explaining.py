@@ -116,6 +116,7 @@ def explain_video(
                 f"{video}: {error}.", "Expected a video that can be decoded.", "Replace the file."
             ) from error
     encoder, number = trained.recognizer.encoder, None if label is None else trained.classes.index(label)
+    trained.recognizer.requires_grad_(False)  # the gradient is that of the maps alone
     with computing_in(trained.scorer.precision, trained.scorer.device):
         found = explain_views(encoder, trained.recognizer, read, number, layer)
     times_s = np.repeat((first + chosen) / times.fps, views.num_crops, axis=0)
