@@ -155,6 +155,8 @@ def test_pictures_of_what_speaks_for_a_class(folder: Path) -> None:
     assert "red, 0.20 s to 1.00 s, probability" in told
     assert (folder / "explanations/red5.gif").stat().st_size > 1000
     assert (folder / "explanations/red5.png").stat().st_size > 1000
+    given = ("ckpt/toy", "videos/red5.mp4", "evaluation.weights_file=official.pth")
+    assert "Expected a run; only `eval` takes the file" in ran(folder, "explain", *given, status=2)
     assert "Did you mean red?" in ran(folder, "explain", "ckpt/toy", "videos/red5.mp4", "--label", "rde", status=2)
 
 
@@ -247,6 +249,14 @@ WRONG = [
         "evaluation.crops: found three_across, expected",
     ),
     (["evaluation.crop=64"], "evaluation.short_side: found 32, expected at least 64, the side of a crop in pixels"),
+    (
+        ["evaluation.crop=48", "evaluation.short_side=48"],
+        "evaluation.crop: found 48, expected a multiple of 32, which the encoder dualformer takes",
+    ),
+    (
+        ["clips.encoder={name: videomae, adapters: {}}", "clips.frames=16"],
+        "clips.encoder: found videomae, which mixes neighbouring clips, expected one that sees",
+    ),
     (["network.classifier=file"], "network.classifier: found file, expected new, because network.start=random reads"),
     (
         ["clips.encoder.weights=x.pth"],
