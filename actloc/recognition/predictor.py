@@ -12,6 +12,7 @@ from actloc.extraction.converting import as_prepared
 from actloc.recognition.clips import LabelledClip
 from actloc.recognition.networks import clip_source, load_trained, views_of
 from actloc.recognition.scores import averaged, softmax
+from actloc.video.clip_files import id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class RecognitionPredictor:
         self._source.reader.close()
 
     def predict(self, video: str | Path) -> list[ClassProbability]:
-        """Every class of the run with its probability in a video file, the best first.
+        """Every class of the run with its probability in a video file or folder of frames, the best first.
 
         Raises VideoError if the video cannot be read.
         """
@@ -50,8 +51,8 @@ class RecognitionPredictor:
 
     def probabilities(self, video: Path) -> Floats:
         """Those of each class (K,), for the video as a whole; raises VideoError."""
-        with as_prepared(video, self.experiment.preparation) as file:
-            clip = LabelledClip(AnnotatedVideo(video.stem, "", file=file), ())
+        with as_prepared(video, self.experiment.preparation, takes_frames=True) as file:
+            clip = LabelledClip(AnnotatedVideo(id_of(video), "", file=file), ())
             row = averaged(self.trained.scorer.logits(self.views.read(self._source, clip)), self.views.average)
         return softmax(row) if self.views.average == "logits" else row
 

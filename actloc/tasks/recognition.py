@@ -40,6 +40,7 @@ class Config(TaskConfig):
     """The task of recognisers."""
 
     results = RecognitionResults
+    takes_frames = True
     sections: ClassVar[Mapping[str, type[Section] | str]] = {
         "run": sections.RunSettings,
         "dataset": "datasets",
