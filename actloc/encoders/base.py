@@ -81,6 +81,11 @@ class EncoderConfig(Part):
         """The frames of a clip are a multiple of this, where the settings say so and not only the encoder."""
         return 1
 
+    @property
+    def crop_multiple(self) -> int:
+        """The sides of a crop, in pixels, are multiples of this."""
+        return 1
+
     @model_validator(mode="after")
     def _has_what_learns(self) -> Self:
         if self.trainable == "adapters" and not self.has_adapters:

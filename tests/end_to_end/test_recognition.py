@@ -164,7 +164,26 @@ def test_pictures_of_what_speaks_for_a_class(folder: Path) -> None:
     assert "red, 0.20 s to 1.00 s, probability" in told
     assert (folder / "explanations/red5.gif").stat().st_size > 1000
     assert (folder / "explanations/red5.png").stat().st_size > 1000
+    given = ("ckpt/toy", "videos/red5.mp4", "--set", "evaluation.weights_file=official.pth")
+    assert "Expected a run; only `eval` takes the file" in ran(folder, "explain", *given, status=2)
     assert "Did you mean red?" in ran(folder, "explain", "ckpt/toy", "videos/red5.mp4", "--label", "rde", status=2)
+
+
+def test_a_folder_of_frames_is_predicted_and_explained_like_its_video(folder: Path) -> None:
+    ran(folder, "prepare", "toy.yaml", "preparation.videos=png", "dataset.folder=png")
+    (stored,) = (folder / "png/frames_png").glob("red5-*")
+    frames = folder / "frames/red5.v2"
+    frames.mkdir(parents=True)
+    for number, picture in enumerate(sorted(stored.glob("*.png")), 1):
+        picture.rename(frames / f"img_{number:05d}.png")
+    ran(folder, "predict", "ckpt/toy", "frames/red5.v2", "videos/red5.mp4")
+    found = json.loads((folder / "predictions/class_scores.json").read_text())["results"]
+    assert found["red5.v2"] == pytest.approx(found["red5"], rel=1e-5)
+    ran(folder, "explain", "ckpt/toy", "frames/red5.v2")
+    assert (folder / "explanations/red5.v2.gif").stat().st_size > 1000
+    told = ran(folder, "predict", "ckpt/toy", "frames", status=2)
+    assert "frames is a folder." in told
+    assert "Expected video files or folders of frames on this machine." in told
 
 
 def test_a_run_becomes_an_official_file_and_a_run_again(folder: Path) -> None:
@@ -256,6 +275,14 @@ WRONG = [
         "evaluation.crops: found three_across, expected",
     ),
     (["evaluation.crop=64"], "evaluation.short_side: found 32, expected at least 64, the side of a crop in pixels"),
+    (
+        ["evaluation.crop=48", "evaluation.short_side=48"],
+        "evaluation.crop: found 48, expected a multiple of 32, which the encoder dualformer takes",
+    ),
+    (
+        ["clips.encoder={name: videomae, adapters: {}}", "clips.frames=16"],
+        "clips.encoder: found videomae, which mixes neighbouring clips, expected one that sees",
+    ),
     (["network.classifier=file"], "network.classifier: found file, expected new, because network.start=random reads"),
     (
         ["clips.encoder.weights=x.pth"],
