@@ -1,15 +1,13 @@
 """The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when it is run."""
 
-import io
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from actloc import __version__, console
-from actloc.command_line import completion
+from actloc.command_line import completion, streams
 from actloc.command_line.arguments import (
     ChangedCode,
     Code,
@@ -19,6 +17,7 @@ from actloc.command_line.arguments import (
     Json,
     Overrides,
     Overwrite,
+    OverwriteFiles,
     Quiet,
     RunArgument,
     Settings,
@@ -30,9 +29,7 @@ from actloc.command_line.program import DATA, RESULTS, TRAINING, app, command
 
 def main() -> None:
     """Entry of the console script and of `python -m actloc`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still shows every name
+    streams.make_reliable()
     app(prog_name="actloc")
 
 
@@ -240,12 +237,13 @@ def report(
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for the report. Default: the first run's folder.")] = None,
+    overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:
     """Write tables and report.html, for one run or for several side by side."""
     from actloc.commands import report as reporting
 
-    return reporting.run(runs, output=output, code=code or ())
+    return reporting.run(runs, output=output, code=code or (), overwrite=overwrite)
 
 
 @command(
@@ -266,13 +264,14 @@ def predict(
     output: Annotated[Path, typer.Option(help="Folder for JSON, CSV, SRT and the timeline page.")] = Path(
         "predictions"
     ),
+    overwrite: OverwriteFiles = False,
     settings: Settings = None,
     code: Code = None,
 ) -> int:
     """Find actions in new videos with a trained run; a run of recognition names the class of each."""
     given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
     files = [word for word in videos if word not in given]
-    return run_on("predict", run, [*(settings or []), *given], code, names=files, output=output)
+    return run_on("predict", run, [*(settings or []), *given], code, names=files, output=output, overwrite=overwrite)
 
 
 @command(
@@ -305,6 +304,7 @@ def explain(
         Path | None,
         typer.Option(metavar="FILE", help="The .gif or .mp4 to write. Default: explanations/VIDEO.gif."),
     ] = None,
+    overwrite: OverwriteFiles = False,
     settings: Settings = None,
     code: Code = None,
 ) -> int:
@@ -324,6 +324,7 @@ def explain(
         layer=layer,
         fps=fps,
         output=output,
+        overwrite=overwrite,
     )
 
 

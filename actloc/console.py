@@ -142,7 +142,8 @@ def result_table(table: Table) -> None:
 def emit(event: str, **fields: Any) -> None:  # Any: JSON values
     """One JSON object on stdout, flushed at once; nothing outside JSON mode."""
     if _json_lines and not _silent:
-        sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        # ASCII, because a stream that is not UTF-8 would write what JSON does not have, and no text ends a line
+        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
 
 

@@ -125,9 +125,10 @@ class DecoderBugError(Exception):
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the work was saved as asked
-    """A signal asked the command to stop; its work so far is saved."""
+    """A signal asked the command to stop; its work so far is saved, unless it starts from the beginning next time."""
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, *, is_saved: bool = True) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+        self.is_saved = is_saved
         self.status = 128 + signal_number

@@ -261,7 +261,11 @@ def with_inputs(experiment: Experiment) -> Experiment:
 def recorded_code(folder: Path) -> list[CodeFile]:
     """The files of the user's own code that the run was trained with, as its record names them."""
     path = folder / "environment.json"
-    return code_files.in_record(files.read_json(path)) if path.is_file() else []
+    try:
+        return code_files.in_record(files.read_json(path)) if path.is_file() else []
+    except UserError as error:
+        console.warn(f"{error.found} Whether the run was trained with code of your own is not known")
+        return []
 
 
 def run_folder(name: str) -> Path:
@@ -310,10 +314,8 @@ def _not_found(name: str) -> UserError:
         found = f"{name} does not exist{console.nearest(path.name, neighbours or [f'{stem}.yaml' for stem in known])}"
         return UserError(found, "Expected a settings file.", "List the configs: actloc ls configs")
     if path.is_dir() and runs(path):
-        listed = console.first_ten(runs(path))
-        return UserError(
-            f"{name} is not a run; it is a folder of runs.", "Expected one of them.", f"Name one: {listed}"
-        )
+        found = f"{name} is not a run; it is a folder of runs."
+        return UserError(found, "Expected one of them.", f"Name one: {console.first_ten(runs(path))}")
     if len(path.parts) > 1:
         around = runs(path.parent) or there
         todo = "Name one of these." if around else "Train one: actloc train --help"

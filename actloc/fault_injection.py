@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import Literal
 
-Operation = Literal["write", "fsync", "replace", "mkdir", "open", "decode", "step"]
+Operation = Literal["read", "write", "fsync", "replace", "mkdir", "open", "decode", "step"]
 
 _VARIABLE = "ACTLOC_FAULT"
 _calls: Counter[str] = Counter()

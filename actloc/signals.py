@@ -13,11 +13,14 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def stopping_at_once() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGUSR1 raise Stopped immediately; for work that writes each of its files whole."""
+def stopping_at_once(*, is_saved: bool = True) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGUSR1 raise Stopped immediately; for work that writes each of its files whole.
+
+    `is_saved` says whether the same command continues from what it wrote.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        raise Stopped(number, is_saved=is_saved)
 
     before = {number: signal.signal(number, stop) for number in _STOPPING}
     try:
@@ -28,10 +31,14 @@ def stopping_at_once() -> Iterator[None]:
 
 
 class StopFlag:
-    """While entered, only records SIGINT, SIGTERM and SIGUSR1; a second SIGINT exits immediately."""
+    """While entered, only records SIGINT, SIGTERM and SIGUSR1; a second SIGINT exits immediately.
 
-    def __init__(self) -> None:
+    `is_saved` says whether the same command continues from what it wrote.
+    """
+
+    def __init__(self, *, is_saved: bool = True) -> None:
         self.signal_number = 0
+        self._is_saved = is_saved
         self._before: dict[int, Any] = {}  # Any: a handler is a function, a number or None
 
     @property
@@ -42,7 +49,7 @@ class StopFlag:
     def raise_if_set(self) -> None:
         """Raises Stopped if a signal has arrived; call it where everything is saved."""
         if self.is_set:
-            raise Stopped(self.signal_number)
+            raise Stopped(self.signal_number, is_saved=self._is_saved)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number == signal.SIGINT == number:

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path("actloc")
 FLOORS = [
     {"errors", "fault_injection", "console"},
-    {"files", "signals", "settings", "structures", "prefetch"},
+    {"files"},
+    {"damage", "signals", "settings", "structures", "prefetch"},
     {"devices", "provenance", "annotations", "layers", "recipes", "weights"},
     {"ops", "video", "raft_flow"},
     {"store", "encoders", "detectors"},

@@ -85,7 +85,7 @@ def read_published(path: Path, listing_folder: Path) -> Annotations:
 
 
 def _form(path: Path) -> dict[str, Any]:
-    form = files.read_json(path)
+    form = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
     if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
         raise UserError(
             f"{path} is {described(form)}.",

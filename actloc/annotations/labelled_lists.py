@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from actloc import console
+from actloc import console, files
 from actloc.errors import Problem, UserError
 
 Columns = Literal["path label", "path frames label", "path offset frames label"]
 _NAMES: dict[int, Columns] = {1: "path label", 2: "path frames label", 3: "path offset frames label"}
-_NUMBER_AT_END = re.compile(r"[\s,;]+(-?\d+)[\s,;]*$")
+_NUMBER_AT_END = re.compile(r"[\s,;]+(-?\d{1,15})[\s,;]*$")
 _MOST_LABELS = 1000  # on one line
 _MOST_CLASSES = 100_000  # a larger label cannot be a class number
 
@@ -85,14 +85,8 @@ def read(
 
 
 def _lines(path: Path, most_numbers: int) -> list[_Line]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read: {error}.", "Expected a text file in UTF-8.", "Replace or convert it."
-        ) from error
     found = []
-    for number, text_line in enumerate(text.splitlines(), 1):
+    for number, text_line in enumerate(files.read_lines(path), 1):
         rest, line = text_line.strip(), _Line(f"{path}:{number}", [], [])
         while len(line.numbers) < most_numbers and (match := _NUMBER_AT_END.search(rest)):
             rest = rest[: match.start()]

@@ -35,7 +35,7 @@ def read(path: Path, subsets: list[str], names: VideoNames, absent: str) -> OwnA
     """Reads a file. `names` knows the videos that there are; `absent` begins the problem of a name that none has."""
     if path.suffix.lower() != ".json":
         return _of_rows(path, read_table(path, _COLUMNS, ["subset"], "dataset.annotations"), subsets, names, absent)
-    content = files.read_json(path)
+    content = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
     if (
         isinstance(content, list)
         and content

@@ -35,7 +35,7 @@ def write(folder: Path, annotations_file: Path, sources: Iterable[Path]) -> None
 def read(folder: Path) -> Prepared | None:
     """What was recorded in a dataset's folder; None if nothing was, or if it cannot be understood."""
     try:
-        return Prepared.model_validate_json(file_in(folder).read_bytes())
+        return Prepared.model_validate_json(files.read_bytes(file_in(folder)))
     except (FileNotFoundError, ValidationError):
         return None
 

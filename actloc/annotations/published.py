@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def _report(defects: list[Defect], listing: Path) -> None:
         more = ", ..." if len(places) > _EXAMPLES else ""
         console.say(f"{len(places)} x {kind}: {', '.join(places[:_EXAMPLES])}{more}")
     text = "".join(f"{defect.where}: {defect.kind}\n" for defect in defects)
-    if not listing.exists() or listing.read_text(encoding="utf-8") != text:
+    if not listing.exists() or files.read_bytes(listing) != text.encode():
         files.write_text(listing, text)
     console.say(f"{console.count(len(defects), 'defect')} in total, listed in {listing}")
 
@@ -85,8 +86,8 @@ def _report(defects: list[Defect], listing: Path) -> None:
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Reads the rows of a CSV; raises UserError unless its header has `columns` and every row is as long as it."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_text(path)
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: {error}.", "Expected a CSV.", "Download it again.") from error
     reader = csv.DictReader(io.StringIO(text))
     missing = [name for name in columns if name not in (reader.fieldnames or [])]
@@ -103,15 +104,18 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 def number(text: str, where: object) -> float:
     """The number in a cell; raises UserError that says `where` the cell is."""
     try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{where}: found {text!r}.", "Expected a number.", "Download the official file.") from error
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{where}: found {text[:40]!r}.", "Expected a number.", "Download the official file.")
+    return value
 
 
 def read_segment_lines(path: Path, label: str) -> list[tuple[str, Action]]:
     """Reads the video and the action of each line `video start end` of a THUMOS text file, which has one class."""
     found = []
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for line_number, line in enumerate(files.read_lines(path), 1):
         cells, where = line.split(), f"{path}:{line_number}"
         if cells and len(cells) != 3:
             raise UserError(f"{where}: found {line!r}.", "Expected `video start end`.", "Download the official file.")
@@ -125,7 +129,7 @@ def read_class_names(path: Path) -> dict[int, str]:
     if path.suffix == ".csv":
         return {int(number(row["id"], path)): row["key"] for row in read_rows(path, ("id", "key"))}
     names = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in files.read_lines(path):
         first, _, name = line.strip().replace("\t", " ").partition(" ")
         if first:
             names[int(number(first.lstrip("c"), path))] = name.strip()

@@ -74,7 +74,7 @@ def write(folder: Path, subset_of: Mapping[str, str]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerows([("video", "subset"), *sorted(every.items())])
     path = file_in(folder)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text.getvalue():
+    if not path.is_file() or files.read_bytes(path) != text.getvalue().encode():
         files.write_text(path, text.getvalue())
 
 

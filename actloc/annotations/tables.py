@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from actloc import console
+from actloc import console, files
 from actloc.errors import UserError
 
 TOO_MANY = "too many cells"
@@ -80,7 +80,7 @@ def _cell(value: Any) -> str:  # Any: a JSON value
 
 def _text(path: Path) -> str:
     """The text, with newlines as line ends."""
-    content = path.read_bytes()
+    content = files.read_bytes(path)
     encoding = "utf-8-sig"
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"

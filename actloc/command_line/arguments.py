@@ -54,6 +54,10 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output of an earlier run that used other settings.")
 ]
 
+OverwriteFiles = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of these names that another program or you wrote.")
+]
+
 
 def _quiet(wanted: bool) -> None:
     if wanted:

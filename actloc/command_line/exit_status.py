@@ -7,26 +7,40 @@
 import errno
 import importlib
 import os
+import re
 import signal
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from actloc import console
-from actloc.errors import ActlocError, Stopped, VideoError
+from actloc.command_line import streams
+from actloc.errors import ActlocError, EnvironmentProblem, Stopped, VideoError
 from actloc.settings import own_code
 from actloc.settings.code_errors import code_error
 
-_ENVIRONMENT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM),
+_CURES = {
+    "Free space on that disk": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "Fix the permissions": (errno.EACCES, errno.EPERM, errno.EROFS),
+    "Raise the limit of open files, such as: ulimit -n 4096": (errno.EMFILE, errno.ENFILE),
+    "Check the disk, or the network that it is on": (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO),
+    "Free memory": (errno.ENOMEM, errno.EAGAIN),
 }
-
+"""What to do about errors of the system that are no fault of what was typed."""
+_LESS_MEMORY = {
+    "extract_features": "machine.clip_batch=1, machine.decoders=1",
+    "train": "training.batch_size=1 with training.accumulate=N for the same steps, features.max_steps, "
+    "machine.num_workers=0; --dry-run reports the memory of a step",
+    "evaluate": "machine.clip_batch=1, features.window_steps=N",
+    "predict": "machine.clip_batch=1, features.window_steps=N",
+    "explain": "machine.clip_batch=1, features.window_steps=N",
+}
+"""The settings of each command that lower the memory it needs."""
 _WRONG_PATHS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -43,7 +57,7 @@ def run_on(
     from actloc.experiment import load
     from actloc.settings import parts
 
-    overrides = list(overrides or ())
+    overrides, experiment = list(overrides or ()), None
     try:
         parts.use_code(code or ())
         experiment = load(config, overrides, check_inputs=check_inputs)
@@ -52,6 +66,15 @@ def run_on(
     except ActlocError as error:
         error.name_config(config, [*overrides, *own_code.options()])
         raise
+    except Exception as error:
+        settings = _less_memory(command, experiment) if _is_out_of_memory(error) else ""
+        if not settings:
+            raise
+        raise EnvironmentProblem(
+            f"Out of memory: {str(error).strip() or type(error).__name__}",
+            f"Expected enough memory for the settings; these lower what is needed: {settings}.",
+            "Set one of them, or free memory, then run the same command again.",
+        ) from error
 
 
 def finish(work: Callable[[], int]) -> int:
@@ -61,8 +84,8 @@ def finish(work: Callable[[], int]) -> int:
     took = os.times()
     cpu_s = took.user + took.system + took.children_user + took.children_system
     console.detail(f"Took {time.monotonic() - started:.1f} s, and {cpu_s:.1f} s of CPU time")
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if not streams.flush() and status == 0:
+        status = EnvironmentProblem.status
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         os._exit(status)  # everything is written, and gloo's threads can abort a process that exits normally
     return status
@@ -77,7 +100,9 @@ def _status_of(work: Callable[[], int]) -> int:
         return fail(error)
     except (Stopped, KeyboardInterrupt) as stopped:
         number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
-        console.say(f"Stopped by {signal.Signals(number).name}. Run the same command again to continue.")
+        is_saved = isinstance(stopped, Stopped) and stopped.is_saved
+        again = " Run the same command again to continue." if is_saved else ""
+        console.say(f"Stopped by {signal.Signals(number).name}.{again}")
         return 128 + number
     except VideoError as error:
         return _fail(str(error), 2)
@@ -88,18 +113,30 @@ def _status_of(work: Callable[[], int]) -> int:
 def _status_of_system(error: Exception) -> int:
     """What the operating system refused, or a bug of ours."""
     number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EPIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `actloc ls | head -1` has seen enough
-        return 0
     if number in _WRONG_PATHS:
         return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
-    # torch says so of a GPU by a class of its own, of a CPU in words
-    is_out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if number in _ENVIRONMENT or is_out_of_memory or "can't allocate memory" in str(error):
+    cure = next((cure for cure, numbers in _CURES.items() if number in numbers), None)
+    if cure or _is_out_of_memory(error):
         what = str(error) or "Out of memory"
-        return _fail(f"{what}.\n  Free space or memory, or fix the permissions, then run the same command again.", 4)
+        return _fail(f"{what}.\n  {cure or 'Free memory'}, then run the same command again.", 4)
     blamed = code_error(error)
     return _bug() if blamed is None else fail(blamed)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory: torch says so of a GPU by a class of its own, of a CPU in words."""
+    names = {base.__name__ for base in type(error).__mro__}
+    words = "can't allocate memory", "out of memory", "ALLOC_FAILED"
+    is_torchs = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or is_torchs
+
+
+def _less_memory(command: str, experiment: Any) -> str:  # Any: an Experiment, or None where it was not loaded
+    """The settings of this experiment that lower the memory that the command needs."""
+    if experiment is None or command not in _LESS_MEMORY:
+        return ""
+    listed = _LESS_MEMORY[command]
+    return listed if "features" in experiment.sections else re.sub(r",? features\.\w+(=N)?", "", listed)
 
 
 def fail(error: ActlocError) -> int:
@@ -125,7 +162,11 @@ def _bug() -> int:
     report = "If it is not in your code, please report it with" if own else "Please report it with"
     if console.is_debugging():
         return _fail(f"This is a bug in {whose}: {last_line}\n  {report} the traceback above.", 1)
-    descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
-    with os.fdopen(descriptor, "w") as stream:
-        traceback.print_exc(file=stream)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="actloc-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            traceback.print_exc(file=stream)
+    except OSError:  # no folder for temporary files can be written
+        console.traceback()
+        name = "the traceback above"
     return _fail(f"This is a bug in {whose}: {last_line}\n  {report} {name}", 1)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from actloc.command_line import completion
-from actloc.command_line.arguments import Code, ConfigArgument, Overrides, Overwrite
+from actloc.command_line.arguments import Code, ConfigArgument, Overrides, Overwrite, OverwriteFiles
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import EXPERTS, command
 
@@ -78,11 +78,12 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(help="Write a CSV with the correlation of every dimension here.")
     ] = None,
+    overwrite: OverwriteFiles = False,
 ) -> int:
     """Compare two feature stores: settings, correlation per dimension, best shift in time."""
     from actloc.commands import compare as comparing
 
-    return comparing.run(first, second, most_shift_s=most_shift_s, output=output)
+    return comparing.run(first, second, most_shift_s=most_shift_s, output=output, overwrite=overwrite)
 
 
 @command(

@@ -12,6 +12,7 @@ from rich.table import Table
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.experiment import is_run
+from actloc.reports import outputs
 from actloc.settings.sameness import differences
 from actloc.store.comparing import Comparison, compare
 from actloc.store.store import IMPORTED, FeatureStore
@@ -20,7 +21,7 @@ _SHOWN = 20
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
-def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) -> int:
+def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None, overwrite: bool = False) -> int:
     """Prints what differs; raises UserError where the stores share no video."""
     if is_run(first) and is_run(second):
         raise UserError(
@@ -45,13 +46,16 @@ def run(first: Path, second: Path, *, most_shift_s: float, output: Path | None) 
             "Expected features of the same videos in both.",
             f"List their files: ls {shlex.join([str(first), str(second)])}",
         )
+    if output is not None:
+        outputs.refuse_others([output], overwrite=overwrite)
     with console.progress("comparing", len(shared)) as bar:
         found = compare(*stores, shared, most_shift_s, lambda video_id: bar(1, video_id))
     console.result_table(_videos_table(found))
     console.result_table(_dimensions_table(found))
     console.emit("done", videos=len(shared), cosine=found.cosine, quantiles=_quantiles(found), least=_least(found))
     if output is not None:
-        _write_dimensions(output, found)
+        with outputs.recording([output]):
+            _write_dimensions(output, found)
         console.say(f"Wrote {output}: the correlation of every dimension")
     return 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import Experiment
-from actloc.reports import explanations
+from actloc.reports import explanations, outputs
 from actloc.signals import stopping_at_once
 from actloc.tasks.base import task_of
 from actloc.video.clip_files import id_of, is_folder_of_frames
@@ -20,6 +20,7 @@ def run(
     layer: str | None,
     fps: float,
     output: Path | None,
+    overwrite: bool = False,
 ) -> int:
     """Explains the class and the segment that are asked for, or the best ones."""
     task = task_of(experiment)
@@ -32,8 +33,11 @@ def run(
         )
     target = output or Path("explanations") / f"{id_of(video)}.gif"
     explanations.check_file(target)
-    with stopping_at_once():
+    made = [target, target.with_suffix(".png")]
+    outputs.refuse_others(made, overwrite=overwrite)
+    with stopping_at_once(is_saved=False):
         explanation = task.explain(experiment, video, label, at, layer, fps)
+    with outputs.recording(made):
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:
         console.warn(f"At layer {explanation.layer} nothing speaks for it: the map is zero everywhere. Try --layer")

@@ -49,7 +49,7 @@ def run(store_folder: Path, target: Path, *, overwrite: bool, pool: Pool | None 
         raise UserError(f"{target} exists.", "Expected a new file.", "Replace it with --overwrite.")
     _check_space(store, ids, files.make_folder(target.parent), pool)
     temporary = files.temporary_path(target)
-    with StopFlag() as stop:  # an exception raised while HDF5 writes would abort the process
+    with StopFlag(is_saved=False) as stop:  # an exception raised while HDF5 writes would abort the process
         try:
             _write(store, ids, temporary, stop, pool)
             files.replace(temporary, target)

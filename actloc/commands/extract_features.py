@@ -20,16 +20,20 @@ from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard, durations, estimated_bytes, shared_out
 from actloc.runs.run_bank import as_extracted, check_place
 from actloc.runs.trained import load_trained
+from actloc.settings.choices import Dtype
+from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
 from actloc.store.filling import (
     FailureRow,
     free_bytes,
     is_complete,
+    refuse_without_files,
     report_failures,
     stale,
 )
 from actloc.store.store import FeatureStore
 from actloc.video.reader import check_installed
+from actloc.video.windows import ClipSpacing
 
 
 def run(
@@ -81,11 +85,14 @@ def run(
             console.result(f"{store.folder} is already complete")
             return _report_end(experiment, store, videos, [], own)
     _check_files(experiment, videos)
+    device = choose_device(experiment.machine.device)
+    warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
+    check_installed(experiment.machine.reader, encoder.config.frame_steps())
+    if overwrite:  # everything that can be known to fail is found before features are deleted
+        _check_overwriting(store, videos, encoder, spacing, dtype, experiment.machine)
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
-        store.begin(wanted, overwrite=overwrite)
-        device = choose_device(experiment.machine.device)
-        warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
         encoder = ready(encoder, device)
+        store.begin(wanted, overwrite=overwrite)
         failed = extract(videos, store, encoder, spacing, dtype, experiment.machine, stop, own, encode)
         store.write_index()
     return _report_end(experiment, store, videos, failed, own)
@@ -156,6 +163,24 @@ def _check_files(experiment: Experiment, videos: dict[str, AnnotatedVideo]) -> N
             f"actloc extract-features RECIPE dataset.videos=FOLDER features.path={experiment.features.path} "
             "(list the recipes: actloc ls recipes)",
         )
+
+
+def _check_overwriting(
+    store: FeatureStore,
+    videos: dict[str, AnnotatedVideo],
+    encoder: ClipEncoder,
+    spacing: ClipSpacing,
+    dtype: Dtype,
+    machine: MachineSettings,
+) -> None:
+    """Raises UserError or EnvironmentProblem where features would be deleted that cannot be made again."""
+    check_clips(encoder, spacing)
+    encoder.check_videos({video.id: video.file for video in videos.values() if video.file is not None})
+    refuse_without_files(store, sources_of(videos))
+    values = encoder.channels * vectors_per_clip(encoder, spacing)
+    shortage = space_shortage_of(store, list(videos.values()), values, spacing, dtype, machine, store.num_bytes())
+    if shortage:
+        raise shortage
 
 
 def _share(annotations: Annotations, shard: Shard | None) -> dict[str, AnnotatedVideo]:

@@ -13,7 +13,16 @@ from actloc.extraction import importing, preparing
 from actloc.settings import own_code, yaml_text
 from actloc.signals import StopFlag
 from actloc.sources import folders
-from actloc.store.filling import FailureRow, failure, fill, is_complete, report_failures, space_shortage, to_make
+from actloc.store.filling import (
+    FailureRow,
+    failure,
+    fill,
+    is_complete,
+    refuse_without_files,
+    report_failures,
+    space_shortage,
+    to_make,
+)
 from actloc.store.store import FeatureStore
 
 _LONGEST_NAME = 200
@@ -42,21 +51,25 @@ def run(experiment: Experiment, *, store: Path, recipe: str | None = None, overw
     kept = set() if overwrite else {name for name in gone if target.has(name)}
     found = importing.survey(config, [video for name, video in videos.items() if name not in kept])
     with files.locked(store), StopFlag() as stop:
-        target.begin(wanted, overwrite=overwrite)
-        failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
-        todo = {name: found.shapes[name] for name in to_make(target, sources) if name in found.shapes}
+        if overwrite:  # everything that can be known to fail is found before features are deleted
+            refuse_without_files(target, sources)
+        again = sources if overwrite else to_make(target, sources)
+        todo = {name: found.shapes[name] for name in again if name in found.shapes}
         num_values = sum(steps * channels for steps, channels in todo.values())
-        shortage = space_shortage(store, len(todo), num_values * np.dtype(config.dtype).itemsize)
+        freed_bytes = target.num_bytes() if overwrite else 0
+        shortage = space_shortage(store, len(todo), num_values * np.dtype(config.dtype).itemsize, freed_bytes)
         if shortage:
             raise shortage
+        target.begin(wanted, overwrite=overwrite)
+        failed = {name: failure(name, sources[name][0], error) for name, error in found.refused.items()}
         outcomes = importing.import_videos(config, [videos[name] for name in todo], target, wanted, stop)
         paths = {name: sources[name][0] for name in todo}
         with console.progress("importing features", len(todo)) as bar:
             rows = fill(target, outcomes, failed, paths, lambda name: bar(1, name))
         target.write_index()
     option = [] if recipe is None else ["--recipe", recipe]
-    again = shlex.join([experiment.typed, str(store), *experiment.overrides, *option, *own_code.options()])
-    return _report_end(config, target, len(videos), rows, f"actloc import-features {again}")
+    command = shlex.join([experiment.typed, str(store), *experiment.overrides, *option, *own_code.options()])
+    return _report_end(config, target, len(videos), rows, f"actloc import-features {command}")
 
 
 def _importable(experiment: Experiment, store: Path) -> folders.Config:

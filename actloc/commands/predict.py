@@ -6,17 +6,20 @@ from pathlib import Path
 from actloc import console
 from actloc.errors import UserError
 from actloc.experiment import Experiment
+from actloc.reports import outputs
 from actloc.tasks.base import task_of
 from actloc.video.clip_files import id_of, is_folder_of_frames
 from actloc.video.folder import video_files
 
 
-def run(experiment: Experiment, names: list[str], output: Path) -> int:
+def run(experiment: Experiment, names: list[str], output: Path, *, overwrite: bool = False) -> int:
     """Checks the names, which may be mistyped, before anything is loaded."""
     task = task_of(experiment)
     _refuse_what_is_not_a_video(names, takes_frames=task.takes_frames)
     videos = [Path(name) for name in names]
     _refuse_equal_names(videos)
+    made = [output / name for name in task.predicted_files(videos)]
+    outputs.refuse_others(made, overwrite=overwrite)
     return task.predict(experiment, videos, output)
 
 

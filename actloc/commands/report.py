@@ -2,17 +2,24 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from actloc import console
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
+from actloc.reports import outputs
 from actloc.settings import parts
 from actloc.tasks.base import TaskConfig, task_named
 
+_NAMES = ("report.html", "tables.md", "tables.csv")
+"""Every task's report has these files."""
 
-def run(names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = ()) -> int:
+
+def run(
+    names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = (), overwrite: bool = False
+) -> int:
     """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers.
 
     `code` is the user's own, for runs of a task of the user's own.
@@ -29,11 +36,18 @@ def run(names: Sequence[str | Path], *, output: Path | None = None, code: Sequen
         raise UserError(
             f"{folder} is a file.", "Expected a folder to write the report into.", "Choose another --output."
         )
-    written = _task_of(run_folders).report(run_folders, folder)
-    for path in written:
+    task = _task_of(run_folders)
+    is_in_run = any(folder.resolve() == one.resolve() for one in run_folders)
+    made = [folder / name for name in _NAMES]
+    outputs.refuse_others(made, overwrite=overwrite or is_in_run)
+    contents = task.report(run_folders)
+    with nullcontext() if is_in_run else outputs.recording(made):
+        for path in made:
+            files.write_text(path, contents[path.name])
+    for path in made:
         console.say(f"Wrote {path}")
-    console.say(f"Next: open {written[0]} in a browser; it needs no network.")
-    console.emit("done", command="report", written=[str(path) for path in written])
+    console.say(f"Next: open {made[0]} in a browser; it needs no network.")
+    console.emit("done", command="report", written=[str(path) for path in made])
     return 0
 
 

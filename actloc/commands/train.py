@@ -9,11 +9,11 @@ import torch
 
 from actloc import console, files
 from actloc.devices import choose_device
-from actloc.errors import UserError
+from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs import starting_weights
 from actloc.runs.prepared import PreparedTraining
-from actloc.runs.record import is_finished, mark_finished, write_record
+from actloc.runs.record import is_finished, mark_finished, remove_run, write_record
 from actloc.runs.reuse import (
     keep_annotations,
     notice_changed_sources,
@@ -25,15 +25,16 @@ from actloc.runs.run_bank import starts_anew
 from actloc.settings import code_files
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
+from actloc.store.filling import free_bytes
 from actloc.tasks.base import task_of
 from actloc.training import checkpoint as checkpoints
+from actloc.training import modules
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
 from actloc.training.initialising import StartingWeights
-from actloc.training.modules import frozen
-from actloc.training.modules import load as load_into
 from actloc.training.trainer import Trainer
 
+_MOST_CHECKPOINTS = 4  # the best, the two newest, and the one that is being written
 _OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv")
 """Files that may be in a folder before its run: left by a kill at the very start, or by `eval --predictions`."""
 
@@ -120,10 +121,10 @@ def _train(experiment: Experiment, resume: Path | None, overwrite: bool, stop: S
     file = experiment.dataset.annotations_file
     with ExitStack() as held:
         is_new = starts_anew(experiment, overwrite=overwrite)
-        before = processes.of_first(lambda: file.read_bytes() if file.is_file() else b"")
+        before = processes.of_first(lambda: files.read_bytes(file) if file.is_file() else b"")
         weights = _starting_weights(experiment) if is_new else None  # before anything takes time
         prepared = task_of(experiment).prepare_training(experiment, processes, held, is_new=is_new)
-        if processes.of_first(file.read_bytes) != before:
+        if processes.of_first(lambda: files.read_bytes(file)) != before:
             raise UserError(
                 f"{file} was changed while it was read.",
                 "Expected annotations that stay as they are until training starts.",
@@ -159,7 +160,8 @@ def _run_trainer(
     # before the frozen weights of the run are written again
     start = _start(folder, resume, about, prepared.must_stay, processes)
     _initialise(prepared, start, weights, processes)
-    about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen(learner.modules)))
+    frozen = modules.frozen(learner.modules)
+    about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen))
     trainer = Trainer(
         learner,
         folder,
@@ -186,7 +188,7 @@ def _initialise(
         return
     if start is not None:
         own = checkpoints.load_frozen(experiment.run_folder, start.numbers["about"].get("frozen_sha256"))
-        load_into(learner.modules, own)
+        modules.load(learner.modules, own)
         return
     weights = weights or _starting_weights(experiment)  # a run whose only checkpoints were damaged begins anew, too
     assert weights is not None, "the settings name some"
@@ -196,12 +198,27 @@ def _initialise(
 
 def _begin(prepared: PreparedTraining, annotations: bytes, overwrite: bool) -> None:
     folder = prepared.experiment.run_folder
-    for path in folder.iterdir() if overwrite else ():
-        if path.name != files.LOCK_NAME:
-            files.remove(path)
+    _check_space(prepared, overwrite)
+    if overwrite:
+        remove_run(folder)
     write_record(prepared.experiment, folder)
     keep_annotations(folder, annotations)
     prepared.write_record()
+
+
+def _check_space(prepared: PreparedTraining, overwrite: bool) -> None:
+    """Raises EnvironmentProblem where checkpoints will not fit: weights, their averages, and the optimizer's state."""
+    experiment, folder = prepared.experiment, prepared.experiment.run_folder
+    weights = sum(one.nbytes for one in modules.learning(prepared.learner.modules).values())
+    kept = checkpoints.num_bytes(folder)
+    needed = weights * (3 if experiment.optimizer.name == "sgd" else 4) * _MOST_CHECKPOINTS
+    free = free_bytes(folder) + kept
+    if needed > free:
+        raise EnvironmentProblem(
+            f"{folder} has {free / 1e9:.1f} GB for checkpoints.",
+            f"{_MOST_CHECKPOINTS} checkpoints need about {needed / 1e9:.1f} GB.",
+            "Free disk space, or set run.folder to a folder on another disk.",
+        )
 
 
 def be_repeatable() -> None:

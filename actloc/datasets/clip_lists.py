@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import model_validator
 
+from actloc import files
 from actloc.annotations import labelled_lists
 from actloc.annotations.labelled_lists import ClipList, Columns
 from actloc.annotations.recognition_classes import DATASETS, Dataset, class_names
@@ -66,8 +67,8 @@ def _names(classes: str | Path) -> tuple[str, ...]:
     if classes in DATASETS:
         return class_names(str(classes))
     path = Path(classes)
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    numbered = [re.fullmatch(r"(\d+)[\s,]+(.+)", line) for line in lines]
+    lines = [line.strip() for line in files.read_lines(path) if line.strip()]
+    numbered = [re.fullmatch(r"(\d{1,9})[\s,]+(.+)", line) for line in lines]
     if all(match and int(match[1]) - index in (0, 1) for index, match in enumerate(numbered)):
         lines = [match[2] for match in numbered if match]
     repeated = sorted({line for line in lines if lines.count(line) > 1})

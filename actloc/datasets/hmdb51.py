@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from actloc import console
+from actloc import console, files
 from actloc.annotations.labelled_lists import ClipList, LabelledClip
 from actloc.annotations.recognition_classes import class_names
 from actloc.datasets.base import ClipsConfig
@@ -33,7 +33,7 @@ class Config(ClipsConfig):
         classes = class_names("hmdb51")
         clips, problems = [], []
         for label, path in self._lists(classes).items():
-            for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+            for number, line in enumerate(files.read_lines(path), 1):
                 name, _, use = line.strip().rpartition(" ")
                 if use in _SUBSETS and name.strip():
                     if _SUBSETS[use]:

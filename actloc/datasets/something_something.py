@@ -80,7 +80,7 @@ class Config(ClipsConfig):
 def _from_csv(path: Path) -> list[tuple[str, str, str]]:
     """Place, id and label of each line `id;label`."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(files.read_lines(path), 1):
         video_id, _, label = line.partition(";")
         if line.strip():
             rows.append((f"{path}:{number}", video_id.strip(), label.strip()))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from actloc import files
 from actloc.annotations.labelled_lists import ClipList, LabelledClip
 from actloc.annotations.recognition_classes import NamesAsWritten, class_names
 from actloc.datasets.base import ClipsConfig
@@ -57,8 +58,8 @@ class Config(ClipsConfig):
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return files.read_lines(path)
+    except FileNotFoundError as error:
         raise UserError(
             f"{path} cannot be read: {error}.",
             "Expected the lists of UCF101TrainTestSplits-RecognitionTask.zip.",

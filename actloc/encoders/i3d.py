@@ -5,7 +5,6 @@ an .npz of TensorFlow's variables. Projects differ in how they prepare frames an
 """
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import raft_flow
+from actloc.damage import refused
 from actloc.encoders.base import ClipEncoder, PublishedConfig, WeightsFile
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
@@ -318,15 +318,25 @@ def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".npz":
         return published.read(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"Cannot read {path}: {error}.",
+
+    def refusal(what: str) -> UserError:
+        return UserError(
+            f"Cannot read {path}: {what}.",
             "Expected named arrays of numbers, written by numpy.savez.",
             "Write or copy it again.",
-        ) from error
+        )
+
+    with refused(path, refusal), path.open("rb") as stream:
+        file = np.load(stream, allow_pickle=False)
+        arrays = {name: file[name] for name in file.files} if isinstance(file, np.lib.npyio.NpzFile) else {}
+    odd = [name for name, array in arrays.items() if not _is_numbers(array)]
+    if odd or not arrays:
+        raise refusal(f"{odd[0]} is no array of numbers" if odd else "it has no arrays by name")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _is_numbers(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.dtype.isnative and array.itemsize <= 8
 
 
 def official_names(tensors: Mapping[str, Tensor], stream: Stream) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import console
+from actloc.damage import refused
 from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
@@ -312,9 +313,10 @@ def global_feature(path: Path, video_id: str, file: Path) -> NDArray[np.float32]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """Opens the file of global features; raises UserError if it cannot be read."""
-    try:
-        with h5py.File(path, "r") as stored:
-            yield stored
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"Cannot read {path}: {error}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES) from error
+    """Opens the file of global features; raises UserError if it is damaged."""
+
+    def refusal(what: str) -> UserError:
+        return UserError(f"Cannot read {path}: {what}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES)
+
+    with refused(path, refusal), h5py.File(path, "r") as stored:
+        yield stored

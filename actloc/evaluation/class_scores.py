@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from actloc import console, files
+from actloc.damage import refused
 from actloc.datasets import thumos14
 from actloc.errors import NotFiniteError, UserError
 from actloc.evaluation import scores_hdf5
@@ -172,7 +173,7 @@ _Form = TypeVar("_Form", bound=_ClassNames)
 
 def _checked(path: Path, form: ScoreForm, model: type[_Form]) -> _Form:
     try:
-        return model.model_validate(files.read_json(path))
+        return model.model_validate(files.read_json(path, keep_odd_numbers=True))
     except ValidationError as error:
         first = error.errors()[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']}", form) from error
@@ -180,9 +181,11 @@ def _checked(path: Path, form: ScoreForm, model: type[_Form]) -> _Form:
 
 def _read_plain(path: Path, form: ScoreForm) -> ClassScores:
     if path.suffix.lower() in scores_hdf5.SUFFIXES:
+        files.check_regular(path)
         try:
-            return ClassScores(*scores_hdf5.read(path))
-        except scores_hdf5.TORN as error:
+            with refused(path, lambda what: _unreadable(path, what, form), passing=scores_hdf5.OtherFormError):
+                return ClassScores(*scores_hdf5.read(path))
+        except scores_hdf5.OtherFormError as error:
             raise _unreadable(path, str(error), form) from error
     content = _checked(path, form, _Scores)
     number, windows = len(content.classes), {}
@@ -228,10 +231,9 @@ def _softmax(values: Floats) -> Floats:
 
 def _read_untrimmednet(path: Path) -> ClassScores:
     """One row per THUMOS14 test video and one column per UCF101 class, both in the order of their numbers from 1."""
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, str(error), "untrimmednet") from error
+    files.check_regular(path)
+    with refused(path, lambda what: _unreadable(path, what, "untrimmednet")), path.open("rb") as stream:
+        table = np.load(stream, allow_pickle=False)
     is_table = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == _UCF101_COLUMNS
     if not is_table or table.dtype.kind != "f" or not np.isfinite(table).all():
         raise _unreadable(path, "it is not an array of 101 columns of finite floats", "untrimmednet")

@@ -41,7 +41,7 @@ def read(path: Path, classes: Collection[str] = ()) -> Predictions:
 
 def _read_json(path: Path) -> Predictions:
     try:
-        content = _ActivityNet.model_validate(files.read_json(path))
+        content = _ActivityNet.model_validate(files.read_json(path, keep_odd_numbers=True))
     except ValidationError as error:
         places = [f"{'.'.join(map(str, one['loc'])) or 'top level'}: {one['msg']}" for one in error.errors()]
         raise _unreadable(path, places) from error
@@ -52,19 +52,17 @@ def _read_json(path: Path) -> Predictions:
 
 
 def _read_text(path: Path, classes: Collection[str]) -> Predictions:
+    if not path.exists():
+        raise _unreadable(path, ["it does not exist"])
     predictions: Predictions = {}
     problems = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, [str(error)]) from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(files.read_lines(path), start=1):
         if not line.strip():
             continue
         try:
             video_id, prediction = _line(line, classes)
         except ValueError as error:
-            problems.append(f"line {number}: {error}")
+            problems.append(f"line {number}, video {line.split()[0]}: {error}")
             continue
         predictions.setdefault(video_id, []).append(prediction)
     if problems:

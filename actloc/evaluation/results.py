@@ -4,6 +4,7 @@
 the file and a dash on the page.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -31,6 +32,8 @@ TOO_LONG = "videos too long for the detector"
 """The heading in `Counts.names` of the videos that were not scored; their true actions count as missed."""
 UNKNOWN_VIDEOS = "videos of unknown predictions"
 """The heading in `Counts.names` of the videos outside the subset that have predictions."""
+UNKNOWN_LABELS = "labels of ignored predictions"
+"""The heading in `Counts.names` of the labels outside the dataset's classes."""
 
 _Form = TypeVar("_Form", bound="Record")
 Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]
@@ -190,6 +193,8 @@ class ResultsHead(Record):
     """Of the annotations scored; None in files of older versions."""
     trained: TrainedRun | None = None
     """None for a predictions file, an official checkpoint, and in files of older versions."""
+    beside_sha256: dict[str, str] = {}
+    """The sha256 of each file that the same evaluation wrote beside this one, by its name."""
 
     def headline(self) -> str:
         """The number that the task is judged by, with its name."""
@@ -304,11 +309,24 @@ class Results(ResultsHead):
         return {label: threshold.score for label, threshold in zip(self.classes, self.thresholds, strict=True)}
 
 
-def write_results(folder: Path, results: ResultsHead) -> Path:
-    """Writes `metrics.json` into `folder`; returns its path."""
+def write_results(folder: Path, results: ResultsHead, *beside: Path) -> Path:
+    """Writes `metrics.json` into `folder`, after the files `beside` it that belong to it; returns its path."""
     path = folder / METRICS_NAME
-    files.write_json(path, results.model_dump(mode="json"))
+    sha256 = {file.name: files.sha256_of_file(file) for file in beside}
+    files.write_json(path, {**results.model_dump(mode="json"), "beside_sha256": sha256})
     return path
+
+
+def refuse_mixture(folder: Path, results: ResultsHead) -> None:
+    """Raises UserError where a file beside `metrics.json` is of another evaluation, such as one that was killed."""
+    for name, sha256 in results.beside_sha256.items():
+        path = folder / Path(name).name
+        if not path.is_file() or files.sha256_of_file(path) != sha256:
+            raise UserError(
+                f"{path} is {'not of the same evaluation as' if path.is_file() else 'missing beside'} {METRICS_NAME}.",
+                "Expected both as one `actloc eval` wrote them.",
+                f"Evaluate again: actloc eval {shlex.quote(str(folder.parent.parent))}",
+            )
 
 
 def task_of_results(folder: Path) -> str:
@@ -325,7 +343,7 @@ def read_results(folder: Path) -> Results:
 
 def read_record(path: Path, form: type[_Form]) -> _Form:
     """Reads a file of `eval`; raises UserError that names the first place where it is not what `form` describes."""
-    content = files.read_json(path)
+    content = files.read_json(path, keep_odd_numbers=True)
     try:
         return form.model_validate(content)
     except ValidationError as error:

@@ -14,14 +14,17 @@ import h5py
 import numpy as np
 
 from actloc import console, files
+from actloc.damage import is_hollow
 from actloc.evaluation.columns import Floats
 from actloc.evaluation.scored_windows import ScoredWindows
 
 SUFFIXES = (".h5", ".hdf5")
-TORN = (OSError, ValueError, KeyError, RuntimeError, TypeError)
-"""What h5py raises on files that are damaged or in another form."""
 _TEXT = h5py.string_dtype()
 _Value = TypeVar("_Value")
+
+
+class OtherFormError(Exception):
+    """The file is HDF5, and not of this form."""
 
 
 def write(
@@ -50,7 +53,7 @@ def write(
 def read(
     path: Path,
 ) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, ScoredWindows], dict[str, str | int | float]]:
-    """Classes, results, windows and facts; raises one of TORN if the file has another form.
+    """Classes, results, windows and facts; raises OtherFormError, and what h5py raises on damaged files.
 
     Whether the numbers are scores and times is for the caller to check.
     """
@@ -62,10 +65,10 @@ def read(
         if "windows" in file:
             counts = _numbers(file, "windows/counts", 1)
             segments, scores = _numbers(file, "windows/segments", 2), _numbers(file, "windows/scores", 2)
-            if (counts < 1).any() or not counts.sum() == len(segments) == len(scores):
-                raise ValueError("windows/counts does not add up to the rows of windows/segments and windows/scores")
+            if (counts < 1).any() or (counts % 1).any() or not counts.sum() == len(segments) == len(scores):
+                raise OtherFormError("windows/counts does not add up to the rows of segments and scores")
             if segments.shape[1] != 2:
-                raise ValueError(f"windows/segments has {segments.shape[1]} columns, expected 2")
+                raise OtherFormError(f"windows/segments has {segments.shape[1]} columns, expected 2")
             ends = np.cumsum(counts)[:-1].astype(np.int64)
             parts = zip(np.split(segments, ends), np.split(scores, ends), strict=True)
             windows = _by_id(_texts(file, "windows/videos"), [ScoredWindows(*part) for part in parts])
@@ -74,7 +77,7 @@ def read(
 
 def _by_id(ids: list[str], values: list[_Value]) -> dict[str, _Value]:
     if len(set(ids)) != len(ids) or len(ids) != len(values):
-        raise ValueError(f"{console.count(len(set(ids)), 'different video id')} for {len(values)} videos")
+        raise OtherFormError(f"{console.count(len(set(ids)), 'different video id')} for {len(values)} videos")
     return dict(zip(ids, values, strict=True))
 
 
@@ -82,14 +85,14 @@ def _facts(file: h5py.File) -> dict[str, str | int | float]:
     facts = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
     for name, value in facts.items():
         if not isinstance(value, str | int | float):
-            raise ValueError(f"attribute {name} is neither text nor a number")
+            raise OtherFormError(f"attribute {name} is neither text nor a number")
     return facts
 
 
 def _texts(file: h5py.File, name: str) -> list[str]:
     dataset = _dataset(file, name, 1)
     if h5py.check_string_dtype(dataset.dtype) is None:
-        raise ValueError(f"{name} is not text")
+        raise OtherFormError(f"{name} is not text")
     texts: list[str] = dataset.asstr()[()].tolist()
     return texts
 
@@ -97,7 +100,7 @@ def _texts(file: h5py.File, name: str) -> list[str]:
 def _numbers(file: h5py.File, name: str, dimensions: int) -> Floats:
     dataset = _dataset(file, name, dimensions)
     if dataset.dtype.kind not in "iuf":
-        raise ValueError(f"{name} is not numbers")
+        raise OtherFormError(f"{name} is not numbers")
     values: Floats = dataset[()].astype(np.float64)
     return values
 
@@ -107,10 +110,12 @@ def _dataset(file: h5py.File, name: str, dimensions: int) -> h5py.Dataset:
     group, _, _ = name.rpartition("/")
     for part in [group, name] if group else [name]:
         if not isinstance(file.get(part, getlink=True), h5py.HardLink):
-            raise ValueError(f"{part} is missing or a link to another file")
+            raise OtherFormError(f"{part} is missing or a link to another file")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name} is not a dataset of this file")
+        raise OtherFormError(f"{name} is not a dataset of this file")
     if dataset.ndim != dimensions:
-        raise ValueError(f"{name} has shape {dataset.shape}, expected {console.count(dimensions, 'dimension')}")
+        raise OtherFormError(f"{name} has shape {dataset.shape}, expected {console.count(dimensions, 'dimension')}")
+    if is_hollow(dataset):
+        raise OtherFormError(f"{name} has shape {dataset.shape}, and the file has no values for it")
     return dataset

@@ -17,6 +17,7 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import (
     TOO_LONG,
+    UNKNOWN_LABELS,
     UNKNOWN_VIDEOS,
     ClassifierRecord,
     Counts,
@@ -232,7 +233,8 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
     known, classes = truth.actions, set(truth.classes)
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
-    named = {UNKNOWN_VIDEOS: unknown_videos, TOO_LONG: list(origin.too_long)}
+    unknown_labels = sorted({one.label for found in predictions.values() for one in found} - classes)
+    named = {UNKNOWN_VIDEOS: unknown_videos, UNKNOWN_LABELS: unknown_labels, TOO_LONG: list(origin.too_long)}
     return Counts(
         videos=len(truth.videos),
         truths=sum(len(actions) for actions in truth.actions.values()),
@@ -241,11 +243,11 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
         truths_missed_there=sum(len(truth.actions[video_id]) for video_id in empty),
         videos_without_features=list(origin.missing),
         predictions_of_unknown_videos=sum(len(predictions[video_id]) for video_id in unknown_videos),
-        unknown_labels=sum(one.label not in classes for listed in predictions.values() for one in listed),
+        unknown_labels=sum(one.label not in classes for found in predictions.values() for one in found),
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
         cut_videos=dict(origin.cut_videos),
-        names={name: ids for name, ids in named.items() if ids},
+        names={heading: names for heading, names in named.items() if names},
     )
 
 

@@ -17,6 +17,8 @@ from actloc.video.windows import ClipSpacing
 
 _MOST_FRAMES = 128  # frames per batch of a framewise encoder; 19 MB at 224 x 224
 _GPU_BATCH = 32
+_GPU_BATCH_BYTES = 256 << 20
+"""Of a batch for a GPU, in memory that cannot be swapped: 11 clips of SlowFast's 64 frames."""
 _MOST_SHAPES = 16
 """Most frame shapes with incomplete batches; above that, the batch that has waited longest is run."""
 _DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
@@ -45,6 +47,7 @@ class BatchedNetwork:
     def __init__(self, encoder: ClipEncoder, spacing: ClipSpacing, machine: MachineSettings) -> None:
         self._encoder = encoder
         self.batch_size = batch_size(encoder, spacing, machine, encoder.device.type)
+        self._is_by_bytes = encoder.device.type != "cpu" and machine.clip_batch is None
         self.works_ahead = encoder.device.type != "cpu"
         """Whether a batch is assembled while the previous one is computed."""
         self._waiting: dict[tuple[int, ...], list[tuple[Receiver, NDArray[Any]]]] = {}  # by shape
@@ -55,10 +58,18 @@ class BatchedNetwork:
         for item in items:
             alike = self._waiting.setdefault(item.shape, [])
             alike.append((owner, item))
-            if len(alike) == self.batch_size:
+            if len(alike) == self._size(item.nbytes):
                 self._run(self._waiting.pop(item.shape))
         while len(self._waiting) > _MOST_SHAPES:
             self._run(self._waiting.pop(next(iter(self._waiting))))
+
+    def items_at_once(self, item_bytes: int) -> int:
+        """How many items of this size to take from a video at a time; one, where the size is not known and matters."""
+        return self._size(item_bytes or _GPU_BATCH_BYTES)
+
+    def _size(self, item_bytes: int) -> int:
+        """Items of this size in a batch, which depends on nothing else."""
+        return min(self.batch_size, max(1, _GPU_BATCH_BYTES // item_bytes)) if self._is_by_bytes else self.batch_size
 
     def finish(self) -> None:
         """Runs the incomplete batches."""
@@ -79,7 +90,7 @@ class BatchedNetwork:
     def _run(self, alike: list[tuple[Receiver, NDArray[Any]]]) -> None:
         first = alike[0][1]
         is_on_gpu = self._encoder.device.type == "cuda"
-        batch = torch.zeros(self.batch_size, *first.shape, dtype=_DTYPES[first.dtype], pin_memory=is_on_gpu)
+        batch = torch.zeros(self._size(first.nbytes), *first.shape, dtype=_DTYPES[first.dtype], pin_memory=is_on_gpu)
         places = batch.numpy()
         for place, (_, item) in zip(places, alike, strict=False):
             place[...] = item

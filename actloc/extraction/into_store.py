@@ -71,8 +71,10 @@ def space_shortage_of(
     spacing: ClipSpacing,
     dtype: Dtype,
     machine: MachineSettings,
+    freed_bytes: int = 0,
 ) -> EnvironmentProblem | None:
-    """The error to raise if the store's disk has too little space for the videos' features."""
+    """The error to raise if the store's disk, with `freed_bytes` more, has too little space for videos' features."""
     sizes = sorted(estimated_bytes(videos, values_per_clip, spacing, dtype))
     # a video in progress needs space for its rows and for the final file
-    return space_shortage(store.folder, len(videos), sum(sizes) + sum(sizes[-num_decoders(machine) :]))
+    needed = sum(sizes) + sum(sizes[-num_decoders(machine) :])
+    return space_shortage(store.folder, len(videos), needed, freed_bytes)

@@ -27,7 +27,7 @@ from actloc.settings import code_files
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import shaping
 from actloc.settings.sections import MachineSettings
-from actloc.store.filling import describe, source_of
+from actloc.store.filling import describe, refuse_changed, source_of, state_of
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipSpacing
@@ -110,7 +110,7 @@ def encode_videos(
                 continue
             # the fullest buffer first, so that none waits for a slow decoder; among equals, the least recently served
             video = max(active, key=lambda one: one.backlog)
-            items = video.take(network.batch_size)
+            items = video.take(network.items_at_once(video.item_bytes))
             network.add(video, items)
             active.remove(video)
             (ended if video.is_over else active).append(video)
@@ -149,7 +149,9 @@ class VideoInProgress:
         """Why the video has no features, if it failed."""
         self.is_over = False
         """Whether the last item was passed to the network."""
+        self._item_bytes = 0
         self._path, self._encoder, self._spacing = path, encoder, spacing
+        self._state = state_of([path])
         self._decoded = DecodedVideo(path, encoder, spacing, machine, check_stop)
         try:
             self._sink = open_rows(video_id)
@@ -163,6 +165,11 @@ class VideoInProgress:
         """How full the buffer of decoded frames is, from 0 to 1; 1 if decoding waits or has ended."""
         return self._decoded.backlog
 
+    @property
+    def item_bytes(self) -> int:
+        """Size of an item in bytes; 0 before the first."""
+        return self._item_bytes
+
     def take(self, count: int) -> list[NDArray[Any]]:
         """The next items: fewer than `count` only at the end of the video, none if it failed."""
         items: list[NDArray[Any]] = []
@@ -172,6 +179,7 @@ class VideoInProgress:
         except VideoError as error:
             self.failure = error
         self.is_over = len(items) < count
+        self._item_bytes = items[0].nbytes if items else self._item_bytes
         return items
 
     def receive(self, vectors: Features) -> None:
@@ -202,6 +210,7 @@ class VideoInProgress:
         expected = spacing.num_rows(num_frames, vectors_per_clip(self._encoder, spacing))
         assert num_rows == expected, f"{num_rows} rows from {num_frames} frames, expected {expected}"
         info = feature_info(self.video_id, self._path, self._encoder, spacing, self._sink.dtype, summary, num_frames)
+        refuse_changed(self._path, self._state)  # after its sha256, which is then that of what was decoded
         return self._sink.finish(info)
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from actloc.extraction.ray_workers import Decoding, DecodingThere, EncoderCopy, 
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings
+from actloc.store.filling import refuse_changed
 from actloc.store.info import FeatureInfo
 from actloc.video.base import python_environment
 from actloc.video.reader import Summary
@@ -210,6 +211,7 @@ class ArrivingVideo:
         info = feature_info(
             self._video_id, self._path, self._encoder, self._spacing, self._sink.dtype, summary, summary.num_frames
         )
+        refuse_changed(self._path, end["state"])
         self._is_over = True
         return self._sink.finish(info)
 

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
-from actloc.errors import ActlocError, UserError, VideoError
+from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings
+from actloc.store.filling import state_of
 from actloc.store.info import Features
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import read_frames
@@ -45,9 +46,11 @@ class Decoding:
         """Rows of the video in `batch`, one at a time."""
         video_id, number = str(batch["video_id"][0]), 0
         spacing, machine = self._spacing, self._machine
+        path = Path(str(batch["path"][0]))
         try:
+            state = state_of([path])
             with read_frames(
-                Path(str(batch["path"][0])),
+                path,
                 fps=spacing.fps,
                 decode_fps=spacing.decode_fps,
                 steps=self._steps,
@@ -61,11 +64,13 @@ class Decoding:
                     cut = clip_pieces(reader, spacing, count, lambda: reader.picking)
                 for number, piece in enumerate(cut, 1):
                     yield row(video_id, number - 1, piece=to_bytes(piece), picking=reader.picking)
-                end: Row = {"summary": asdict(reader.summary)}
+                end: Row = {"summary": asdict(reader.summary), "state": state}
         except VideoError as error:
             end = {"failure": error.args}
         except ActlocError as error:  # such as a decoder that is not installed on that machine
             end = refusal(error)
+        except OSError as error:
+            end = refusal(machine_problem(error))
         yield row(video_id, number, end=json.dumps(end))
 
 
@@ -165,6 +170,8 @@ class EncodingThere:
                 return self._encoding(batch)
         except ActlocError as error:
             return row(video_id, number, end=json.dumps(refusal(error)))
+        except OSError as error:
+            return row(video_id, number, end=json.dumps(refusal(machine_problem(error))))
 
 
 class Vectors:
@@ -176,6 +183,12 @@ class Vectors:
     def receive(self, vectors: Features) -> None:
         """Takes what the network made of the next item."""
         self.vectors.append(vectors)
+
+
+def machine_problem(error: OSError) -> EnvironmentProblem:
+    """What the system of a machine of the cluster refused."""
+    expected = "Expected a machine with free space, memory and open files."
+    return EnvironmentProblem(str(error), expected, "Fix it, then run the same command again.")
 
 
 def refusal(error: ActlocError) -> Row:

@@ -18,6 +18,7 @@ from actloc.evaluation.results import (
     METRICS_NAME,
     MOST_INITIAL_SHARE,
     TOO_LONG,
+    UNKNOWN_LABELS,
     UNKNOWN_VIDEOS,
     Results,
     write_results,
@@ -126,8 +127,7 @@ def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
     truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
     results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
     folder = results_folder(experiment, origin.changed, file=origin.file)
-    write_predictions(folder, found)
-    return write_results(folder, results), results
+    return write_results(folder, results, write_predictions(folder, found)), results
 
 
 def _write_unscored(annotations: Annotations, scored: Sequence[_Scored]) -> int:
@@ -259,7 +259,8 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
         console.warn(f"{false_positives}: {names}")
     if counts.unknown_labels:
         labelled = console.count(counts.unknown_labels, "prediction has a label", "predictions have labels")
-        console.warn(f"Ignored: {labelled} outside the dataset's classes")
+        names = console.first_ten(counts.names[UNKNOWN_LABELS])
+        console.warn(f"Ignored: {labelled} outside the dataset's classes: {names}")
     if counts.ties:
         tied = console.count(counts.ties, "prediction is", "predictions are")
         console.say(f"{tied} tied in score within their class; protocol {results.protocol} breaks the ties.")

@@ -12,10 +12,16 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation.predictions import Predictions, write_predictions
 from actloc.evaluation.results import Video
 from actloc.experiment import Experiment
-from actloc.reports import html, subtitles
+from actloc.reports import html, outputs, subtitles
 from actloc.runs.predictor import Predictor
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
+
+
+def written_files(videos: Sequence[Path]) -> list[str]:
+    """The names of the files that `predict` writes: summaries, and the subtitles of each video."""
+    subtitles = [f"{files.safe_name(video.stem)}.srt" for video in videos]
+    return ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl", *subtitles]
 
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
@@ -25,7 +31,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     found: Predictions = {}
     shown: list[Video] = []
     failed = []
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once(is_saved=False):
         for path in videos:
             try:
                 found[path.stem], duration_s = predictor.predict_timed(path)
@@ -39,8 +45,9 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
                 console.emit("video_done", id=path.stem, segments=segments)
                 console.detail(f"{path}: {console.count(len(segments), 'segment')} in {duration_s:.1f} s")
             bar(1, path.name)
-    _write(experiment, output, shown, found)
-    files.write_json_lines(output / "failed.jsonl", failed)
+    with outputs.recording([output / name for name in written_files(videos)]):
+        _write(experiment, output, shown, found)
+        files.write_json_lines(output / "failed.jsonl", failed)
     _show(found)
     if failed:
         total, succeeded = console.count(len(videos), "video"), len(shown)

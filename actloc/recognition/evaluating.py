@@ -37,7 +37,7 @@ from actloc.recognition.results import RecognitionResults, measured
 from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import Scored, Views
-from actloc.reports import tables
+from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.reuse import compared, other_classes, renamed_classes
@@ -56,6 +56,9 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
         )
     subset = experiment.dataset.evaluation_subset
     with joined(choose_device(experiment.machine.device)) as processes:
+        if scores is not None:
+            fix = "Name another file with --save-scores, or delete this one."
+            processes.of_first(lambda: outputs.refuse_others([scores], fix=fix))
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         trained = _trained(experiment, annotations)
         required_clips(annotations, subset, "dataset.evaluation_subset")
@@ -242,7 +245,8 @@ class _Evaluation:
         num_videos: int,
     ) -> None:
         best_windows = RecognitionSections.of(self.experiment).evaluation.best_windows
-        class_scores.write(path, self.trained.classes, results, windows, facts, best_windows)
+        with outputs.recording([path]):
+            class_scores.write(path, self.trained.classes, results, windows, facts, best_windows)
         scored = len(results.keys() | windows.keys())
         console.say(f"Wrote class scores of {scored} of {console.count(num_videos, 'video')} to {path}")
         console.emit("scores", path=str(path), videos=scored)
@@ -301,8 +305,9 @@ def _written(
         clips_left_out=len(clips) - len(known),
     )
     folder = results_folder(experiment, measuring.changed, file=file.name if file else None)
-    files.write_text(folder / "clips.csv", _clips_csv(known, rows, trained.classes))
-    return write_results(folder, results), results
+    listing = folder / "clips.csv"
+    files.write_text(listing, _clips_csv(known, rows, trained.classes))
+    return write_results(folder, results, listing), results
 
 
 def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:

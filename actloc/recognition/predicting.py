@@ -16,10 +16,14 @@ from actloc.evaluation.results import MOST_INITIAL_SHARE, averages_caution
 from actloc.experiment import Experiment
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.predictor import RecognitionPredictor, ranked
+from actloc.reports import outputs
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
 from actloc.video.clip_files import id_of
+
+WRITTEN_FILES = ["classes.csv", "class_scores.json", "failed.jsonl"]
+"""The names of the files that `predict` writes."""
 
 
 def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
@@ -32,7 +36,7 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     found: dict[str, Floats] = {}
     failed = []
     classes = predictor.classes
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once():
+    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once(is_saved=False):
         for path in videos:
             try:
                 row = predictor.probabilities(path)
@@ -48,9 +52,10 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
     top_k = RecognitionSections.of(experiment).prediction.top_k
     trained = predictor.trained
     facts = {"run": str(experiment.run_folder), "checkpoint": trained.checkpoint, "views": str(predictor.views)}
-    class_scores.write(output / "class_scores.json", classes, found, {}, facts)
-    files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
-    files.write_json_lines(output / "failed.jsonl", failed)
+    with outputs.recording([output / name for name in WRITTEN_FILES]):
+        class_scores.write(output / "class_scores.json", classes, found, {}, facts)
+        files.write_text(output / "classes.csv", _as_csv(found, classes, top_k))
+        files.write_json_lines(output / "failed.jsonl", failed)
     _show(found, classes, top_k)
     console.say(f"Wrote {output}/classes.csv and class_scores.json")
     console.emit("done", path=str(output), videos=len(found))

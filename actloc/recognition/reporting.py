@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actloc import console, files
-from actloc.evaluation.results import METRICS_NAME, read_record
+from actloc import console
+from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
 from actloc.reports import figures, html, tables
 from actloc.reports.runs import RunRecord, result_folders, run_record
@@ -36,14 +36,17 @@ class RunView:
     environment: str | None
 
 
-def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
-    """Prints the numbers, and writes report.html, tables.md and tables.csv into `folder`; returns their paths."""
+def report(run_folders: Sequence[Path]) -> dict[str, str]:
+    """Prints the numbers; returns the contents of report.html, tables.md and tables.csv by name."""
+    folders = [results for run in run_folders for results in result_folders(run)]
     evaluated = [
         (run_record(run), read_record(results / METRICS_NAME, RecognitionResults))
         for run in run_folders
         for results in result_folders(run)
     ]
     runs = [results for _, results in evaluated]
+    for folder_of_results, results in zip(folders, runs, strict=True):
+        refuse_mixture(folder_of_results, results)
     names = tables.distinct_names(runs)
     views = [
         _view(f"run-{number}", name, *one)
@@ -56,10 +59,8 @@ def report(run_folders: Sequence[Path], folder: Path) -> list[Path]:
         "tables.md": "\n".join(tables.as_markdown(table) for table in listed),
         "tables.csv": _as_csv(runs),
     }
-    for name, content in contents.items():
-        files.write_text(folder / name, content)
     console.result_table(tables.as_rich(overview(runs)))
-    return [folder / name for name in contents]
+    return contents
 
 
 def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) -> Table:

@@ -6,10 +6,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from actloc import files
+from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
-from actloc.evaluation.results import METRICS_NAME, Results, read_results
+from actloc.evaluation.results import METRICS_NAME, Results, read_results, refuse_mixture
 from actloc.settings import code_files
 
 
@@ -47,11 +47,12 @@ class Evaluation(RunRecord):
 
 def read_run(run: Path) -> list[Evaluation]:
     """Every evaluated subset of a run of a detector, by name."""
-    record = vars(run_record(run))
-    return [
-        Evaluation(**record, results=read_results(folder), predictions=read_predictions(folder))
-        for folder in result_folders(run)
-    ]
+    record, evaluations = vars(run_record(run)), []
+    for folder in result_folders(run):
+        results = read_results(folder)
+        refuse_mixture(folder, results)
+        evaluations.append(Evaluation(**record, results=results, predictions=read_predictions(folder)))
+    return evaluations
 
 
 def result_folders(run: Path) -> list[Path]:
@@ -89,7 +90,11 @@ def _environment(path: Path) -> tuple[str | None, str | None]:
     """The text of environment.json, and its `command` as a line to type."""
     if not path.is_file():
         return None, None
-    content = files.read_json(path)
+    try:
+        content = files.read_json(path)
+    except UserError as error:
+        console.warn(f"{error.found} The report leaves out the environment")
+        return None, None
     words = content.get("command") if isinstance(content, dict) else None
     if not isinstance(words, list) or not words:
         return json.dumps(content, indent=1, ensure_ascii=False), None

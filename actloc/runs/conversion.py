@@ -91,7 +91,7 @@ def _outline(experiment: Experiment, in_channels: int, num_classes: int) -> Dete
 
 def refuse_existing(target: Path) -> None:
     """Raises UserError for a target that would be overwritten."""
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    if (target.exists() or target.is_symlink()) and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(
             f"{target} already exists.",
             "Expected a new file, or an empty or new folder.",

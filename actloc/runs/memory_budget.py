@@ -92,7 +92,16 @@ def _as_stated(experiment: Experiment, features: encoded.Config) -> tuple[encode
 
 def _recorded(folder: Path) -> dict[str, Any] | None:  # Any: JSON values
     path = folder / _RECORD
-    return files.read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = files.read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("free"), list) or not {*_RECORDED} <= record.keys():
+        raise UserError(
+            f"{path} is damaged: it does not state {', '.join(('free', *_RECORDED))}.",
+            "Expected what `actloc train` measured and chose for features.memory_gb.",
+            "Delete it, and it is measured again.",
+        )
+    return record
 
 
 def _kept(folder: Path, stated: encoded.Config, free: tuple[str, ...]) -> dict[str, Any] | None:  # Any: as above

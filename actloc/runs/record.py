@@ -1,26 +1,62 @@
 """Files next to a run's checkpoints: its settings, its environment, and whether it is finished."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from actloc import files, provenance
+from actloc import console, files, provenance
+from actloc.errors import UserError
 from actloc.experiment import Experiment, recorded_code
+from actloc.reports.text import one_line
 from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
 
 _FINISHED = "finished.json"
+_FILES = (
+    *("config.yaml", "environment.json", _FINISHED, "log.jsonl", "bad_batch.json", "memory_budget.json", "best"),
+    *("frozen.safetensors", "annotations.json", "initialised.json", "tb/events.out.tfevents.*"),
+    *("report.html", "tables.md", "tables.csv"),
+    *("eval/**/metrics.json", "eval/**/predictions.json", "eval/**/clips.csv"),
+    *("bank/*/store.json", "bank/*/.lock*", "bank/*/*.h5"),
+)
+"""What commands write into a run's folder, beside its checkpoints."""
+_FOLDERS = ("tb", "eval/**/", "eval", "bank/*/", "bank")
 
 
 def write_record(experiment: Experiment, folder: Path) -> None:
     """The settings, complete, and the environment; code of the user's own that earlier steps had is still named."""
     path, record = folder / "environment.json", provenance.record(experiment.dataset.annotations_file)
-    before = files.read_json(path) if checkpoints.steps(folder) and path.is_file() else {}
+    before = _before(path) if checkpoints.steps(folder) else {}
     earlier = before.get("earlier_code", [])
-    if code_files.changes(recorded_code(folder)) and before:
-        earlier = [*earlier, before["code"]]
+    if before and code_files.changes(recorded_code(folder)):
+        earlier = [*earlier, before.get("code", [])]
     files.write_json(path, {**record, "earlier_code": earlier} if earlier else record)
-    header = f"# Settings of this run, complete. Made by: {' '.join(sys.argv)}\n"
-    files.write_text(folder / "config.yaml", header.replace("\n", " ").strip() + "\n" + experiment.to_yaml())
+    made_by = one_line(" ".join(sys.argv))  # YAML ends a comment at more characters than a line feed
+    text = f"# Settings of this run, complete. Made by: {made_by}\n{experiment.to_yaml()}"
+    files.write_text(folder / "config.yaml", text)
+
+
+def remove_run(folder: Path) -> None:
+    """Deletes what actloc wrote into a run's folder; other files, such as a user's notes, stay."""
+    checkpoints.remove_all(folder)
+    for pattern in _FILES:
+        for path in folder.glob(pattern):
+            files.remove(path)
+    for pattern in _FOLDERS:
+        for path in sorted(folder.glob(pattern), reverse=True):  # what is inside first
+            with suppress(OSError):  # it has other files too
+                path.rmdir()
+
+
+def _before(path: Path) -> dict[str, Any]:  # Any: JSON values
+    """The record of an earlier start; none if it is damaged, since it is written again."""
+    try:
+        content = files.read_json(path) if path.is_file() else {}
+    except UserError as error:
+        console.warn(f"{error.found} It is written again")
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("earlier_code", []), list) else {}
 
 
 def mark_finished(folder: Path, step: int) -> None:
@@ -29,7 +65,19 @@ def mark_finished(folder: Path, step: int) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run was trained to its end, and its last checkpoint still exists."""
-    if not (folder / _FINISHED).is_file():
+    """Whether the run was trained to its end, and its last checkpoint still exists.
+
+    Of a damaged record it is not known: training then continues from the last checkpoint, and writes it again.
+    """
+    path = folder / _FINISHED
+    if not path.is_file():
         return False
-    return (folder / str(files.read_json(folder / _FINISHED)["checkpoint"])).is_dir()
+    try:
+        content = files.read_json(path)
+    except UserError as error:
+        content = error.found
+    name = content.get("checkpoint") if isinstance(content, dict) else None
+    if not isinstance(name, str):
+        console.warn(f"{path} is damaged; it is written again")
+        return False
+    return checkpoints.is_name(name) and (folder / name).is_dir()

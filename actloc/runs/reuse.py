@@ -77,7 +77,7 @@ def notice_changed_sources(experiment: Experiment, *, is_new: bool) -> None:
 def report_edited_annotations(experiment: Experiment, content: bytes) -> None:
     """At the end of training: says if the annotations are others than the `content` that was trained on."""
     file = experiment.dataset.annotations_file
-    now = file.read_bytes() if file.is_file() else None
+    now = files.read_bytes(file) if file.is_file() else None
     if now != content:
         what = "are gone" if now is None else "were changed during training"
         console.warn(

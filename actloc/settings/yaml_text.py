@@ -11,11 +11,13 @@ from typing import Any
 
 import yaml
 
+from actloc import files
 from actloc.errors import Problem, UserError
 
 KeyPath = tuple[str | int, ...]
 _MOST_NODES = 10_000  # stops aliases that expand for ever
 _FORMER, _NOW = ("encoder",), ("features", "encoder")  # the encoder once had a block of its own
+_LINE_END = re.compile("[\n\r\x85\u2028\u2029]")
 COMMAND_LINE = "command line"
 
 
@@ -31,6 +33,12 @@ class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
+def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Double quotes escape what ends a line, which other styles do not all read back."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _LINE_END.search(text) else None)
+
+
+_Dumper.add_representer(str, _text_node)
 _SCALARS = {
     "null": re.compile(r"^(null|~|)$"),
     "bool": re.compile(r"^(true|false)$"),
@@ -74,8 +82,8 @@ def dump(data: dict[str, Any]) -> str:  # Any: plain data
 def read(file: Path, overrides: list[str]) -> SettingsDocument:
     """The file's settings with `key.key=value` overrides on top."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_text(file)
+    except (FileNotFoundError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file} cannot be read: {error}.", "Expected a YAML file.", "List the configs: actloc ls configs"
         ) from error
@@ -187,8 +195,14 @@ def _override(document: SettingsDocument, override: str) -> None:
         document.problems.append(Problem(COMMAND_LINE, what))
         return
     name = f"{COMMAND_LINE}, {key}"
+    if not files.is_text(text):
+        raise UserError(
+            f"{name}: found {text!r}, which is not UTF-8.", "Expected UTF-8 text.", "Rename the file or folder."
+        )
     node = _compose(text, name) or _compose("null", name)
     assert node, "null is a node"
+    if isinstance(node, yaml.ScalarNode) and node.style is None and _LINE_END.search(text):
+        node = yaml.ScalarNode("tag:yaml.org,2002:str", text, node.start_mark)  # YAML would make a blank of it
     section = document.data
     for depth, part in enumerate(map(str, path[:-1]), 1):
         if section.get(part) is None:

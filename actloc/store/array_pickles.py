@@ -29,10 +29,13 @@ class _Dtype:
                 self.is_plain = False
 
     def dtype(self) -> np.dtype[Any]:
-        code = self.code.decode("ascii") if isinstance(self.code, bytes) else self.code
+        code = self.code.decode("latin-1") if isinstance(self.code, bytes) else self.code
         if not self.is_plain or not isinstance(code, str) or code[:1] not in _KINDS or not code[1:].isdecimal():
             raise pickle.UnpicklingError(f"it has an array of {str(code)[:20]!r}, which are no plain numbers")
-        return np.dtype(f"{self.order if code[1:] != '1' else ''}{code}")
+        try:
+            return np.dtype(f"{self.order if code[1:] != '1' else ''}{code}")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise pickle.UnpicklingError(f"it has an array of {code[:20]!r}, which NumPy does not have") from error
 
 
 class _Array:
@@ -51,12 +54,19 @@ class _Array:
             case _:
                 raise pickle.UnpicklingError("it has an array of something else than numbers")
         if isinstance(content, str):  # Python 2 wrote bytes as text
-            content = content.encode("latin-1")
+            content = _as_bytes(content)
         dtype = kind.dtype()
         sizes = [size for size in shape if isinstance(size, int) and size >= 0]
         if len(sizes) != len(shape) or math.prod(sizes) * dtype.itemsize != len(content):
             raise pickle.UnpicklingError("it has an array whose bytes do not fit its shape")
         return np.frombuffer(content, dtype).reshape(sizes, order="F" if is_fortran else "C")
+
+
+def _as_bytes(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise pickle.UnpicklingError("it has text in the place of bytes") from error
 
 
 def _reconstructed(*_: object) -> _Array:
@@ -73,7 +83,7 @@ def _encoded(text: object, encoding: object) -> bytes:
     """Pickles of older protocols write bytes as text."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("it encodes something else than bytes")
-    return text.encode("latin-1")
+    return _as_bytes(text)
 
 
 _STAND_INS: dict[tuple[str, str], Any] = {  # Any: classes and functions

@@ -14,7 +14,7 @@ from shutil import disk_usage
 from typing import Any
 
 from actloc import __version__, console
-from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, VideoError
+from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
@@ -91,9 +91,25 @@ def failure(video_id: str, path: Path | None, error: VideoError) -> FailureRow:
     }
 
 
-def space_shortage(folder: Path, num_videos: int, num_bytes: float) -> EnvironmentProblem | None:
-    """The error to raise before hours of work if the features will not fit on the disk; None if they will."""
-    free = free_bytes(folder)
+def refuse_without_files(store: FeatureStore, sources: SourceFiles) -> None:
+    """Raises UserError where the store has features of videos whose files are gone: they cannot be made again."""
+    without = [name for name, paths in sources.items() if not paths or not all(one.exists() for one in paths)]
+    gone = [name for name in without if store.has(name)]
+    if gone:
+        have = "has features here, and no file" if len(gone) == 1 else "have features here, and no files"
+        raise UserError(
+            f"{console.count(len(gone), 'video')} in {store.folder} {have}: {console.first_ten(gone)}.",
+            "Expected the files of all videos: --overwrite deletes features, and these could not be made again.",
+            "Restore the files, or make the features in another folder.",
+        )
+
+
+def space_shortage(folder: Path, num_videos: int, num_bytes: float, freed_bytes: int = 0) -> EnvironmentProblem | None:
+    """The error to raise before hours of work if the features will not fit on the disk; None if they will.
+
+    `freed_bytes` are those of files that are deleted first.
+    """
+    free = free_bytes(folder) + freed_bytes
     if num_bytes <= free:
         return None
     return EnvironmentProblem(
@@ -130,7 +146,10 @@ def is_stale(store: FeatureStore, video_id: str, paths: Sequence[Path]) -> bool:
     times = [file.stat() for file in _files_of(paths)]
     # files unpacked from an archive keep their old modification time, but not their change time
     is_newer = any(time.st_mtime_ns > modified or time.st_ctime_ns >= placed for time in times)
-    return is_newer and source_sha256(paths) != digest
+    try:
+        return is_newer and source_sha256(paths) != digest
+    except PermissionError:  # reading it for its features will report that, as this video's failure
+        return True
 
 
 def describe(
@@ -171,6 +190,22 @@ def describe(
 def source_of(paths: Sequence[Path]) -> tuple[int, str]:
     """Size in bytes and sha256 of the files that a video's features are made from."""
     return source_bytes(paths), source_sha256(paths)
+
+
+def state_of(paths: Sequence[Path]) -> list[list[int]]:
+    """What changes when one of these files, or folders of frames, is written or replaced; empty without the files."""
+    try:
+        states = [file.stat() for file in _files_of(paths)]
+    except OSError:
+        return []
+    return [[one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for one in states]
+
+
+def refuse_changed(path: Path, before: list[list[int]]) -> None:
+    """Raises VideoError where the file is not as it was when its decoding began: its features may be of two files."""
+    if state_of([path]) != before:
+        expected, found = "the same file until it is read to its end", "another one"
+        raise VideoError("damaged", f"{path} changed while it was decoded; run the same command again", expected, found)
 
 
 def source_bytes(paths: Sequence[Path]) -> int:

@@ -6,12 +6,8 @@ a folder are in one JSON file beside them: {NAME: {"num_frames": N, "feat_shape"
 
 import functools
 import json
-import lzma
 import pickle
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +20,7 @@ import torch
 from torch import Tensor
 
 from actloc import console, files
+from actloc.damage import is_hollow, refused
 from actloc.errors import UserError, VideoReason
 from actloc.store import array_pickles, csv_features
 from actloc.store.sealed_file import is_finite
@@ -57,15 +54,6 @@ class _Header:
 
     shape: tuple[int, ...] | None
     """None for a dataset of HDF5 that holds nothing at all."""
-
-
-_TORN: tuple[type[Exception], ...] = (
-    *(OSError, ValueError, EOFError, KeyError, OverflowError, RuntimeError, SyntaxError),
-    *(tokenize.TokenError, struct.error, zlib.error, lzma.LZMAError),
-)
-"""What NumPy, h5py and the modules below them raise on mangled files, found by mangling some."""
-_TORN_PICKLE = (IndexError, TypeError, AttributeError, AssertionError)
-"""What torch's unpickler raises in addition."""
 
 
 @dataclass(frozen=True)
@@ -125,38 +113,42 @@ class FeatureFile:
 
     def _open(self, only_shape: bool) -> Any:  # Any: whatever the file holds
         if self.dataset is not None:
-            with self._torn_by(*_TORN):
+            with self._torn():
                 return self._from_hdf5(self.dataset, only_shape)
         if self.path.suffix == ".npy":
-            with self._torn_by(*_TORN):
+            with self._torn():
                 return np.load(self.path, mmap_mode="r", allow_pickle=False)
         if self.path.suffix == ".npz":
-            with self._torn_by(*_TORN), self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with self._torn(), self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 name = self._chosen(list(arrays))
                 return _header_of(arrays.zip, name) if only_shape else arrays[name]
         if self.path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
-            with self._torn_by(*_TORN, *_TORN_PICKLE):
+            with self._torn():
                 found = _unpickled(self.path)
             return found[self._chosen(list(found))] if isinstance(found, dict) else found
         if self.path.suffix == ".csv":
-            with self._torn_by(*_TORN):
+            with self._torn():
                 return _Header(csv_features.shape(self.path)) if only_shape else csv_features.read(self.path)
         if self.path.suffix == ".mmap":
-            with self._torn_by(*_TORN):
+            with self._torn():
                 shape = _shape_of_mmap(self.path)
                 return _Header(shape) if only_shape else np.memmap(self.path, "<f4", mode="r", shape=shape)
         raise _OddError(f"its suffix {self.path.suffix!r} is not one of {', '.join(SUFFIXES)}")
 
     @contextmanager
-    def _torn_by(self, *errors: type[Exception]) -> Iterator[None]:
-        """Says of a library's `errors` that the file cannot be read; all else that is raised is a bug of ours."""
+    def _torn(self) -> Iterator[None]:
+        """Says of what a library raises that the file is damaged; all else that is raised passes."""
+
+        def refusal(what: str) -> FeatureFileError:
+            return FeatureFileError("unreadable", f"{self} cannot be read: {what}.", _EXPECTED, _FIX)
+
+        files.check_regular(self.path)
         try:
-            yield
-        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            with refused(self.path, refusal, passing=pickle.UnpicklingError):
+                yield
+        except pickle.UnpicklingError as error:
             what = f"{self} is not a plain {self.path.suffix} file: {error}."
             raise FeatureFileError("unreadable", what, _EXPECTED, _FIX) from error
-        except errors as error:
-            raise FeatureFileError("unreadable", f"{self} cannot be read: {error}.", _EXPECTED, _FIX) from error
 
     def _from_hdf5(self, name: str, only_shape: bool) -> Any:  # Any: whatever the dataset holds
         with h5py.File(self.path, "r") as file:
@@ -166,6 +158,8 @@ class FeatureFile:
             dataset = file[name]
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
                 raise _OddError("it is not a dataset of this file")
+            if is_hollow(dataset):
+                raise _OddError(f"its shape is {dataset.shape}, and the file has no values for it")
             return _Header(dataset.shape) if only_shape else dataset[()]
 
     def _chosen(self, names: list[str]) -> str:
@@ -254,7 +248,7 @@ def _meta_of(folder: Path, *state: int) -> tuple[Path, dict[str, Any]] | Feature
             "Keep the one that the bank came with, beside its .mmap files.",
         )
     try:
-        content = files.read_json(found[0])
+        content = files.read_json(found[0], keep_odd_numbers=True)
     except UserError as error:
         return FeatureFileError("unreadable", error.found, error.expected, error.fix)
     if not isinstance(content, dict):
@@ -265,8 +259,10 @@ def _meta_of(folder: Path, *state: int) -> tuple[Path, dict[str, Any]] | Feature
 
 def names_in_hdf5(path: Path) -> frozenset[str]:
     """The datasets at the top of an HDF5 file; raises UserError if it is not an HDF5 file."""
-    try:
-        with h5py.File(path, "r") as file:
-            return frozenset(file)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path} is not an HDF5 file: {error}.", "Expected a folder or an HDF5 file.", _FIX) from error
+
+    def refusal(what: str) -> UserError:
+        return UserError(f"{path} is not an HDF5 file: {what}.", "Expected a folder or an HDF5 file.", _FIX)
+
+    files.check_regular(path)
+    with refused(path, refusal), h5py.File(path, "r") as file:
+        return frozenset(file)

@@ -4,15 +4,17 @@ STORE/index.json names each feature file with its size, the time it was changed 
 needed: a file that is not listed, or not with this size and time, is opened itself, and so are all without an index.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from actloc import files
+from actloc.errors import UserError
 from actloc.store.info import FeatureInfo
 
 NAME = "index.json"
@@ -42,13 +44,15 @@ class _Index(BaseModel):
 def read(folder: Path) -> dict[str, Entry]:
     """The entries by the files' names; none where the index is missing, damaged or of another version."""
     try:
-        index = _Index.model_validate_json((folder / NAME).read_bytes())
+        index = _Index.model_validate_json(files.read_bytes(folder / NAME))
+        if not all(isinstance(json.loads(recipe), dict) for recipe in index.recipes):
+            return {}
         recipe_of = {str(number): recipe for number, recipe in enumerate(index.recipes)}
         return {
             name: entry._replace(info=replace(entry.info, recipe=recipe_of[entry.info.recipe]))
             for name, entry in index.files.items()
         }
-    except (OSError, ValidationError, KeyError):
+    except (OSError, UserError, ValueError, KeyError, RecursionError):
         return {}
 
 

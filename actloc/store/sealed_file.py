@@ -10,6 +10,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc import files
+from actloc.damage import is_hollow, is_ours
 
 DATASET = "features"
 BLOCK_BYTES = 512  # the smallest user block HDF5 allows
 _HEAD_BYTES = len(f"actloc features\nsha256 {64 * '0'}\n")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _PIECE_BYTES = 1 << 20
 _CHECKSUM_BYTES = 4  # fletcher32 appends this to each chunk
 _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torch.float16}
@@ -30,6 +33,12 @@ _TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torc
 
 class DamagedError(Exception):
     """A file is not as actloc wrote it."""
+
+
+def is_others(path: Path) -> bool:
+    """Whether a file is plain HDF5, which actloc does not write; a damaged feature file is not."""
+    with path.open("rb") as stream:
+        return stream.read(len(_HDF5)) == _HDF5
 
 
 def user_block(stream: BinaryIO) -> bytes:
@@ -76,6 +85,8 @@ def opened(content: bytes, *, prove: bool = False) -> Iterator[h5py.File]:
         with h5py.File(io.BytesIO(content), "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_ours(error):
+            raise
         raise DamagedError(f"it is not a feature file: {error}") from error
 
 
@@ -111,7 +122,7 @@ def _own_dataset(file: h5py.File) -> h5py.Dataset:
     dataset = file[DATASET]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise DamagedError("its features are stored elsewhere")
-    if dataset.ndim != 2 or dataset.dtype not in _TORCH_DTYPES:
+    if dataset.ndim != 2 or dataset.dtype not in _TORCH_DTYPES or is_hollow(dataset):
         raise DamagedError("its features are not a two-dimensional array of float32 or float16")
     return dataset
 

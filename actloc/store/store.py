@@ -20,14 +20,16 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from actloc import console, files
+from actloc.damage import refused
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
 from actloc.store import index
 from actloc.store.info import FeatureInfo, Features, recorded
-from actloc.store.sealed_file import DamagedError, is_finite, opened, values, values_as_stored
+from actloc.store.sealed_file import DamagedError, is_finite, is_others, opened, values, values_as_stored
 from actloc.store.writer import FeatureWriter
 
 _RECIPE_FILE, _SUFFIX = "store.json", ".h5"
@@ -38,8 +40,9 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
 """The values of these settings in recipes that are older than the settings."""
 _LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output": "features"}}
 """The same for the settings of single encoders."""
-_NOT_A_FEATURE_FILE = (OSError, KeyError, RuntimeError, TypeError, ValueError)
-"""What HDF5 raises on files with other contents."""
+_INFO = TypeAdapter(FeatureInfo)
+_NOT_A_FEATURE_FILE = (DamagedError, OSError, KeyError, RuntimeError, TypeError, ValueError)
+"""What a file with other contents raises."""
 IMPORTED = "imported_from"
 """The part of a recipe that says which files of other projects the features come from."""
 
@@ -53,18 +56,41 @@ class FeatureStore:
         self._index: dict[str, index.Entry] | None = None
 
     def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
-        """The settings that all features here were made with; None if the store has not begun."""
-        path = self.folder / _RECIPE_FILE
-        if not path.is_file():
+        """The settings that all features here were made with; None if the store has not begun.
+
+        Where store.json is damaged, every feature file still records them. Raises UserError if those are damaged too.
+        """
+        recipe, path = self._written_recipe(), self.folder / _RECIPE_FILE
+        if recipe is not None or not path.is_file():
+            return recipe
+        feature_files = sorted(self.folder.glob(f"*{_SUFFIX}"))
+        for file in feature_files:
+            try:
+                info, _ = _proven(files.read_bytes(file))
+            except DamagedError:
+                continue
+            console.warn(f"{path} is damaged; using the settings that {file.name} records")
+            return complete(json.loads(info.recipe))
+        if not feature_files:
             return None
-        content = files.read_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
-            raise UserError(
-                f"{path} does not say how the features were made.",
-                "Expected the file that extract-features and import-features write.",
-                "Make the store again with --overwrite.",
-            )
-        return complete(content["recipe"])
+        raise UserError(
+            f"{path} does not say how the features were made.",
+            "Expected the file that extract-features and import-features write.",
+            "Make the store again with --overwrite.",
+        )
+
+    def _written_recipe(self) -> dict[str, Any] | None:  # Any: JSON values
+        """What store.json says; None if it is missing or damaged."""
+        path = self.folder / _RECIPE_FILE
+        try:
+            content = files.read_json(path) if path.is_file() else None
+        except UserError:
+            return None
+        recipe = content.get("recipe") if isinstance(content, dict) else None
+        blocks = ("encoder", "features", IMPORTED)
+        if not isinstance(recipe, dict) or not all(isinstance(recipe.get(block, {}), dict) for block in blocks):
+            return None
+        return complete(recipe)
 
     def check_recipe(self, recipe: dict[str, Any]) -> None:
         """Raises UserError that lists each difference if the store has features of another recipe."""
@@ -93,7 +119,7 @@ class FeatureStore:
 
         Raises UserError if it has features of another recipe, or if the folder has HDF5 files but is not a store.
         """
-        if self.recipe() is None and any(self.folder.glob(f"*{_SUFFIX}")):
+        if not (self.folder / _RECIPE_FILE).is_file() and any(self.folder.glob(f"*{_SUFFIX}")):
             raise UserError(
                 f"{self.folder} has {_SUFFIX} files and is not a feature store: it has no {_RECIPE_FILE}.",
                 "Expected a feature store, an empty folder, or a folder that does not exist yet.",
@@ -101,13 +127,14 @@ class FeatureStore:
             )
         with files.taking_turns(self.folder):  # if several processes begin together, one writes and the others check
             if overwrite:
-                for video_id in self.ids():
-                    files.remove(self._path(video_id))
-                for path in [*self._failed_files(), self.folder / index.NAME]:
+                ours = [path for path in self.folder.glob(f"*{_SUFFIX}") if path.is_file() and not is_others(path)]
+                for path in [*ours, *self._failed_files(), self.folder / index.NAME]:
                     files.remove(path)
+                self._infos.clear()
+                self._index = None
             else:
                 self.check_recipe(recipe)
-            if self.recipe() != complete(recipe):
+            if self._written_recipe() != complete(recipe):
                 files.write_json(self.folder / _RECIPE_FILE, {"version": 1, "recipe": recipe})
 
     def ids(self) -> list[str]:
@@ -153,7 +180,7 @@ class FeatureStore:
         files.remove_leftovers(self.folder)
         with files.taking_turns(self.folder):  # parts of the work may end at the same time
             before, entries = index.read(self.folder), {}
-            for path in self.folder.glob(f"*{_SUFFIX}"):
+            for path in filter(Path.is_file, self.folder.glob(f"*{_SUFFIX}")):
                 status, listed = path.stat(), before.get(path.name)
                 if listed is not None and listed.is_of(status):
                     entries[path.name] = listed
@@ -171,11 +198,11 @@ class FeatureStore:
         listed = self._listed(video_id)
         if listed is not None:
             return listed.source_bytes, listed.source_sha256
-        try:
-            with h5py.File(self._path(video_id), "r") as file:
-                return int(file.attrs["source_bytes"]), str(file.attrs["source_sha256"])
-        except (OSError, KeyError) as error:
-            raise self._bad(video_id, f"are damaged: {error}") from error
+        path = self._path(video_id)
+        files.check_regular(path)
+        with refused(path, lambda what: self._bad(video_id, f"are damaged: {what}")), h5py.File(path, "r") as file:
+            size, sha256 = file.attrs["source_bytes"], file.attrs["source_sha256"]
+        return int(size), str(sha256)
 
     def num_bytes(self) -> int:
         """Size of all feature files in bytes."""
@@ -221,7 +248,8 @@ class FeatureStore:
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
-        rows = {row["id"]: row for path in self._failed_files() for row in files.read_json_lines(path)}
+        listed = (row for path in self._failed_files() for row in files.read_json_lines(path, skip_damaged=True))
+        rows = {row["id"]: row for row in listed if isinstance(row.get("id"), str)}
         return [row for row in rows.values() if not self.has(row["id"])]
 
     def write_failed(self, rows: list[dict[str, Any]], part: str = "") -> None:
@@ -246,7 +274,7 @@ class FeatureStore:
         recipe = self.recipe()
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
-                info, features = _proven(path.read_bytes())
+                info, features = _proven(files.read_bytes(path))
             except DamagedError as error:
                 problems.append(f"{path.name}: {error}")
                 continue
@@ -264,7 +292,7 @@ class FeatureStore:
     def _long_id(self, name: str) -> str:
         """The id of a file whose name was shortened."""
         try:
-            with opened((self.folder / (name + _SUFFIX)).read_bytes()) as file:
+            with opened(files.read_bytes(self.folder / (name + _SUFFIX))) as file:
                 return str(file.attrs["video_id"])
         except DamagedError as error:
             raise self._bad(name, f"are damaged: {error}") from error
@@ -273,7 +301,7 @@ class FeatureStore:
     def _opened(self, video_id: str) -> Iterator[h5py.File]:
         """Opens the video's file, with every byte checked."""
         try:
-            with opened(self._path(video_id).read_bytes()) as file:
+            with opened(files.read_bytes(self._path(video_id))) as file:
                 actual = file.attrs["video_id"]
                 if actual != video_id:
                     raise self._bad(video_id, f"are those of {actual}")
@@ -312,7 +340,12 @@ def _info(file: h5py.File) -> FeatureInfo:
     stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo) if field.name != later}
     stored[later] = file.attrs.get(later, 1)
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
-    return FeatureInfo(**{**values, "weights_sha256": values["weights_sha256"] or None})
+    if not isinstance(values["weights_sha256"], str):
+        raise DamagedError("its weights_sha256 is not text")
+    info = _INFO.validate_python({**values, "weights_sha256": values["weights_sha256"] or None})
+    if not isinstance(json.loads(info.recipe), dict):
+        raise DamagedError("its recipe is not an object")
+    return info
 
 
 def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:

@@ -76,6 +76,10 @@ class TaskConfig(TaskSettings, ABC):
         """
 
     @abstractmethod
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """The names of the files that `predict` writes of these videos."""
+
+    @abstractmethod
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
 
@@ -99,8 +103,8 @@ class TaskConfig(TaskSettings, ABC):
         """
 
     @abstractmethod
-    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
-        """Prints the results of runs and writes a page and tables of them; returns their paths, the page first."""
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
+        """Prints the results of runs; returns the contents of report.html, tables.md and tables.csv by name."""
 
     @abstractmethod
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:

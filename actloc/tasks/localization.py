@@ -126,6 +126,12 @@ class Config(TaskConfig):
             )
         return evaluating.evaluate(experiment, predictions)
 
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """Summaries, and the subtitles of each video."""
+        from actloc.localization import predicting
+
+        return predicting.written_files(videos)
+
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """Actions in new videos."""
         from actloc.localization import predicting
@@ -152,11 +158,11 @@ class Config(TaskConfig):
 
         return explain_detection(experiment, video, label, at, layer, fps)
 
-    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Average precision, timelines and class tables."""
         from actloc.localization import reporting
 
-        return reporting.report(run_folders, folder)
+        return reporting.report(run_folders)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From the checkpoints of several detectors."""

@@ -141,6 +141,12 @@ class Config(TaskConfig):
         with encoder_called():
             return evaluating.evaluate(experiment, scores)
 
+    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+        """Summaries of all videos."""
+        from actloc.recognition import predicting
+
+        return predicting.WRITTEN_FILES
+
     def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
         """The classes of new videos."""
         from actloc.recognition import predicting
@@ -170,11 +176,11 @@ class Config(TaskConfig):
         with encoder_called():
             return explain_video(experiment, video, label, at, layer)
 
-    def report(self, run_folders: Sequence[Path], folder: Path) -> list[Path]:
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Accuracies, classes, confusion."""
         from actloc.recognition import reporting
 
-        return reporting.report(run_folders, folder)
+        return reporting.report(run_folders)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From an official checkpoint of the encoder with its classifier."""

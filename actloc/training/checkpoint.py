@@ -1,10 +1,11 @@
 """Checkpoints: safetensors and JSON in one folder, which is created by one rename and verified by checksums.
 
 ckpt_000030/  weights.safetensors  averaged.safetensors  state.safetensors  state.json  manifest.json
-The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it.
+The best and the two newest are kept: if the newest is damaged, the run resumes from the one before it. A signal adds
+one, until the next of the schedule.
 """
 
-from contextlib import suppress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import safetensors.torch
 from torch import Tensor
 
 from actloc import console, files
+from actloc.damage import refused
 from actloc.errors import UserError
 from actloc.training.modules import DETECTOR
 
 _NAMES = ("weights", "averaged", "state")
 _KEPT = 2
 _FROZEN = "frozen.safetensors"
+_NAME = re.compile(r"ckpt_[0-9]{6,18}")
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,27 @@ def load(folder: Path) -> Checkpoint:
             "Expected the files and checksums of its manifest.json.",
             f"Use another checkpoint of {folder.parent}: {_listed(folder.parent)}.",
         )
-    tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _NAMES}
+    tensors = {name: _tensors(folder / f"{name}.safetensors") for name in _NAMES}
     for name in ("weights", "averaged"):  # runs that trained a detector alone did not name it
         tensors[name] = {key if "/" in key else f"{DETECTOR}/{key}": one for key, one in tensors[name].items()}
     numbers = files.read_json(folder / "state.json")
+    if not isinstance(numbers, dict) or not isinstance(numbers.get("step"), int):
+        raise _no_checkpoint(folder / "state.json", "it does not say after which step it is")
     return Checkpoint(step=numbers.pop("step"), numbers=numbers, **tensors)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with refused(path, lambda what: _no_checkpoint(path, what)):
+        return safetensors.torch.load_file(path)
+
+
+def _no_checkpoint(path: Path, what: str) -> UserError:
+    """Of a file whose checksum is right, so that it was written so."""
+    return UserError(
+        f"{path} is not what actloc writes: {what}.",
+        "Expected a checkpoint that `actloc train` or `actloc convert` wrote.",
+        f"Use another checkpoint of {path.parent.parent}: {_listed(path.parent.parent)}.",
+    )
 
 
 def save_frozen(run_folder: Path, tensors: dict[str, Tensor]) -> str | None:
@@ -108,7 +127,7 @@ def load_frozen(run_folder: Path, sha256: str | None) -> dict[str, Tensor]:
             "Expected the run's weights that did not learn, as training wrote them.",
             f"Restore the file, or train the run again: actloc train {run_folder} --overwrite",
         )
-    return safetensors.torch.load_file(path)
+    return _tensors(path)
 
 
 def problems(folder: Path) -> list[str]:
@@ -120,16 +139,25 @@ def problems(folder: Path) -> list[str]:
     expected = {*(f"{name}.safetensors" for name in _NAMES), "state.json"}
     if not isinstance(manifest, dict) or manifest.keys() != expected:
         return [f"manifest.json does not list {', '.join(sorted(expected))}"]
-    return [
-        f"{name} is {'changed' if (folder / name).is_file() else 'missing'}"
-        for name, digest in manifest.items()
-        if not (folder / name).is_file() or files.sha256_of_file(folder / name) != digest
-    ]
+    return [problem for name, digest in manifest.items() if (problem := _wrong_with(folder / name, digest))]
+
+
+def _wrong_with(file: Path, sha256: object) -> str:
+    """Empty for the file that has this digest; raises OSError for one that cannot be read, which may be intact."""
+    try:
+        return "" if files.sha256_of_file(file) == sha256 else f"{file.name} is changed"
+    except (FileNotFoundError, IsADirectoryError):
+        return f"{file.name} is missing"
 
 
 def steps(run_folder: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first."""
-    return sorted(run_folder.glob("ckpt_[0-9]*"), key=step_of)
+    return sorted((path for path in run_folder.glob("ckpt_*") if is_name(path.name)), key=step_of)
+
+
+def is_name(name: str) -> bool:
+    """Whether a checkpoint's folder may have this name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def step_of(folder: Path) -> int:
@@ -146,6 +174,11 @@ def newest_whole(run_folder: Path) -> Path | None:
         console.warn(f"{folder} is damaged ({'; '.join(wrong)}); deleting it and using the one before it")
         _discard(folder)
     return None
+
+
+def num_bytes(run_folder: Path) -> int:
+    """Size of all checkpoints in bytes."""
+    return sum(file.stat().st_size for folder in steps(run_folder) for file in folder.iterdir() if file.is_file())
 
 
 def best(run_folder: Path) -> Path:
@@ -183,26 +216,41 @@ def _listed(run_folder: Path) -> str:
 def mark_best(run_folder: Path, folder: Path) -> None:
     """Makes `best` a link to a checkpoint, by one rename."""
     temporary = files.temporary_path(run_folder / "best")
-    temporary.unlink(missing_ok=True)
     temporary.symlink_to(folder.name)
     files.replace(temporary, run_folder / "best")
 
 
 def prune(run_folder: Path) -> None:
-    """Deletes all checkpoints but the two newest and the best."""
-    kept = {*steps(run_folder)[-_KEPT:], run_folder / best(run_folder).name}
+    """Deletes all checkpoints but those to resume from and the best."""
+    kept = {*_to_resume_from(run_folder), run_folder / best(run_folder).name}
     for folder in steps(run_folder):
         if folder not in kept:
             _discard(folder)
 
 
+def _to_resume_from(run_folder: Path) -> list[Path]:
+    """The two newest of those that the schedule asked for; and the newest, if a signal did.
+
+    A run that was stopped thus ends with the checkpoints that it would have had otherwise.
+    """
+    every = steps(run_folder)
+    scheduled = [folder for folder in every if not _numbers(folder).get("is_extra")]
+    kept = sorted({*scheduled[-_KEPT:], *every[-1:]}, key=step_of)
+    return kept if len(kept) >= _KEPT else every[-_KEPT:]
+
+
+def _numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
+    """The plain values of a checkpoint; none if they are damaged."""
+    try:
+        numbers = files.read_json(folder / "state.json")
+    except UserError:
+        return {}
+    return numbers if isinstance(numbers, dict) else {}
+
+
 def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values
-    """The plain values of the two newest checkpoints, from which a run is resumed, unless they are damaged."""
-    found = []
-    for folder in steps(run_folder)[-_KEPT:]:
-        with suppress(UserError):
-            found.append(files.read_json(folder / "state.json"))
-    return found
+    """The plain values of the checkpoints from which a run is resumed, unless they are damaged."""
+    return [numbers for folder in _to_resume_from(run_folder) if (numbers := _numbers(folder))]
 
 
 def forget_after(run_folder: Path, step: int) -> None:
@@ -212,9 +260,14 @@ def forget_after(run_folder: Path, step: int) -> None:
             _discard(folder)
 
 
+def remove_all(run_folder: Path) -> None:
+    """Deletes every checkpoint, the newest last, so that a kill never leaves an older one as the newest."""
+    for folder in steps(run_folder):
+        _discard(folder)
+
+
 def _discard(folder: Path) -> None:
     """Renames the folder before deleting it, so that a kill never leaves half a checkpoint under its name."""
     aside = files.temporary_path(folder)
-    files.remove(aside)
     folder.replace(aside)
     files.remove(aside)

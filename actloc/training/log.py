@@ -47,7 +47,8 @@ class RunLog:
         if not writes:  # the first process of the job does
             return
         self._file = folder / "log.jsonl"
-        kept = [row for row in files.read_json_lines(self._file) if row["step"] <= first_step]
+        rows = files.read_json_lines(self._file, skip_damaged=True)
+        kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= first_step]
         files.write_json_lines(self._file, kept)
         self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
 

@@ -164,7 +164,7 @@ class Trainer:
                 # a signal may reach only one process, or each after a different step
                 number = max(self.processes.gather(stop.signal_number))
                 if number:
-                    self._save()
+                    self._save(is_extra=True)
                     raise Stopped(number)
         console.say(f"{waiting.share:.0%} of the time was spent waiting for data")
 
@@ -251,13 +251,14 @@ class Trainer:
             f"Lower optimizer.learning_rate, or check these videos' features. Details: {self.folder}/bad_batch.json",
         )
 
-    def _save(self) -> Path:
+    def _save(self, *, is_extra: bool = False) -> Path:
+        """Writes a checkpoint, unless there is one of this step; `is_extra` if the schedule does not ask for it."""
         state = {
             f"generator/{rank}/{name}": tensor
             for rank, states in enumerate(self.processes.gather(generator_state()))
             for name, tensor in states.items()
         }
-        folder = self.processes.of_first(lambda: self._write(state))
+        folder = self.processes.of_first(lambda: self._write(state, is_extra))
         self.learner.saved(self.step)
         self.processes.of_first(self._keep)
         return folder
@@ -265,9 +266,11 @@ class Trainer:
     def _keep(self) -> None:
         """Deletes what neither the best checkpoint nor those to resume from need."""
         checkpoints.prune(self.folder)
-        self.learner.keep([numbers["learner"] for numbers in checkpoints.newest_numbers(self.folder)])
+        self.learner.keep(
+            [numbers["learner"] for numbers in checkpoints.newest_numbers(self.folder) if "learner" in numbers]
+        )
 
-    def _write(self, state: dict[str, Tensor]) -> Path:
+    def _write(self, state: dict[str, Tensor], is_extra: bool) -> Path:
         packed = self.optimizer.state_dict()
         for index, values in packed["state"].items():
             for name, value in values.items():
@@ -275,13 +278,15 @@ class Trainer:
                     state[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
         plain, tensors = self.learner.training_state(self.step)
         state |= {f"learner/{name}": tensor for name, tensor in tensors.items()}
-        numbers = {
+        numbers: dict[str, Any] = {  # Any: JSON values
             "best": self.best,
             "learner": plain,
             "scaler": self.scaler.state_dict(),
             "num_steps": self.num_steps,
             "about": self.about,
         }
+        if is_extra:
+            numbers["is_extra"] = True
         weights = modules.learning(self.learner.modules)
         folder = checkpoints.save(
             self.folder, Checkpoint(self.step, weights, self.averages.state_dict(), state, numbers)

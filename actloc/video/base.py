@@ -11,6 +11,7 @@ from pathlib import Path
 
 import actloc
 from actloc.errors import EnvironmentProblem, VideoError
+from actloc.files import is_text
 
 FRAMES_FILE = "frames.json"
 """File in a folder of extracted frames that states their rate and number."""
@@ -55,6 +56,8 @@ def checked_path(path: Path, *, unlisted_folders: bool = False) -> Path:
 
     Addresses, `-`, pipes and devices are never opened, and folders without FRAMES_FILE only with `unlisted_folders`.
     """
+    if not is_text(str(path)):  # nothing could be written about it
+        raise VideoError("unsupported", f"the name {str(path)!r} is not UTF-8", "a name in UTF-8", "other bytes")
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

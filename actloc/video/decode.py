@@ -24,6 +24,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from actloc.damage import is_ours
 from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import step_messages
 from actloc.video.base import LONGEST_S
@@ -34,6 +35,7 @@ from actloc.video.windows import Picking
 
 Result = TypeVar("Result")
 _FALLBACK = "ffmpeg"
+_MATRIX_BYTES = 9 * 4
 
 
 def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
@@ -81,6 +83,8 @@ def files_fault() -> Iterator[None]:
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, BrokenPipeError) and not isinstance(error, av.FFmpegError):
             raise  # the parent has closed the pipe
+        if not isinstance(error, av.FFmpegError | OSError | MemoryError) and is_ours(error):
+            raise
         raise VideoError("unreadable", f"{type(error).__name__}: {error}") from error
 
 
@@ -222,8 +226,8 @@ class Upright:
         # Read from one frame only: PyAV's side data keeps its frame alive in a reference cycle (3 MB at 1080p).
         with files_fault():
             side_data: Any = first.side_data  # Any: PyAV's own types name motion vectors only
-            stored = side_data.get("DISPLAYMATRIX")
-            matrix = None if stored is None else np.frombuffer(stored, np.int32).copy()
+            stored = bytes(side_data.get("DISPLAYMATRIX") or b"")
+            matrix = np.frombuffer(stored, np.int32).copy() if len(stored) == _MATRIX_BYTES else None
         return cls(first.height, first.width, matrix)
 
     def frame(self, picture: av.VideoFrame, first_step: FrameStep | None) -> NDArray[np.uint8]:

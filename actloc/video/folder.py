@@ -11,6 +11,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError, VideoError
+from actloc.files import is_text
 from actloc.video.base import FRAMES_FILE
 from actloc.video.known_facts import KnownFacts
 from actloc.video.reader import probe
@@ -33,7 +34,7 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
     """
     found: dict[str, Path] = {}
     for path in videos_below(folder, skip=skip):
-        if not _is_text(path.name):
+        if not is_text(path.name):
             console.warn(f"{path.parent} has a video whose name is not UTF-8: {path.name!r}; rename it to use it")
             continue
         video_id = path.stem.removeprefix(prefix)
@@ -119,24 +120,18 @@ def with_files(videos: dict[str, AnnotatedVideo], folder: Path, *, prefix: str =
 
 
 def _videos_below(folder: Path) -> Iterator[Path]:
-    """The videos and folders of frames in a folder and in the folders in it."""
+    """The videos and folders of frames in a folder and in the folders in it, but for links to what was seen."""
+    seen = {folder.resolve()}
     for path in sorted(folder.iterdir()):
         if _is_video(path) or (path / FRAMES_FILE).is_file():
             yield path
-        elif path.is_dir():
+        elif path.is_dir() and path.resolve() not in seen:
+            seen.add(path.resolve())
             yield from (one for one in sorted(path.iterdir()) if _is_video(one) or (one / FRAMES_FILE).is_file())
 
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def with_all_facts(

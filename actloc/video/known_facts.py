@@ -1,6 +1,5 @@
 """Remembers what headers of videos say, so that a `prepare` that was stopped or refused does not read them again."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ class KnownFacts:
 
     def __init__(self, listing: Path) -> None:
         self._listing = listing
-        rows = files.read_json_lines(listing)
+        rows = files.read_json_lines(listing, skip_damaged=True)
         if listing.exists() and not listing.read_bytes().endswith(b"\n"):
             files.write_json_lines(listing, rows)  # without the line that a crash cut off
-        self._rows = {(row.get("file"), row.get("size"), row.get("changed_ns")): row for row in rows}
+        self._rows = {tuple(row[key] for key in ("file", "size", "changed_ns")): row for row in rows if _is_whole(row)}
 
     def with_facts(self, video: AnnotatedVideo) -> AnnotatedVideo | None:
         """The video with its duration and rate; None if they are not known."""
@@ -31,7 +30,16 @@ class KnownFacts:
         if tuple(identity.values()) not in self._rows:
             files.make_folder(self._listing.parent)
             row = {**identity, "duration": video.duration_s, "fps": video.fps}
-            files.append_line(self._listing, json.dumps(row, ensure_ascii=False, allow_nan=False))
+            files.append_line(self._listing, files.json_line(row))
+
+
+def _is_whole(row: dict[str, Any]) -> bool:  # Any: JSON values
+    numbers = [row.get(name) for name in ("size", "changed_ns", "duration")]
+    return (
+        isinstance(row.get("file"), str)
+        and all(isinstance(one, int | float) for one in numbers)
+        and isinstance(row.get("fps"), int | float | None)
+    )
 
 
 def _identity(video: AnnotatedVideo) -> dict[str, Any]:  # Any: JSON values

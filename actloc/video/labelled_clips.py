@@ -187,7 +187,9 @@ def _is_whole(video: AnnotatedVideo) -> bool:
 def _num_frames(file: Path, video: AnnotatedVideo) -> int:
     """Frames that `prepare` extracted are counted in frames.json; a header's may be one more or fewer."""
     if (file / FRAMES_FILE).is_file():
-        return int(files.read_json(file / FRAMES_FILE)["count"])
+        listed = files.read_json(file / FRAMES_FILE)
+        count = listed.get("count") if isinstance(listed, dict) else None
+        return count if isinstance(count, int) else video.frames or 1  # reading the frames reports what is wrong
     return video.frames or 1
 
 

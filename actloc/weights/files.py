@@ -4,6 +4,7 @@ import pickle
 import pickletools
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actloc import console
+from actloc.damage import refused
 from actloc.errors import UserError
 
 _DETECTOR_FIX = (
@@ -44,34 +46,49 @@ def load(path: Path) -> Any:  # Any: whatever the file holds
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Expected a checkpoint.", "Check the path.")
     try:
-        with warnings.catch_warnings(action="ignore"):  # about unusual pickles: they load safely or are refused
+        with (
+            warnings.catch_warnings(action="ignore"),  # about unusual pickles: they load safely or are refused
+            refused(path, lambda what: _damaged(path, what), passing=pickle.UnpicklingError),
+        ):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} was refused: it needs {_foreign_class(path, str(error))}.",
-            "Expected a checkpoint that contains only tensors and plain values.",
-            "Ask its author for a file with only the weights: reading this one could run the code that it names.",
-        ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise UserError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}).",
-            "Expected a complete file, written by torch.save.",
-            "Download or copy it again.",
-        ) from error
+        raise _refusal(path, str(error)) from error
 
 
-def _foreign_class(path: Path, refusal: str) -> str:
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(
+        f"{path} cannot be read as a checkpoint: {what}.",
+        "Expected a complete file, written by torch.save.",
+        "Download or copy it again.",
+    )
+
+
+def _refusal(path: Path, why: str) -> UserError:
     """What the file asks for. torch names it, except in plain pickles, which it does not read that far."""
-    named = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", refusal)
-    if named:
-        return named[1]
-    strings = ["?", "?"]
-    with path.open("rb") as file:
-        for operation, argument, _ in pickletools.genops(file):
-            if operation.name == "STACK_GLOBAL":
-                return ".".join(strings[-2:])
-            strings += [argument] if isinstance(argument, str) else []
-    return "something that torch.save does not write"
+    named = re.search(r"(?:GLOBAL|[Uu]nsupported class) (\S+)", why)
+    foreign, strings = named[1] if named else None, ["?", "?"]
+    protocol: Any = 0  # Any: pickletools gives the argument of any operation
+    try:
+        with path.open("rb") as file:
+            for operation, argument, _ in () if foreign or zipfile.is_zipfile(path) else pickletools.genops(file):
+                protocol = argument if operation.name == "PROTO" else protocol
+                if operation.name == "STACK_GLOBAL":
+                    foreign = ".".join(strings[-2:])
+                    break
+                strings += [argument] if isinstance(argument, str) else []
+    except (ValueError, OverflowError, MemoryError, IndexError) as error:  # what pickletools raises on torn files
+        return _damaged(path, str(error))
+    if foreign is None and protocol > 2:
+        return UserError(
+            f"{path} is a pickle of protocol {protocol}.",
+            "Expected a checkpoint as torch.save writes it, of protocol 2.",
+            "Load it where you trust it, and save the weights again: torch.save(weights, FILE)",
+        )
+    return UserError(
+        f"{path} was refused: it needs {foreign or 'something that torch.save does not write'}.",
+        "Expected a checkpoint that contains only tensors and plain values.",
+        "Ask its author for a file with only the weights: reading this one could run the code that it names.",
+    )
 
 
 def load_part(network: nn.Module, tensors: dict[str, Tensor], path: Path, fix: str) -> None:

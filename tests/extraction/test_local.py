@@ -282,6 +282,45 @@ def test_frames_of_a_rare_shape_do_not_wait_for_ever() -> None:
     np.testing.assert_allclose(np.concatenate([owner.vectors for owner in owners]), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [16, 64])
+def test_a_batch_for_a_gpu_is_chosen_by_bytes(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    item_bytes = frames * 256 * 455 * 3  # SlowFast's clips have 64 frames, not cropped
+    encoder = WholeClipsConfig().build()
+    on_cpu = BatchedNetwork(encoder, spacing(clip_frames=frames), MachineSettings())
+    monkeypatch.setattr(WholeClips, "device", torch.device("cuda"))
+    on_gpu, as_set = (
+        BatchedNetwork(encoder, spacing(clip_frames=frames), MachineSettings(clip_batch=size)) for size in (None, 40)
+    )
+    assert on_cpu.items_at_once(item_bytes) == on_cpu.batch_size
+    assert as_set.items_at_once(item_bytes) == 40
+    assert on_gpu.items_at_once(item_bytes) == {16: 32, 64: 12}[frames]
+    assert on_gpu.items_at_once(item_bytes) * item_bytes <= 256 << 20
+    assert on_gpu.items_at_once(1 << 40) == 1
+
+
+@pytest.mark.parametrize("replaces", [True, False], ids=["by another file", "in place"])
+def test_a_video_that_changes_while_it_is_decoded_is_not_stored(clips: Clips, tmp_path: Path, replaces: bool) -> None:
+    video = tmp_path / "v.mp4"
+    video.write_bytes(clips["plain.mp4"].read_bytes())
+
+    class Watched(RowsInMemory):
+        def append(self, rows: Features) -> None:
+            content = video.read_bytes()
+            if replaces:
+                video.unlink()
+            video.write_bytes(content)
+            super().append(rows)
+
+    machine = MachineSettings(device="cpu")
+    error = dict(encode_videos({"v": video}, COLOR, spacing(), machine, lambda _: Watched()))["v"]
+    assert isinstance(error, VideoError)
+    assert error.reason == "damaged"
+    assert "changed while it was decoded" in error.detail
+    assert isinstance(
+        dict(encode_videos({"v": video}, COLOR, spacing(), machine, lambda _: RowsInMemory()))["v"], FeatureInfo
+    )
+
+
 def test_each_core_but_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 2, 6, 100):

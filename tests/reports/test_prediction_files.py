@@ -50,7 +50,11 @@ def test_activitynet_json_may_contain_other_keys(tmp_path: Path, key: str) -> No
         ("a.json", "[]", "top level"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": "1", "segment": [0, 1]}]}}', "results.v.0.score"),
         ("a.json", '{"results": {"v": [{"label": "run", "score": 1, "segment": [0]}]}}', "results.v.0.segment"),
-        ("a.json", '{"results": {"v": [{"label": "run", "score": NaN, "segment": [0, 1]}]}}', "NaN"),
+        (
+            "a.json",
+            '{"results": {"v": [{"label": "run", "score": NaN, "segment": [0, 1]}]}}',
+            "v.0.score: Input should be a finite number",
+        ),
     ],
 )
 def test_a_file_in_another_format_is_refused_with_the_place(

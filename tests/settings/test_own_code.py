@@ -307,8 +307,8 @@ def test_code_that_no_setting_names_is_reported(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        ("RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", 4, "Free space or memory"),
-        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", 4, "Free space or memory"),
+        ("RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", 4, "Free memory"),
+        ("type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')", 4, "Free memory"),
         ("OSError(28, 'No space left on device')", 4, "No space left on device"),
         ("FileNotFoundError(2, 'No such file', 'labels.txt')", 2, "mine.py:10: in build: FileNotFoundError"),
         ("KeyError('label')", 2, "mine.py:10: in build: KeyError: 'label'"),

@@ -1,6 +1,7 @@
 import io
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -326,3 +327,47 @@ def test_a_recipe_older_than_a_setting_has_its_default(tmp_path: Path) -> None:
     assert store.verify() == []
     with pytest.raises(UserError, match=r"encoder\.precision: float32 in the store, bfloat16"):
         store.check_recipe({**new, "encoder": {**new["encoder"], "precision": "bfloat16"}})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}', '{"recipe": []}', '{"recipe": {"encoder": 3}}'])
+def test_a_damaged_store_json_is_made_again_from_what_feature_files_record(
+    store: FeatureStore, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store.folder / "store.json"
+    whole = store.recipe()
+    path.write_text(content)
+    assert FeatureStore(store.folder).recipe() == whole
+    assert f"{path} is damaged" in capsys.readouterr().err
+    assert path.read_text() == content  # reading changes nothing
+    FeatureStore(store.folder).begin(RECIPE)
+    assert json.loads(path.read_text())["recipe"] == RECIPE
+    assert store.verify() == []
+
+
+def test_overwriting_deletes_what_actloc_wrote_and_nothing_else(store: FeatureStore) -> None:
+    with h5py.File(store.folder / "mine.h5", "w") as file:
+        file["x"] = 1
+    (store.folder / "notes.txt").write_text("mine")
+    (store.folder / "torn.h5").write_bytes(bytes(100))
+    store.write_failed([{"id": "w"}])
+    store.begin({"encoder": {"name": "color", "short_side": 32}, "features": {"fps": 30.0}}, overwrite=True)
+    assert sorted(path.name for path in store.folder.iterdir() if path.name[0] != ".") == [
+        "mine.h5",
+        "notes.txt",
+        "store.json",
+    ]
+
+
+@pytest.mark.parametrize("what", ["EACCES", "EIO", "EMFILE"])
+def test_features_that_cannot_be_read_now_are_not_called_damaged(
+    store: FeatureStore, set_fault: Callable[[str], None], what: str
+) -> None:
+    for read in (store.recipe, lambda: store.info("v"), lambda: store.read("v"), store.verify):
+        set_fault(f"read:1:{what}")
+        with pytest.raises(OSError):  # noqa: PT011 - the fault that was set
+            read()
+
+
+def test_failures_are_read_from_a_damaged_list_as_far_as_they_can_be(store: FeatureStore) -> None:
+    store.failed_file().write_text('{"id": "w", "reason": "empty"}\nnonsense\n{"reason": "empty"}\n')
+    assert [row["id"] for row in store.failed()] == ["w"]

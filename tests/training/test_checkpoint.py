@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,46 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_is_used(
     assert loaded is not None
     assert loaded.step == 1
     assert "ckpt_000002 is damaged" in capsys.readouterr().err
+    assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001"]
+
+
+@pytest.mark.parametrize("what", ["EACCES", "EIO", "EMFILE"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_a_checkpoint_that_cannot_be_read_now_is_never_set_aside(
+    tmp_path: Path, set_fault: Callable[[str], None], what: str, number: int
+) -> None:
+    checkpoints.save(tmp_path, make(1))
+    checkpoints.save(tmp_path, make(2))
+    set_fault(f"read:{number}:{what}")
+    with pytest.raises(OSError):  # noqa: PT011 - the fault that was set
+        checkpoints.newest_whole(tmp_path)
+    set_fault("")
+    assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001", "ckpt_000002"]
+    assert all(checkpoints.problems(folder) == [] for folder in checkpoints.steps(tmp_path))
+
+
+def extra(step: int) -> Checkpoint:
+    return replace(make(step), numbers={"best": None, "is_extra": True})
+
+
+def test_signals_leave_one_extra_checkpoint_until_the_next_of_the_schedule(tmp_path: Path) -> None:
+    def after(*made: Checkpoint) -> list[int]:
+        for one in made:
+            checkpoints.save(tmp_path, one)
+            checkpoints.prune(tmp_path)
+        return [checkpoints.step_of(folder) for folder in checkpoints.steps(tmp_path)]
+
+    assert after(extra(1), extra(2)) == [1, 2]  # two to resume from, whatever they are
+    assert after(make(10), make(20)) == [10, 20]
+    assert after(extra(23)) == [10, 20, 23]
+    assert len(checkpoints.newest_numbers(tmp_path)) == 3
+    assert after(extra(27)) == [10, 20, 27]
+    assert after(make(30)) == [20, 30]
+
+
+def test_a_copy_that_a_user_made_of_a_checkpoint_is_none(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, make(1))
+    (tmp_path / "ckpt_000001 (copy)").mkdir()
     assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001"]
 
 
