@@ -331,12 +331,6 @@ class ClipEncoder(nn.Module, ABC):
         )
 
 
-def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:
-    """Implements `encode` of a framewise encoder: features (S, C, v) of clips (S, F, H, W, 3)."""
-    vectors = encoder.frame_vectors(clips.flatten(0, 1))
-    return encoder.pool_frames(vectors.reshape(*clips.shape[:2], -1))
-
-
 def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, ignored: Sequence[str] = ()) -> None:
     """Loads `tensors` strictly and records the file's sha256; raises UserError with every tensor that does not fit.
 
