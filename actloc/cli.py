@@ -257,7 +257,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="VIDEO",
-            help="Video files; they need no annotations. Settings among them override those of the run.",
+            help="Video files, for recognition also folders of frames; they need no annotations. Settings among them "
+            "override those of the run.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for JSON, CSV, SRT and the timeline page.")] = Path(
@@ -281,7 +282,12 @@ def predict(
 )
 def explain(
     run: RunArgument,
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file; it needs no annotations.")],
+    video: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO", help="A video file, for recognition also a folder of frames; needs no annotations."
+        ),
+    ],
     label: Annotated[
         str | None, typer.Option(metavar="NAME", help="The class to explain. Default: the best one.")
     ] = None,

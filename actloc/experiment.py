@@ -199,14 +199,15 @@ def _checked(name: str, document: SettingsDocument) -> dict[str, Any]:  # Any: t
 def _unknown_section(document: SettingsDocument, key: str, task: type[TaskSettings]) -> list[Problem]:
     """`epochs=10` and `model.epochs=10` mean a setting; `schedules.epochs=10` a section."""
     block, known = document.data[key], ["task", *task.sections]
+    others = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
+    only_encoder = isinstance(block, dict) and block.keys() == {"encoder"}  # which every task has, in another section
+    if others and not only_encoder:
+        text = f"is a section of the task {' or '.join(others)}, and task.name is {task().name}"
+        return [problem(document, (key,), text)]
     if isinstance(block, dict) and not difflib.get_close_matches(key, known, n=1):
         inside = {name: _suggestion(document, f"{key}.{name}", ()) for name in block}
         if any(inside.values()):
             return [problem(document, (key, name), f"is not a setting{text}") for name, text in inside.items()]
-    others = [name for name in parts.available(_TASKS) if key in parts.find(_TASKS, name).Config.sections]
-    if others:
-        known_there = f"is a section of the task {' or '.join(others)}, and task.name is {task().name}"
-        return [problem(document, (key,), known_there)]
     text = "" if isinstance(block, dict) else _suggestion(document, key, ())
     if text:
         return [problem(document, (key,), f"is not a setting{text}")]
@@ -386,11 +387,8 @@ def _like(document: SettingsDocument) -> str:
     }
     others = {name: {"task": {"name": _USUAL_TASK}} | data for name, data in others.items() if data}
     for keys in (("task", "dataset", "features"), ("task",)):
-        like = [
-            name
-            for name, data in others.items()
-            if all(_named(data.get(key)) == _named(document.data.get(key)) for key in keys)
-        ]
+        named = [_named(document.data.get(key)) for key in keys]
+        like = [name for name, data in others.items() if [_named(data.get(key)) for key in keys] == named]
         if like:
             return _SAMPLE if _SAMPLE in like else like[0]
     return _SAMPLE

@@ -8,6 +8,7 @@ from actloc.experiment import Experiment
 from actloc.reports import explanations, outputs
 from actloc.signals import stopping_at_once
 from actloc.tasks.base import task_of
+from actloc.video.clip_files import id_of, is_folder_of_frames
 from actloc.video.folder import video_files
 
 
@@ -22,19 +23,20 @@ def run(
     overwrite: bool = False,
 ) -> int:
     """Explains the class and the segment that are asked for, or the best ones."""
-    if not video.is_file():
+    task = task_of(experiment)
+    if not (video.is_file() or (task.takes_frames and is_folder_of_frames(video))):
         neighbours = [one.name for one in video_files(video.parent)] if video.parent.is_dir() else []
         raise UserError(
             f"{video} is not a file{console.nearest(video.name, neighbours, lists_known=False)}",
-            "Expected a video file on this machine.",
+            f"Expected a video file{' or a folder of frames' * task.takes_frames} on this machine.",
             "Check the path.",
         )
-    target = output or Path("explanations") / f"{video.stem}.gif"
+    target = output or Path("explanations") / f"{id_of(video)}.gif"
     explanations.check_file(target)
     made = [target, target.with_suffix(".png")]
     outputs.refuse_others(made, overwrite=overwrite)
     with stopping_at_once(is_saved=False):
-        explanation = task_of(experiment).explain(experiment, video, label, at, layer, fps)
+        explanation = task.explain(experiment, video, label, at, layer, fps)
     with outputs.recording(made):
         sheet = explanations.write(explanation, target, fps)
     if explanation.is_blank:

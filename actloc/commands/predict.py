@@ -8,23 +8,25 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.reports import outputs
 from actloc.tasks.base import task_of
+from actloc.video.clip_files import id_of, is_folder_of_frames
 from actloc.video.folder import video_files
 
 
 def run(experiment: Experiment, names: list[str], output: Path, *, overwrite: bool = False) -> int:
     """Checks the names, which may be mistyped, before anything is loaded."""
-    _refuse_what_is_not_a_file(names)
+    task = task_of(experiment)
+    _refuse_what_is_not_a_video(names, takes_frames=task.takes_frames)
     videos = [Path(name) for name in names]
     _refuse_equal_names(videos)
-    task = task_of(experiment)
     made = [output / name for name in task.predicted_files(videos)]
     outputs.refuse_others(made, overwrite=overwrite)
     return task.predict(experiment, videos, output)
 
 
-def _refuse_what_is_not_a_file(names: list[str]) -> None:
+def _refuse_what_is_not_a_video(names: list[str], *, takes_frames: bool) -> None:
     """Raises UserError for URLs, pipes and mistyped names before anything runs; they are never opened."""
-    name = next((name for name in names if not Path(name).is_file()), None)
+    others = (name for name in names if not Path(name).is_file())
+    name = next((name for name in others if not (takes_frames and is_folder_of_frames(Path(name)))), None)
     if name is None:
         return
     path = Path(name)
@@ -39,11 +41,13 @@ def _refuse_what_is_not_a_file(names: list[str]) -> None:
     else:
         neighbours = [video.name for video in video_files(path.parent)] if path.parent.is_dir() else []
         found, todo = f"not a file{console.nearest(path.name, neighbours, lists_known=False)}", "Check the path."
-    raise UserError(f"{name} is {found}", "Expected video files on this machine.", todo)
+    raise UserError(
+        f"{name} is {found}", f"Expected video files{' or folders of frames' * takes_frames} on this machine.", todo
+    )
 
 
 def _refuse_equal_names(videos: list[Path]) -> None:
-    stems = [path.stem for path in videos]
+    stems = [id_of(path) for path in videos]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise UserError(

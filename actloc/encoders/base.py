@@ -81,6 +81,11 @@ class EncoderConfig(Part):
         """The frames of a clip are a multiple of this, where the settings say so and not only the encoder."""
         return 1
 
+    @property
+    def crop_multiple(self) -> int:
+        """The sides of a crop, in pixels, are multiples of this."""
+        return 1
+
     @model_validator(mode="after")
     def _has_what_learns(self) -> Self:
         if self.trainable == "adapters" and not self.has_adapters:
@@ -324,12 +329,6 @@ class ClipEncoder(nn.Module, ABC):
             "Expected an encoder whose weights include a classifier.",
             "Choose another encoder: actloc ls encoders",
         )
-
-
-def encode_by_frame(encoder: ClipEncoder, clips: Tensor) -> Tensor:
-    """Implements `encode` of a framewise encoder: features (S, C, v) of clips (S, F, H, W, 3)."""
-    vectors = encoder.frame_vectors(clips.flatten(0, 1))
-    return encoder.pool_frames(vectors.reshape(*clips.shape[:2], -1))
 
 
 def load_into(encoder: ClipEncoder, tensors: dict[str, Tensor], path: Path, ignored: Sequence[str] = ()) -> None:

@@ -4,7 +4,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
+from actloc.encoders.base import ClipEncoder, ResizedFrames
 
 
 class Config(ResizedFrames):
@@ -31,7 +31,8 @@ class Color(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 6, 1) of clips (S, F, H, W, 3): means, then standard deviations, of R, G, B."""
-        return encode_by_frame(self, clips)
+        vectors = self.frame_vectors(clips.flatten(0, 1))
+        return self.pool_frames(vectors.reshape(*clips.shape[:2], -1))
 
     def frame_vectors(self, frames: Tensor) -> Tensor:
         """Means of R, G, B and of their squares (N, 6), in float64: their difference below is small."""

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames, encode_by_frame
+from actloc.encoders.base import ClipEncoder, ResizedFrames
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 from actloc.layers.maps import maps_of_frames
@@ -81,7 +81,8 @@ class EfficientNetLite0(ClipEncoder):
 
     def encode(self, clips: Tensor) -> Tensor:
         """Features (S, 1280, 1) of clips (S, F, H, W, 3) uint8."""
-        return encode_by_frame(self, clips)
+        vectors = self.frame_vectors(clips.flatten(0, 1))
+        return self.pool_frames(vectors.reshape(*clips.shape[:2], -1))
 
     def frame_vectors(self, frames: Tensor) -> Tensor:
         """Averages (N, 1280) over the picture of frames (N, H, W, 3) uint8, before the classifier."""

@@ -21,8 +21,8 @@ from actloc.settings.choices import FusionUnit, ScoreForm
 _UCF101_COLUMNS = 101
 _WINDOWS_FORM = '"windows": {video: [[start, end, [scores]], ...]}'
 
-Facts = Mapping[str, str | int]
-"""Where scores come from: `run`, `checkpoint`, its `sha256`, the number of `views`, what they are an `average` of."""
+Facts = Mapping[str, str | int | float]
+"""Where scores come from: `run`, `checkpoint`, the `sha256` of its weights, the `views`, what is their `average`."""
 _Value = TypeVar("_Value")
 
 
@@ -159,7 +159,7 @@ class _Scores(_ClassNames):
 
     results: dict[str, _Row] = {}
     windows: dict[str, Annotated[list[_Window], Field(min_length=1)]] = {}
-    facts: dict[str, str | int] = {}
+    facts: dict[str, str | int | float] = {}
 
 
 class _Logits(_ClassNames):

@@ -119,7 +119,7 @@ class ClassifierRecord(Record):
     """Of the file; None without one."""
     form: str | None
     """Of the file; None without one."""
-    facts: dict[str, str | int] = {}
+    facts: dict[str, str | int | float] = {}
     """Where the file's scores come from, as it says: the run, its checkpoint, the number of views."""
     per: FusionUnit = "video"
     """What has class scores of its own: each video, or each segment."""

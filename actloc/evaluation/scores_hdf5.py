@@ -32,7 +32,7 @@ def write(
     classes: Sequence[str],
     results: Mapping[str, Floats],
     windows: Mapping[str, ScoredWindows],
-    facts: Mapping[str, str | int],
+    facts: Mapping[str, str | int | float],
 ) -> None:
     """Writes the file, whole or not at all."""
     buffer = io.BytesIO()
@@ -52,7 +52,7 @@ def write(
 
 def read(
     path: Path,
-) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, ScoredWindows], dict[str, str | int]]:
+) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, ScoredWindows], dict[str, str | int | float]]:
     """Classes, results, windows and facts; raises OtherFormError, and what h5py raises on damaged files.
 
     Whether the numbers are scores and times is for the caller to check.
@@ -81,11 +81,11 @@ def _by_id(ids: list[str], values: list[_Value]) -> dict[str, _Value]:
     return dict(zip(ids, values, strict=True))
 
 
-def _facts(file: h5py.File) -> dict[str, str | int]:
+def _facts(file: h5py.File) -> dict[str, str | int | float]:
     facts = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
     for name, value in facts.items():
-        if not isinstance(value, str | int):
-            raise OtherFormError(f"attribute {name} is neither text nor a whole number")
+        if not isinstance(value, str | int | float):
+            raise OtherFormError(f"attribute {name} is neither text nor a number")
     return facts
 
 

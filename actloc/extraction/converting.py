@@ -40,12 +40,12 @@ def _converted(video: AnnotatedVideo, folder: Path, preparation: PreparationSett
 
 
 @contextmanager
-def as_prepared(video: Path, preparation: PreparationSettings) -> Iterator[Path]:
+def as_prepared(video: Path, preparation: PreparationSettings, *, takes_frames: bool = False) -> Iterator[Path]:
     """The file to read for a video that was not prepared: itself, or a copy that is converted as the settings ask.
 
-    The copy is deleted afterwards. Raises VideoError.
+    The copy is deleted afterwards. With `takes_frames` a folder of frames is read as it is. Raises VideoError.
     """
-    if preparation.videos == "keep":
+    if preparation.videos == "keep" or (takes_frames and video.is_dir()):
         yield video
         return
     with tempfile.TemporaryDirectory(prefix="actloc-") as folder:

@@ -22,6 +22,7 @@ from actloc.evaluation.columns import Floats
 from actloc.evaluation.results import MOST_INITIAL_SHARE, write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
+from actloc.prefetch import load_ahead
 from actloc.recognition.clips import ClipSource, LabelledClip, labelled_clips, required_clips
 from actloc.recognition.networks import (
     RecognitionSections,
@@ -41,6 +42,7 @@ from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.training.distributed import Processes, joined
+from actloc.video.clip_reader import VideoTimes
 
 
 def evaluate(experiment: Experiment, scores: Path | None) -> int:
@@ -139,71 +141,123 @@ class _Evaluation:
     ) -> bool:
         """Writes probabilities: of videos that one clip fills those just measured, of the others their windows'.
 
-        Returns whether all videos have some.
+        As soon as one video is not filled, all have windows, because fusion per segment needs those of every video.
+        Returns whether all videos have what they need.
         """
-        views = replace(views_of(self.experiment), clips=1)
+        views = views_of(self.experiment)
         whole = {clip.video.id: clip.id for clip in clips if clip.end_s is None}
         results = {
             video: self._probabilities(found.scores[name]) for video, name in whole.items() if name in found.scores
         }
-        others = [video for video in videos if video.id not in whole and video.id not in found.unreadable]
-        places = {video.id: self._windows(video) for video in others}
-        listed = [window for of_video in places.values() for window in of_video]
-        of_windows = self.scored(listed, lambda clip: views.read(self.source, clip), views, "scoring windows").scores
+        are_trimmed = all(video.id in whole for video in videos)
+        places = {} if are_trimmed else self._places([one for one in videos if one.id not in found.unreadable])
+        num_clips = {clip.id: one.num_clips for one in places.values() for clip in one.clips}
+        of_windows = self.scored(
+            [clip for one in places.values() for clip in one.clips],
+            lambda clip: replace(views, clips=num_clips[clip.id]).read(self.source, clip),
+            views,
+            "scoring windows",
+        ).scores
         windows = {}
         for video_id, of_video in places.items():
-            own = [one for one in of_video if one.id in of_windows]
+            own = [one for one in of_video.clips if one.id in of_windows]
             if own:
                 ends = np.array([(one.start_s, one.end_s) for one in own])
                 windows[video_id] = ScoredWindows(
                     ends, np.stack([self._probabilities(of_windows[one.id]) for one in own])
                 )
-        self.processes.of_first(lambda: self._write_scores(path, results, windows, views, len(videos)))
-        return len(results) + len(windows) == len(videos)
+        facts = self._facts(sorted({one.num_clips for one in places.values()}))
+        self.processes.of_first(lambda: self._write_scores(path, results, windows, facts, len(videos)))
+        return len(results if are_trimmed else windows) == len(videos)
+
+    def _places(self, videos: Sequence[AnnotatedVideo]) -> dict[str, "_Places"]:
+        """The windows of all videos that can be opened, the same in all processes; each process opens a part."""
+
+        def opened(video: AnnotatedVideo) -> _Places | str:
+            try:
+                return self._windows(video, self.source.times(video))
+            except VideoError as error:
+                return str(error)
+
+        share = self.processes.share(videos)
+        own = {}
+        with console.progress("opening videos", len(share)) as bar:
+            loaded = load_ahead(opened, share, self.experiment.machine.num_workers)
+            for video, found in zip(share, loaded, strict=True):
+                own[video.id] = found
+                bar(1)
+        of_all = {name: found for part in self.processes.gather(own) for name, found in part.items()}
+        places = {}
+        for video in videos:
+            found = of_all[video.id]
+            if isinstance(found, str):
+                console.error(f"{video.id}: {found}")
+            else:
+                places[video.id] = found
+        return places
 
     def _probabilities(self, scores: Floats) -> Floats:
         """Fusion multiplies them with scores between 0 and 1."""
         return softmax(scores) if views_of(self.experiment).average == "logits" else scores
 
-    def _windows(self, video: AnnotatedVideo) -> list[LabelledClip]:
-        """Windows that cover a video, the last one ending with it; none of a video that cannot be read."""
-        settings, sampling = RecognitionSections.of(self.experiment).evaluation, self.source.sampling
-        try:
-            times = self.source.times(video)
-        except VideoError as error:
-            console.error(f"{video.id}: {error}")
-            return []
-        span = sampling.frames * sampling.interval if sampling.rule == "interval" else SPAN_FRAMES
-        length_s = settings.window_s or span / times.fps
-        if times.duration_s <= length_s:
-            return [LabelledClip(video, (), 0.0, times.duration_s)]
+    @property
+    def _span(self) -> int:
+        """Frames that a clip covers; uniform sampling covers whatever there is."""
+        sampling = self.source.sampling
+        return sampling.frames * sampling.interval if sampling.rule == "interval" else SPAN_FRAMES
+
+    def _windows(self, video: AnnotatedVideo, times: VideoTimes) -> "_Places":
+        """Windows that cover a video, the last one ending with it."""
+        settings = RecognitionSections.of(self.experiment).evaluation
+        length_s = min(settings.window_s or self._span / times.fps, times.duration_s)
         steps = (times.duration_s - length_s) / (length_s * (1 - settings.window_overlap))
         count = 1 + math.ceil(steps - 1e-6)  # rounding adds no window
         starts = np.linspace(0.0, times.duration_s - length_s, count).tolist()
-        return [LabelledClip(video, (), start_s, start_s + length_s) for start_s in starts]
+        clips = [LabelledClip(video, (), start_s, start_s + length_s) for start_s in starts]
+        is_covered = self.source.sampling.rule == "uniform"
+        return _Places(clips, 1 if is_covered else max(1, round(length_s * times.fps / self._span)))
+
+    def _facts(self, num_clips: Sequence[int]) -> class_scores.Facts:
+        """Where the scores come from; windows have these numbers of clips, in ascending order."""
+        settings, views = RecognitionSections.of(self.experiment).evaluation, views_of(self.experiment)
+        facts: dict[str, str | int | float] = {
+            "run": str(self.experiment.run_folder),
+            "checkpoint": self.trained.checkpoint,
+            "sha256": self.trained.sha256,
+            "views": str(views),
+            "average": settings.average,
+        }
+        if settings.weights_file is None:
+            facts["weights"] = settings.weights
+        if num_clips:
+            facts["views_of_windows"] = " or ".join(str(replace(views, clips=number)) for number in num_clips)
+            facts["window_s"] = settings.window_s or f"{self._span} frames"
+            facts["window_overlap"] = settings.window_overlap
+            facts["best_windows"] = settings.best_windows
+        return facts
 
     def _write_scores(
         self,
         path: Path,
         results: dict[str, Floats],
         windows: dict[str, ScoredWindows],
-        views_of_windows: Views,
+        facts: class_scores.Facts,
         num_videos: int,
     ) -> None:
-        settings = RecognitionSections.of(self.experiment).evaluation
-        facts: dict[str, str | int] = {
-            "run": str(self.experiment.run_folder),
-            "checkpoint": self.trained.checkpoint,
-            "weights": settings.weights,
-            "views": str(views_of(self.experiment) if results else views_of_windows),
-            "average": settings.average,
-            "best_windows": settings.best_windows,
-        }
+        best_windows = RecognitionSections.of(self.experiment).evaluation.best_windows
         with outputs.recording([path]):
-            class_scores.write(path, self.trained.classes, results, windows, facts, settings.best_windows)
+            class_scores.write(path, self.trained.classes, results, windows, facts, best_windows)
         scored = len(results.keys() | windows.keys())
         console.say(f"Wrote class scores of {scored} of {console.count(num_videos, 'video')} to {path}")
         console.emit("scores", path=str(path), videos=scored)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The windows of a video, and how many clips of each are scored."""
+
+    clips: list[LabelledClip]
+    num_clips: int
 
 
 def _written(

@@ -22,6 +22,7 @@ from actloc.recognition.clips import LabelledClip
 from actloc.recognition.networks import clip_source, load_trained, views_of
 from actloc.reports.explanations import Explanation, Saliency
 from actloc.runs.grad_cam import layer_named, watching
+from actloc.video.clip_files import id_of
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def explain_video(
         )
     with closing(source.reader):
         try:
-            with as_prepared(video, experiment.preparation) as file:
-                annotated = AnnotatedVideo(video.stem, "", file=file)
+            with as_prepared(video, experiment.preparation, takes_frames=True) as file:
+                annotated = AnnotatedVideo(id_of(video), "", file=file)
                 times = source.times(annotated)
                 if at is not None and not 0 <= at[0] < at[1] <= times.duration_s:
                     raise UserError(
@@ -116,6 +117,7 @@ def explain_video(
                 f"{video}: {error}.", "Expected a video that can be decoded.", "Replace the file."
             ) from error
     encoder, number = trained.recognizer.encoder, None if label is None else trained.classes.index(label)
+    trained.recognizer.requires_grad_(False)  # the gradient is that of the maps alone
     with computing_in(trained.scorer.precision, trained.scorer.device):
         found = explain_views(encoder, trained.recognizer, read, number, layer)
     times_s = np.repeat((first + chosen) / times.fps, views.num_crops, axis=0)

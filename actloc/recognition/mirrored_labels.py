@@ -1,12 +1,19 @@
 """Which class a mirrored clip shows: in Something-Something, left and right are parts of three pairs of classes."""
 
+import re
 from collections.abc import Sequence
 
+_MADE_UP = re.compile(r"class_\d+")
 _SWAPPED = (
     ("Pulling something from left to right", "Pulling something from right to left"),
     ("Pushing something from left to right", "Pushing something from right to left"),
     ("Turning the camera left while filming something", "Turning the camera right while filming something"),
 )
+
+
+def are_made_up(classes: Sequence[str]) -> bool:
+    """Whether classes only have the names that lists without names give them: nothing says which ones are mirrored."""
+    return all(_MADE_UP.fullmatch(name) for name in classes)
 
 
 def labels_after_mirroring(classes: Sequence[str]) -> list[int]:

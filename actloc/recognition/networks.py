@@ -6,7 +6,7 @@ from typing import Self
 
 import torch
 
-from actloc import console
+from actloc import console, files
 from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bfloat16
 from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
 from actloc.errors import UserError
@@ -61,6 +61,8 @@ class TrainedRecognizer:
     classes: tuple[str, ...]
     checkpoint: str
     """Its name: a checkpoint of the run, or an official file."""
+    sha256: str
+    """Of the file with the weights."""
     scorer: Scorer
     run: TrainedRun | None = None
     """How far the run was trained; None for an official checkpoint."""
@@ -110,8 +112,17 @@ def new_recognizer(experiment: Experiment, num_classes: int) -> Recognizer:
 
 
 def load_trained(experiment: Experiment) -> TrainedRecognizer:
-    """The run's recogniser with the weights that the settings choose; raises UserError if there are none."""
+    """The run's recogniser with the weights that the settings choose.
+
+    Raises UserError if there are none, or if the settings name an official checkpoint.
+    """
     evaluation = RecognitionSections.of(experiment).evaluation
+    if evaluation.weights_file is not None:
+        raise UserError(
+            f"evaluation.weights_file is {evaluation.weights_file}, which does not record the names of its classes.",
+            "Expected a run; only `eval` takes the file as it is.",
+            f"Make a run of it: actloc convert {evaluation.weights_file} ckpt/NAME {experiment.arguments}",
+        )
     chosen = checkpoints.best if evaluation.checkpoint == "best" else checkpoints.last
     stored = checkpoints.load(chosen(experiment.run_folder))
     changed = code_files.changes(recorded_code(experiment.run_folder))
@@ -123,15 +134,17 @@ def load_trained(experiment: Experiment) -> TrainedRecognizer:
     tensors = frozen | (stored.averaged if evaluation.weights == "averaged" else stored.weights)
     encoder, classifier = restored(RecognitionSections.of(experiment).encoder, tensors)
     recognizer = _ready(experiment, encoder, classifier)
-    name = checkpoints.folder_of(experiment.run_folder, stored.step).name
-    return _trained(experiment, recognizer, tuple(about["classes"]), name, state_of(experiment, stored))
+    folder = checkpoints.folder_of(experiment.run_folder, stored.step)
+    file = folder / f"{'averaged' if evaluation.weights == 'averaged' else 'weights'}.safetensors"
+    classes = tuple(about["classes"])
+    return _trained(experiment, recognizer, classes, folder.name, file, state_of(experiment, stored))
 
 
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedRecognizer:
     """The recogniser of an official checkpoint; raises UserError if it has not as many classes as these."""
     encoder = built(RecognitionSections.of(experiment).encoder.for_checkpoint(file))
     recognizer = _ready(experiment, encoder, published_classifier(encoder, len(classes)))
-    return _trained(experiment, recognizer, classes, file.name)
+    return _trained(experiment, recognizer, classes, file.name, file)
 
 
 def _trained(
@@ -139,10 +152,11 @@ def _trained(
     recognizer: Recognizer,
     classes: tuple[str, ...],
     checkpoint: str,
+    file: Path,
     run: TrainedRun | None = None,
 ) -> TrainedRecognizer:
     scorer = scorer_of(experiment, recognizer, device_of(experiment))
-    return TrainedRecognizer(recognizer, classes, checkpoint, scorer, run)
+    return TrainedRecognizer(recognizer, classes, checkpoint, files.sha256_of_file(file), scorer, run)
 
 
 def scorer_of(experiment: Experiment, recognizer: Recognizer, device: torch.device) -> Scorer:

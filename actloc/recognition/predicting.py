@@ -20,6 +20,7 @@ from actloc.reports import outputs
 from actloc.reports.text import csv_cell
 from actloc.signals import stopping_at_once
 from actloc.store.filling import failure
+from actloc.video.clip_files import id_of
 
 WRITTEN_FILES = ["classes.csv", "class_scores.json", "failed.jsonl"]
 """The names of the files that `predict` writes."""
@@ -41,12 +42,12 @@ def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int
                 row = predictor.probabilities(path)
             except VideoError as error:
                 console.error(f"{path}: {error}")
-                console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
-                failed.append(failure(path.stem, path, error))
+                console.emit("video_failed", id=id_of(path), path=str(path), reason=error.reason, detail=error.detail)
+                failed.append(failure(id_of(path), path, error))
             else:
-                found[path.stem] = row
+                found[id_of(path)] = row
                 ((label, probability),) = _best(row, classes, 1)
-                console.emit("video_done", id=path.stem, label=label, probability=probability)
+                console.emit("video_done", id=id_of(path), label=label, probability=probability)
             bar(1, path.name)
     top_k = RecognitionSections.of(experiment).prediction.top_k
     trained = predictor.trained

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from actloc.annotations.model import AnnotatedVideo
-from actloc.errors import UserError
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
 from actloc.extraction.converting import as_prepared
 from actloc.recognition.clips import LabelledClip
-from actloc.recognition.networks import RecognitionSections, clip_source, load_trained, views_of
+from actloc.recognition.networks import clip_source, load_trained, views_of
 from actloc.recognition.scores import averaged, softmax
+from actloc.video.clip_files import id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,6 @@ class RecognitionPredictor:
     """Names the classes of videos with a trained run; loads the network once."""
 
     def __init__(self, experiment: Experiment) -> None:
-        file = RecognitionSections.of(experiment).evaluation.weights_file
-        if file is not None:
-            raise UserError(
-                f"evaluation.weights_file is {file}, which does not record the names of its classes.",
-                "Expected a run; only `eval` takes the file as it is.",
-                f"Make a run of it: actloc convert {file} ckpt/NAME {experiment.arguments}",
-            )
         self.experiment = experiment
         self.trained, self.views = load_trained(experiment), views_of(experiment)
         self._source = clip_source(experiment)
@@ -49,7 +42,7 @@ class RecognitionPredictor:
         self._source.reader.close()
 
     def predict(self, video: str | Path) -> list[ClassProbability]:
-        """Every class of the run with its probability in a video file, the best first.
+        """Every class of the run with its probability in a video file or folder of frames, the best first.
 
         Raises VideoError if the video cannot be read.
         """
@@ -58,8 +51,8 @@ class RecognitionPredictor:
 
     def probabilities(self, video: Path) -> Floats:
         """Those of each class (K,), for the video as a whole; raises VideoError."""
-        with as_prepared(video, self.experiment.preparation) as file:
-            clip = LabelledClip(AnnotatedVideo(video.stem, "", file=file), ())
+        with as_prepared(video, self.experiment.preparation, takes_frames=True) as file:
+            clip = LabelledClip(AnnotatedVideo(id_of(video), "", file=file), ())
             row = averaged(self.trained.scorer.logits(self.views.read(self._source, clip)), self.views.average)
         return softmax(row) if self.views.average == "logits" else row
 

@@ -119,8 +119,8 @@ class RecognitionEvaluationSettings(ScoredWeights):
     """Score this official checkpoint of the encoder, with classes numbered as in the annotations; null: score the
     run."""
     window_s: Annotated[PositiveFloat | None, Shapes("nothing")] = None
-    """--save-scores: seconds of the windows of videos that actions do not fill; null: the span of a clip, 64 frames for
-    uniform sampling."""
+    """--save-scores: seconds of the windows that cover untrimmed videos; null: the span of a clip, 64 frames for
+    uniform sampling. A window of several spans is scored by as many clips, rounded; uniform sampling needs one."""
     window_overlap: Annotated[float, Field(ge=0, lt=1), Shapes("nothing")] = 0.5
     """--save-scores: share of a window that the next one covers too."""
     best_windows: Annotated[PositiveInt, Shapes("nothing")] = 3

@@ -12,6 +12,7 @@ from actloc.experiment import Experiment
 from actloc.recognition import scores
 from actloc.recognition.clips import ClipSource, TrainingClips, required_clips
 from actloc.recognition.learner import TOKEN_HEAD, RecognitionLearner
+from actloc.recognition.mirrored_labels import are_made_up
 from actloc.recognition.networks import RecognitionSections, clip_source, device_of, new_recognizer, scorer_of
 from actloc.recognition.recognizer import CLASSIFIER, Recognizer
 from actloc.recognition.token_labels import Annotator, require_tokens
@@ -97,6 +98,12 @@ def _report_start(experiment: Experiment, learner: RecognitionLearner) -> None:
     if absent:
         verb = "class has", "classes have"
         console.warn(f"{console.count(len(absent), *verb)} no training clip: {console.first_ten(absent)}")
+    mirror = RecognitionSections.of(experiment).clips.mirror
+    if mirror > 0 and "classes" in type(experiment.dataset).model_fields and are_made_up(learner.classes):
+        console.warn(
+            f"clips.mirror is {mirror:g}, and the classes have no names ({learner.classes[0]} ...): no label changes "
+            "where left and right do. If classes differ in left and right, set dataset.classes=FILE, or clips.mirror=0"
+        )
     accumulate, size = experiment.training.accumulate, learner.processes.size
     cuts = [f"training.accumulate={accumulate}"] * (accumulate > 1) + [f"{size} processes"] * (size > 1)
     learning = [one for one in learner.recognizer.train().modules() if isinstance(one, _BatchNorm) and one.training]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from actloc import console
+from actloc.encoders.base import EncoderConfig
 from actloc.errors import VideoError
 from actloc.evaluation.columns import Floats
 from actloc.layers.precision import computing_in
@@ -67,8 +68,9 @@ class Views:
         return views(clips, _CORNERS[self.crops](height, width, size), size)
 
 
-def misfit(encoder: str, steps: Sequence[FrameStep], chosen: Views) -> tuple[str, str] | None:
+def misfit(encoder: EncoderConfig, chosen: Views) -> tuple[str, str] | None:
     """The setting of the views that does not suit an encoder's frames, and what is wrong with it; None if all do."""
+    steps = encoder.frame_steps()
     crops = [step.size for step in steps if isinstance(step, Crop)]
     resized = [step.short_side for step in steps if isinstance(step, Resize)]
     takes_others = len(crops) == 1 and resized and None not in resized
@@ -80,10 +82,16 @@ def misfit(encoder: str, steps: Sequence[FrameStep], chosen: Views) -> tuple[str
         if value != usual and not takes_others:
             expected = "null" if usual is None else usual
             what = "resizes a short side and crops a square"
-            return name, f"found {value}, expected {expected}, because the encoder {encoder} is not one that {what}"
+            return (
+                name,
+                f"found {value}, expected {expected}, because the encoder {encoder.name} is not one that {what}",
+            )
     if takes_others and (chosen.crop or crops[0]) > (chosen.short_side or resized[0] or 0):
         size, side = chosen.crop or crops[0], chosen.short_side or resized[0]
         return "short_side", f"found {side}, expected at least {size}, the side of a crop in pixels"
+    if (chosen.crop or 0) % encoder.crop_multiple:
+        what = f"expected a multiple of {encoder.crop_multiple}, which the encoder {encoder.name} takes"
+        return "crop", f"found {chosen.crop}, {what}"
     return None
 
 

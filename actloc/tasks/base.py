@@ -40,6 +40,8 @@ class TaskConfig(TaskSettings, ABC):
 
     results: ClassVar[type[ResultsHead]]
     """What `eval` writes to metrics.json."""
+    takes_frames: ClassVar[bool] = False
+    """Whether a folder of frames can be given to `predict` and `explain` in place of a video file."""
 
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """The encoder in a section and the frames of the clips that it takes; None in a section without one."""

@@ -40,6 +40,7 @@ class Config(TaskConfig):
     """The task of recognisers."""
 
     results = RecognitionResults
+    takes_frames = True
     sections: ClassVar[Mapping[str, type[Section] | str]] = {
         "run": sections.RunSettings,
         "dataset": "datasets",
@@ -80,11 +81,14 @@ class Config(TaskConfig):
         elif clips.sampling == "dense" and (clips.frames or exact) > SPAN_FRAMES:
             expected = f"expected at most {SPAN_FRAMES}, the span of a dense clip, or another clips.sampling"
             found.append(("clips", "frames", f"found {clips.frames or exact}, {expected}"))
+        if encoder.mixes_clips:
+            what = f"found {encoder.name}, which mixes neighbouring clips, expected one that sees each clip by itself"
+            found.append(("clips", "encoder", f"{what}; remove its adapters, or choose another: actloc ls encoders"))
         if network.start == "random" and getattr(encoder, "weights", None) is not None:
             what = f"found random, expected file, because clips.encoder.weights={encoder.weights} would not be read"
             found.append(("network", "start", what))
         chosen = views.Views(evaluation.clips, evaluation.crops, evaluation.short_side, evaluation.crop)
-        misfit = views.misfit(encoder.name, steps, chosen)
+        misfit = views.misfit(encoder, chosen)
         found += [("evaluation", *misfit)] if misfit else []
         return unused + [problem(document, (section, name), f": {what}") for section, name, what in found]
 

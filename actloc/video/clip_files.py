@@ -11,6 +11,19 @@ from actloc.errors import UserError
 from actloc.video.base import FRAME_NAME, FRAMES_FILE
 
 
+def is_folder_of_frames(path: Path) -> bool:
+    """Whether it is a folder with numbered frames in it, not in folders in it."""
+    if not path.is_dir():
+        return False
+    with os.scandir(path) as entries:
+        return any(_is_frame(entry.name) for entry in entries)
+
+
+def id_of(path: Path) -> str:
+    """The name of a video: that of its file without suffix, or of its folder of frames."""
+    return path.name if path.is_dir() else path.stem
+
+
 class ClipFiles:
     """The videos and folders of frames below a folder. Symbolic links are followed."""
 
@@ -123,10 +136,7 @@ def frame_numbers(folder: Path) -> set[int]:
 
 
 def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            return any(_is_frame(entry.name) for entry in entries)
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    return is_folder_of_frames(path) or (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
 def _is_frame(name: str) -> bool:

@@ -89,9 +89,14 @@ def test_other_settings_and_annotations_do_not_slip_into_a_started_run(folder: P
     (folder / "labels.csv").write_text("\n".join(line for line in labels if not line.startswith("red0")) + "\n")
     ran(folder, "prepare", "toy.yaml", "--overwrite")
     told = ran(folder, "train", "toy.yaml", "--resume", "ckpt_000006", status=2)
-    assert "The annotations have changed since ckpt/toy started training." in told
+    assert "The annotations have changed since ckpt/toy was trained: 1 video removed (1 train): red0" in told
     ran(folder, "train", "toy.yaml", "--overwrite")
     (folder / "labels.csv").write_text("\n".join(labels).replace(",red,", ",rot,") + "\n")
+    ran(folder, "prepare", "toy.yaml", "--overwrite")
+    told = ran(folder, "eval", "toy.yaml")
+    assert "1 class renamed: red -> rot" in told
+    assert metrics(folder)["classes"] == ["blue", "green", "rot"]
+    (folder / "labels.csv").write_text("\n".join(line for line in labels if ",red," not in line) + "\n")
     ran(folder, "prepare", "toy.yaml", "--overwrite")
     told = ran(folder, "eval", "toy.yaml", status=2)
     assert "The run was trained on the classes blue, green, red." in told
@@ -99,20 +104,24 @@ def test_other_settings_and_annotations_do_not_slip_into_a_started_run(folder: P
 
 
 def test_the_report_shows_accuracies_confusion_views_and_provenance(folder: Path) -> None:
+    ran(folder, "report", "ckpt/toy")
+    assert "| class | clips | top-1 | top-5 |" in (folder / "ckpt/toy/tables.md").read_text()
     ran(folder, "eval", "ckpt/toy", "evaluation.clips=2", "evaluation.crops=three_along")
+    more = "test-evaluation.clips=2-evaluation.crops=three_along"
     told = ran(folder, "report", "ckpt/toy")
     assert "2 clips x 3 crops" in told
     page = (folder / "ckpt/toy/report.html").read_text()
     for shown in ("2 clips x 3 crops", "mean of probabilities", "Accuracy in percent per class", *CLASSES, "actloc"):
         assert shown in page
     assert "<h2>Confusion matrix</h2>" in page
-    assert ("Classes taken for others" in page) == (metrics(folder)["top_1"] < 1)
+    is_perfect = all(metrics(folder, subset=name)["top_1"] == 1 for name in ("test", more))
+    assert ("Classes taken for others" in page) != is_perfect
     tables = (folder / "ckpt/toy/tables.md").read_text()
-    assert "| class | clips | top-1 | top-5 |" in tables
+    assert "| toy | 1 clip x 1 crop |" in tables
     assert "custom\\_clips test, 6 clips" in tables
-    listed = rows(folder / "ckpt/toy/tables.csv")
+    listed = rows(folder / "ckpt/toy/tables.csv")[len(CLASSES) + 1 :]
     assert [row["class"] for row in listed] == ["", *CLASSES]
-    assert listed[0]["top-1"] == f"{100 * metrics(folder)['top_1']:.2f}"
+    assert listed[0]["top-1"] == f"{100 * metrics(folder, subset=more)['top_1']:.2f}"
     assert (listed[0]["views"], listed[0]["origin"]) == ("2 clips x 3 crops", "measured")
     assert "test: top-1" in ran(folder, "ls", "runs")
 
@@ -155,7 +164,26 @@ def test_pictures_of_what_speaks_for_a_class(folder: Path) -> None:
     assert "red, 0.20 s to 1.00 s, probability" in told
     assert (folder / "explanations/red5.gif").stat().st_size > 1000
     assert (folder / "explanations/red5.png").stat().st_size > 1000
+    given = ("ckpt/toy", "videos/red5.mp4", "--set", "evaluation.weights_file=official.pth")
+    assert "Expected a run; only `eval` takes the file" in ran(folder, "explain", *given, status=2)
     assert "Did you mean red?" in ran(folder, "explain", "ckpt/toy", "videos/red5.mp4", "--label", "rde", status=2)
+
+
+def test_a_folder_of_frames_is_predicted_and_explained_like_its_video(folder: Path) -> None:
+    ran(folder, "prepare", "toy.yaml", "preparation.videos=png", "dataset.folder=png")
+    (stored,) = (folder / "png/frames_png").glob("red5-*")
+    frames = folder / "frames/red5.v2"
+    frames.mkdir(parents=True)
+    for number, picture in enumerate(sorted(stored.glob("*.png")), 1):
+        picture.rename(frames / f"img_{number:05d}.png")
+    ran(folder, "predict", "ckpt/toy", "frames/red5.v2", "videos/red5.mp4")
+    found = json.loads((folder / "predictions/class_scores.json").read_text())["results"]
+    assert found["red5.v2"] == pytest.approx(found["red5"], rel=1e-5)
+    ran(folder, "explain", "ckpt/toy", "frames/red5.v2")
+    assert (folder / "explanations/red5.v2.gif").stat().st_size > 1000
+    told = ran(folder, "predict", "ckpt/toy", "frames", status=2)
+    assert "frames is a folder." in told
+    assert "Expected video files or folders of frames on this machine." in told
 
 
 def test_a_run_becomes_an_official_file_and_a_run_again(folder: Path) -> None:
@@ -247,6 +275,14 @@ WRONG = [
         "evaluation.crops: found three_across, expected",
     ),
     (["evaluation.crop=64"], "evaluation.short_side: found 32, expected at least 64, the side of a crop in pixels"),
+    (
+        ["evaluation.crop=48", "evaluation.short_side=48"],
+        "evaluation.crop: found 48, expected a multiple of 32, which the encoder dualformer takes",
+    ),
+    (
+        ["clips.encoder={name: videomae, adapters: {}}", "clips.frames=16"],
+        "clips.encoder: found videomae, which mixes neighbouring clips, expected one that sees",
+    ),
     (["network.classifier=file"], "network.classifier: found file, expected new, because network.start=random reads"),
     (
         ["clips.encoder.weights=x.pth"],

@@ -1,5 +1,6 @@
 """Class scores of clips and of the windows of untrimmed videos, saved by a recogniser and fused by a detector."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actloc import console
 from actloc.evaluation import class_scores
 from actloc.evaluation.class_scores import ClassScores
 from tests.end_to_end.test_other_detectors import ETAD
 from tests.end_to_end.test_recognition import metrics, ran, rows
-from tests.toy import SCENES, TEST_VIDEOS, copy_toy
+from tests.end_to_end.test_several_processes import stderr_of_all, together
+from tests.toy import SCENES, TEST_VIDEOS, actloc, copy_toy
 from tests.toy_clips import CONFIG
 
 SETTINGS = ("evaluation.clips=2", "evaluation.average=logits")
@@ -30,13 +33,14 @@ def test_whole_clips_have_the_probabilities_that_were_scored(recognizing: Path, 
     found = saved(folder, "ckpt/toy", file, *SETTINGS)
     assert found.classes == ("blue", "green", "red")
     assert not found.windows
+    weights = folder / "ckpt/toy/ckpt_000009/averaged.safetensors"
     assert found.facts == {
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "run": "ckpt/toy",
         "checkpoint": "ckpt_000009",
         "weights": "averaged",
         "views": "2 clips x 1 crop",
         "average": "logits",
-        "best_windows": 3,
     }
     listed = rows(folder / "ckpt/toy/eval/test/clips.csv")
     assert [row["video"] for row in listed] == list(found.videos)
@@ -75,6 +79,10 @@ def test_windows_cover_a_video_and_the_last_one_ends_with_it(
     settings += [] if window_s is None else [f"evaluation.window_s={window_s}"]
     found = saved(folder, "ckpt/actions", "windows.h5", *settings)
     assert set(found.windows) == set(TEST_VIDEOS)
+    num_clips = max(1, round(min(window_s or 0, DURATION_S) / (8 / 30)))
+    assert found.facts["views_of_windows"] == f"{console.count(num_clips, 'clip')} x 1 crop"
+    assert found.facts["window_s"] == (window_s or "8 frames")
+    assert found.facts["window_overlap"] == overlap
     length_s = min(window_s or 8 / 30, DURATION_S)  # four frames, every second one
     for video_id, windows in found.windows.items():
         starts, ends = windows.segments.T
@@ -99,12 +107,16 @@ def test_detections_without_classes_get_them_from_the_windows_in_them(folder: Pa
     scores = saved(folder, "ckpt/actions", "scores.json", "evaluation.window_s=0.5")
     ran(folder, "train", "etad.yaml", "dataset.class_agnostic=true")
 
-    def evaluated(*settings: str) -> dict[str, Any]:
-        ran(folder, "eval", "ckpt/etad", *settings)
-        return json.loads((folder / "ckpt/etad/eval/test/predictions.json").read_text())["results"]  # type: ignore
+    def evaluated(*settings: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        done = actloc(folder, "eval", "ckpt/etad", *settings, "--json")
+        assert done.returncode == 0, done.stderr
+        results = (folder / json.loads(done.stdout.splitlines()[-1])["path"]).parent
+        found, measured = (json.loads((results / f"{name}.json").read_text()) for name in ("predictions", "metrics"))
+        return found["results"], measured
 
-    plain = evaluated("fusion.scores=null")
-    fused = evaluated("fusion.scores=scores.json", "fusion.per=segment", "fusion.rule=product", "fusion.top_k=1")
+    plain, _ = evaluated("fusion.scores=null")
+    fusion = "fusion.scores=scores.json", "fusion.per=segment", "fusion.rule=product", "fusion.top_k=1"
+    fused, measured = evaluated(*fusion)
     assert sum(map(len, plain.values())) > 2
     for video_id, listed in plain.items():
         windows = scores.windows[video_id]
@@ -118,9 +130,36 @@ def test_detections_without_classes_get_them_from_the_windows_in_them(folder: Pa
             assert one["segment"] == own["segment"]
             assert one["score"] == pytest.approx(own["score"] * shares.max(), rel=1e-6)
             assert shares[scores.classes.index(one["label"])] == pytest.approx(shares.max())
-    facts = metrics(folder, "etad")["classifier"]["facts"]
+    facts = measured["classifier"]["facts"]
     last = max(path.name for path in (folder / "ckpt/actions").glob("ckpt_*"))
     assert (facts["run"], facts["checkpoint"]) == ("ckpt/actions", last)
+
+
+def test_a_video_that_one_action_fills_has_windows_where_another_is_not_filled(folder: Path, tmp_path: Path) -> None:
+    filled = copy_toy(folder, tmp_path / "toy")
+    lines = [line for line in (filled / "labels.csv").read_text().splitlines() if not line.startswith("v2.")]
+    (filled / "labels.csv").write_text("\n".join([*lines, f"v2.mp4,0,{DURATION_S},red,test"]) + "\n")
+    ran(filled, "prepare", "actions.yaml", "--overwrite")
+    told = ran(filled, "eval", "ckpt/actions", "--save-scores", "scores.json", "evaluation.window_s=1")
+    assert "Wrote class scores of 2 of 2 videos" in told
+    read = class_scores.read(filled / "scores.json", "plain", "segment")
+    found = read.aligned_windows(filled / "scores.json", read.classes, TEST_VIDEOS)
+    assert {video: len(windows.scores) for video, windows in found.items()} == dict.fromkeys(TEST_VIDEOS, 7)
+    best = np.sort(found["v2"].scores, axis=0)[-3:].mean(0)
+    assert not np.allclose(read.videos["v2"], best)  # measured on the whole of it
+
+
+def test_several_processes_write_the_windows_of_one(folder: Path, tmp_path: Path) -> None:
+    written = []
+    for size in (1, 2):
+        copied = copy_toy(folder, tmp_path / str(size))
+        (copied / "videos/v4.mp4").write_bytes(b"")
+        command = ("eval", "ckpt/actions", "--save-scores", "s.json", "dataset.evaluation_subset=train")
+        done = together(copied, size, *command) if size > 1 else [actloc(copied, *command)]
+        assert [process.returncode for process in done] == [3] * size, stderr_of_all(done)
+        assert stderr_of_all(done).count("v4: unreadable") == 1
+        written.append((copied / "s.json").read_bytes())
+    assert written[0] == written[1]
 
 
 def test_a_video_without_actions_that_cannot_be_read_is_counted(folder: Path, tmp_path: Path) -> None:

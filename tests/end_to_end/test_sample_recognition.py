@@ -31,7 +31,7 @@ def test_segments_of_untrimmed_videos_give_class_scores_of_windows(tmp_path: Pat
     assert metrics["counts"]["clips"] == len(video["annotations"]) > 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["classes"] == annotations["classes"]
-    assert scores["facts"]["views"] == "1 clip x 1 crop", "windows have one clip, however many those of eval are"
+    assert scores["facts"]["views_of_windows"] == "1 clip x 1 crop", "one for each span, however many eval has"
     starts, ends, rows = zip(*scores["windows"][video_id], strict=True)
     np.testing.assert_allclose(np.subtract(ends, starts), SPAN_S)
     assert (starts[0], ends[-1]) == pytest.approx((0.0, video["duration"]))

@@ -168,7 +168,7 @@ def _with(name: str, value: Any) -> Callable[[h5py.File], None]:
         (_with("windows/counts", np.array([6, -1])), "windows/counts does not add up"),
         (_with("windows/segments", np.zeros((5, 3))), "windows/segments has 3 columns, expected 2"),
         (_with("windows/segments", np.zeros((5, 2))), r"windows\.a has a window that starts at 0 s and ends at 0 s"),
-        (lambda file: file.attrs.update(run=np.zeros(3)), "attribute run is neither text nor a whole number"),
+        (lambda file: file.attrs.update(run=np.zeros(3)), "attribute run is neither text nor a number"),
     ],
 )
 def test_hdf5_of_another_form_is_refused(tmp_path: Path, change: Callable[[h5py.File], None], message: str) -> None:

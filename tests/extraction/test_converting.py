@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import VideoError
-from actloc.extraction.converting import convert, convert_videos
+from actloc.extraction.converting import as_prepared, convert, convert_videos
 from actloc.settings.sections import PreparationSettings
 from actloc.video.clip_reader import ClipReader
 from actloc.video.reader import probe, read_frames
@@ -123,3 +123,7 @@ def test_a_folder_of_frames_stays_where_png_is_asked_for_and_is_not_resized(
         f"Cannot convert {frames}: unsupported: a folder of frames is not converted; keeping the original file" in told
     )
     assert not (tmp_path / "small").exists()
+    with as_prepared(frames, settings(), takes_frames=True) as file:
+        assert file == frames
+    with pytest.raises(VideoError, match="a folder of frames is not converted"), as_prepared(frames, settings()):
+        pass
