@@ -341,7 +341,7 @@ LATER = [
     (["network.groups=published", "clips.encoder={name: color}"], "network.groups is published, and the encoder is c"),
     (
         ["clips.encoder={name: videomae, adapters: {}, size: small}", "clips.frames=16"],
-        "Remove adapters or flow from clips.encoder",
+        "clips.encoder: found videomae, which mixes neighbouring clips",
     ),
     (
         ["dataset.training_subset=trian"],

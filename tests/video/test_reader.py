@@ -174,11 +174,14 @@ def test_any_name_is_only_a_name(clips: Clips, tmp_path: Path, monkeypatch: pyte
         "-v.mp4",
         "%03d.mp4",
         "a:b|c.mp4",
-        "x\udcff.mp4",
     )
     for name in names:
         Path(name).write_bytes(clips["plain.mp4"].read_bytes())
         assert sum(1 for _ in read_frames(Path(name), fps=5, steps=resized(16), reader=which)) == 10  # type: ignore[arg-type]
+    odd = Path("x\udcff.mp4")  # which no JSON and no page could name
+    odd.write_bytes(clips["plain.mp4"].read_bytes())
+    with pytest.raises(VideoError, match="is not UTF-8"):
+        next(iter(read_frames(odd, fps=5, reader=which)))  # type: ignore[call-overload, arg-type]
     assert not Path("pwned").exists()
 
 
