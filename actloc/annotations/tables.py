@@ -63,7 +63,7 @@ def read_table(path: Path, columns: dict[str, tuple[str, ...]], optional: Iterab
         ) from error
     _, header = lines[0] if lines else (1, [])
     column = _columns(path, header, columns, optional)
-    return [(line, _row(cells, column, len(header))) for line, cells in lines[1:]]
+    return [(line, _row(cells, column, len(header), delimiter)) for line, cells in lines[1:]]
 
 
 def read_records(path: Path, records: list[dict[str, Any]], columns: dict[str, tuple[str, ...]]) -> Rows:
@@ -132,10 +132,11 @@ def _plain(name: str) -> str:
     return _UNIT.sub("", re.sub(r"[\s_-]+", "_", name.strip().lower()))
 
 
-def _row(cells: list[str], column: dict[str, int], num_columns: int) -> dict[str, str]:
+def _row(cells: list[str], column: dict[str, int], num_columns: int, delimiter: str = "") -> dict[str, str]:
     row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
     too_many = any(cell.strip() for cell in cells[num_columns:])
     row[TOO_MANY] = f"{len(cells)} cells for {num_columns} columns" if too_many else ""
-    if any("\n" in cell for cell in row.values()):
+    # a name may have a line feed; what an open quotation mark swallows of the next rows has delimiters too
+    if delimiter and any("\n" in cell and delimiter in cell for cell in row.values()):
         row[TOO_MANY] = "a cell of several lines; is a quotation mark not closed?"
     return row

@@ -40,12 +40,17 @@ def test_overwrite_deletes_no_features_before_the_device_and_the_videos_are_ther
 def test_a_report_of_two_evaluations_that_a_kill_mixed_is_refused(trained: Path, tmp_path: Path) -> None:
     folder = copy_toy(trained, tmp_path / "toy")
     assert actloc(folder, "eval", "toy.yaml").returncode == 0
-    killed = actloc(folder, "eval", "toy.yaml", "suppression.sigma=0.1", ACTLOC_FAULT="replace:2:kill")
+    found = folder / "found.json"
+    shutil.copy(folder / "ckpt/toy/eval/test/predictions.json", found)
+    of_file = ("eval", "toy.yaml", "--predictions", "found.json")
+    assert actloc(folder, *of_file).returncode == 0
+    found.write_text(found.read_text().replace('"score": 0.', '"score": 0.0'))
+    killed = actloc(folder, *of_file, ACTLOC_FAULT="replace:2:kill")
     assert killed.returncode == -9
     done = actloc(folder, "report", "ckpt/toy")
     assert done.returncode == 2
     assert "predictions.json is not of the same evaluation as metrics.json" in done.stderr
-    assert actloc(folder, "eval", "toy.yaml").returncode == 0
+    assert actloc(folder, *of_file).returncode == 0
     assert leftovers(folder) == []
     assert actloc(folder, "report", "ckpt/toy").returncode == 0
 
@@ -136,5 +141,5 @@ def test_train_names_why_features_could_not_be_made(encoded: Path, tmp_path: Pat
     assert actloc(folder, "extract-features", "toy.yaml").returncode == 3
     done = actloc(folder, "train", "toy.yaml", "run.seed=1")
     assert done.returncode == 2
-    assert "failed before: v0 (unreadable)" in done.stderr
+    assert "missing: v0 (unreadable: " in done.stderr
     assert "actloc extract-features toy.yaml run.seed=1" in done.stderr
