@@ -123,7 +123,7 @@ def test_preparing_again_reads_the_videos_now_in_the_folder(capsys: pytest.Captu
 
 def test_training_on_it_is_refused_with_the_reason() -> None:
     extract_features.run(experiment())
-    with pytest.raises(UserError, match="The annotations have no action"):
+    with pytest.raises(UserError, match="and no action in them"):
         train.run(experiment())
 
 
