@@ -1,5 +1,6 @@
 """Extraction on Ray: what comes back of a video without a cluster, and the engine on a local one of two CPUs."""
 
+import errno
 import json
 import os
 import re
@@ -14,13 +15,14 @@ import pytest
 import torch
 
 from actloc.encoders.color import Config as Color
-from actloc.errors import EnvironmentProblem, UserError
-from actloc.extraction import ray_cluster
+from actloc.errors import EnvironmentProblem, UserError, VideoError
+from actloc.extraction import ray_cluster, ray_workers
 from actloc.extraction.ray_cluster import ArrivingVideo
 from actloc.extraction.ray_pieces import to_bytes
-from actloc.extraction.ray_workers import EncoderCopy, Encoding, Row
+from actloc.extraction.ray_workers import Decoding, EncoderCopy, Encoding, Row
 from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
+from actloc.store.filling import state_of
 from actloc.video.windows import Picking
 from tests.clips import spacing
 from tests.processes import command_of, descendants, is_at_work
@@ -54,7 +56,11 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     encoder.is_framewise = False
     rows = RowsInMemory()
     video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), rows)
-    for row in (end({"summary": SUMMARY}, number=2), piece(1, [[[3, 4]]]), piece(1, [[[3, 4]]])):
+    for row in (
+        end({"summary": SUMMARY, "state": state_of([tmp_path / "v.mp4"])}, number=2),
+        piece(1, [[[3, 4]]]),
+        piece(1, [[[3, 4]]]),
+    ):
         assert video.take(row) is None
     info = video.take(piece(0, [[[1, 2]], [[2, 3]]]))
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
@@ -69,12 +75,42 @@ def test_vectors_of_frames_are_pooled_over_the_frames_that_clips_pick(tmp_path: 
     video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), rows)
     for number in range(3):
         video.take(piece(number, vectors[10 * number : 10 * number + 10].tolist(), picking))
-    info = video.take(end({"summary": {**SUMMARY, "num_frames": 18}}, number=3))
+    info = video.take(
+        end({"summary": {**SUMMARY, "num_frames": 18}, "state": state_of([tmp_path / "v.mp4"])}, number=3)
+    )
     starts = [0, 3, 6, 10, 13, 16, 20, 23]  # places 0, 2, 4, ... 14 of 18
     clips = np.stack([vectors[[start, start + 1, start + 3, start + 5]] for start in starts])
     expected = encoder.pool_frames(torch.from_numpy(clips))[:, :, 0].numpy()
     np.testing.assert_allclose(rows.features, expected, rtol=1e-6)
     assert (info.steps, info.frame_count) == (8, 18)  # type: ignore[union-attr]
+
+
+def test_a_video_that_was_replaced_on_the_way_is_not_stored(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"video")
+    before = state_of([path])
+    path.write_bytes(b"another")
+    encoder = Color().build()
+    encoder.is_framewise = False
+    video = ArrivingVideo("v", path, encoder, spacing(), RowsInMemory())
+    video.take(piece(0, [[[1, 2]], [[2, 3]], [[3, 4]]]))
+    error = video.take(end({"summary": SUMMARY, "state": before}, number=1))
+    assert isinstance(error, VideoError)
+    assert error.reason == "damaged"
+
+
+def test_what_the_system_of_a_machine_refuses_is_a_problem_of_that_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "v.mp4")
+
+    monkeypatch.setattr(ray_workers, "read_frames", too_many)
+    decoding = Decoding((), spacing(), MachineSettings(), 4, False)
+    (row,) = decoding({"video_id": np.array(["v"]), "path": np.array([str(tmp_path / "v.mp4")])})
+    video = ArrivingVideo("v", tmp_path / "v.mp4", Color().build(), spacing(), RowsInMemory())
+    with pytest.raises(EnvironmentProblem, match=f"On {socket.gethostname()}: .*Too many open files: 'v.mp4'"):
+        video.take({name: values[0] for name, values in row.items()})
 
 
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +132,7 @@ def test_a_warning_reports_corrupt_frames_as_without_ray(tmp_path: Path, capsys:
     encoder.is_framewise = False
     video = ArrivingVideo("v", tmp_path / "v.mp4", encoder, spacing(), RowsInMemory())
     video.take(piece(0, [[[1, 2]]]))
-    video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}}, number=1))
+    video.take(end({"summary": {**SUMMARY, "corrupt_frames": 2}, "state": state_of([tmp_path / "v.mp4"])}, number=1))
     assert "v: 2 of 6 frames have decoding errors" in capsys.readouterr().err
 
 
