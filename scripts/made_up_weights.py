@@ -104,9 +104,10 @@ def write(path: Path, make: Callable[[], Content]) -> None:
     if path.exists():
         console.say(f"Kept {path}, which exists")
         return
-    files.remove_leftovers(files.make_folder(path.parent))
-    torch.save({**make(), MADE_UP: True}, files.temporary_path(path))
-    files.replace(files.temporary_path(path), path)
+    files.make_folder(path.parent)
+    temporary = files.temporary_path(path)
+    torch.save({**make(), MADE_UP: True}, temporary)
+    files.replace(temporary, path)
     console.result(f"Wrote made-up weights: {path}, {path.stat().st_size / 1e6:.0f} MB")
 
 

@@ -269,10 +269,8 @@ REPORTED = '''
 from actloc.tasks import localization
 
 class Config(localization.Config):
-    def report(self, run_folders, folder):
-        page = folder / "page.txt"
-        page.write_text("\\n".join(map(str, run_folders)))
-        return [page]
+    def report(self, run_folders):
+        return {"report.html": "\\n".join(map(str, run_folders))}
 '''
 
 
@@ -287,8 +285,8 @@ def test_results_of_a_task_of_the_users_own_are_reported_by_it(tmp_path: Path) -
     for arguments, environment in ((("--code", "reported.py"), {}), ((), {"ACTLOC_CODE": "reported.py"})):
         done = actloc(tmp_path, "report", "ckpt/mine", *arguments, **environment)
         assert done.returncode == 0, done.stderr
-        assert (tmp_path / "ckpt/mine/page.txt").read_text() == "ckpt/mine"
-        (tmp_path / "ckpt/mine/page.txt").unlink()
+        assert (tmp_path / "ckpt/mine/report.html").read_text() == "ckpt/mine"
+        (tmp_path / "ckpt/mine/report.html").unlink()
 
 
 def test_the_page_names_everything_that_a_task_must_implement() -> None:
