@@ -270,7 +270,8 @@ from actloc.tasks import localization
 
 class Config(localization.Config):
     def report(self, run_folders):
-        return {"report.html": "\\n".join(map(str, run_folders))}
+        page = "\\n".join(map(str, run_folders))
+        return {"report.html": page, "tables.md": "", "tables.csv": ""}
 '''
 
 

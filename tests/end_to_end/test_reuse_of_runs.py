@@ -119,16 +119,16 @@ def test_labels_changed_after_prepare_are_noticed(encoded: Path, trained: Path, 
     new, old = copy_toy(encoded, tmp_path / "new"), copy_toy(trained, tmp_path / "old")
     for folder in (new, old):
         (folder / "prepared/prepared.json").write_text(record)
-    done = actloc(new, "train", "toy.yaml")
+    done = actloc(new, "train", "toy.yaml", "run.name=fresh")  # others may have trained in the folder it is a copy of
     assert done.returncode == 2
     assert "labels.csv has changed since `actloc prepare` read it" in done.stderr
     assert "Run: actloc prepare toy.yaml" in done.stderr
-    assert not (new / "ckpt").exists()
+    assert not (new / "ckpt/fresh").exists()
     done = actloc(old, "train", "toy.yaml")  # finished: only told
     assert done.returncode == 0
     assert "labels.csv has changed since `actloc prepare` read it" in done.stderr
     (new / "prepared/prepared.json").unlink()
-    assert actloc(new, "train", "toy.yaml").returncode == 0
+    assert actloc(new, "train", "toy.yaml", "run.name=fresh").returncode == 0
 
 
 def test_annotations_edited_during_training_do_not_reach_the_run(
