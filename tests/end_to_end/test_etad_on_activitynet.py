@@ -80,30 +80,24 @@ def run(folder: Path, *arguments: str) -> str:
     return " ".join(done.stderr.split())
 
 
-def scored(folder: Path, *settings: str, name: str = "validation-raw") -> Results:
-    run(folder, "eval", f"ckpt/{NAME}", *settings)
-    return read_results(folder / f"ckpt/{NAME}/eval/{name}")
-
-
-def found_in(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    results: dict[str, list[dict[str, Any]]] = json.loads(
-        (folder / f"ckpt/{NAME}/eval/validation-raw/predictions.json").read_text()
-    )["results"]
-    return results
+def scored(folder: Path, *settings: str) -> tuple[Results, dict[str, list[dict[str, Any]]]]:
+    """The results, and the predictions of each video."""
+    done = actloc(folder, "eval", f"ckpt/{NAME}", *settings, "--json")
+    assert done.returncode == 0, done.stderr
+    where = (folder / json.loads(done.stdout.splitlines()[-1])["path"]).parent
+    return read_results(where), json.loads((where / "predictions.json").read_text())["results"]
 
 
 def test_videos_get_their_classes_from_the_classifier_and_scores_are_far_above_chance(folder: Path) -> None:
-    one_class = scored(folder, "fusion.scores=null")
+    one_class, plain = scored(folder, "fusion.scores=null")
     assert one_class.classes == ["action"]
     assert one_class.classifier is None
-    plain = found_in(folder)
     # the same detections in other videos are what segments of the usual length and place give
     others = dict(zip(plain, [*list(plain.values())[1:], next(iter(plain.values()))], strict=True))
     (folder / "others.json").write_text(json.dumps({"results": others}))
-    run(folder, "eval", f"ckpt/{NAME}", "--predictions", "others.json", "fusion.scores=null")
-    chance = read_results(folder / f"ckpt/{NAME}/eval/validation-file").average_map
+    chance = scored(folder, "--predictions", "others.json", "fusion.scores=null")[0].average_map
 
-    fused = scored(folder)
+    fused, of_fused = scored(folder)
     assert (fused.variant, fused.counts.videos) == ("without the 79 videos that ETAD blocks", 6)
     assert fused.classes == sorted(LABELS)
     classifier = fused.classifier
@@ -111,7 +105,7 @@ def test_videos_get_their_classes_from_the_classifier_and_scores_are_far_above_c
     assert classifier.sha256 == hashlib.sha256((folder / "cuhk_val_simp_7.json").read_bytes()).hexdigest()
     assert (classifier.file, classifier.form, classifier.rule) == ("cuhk_val_simp_7.json", "cuhk", "product")
     assert (classifier.top_k, classifier.top_1) == (2, 5 / 6)
-    for video_id, listed in found_in(folder).items():
+    for video_id, listed in of_fused.items():
         number = len(plain[video_id])
         assert 0 < number <= 100
         assert len(listed) == 2 * number
@@ -123,7 +117,7 @@ def test_videos_get_their_classes_from_the_classifier_and_scores_are_far_above_c
         first, other = (0.85, 0.1) if video_id == MISJUDGED else (0.8, 0.15)
         np.testing.assert_allclose(ratios, np.repeat([first, other], number), rtol=1e-6)
 
-    truth = scored(folder, "fusion.scores=truth", name="validation-raw-truth")
+    truth, _ = scored(folder, "fusion.scores=truth")
     assert truth.classifier is not None
     assert truth.classifier.is_upper_bound
     # of videos with one class, the bound that is reported beside the classifier is what true classes give
