@@ -150,4 +150,4 @@ def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
         assert any(what in name for name in names), what
     assert sum("part of ROI align" in name for name in names) >= 2
     assert all(result["value"] is None or result["value"] > 0 for result in written["results"])
-    assert "actloc / official" in printed
+    assert "actloc / recorded" in printed

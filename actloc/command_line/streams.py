@@ -1,4 +1,4 @@
-"""Standard streams that a command can rely on: none is missing, and none ends the work because its reader has gone."""
+"""Standard streams that a command can rely on: all are there, and a reader that goes away does not end the work."""
 
 import errno
 import io

@@ -5,6 +5,7 @@ the file and a dash on the page.
 """
 
 import shlex
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -196,9 +197,9 @@ class ResultsHead(Record):
     beside_sha256: dict[str, str] = {}
     """The sha256 of each file that the same evaluation wrote beside this one, by its name."""
 
+    @abstractmethod
     def headline(self) -> str:
         """The number that the task is judged by, with its name."""
-        raise NotImplementedError(f"{type(self).__name__} has no number that it is judged by")
 
     def notes(self) -> list[str]:
         """What must be known wherever the number is shown, in a few words each."""

@@ -5,7 +5,6 @@ needs no file of its own.
 """
 
 import random
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -25,6 +25,7 @@ from actloc.video.augmentation import Mirror
 from actloc.video.augmentation_settings import Augmentation
 from actloc.video.clip_reader import ClipReader, VideoTimes
 from actloc.video.frame_transforms import FrameStep
+from actloc.video.left_out import LeftOutVideos
 
 _WHOLE_S = 0.1
 """An action that begins and ends this close to the ends of its video fills it: durations are stated in several ways."""
@@ -135,47 +136,25 @@ class TrainingClips:
         self.source = source
         self.clips = list(clips)
         self._augmentation = augmentation
-        self._allow_missing = allow_missing
+        self._videos = [clip.video for clip in self.clips]
+        self._left_out = LeftOutVideos("clips.allow_missing", is_allowed=allow_missing)
         self._mirrored = labels_after_mirroring(classes)
-        self._broken: set[str] = set()
-        self._changing = threading.Lock()
 
     def sample(self, index: int, visit: Visit) -> Sample:
         """Clip `index` (c, F, H, W), uint8 or float32, as a window that one action of each of its classes fills.
 
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
-        for number in range(index, index + len(self.clips)):
-            clip = self.clips[number % len(self.clips)]
-            if clip.video.id in self._broken:
-                continue
-            generator = visit.generator(index)  # begins anew, whether or not those before are known to be broken
-            try:
-                steps = self._augmentation.drawn(self.source.steps, generator)
-                frames = torch.from_numpy(self.source.drawn(clip, generator, steps)).permute(3, 0, 1, 2)
-            except VideoError as error:
-                self._leave_out(clip.video, error)
-                continue
-            is_mirrored = any(isinstance(step, Mirror) for step in steps)
-            labels = [self._mirrored[label] if is_mirrored else label for label in clip.labels]
-            segments = torch.tensor([[0.0, frames.shape[1]]]).expand(len(labels), 2)
-            grid = Grid(self.source.times(clip.video).fps, 1, 0)
-            targets = Targets(segments, torch.tensor(labels))
-            return Sample(clip.id, frames, targets, grid, is_replacement=number != index)
-        raise UserError(
-            "None of the training videos can be decoded.", "Expected one.", "Replace the files that the warnings name."
-        )
 
-    def _leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
-        """Names a video that cannot be decoded, once; raises UserError unless the settings allow missing videos."""
-        if not self._allow_missing:
-            raise UserError(
-                f"{video.file}: {error}.",
-                "Expected a video that can be decoded.",
-                "Replace the file, or continue without such videos: clips.allow_missing=true",
-            ) from error
-        with self._changing:
-            is_new = video.id not in self._broken
-            self._broken.add(video.id)
-        if is_new:
-            console.warn(f"{video.id} is left out: {error}", id=video.id)
+        def drawn(number: int) -> tuple[Sequence[FrameStep], Tensor]:
+            generator = visit.generator(index)  # begins anew, whether or not those before are known to be left out
+            steps = self._augmentation.drawn(self.source.steps, generator)
+            return steps, torch.from_numpy(self.source.drawn(self.clips[number], generator, steps))
+
+        number, (steps, frames) = self._left_out.first_readable(index, self._videos, drawn)
+        clip, is_mirrored = self.clips[number], any(isinstance(step, Mirror) for step in steps)
+        labels = [self._mirrored[label] if is_mirrored else label for label in clip.labels]
+        segments = torch.tensor([[0.0, len(frames)]]).expand(len(labels), 2)
+        grid = Grid(self.source.times(clip.video).fps, 1, 0)
+        targets = Targets(segments, torch.tensor(labels))
+        return Sample(clip.id, frames.permute(3, 0, 1, 2), targets, grid, is_replacement=number != index)

@@ -1,4 +1,4 @@
-"""The network that tells the class of a clip: an encoder of clips, dropout and one linear layer."""
+"""The network that names the class of a clip: an encoder of clips, dropout and one linear layer."""
 
 import io
 from collections.abc import Mapping

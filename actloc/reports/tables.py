@@ -196,7 +196,7 @@ def run_names(runs: Sequence[Results]) -> list[str]:
 def distinct_names(runs: Sequence[ResultsHead]) -> list[str]:
     """The names of the runs, each with the settings that are not its own and with what must be known of its numbers.
 
-    Runs of one name are told apart by what differs first: the subset, the weights, the checkpoint, the seed, the time.
+    Runs of one name are labelled by what differs first: the subset, the weights, the checkpoint, the seed, the time.
     """
     names = [
         ", ".join([run.name, *([settings_text(run.changed)] if run.changed else []), *run.notes()]) for run in runs

@@ -1,7 +1,6 @@
 """Features made from the videos in every step, by an encoder that may learn with the detector (end-to-end training)."""
 
 import random
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -32,6 +31,7 @@ from actloc.sources.base import Source, SourceConfig
 from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.structures import FIRST_VISIT, Batch, Extent, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes
+from actloc.video.left_out import LeftOutVideos
 
 
 class Config(AugmentedConfig, SourceConfig):
@@ -182,11 +182,10 @@ class EncodedSource(Source):
         self._steps_per_clip = config.steps_per_clip or vectors_per_clip(live.encoder, config.spacing)
         self._filled_rows = config.max_steps if config.encode_padding else None
         self._times: dict[str, VideoTimes] = {}
-        self._broken: set[str] = set()
+        self._left_out = LeftOutVideos("features.allow_missing", is_allowed=config.allow_missing)
         self._readable: set[int] = set()
         self._turns = Turns()
         self._learning = LearningClips(config.fraction, config.choice, config.round_to, config.shared_draw)
-        self._changing = threading.Lock()
 
     def add(self, video: AnnotatedVideo) -> None:
         """Lists the times of the video's pictures; raises VideoError if it cannot be used."""
@@ -288,32 +287,17 @@ class EncodedSource(Source):
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
         state = generator.getstate()
-        for number in range(index, index + len(self.videos)):
-            video = self.videos[number % len(self.videos)]
-            try:
-                if video.id not in self._broken:
-                    generator.setstate(state)  # whether or not those before are known to be broken
-                    sample = self._drawn(number % len(self.videos), generator, visit)
-                    return replace(sample, is_replacement=number != index)
-            except VideoError as error:
-                self.leave_out(video, error)
-        raise UserError(
-            "None of the training videos can be decoded.", "Expected one.", "Replace the files that the warnings name."
-        )
+
+        def drawn(number: int) -> Sample:
+            generator.setstate(state)  # whether or not those before are known to be left out
+            return self._drawn(number, generator, visit)
+
+        number, sample = self._left_out.first_readable(index, self.videos, drawn)
+        return replace(sample, is_replacement=number != index)
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
         """Names a video that cannot be decoded, once; raises UserError unless the settings allow missing videos."""
-        if not self.config.allow_missing:
-            raise UserError(
-                f"{video.file}: {error}.",
-                "Expected a video that can be decoded.",
-                "Replace the file, or continue without such videos: features.allow_missing=true",
-            ) from error
-        with self._changing:
-            is_new = video.id not in self._broken
-            self._broken.add(video.id)
-        if is_new:
-            console.warn(f"{video.id} is left out: {error}", id=video.id)
+        self._left_out.add(video, error)
 
     def num_learning(self, num_clips: int) -> int:
         """How many of a window's clips the encoder learns from."""

@@ -25,7 +25,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure speed, memory and operation counts, and print them next to official ones.",
+        description="Measure speed, memory and operation counts, and print them next to recorded ones.",
     )
     parser.add_argument(
         "task", nargs="?", choices=TITLES, default="localization", help="what is measured; localization if left out"
@@ -105,10 +105,10 @@ def _table(title: str, results: "list[Result]", rates: dict[str, float]) -> "Tab
     table = Table(
         title=title,
         caption=f"CPU time on {processor()}. The ratio of times is taken in 2048-cubed float32 products: "
-        f"{rates['cpu']:.0f} GFLOP/s in this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s for the official times.",
+        f"{rates['cpu']:.0f} GFLOP/s in this run, {OFFICIAL_GFLOP_PER_S:.0f} GFLOP/s for the recorded times.",
     )
     table.add_column("quantity")
-    for name in ("actloc", "official", "actloc / official"):
+    for name in ("actloc", "recorded", "actloc / recorded"):
         table.add_column(name, justify="right")
     for result in results:
         ratio = result.ratio(rates[result.device])

@@ -1,4 +1,4 @@
-"""What ends a command, and what it tells the user to do."""
+"""What ends a command, and what its message says to do."""
 
 import errno
 import os
