@@ -1,11 +1,15 @@
 """The device that the settings choose, and what it is slow at."""
 
-from pathlib import Path
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actloc import console
 from actloc.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 _BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags in /proc/cpuinfo of processors that multiply bfloat16 numbers in hardware: x86, x86, ARM."""
@@ -13,6 +17,8 @@ _BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def choose_device(name: str) -> torch.device:
     """The device called `name`; auto is the GPU, if there is one. Raises UserError for a GPU that does not exist."""
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

@@ -5,12 +5,15 @@ B videos of a batch   T feature steps       C channels    K classes     L pyrami
 S clips of a video    F frames of a clip    H W pixels    N segments
 """
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import random
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ class Targets:
     @staticmethod
     def none() -> "Targets":
         """A video without actions: background only."""
+        import torch
+
         return Targets(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
 
 
 def one_action(segment: Tensor, label: int) -> Targets:
     """A video with one action, at `segment` (2,) in feature steps."""
+    import torch
+
     return Targets(segment[None], torch.tensor([label], device=segment.device))
 
 
@@ -121,6 +128,8 @@ class Sample:
     @property
     def features(self) -> Tensor:
         """The features (C, T) of a sample that has them already."""
+        from torch import Tensor
+
         assert isinstance(self.payload, Tensor), "the source makes these features when it is asked for them"
         return self.payload
 
@@ -169,10 +178,14 @@ class Batch:
 
     def mask(self, num_steps: int, device: torch.device) -> Tensor:
         """The mask (B, num_steps): true on each sample's own steps, false on padding after them."""
+        import torch
+
         return (torch.arange(num_steps) < torch.tensor(self.lengths)[:, None]).to(device)
 
     def padded(self, num_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Features (B, C, num_steps), zero after each sample's end, and the mask, of samples that have features."""
+        import torch
+
         features = torch.zeros(len(self.samples), self.samples[0].payload.shape[0], num_steps)
         for row, sample in zip(features, self.samples, strict=True):
             row[:, : sample.num_steps] = sample.features

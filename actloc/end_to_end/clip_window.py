@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,6 @@ from actloc.ops.windows import resize
 from actloc.video.clip_reader import ClipReader
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import ClipLayout, ClipSpacing
-
-Outside = Literal["repeat", "repeat_window", "zero", "black"]
-"""What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black.
-repeat_window repeats the last one of the window, also where the video goes on."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc.encoders.base import ClipEncoder, check_clips, ready, vectors_per_clip
-from actloc.end_to_end.clip_window import ClipWindow, Outside
+from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.prefetch import load_ahead
+from actloc.settings.choices import Outside, Route
 from actloc.settings.code_errors import wrong_return
 from actloc.video.clip_reader import ClipReader
 from actloc.video.windows import ClipSpacing
-
-Route = Literal["direct", "replay"]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """Windows of a video's features and actions, as training and evaluation see them (ActionFormer's rules)."""
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import math
 import random
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from actloc.structures import Grid, Sample, Targets
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_TRIES = 200
 
@@ -163,6 +166,8 @@ def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Target
 
 def resize(features: Tensor, num_steps: int) -> Tensor:
     """Features (C, T) linearly interpolated to (C, num_steps), ends not aligned; unchanged if already that long."""
+    from torch.nn.functional import interpolate
+
     if features.shape[1] == num_steps:
         return features
-    return torch.nn.functional.interpolate(features[None], size=num_steps, mode="linear", align_corners=False)[0]
+    return interpolate(features[None], size=num_steps, mode="linear", align_corners=False)[0]

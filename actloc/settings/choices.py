@@ -13,6 +13,11 @@ ReaderName = Literal["pyav", "ffmpeg", "decord"]
 """What decodes videos: a file of `video/readers`."""
 ClipChoice = Literal["random", "uniform", "uniform_jitter", "stratified", "oldest"]
 """Which clips an encoder learns from; `end_to_end/choosing.py` says what each means."""
+Route = Literal["direct", "replay"]
+"""How the gradient reaches an encoder; `end_to_end/live_encoder.py` says what each means."""
+Outside = Literal["repeat", "repeat_window", "zero", "black"]
+"""What frames outside the video are: its first or last frame again, zero after the encoder's scaling, or black.
+repeat_window repeats the last one of the window, also where the video goes on."""
 ProtocolName = Literal[
     "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
 ]

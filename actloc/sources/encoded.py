@@ -20,12 +20,12 @@ from actloc.encoders.base import built, vectors_per_clip
 from actloc.end_to_end import combinations, presets
 from actloc.end_to_end.augmented import AugmentedConfig
 from actloc.end_to_end.choosing import LearningClips, Turns
-from actloc.end_to_end.clip_window import ClipWindow, Outside
-from actloc.end_to_end.live_encoder import LiveEncoder, Route, prepare
+from actloc.end_to_end.clip_window import ClipWindow
+from actloc.end_to_end.live_encoder import LiveEncoder, prepare
 from actloc.end_to_end.video_rows import spread_frame_rows, spread_rows, strided_rows
 from actloc.errors import UserError, VideoError
 from actloc.ops.windows import window_at_any_frame
-from actloc.settings.choices import ClipChoice
+from actloc.settings.choices import ClipChoice, Outside, Route
 from actloc.settings.sections import MachineSettings, Shapes
 from actloc.sources.base import Source, SourceConfig
 from actloc.store.grid_check import fits, warn_of_misfits

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from actloc.errors import UserError
@@ -147,6 +146,8 @@ def _at_same_times(
     a: Features, b: Features, info_a: FeatureInfo, info_b: FeatureInfo, shift_s: float
 ) -> tuple[Floats, Floats]:
     """The rows (N, C) of `a` whose time plus the shift is within `b`, and `b` interpolated there."""
+    import torch
+
     steps = [torch.arange(info.steps, dtype=torch.float64) for info in (info_a, info_b)]
     times = grid(info_a).seconds(steps[0]).numpy() + shift_s
     others = grid(info_b).seconds(steps[1]).numpy()

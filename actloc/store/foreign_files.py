@@ -4,6 +4,8 @@ A .mmap is a file of TALLFormer's memory bank: float32 numbers in C order and no
 a folder are in one JSON file beside them: {NAME: {"num_frames": N, "feat_shape": [T, C]}}.
 """
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import functools
 import json
 import pickle
@@ -12,18 +14,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor
 
 from actloc import console, files
 from actloc.damage import is_hollow, refused
 from actloc.errors import UserError, VideoReason
 from actloc.store import array_pickles, csv_features
 from actloc.store.sealed_file import is_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".csv", ".mmap")
 _EXPECTED = "Expected an array of numbers with two dimensions (steps and channels)."
@@ -79,8 +82,10 @@ class FeatureFile:
 
     def read(self) -> Tensor:
         """Reads the array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
+        import torch
+
         values = self._load(only_shape=False)
-        array = values if isinstance(values, Tensor) else torch.from_numpy(values)
+        array = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
         array = array.float()
         if not is_finite(array):
             raise FeatureFileError("non_finite", f"{self} contains nan or inf.", "Expected finite features.", _FIX)
@@ -90,6 +95,8 @@ class FeatureFile:
         return f"{self.path}:{self.dataset}" if self.dataset else str(self.path)
 
     def _load(self, *, only_shape: bool) -> Any:  # Any: a shape, an array or a tensor
+        from torch import Tensor
+
         try:
             values: Any = self._open(only_shape)  # Any: whatever the file holds
             if not isinstance(values, (_Header, np.ndarray, Tensor)) or values.shape is None:
@@ -173,6 +180,8 @@ class FeatureFile:
 def _unpickled(path: Path) -> Any:  # Any: whatever the file holds
     if path.suffix in (".pkl", ".pickle"):
         return array_pickles.read(path)
+    import torch
+
     # .pt files of old versions are not zip files and cannot be mapped into memory
     return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
@@ -186,6 +195,8 @@ def _without_single_axes(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _is_of_numbers(values: Any) -> bool:  # Any: an array or a tensor
+    from torch import Tensor
+
     if isinstance(values, Tensor):
         return not values.is_complex()
     return values.dtype.kind in "biuf"

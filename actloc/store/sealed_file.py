@@ -5,22 +5,25 @@ both. Reading checks the CRC-32, which takes a quarter of the time and detects a
 of up to 32; `prove` checks the sha256 too. Any HDF5 tool opens the file.
 """
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import hashlib
 import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from actloc import files
 from actloc.damage import is_hollow, is_ours
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DATASET = "features"
 BLOCK_BYTES = 512  # the smallest user block HDF5 allows
@@ -28,7 +31,8 @@ _HEAD_BYTES = len(f"actloc features\nsha256 {64 * '0'}\n")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PIECE_BYTES = 1 << 20
 _CHECKSUM_BYTES = 4  # fletcher32 appends this to each chunk
-_TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torch.float16}
+_DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
+"""The types of stored features, with torch's names of them."""
 
 
 class DamagedError(Exception):
@@ -101,13 +105,15 @@ def values(file: h5py.File) -> Tensor:
 
     In memory they are (C, T), as networks expect: each chunk is transposed while it is in the processor's cache.
     """
+    import torch
+
     dataset = _own_dataset(file)
     rows = _chunk_rows(dataset)
     steps, channels = dataset.shape
     num_bytes = rows * channels * dataset.dtype.itemsize
     chunk = np.empty(num_bytes + _CHECKSUM_BYTES, np.uint8)
     # torch converts float16 six times faster than numpy
-    stored = torch.from_numpy(chunk[:num_bytes]).view(_TORCH_DTYPES[dataset.dtype]).view(rows, channels)
+    stored = torch.from_numpy(chunk[:num_bytes]).view(getattr(torch, _DTYPES[dataset.dtype])).view(rows, channels)
     features = torch.from_numpy(np.empty((channels, steps), np.float32))
     for start in range(0, steps, rows):
         dataset.id.read_direct_chunk((start, 0), out=chunk)
@@ -122,7 +128,7 @@ def _own_dataset(file: h5py.File) -> h5py.Dataset:
     dataset = file[DATASET]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise DamagedError("its features are stored elsewhere")
-    if dataset.ndim != 2 or dataset.dtype not in _TORCH_DTYPES or is_hollow(dataset):
+    if dataset.ndim != 2 or dataset.dtype not in _DTYPES or is_hollow(dataset):
         raise DamagedError("its features are not a two-dimensional array of float32 or float16")
     return dataset
 

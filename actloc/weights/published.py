@@ -1,16 +1,18 @@
 """Encoders' weights as their authors publish them: finds the files, and reads them without running code from them."""
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from actloc import console
 from actloc.errors import UserError
-from actloc.weights import files
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = Path("data/weights")
 """The folder where published files are expected under their own names."""
@@ -57,6 +59,11 @@ def locate_all(wanted: Mapping[str, tuple[Path | None, PublishedFile]]) -> dict[
 
 def read(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a checkpoint by name, without the prefix `module.`; raises UserError."""
+    import torch
+    from torch import Tensor
+
+    from actloc.weights import files
+
     with torch.serialization.safe_globals([argparse.Namespace]):  # TSP's checkpoints contain their command line
         content = files.load(path)
     if isinstance(content, dict) and MADE_UP in content:
