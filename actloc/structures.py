@@ -58,7 +58,7 @@ class Targets:
     labels: Tensor
 
     @staticmethod
-    def none() -> "Targets":
+    def none() -> Targets:
         """A video without actions: background only."""
         import torch
 
@@ -101,7 +101,7 @@ class Payload(Protocol):
     def shape(self) -> tuple[int, ...]:
         """C and T of the features."""
 
-    def narrow(self, dim: int, start: int, length: int) -> "Payload":
+    def narrow(self, dim: int, start: int, length: int) -> Payload:
         """The payload of `length` steps from `start` on; `dim` is 1, as in `Tensor.narrow`."""
 
 
@@ -133,7 +133,7 @@ class Sample:
         assert isinstance(self.payload, Tensor), "the source makes these features when it is asked for them"
         return self.payload
 
-    def part(self, start: int, length: int, targets: Targets) -> "Sample":
+    def part(self, start: int, length: int, targets: Targets) -> Sample:
         """The sample of `length` steps from `start` on, with its own actions."""
         payload = self.payload.narrow(1, start, length)
         return Sample(self.video_id, payload, targets, self.grid, self.first_step + start)

@@ -9,7 +9,7 @@ import torch
 
 from actloc import experiment
 from actloc.detectors.etad import Config as EtadConfig
-from actloc.encoders.base import vectors_per_clip
+from actloc.encoders.base_network import vectors_per_clip
 from actloc.encoders.videomae import Config as VideoMAEConfig
 from actloc.end_to_end.choosing import LearningClips
 from actloc.ops.candidates import all_candidates, random_rows

@@ -11,7 +11,8 @@ from actloc import console, files, recipes
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import read_prepared
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, check_clips, ready, vectors_per_clip
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder, built, check_clips, ready, vectors_per_clip
 from actloc.errors import ActlocError, UserError
 from actloc.experiment import Experiment, is_run, with_inputs
 from actloc.extraction import preparing

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.layers.multiply_adds import multiply_adds
 from actloc.video.frame_transforms import Frame, Resize

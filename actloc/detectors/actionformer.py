@@ -6,7 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import PointConfig, PointDetector
+from actloc.detectors.base import PointConfig
+from actloc.detectors.base_network import PointDetector
 from actloc.layers.attention import TransformerBlock
 from actloc.layers.norms import channel_norm
 from actloc.layers.positions import PositionTable

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig, only_length
+from actloc.detectors.base import DetectorConfig
+from actloc.detectors.base_network import Detector, only_length
 from actloc.errors import UserError
 from actloc.layers.group_norm_pyramid import ConvGroupNorm, GroupNormPyramid
 from actloc.layers.precision import at_least_float32, full_precision

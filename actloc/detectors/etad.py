@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import ClasslessConfig, Detector, only_length
+from actloc.detectors.base import ClasslessConfig
+from actloc.detectors.base_network import Detector, only_length
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.proposal_head import NUM_BINS, ProposalHead

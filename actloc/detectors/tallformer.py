@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import Detector, DetectorConfig, only_length
+from actloc.detectors.base import DetectorConfig
+from actloc.detectors.base_network import Detector, only_length
 from actloc.errors import UserError
 from actloc.layers.anchor_head import AnchorHead, ConvNormPyramid, FixedBatchNorm
 from actloc.layers.merging_pyramid import MergingPyramid

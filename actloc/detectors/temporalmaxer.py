@@ -7,7 +7,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
-from actloc.detectors.base import PointConfig, PointDetector
+from actloc.detectors.base import PointConfig
+from actloc.detectors.base_network import PointDetector
 from actloc.layers.norms import channel_norm
 from actloc.layers.pyramid import NormNeck, level_masks
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss

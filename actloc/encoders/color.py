@@ -4,7 +4,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames
+from actloc.encoders.base import ResizedFrames
+from actloc.encoders.base_network import ClipEncoder
 
 
 class Config(ResizedFrames):

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into, same_draws
 from actloc.errors import UserError
 from actloc.layers.global_pyramid import (
     Axes,

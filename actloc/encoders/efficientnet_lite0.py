@@ -11,7 +11,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames
+from actloc.encoders.base import ResizedFrames
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 from actloc.layers.maps import maps_of_frames

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from actloc import raft_flow
 from actloc.damage import refused
-from actloc.encoders.base import ClipEncoder, PublishedConfig, WeightsFile
+from actloc.encoders.base import PublishedConfig, WeightsFile
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.precision import at_least_float32

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from actloc import console
 from actloc.damage import refused
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into
 from actloc.errors import UserError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.precision import at_least_float32

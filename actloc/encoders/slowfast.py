@@ -15,7 +15,8 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, Place, Resize

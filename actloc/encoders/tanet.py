@@ -15,7 +15,8 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into, same_draws
 from actloc.errors import UserError
 from actloc.layers.maps import maps_of_frames
 from actloc.settings.sections import Shapes

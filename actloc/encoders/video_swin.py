@@ -13,7 +13,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into, same_draws
 from actloc.layers.drop_path import DropPath
 from actloc.layers.mlp import MLP
 from actloc.layers.precision import at_least_float32

@@ -14,7 +14,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, FromStage, PublishedConfig, load_into, same_draws
+from actloc.encoders.base import FromStage, PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into, same_draws
 from actloc.layers.maps import maps_of_tokens
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32

@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, PublishedConfig, load_into
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder, load_into
 from actloc.layers.maps import maps_of_tokens
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.precision import at_least_float32

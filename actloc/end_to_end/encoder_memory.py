@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.end_to_end.memory import LiveBytes
 from actloc.layers.precision import computing_in

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, check_clips, ready, vectors_per_clip
+from actloc.encoders.base_network import ClipEncoder, check_clips, ready, vectors_per_clip
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.layers.precision import computing_in
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import MachineSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.settings.sections import MachineSettings
 from actloc.video.reader import Summary, read_frames
 from actloc.video.windows import ClipSpacing, Picking

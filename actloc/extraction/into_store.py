@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Mapping
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
-from actloc.encoders.base import ClipEncoder, vectors_per_clip
+from actloc.encoders.base_network import ClipEncoder, vectors_per_clip
 from actloc.errors import EnvironmentProblem, VideoError
 from actloc.extraction.local import encode_videos, num_decoders
 from actloc.extraction.plan import Shard, durations, estimated_bytes, longest_first

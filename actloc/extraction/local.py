@@ -18,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from actloc import console
-from actloc.encoders.base import ClipEncoder, check_clips, vectors_per_clip
+from actloc.encoders.base_network import ClipEncoder, check_clips, vectors_per_clip
 from actloc.errors import VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo

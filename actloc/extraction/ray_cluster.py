@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from actloc.encoders.base import ClipEncoder, check_clips
+from actloc.encoders.base_network import ClipEncoder, check_clips
 from actloc.errors import EnvironmentProblem, Stopped, UserError, VideoError
 from actloc.extraction.batches import batch_size
 from actloc.extraction.local import feature_info, warn_of_corrupt_frames

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder, built, ready
 from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.ray_pieces import clip_pieces, frame_pieces, from_bytes, to_bytes

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.extraction.batches import vectors_of
 from actloc.extraction.decoded import thinned
 from actloc.settings.choices import Dtype

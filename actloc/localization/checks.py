@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from actloc import console
 from actloc.annotations.model import Action, Annotations
 from actloc.errors import UserError
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 
 
 @dataclass(frozen=True)

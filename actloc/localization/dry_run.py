@@ -20,7 +20,7 @@ from actloc.runs.run_bank import give_bank, starts_anew
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import TrainingMemory, megabytes, training_memory
 from actloc.settings import own_code
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 
 _PARTS = {
     "weights": "weights",

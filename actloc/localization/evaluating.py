@@ -30,7 +30,7 @@ from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.training.distributed import Processes, joined
 
 

@@ -7,7 +7,7 @@ import torch
 
 from actloc import files
 from actloc.datasets.base import read_prepared
-from actloc.encoders.base import built
+from actloc.encoders.base_network import built
 from actloc.experiment import Experiment, load
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.recognizer import Recognizer, published_classifier, restored

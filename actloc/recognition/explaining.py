@@ -12,7 +12,7 @@ from torch import Tensor
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError, VideoError
 from actloc.experiment import Experiment
 from actloc.extraction.converting import as_prepared

@@ -8,7 +8,8 @@ import torch
 
 from actloc import console, files
 from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder, built, ready
 from actloc.errors import UserError
 from actloc.evaluation.results import TrainedRun
 from actloc.experiment import Experiment, recorded_code

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from actloc import console, files
-from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.training import modules

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder, built, ready
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.recognition.recognizer import Groups, Recognizer, published_classifier

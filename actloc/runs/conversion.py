@@ -7,7 +7,7 @@ import torch
 
 from actloc import console, files
 from actloc.datasets.base import read_prepared
-from actloc.detectors.base import Detector
+from actloc.detectors.base_network import Detector
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.runs.official import encoder_weights, read_official

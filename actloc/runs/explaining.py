@@ -27,7 +27,7 @@ from actloc.layers.precision import computing_in, full_precision
 from actloc.reports.explanations import Explanation, Saliency
 from actloc.runs.grad_cam import layer_named, watching
 from actloc.runs.trained import TrainedDetector, load_trained
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.structures import Batch, Sample, VideoDetections
 
 Segment = tuple[float, float]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from actloc import console
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.layers.grad_cam import Watched, class_maps
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.detectors.base import Detector, DetectorConfig
+from actloc.detectors.base import DetectorConfig
+from actloc.detectors.base_network import Detector
 from actloc.errors import TooLongError, UserError, VideoError
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
@@ -18,7 +19,7 @@ from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import SuppressionSettings
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.store.store import FeatureStore
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit
 from actloc.training import modules

@@ -8,7 +8,8 @@ import torch
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import ClipEncoder, EncoderConfig, built, ready
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder, built, ready
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
@@ -21,7 +22,7 @@ from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
 from actloc.sources import folders
-from actloc.sources.base import Source, VideoInMemory
+from actloc.sources.base_source import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Detections, VideoDetections
 

@@ -3,14 +3,14 @@
 import copy
 
 from actloc import console
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.extraction.into_store import sources_of
 from actloc.extraction.local import recipe
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.store.filling import stale
 from actloc.store.store import IMPORTED, FeatureStore
 from actloc.training import checkpoint as checkpoints

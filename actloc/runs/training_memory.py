@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.experiment import Experiment
 from actloc.runs.localizer import LocalizationLearner, build_detector
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.structures import Batch, Sample
 from actloc.training.memory import (
     DETECTOR_STEP,

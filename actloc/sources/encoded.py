@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.encoders.base import built, vectors_per_clip
+from actloc.encoders.base_network import built, vectors_per_clip
 from actloc.end_to_end import combinations, presets
 from actloc.end_to_end.augmented import AugmentedConfig
 from actloc.end_to_end.choosing import LearningClips, Turns
@@ -27,7 +27,8 @@ from actloc.errors import UserError, VideoError
 from actloc.ops.windows import window_at_any_frame
 from actloc.settings.choices import ClipChoice, Outside, Route
 from actloc.settings.sections import MachineSettings, Shapes
-from actloc.sources.base import Source, SourceConfig
+from actloc.sources.base import SourceConfig
+from actloc.sources.base_source import Source
 from actloc.store.grid_check import fits, warn_of_misfits
 from actloc.structures import FIRST_VISIT, Batch, Extent, Sample, Visit
 from actloc.video.clip_reader import ClipReader, VideoTimes

@@ -13,7 +13,8 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.ops.windows import even_grid, resize
 from actloc.settings.sections import Shapes, ShippedPath
-from actloc.sources.base import Source, SourceConfig
+from actloc.sources.base import SourceConfig
+from actloc.sources.base_source import Source
 from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.structures import Extent, Grid, Sample

@@ -12,7 +12,8 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.settings.sameness import flat, shaping
-from actloc.sources.base import Source, SourceConfig
+from actloc.sources.base import SourceConfig
+from actloc.sources.base_source import Source
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo

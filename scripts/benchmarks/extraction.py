@@ -120,7 +120,7 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     """Decoding alone, the network alone, both together."""
     import torch
 
-    from actloc.encoders.base import ready
+    from actloc.encoders.base_network import ready
     from actloc.extraction.batches import BatchedNetwork
     from actloc.extraction.decoded import DecodedVideo
     from actloc.extraction.local import encode_video
@@ -246,7 +246,7 @@ def gpu_rates() -> dict[str, float]:
 def _gpu_rate(experiment: "Experiment", device: "torch.device") -> float:
     import torch
 
-    from actloc.encoders.base import ready
+    from actloc.encoders.base_network import ready
     from actloc.layers.precision import computing_in
     from scripts.benchmarks.results import best_seconds
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actloc.detectors import etad
 from actloc.detectors.actionformer import ActionFormer, Config
-from actloc.detectors.base import Detector
+from actloc.detectors.base_network import Detector
 from actloc.layers.precision import computing_in
 from actloc.layers.proposal_head import NUM_BINS
 from actloc.ops.roi_align import roi_align

@@ -22,7 +22,7 @@ from actloc.commands import import_features
 from actloc.errors import EnvironmentProblem, Stopped, UserError
 from actloc.experiment import Experiment
 from actloc.settings import yaml_text
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.sources.folders import Config
 from actloc.store import filling
 from actloc.store.store import FeatureStore

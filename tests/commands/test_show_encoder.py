@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from actloc.commands.show_encoder import encoder_size
-from actloc.encoders.base import ClipEncoder, EncoderConfig, ResizedFrames
+from actloc.encoders.base import EncoderConfig, ResizedFrames
+from actloc.encoders.base_network import ClipEncoder
 from actloc.settings import parts
 from actloc.video.frame_transforms import FrameStep
 

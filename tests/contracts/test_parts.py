@@ -12,7 +12,8 @@ from torch import nn
 
 from actloc import experiment
 from actloc.annotations import form as annotation_form
-from actloc.encoders.base import ClipEncoder, PublishedConfig
+from actloc.encoders.base import PublishedConfig
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.evaluation.results import ResultsHead
 from actloc.layers.grad_cam import Watched, class_maps

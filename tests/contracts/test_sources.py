@@ -14,7 +14,7 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.settings import parts
 from actloc.settings.sections import MachineSettings
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.structures import Batch, Sample
 
 ACTIONS = (Action(0.5, 2.0, "run"), Action(3.0, 9.0, "jump"))

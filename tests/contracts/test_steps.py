@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from actloc.detectors import temporalmaxer
-from actloc.detectors.base import Detector, DetectorConfig
+from actloc.detectors.base import DetectorConfig
+from actloc.detectors.base_network import Detector
 from actloc.layers.drop_path import AffineDropPath, DropPath
 from actloc.settings import parts
 from actloc.structures import Targets

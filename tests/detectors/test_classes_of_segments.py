@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actloc.detectors.base import ClassifyingDetector
+from actloc.detectors.base_network import ClassifyingDetector
 from actloc.detectors.etad import Config, Etad
 from actloc.ops.segment_classes import MOVED, ClassifiedOutputs
 from actloc.structures import Targets

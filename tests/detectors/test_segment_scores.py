@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.detectors.base import ClassifyingDetector, ClasslessConfig, Detector, DetectorConfig
+from actloc.detectors.base import ClasslessConfig, DetectorConfig
+from actloc.detectors.base_network import ClassifyingDetector, Detector
 from actloc.errors import UserError
 from actloc.ops.points import chosen_or_inside
 from actloc.settings import parts

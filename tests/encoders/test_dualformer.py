@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from actloc.commands.show_encoder import encoder_size
-from actloc.encoders.base import FromStage, check_clips
+from actloc.encoders.base import FromStage
+from actloc.encoders.base_network import check_clips
 from actloc.encoders.dualformer import SIZES, Config, DualFormer, OwnSize, published_name
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError

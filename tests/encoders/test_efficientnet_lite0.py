@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc.encoders import efficientnet_lite0
-from actloc.encoders.base import built
+from actloc.encoders.base_network import built
 from actloc.encoders.efficientnet_lite0 import Config, EfficientNetLite0, SameConv
 from actloc.errors import UserError
 from actloc.extraction.local import encode_video

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, ready
+from actloc.encoders.base_network import ClipEncoder, ready
 from actloc.encoders.color import Config as ColorConfig
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from actloc.commands.show_encoder import encoder_size
-from actloc.encoders.base import FromStage, check_clips, vectors_per_clip
+from actloc.encoders.base import FromStage
+from actloc.encoders.base_network import check_clips, vectors_per_clip
 from actloc.encoders.tanet import IMAGENET, PUBLISHED, Config, TANet, TemporalAdaptiveModule, our_name, published_name
 from actloc.errors import UserError
 from actloc.sources import stored

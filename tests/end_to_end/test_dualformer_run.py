@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actloc import experiment
-from actloc.encoders.base import check_clips, vectors_per_clip
+from actloc.encoders.base_network import check_clips, vectors_per_clip
 from actloc.sources.encoded import Config as EncodedConfig
 from tests.end_to_end.test_trained_encoder import E2E
 from tests.toy import actloc, copy_toy

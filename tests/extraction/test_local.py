@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder, ResizedFrames
+from actloc.encoders.base import ResizedFrames
+from actloc.encoders.base_network import ClipEncoder
 from actloc.encoders.color import Config as ColorConfig
 from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import NotFiniteError, UserError

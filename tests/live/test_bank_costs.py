@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.encoders import videomae2
-from actloc.encoders.base import ClipEncoder, FromStage
+from actloc.encoders.base import FromStage
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.choosing import number_of
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.presets import PRESETS

@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from actloc.detectors import etad
 from actloc.encoders import r2plus1d, videomae2
-from actloc.encoders.base import ClipEncoder, FromStage
+from actloc.encoders.base import FromStage
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.choosing import number_of
 from actloc.end_to_end.memory import SavedBytes
 from actloc.structures import Targets

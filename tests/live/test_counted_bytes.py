@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actloc.encoders import videomae2
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.memory import LiveBytes, SavedBytes
 from tests.live.windows import live

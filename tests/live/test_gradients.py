@@ -5,7 +5,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
+from actloc.encoders.base import EncoderConfig, FromStage
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.settings import parts

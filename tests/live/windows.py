@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from actloc.detectors import actionformer
-from actloc.encoders.base import ClipEncoder
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.structures import Targets

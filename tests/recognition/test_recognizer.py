@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from actloc.encoders import color, dualformer, i3d, slowfast, tanet, video_swin, videomae
-from actloc.encoders.base import ClipEncoder, EncoderConfig, FromStage
+from actloc.encoders.base import EncoderConfig, FromStage
+from actloc.encoders.base_network import ClipEncoder
 from actloc.errors import UserError
 from actloc.layers.drop_path import DropPath
 from actloc.recognition.recognizer import Groups, Recognizer, new_classifier, published_classifier, restored

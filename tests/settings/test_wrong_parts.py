@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.encoders.base import built
+from actloc.encoders.base_network import built
 from actloc.errors import UserError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.preparing import prepare
@@ -21,7 +21,7 @@ from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
-from actloc.sources.base import VideoInMemory
+from actloc.sources.base_source import VideoInMemory
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.video.windows import ClipSpacing
 from tests.end_to_end.test_own_parts import write_examples

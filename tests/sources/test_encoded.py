@@ -12,7 +12,7 @@ from torch import Tensor
 
 from actloc import experiment
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from actloc.encoders.base import built
+from actloc.encoders.base_network import built
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError, VideoError
 from actloc.extraction.local import encode_video

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from actloc.encoders.base import built
+from actloc.encoders.base_network import built
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings

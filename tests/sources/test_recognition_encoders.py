@@ -13,7 +13,8 @@ from torch import Tensor
 
 from actloc import experiment
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from actloc.encoders.base import EncoderConfig, built, ready
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import built, ready
 from actloc.extraction.into_store import extract
 from actloc.extraction.local import recipe
 from actloc.settings.sections import MachineSettings

@@ -20,7 +20,8 @@ from torch import Tensor
 from actloc import experiment
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import extract_features
-from actloc.encoders.base import ClipEncoder, EncoderConfig
+from actloc.encoders.base import EncoderConfig
+from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.settings.sections import MachineSettings

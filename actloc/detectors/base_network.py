@@ -1,0 +1,185 @@
+"""What the networks of detectors have in common: losses to train on, segments to find."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actloc.detectors.base import PointConfig
+from actloc.errors import TooLongError, UserError
+from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
+from actloc.layers.precision import at_least_float32, full_precision
+from actloc.layers.segment_classifier import SegmentClassifier
+from actloc.ops.criterion import Criterion
+from actloc.ops.points import chosen_or_inside, level_points
+from actloc.ops.pointwise import PointCriterion, PointOutputs, select_points
+from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
+from actloc.structures import Detections, Targets, one_action
+
+_KEPT_PER_LEVEL = 2000
+
+
+class Detector(nn.Module, ABC):
+    """Finds actions in a padded batch of feature sequences.
+
+    `forward` is its network, `criterion` the losses of the network's outputs, `select` the segments in them.
+    """
+
+    criterion: Criterion
+
+    @abstractmethod
+    def forward(self, features: Tensor, mask: Tensor) -> Any:  # Any: only `criterion` and `select` look into it
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
+
+    @abstractmethod
+    def select(self, outputs: Any) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression."""
+
+    def segment_score(self, outputs: Any, segment: Tensor, label: int) -> Tensor:
+        """How much the outputs of one video speak for an action of class `label` at `segment` (2,), in feature steps.
+
+        A scalar with a gradient, for `explain`: the sum over the places that would learn this action.
+        """
+        raise UserError(
+            f"The detector {type(self).__name__} does not say how its outputs speak for one segment.",
+            "Expected a detector with the method `segment_score`.",
+            "Add it to the class of the detector, or explain a run of another one: actloc ls detectors",
+        )
+
+    @abstractmethod
+    def padded_steps(self, longest: int) -> int:
+        """The T to pad a batch to whose longest video has `longest` steps; training and evaluation may differ."""
+
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Told, before training from scratch, which class numbers no annotation of the dataset has."""
+
+    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
+        """The criterion's losses; inputs as for `forward`, which may compute in bfloat16: the losses do not."""
+        outputs = self(features, mask)
+        with full_precision(features.device):
+            losses: dict[str, Tensor] = self.criterion(outputs, targets)
+            return losses
+
+    @torch.no_grad()
+    def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression; inputs as for `forward`."""
+        return self.select(self(features, mask))
+
+
+def only_length(max_steps: int, longest: int) -> int:
+    """`max_steps`: the `padded_steps` of a detector that knows no other length.
+
+    Raises TooLongError for longer videos.
+    """
+    if longest > max_steps:
+        raise TooLongError(
+            f"A video has {longest} feature steps.",
+            f"Expected at most {max_steps}, the only length that the detector knows, in training and evaluation.",
+            f"Set features.window_steps={max_steps} to detect in windows, which needs no new training; or train again "
+            f"with features.resize_to={max_steps} or a larger features.max_steps.",
+        )
+    return max_steps
+
+
+class ClassifyingDetector(Detector):
+    """A detector that finds actions without classes, and a classifier of the segments that it finds."""
+
+    criterion: SegmentClassCriterion
+
+    def __init__(self, detector: Detector, classifier: SegmentClassifier, weight: float) -> None:
+        super().__init__()
+        self.detector = detector
+        self.classifier = classifier
+        self.criterion = SegmentClassCriterion(detector.criterion, weight)
+
+    def padded_steps(self, longest: int) -> int:
+        """The detector's."""
+        return self.detector.padded_steps(longest)
+
+    def forward(self, features: Tensor, mask: Tensor) -> ClassifiedOutputs:
+        """The detector's outputs for (B, C, T) features, and the features that the classifier reads."""
+        return ClassifiedOutputs(self.detector(features, mask), self.classifier.embed(features), self.classifier)
+
+    def segment_score(self, outputs: ClassifiedOutputs, segment: Tensor, label: int) -> Tensor:
+        """The classifier's logit of the segment."""
+        return outputs.class_logits(0, segment[None])[0, label]
+
+    @torch.no_grad()
+    def select(self, outputs: ClassifiedOutputs) -> list[Detections]:
+        """The detector's segments and scores, each with its best class and, as `class_scores` (N, K), the chance of
+        every class."""
+        classified = []
+        for video, found in enumerate(self.detector.select(outputs.found)):
+            chances = outputs.class_logits(video, found.segments).softmax(dim=1)
+            classified.append(replace(found, labels=chances.argmax(dim=1), class_scores=chances))
+        return classified
+
+
+class PointDetector(Detector):
+    """Heads on every level of a pyramid; each kind makes its own `backbone`, the heads and the `criterion`."""
+
+    criterion: PointCriterion
+    cls_head: ClassificationHead
+    reg_head: RegressionHead
+
+    def __init__(self, config: PointConfig, num_classes: int, max_steps: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.max_steps = max_steps
+
+    def at_points(self, levels: list[Tensor], masks: list[Tensor]) -> PointOutputs:
+        """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps."""
+        logits, offsets = apply_heads(self.cls_head, self.reg_head, levels, masks)
+        lengths = [level.shape[2] for level in levels]
+        points = level_points(lengths, self.config.strides, self.config.regression_ranges, logits.device)
+        return PointOutputs(points, logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
+
+    def select(self, outputs: PointOutputs) -> list[Detections]:
+        """Scored segments of each video in feature steps, before suppression; best first within a level."""
+        config = self.config
+        num_steps = outputs.level_lengths[0] * config.strides[0]
+        kept = config.kept_per_level or _KEPT_PER_LEVEL * math.ceil(num_steps / self.max_steps)
+        return select_points(outputs, config.score_threshold, kept, config.shortest_steps)
+
+    def segment_score(self, outputs: PointOutputs, segment: Tensor, label: int) -> Tensor:
+        """The class's logits of the points that would learn the action, or of those inside it, added up."""
+        points, is_real = outputs.points, outputs.mask[0]
+        assigned = self.criterion.assign(points, [one_action(segment, label)], None)
+        positive = chosen_or_inside(assigned.classes[0, :, label] > 0, points.steps, is_real, segment)
+        return at_least_float32(outputs.logits[0, positive, label]).sum()
+
+    def expect_no_actions_of(self, classes: list[int]) -> None:
+        """Start these classes near zero: focal loss would take long to learn that they never come."""
+        self.cls_head.start_at(self.config.empty_class_probability, classes)
+
+    def padded_steps(self, longest: int) -> int:
+        """The official length: for a network that mixes all steps of a level, padding is part of the numbers."""
+        return self.official_steps(longest)
+
+    def official_steps(self, length: int) -> int:
+        """What the official code pads a video of `length` steps to; raises TooLongError for longer ones than it takes.
+
+        That is `max_steps`, or beyond them the next multiple of `divisor`; always whole steps of the coarsest level.
+        """
+        longest = self.max_steps if self.training else int(self.max_steps * self.config.max_buffer_factor)
+        if length > longest:
+            factor = math.ceil(length / self.max_steps)
+            raise TooLongError(
+                f"A video has {length} feature steps.",
+                f"Expected at most {longest} in {'training' if self.training else 'evaluation'}.",
+                "Raise features.max_steps."
+                if self.training
+                else f"Set detector.max_buffer_factor={factor}, which needs no new training.",
+            )
+        stride = self.config.strides[-1]
+        unit = stride if length <= self.max_steps else math.lcm(stride, self.divisor)
+        return math.ceil(max(length, self.max_steps) / unit) * unit
+
+    @property
+    def divisor(self) -> int:
+        """Official lengths beyond `max_steps` are multiples of this: of the coarsest stride, unless overridden."""
+        return self.config.strides[-1]
