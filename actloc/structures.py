@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Axes = tuple[int, int, int]
+"""Numbers along time, height and width."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -11,6 +11,8 @@ from torch import nn
 
 from actloc import console, experiment, files, raft_flow
 from actloc.encoders import dualformer, i3d, r2plus1d, slowfast, tanet, video_swin, videomae, videomae2
+from actloc.encoders.r2plus1d import network as r2plus1d_network
+from actloc.encoders.slowfast import network as slowfast_network
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
 from actloc.settings.sections import Part
@@ -49,7 +51,7 @@ def needed(encoder: Part | None) -> Iterator[tuple[Path | None, PublishedFile, C
             if encoder.has_raft:
                 yield encoder.raft_weights, raft_flow.PUBLISHED, lambda: state(RAFT, "module.")
         case r2plus1d.Config():
-            yield encoder.weights, r2plus1d.VARIANTS[encoder.variant].published, lambda: _r2plus1d(encoder)
+            yield encoder.weights, r2plus1d_network.VARIANTS[encoder.variant].published, lambda: _r2plus1d(encoder)
         case slowfast.Config():
             yield encoder.weights, slowfast.PUBLISHED[encoder.depth], lambda: {"model_state": _slowfast(encoder)}
         case tanet.Config(weights_of="tanet"):
@@ -73,8 +75,8 @@ def _r2plus1d(encoder: r2plus1d.Config) -> Content:
 def _slowfast(encoder: slowfast.Config) -> Content:
     """EPIC's weights for the R50, PyTorchVideo's for the R101."""
     if encoder.depth == 50:
-        return state(lambda: slowfast.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
-    return {slowfast.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
+        return state(lambda: slowfast_network.SlowFast(encoder, {"projection_verb": 97, "projection_noun": 300}))
+    return {slowfast_network.pytorchvideo_name(name): tensor for name, tensor in state(encoder.network).items()}
 
 
 def _dualformer(encoder: dualformer.Config) -> Content:

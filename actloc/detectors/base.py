@@ -2,9 +2,10 @@
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -219,3 +220,13 @@ class PointConfig(DetectorConfig):
             initial_normaliser=self.initial_normaliser,
             weight_follows_from_targets=weight_follows_from_targets,
         )
+
+
+_OF_NETWORKS = ("Detector", "only_length", "ClassifyingDetector", "PointDetector")
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever the module has
+    # a part in one file imports its network's base from here too; torch is imported only then
+    if name in _OF_NETWORKS:
+        return getattr(importlib.import_module("actloc.detectors.base_network"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -154,3 +155,13 @@ class ResizedFrames(EncoderConfig):
         """Resizes the short side, then crops the centre."""
         resize = Resize("swscale_bicubic", short_side=self.short_side)
         return (resize,) if self.crop is None else (resize, Crop(self.crop))
+
+
+_OF_NETWORKS = ("same_draws", "ClipEncoder", "load_into", "check_clips", "vectors_per_clip", "built", "ready")
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever the module has
+    # a part in one file imports its network's base from here too; torch is imported only then
+    if name in _OF_NETWORKS:
+        return getattr(importlib.import_module("actloc.encoders.base_network"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ from actloc.settings.sameness import shaping
 from actloc.signals import StopFlag
 from actloc.sources import folders, stored
 from actloc.sources.base import SourceConfig
+from actloc.sources.folders import source as folders_source
 from actloc.store.filling import Outcome, describe, source_of
 from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from actloc.store.info import FeatureInfo, Features
@@ -64,7 +65,7 @@ def survey(config: folders.Config, videos: list[AnnotatedVideo]) -> Survey:
     shapes = _shapes(config, present, refused)
     readable = [video for video in present if video.id in shapes]
     for video in readable:
-        folders.fps_of(video, config)  # report a missing frame rate before anything is written
+        folders_source.fps_of(video, config)  # report a missing frame rate before anything is written
     refused.update(_misfits(config, readable, {name: steps for name, (steps, _) in shapes.items()}))
     refused.update(_other_channels(config, shapes))
     return Survey({name: shape for name, shape in shapes.items() if name not in refused}, refused)
@@ -98,16 +99,16 @@ def _as_failure(error: FeatureFileError) -> VideoError:
 
 def _misfits(config: folders.Config, videos: list[AnnotatedVideo], steps: dict[str, int]) -> dict[str, VideoError]:
     """Videos whose number of rows does not match their duration, unless the settings allow that."""
-    timed, misfits = folders.misfits(config, videos, steps)
+    timed, misfits = folders_source.misfits(config, videos, steps)
     if config.allow_misfits or 2 * len(misfits) > len(timed):
-        folders.check_grid(config, videos, steps)
+        folders_source.check_grid(config, videos, steps)
         return {}
-    cause = folders.likely_cause(config, misfits, timed, steps) if misfits else ""
+    cause = folders_source.likely_cause(config, misfits, timed, steps) if misfits else ""
     return {video.id: _misfit(config, video, steps[video.id], cause) for video in misfits}
 
 
 def _misfit(config: folders.Config, video: AnnotatedVideo, steps: int, cause: str) -> VideoError:
-    expected = folders.expected_rows(config, video)
+    expected = folders_source.expected_rows(config, video)
     return VideoError(
         "truncated" if steps < expected else "unsupported",
         f"its number of rows does not match its duration of {video.duration_s} s. {cause}",
@@ -160,7 +161,7 @@ def import_videos(
 
 
 def _info(config: folders.Config, video: AnnotatedVideo, array: Features, recipe: dict[str, Any]) -> FeatureInfo:
-    fps = folders.fps_of(video, config)
+    fps = folders_source.fps_of(video, config)
     frames = (len(array) - 1) * config.stride_frames + config.clip_frames
     if video.duration_s is not None:
         frames = round(video.duration_s * fps)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc.layers.drop_path import DropPath
-
-Axes = tuple[int, int, int]
+from actloc.structures import Axes
 
 _SEEN: Axes = (1, 7, 7)  # the kernel, and the step, of the first convolution of the coarse level
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Axes = tuple[int, int, int]
+from actloc.structures import Axes
 
 _LAST = slice(-1, None)  # the windows at the end of an axis: only these have tokens of both of its ends
 _MASKED = -100.0  # added to scores before the softmax, as in the paper's code

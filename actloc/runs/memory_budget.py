@@ -19,6 +19,7 @@ from actloc.experiment import Experiment, load
 from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.training_memory import WORTH_SAYING, LargestStep, advice_without_encoder
 from actloc.sources import encoded
+from actloc.sources.encoded import source as encoded_source
 from actloc.training.memory import StepBytes
 
 _RECORD = "memory_budget.json"
@@ -148,7 +149,7 @@ class _Choice:
                 chunk=features.chunk,
                 outside=self._live.outside,
             )
-            return self._largest.bytes(encoded.EncodedSource(features, Annotations((), {}), live), live)
+            return self._largest.bytes(encoded_source.EncodedSource(features, Annotations((), {}), live), live)
         finally:
             self._encoder.set_trainable(self._features.encoder.trainable)
             self._encoder.recompute_blocks(self._features.checkpoint_blocks)

@@ -23,6 +23,8 @@ VARIABLE = "ACTLOC_CODE"
 """The environment variable that names code for every command: paths, separated as in PATH."""
 _PACKAGE = "actloc_code_{}"
 """Files are imported into a package of such a name, where they cannot hide an installed module of their own name."""
+_BEGIN = "__init__.py"
+"""The file of a folder that is one part, or a package of several."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,16 @@ class Root:
     package: str
     """The Python package that they are imported into."""
     parts: dict[str, Path]
-    """The files that have a class Config, by their stem."""
+    """The files that have a class Config, by their stem; of a folder, its __init__.py by the folder's name."""
 
     @property
     def path(self) -> Path:
         """The file or folder."""
         return next(iter(self.parts.values())) if self.kind == "file" else self.folder
+
+    def module_of(self, name: str) -> str:
+        """The full name of the module of a part."""
+        return self.package if self.parts[name] == self.folder / _BEGIN else f"{self.package}.{name}"
 
 
 _roots: list[Root] = []
@@ -82,8 +88,8 @@ def given(options: Iterable[Path], *, with_environment: bool = True) -> list[Roo
             if name == other_name and path != other:
                 raise UserError(
                     f"{shown(other)} and {shown(path)} are two parts with the same name, {name}.",
-                    "Expected each name once: settings name a part by its file.",
-                    "Rename one of the files, or leave one out.",
+                    "Expected each name once: settings name a part by its file or folder.",
+                    "Rename one of them, or leave one out.",
                 )
     return list(roots.values())
 
@@ -97,9 +103,14 @@ def _root(path: Path, option: str, number: int) -> Root:
             "Check the path; it is relative to the working folder.",
         )
     folder = path.absolute() if path.is_dir() else path.absolute().parent
-    begin = folder / "__init__.py"
-    files = sorted({*folder.glob("*.py")} - {begin}) if path.is_dir() else [path.absolute()]
-    parts = {file.stem: file for file in files if file.suffix == ".py" and _has_config(file)}
+    begin = folder / _BEGIN
+    is_one_part = path.is_dir() and begin.is_file() and folder.name.isidentifier() and _has_config(begin)
+    if is_one_part:
+        files = [begin]
+    else:
+        inside = {*folder.glob("*.py"), *folder.glob(f"*/{_BEGIN}")} - {begin}
+        files = sorted(inside) if path.is_dir() else [path.absolute()]
+    parts = {place_of(file).stem: file for file in files if file.suffix == ".py" and _has_config(file)}
     if not parts:
         raise UserError(
             f"{option} names {path}, which has no part: no .py file with a class Config.",
@@ -122,6 +133,11 @@ def _has_config(file: Path) -> bool:
     return re.search(r"^class Config\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
 
 
+def place_of(file: Path) -> Path:
+    """The file of a part, or its folder if it is the __init__.py of one: its name is what settings say."""
+    return file.parent if file.name == _BEGIN else file
+
+
 def part_files() -> dict[str, Path]:
     """The user's own parts: each file by its name in settings."""
     return {name: path for root in _roots for name, path in root.parts.items()}
@@ -135,7 +151,7 @@ def imported(name: str) -> ModuleType:
         return sibling  # another file has imported it by its bare name
     with _without_bytecode():
         open_package(root)
-        module = importlib.import_module(f"{root.package}.{name}")
+        module = importlib.import_module(root.module_of(name))
         found = importlib.util.find_spec(name) if root.kind == "folder" else None
     if found is not None and found.origin == module.__file__:
         sys.modules[name] = module  # a sibling that imports it by its bare name gets the same
@@ -154,7 +170,7 @@ def _without_bytecode() -> Iterator[None]:
 
 def open_package(root: Root) -> None:
     """Makes the package that the root's files are imported into, once; a folder may have an __init__.py to run."""
-    begin = root.folder / "__init__.py"
+    begin = root.folder / _BEGIN
     if root.package in sys.modules:
         return
     if root.kind == "file" or not begin.is_file():
@@ -223,7 +239,7 @@ def options() -> list[str]:
 
 def imported_parts() -> list[str]:
     """The user's own parts whose files were imported so far."""
-    return [name for root in _roots for name in root.parts if f"{root.package}.{name}" in sys.modules]
+    return [name for root in _roots for name in root.parts if root.module_of(name) in sys.modules]
 
 
 def unused() -> list[str]:

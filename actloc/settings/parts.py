@@ -1,4 +1,4 @@
-"""Finds a part by name: the name of a file of actloc, of a file of the user's, or of an entry point of a package."""
+"""Finds a part by name: of a file or folder of actloc or of the user's, or of an entry point of a package."""
 
 import ast
 import functools
@@ -32,7 +32,10 @@ KINDS = {
     "sources": "SourceConfig",
     "detectors": "DetectorConfig",
 }
-"""The folders whose files, `base.py` apart, are choices, with what the class Config of each extends.
+"""The folders whose files and folders are choices, with what the class Config of each extends.
+
+Those whose names begin with `base` are what the others have in common. The `__init__.py` of a folder has the settings,
+which are read without importing torch, and its other files the network; a part in one file has both.
 
 An installed package announces its parts in the group of entry points `actloc.<kind>`.
 """
@@ -51,8 +54,8 @@ def use_code(options: Iterable[Path] = ()) -> None:
                 whose = f"actloc's own {kind}" if name in _shipped(kind) else f"the {kind} of an installed package"
                 raise UserError(
                     f"{own_code.shown(file)} has the name {name}, which is one of {whose}.",
-                    "Expected another name: settings name a part by its file.",
-                    f"Rename the file, for example to my_{file.name}",
+                    "Expected another name: settings name a part by its file or folder.",
+                    f"Rename it, for example to my_{own_code.place_of(file).name}",
                 )
 
 
@@ -76,7 +79,10 @@ def _first_line(code: str) -> str:
 
 
 def _shipped(kind: str) -> dict[str, Path]:
-    return {file.stem: file for file in sorted((_PACKAGE / kind).glob("*.py")) if file.stem not in ("__init__", "base")}
+    folder = _PACKAGE / kind
+    found = {file.stem: file for file in folder.glob("*.py") if not file.stem.startswith(("__init__", "base"))}
+    found |= {file.parent.name: file for file in folder.glob("*/__init__.py")}
+    return dict(sorted(found.items()))
 
 
 def _announced(kind: str) -> dict[str, list[EntryPoint]]:

@@ -69,7 +69,7 @@ class Section(BaseModel):
 
 
 class Part(Section):
-    """A block whose `name` chooses a file: `detector: {name: actionformer}` is `actloc/detectors/actionformer.py`."""
+    """A block whose `name` chooses a file: `detector: {name: actionformer}` is `actloc/detectors/actionformer`."""
 
     guide: ClassVar[str] = ""
     """How to choose between the part's settings, for `show`; empty where their own meanings are enough."""
@@ -78,7 +78,7 @@ class Part(Section):
     """The settings, by dotted name, of a file that another one replaces when it is set on the command line."""
 
     name: str = ""
-    """The part's file, without .py."""
+    """The part's file, without .py, or its folder."""
 
     @classmethod
     def expanded(cls, block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
@@ -88,7 +88,7 @@ class Part(Section):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        # the name is written once, as the file's: a second copy in the class could only disagree
+        # the name is written once, as the file's or folder's: a second copy in the class could only disagree
         cls.model_fields["name"].default = cls.__module__.rpartition(".")[2]
         cls.model_rebuild(force=True)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
+import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -251,3 +252,13 @@ class SourceConfig(Part):
     @abstractmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:
         """Writes random features of these videos to `folder`; returns the settings to read them, for contract tests."""
+
+
+_OF_NETWORKS = ("Source", "VideoInMemory")
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever the module has
+    # a part in one file imports its network's base from here too; torch is imported only then
+    if name in _OF_NETWORKS:
+        return getattr(importlib.import_module("actloc.sources.base_source"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

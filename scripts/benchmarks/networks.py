@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from actloc.detectors import etad
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.detectors.base_network import Detector
+from actloc.detectors.etad import network as etad_network
 from actloc.layers.precision import computing_in
 from actloc.layers.proposal_head import NUM_BINS
 from actloc.ops.roi_align import roi_align
@@ -131,13 +133,13 @@ def _actions(length: int, num_classes: int, generator: torch.Generator) -> Targe
     return Targets(torch.stack((starts, starts + sizes), dim=1), labels)
 
 
-def etad_detector(num_steps: int) -> etad.Etad:
+def etad_detector(num_steps: int) -> etad_network.Etad:
     """ETAD for ActivityNet-1.3 with TSP features."""
     torch.manual_seed(0)
     return etad.Config(official_balance=True).build(512, 1, num_steps)
 
 
-def etad_step(detector: etad.Etad, num_videos: int) -> Step:
+def etad_step(detector: etad_network.Etad, num_videos: int) -> Step:
     """Noise for videos of one action each, from a quarter of the video to a half, about as in ActivityNet."""
     generator, num_steps = torch.Generator().manual_seed(0), detector.max_steps
     features = torch.randn(num_videos, 512, num_steps, generator=generator)
@@ -147,11 +149,11 @@ def etad_step(detector: etad.Etad, num_videos: int) -> Step:
     return _on_device(Step(detector, features, torch.ones(num_videos, num_steps, dtype=torch.bool), targets))
 
 
-def etad_roi_align(detector: etad.Etad, num_videos: int, precision: str) -> Callable[[], None]:
+def etad_roi_align(detector: etad_network.Etad, num_videos: int, precision: str) -> Callable[[], None]:
     """ROI align of one stage of a training step, forward and backward."""
     device, config = next(detector.parameters()).device, detector.config
     anchors = detector.train().sampled(num_videos) / detector.max_steps
-    segments = etad.extended(anchors) * detector.max_steps
+    segments = etad_network.extended(anchors) * detector.max_steps
     shape = num_videos, config.head_dim, detector.max_steps
     features = torch.randn(shape, dtype=getattr(torch, precision), device=device, requires_grad=True)
     gradient = torch.randn_like(roi_align(features, segments, NUM_BINS))

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from actloc.encoders.r2plus1d import global_feature
+from actloc.encoders.r2plus1d.network import global_feature
 from actloc.errors import UserError
 from actloc.store.comparing import compare, correlations
 from actloc.store.foreign_files import FeatureFile

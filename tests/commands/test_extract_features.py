@@ -17,7 +17,7 @@ from actloc import experiment as experiments
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.commands import extract_features
-from actloc.encoders.color import Color
+from actloc.encoders.color.network import Color
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment
 from actloc.store import filling

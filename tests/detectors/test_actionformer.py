@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from actloc.detectors import base
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.structures import Targets

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.detectors.actionformer import ActionFormer
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.evaluation.postprocess import postprocess
 from actloc.ops.pointwise import PointOutputs
 from actloc.structures import Detections, Grid

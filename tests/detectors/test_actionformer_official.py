@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.training.optimizer import parameter_groups
 from tests.golden.cases import GOLDEN
 

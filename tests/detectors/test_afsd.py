@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from actloc.detectors.afsd import Afsd, Config
+from actloc.detectors.afsd import Config
+from actloc.detectors.afsd.network import Afsd
 from actloc.errors import UserError
 from actloc.ops.coarse_to_fine import CoarseToFineOutputs, boundary_maps
 from actloc.structures import Targets

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actloc.detectors.base_network import ClassifyingDetector
-from actloc.detectors.etad import Config, Etad
+from actloc.detectors.etad import Config
+from actloc.detectors.etad.network import Etad
 from actloc.ops.segment_classes import MOVED, ClassifiedOutputs
 from actloc.structures import Targets
 

@@ -13,13 +13,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo
-from actloc.detectors.etad import Config, Etad, boundary_steps
+from actloc.detectors.etad import Config
+from actloc.detectors.etad.network import Etad, boundary_steps
 from actloc.errors import UserError
 from actloc.evaluation.fusion import fuse
 from actloc.evaluation.postprocess import postprocess
 from actloc.experiment import load
 from actloc.ops.cascade import CascadeOutputs, Stage, boundary_targets, in_steps, matched_actions
 from actloc.sources import folders
+from actloc.sources.folders import source as folders_source
 from actloc.structures import Detections, Grid, Targets
 from actloc.weights.official_etad import actloc_name
 from tests.golden.cases import GOLDEN, drawn, padded
@@ -157,7 +159,7 @@ def test_candidates_suppression_and_classes_are_the_official_ones(detector: Etad
     duration = float(recorded["duration"])
     features = config.features
     assert isinstance(features, folders.Config)
-    grid = folders.on_grid(torch.zeros(77, 2), AnnotatedVideo("video", "", duration_s=duration), features)[1]
+    grid = folders_source.on_grid(torch.zeros(77, 2), AnnotatedVideo("video", "", duration_s=duration), features)[1]
     left = postprocess(found, grid, duration, config.suppression)
     assert len(left) == len(kept)  # officially the last one is dropped
     official = recorded["nms"]

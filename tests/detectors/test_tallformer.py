@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from actloc.detectors.tallformer import Config, TallFormer
+from actloc.detectors.tallformer import Config
+from actloc.detectors.tallformer.network import TallFormer
 from actloc.errors import UserError
 from actloc.ops.anchors import AnchorOutputs, AnchorTargets, select_anchors
 from actloc.structures import Targets

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from actloc.detectors.temporalmaxer import Config, TemporalMaxer
+from actloc.detectors.temporalmaxer import Config
+from actloc.detectors.temporalmaxer.network import TemporalMaxer
 from actloc.structures import Detections, Targets
 from actloc.training.optimizer import parameter_groups
 from tests.golden.cases import GOLDEN, drawn, padded, unmatched, weight

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders.base import FromStage
 from actloc.encoders.base_network import check_clips
-from actloc.encoders.dualformer import SIZES, Config, DualFormer, OwnSize, published_name
+from actloc.encoders.dualformer import SIZES, Config, OwnSize, published_name
+from actloc.encoders.dualformer.network import DualFormer
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
 from actloc.layers.global_pyramid import Block, LocalAttention, PositionGenerator, PyramidAttention

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 from actloc.encoders import efficientnet_lite0
 from actloc.encoders.base_network import built
-from actloc.encoders.efficientnet_lite0 import Config, EfficientNetLite0, SameConv
+from actloc.encoders.efficientnet_lite0 import Config
+from actloc.encoders.efficientnet_lite0 import network as efficientnet_lite0_network
+from actloc.encoders.efficientnet_lite0.network import EfficientNetLite0, SameConv
 from actloc.errors import UserError
 from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings
@@ -81,10 +83,10 @@ def test_padding_is_tensorflows_same(size: int, kernel: int, stride: int, padded
 def test_the_whole_file_is_loaded_and_counted(encoder: EfficientNetLite0) -> None:
     official = torch.load(efficientnet_lite0._weights_file(), weights_only=True)
     assert len(official) == 296
-    folded = efficientnet_lite0._folded(official)
+    folded = efficientnet_lite0_network._folded(official)
     assert not official
     assert folded.keys() == encoder.state_dict().keys()
-    assert encoder.weights_sha256 == efficientnet_lite0._SHA256
+    assert encoder.weights_sha256 == efficientnet_lite0_network._SHA256
 
 
 def test_another_file_is_refused(encoder: EfficientNetLite0, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.encoders.i3d import I3D, Config, official_names, ten_crops
+from actloc.encoders.i3d import Config
+from actloc.encoders.i3d.network import I3D, official_names, ten_crops
 from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.extraction.local import recipe

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from actloc import raft_flow
-from actloc.encoders.i3d import I3D, Config
+from actloc.encoders.i3d import Config
+from actloc.encoders.i3d.network import I3D
 from actloc.errors import UserError
 from actloc.extraction.local import recipe
 from actloc.layers.raft import RAFT

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.encoders.r2plus1d import VARIANTS, Config, R2Plus1D, global_feature, in_torchvisions_names
+from actloc.encoders.r2plus1d import Config, in_torchvisions_names
+from actloc.encoders.r2plus1d.network import VARIANTS, R2Plus1D, global_feature
 from actloc.errors import UserError
 from actloc.experiment import load
 from actloc.extraction.local import encode_video, recipe

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actloc import experiment
-from actloc.encoders.slowfast import Config, SlowFast, caffe2_name, pytorchvideo_name
+from actloc.encoders.slowfast import Config
+from actloc.encoders.slowfast.network import SlowFast, caffe2_name, pytorchvideo_name
 from actloc.errors import UserError, VideoError
 from actloc.sources.base import SourceConfig
 from actloc.video import windows

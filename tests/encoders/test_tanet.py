@@ -12,7 +12,8 @@ from torch import Tensor
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders.base import FromStage
 from actloc.encoders.base_network import check_clips, vectors_per_clip
-from actloc.encoders.tanet import IMAGENET, PUBLISHED, Config, TANet, TemporalAdaptiveModule, our_name, published_name
+from actloc.encoders.tanet import IMAGENET, PUBLISHED, Config, our_name, published_name
+from actloc.encoders.tanet.network import TANet, TemporalAdaptiveModule
 from actloc.errors import UserError
 from actloc.sources import stored
 from actloc.video.frame_transforms import Crop, Resize

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actloc.encoders.base import FromStage
-from actloc.encoders.video_swin import SIZES, Config, OwnSize, VideoSwin, published_name
+from actloc.encoders.video_swin import SIZES, Config, OwnSize, published_name
+from actloc.encoders.video_swin.network import VideoSwin
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
 from actloc.layers.shifted_windows import window_offsets

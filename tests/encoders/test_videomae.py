@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from actloc.encoders.videomae import SIZES, Adapters, Config, OwnSize, VideoMAE
+from actloc.encoders.videomae import SIZES, Adapters, Config, OwnSize
+from actloc.encoders.videomae.network import VideoMAE
 from actloc.errors import UserError
 from actloc.layers.positions import sinusoid_table
 from actloc.layers.temporal_adapter import TemporalAdapter

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from actloc.encoders.videomae2 import SIZES, Config, VideoMAE2
+from actloc.encoders.videomae2 import SIZES, Config
+from actloc.encoders.videomae2.network import VideoMAE2
 from actloc.errors import UserError
 from tests.encoders.golden import FEATURES, TOLERANCE, error, filled, keys
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from actloc.encoders.base import FromStage
-from actloc.encoders.videomae import Adapters, Config, FromBlock, VideoMAE
+from actloc.encoders.videomae import Adapters, Config, FromBlock
+from actloc.encoders.videomae.network import VideoMAE
 from actloc.end_to_end.memory import SavedBytes
 from tests.encoders.test_videomae import ADAPTED, LADDER, noise, own
 from tests.live.windows import live, rows_of, window

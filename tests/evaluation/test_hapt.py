@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in

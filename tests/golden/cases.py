@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actloc.annotations.model import Action, without_duplicates
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.layers.drop_path import AffineDropPath
 from actloc.settings.sections import SuppressionSettings
 from actloc.structures import Detections, Targets

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from actloc.encoders.base import FromStage
-from actloc.encoders.r2plus1d import Config, R2Plus1D, in_torchvisions_names
+from actloc.encoders.r2plus1d import Config, in_torchvisions_names
+from actloc.encoders.r2plus1d.network import R2Plus1D
 from actloc.end_to_end.choosing import number_of
 from tests.encoders import golden
 from tests.golden.cases import GOLDEN

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actloc.detectors import actionformer
+from actloc.detectors.actionformer import network as actionformer_network
 from actloc.encoders.base_network import ClipEncoder
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.end_to_end.live_encoder import LiveEncoder
@@ -63,22 +64,22 @@ def rows_of(encoding: LiveEncoder, windows: list[ClipWindow]) -> list[Tensor]:
     return [window.rows(vectors) for window, vectors in zip(windows, encoding.vectors(windows), strict=True)]
 
 
-def small_detector(channels: int, dtype: torch.dtype) -> actionformer.ActionFormer:
+def small_detector(channels: int, dtype: torch.dtype) -> actionformer_network.ActionFormer:
     """A detector with its own weights drawn, in training but without stochastic layers."""
     torch.manual_seed(1)
     config = actionformer.Config.small().model_copy(update={"drop_path": 0.0, "dropout": 0.0})
     detector = config.build(channels, 2, 64)
-    assert isinstance(detector, actionformer.ActionFormer)
+    assert isinstance(detector, actionformer_network.ActionFormer)
     return detector.to(dtype).train()
 
 
-def gradient(encoding: LiveEncoder, windows: list[ClipWindow], detector: actionformer.ActionFormer) -> Tensor:
+def gradient(encoding: LiveEncoder, windows: list[ClipWindow], detector: actionformer_network.ActionFormer) -> Tensor:
     """The gradient of the detector's losses for all of the encoder's weights, in one vector."""
     return gradient_of(encoding, lambda: rows_of(encoding, windows), detector)
 
 
 def gradient_of(
-    encoding: LiveEncoder, features_of: Callable[[], list[Tensor]], detector: actionformer.ActionFormer
+    encoding: LiveEncoder, features_of: Callable[[], list[Tensor]], detector: actionformer_network.ActionFormer
 ) -> Tensor:
     """The same for features (C, T) of each window that `features_of` makes with the encoder."""
     encoding.encoder.zero_grad()

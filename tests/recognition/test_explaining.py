@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actloc.encoders.dualformer import DualFormer
+from actloc.encoders.dualformer.network import DualFormer
 from actloc.encoders.tanet import Config as TANetConfig
 from actloc.errors import UserError
 from actloc.layers.grad_cam import heat

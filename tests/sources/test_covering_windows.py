@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.sources import encoded
-from actloc.sources.folders import Config, FolderSource
+from actloc.sources.folders import Config
+from actloc.sources.folders.source import FolderSource
 
 VIDEOS = {  # one step a second
     "long": AnnotatedVideo("long", "train", (Action(2, 6, "run"), Action(14.5, 18.5, "run"))),

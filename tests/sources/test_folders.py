@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.ops.roi_align import resize_by_roi_align
-from actloc.sources.folders import Config, FolderSource, expected_rows
+from actloc.sources.folders import Config
+from actloc.sources.folders.source import FolderSource, expected_rows
 from actloc.store import foreign_files
 from actloc.store.foreign_files import FeatureFile, FeatureFileError
 from tests.sources.test_stored import GOLDEN, RECORDED, SAMPLES

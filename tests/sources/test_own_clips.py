@@ -20,7 +20,8 @@ from actloc.encoders.base_network import built
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings
-from actloc.sources.encoded import Config, EncodedSource
+from actloc.sources.encoded import Config
+from actloc.sources.encoded.source import EncodedSource
 from actloc.structures import Batch, Sample, Visit
 
 CPU = torch.device("cpu")

@@ -19,7 +19,8 @@ from actloc.extraction.into_store import extract
 from actloc.extraction.local import recipe
 from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
-from actloc.sources.encoded import Config, EncodedSource
+from actloc.sources.encoded import Config
+from actloc.sources.encoded.source import EncodedSource
 from actloc.sources.stored import Config as StoredConfig
 from actloc.store.store import FeatureStore
 from actloc.structures import Batch, Sample

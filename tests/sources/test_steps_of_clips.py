@@ -26,7 +26,8 @@ from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.settings.sections import MachineSettings
 from actloc.sources import stored
-from actloc.sources.encoded import Config, EncodedSource
+from actloc.sources.encoded import Config
+from actloc.sources.encoded.source import EncodedSource
 from actloc.structures import Batch, Sample, Visit
 from actloc.video.frame_transforms import FrameStep
 

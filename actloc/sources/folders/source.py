@@ -1,21 +1,14 @@
-"""Features in their authors' files, read in place: folders with a file for each video, or an HDF5 file."""
+"""Features in their authors' files as samples, checked against the durations of the videos."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
-from actloc.ops.windows import even_grid, resize
-from actloc.settings.sections import Shapes, ShippedPath
-from actloc.sources.base import SourceConfig
+from actloc.ops.windows import even_grid
 from actloc.sources.base_source import Source
-from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
+from actloc.sources.folders import Config
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.structures import Extent, Grid, Sample
 
@@ -23,119 +16,6 @@ _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates firs
 _STRIDES = (1, 2, 4, 8, 16, 32)
 _LARGEST_STRIDE = 128
 _LARGEST_SAMPLE = 500  # videos that are enough to find a wrong setting
-
-
-class Config(SourceConfig):
-    """Where the files are, how they are named, and the times of their rows."""
-
-    path: Annotated[ShippedPath, Shapes("nothing")]
-    """A folder with one file per video, or one HDF5 file with one dataset per video. A clip without its own (Ego4D)
-    uses the rows of its whole video that the annotations name."""
-    more_paths: Annotated[tuple[Path, ...], Shapes("nothing")] = ()
-    """More folders or files like `path`; their channels follow those of the first."""
-    prefix: Annotated[str, Shapes("features")] = ""
-    """Text before the id in the names of files or datasets: v_ for ActivityNet."""
-    suffix: Annotated[str, Shapes("features")] = ".npy"
-    """Text after the id in the names of files, with their format: .npy, .npz, .pt, .csv (a line for each step), .pkl
-    (NumPy arrays, read without running anything) or .mmap (TALLFormer's bank)."""
-    key: Annotated[str | None, Shapes("features")] = None
-    """Name of the array in a .npz, .pt or .pkl file; null: the only one."""
-    channels_first: Annotated[bool, Shapes("features")] = False
-    """Whether arrays are (channels, steps), as in MS-TCN's files."""
-    fps_from: Annotated[Literal["settings", "annotations"], Shapes("features")] = "settings"
-    """annotations: count frames at each video's annotated rate, or at `fps` if it has none. With fps=native, all rates
-    come from the annotations."""
-    is_resized: bool = False
-    """Whether features were resized to one length when they were made: rows divide the duration evenly."""
-    unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
-    """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
-
-    @property
-    def made_from_videos(self) -> bool:
-        """They are in files; an encoder, if there is one, is only for new videos."""
-        return False
-
-    def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> "FolderSource":
-        """The subset's features, their number of rows checked against each video's duration."""
-        return FolderSource(self, annotations, subset)
-
-    def without_features(self, annotations: Annotations) -> list[str]:
-        """Videos without a file in every folder."""
-        names = self.names()
-        return [video.id for video in annotations.videos.values() if not self._has(video, names)]
-
-    def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
-        """Videos with features in every folder, and those without."""
-        names = self.names()
-        present = [video for video in videos if self._has(video, names)]
-        return present, [video for video in videos if not self._has(video, names)]
-
-    def files(self, video: AnnotatedVideo) -> list[FeatureFile]:
-        """The video's features in each folder; those of a clip may be rows of its whole video."""
-        return [self._file(path, video) for path in (self.path, *self.more_paths)]
-
-    def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
-        own = self._named(path, video.id)
-        if video.rows is None or own.exists():
-            return own
-        rows = slice(video.rows.first, video.rows.end)
-        part = (slice(None), rows) if self.channels_first else (rows,)
-        return replace(self._named(path, video.rows.video_id), part=part)
-
-    def _named(self, path: Path, video_id: str) -> FeatureFile:
-        name = f"{self.prefix}{video_id}"
-        if path.is_file():
-            return FeatureFile(path, dataset=name)
-        return FeatureFile(path / (name + self.suffix), key=self.key)
-
-    def shape(self, video: AnnotatedVideo) -> tuple[int, int]:
-        """Steps and channels of the folders together; raises FeatureFileError."""
-        shapes = [file.shape() for file in self.files(video)]
-        if self.channels_first:
-            shapes = [(steps, channels) for channels, steps in shapes]
-        lengths = [steps for steps, _ in shapes]
-        if len(set(lengths)) > 1 and self.unequal_lengths == "refuse":
-            raise FeatureFileError(
-                "unsupported",
-                f"The features of {video.id} have {', '.join(map(str, lengths))} steps in the {len(lengths)} folders.",
-                "Expected the same number in each.",
-                "Interpolate the shorter ones: features.unequal_lengths=interpolate",
-            )
-        return max(lengths), sum(channels for _, channels in shapes)
-
-    def read(self, video: AnnotatedVideo) -> Tensor:
-        """Features (T, C) float32 of all folders side by side; raises FeatureFileError."""
-        parts = [file.read() for file in self.files(video)]
-        parts = [part.T if self.channels_first else part for part in parts]
-        longest = max(len(part) for part in parts)
-        parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-    def missing_files(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> list[FeatureFile]:
-        """The files of a video that are missing; `names` are the datasets of HDF5 files."""
-        return [
-            file
-            for file in self.files(video)
-            if not (file.dataset in names[file.path] if file.dataset else file.path.is_file())
-        ]
-
-    def names(self) -> dict[Path, frozenset[str]]:
-        """The datasets of each HDF5 file."""
-        return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
-
-    def _has(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> bool:
-        return not self.missing_files(video, names)
-
-    @classmethod
-    def small(cls, folder: Path, annotations: Annotations) -> Self:
-        """Files of noise, for clips of 4 frames at 8 frames per second."""
-        config = cls(path=folder / "features", fps=8.0, clip_frames=4, stride_frames=4, max_steps=16)
-        config.path.mkdir()
-        generator = np.random.default_rng(0)
-        for video in annotations.videos.values():
-            steps = expected_steps(config.spacing, video.duration_s or 0.0, 8.0)
-            np.save(config.path / f"{video.id}.npy", generator.standard_normal((steps, 6), dtype=np.float32))
-        return config
 
 
 class FolderSource(Source):

@@ -1,27 +1,9 @@
-"""Mean and standard deviation of red, green and blue over a clip: for the toy dataset, the docs and the tests."""
+"""The network of the encoder of colours."""
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from actloc.encoders.base import ResizedFrames
 from actloc.encoders.base_network import ClipEncoder
-
-
-class Config(ResizedFrames):
-    """Settings of the encoder that needs no weights."""
-
-    short_side: PositiveInt = 64
-    """Short side in pixels after resizing; a mean colour needs few."""
-
-    def build(self) -> "Color":
-        """The encoder, which has no weights."""
-        return Color(self).eval()
-
-    @classmethod
-    def small(cls) -> "Config":
-        """Small frames."""
-        return cls(short_side=16)
 
 
 class Color(ClipEncoder):

@@ -1,8 +1,4 @@
-"""R(2+1)D-34, R(2+1)D-18 and R3D-18, with weights of TSP, TAC, IG-65M or torchvision.
-
-Residual networks over clips, with 3-D convolutions, full (R3D) or split into space and time (Tran et al. 2018,
-arXiv 1711.11248). TSP and TAC: Alwassel et al. 2021 (arXiv 2011.11479). IG-65M: Ghadiyaram et al. 2019.
-"""
+"""The network of R(2+1)D and R3D."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,34 +6,24 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc import console
 from actloc.damage import refused
-from actloc.encoders.base import PublishedConfig
-from actloc.encoders.base_network import ClipEncoder, load_into
+from actloc.encoders.base_network import ClipEncoder
+from actloc.encoders.r2plus1d import FEATURES, WIDTHS, Config
 from actloc.errors import UserError
-from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.layers.precision import at_least_float32
-from actloc.settings.sections import OptionalInputFile, Shapes
-from actloc.video.frame_transforms import Crop, FrameStep, Resize
-from actloc.weights import published
 from actloc.weights.published import PublishedFile
 
-_WIDTHS = (64, 64, 128, 256, 512)  # of the stem, then of the four layers
-_FEATURES = _WIDTHS[-1]
 _REGIONS = 2  # `Action` and `No action`, in the order of TSP's labels
-_FRAME_SIZE, _CROP = (128, 171), 112
 _MEAN, _STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # of Kinetics-400, pixels between 0 and 1
-_KINETICS_CLASSES = 400
 
 _TSP = PublishedFile(
     "r2plus1d_34-tsp_on_activitynet-max_gvf-backbone_lr_0.0001-fc_lr_0.002-epoch_5-0d2cf854.pth",
@@ -71,86 +57,13 @@ VARIANTS = {
 }
 
 
-class Config(PublishedConfig):
-    """Settings of the residual networks that TSP was trained with."""
-
-    variant: Literal["r2plus1d_34", "r2plus1d_18", "r3d_18"] = "r2plus1d_34"
-    """Network to use; its weights may be those of TSP or TAC, or the Kinetics weights that both start from."""
-    output: Literal["features", "action", "region"] = "features"
-    """Contents of a row. features: 512 features; action: class scores of the weights' classifier, before a softmax;
-    region: scores of TSP's region head for `Action`, then `No action`, before a softmax."""
-    global_features: Annotated[OptionalInputFile, Shapes("nothing")] = None
-    """TSP's global video features, for output: region with weights that were trained with them: an HDF5 file of 512
-    numbers per video under its name, as `actloc export STORE FILE --pool max` writes it; null for other weights."""
-
-    @model_validator(mode="after")
-    def _global_features_have_a_use(self) -> Self:
-        if self.global_features is not None and self.output != "region":
-            raise ValueError(f"global_features need output: region, but output is {self.output}")
-        return self
-
-    def frame_steps(self) -> tuple[FrameStep, ...]:
-        """Resizes the whole frame to 128 x 171, ignoring its aspect ratio, then crops the centre."""
-        return Resize("bilinear", size=_FRAME_SIZE), Crop(_CROP, "round")
-
-    def network(self, num_classes: int | None = _KINETICS_CLASSES) -> "R2Plus1D":
-        """The encoder with random weights, and a classifier if there are classes."""
-        return R2Plus1D(self, num_classes)
-
-    def build(self) -> "R2Plus1D":
-        """The encoder with published weights and the classifiers that it needs; raises UserError if they do not fit."""
-        path = published.locate(self.weights, VARIANTS[self.variant].published)
-        tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
-        if self.output == "region":
-            self._check_region_head(tensors, path)
-        network = self.network(_num_classes(tensors, _KINETICS_CLASSES))
-        load_into(network, tensors, path)
-        if self.global_features is not None:
-            digests = network.weights_sha256, sha256_of_file(self.global_features)
-            network.weights_sha256 = sha256_of_bytes("".join(map(str, digests)).encode())
-        return network.eval()
-
-    def network_for(self, weights: Mapping[str, Tensor]) -> "R2Plus1D":
-        """The encoder with random weights and a classifier of as many classes as that of these.
-
-        Where they have none, there is none unless its scores are the output.
-        """
-        return self.network(_num_classes(weights, None if self.output == "features" else _KINETICS_CLASSES))
-
-    def _check_region_head(self, tensors: dict[str, Tensor], path: Path) -> None:
-        """Raises UserError if the head needs global features and none are set, or the other way round."""
-        inputs = tensors["fc2.weight"].shape[-1] if "fc2.weight" in tensors else None
-        if inputs == 2 * _FEATURES and self.global_features is None:
-            raise UserError(
-                f"The region head in {path} needs global video features; features.encoder.global_features is null.",
-                "Expected TSP's file of them, such as r2plus1d_34-max_gvf.h5, or your own.",
-                "Set features.encoder.global_features=FILE. Or extract features with the weights that TSP started "
-                "from, then run: actloc export STORE FILE --pool max",
-            )
-        if inputs == _FEATURES and self.global_features is not None:
-            raise UserError(
-                f"The region head in {path} takes no global features, but {self.global_features} is set.",
-                "Expected a file of weights with max_gvf in its name, or no global features.",
-                "Set features.encoder.global_features=null",
-            )
-
-    @classmethod
-    def small(cls) -> "Config":
-        """The fewest layers."""
-        return cls(variant="r2plus1d_18")
-
-
-def _num_classes(weights: Mapping[str, Tensor], otherwise: int | None) -> int | None:
-    return len(weights["fc.weight"]) if "fc.weight" in weights else otherwise
-
-
 class R2Plus1D(ClipEncoder):
     """512 channels per clip of (usually 16) frames, or the scores of a head.
 
     Parameters are named as in torchvision and IG-65M; the region head as in TSP, fc2.
     """
 
-    channels = _FEATURES
+    channels = FEATURES
     cpu_batch = 1
     config: Config
 
@@ -158,15 +71,15 @@ class R2Plus1D(ClipEncoder):
         super().__init__(config)
         variant = VARIANTS[config.variant]
         self.stem = stem(variant)
-        for number, (blocks, (width, out)) in enumerate(zip(variant.blocks, pairwise(_WIDTHS), strict=True), start=1):
+        for number, (blocks, (width, out)) in enumerate(zip(variant.blocks, pairwise(WIDTHS), strict=True), start=1):
             first = Block(variant, width, out, stride=1 if number == 1 else 2)
             self.add_module(
                 f"layer{number}", nn.Sequential(first, *(Block(variant, out, out) for _ in range(1, blocks)))
             )
-        self.fc = None if num_classes is None else nn.Linear(_FEATURES, num_classes)
+        self.fc = None if num_classes is None else nn.Linear(FEATURES, num_classes)
         if config.output == "region":
-            self.fc2 = nn.Linear(_FEATURES if config.global_features is None else 2 * _FEATURES, _REGIONS)
-        self.channels = {"features": _FEATURES, "action": num_classes or 0, "region": _REGIONS}[config.output]
+            self.fc2 = nn.Linear(FEATURES if config.global_features is None else 2 * FEATURES, _REGIONS)
+        self.channels = {"features": FEATURES, "action": num_classes or 0, "region": _REGIONS}[config.output]
         self.register_buffer("_mean", 255 * torch.tensor(_MEAN).reshape(1, 3, 1, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(_STD).reshape(1, 3, 1, 1, 1), persistent=False)
 
@@ -176,18 +89,18 @@ class R2Plus1D(ClipEncoder):
         Those of a region head that takes global features are without these, which `video_term` gives.
         """
         x = self.stem(self.scaled(clips))
-        for number in range(1, len(_WIDTHS)):
+        for number in range(1, len(WIDTHS)):
             x = self.get_submodule(f"layer{number}")(x)
         features = at_least_float32(x).mean((2, 3, 4))[:, :, None]
         if self.config.output == "action":
             return self.logits(features)[:, :, None]
         if self.config.output == "region":
-            return self.region_logits(features, features.new_zeros(self.fc2.in_features - _FEATURES))[:, :, None]
+            return self.region_logits(features, features.new_zeros(self.fc2.in_features - FEATURES))[:, :, None]
         return features
 
     def stages(self) -> list[list[nn.Module]]:
         """The stem with the first layer, then the others; a head whose scores are the output belongs to the last."""
-        layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(_WIDTHS))]
+        layers = [list(self.get_submodule(f"layer{number}").children()) for number in range(1, len(WIDTHS))]
         head = {"features": None, "action": self.fc, "region": getattr(self, "fc2", None)}[self.config.output]
         return [[self.stem, *layers[0]], layers[1], layers[2], [*layers[3], *([] if head is None else [head])]]
 
@@ -235,7 +148,7 @@ class R2Plus1D(ClipEncoder):
             return None
         feature = torch.from_numpy(global_feature(path, video_id, file)).to(self.fc2.weight)
         with torch.inference_mode():
-            term = F.linear(feature, self.fc2.weight[:, _FEATURES:]).float()
+            term = F.linear(feature, self.fc2.weight[:, FEATURES:]).float()
         result: NDArray[np.float32] = term.cpu().numpy()
         return result
 
@@ -263,7 +176,7 @@ class Block(nn.Module):
 
 def stem(variant: Variant) -> nn.Sequential:
     """The first convolution, which halves height and width."""
-    norm, width, middle = variant.norm, _WIDTHS[0], 45
+    norm, width, middle = variant.norm, WIDTHS[0], 45
     if not variant.is_split:
         whole = nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         return nn.Sequential(whole, norm(width), nn.ReLU(inplace=True))
@@ -286,15 +199,8 @@ def _middle(width: int, out: int) -> int:
     return 27 * width * out // (9 * width + 3 * out)
 
 
-def in_torchvisions_names(tensors: dict[str, Tensor], *, with_region: bool) -> dict[str, Tensor]:
-    """TSP's and TAC's tensors under torchvision's names; the head that tells actions from background only if wanted."""
-    plain = {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
-    wanted = {name: tensor for name, tensor in plain.items() if with_region or not name.startswith("fc2.")}
-    return {name.replace("fc1.", "fc."): tensor for name, tensor in wanted.items()}
-
-
 _EXPECTED_GLOBAL_FEATURES = (
-    f"Expected {_FEATURES} finite numbers, the largest of each feature over the video's clips, "
+    f"Expected {FEATURES} finite numbers, the largest of each feature over the video's clips, "
     "under the name of each video or of its file without suffix."
 )
 _MAKE_GLOBAL_FEATURES = "Download the file again, or make one: actloc export STORE FILE --pool max"
@@ -306,7 +212,7 @@ def global_feature(path: Path, video_id: str, file: Path) -> NDArray[np.float32]
         # a link could read any other file
         names = [name for name in (video_id, file.stem) if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
         values = np.asarray(stored[names[0]] if names else None)
-    if values.dtype.kind not in "iuf" or values.shape != (_FEATURES,) or not np.isfinite(values).all():
+    if values.dtype.kind not in "iuf" or values.shape != (FEATURES,) or not np.isfinite(values).all():
         found = f"{values.dtype} {values.shape}" if names else "nothing"
         raise UserError(f"{path} contains {found} for {video_id}.", _EXPECTED_GLOBAL_FEATURES, _MAKE_GLOBAL_FEATURES)
     return values.astype(np.float32)
