@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actloc.layers.drop_path import DropPath
+from actloc.layers.pyramid_kernels import SEEN
 from actloc.structures import Axes
-
-_SEEN: Axes = (1, 7, 7)  # the kernel, and the step, of the first convolution of the coarse level
 
 
 class PatchEmbedding(nn.Module):
@@ -86,7 +85,7 @@ class PyramidAttention(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int, fine: Axes | None, coarse: Axes | None) -> None:
-        """`fine` and `coarse` are the tokens along each axis that become one: see `fine_kernel`, `coarse_kernel`."""
+        """`fine` and `coarse` are the tokens along each axis that become one: see `pyramid_kernels.py`."""
         super().__init__()
         self.num_heads = num_heads
         self.norm1 = nn.LayerNorm(dim)
@@ -99,7 +98,7 @@ class PyramidAttention(nn.Module):
             self.norm = nn.LayerNorm(dim)
         if fine is not None and coarse is not None:
             self.lr = nn.Sequential(
-                nn.Conv3d(dim, dim, _SEEN, stride=_SEEN, groups=dim),
+                nn.Conv3d(dim, dim, SEEN, stride=SEEN, groups=dim),
                 nn.BatchNorm3d(dim),
                 nn.ReLU(),
                 nn.Conv3d(dim, dim, coarse, stride=coarse, groups=dim),
@@ -121,22 +120,6 @@ class PyramidAttention(nn.Module):
         maps = tokens.permute(0, 4, 1, 2, 3)
         levels = [self.sr(maps)] if self.lr is None else [self.sr(maps), self.lr(maps)]
         return self.norm(torch.cat([level.flatten(2) for level in levels], 2).mT)
-
-
-def fine_kernel(grid: Axes, tokens: Axes) -> Axes | None:
-    """The tokens along each axis of `grid` that become one of `tokens`; None if there is nothing to pool."""
-    kernel = _parts(grid, tokens)
-    return kernel if math.prod(kernel) > 1 else None
-
-
-def coarse_kernel(grid: Axes, tokens: Axes) -> Axes | None:
-    """The same after the coarse level's first convolution; None if the grid is too small for so many tokens."""
-    kernel = _parts(_parts(grid, tokens), _SEEN)
-    return kernel if math.prod(kernel) else None
-
-
-def _parts(grid: Axes, by: Axes) -> Axes:
-    return grid[0] // by[0], grid[1] // by[1], grid[2] // by[2]
 
 
 class PositionGenerator(nn.Module):

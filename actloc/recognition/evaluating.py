@@ -35,8 +35,9 @@ from actloc.recognition.networks import (
 from actloc.recognition.reporting import overview
 from actloc.recognition.results import RecognitionResults, measured
 from actloc.recognition.sampling import SPAN_FRAMES
+from actloc.recognition.scorer import Scored
 from actloc.recognition.scores import softmax, truth_table
-from actloc.recognition.views import Scored, Views
+from actloc.recognition.views import Views
 from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, results_folder

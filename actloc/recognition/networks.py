@@ -15,6 +15,7 @@ from actloc.evaluation.results import TrainedRun
 from actloc.experiment import Experiment, recorded_code
 from actloc.recognition.clips import ClipSource
 from actloc.recognition.recognizer import Recognizer, new_classifier, published_classifier, restored
+from actloc.recognition.scorer import Scorer
 from actloc.recognition.settings import (
     ClipSettings,
     NetworkSettings,
@@ -22,7 +23,7 @@ from actloc.recognition.settings import (
     RecognitionPredictionSettings,
     TokenLabelSettings,
 )
-from actloc.recognition.views import Scorer, Views
+from actloc.recognition.views import Views
 from actloc.runs.reuse import state_of
 from actloc.runs.trained import refuse_other_settings
 from actloc.settings import code_files

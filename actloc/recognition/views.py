@@ -1,24 +1,21 @@
-"""Class scores of clips: the views of each, what the network makes of them, and their average."""
+"""The views of labelled clips: which clips and crops of each are scored. Settings are checked here without torch."""
+
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from actloc import console
 from actloc.encoders.base import EncoderConfig
-from actloc.errors import VideoError
-from actloc.evaluation.columns import Floats
-from actloc.layers.precision import computing_in
-from actloc.prefetch import load_ahead
-from actloc.recognition.clips import ClipSource, LabelledClip
-from actloc.recognition.recognizer import Recognizer
-from actloc.recognition.scores import Averages, averaged
+from actloc.recognition.scores import Averages
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.video.views import Corner, three_across, three_along, views
+
+if TYPE_CHECKING:
+    from actloc.recognition.clips import ClipSource, LabelledClip
 
 _CORNERS: Mapping[str, Callable[[int, int, int], tuple[Corner, ...]]] = {
     "three_across": three_across,
@@ -93,61 +90,3 @@ def misfit(encoder: EncoderConfig, chosen: Views) -> tuple[str, str] | None:
         what = f"expected a multiple of {encoder.crop_multiple}, which the encoder {encoder.name} takes"
         return "crop", f"found {chosen.crop}, {what}"
     return None
-
-
-@dataclass
-class Scored:
-    """The class scores (K,) of clips by their ids, and the videos that could not be read, with the reason."""
-
-    scores: dict[str, Floats] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A recogniser with the machine that it runs on."""
-
-    recognizer: Recognizer
-    device: torch.device
-    precision: str
-    num_workers: int
-    chunk: int
-    """Views of one call of the network."""
-
-    def logits(self, clips: NDArray[Any]) -> Floats:
-        """Scores (V, K) before softmax of clips (V, F, H, W, c)."""
-        found = []
-        with torch.inference_mode(), computing_in(self.precision, self.device):
-            for start in range(0, len(clips), self.chunk):
-                part = torch.from_numpy(np.ascontiguousarray(clips[start : start + self.chunk]))
-                found.append(self.recognizer(part.to(self.device)).double().cpu().numpy())
-        return np.concatenate(found)
-
-    def scored(
-        self,
-        clips: Sequence[LabelledClip],
-        read: Callable[[LabelledClip], NDArray[Any]],
-        average: Averages,
-        *,
-        what: str = "scoring",
-    ) -> Scored:
-        """The scores of each clip, averaged over the views that `read` gives; those ahead are read meanwhile."""
-        self.recognizer.eval()
-        result = Scored()
-
-        def loaded(clip: LabelledClip) -> NDArray[Any] | VideoError:
-            try:
-                return read(clip)
-            except VideoError as error:
-                return error
-
-        with console.progress(what, len(clips)) as bar:
-            for clip, found in zip(clips, load_ahead(loaded, clips, self.num_workers), strict=True):
-                if isinstance(found, VideoError):
-                    if clip.video.id not in result.unreadable:
-                        console.error(f"{clip.video.id}: {found}")
-                    result.unreadable[clip.video.id] = str(found)
-                else:
-                    result.scores[clip.id] = averaged(self.logits(found), average)
-                bar(1)
-        return result

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actloc.errors import Problem, UserError
 from actloc.experiment import Experiment
+from actloc.recognition import views
 from actloc.recognition.results import RecognitionResults
 from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.setting_names import encoder_called
@@ -60,8 +61,6 @@ class Config(TaskConfig):
     @classmethod
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
         """Clips that the encoder cannot take, crops that its frames cannot have, and settings without effect."""
-        from actloc.recognition import views
-
         network, clips, evaluation = values["network"], values["clips"], values["evaluation"]
         unused = _without_effect(document, values)
         if network is None or clips is None or evaluation is None:

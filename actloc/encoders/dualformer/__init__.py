@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from actloc.encoders.base import PublishedConfig
 from actloc.errors import UserError
+from actloc.layers.pyramid_kernels import coarse_kernel, fine_kernel
 from actloc.settings.sections import Section, Shapes
 from actloc.structures import Axes
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
@@ -139,8 +140,6 @@ class Config(PublishedConfig):
 
     @model_validator(mode="after")
     def _windows_cover_the_clips(self) -> Self:
-        from actloc.layers.global_pyramid import coarse_kernel, fine_kernel
-
         if self.crop > self.side:
             raise ValueError(f"crop: found {self.crop}, expected at most the {self.side} of side")
         for name, value, multiple in (

@@ -13,10 +13,9 @@ from actloc.layers.global_pyramid import (
     PatchEmbedding,
     PositionGenerator,
     PyramidAttention,
-    coarse_kernel,
-    fine_kernel,
 )
 from actloc.layers.mlp import MLP
+from actloc.layers.pyramid_kernels import coarse_kernel, fine_kernel
 from actloc.structures import Axes, Factors
 
 _PATCHES: tuple[Axes, ...] = ((2, 4, 4), (1, 2, 2), (1, 2, 2), (1, 2, 2))
