@@ -16,6 +16,7 @@ from actloc.encoders.slowfast import network as slowfast_network
 from actloc.errors import ActlocError
 from actloc.layers.raft import RAFT
 from actloc.settings.sections import Part
+from actloc.weights import official_dualformer
 from actloc.weights.published import FOLDER, MADE_UP, PublishedFile
 from tests.golden.fill import fill
 
@@ -82,7 +83,7 @@ def _slowfast(encoder: slowfast.Config) -> Content:
 def _dualformer(encoder: dualformer.Config) -> Content:
     """The authors' names, and a classifier of Kinetics-400."""
     named = state(lambda: encoder.network(num_classes=400))
-    return {dualformer.published_name(name): tensor for name, tensor in named.items()}
+    return {official_dualformer.published_name(name): tensor for name, tensor in named.items()}
 
 
 def _tanet(encoder: tanet.Config) -> Content:

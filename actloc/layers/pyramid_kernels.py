@@ -1,4 +1,4 @@
-"""How many tokens become one in the levels of DualFormer's pyramid. Settings are checked with it: it imports no torch."""
+"""How many tokens become one in the levels of DualFormer's pyramid. No torch here: settings are checked with it."""
 
 import math
 

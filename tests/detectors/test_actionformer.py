@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from actloc.detectors import base
+from actloc.detectors import base_network
 from actloc.detectors.actionformer import Config
 from actloc.detectors.actionformer.network import ActionFormer
 from actloc.errors import UserError
@@ -322,7 +322,7 @@ def test_detections_are_sorted_within_a_level_and_longer_than_the_shortest() -> 
 
 
 def test_each_max_steps_of_a_longer_video_gives_as_many_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_KEPT_PER_LEVEL", 5)
+    monkeypatch.setattr(base_network, "_KEPT_PER_LEVEL", 5)
     for steps, limit in ((50, 5), (200, 20)):  # trained on 64
         padding = small_detector().padded_steps(steps)
         found, stated = (

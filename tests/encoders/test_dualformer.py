@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders.base import FromStage
 from actloc.encoders.base_network import check_clips
-from actloc.encoders.dualformer import SIZES, Config, OwnSize, published_name
+from actloc.encoders.dualformer import SIZES, Config, OwnSize
 from actloc.encoders.dualformer.network import DualFormer
 from actloc.end_to_end.memory import SavedBytes
 from actloc.errors import UserError
@@ -21,6 +21,7 @@ from actloc.layers.global_pyramid import Block, LocalAttention, PositionGenerato
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop, Resize
 from actloc.video.windows import ClipSpacing
+from actloc.weights.official_dualformer import published_name
 from tests.encoders.golden import filled
 from tests.golden.fill import fill
 

@@ -176,7 +176,7 @@ def test_steps_may_stand_for_the_start_of_their_frames(build: Any, align: str, o
 def test_the_longest_sample_has_the_clips_of_padding_and_of_a_shifted_grid(
     build: Any, origin: str, clips: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actloc.encoders.color.Color.vectors_per_clip", lambda self, num_frames: 2)
+    monkeypatch.setattr("actloc.encoders.color.network.Color.vectors_per_clip", lambda self, num_frames: 2)
     source = build(encode_padding=True, clip_origin=origin, max_steps=20)
     assert len(window(source.longest_sample(0)).clips) == clips
     drawn = [source.training_sample(0, random.Random(seed)) for seed in range(6)]
