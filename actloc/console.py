@@ -6,12 +6,13 @@ import re
 import sys
 import time
 import traceback as tracebacks
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,6 +27,7 @@ from rich.table import Table
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 _MOST_LINES = 20
+_WIDEST = 10_000  # columns of a table in a file
 
 stdout = Console(highlight=False, soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -133,9 +135,20 @@ def result(text: object) -> None:
         stdout.print(clean(text))
 
 
-def result_table(table: Table) -> None:
-    """A table of the command's result, on stdout; left out in JSON mode."""
-    if not _json_lines:
+def result_table(table: Table, otherwise: Sequence[str] = ()) -> None:
+    """A table of the command's result, on stdout, in a file or a pipe as wide as it is; left out in JSON mode.
+
+    On a terminal that is too narrow, the lines of `otherwise`, if there are some.
+    """
+    if _json_lines or stdout.quiet:
+        return
+    width = Measurement.get(stdout, stdout.options.update(max_width=_WIDEST), table).maximum
+    if not stdout.is_terminal:
+        Console(highlight=False, soft_wrap=True, emoji=False, width=width).print(table)
+    elif width > stdout.width and otherwise:
+        for line in otherwise:
+            stdout.print(clean(line))
+    else:
         stdout.print(table)
 
 
@@ -155,16 +168,17 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: float, *, is_count: bool = True) -> Iterator[Reporter]:
+def progress(title: str, total: float, *, is_count: bool = True, done: float = 0.0) -> Iterator[Reporter]:
     """A bar with time left on a terminal; elsewhere a plain line every 30 s.
 
-    What is not a count is shown in percent. With --quiet nothing is shown.
+    What is not a count is shown in percent. `done` was done before, in another time. With --quiet nothing is shown.
     """
     if _verbosity == "quiet":
         yield lambda advance=0, note="": None
     elif stderr.is_terminal:
         with _bar(is_count) as bar:
             task = bar.add_task(clean(title), total=total, note="")
+            bar.update(task, completed=done)
 
             def move(advance: float = 0, note: str = "") -> None:
                 bar.advance(task, advance)
@@ -173,7 +187,7 @@ def progress(title: str, total: float, *, is_count: bool = True) -> Iterator[Rep
 
             yield move
     else:
-        yield _plain_lines(title, total, is_count)
+        yield _plain_lines(title, total, is_count, done)
 
 
 def _bar(is_count: bool) -> Progress:
@@ -189,9 +203,15 @@ def _bar(is_count: bool) -> Progress:
     )
 
 
-def _plain_lines(title: str, total: float, is_count: bool) -> Reporter:
+def duration(seconds: float) -> str:
+    """`0:05:01` or `26:00:00`: hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _plain_lines(title: str, total: float, is_count: bool, before: float) -> Reporter:
     started = last_line = time.monotonic()
-    done = 0.0
+    done = before
 
     def move(advance: float = 0, note: str = "") -> None:
         nonlocal done, last_line
@@ -199,8 +219,9 @@ def _plain_lines(title: str, total: float, is_count: bool) -> Reporter:
         now = time.monotonic()
         if now - last_line >= _SECONDS_BETWEEN_PLAIN_LINES:
             last_line = now
-            left_s = (now - started) / done * (total - done) if done else float("nan")
-            so_far = f"{done:g} of {total:g}" if is_count else f"{done / total:.0%}"
-            say(f"{title}: {so_far}, about {left_s:.0f} s left{note and f', {note}'}")
+            new = done - before
+            left = f", about {duration((now - started) / new * (total - done))} left" if new else ""
+            so_far = f"{done:.0f} of {total:.0f}" if is_count else f"{done / total:.0%}"
+            say(f"{title}: {so_far}{left}{note and f', {note}'}")
 
     return move

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from actloc.settings import sections as own
     from actloc.sources.base import SourceConfig
 
-_RUNS = Path("ckpt")
+RUNS = Path("ckpt")
 _TASKS = "tasks"
 _YAML = (".yaml", ".yml")
 _USUAL_TASK = "localization"
@@ -276,7 +276,7 @@ def run_folder(name: str) -> Path:
     if is_run(file.parent):
         return file.parent
     run = yaml_text.read(file, []).data.get("run") or {}
-    return Path(run.get("folder", _RUNS)) / str(run.get("name", file.stem))
+    return Path(run.get("folder", RUNS)) / str(run.get("name", file.stem))
 
 
 def _default_name(file: Path, evaluation: Any) -> str:  # Any: YAML values, not checked yet
@@ -299,8 +299,8 @@ def find(name: str) -> Path:
     for known in [*configs(), *recipes.available()]:
         if name in (known.stem, known.name):
             return known
-    if is_run(_RUNS / path):
-        return _RUNS / path / "config.yaml"
+    if is_run(RUNS / path):
+        return RUNS / path / "config.yaml"
     raise _not_found(name)
 
 
@@ -351,7 +351,7 @@ def configs() -> list[Path]:
     return here + [path for path in shipped if path.name not in names]
 
 
-def runs(folder: Path = _RUNS, *, or_scored: bool = False) -> list[Path]:
+def runs(folder: Path = RUNS, *, or_scored: bool = False) -> list[Path]:
     """The run folders below `folder`; `or_scored`: also those with results of predictions files only."""
     found = folder.glob("*") if folder.is_dir() else ()
     return sorted(path for path in found if is_run(path) or (or_scored and is_scored(path)))

@@ -105,6 +105,16 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.name.endswith(".part")]
 
 
+def training_rows(run: Path) -> list[dict[str, Any]]:
+    """The steps and validations in a run's log, without what differs between equal runs: times, speed and memory."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in row.items() if name.partition("/")[0] not in ("time", "speed", "memory")}
+        for row in rows
+        if row["event"] in ("step", "validation")
+    ]
+
+
 def rounding_after(steps: int) -> float:
     """What float32 may change of a logged number, relative to it: rounding that each step of training triples."""
     return 2e-6 * 3**steps

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actloc import console, experiment, files, recipes
+from actloc import console, experiment, recipes
 from actloc.errors import UserError
-from actloc.evaluation.results import read_record, task_of_results
+from actloc.runs import listing
 from actloc.settings import parts
-from actloc.tasks.base import task_named
 
 KINDS = ("configs", "recipes", *parts.KINDS, "runs")
 """What there is to list."""
@@ -27,14 +26,21 @@ def run(what: str | None, code: Sequence[Path] = ()) -> int:
             f"Run: actloc ls {near[0]}" if near else "Run: actloc ls",
         )
     for kind in [what] if what else KINDS:
-        rows = _rows(kind)
-        table = Table("name", "what it is", title=f"{kind} ({len(rows)})", title_justify="left", box=None)
-        for name, meaning in rows:
-            table.add_row(console.clean(name), console.clean(meaning))
-            console.emit("item", kind=kind, name=name, meaning=meaning)
-        console.result_table(table)
+        if kind == "runs":
+            _list_runs()
+        else:
+            _list(kind)
         console.result("")
     return 0
+
+
+def _list(kind: str) -> None:
+    rows = _rows(kind)
+    table = Table("name", "what it is", title=f"{kind} ({len(rows)})", title_justify="left", box=None)
+    for name, meaning in rows:
+        table.add_row(console.clean(name), console.clean(meaning))
+        console.emit("item", kind=kind, name=name, meaning=meaning)
+    console.result_table(table)
 
 
 def _rows(kind: str) -> list[tuple[str, str]]:
@@ -42,37 +48,41 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         return [(path.stem, _first_comment(path)) for path in experiment.configs()]
     if kind == "recipes":
         return [(path.stem, _first_comment(path)) for path in recipes.available()]
-    if kind == "runs":
-        return [(str(folder), _score(folder)) for folder in experiment.runs(or_scored=True)]
     return list(parts.available(kind).items())
+
+
+def _list_runs() -> None:
+    """One row per run, the newest last: next to where the next command is typed."""
+    rows = listing.listed(experiment.RUNS)
+    names = ("run", "last work", "config", "data", "network", "progress", "result", "size")
+    title = f"runs ({len(rows)})"
+    table, lines = Table(*names, title=title, title_justify="left", box=None), [title]
+    for row in rows:
+        results = "; ".join(row.results) or "not scored yet"
+        worked, size = f"{row.worked:%Y-%m-%d %H:%M}", f"{row.num_bytes / 1e6:.1f} MB"
+        made_of = [str(row.facts.get("config", "")), row.data(), str(row.facts.get("network", ""))]
+        table.add_row(*(console.clean(cell) for cell in (row.folder, worked, *made_of, row.progress, results, size)))
+        lines += [f" {row.folder}", f"   {worked}, {row.progress}; {results}"]
+        lines += [f"   {', '.join([*filter(None, made_of), size])}"]
+        facts = {name: value for name, value in row.facts.items() if isinstance(value, str | int)}
+        console.emit(
+            "item",
+            **facts,
+            kind="runs",
+            name=str(row.folder),
+            meaning=f"{results}, {row.progress}",
+            worked=row.worked.isoformat(timespec="seconds"),
+            progress=row.progress,
+            results=row.results,
+            bytes=row.num_bytes,
+            faults=row.faults,
+        )
+    console.result_table(table, otherwise=lines)
+    for row in rows:
+        for fault in row.faults:
+            console.warn(f"{row.folder}: {fault}")
 
 
 def _first_comment(path: Path) -> str:
     first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
-
-
-def _score(folder: Path) -> str:
-    """The number that each scored subset is judged by, from the run's metrics."""
-    scores = []
-    for metrics in sorted(folder.glob("eval/*/metrics.json")):
-        try:
-            results = read_record(metrics, task_named(task_of_results(metrics.parent)).results)
-            scores.append(f"{metrics.parent.name}: {', '.join([results.headline(), *results.notes()])}")
-        except UserError:
-            scores.append(f"{metrics.parent.name}: unreadable")
-    return "; ".join(scores) or ", ".join(["not scored yet", *_progress(folder)])
-
-
-def _progress(folder: Path) -> list[str]:
-    """How far an unfinished run came."""
-    steps = [path for path in folder.glob("ckpt_[0-9]*") if path.is_dir()]
-    if not steps or (folder / "finished.json").is_file():
-        return []
-    newest = max(steps, key=lambda path: int(path.name.removeprefix("ckpt_")))
-    step = int(newest.name.removeprefix("ckpt_"))
-    try:
-        of = files.read_json(newest / "state.json").get("num_steps")
-    except (UserError, AttributeError):
-        of = None
-    return [f"stopped at {step} of {of}" if of else f"stopped at step {step}"]

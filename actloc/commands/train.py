@@ -13,7 +13,7 @@ from actloc.errors import EnvironmentProblem, UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
 from actloc.runs import starting_weights
 from actloc.runs.prepared import PreparedTraining
-from actloc.runs.record import is_finished, mark_finished, remove_run, write_record
+from actloc.runs.record import is_finished, mark_finished, remove_run, training_size, write_record
 from actloc.runs.reuse import (
     keep_annotations,
     notice_changed_sources,
@@ -28,7 +28,7 @@ from actloc.signals import StopFlag
 from actloc.store.filling import free_bytes
 from actloc.tasks.base import task_of
 from actloc.training import checkpoint as checkpoints
-from actloc.training import modules
+from actloc.training import modules, summary
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes, joined
 from actloc.training.initialising import StartingWeights
@@ -201,7 +201,7 @@ def _begin(prepared: PreparedTraining, annotations: bytes, overwrite: bool) -> N
     _check_space(prepared, overwrite)
     if overwrite:
         remove_run(folder)
-    write_record(prepared.experiment, folder)
+    write_record(prepared.experiment, folder, prepared.network, prepared.size)
     keep_annotations(folder, annotations)
     prepared.write_record()
 
@@ -276,6 +276,23 @@ def _report_finished(experiment: Experiment) -> int:
     if not any("converted" in numbers for numbers in checkpoints.newest_numbers(folder)):
         warn_of_averages(experiment.average, checkpoints.step_of(checkpoint))
     console.result(f"{folder} is trained: {checkpoint}")
+    _report_loss(experiment)
     console.emit("done", path=str(folder), checkpoint=str(checkpoint))
     console.say(f"Next: actloc eval {experiment.run_arguments}")
     return 0
+
+
+def _report_loss(experiment: Experiment) -> None:
+    """Prints how long training took, how far the loss fell, and what to do if that is not far enough."""
+    folder = experiment.run_folder
+    found = summary.history(files.read_json_lines(folder / "log.jsonl", skip_damaged=True))
+    schedule = experiment.schedule
+    name = "epochs" if schedule.stop_after_epochs is None else "stop_after_epochs"
+    advice = summary.advice(
+        found,
+        longer=f"schedule.{name}={2 * getattr(schedule, name)}",
+        learning_rate=experiment.optimizer.learning_rate,
+        size=training_size(folder),
+    )
+    for line in [*summary.lines(found), *advice]:
+        console.say(line)

@@ -201,6 +201,10 @@ class ResultsHead(Record):
     def headline(self) -> str:
         """The number that the task is judged by, with its name."""
 
+    def numbers(self) -> dict[str, float]:
+        """What TensorBoard shows, from 0 to 1; usually none."""
+        return {}
+
     def notes(self) -> list[str]:
         """What must be known wherever the number is shown, in a few words each."""
         if self.trained is None:
@@ -277,6 +281,12 @@ class Results(ResultsHead):
         """The average mAP, in percent, and of how many classes if some have no true action."""
         number = "-" if self.average_map is None else f"{100 * self.average_map:.2f}"
         return f"average mAP {number}{self.over_classes()}"
+
+    def numbers(self) -> dict[str, float]:
+        """The mAP of each tIoU, and the average."""
+        per_tiou = {f"mAP/{tiou:.2f}": value for tiou, value in zip(self.tious, self.mean_ap, strict=True)}
+        every = {**per_tiou, "average_mAP": self.average_map}
+        return {name: value for name, value in every.items() if value is not None}
 
     def over_classes(self) -> str:
         """` over 1 of 3 classes`: the others have no true action and count for nothing; empty if all have some."""

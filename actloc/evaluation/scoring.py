@@ -180,14 +180,16 @@ def _recall(
     return [[float(value) for value in row] for row in recall.T]
 
 
-def average_map(
+def validation_scores(
     annotations: Annotations, subset: str, predictions: Predictions, evaluation: EvaluationSettings
-) -> float:
-    """The average mAP of predictions on a subset, for validation during training."""
+) -> dict[str, float]:
+    """The average mAP of predictions on a subset, and that of each tIoU, for validation during training."""
     protocol = PROTOCOLS[evaluation.protocol]
     truth = truth_of(annotations, subset, protocol)
     truth_columns, columns = to_columns(truth, predictions, protocol)
-    return float(detection.average_precision(truth_columns, columns, evaluation.tious, protocol).mean())
+    precision = detection.average_precision(truth_columns, columns, evaluation.tious, protocol)
+    per_tiou = zip(evaluation.tious, precision.mean(axis=1), strict=True)
+    return {"average_mAP": float(precision.mean()), **{f"mAP/{tiou:.2f}": float(value) for tiou, value in per_tiou}}
 
 
 def to_columns(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[TruthColumns, PredictionColumns]:

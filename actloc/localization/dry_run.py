@@ -83,7 +83,7 @@ def _learner(
     if experiment.training.validation_subset:
         _source(experiment, annotations, experiment.training.validation_subset, live, missing)
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
-    return LocalizationLearner(localizer, source, annotations, lambda _: 0.0)
+    return LocalizationLearner(localizer, source, annotations, lambda _: {})
 
 
 def _live_encoder(experiment: Experiment, missing: list[str]) -> LiveEncoder | None:

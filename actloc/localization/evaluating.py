@@ -32,6 +32,7 @@ from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.sources.base_source import Source
 from actloc.training.distributed import Processes, joined
+from actloc.training.log import write_board
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
     truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
     results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
     folder = results_folder(experiment, origin.changed, file=origin.file)
-    return write_results(folder, results, write_predictions(folder, found)), results
+    path = write_results(folder, results, write_predictions(folder, found))
+    write_board(folder, results)
+    return path, results
 
 
 def _write_unscored(annotations: Annotations, scored: Sequence[_Scored]) -> int:

@@ -35,6 +35,12 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
     return PreparedTraining(
         fitted.experiment,
         learner,
+        network=experiment.detector.name,
+        size={
+            "videos": len(learner.source.videos),
+            "actions": sum(len(video.actions) for video in learner.source.videos),
+            "classes": len(learner.annotations.classes),
+        },
         report_start=lambda: _report_start(fitted, learner),
         write_record=fitted.record,
         must_stay={
@@ -65,10 +71,10 @@ def _learner(
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 
-    def validate(localizer: Localizer) -> float:
+    def validate(localizer: Localizer) -> dict[str, float]:
         found = localizer.detect(scored, experiment.machine.num_workers, processes)
         predictions = fusion.to_predictions(found, annotations.classes, experiment.fusion)
-        return scoring.average_map(annotations, subset or "", predictions, experiment.evaluation)
+        return scoring.validation_scores(annotations, subset or "", predictions, experiment.evaluation)
 
     if scored.in_channels != source.in_channels:
         raise UserError(

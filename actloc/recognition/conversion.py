@@ -31,7 +31,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     weights = modules.learning(trained)
     sha256 = files.sha256_of_file(file)
     with files.locked(folder):
-        write_record(experiment, folder)
+        write_record(experiment, folder, encoder.config.name, {})
         numbers: dict[str, Any] = {
             "best": None,
             "learner": {},

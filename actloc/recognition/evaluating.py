@@ -43,6 +43,7 @@ from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.training.distributed import Processes, joined
+from actloc.training.log import write_board
 from actloc.video.clip_reader import VideoTimes
 
 
@@ -308,7 +309,9 @@ def _written(
     folder = results_folder(experiment, measuring.changed, file=file.name if file else None)
     listing = folder / "clips.csv"
     files.write_text(listing, _clips_csv(known, rows, trained.classes))
-    return write_results(folder, results, listing), results
+    path = write_results(folder, results, listing)
+    write_board(folder, results)
+    return path, results
 
 
 def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:

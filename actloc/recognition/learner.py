@@ -29,7 +29,7 @@ class RecognitionLearner:
         recognizer: Recognizer,
         clips: TrainingClips,
         classes: Sequence[str],
-        validate: Callable[[Recognizer], float],
+        validate: Callable[[Recognizer], dict[str, float]],
         *,
         groups: Groups,
         precision: str,
@@ -99,14 +99,14 @@ class RecognitionLearner:
         """Nothing is kept from a step."""
         return {}
 
-    def validate(self, averaged: dict[str, Tensor]) -> float:
-        """Top-1 accuracy of the averaged weights on the validation subset."""
+    def validate(self, averaged: dict[str, Tensor]) -> dict[str, float]:
+        """Top-1 and top-5 accuracy of the averaged weights on the validation subset."""
         trained = {name: tensor.clone() for name, tensor in modules.learning(self.modules).items()}
         modules.load(self.modules, averaged)
         self.processes.copy_from_first(list(self.recognizer.buffers()))
-        score = self._validate(self.recognizer)
+        accuracies = self._validate(self.recognizer)
         modules.load(self.modules, trained)
-        return score
+        return accuracies
 
     def about(self) -> dict[str, Any]:  # Any: JSON values
         """What a checkpoint stores in addition to settings: the classes in their order, and where weights came from."""

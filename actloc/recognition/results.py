@@ -95,6 +95,11 @@ class RecognitionResults(ResultsHead):
         first, five = ("-" if value is None else f"{100 * value:.2f}" for value in (self.top_1, self.top_5))
         return f"top-1 {first}, top-5 {five}"
 
+    def numbers(self) -> dict[str, float]:
+        """The accuracies."""
+        numbers = {"top_1": self.top_1, "top_5": self.top_5, "mean_class_accuracy": self.mean_class_accuracy}
+        return {name: value for name, value in numbers.items() if value is not None}
+
     def confusion_table(self) -> list[list[int]]:
         """Counts of clips by their true class (rows) and their best one (columns)."""
         table = [[0] * len(self.classes) for _ in self.classes]

@@ -31,6 +31,12 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> Pr
     return PreparedTraining(
         experiment,
         learner,
+        network=learner.recognizer.encoder.config.name,
+        size={
+            "videos": len({clip.video.id for clip in learner.clips.clips}),
+            "clips": len(learner.clips.clips),
+            "classes": len(learner.classes),
+        },
         report_start=lambda: _report_start(experiment, learner),
         write_record=lambda: None,
         must_stay={
@@ -59,13 +65,14 @@ def new_learner(
 
     scorer = scorer_of(experiment, recognizer, device)
 
-    def validate(network: Recognizer) -> float:
+    def validate(network: Recognizer) -> dict[str, float]:
         own = processes.share(scored)
         found = scorer.scored(own, lambda clip: source.middle(clip)[None], "logits", what="validating").scores
         known = [clip for clip in own if clip.id in found]
         truth = scores.truth_table([clip.labels for clip in known], len(classes))
-        right = float(scores.hits(np.stack([found[clip.id] for clip in known]), truth, 1).sum()) if known else 0.0
-        return processes.total(right) / processes.total(float(len(own)))  # an unreadable clip counts as wrong
+        rows = np.stack([found[clip.id] for clip in known]) if known else np.zeros(truth.shape)
+        number = processes.total(float(len(own)))  # an unreadable clip counts as wrong
+        return {f"top_{k}": processes.total(float(scores.hits(rows, truth, k).sum())) / number for k in (1, 5)}
 
     return RecognitionLearner(
         recognizer,

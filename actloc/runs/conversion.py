@@ -49,7 +49,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     numbers: dict[str, Any] = {"best": None, "learner": {}, "about": about, "converted": source}
     step = official.epoch or 0
     with files.locked(folder):
-        write_record(experiment, folder)
+        write_record(experiment, folder, experiment.detector.name, {})
         weights = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.weights.items()}
         averaged = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.averaged.items()}
         checkpoint = checkpoints.save(folder, Checkpoint(step, weights, averaged, {}, numbers))

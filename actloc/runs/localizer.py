@@ -169,7 +169,7 @@ class LocalizationLearner:
         localizer: Localizer,
         source: Source,
         annotations: Annotations,
-        validate: Callable[[Localizer], float],
+        validate: Callable[[Localizer], dict[str, float]],
         processes: Processes = ALONE,
     ) -> None:
         self.localizer = localizer
@@ -226,13 +226,13 @@ class LocalizationLearner:
         bank = self.source.bank
         return {} if bank is None else bank.commit(step, steps_per_epoch, self.processes)
 
-    def validate(self, averaged: dict[str, Tensor]) -> float:
-        """Average mAP of the averaged weights on the validation subset."""
+    def validate(self, averaged: dict[str, Tensor]) -> dict[str, float]:
+        """Average mAP of the averaged weights on the validation subset, and that of each tIoU."""
         trained = {name: tensor.clone() for name, tensor in modules.learning(self.modules).items()}
         modules.load(self.modules, averaged)
-        score = self._validate(self.localizer)
+        scores = self._validate(self.localizer)
         modules.load(self.modules, trained)
-        return score
+        return scores
 
     def about(self) -> dict[str, Any]:  # Any: JSON values
         """What a checkpoint stores in addition to settings: classes, channels, sha256 of the encoder's weights."""

@@ -14,6 +14,10 @@ class PreparedTraining:
     experiment: Experiment
     """With the settings that were chosen on the way, if any were left to choose."""
     learner: Learner
+    network: str
+    """The name of the detector or encoder that is trained."""
+    size: Mapping[str, int]
+    """How much it is trained on: the numbers of `videos`, `actions` or `clips`, and `classes`."""
     report_start: Callable[[], None]
     """Prints what is going to be trained, and what is left out."""
     write_record: Callable[[], None]

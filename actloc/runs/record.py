@@ -1,6 +1,7 @@
 """Files next to a run's checkpoints: its settings, its environment, and whether it is finished."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,41 @@ _FILES = (
     *("config.yaml", "environment.json", _FINISHED, "log.jsonl", "bad_batch.json", "memory_budget.json", "best"),
     *("frozen.safetensors", "annotations.json", "initialised.json", "tb/events.out.tfevents.*"),
     *("report.html", "tables.md", "tables.csv"),
-    *("eval/**/metrics.json", "eval/**/predictions.json", "eval/**/clips.csv"),
+    *("eval/**/metrics.json", "eval/**/predictions.json", "eval/**/clips.csv", "eval/**/events.out.tfevents.*"),
     *("bank/*/store.json", "bank/*/.lock*", "bank/*/*.h5"),
 )
 """What commands write into a run's folder, beside its checkpoints."""
 _FOLDERS = ("tb", "eval/**/", "eval", "bank/*/", "bank")
 
 
-def write_record(experiment: Experiment, folder: Path) -> None:
-    """The settings, complete, and the environment; code of the user's own that earlier steps had is still named."""
+def write_record(experiment: Experiment, folder: Path, network: str, size: Mapping[str, int]) -> None:
+    """The settings, complete, and the environment; code of the user's own that earlier steps had is still named.
+
+    `network` and `size` say what is trained on how much, in short, for lists of runs.
+    """
     path, record = folder / "environment.json", provenance.record(experiment.dataset.annotations_file)
     before = _before(path) if checkpoints.steps(folder) else {}
     earlier = before.get("earlier_code", [])
     if before and code_files.changes(recorded_code(folder)):
         earlier = [*earlier, before.get("code", [])]
+    record["run"] = {
+        "config": _config(experiment, folder, before.get("run")),
+        "task": experiment.task.name,
+        "dataset": experiment.dataset.name,
+        "network": network,
+        **size,
+    }
     files.write_json(path, {**record, "earlier_code": earlier} if earlier else record)
     made_by = one_line(" ".join(sys.argv))  # YAML ends a comment at more characters than a line feed
     text = f"# Settings of this run, complete. Made by: {made_by}\n{experiment.to_yaml()}"
     files.write_text(folder / "config.yaml", text)
+
+
+def _config(experiment: Experiment, folder: Path, before: object) -> str:
+    """The config that the run is made from; for a run that was named itself, what its record said `before`."""
+    known = before.get("config") if isinstance(before, dict) else None
+    is_itself = experiment.file.parent.resolve() == folder.resolve()
+    return known if is_itself and isinstance(known, str) else experiment.typed
 
 
 def remove_run(folder: Path) -> None:
@@ -57,6 +75,12 @@ def _before(path: Path) -> dict[str, Any]:  # Any: JSON values
         console.warn(f"{error.found} It is written again")
         return {}
     return content if isinstance(content, dict) and isinstance(content.get("earlier_code", []), list) else {}
+
+
+def training_size(folder: Path) -> dict[str, int]:
+    """The numbers of videos, actions or clips, and classes that the run is trained on; empty if unknown."""
+    block = _before(folder / "environment.json").get("run")
+    return {name: value for name, value in block.items() if type(value) is int} if isinstance(block, dict) else {}
 
 
 def mark_finished(folder: Path, step: int) -> None:

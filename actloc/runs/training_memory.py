@@ -58,7 +58,7 @@ class LargestStep:
                 device=localizer.device,
             )
         alone = replace(localizer, detector=detector.train())
-        self._learner = LocalizationLearner(alone, source, learner.annotations, lambda _: 0.0)
+        self._learner = LocalizationLearner(alone, source, learner.annotations, lambda _: {})
         self._batch = _largest_batch(source, -(-training.batch_size // num_processes))
         self._shape = len(self._batch.samples), source.in_channels, detector.padded_steps(max(self._batch.lengths))
         self._optimizer, self._accumulate, self._num_processes = (

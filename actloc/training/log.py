@@ -1,49 +1,82 @@
-"""Logs a run's numbers to `log.jsonl` and TensorBoard in one call."""
+"""Logs a run's numbers and events to `log.jsonl` and TensorBoard in one call."""
 
 import json
+import os
+import resource
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from actloc import console, files
+from actloc.evaluation.results import ResultsHead
 
 Item = TypeVar("Item")
 
 
-class Waiting:
-    """Measures which share of the time so far went into waiting for the next item."""
+class Pace:
+    """Measures how long each step takes with its data, and which share of the time so far went into waiting for it."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._started = self._step_began = time.monotonic()
         self._waited_s = 0.0
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, with the time until each arrives."""
         iterator = iter(items)
         while True:
-            before = time.monotonic()
+            self._step_began = time.monotonic()
             try:
                 item = next(iterator)
             except StopIteration:
                 return
-            self._waited_s += time.monotonic() - before
+            self._waited_s += time.monotonic() - self._step_began
             yield item
 
     @property
-    def share(self) -> float:
+    def step_s(self) -> float:
+        """Seconds since the wait for the last item began: read when its step is taken."""
+        return max(time.monotonic() - self._step_began, 1e-9)
+
+    @property
+    def waiting_share(self) -> float:
         """From 0 to 1."""
         return self._waited_s / max(time.monotonic() - self._started, 1e-9)
 
+    def values(self) -> dict[str, float]:
+        """Speed and memory for the log, after a step: they differ between equal runs."""
+        return {
+            "speed/seconds_per_step": self.step_s,
+            "speed/steps_per_s": 1 / self.step_s,
+            "time/waiting_for_data": self.waiting_share,
+            **memory(),
+        }
+
+
+def memory() -> dict[str, float]:
+    """The most memory in gigabytes that torch used on the GPU; without one, what this process has in memory now."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return {"memory/gpu_gb": torch.cuda.max_memory_allocated() / 1e9}
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        return {"memory/resident_gb": int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9}
+    return {"memory/resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9}  # bytes on macOS: the most
+
 
 class RunLog:
-    """Writes one line per event; resuming from step n deletes the lines that an interrupted run wrote after it."""
+    """Writes one line per step or event; resuming from step n deletes the lines of an interrupted run after it.
 
-    def __init__(self, folder: Path, first_step: int, *, writes: bool = True) -> None:
+    Every line has the step, the epochs done and the time in UTC.
+    """
+
+    def __init__(self, folder: Path, first_step: int, steps_per_epoch: int, *, writes: bool = True) -> None:
         self._writes = writes
+        self._steps_per_epoch = steps_per_epoch
         if not writes:  # the first process of the job does
             return
         self._file = folder / "log.jsonl"
@@ -51,24 +84,31 @@ class RunLog:
         kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= first_step]
         files.write_json_lines(self._file, kept)
         self._board = SummaryWriter(str(folder / "tb"), purge_step=first_step + 1)
+        settings = folder / "config.yaml"
+        if settings.is_file():  # Markdown: what is indented stays as it is
+            lines = files.read_text(settings).splitlines()
+            self._board.add_text("settings", "".join(f"    {line}\n" for line in lines), first_step)
 
     def write(self, event: str, step: int, values: dict[str, float]) -> None:
-        """Writes one event after `step` steps, with the same names of values in both places.
-
-        Times are not written, so that two equal runs write equal lines.
-        """
-        if not self._writes:
-            return
-        row: dict[str, Any] = {"event": event, "step": step, **values}
-        files.append_line(self._file, json.dumps(row, allow_nan=False))
-        console.emit(event, step=step, **values)
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-
-    def write_time(self, name: str, step: int, value: float) -> None:
-        """Writes a time, or a share of time, to TensorBoard alone: it differs between equal runs."""
+        """Writes numbers after `step` steps, with the same names in both places."""
+        self.note(event, step, **values)
         if self._writes:
-            self._board.add_scalar(name, value, step)
+            console.emit(event, step=step, **values)
+            epoch = {"train/epoch": step / self._steps_per_epoch} if event == "step" else {}
+            for name, value in (epoch | values).items():
+                self._board.add_scalar(name, value, step)
+
+    def note(self, event: str, step: int, **facts: Any) -> None:  # Any: JSON values
+        """Writes an event after `step` steps to the file alone."""
+        if self._writes:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            row = {"event": event, "step": step, "epoch": round(step / self._steps_per_epoch, 4), "time": now, **facts}
+            files.append_line(self._file, json.dumps(row, allow_nan=False))
+
+    def flush(self) -> None:
+        """Hands TensorBoard's lines to the system, so that a kill loses none before a checkpoint."""
+        if self._writes:
+            self._board.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -78,3 +118,17 @@ class RunLog:
     ) -> None:
         if self._writes:
             self._board.close()
+
+
+def write_board(folder: Path, results: ResultsHead) -> None:
+    """Writes the results of a run for TensorBoard into their folder, in place of earlier ones.
+
+    They are not among the training's curves: whoever follows these there would go on to the newer file.
+    """
+    for old in folder.glob("events.out.tfevents.*"):
+        files.remove(old)
+    if results.trained is None:
+        return
+    with SummaryWriter(str(folder)) as board:
+        for name, value in results.numbers().items():
+            board.add_scalar(f"eval/{name}", value, results.trained.step)

@@ -1,8 +1,9 @@
 """The training loop, the same for every task and every source of features."""
 
 import math
+import signal
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from actloc.training.averages import AveragedWeights
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
-from actloc.training.log import RunLog, Waiting
+from actloc.training.log import Pace, RunLog
 from actloc.training.modules import Modules
 from actloc.training.optimizer import scheduled_rate
 
@@ -39,7 +40,7 @@ class Learner(Protocol):
 
     @property
     def score_name(self) -> str:
-        """What `validate` returns, as the log names it."""
+        """The number of `validate` that decides which checkpoint is the best."""
 
     def about(self) -> dict[str, Any]:  # Any: JSON values
         """What a checkpoint stores in addition to settings, such as the names of the classes."""
@@ -66,8 +67,8 @@ class Learner(Protocol):
         Returns values for the log.
         """
 
-    def validate(self, averaged: dict[str, Tensor]) -> float:
-        """The score of the averaged weights on the validation subset; higher is better."""
+    def validate(self, averaged: dict[str, Tensor]) -> dict[str, float]:
+        """The numbers of the averaged weights on the validation subset, as the log names them; higher is better."""
 
     def begin(self) -> None:
         """Called before the first step of a new run; every process calls it."""
@@ -150,23 +151,28 @@ class Trainer:
             self.processes.of_first(lambda: checkpoints.forget_after(self.folder, start.step))
             self.processes.of_first(self._keep)
         with (
-            RunLog(self.folder, self.step, writes=self.processes.is_first) as log,
-            console.progress("training", self.num_steps) as bar,
+            RunLog(self.folder, self.step, self.loader.steps_per_epoch, writes=self.processes.is_first) as log,
+            console.progress("training", self.num_steps, done=self.step) as bar,
         ):
-            bar(self.step)
-            waiting = Waiting()
-            for batches in waiting.over(self.loader.batches(self.step, self.num_steps)):
+            if start is None:
+                log.note("start", 0, steps=self.num_steps, samples=self.learner.num_samples)
+            else:
+                log.note("resume", self.step, checkpoint=checkpoints.folder_of(self.folder, self.step).name)
+            pace = Pace()
+            for batches in pace.over(self.loader.batches(self.step, self.num_steps)):
                 values = self.train_step(batches)
-                log.write("step", self.step, values)
-                log.write_time("time/waiting_for_data", self.step, waiting.share)
-                bar(1, f"loss {values['train/loss/total']:.4f}, {waiting.share:.0%} waiting for data")
+                measured = pace.values()
+                log.write("step", self.step, {**values, **measured})
+                bar(1, _progress_note(values, measured))
                 self._after_step(log)
                 # a signal may reach only one process, or each after a different step
                 number = max(self.processes.gather(stop.signal_number))
                 if number:
-                    self._save(is_extra=True)
+                    folder = self._save(log, is_extra=True)
+                    log.note("stop", self.step, signal=signal.Signals(number).name, checkpoint=folder.name)
                     raise Stopped(number)
-        console.say(f"{waiting.share:.0%} of the time was spent waiting for data")
+            log.note("finish", self.step)
+        console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data")
 
     def train_step(self, batches: list[Batch]) -> dict[str, float]:
         """Changes the weights once, by the gradient of these batches; returns what is logged."""
@@ -217,14 +223,15 @@ class Trainer:
         if validates and (ends or epoch % self.training.validate_every_epochs == 0):
             self._validate(log)
         if ends or (place == 0 and epoch % self.training.checkpoint_every_epochs == 0):
-            self._save()
+            self._save(log)
 
     def _validate(self, log: RunLog) -> None:
-        score = self.learner.validate(self.averages.state_dict())
-        log.write("validation", self.step, {f"validation/{self.learner.score_name}": score})
+        scores = self.learner.validate(self.averages.state_dict())
+        log.write("validation", self.step, {f"validation/{name}": value for name, value in scores.items()})
+        score = scores[self.learner.score_name]
         if self.best is None or score > self.best[1]:
             self.best = (self.step, score)
-            folder = self._save()
+            folder = self._save(log)
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
@@ -251,14 +258,18 @@ class Trainer:
             f"Lower optimizer.learning_rate, or check these videos' features. Details: {self.folder}/bad_batch.json",
         )
 
-    def _save(self, *, is_extra: bool = False) -> Path:
+    def _save(self, log: RunLog, *, is_extra: bool = False) -> Path:
         """Writes a checkpoint, unless there is one of this step; `is_extra` if the schedule does not ask for it."""
+        log.flush()
+        is_new = not checkpoints.folder_of(self.folder, self.step).exists()
         state = {
             f"generator/{rank}/{name}": tensor
             for rank, states in enumerate(self.processes.gather(generator_state()))
             for name, tensor in states.items()
         }
         folder = self.processes.of_first(lambda: self._write(state, is_extra))
+        if is_new:
+            log.note("checkpoint", self.step, checkpoint=folder.name)
         self.learner.saved(self.step)
         self.processes.of_first(self._keep)
         return folder
@@ -283,6 +294,7 @@ class Trainer:
             "learner": plain,
             "scaler": self.scaler.state_dict(),
             "num_steps": self.num_steps,
+            "steps_per_epoch": self.loader.steps_per_epoch,
             "about": self.about,
         }
         if is_extra:
@@ -318,6 +330,12 @@ class Trainer:
         states = {key.removeprefix(prefix): state for key, state in start.state.items() if key.startswith(prefix)}
         if states:  # a process that the job did not have before keeps its own seed
             set_generator_state(states)
+
+
+def _progress_note(values: Mapping[str, float], measured: Mapping[str, float]) -> str:
+    gigabytes = next(value for name, value in measured.items() if name.startswith("memory/"))
+    waiting = measured["time/waiting_for_data"]
+    return f"loss {values['train/loss/total']:.4f}, {gigabytes:.1f} GB, {waiting:.0%} waiting for data"
 
 
 def _build_optimizer(trained: Modules, settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -15,7 +15,17 @@ from actloc.store.store import FeatureStore
 from tests.end_to_end.test_several_processes import logged, together
 from tests.end_to_end.test_trained_encoder import E2E
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import SCENES, TEST_VIDEOS, actloc, copy_toy, leftovers, make_video, rounding_after, start
+from tests.toy import (
+    SCENES,
+    TEST_VIDEOS,
+    actloc,
+    copy_toy,
+    leftovers,
+    make_video,
+    rounding_after,
+    start,
+    training_rows,
+)
 
 BANK = E2E.replace("  preset: etad\n", "  preset: bank_replay\n  bank: stored\n  fraction: 0.4\n")
 TRAIN = ("train", "toy.yaml", "detector.drop_path=0.0")
@@ -79,7 +89,7 @@ def test_the_bank_holds_the_rows_that_the_encoder_made_last(whole: Path) -> None
         np.testing.assert_array_equal(rows[is_copy], origin.read(video_id)[is_copy])
         assert (rows[~is_copy] != origin.read(video_id)[~is_copy]).any()  # those of the first step are still equal
         assert 1 <= steps[video_id].max() <= state["step"]
-    for row in [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]:
+    for row in training_rows(run):
         assert 0 < row["bank/median_age_steps"] <= row["step"]
         assert 0 <= row["bank/older_than_an_epoch"] <= 1
     for generation in (run / "bank").iterdir():

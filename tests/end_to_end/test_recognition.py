@@ -11,7 +11,7 @@ import pytest
 from actloc import experiment
 from actloc.errors import UserError
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import actloc, copy_toy
+from tests.toy import actloc, copy_toy, training_rows
 from tests.toy_clips import COLOURS, DUALFORMER, TEST, TRAINING
 
 STEPS = 9
@@ -207,10 +207,7 @@ def test_a_run_becomes_an_official_file_and_a_run_again(folder: Path) -> None:
     started = ("network.start=file", "clips.encoder.weights=official.pth", "schedule.epochs=1")
     ran(folder, "train", "toy.yaml", "run.name=further", *started, "network.classifier=file")
     ran(folder, "train", "toy.yaml", "run.name=tuned", *started)
-    losses = [
-        json.loads((folder / f"ckpt/{name}/log.jsonl").read_text().splitlines()[0])["train/loss/total"]
-        for name in ("toy", "further", "tuned")
-    ]
+    losses = [training_rows(folder / f"ckpt/{name}")[0]["train/loss/total"] for name in ("toy", "further", "tuned")]
     assert losses[1] < losses[0]
     assert losses[1] < losses[2]
 
@@ -229,7 +226,7 @@ def test_a_run_is_resumed_with_the_weights_that_it_started_from(folder: Path) ->
 def test_validation_is_logged_and_keeps_the_best_checkpoint(folder: Path) -> None:
     validated = ("training.validation_subset=test", "training.validate_every_epochs=1")
     ran(folder, "train", "toy.yaml", "--overwrite", *validated)
-    listed = [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+    listed = training_rows(folder / "ckpt/toy")
     scores = {row["step"]: row["validation/top_1"] for row in listed if row["event"] == "validation"}
     assert list(scores) == [3, 6, 9]
     best = max(scores, key=lambda step: (scores[step], -step))
@@ -248,7 +245,7 @@ def test_an_unreadable_video_ends_training_unless_it_may_be_left_out(toy_clips: 
     assert "clips.allow_missing=true" in told
     told = ran(folder, "train", "toy.yaml", "clips.allow_missing=true")
     assert told.count("red0 is left out") == 1
-    listed = [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+    listed = training_rows(folder / "ckpt/toy")
     assert sum(row.get("train/replaced_samples", 0) for row in listed) == 3  # once in each epoch
     told = ran(folder, "eval", "toy.yaml", status=3)
     assert "1 clip is in no accuracy: the videos cannot be read (blue4)" in told

@@ -7,14 +7,14 @@ import pytest
 
 from tests.end_to_end.test_several_processes import stderr_of_all, together
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import actloc, copy_toy, rounding_after
+from tests.toy import actloc, copy_toy, rounding_after, training_rows
 from tests.toy_clips import VIDEOMAE
 
 ARGUMENTS = ("toy.yaml", f"clips.encoder={VIDEOMAE}", "schedule.epochs=1")
 
 
 def logged(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+    return training_rows(folder / "ckpt/toy")
 
 
 @pytest.fixture(scope="module")

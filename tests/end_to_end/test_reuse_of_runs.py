@@ -168,7 +168,7 @@ def test_an_unfinished_run_goes_on_from_the_copy_of_its_annotations(encoded: Pat
 def test_an_unfinished_run_is_scored_as_unfinished(encoded: Path, tmp_path: Path) -> None:
     folder = copy_toy(encoded, tmp_path / "toy")
     assert actloc(folder, "train", "toy.yaml", ACTLOC_FAULT="step:5:term").returncode == 143
-    assert "not scored yet, stopped at 5 of 8" in actloc(folder, "ls", "runs").stdout
+    assert "stopped at 5 of 8, epoch 1 of 2  not scored yet" in actloc(folder, "ls", "runs").stdout
     scored = actloc(folder, "eval", "ckpt/toy")
     assert scored.returncode == 0, scored.stderr
     assert "The run is not finished: stopped at 5 of 8" in scored.stderr

@@ -1,6 +1,5 @@
 """Training and evaluation by several gloo processes: the same numbers as one, and only the first writes and tells."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 import torch.distributed
 
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import ROOT, actloc, copy_toy, rounding_after, start
+from tests.toy import ROOT, actloc, copy_toy, rounding_after, start, training_rows
 
 ARGUMENTS = ("toy.yaml", "detector.drop_path=0.0", "training.batch_size=2")
 STEPS = 4
@@ -53,7 +52,7 @@ def stderr_of_all(done: list[subprocess.CompletedProcess[str]]) -> str:
 
 
 def logged(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+    return training_rows(folder / "ckpt/toy")
 
 
 @pytest.fixture(scope="module")

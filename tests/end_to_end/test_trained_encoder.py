@@ -10,7 +10,7 @@ import pytest
 from actloc.store.store import FeatureStore
 from tests.end_to_end.test_several_processes import logged, together
 from tests.end_to_end.test_training_faults import final_state
-from tests.toy import CONFIG, TEST_VIDEOS, actloc, copy_toy, rounding_after
+from tests.toy import CONFIG, TEST_VIDEOS, actloc, copy_toy, rounding_after, training_rows
 
 BEFORE, _, AFTER = CONFIG.partition("features:")
 E2E = (
@@ -137,7 +137,7 @@ def test_two_processes_train_end_to_end_as_one_does(run: Path, prepared: Path, t
     folder = copy_toy(prepared, tmp_path / "two")
     for done in together(folder, 2, "train", "toy.yaml", "detector.drop_path=0.0", "run.name=two"):
         assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (folder / "ckpt/two/log.jsonl").read_text().splitlines()]
+    rows = training_rows(folder / "ckpt/two")
     for step, (mine, theirs) in enumerate(zip(rows, logged(run), strict=True)):
         for name in ("train/loss/total", "train/gradient_norm"):
             assert mine[name] == pytest.approx(theirs[name], rel=rounding_after(step + 2))

@@ -24,6 +24,7 @@ from actloc.recognition.training import new_learner
 from actloc.structures import Batch, Visit
 from actloc.training.distributed import ALONE
 from actloc.training.trainer import Trainer
+from tests.toy import training_rows
 from tests.toy_clips import DUALFORMER, VIDEOMAE
 
 MOST_WRONG = 0.02
@@ -213,7 +214,7 @@ def test_token_labels_are_learned_with_the_annotator_left_out_of_the_checkpoint(
     with learning("run.seed=1") as (_, learner):
         learner.recognizer.write_published(folder / "second.pth")
     train.run(load("toy.yaml", [*labelled_by("first.pth"), "schedule.epochs=1"]))
-    rows = [json.loads(line) for line in (folder / "ckpt/toy/log.jsonl").read_text().splitlines()]
+    rows = training_rows(folder / "ckpt/toy")
     assert len(rows) == 3
     for row in rows:
         parts = [row["train/loss/classification"], row["train/loss/token_labels"]]

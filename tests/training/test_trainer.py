@@ -1,4 +1,3 @@
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from actloc.structures import Batch, Grid, Sample, Targets, Visit
 from actloc.training.modules import TrainedModule
 from actloc.training.optimizer import learning_rate, multistep_rate
 from actloc.training.trainer import Trainer
+from tests.toy import training_rows
 
 
 class OneWeight:
@@ -43,8 +43,8 @@ class OneWeight:
     def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
         return {}
 
-    def validate(self, averaged: dict[str, Tensor]) -> float:
-        return 0.0
+    def validate(self, averaged: dict[str, Tensor]) -> dict[str, float]:
+        return {self.score_name: 0.0}
 
     def begin(self) -> None:
         pass
@@ -78,8 +78,7 @@ def rates(folder: Path, **schedule: Any) -> list[float]:
     )
     with StopFlag() as stop:
         trainer.run(None, stop)
-    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
-    return [line["train/learning_rate"] for line in lines if line["event"] == "step"]
+    return [row["train/learning_rate"] for row in training_rows(folder)]
 
 
 def test_a_run_follows_half_a_cosine(tmp_path: Path) -> None:
@@ -165,7 +164,7 @@ def test_a_step_of_float16_whose_gradient_overflows_is_skipped(tmp_path: Path) -
     )
     with StopFlag() as stop:
         trainer.run(None, stop)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rows = training_rows(tmp_path)
     assert [row["train/skipped"] for row in rows] == [0.0, 1.0, 0.0]
     assert rows[1]["train/loss_scale"] == rows[0]["train/loss_scale"] / 2
     assert learner.committed == [1, 3]
