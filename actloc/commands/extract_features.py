@@ -220,14 +220,16 @@ def _report_plan(experiment: Experiment, config: EncoderConfig, shard: Shard | N
         shortage = space_shortage_of(store, to_do, values, spacing, dtype, machine)
         missing += [str(shortage)] if shortage else []
         gigabytes = sum(estimated_bytes(to_do, values, spacing, dtype)) / 1e9
-    size = "size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"
-    hours, free = sum(durations(to_do).values()) / 3600, free_bytes(store.folder) / 1e9
+    size = "a size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"
+    seconds, free = sum(durations(to_do).values()), free_bytes(store.folder) / 1e9
     console.result(f"{console.count(len(videos), 'video')}, {len(videos) - len(to_do)} of them done")
-    work = f"{console.count(len(to_do), 'video')}, {hours:.2f} hours, {size}"
+    work = f"{console.count(len(to_do), 'video')} of {console.duration(seconds)} in all; features of {size}"
     console.result(f"To do: {work}; {free:.1f} GB free in {store.folder}")
     for problem in missing:
         console.result(f"Missing: {problem}")
-    console.emit("plan", videos=len(videos), to_do=len(to_do), hours=hours, gigabytes=gigabytes, missing=missing)
+    console.emit(
+        "plan", videos=len(videos), to_do=len(to_do), hours=seconds / 3600, gigabytes=gigabytes, missing=missing
+    )
     return UserError.status if missing else 0
 
 

@@ -33,8 +33,8 @@ class Config(DatasetConfig):
         """Every video of the folder, in the evaluation subset, without actions."""
         found = videos_by_id(self.videos, skip=[self.folder], prefix=self.prefix)
         videos = with_all_facts({key: AnnotatedVideo(key, self.evaluation_subset, file=found[key]) for key in found})
-        hours = sum(video.duration_s or 0 for video in videos.values()) / 3600
-        console.say(f"{console.count(len(videos), 'video')}, {hours:.2f} hours")
+        length = console.duration(sum(video.duration_s or 0 for video in videos.values()))
+        console.say(f"{console.count(len(videos), 'video')} of {length} in all")
         return Annotations((), videos)
 
     @classmethod

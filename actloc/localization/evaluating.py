@@ -231,7 +231,24 @@ def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDe
 
 
 def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> None:
+    """Prints the numbers, then what limits them, then where they are."""
     path, results = written[0]
+    every = [one for _, one in written]
+    for table in [tables.map_table(every, with_cautions=False), *tables.more_tables(every)]:
+        console.result_table(tables.as_rich(table))
+    _report_limits(experiment, results)
+    for where, _ in written:
+        console.say(f"Wrote {where} and predictions.json")
+    if results.trained is not None and not results.changed and not results.is_measured_on_training_videos():
+        videos = console.count(results.counts.videos, "video")
+        console.say(
+            f"`actloc predict` shows what reaches the score thresholds of best F1 on these {videos} of {results.subset}"
+        )
+    console.emit("done", path=str(path), average_mAP=results.average_map)
+
+
+def _report_limits(experiment: Experiment, results: Results) -> None:
+    """Prints what the numbers leave out, and why they may mean something else."""
     counts, actions = results.counts, {video.id: len(video.truth) for video in results.videos}
 
     def missed(video_ids: Sequence[str]) -> str:
@@ -267,9 +284,3 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
     if counts.ties:
         tied = console.count(counts.ties, "prediction is", "predictions are")
         console.say(f"{tied} tied in score within their class; protocol {results.protocol} breaks the ties.")
-    every = [one for _, one in written]
-    for table in [tables.map_table(every, with_cautions=False), *tables.more_tables(every)]:
-        console.result_table(tables.as_rich(table))
-    for where, _ in written:
-        console.say(f"Wrote {where} and predictions.json")
-    console.emit("done", path=str(path), average_mAP=results.average_map)

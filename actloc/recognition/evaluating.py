@@ -315,20 +315,19 @@ def _written(
 
 
 def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:
-    """Prints the accuracies; 3 if videos cannot be read."""
+    """Prints the accuracies, then what limits them, then where they are; 3 if videos cannot be read."""
     path, results = written[0]
+    console.result_table(tables.as_rich(overview([one for _, one in written], with_cautions=False)))
     for caution in results.cautions():
         console.warn(caution)
-    console.result_table(tables.as_rich(overview([one for _, one in written], with_cautions=False)))
-    for where, _ in written:
-        console.say(f"Wrote {where} and clips.csv")
-    console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)
     counts = results.counts
     if counts.unreadable:
         left_out = console.count(counts.clips_left_out, "clip is", "clips are")
         console.error(f"{left_out} in no accuracy: the videos cannot be read ({console.first_ten(counts.unreadable)})")
-        return EXIT_SOME_INPUTS_FAILED
-    return 0
+    for where, _ in written:
+        console.say(f"Wrote {where} and clips.csv")
+    console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)
+    return EXIT_SOME_INPUTS_FAILED if counts.unreadable else 0
 
 
 def _clips_csv(clips: Sequence[LabelledClip], scores: Floats, classes: Sequence[str]) -> str:

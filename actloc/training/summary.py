@@ -150,7 +150,8 @@ def advice(found: History, *, longer: str, learning_rate: float, size: Mapping[s
     fall = 1 - last / means[-3] if means[-3] > 0 else 0.0
     few = _few_examples(size)
     if share > _LOW and fall > _STILL_FALLING:
-        return [f"The loss still fell at the end, by {fall:.0%} over the last third of the steps; {longer}.", *few]
+        fell = f"The loss still fell at the end, by {fall:.0%} over the last third of the steps"
+        return [f"{fell}. If `eval` gives low scores, {longer}.", *few]
     if share > _HIGH:
         rates = f"optimizer.learning_rate={learning_rate * 3:.1g} or {learning_rate / 3:.1g}"
         return [

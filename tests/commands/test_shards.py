@@ -101,7 +101,7 @@ def test_a_dry_run_reports_what_is_left_and_touches_nothing(folder: Path, capsys
     assert extract_features.run(experiment("features.stride_frames=4"), dry_run=True) == 0
     printed = capsys.readouterr().out
     assert "6 videos, 0 of them done" in printed
-    assert "To do: 6 videos, 0.01 hours, about 0.000 GB" in printed
+    assert "To do: 6 videos of 0:00:24 in all; features of about 0.000 GB; " in printed
     assert not any(name in printed for name in SCENES)
     assert extract_features.run(experiment(), shard="1/2", dry_run=True) == 0
     assert "3 videos, 0 of them done" in capsys.readouterr().out

@@ -119,3 +119,20 @@ def test_a_run_says_from_which_config_and_data_it_is_made(stopped_and_resumed: P
     line = next(one for one in actloc(folder, "ls", "runs").stdout.splitlines() if "ckpt/toy" in one)
     for cell in ("toy.yaml", "custom, 4 videos", "actionformer", "finished, 2 epochs, 8 steps", "not scored yet"):
         assert f"  {cell} " in line
+
+
+def test_eval_ends_with_numbers_limits_places_and_what_is_next(stopped_and_resumed: Path, tmp_path: Path) -> None:
+    folder = copy_toy(stopped_and_resumed, tmp_path / "toy")
+    done = actloc(folder, "eval", "ckpt/toy")
+    wanted = (
+        "The test set is small",
+        "Wrote ckpt/toy/eval/test/metrics.json",
+        "`actloc predict` shows what reaches the score thresholds of best F1 on these 2 videos of test",
+        "Next: actloc report ckpt/toy",
+    )
+    places = [done.stderr.index(one) for one in wanted]
+    assert places == sorted(places)
+    reported = actloc(folder, "report", "ckpt/toy").stderr
+    assert reported.endswith("To apply the run to new videos: actloc predict ckpt/toy VIDEO\n")
+    other = actloc(folder, "eval", "ckpt/toy", "evaluation.weights=raw")  # of other settings: predict does not use them
+    assert "`actloc predict` shows" not in other.stderr

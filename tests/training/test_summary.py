@@ -63,7 +63,7 @@ def test_a_running_normaliser_that_settles_is_no_rising_loss() -> None:
 def test_a_loss_that_still_falls_asks_for_more_steps() -> None:
     said = told(rows(lambda x: 2 * 0.15**x))
     assert "The loss still fell at the end" in said
-    assert f"train longer: {LONGER} run.name=ANOTHER" in said
+    assert f"If `eval` gives low scores, train longer: {LONGER} run.name=ANOTHER" in said
 
 
 def test_a_loss_that_rose_again_asks_for_a_lower_rate() -> None:
