@@ -351,10 +351,9 @@ def configs() -> list[Path]:
     return here + [path for path in shipped if path.name not in names]
 
 
-def runs(folder: Path = RUNS, *, or_scored: bool = False) -> list[Path]:
-    """The run folders below `folder`; `or_scored`: also those with results of predictions files only."""
-    found = folder.glob("*") if folder.is_dir() else ()
-    return sorted(path for path in found if is_run(path) or (or_scored and is_scored(path)))
+def runs(folder: Path = RUNS) -> list[Path]:
+    """The run folders in `folder`."""
+    return sorted(path for path in folder.glob("*") if is_run(path)) if folder.is_dir() else []
 
 
 def _settings_error(name: str, document: SettingsDocument) -> UserError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from actloc.reports.runs import read_losses
 from tests.toy import actloc, copy_toy, training_rows
 
 VALIDATED = ("training.validation_subset=test", "training.validate_every_epochs=1")
@@ -73,6 +74,8 @@ def test_the_log_has_the_events_with_their_times_in_order(stopped_and_resumed: P
     times = [datetime.fromisoformat(str(row["time"])) for row in listed]
     assert times == sorted(times)
     assert [row["epoch"] for row in listed if row["event"] == "step"] == [step / 4 for step in range(1, STEPS + 1)]
+    losses = read_losses(stopped_and_resumed / "ckpt/toy/log.jsonl")  # for the report's curve
+    assert [step for step, _ in losses] == list(range(1, STEPS + 1))
 
 
 def test_the_last_words_are_time_losses_validation_and_what_to_do(stopped_and_resumed: Path) -> None:

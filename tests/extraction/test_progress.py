@@ -51,4 +51,4 @@ def test_a_plain_line_tells_share_time_left_videos_and_speed(
         clock.now += 60
         pace.over("a")
     printed = " ".join(capsys.readouterr().err.split())
-    assert printed == "extracting features: 75%, about 20 s left, 1 of 2 videos, 0.1 x real time"
+    assert printed == "extracting features: 75%, about 0:00:20 left, 1 of 2 videos, 0.1 x real time"

@@ -115,3 +115,11 @@ def test_memory_is_that_of_this_process() -> None:
     ((name, gigabytes),) = memory().items()
     assert name in ("memory/resident_gb", "memory/gpu_gb")
     assert 0.01 < gigabytes < 1000
+
+
+def test_on_a_gpu_memory_is_the_most_that_torch_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 2_500_000_000)
+    assert memory() == {"memory/gpu_gb": 2.5}
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 0)  # training runs on the CPU
+    assert list(memory()) == ["memory/resident_gb"]
