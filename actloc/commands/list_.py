@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table
 
 from actloc import console, experiment, recipes
+from actloc.commands import list_runs
 from actloc.errors import UserError
-from actloc.runs import listing
 from actloc.settings import parts
 
 KINDS = ("configs", "recipes", *parts.KINDS, "runs")
@@ -53,7 +53,7 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 
 def _list_runs() -> None:
     """One row per run, the newest last: next to where the next command is typed."""
-    rows = listing.listed(experiment.RUNS)
+    rows = list_runs.listed(experiment.RUNS)
     names = ("run", "last work", "config", "data", "network", "progress", "result", "size")
     title = f"runs ({len(rows)})"
     table, lines = Table(*names, title=title, title_justify="left", box=None), [title]

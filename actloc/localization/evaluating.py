@@ -28,11 +28,11 @@ from actloc.experiment import Experiment, load
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.results_board import write_board
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.sources.base_source import Source
 from actloc.training.distributed import Processes, joined
-from actloc.training.log import write_board
 
 
 @dataclass(frozen=True)

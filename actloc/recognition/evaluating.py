@@ -41,9 +41,9 @@ from actloc.recognition.views import Views
 from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.results_board import write_board
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.training.distributed import Processes, joined
-from actloc.training.log import write_board
 from actloc.video.clip_reader import VideoTimes
 
 

@@ -14,7 +14,6 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from actloc import console, files
-from actloc.evaluation.results import ResultsHead
 
 Item = TypeVar("Item")
 
@@ -118,17 +117,3 @@ class RunLog:
     ) -> None:
         if self._writes:
             self._board.close()
-
-
-def write_board(folder: Path, results: ResultsHead) -> None:
-    """Writes the results of a run for TensorBoard into their folder, in place of earlier ones.
-
-    They are not among the training's curves: whoever follows these there would go on to the newer file.
-    """
-    for old in folder.glob("events.out.tfevents.*"):
-        files.remove(old)
-    if results.trained is None:
-        return
-    with SummaryWriter(str(folder)) as board:
-        for name, value in results.numbers().items():
-            board.add_scalar(f"eval/{name}", value, results.trained.step)

@@ -114,8 +114,8 @@ def lines(found: History) -> list[str]:
     parts = ", ".join(f"{name} {value:.3g}" for name, value in found.last_parts.items())
     shown = f" ({parts})" if len(found.last_parts) > 1 else ""
     told = [
-        f"{console.count(len(found.losses), 'step')}{epochs}{time}; the mean loss of a tenth of them was "
-        f"{found.highest:.3g} at its highest and {found.means[-1]:.3g} at the end{shown}"
+        f"{console.count(len(found.losses), 'step')}{epochs}{time}; loss {found.highest:.3g} at its highest and "
+        f"{found.means[-1]:.3g} at the end{shown}, each the mean of a tenth of the steps"
     ]
     if found.validation:
         name = next(iter(found.validation[-1][1]))

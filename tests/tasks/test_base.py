@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from actloc import experiment
-from actloc.commands import report
+from actloc.commands import list_runs, report
 from actloc.errors import UserError
 from actloc.evaluation.results import Results, read_results, task_of_results, write_results
-from actloc.runs import listing
 from actloc.tasks import localization, recognition
 from actloc.tasks.base import task_named, task_of
 from tests.reports.conftest import make_results
@@ -90,5 +89,5 @@ def test_results_of_a_missing_task_are_reported_and_listed_as_unreadable(
     folder = scored(Path("ckpt/tracked"), make_results(), "tracking")
     with pytest.raises(UserError, match="made by the task tracking, which is missing"):
         report.run([folder])
-    (row,) = listing.listed(folder.parent)
+    (row,) = list_runs.listed(folder.parent)
     assert row.results == ["test: unreadable"]

@@ -89,14 +89,15 @@ def test_few_examples_are_told_for_each_task() -> None:
 def test_what_was_done_is_told() -> None:
     (line,) = lines(history(rows(lambda x: 2 - x, noise=0)))
     assert line == (
-        "400 steps (40 epochs) in 0:06:39; the mean loss of a tenth of them was 1.95 at its highest and 1.04 at the end"
+        "400 steps (40 epochs) in 0:06:39; loss 1.95 at its highest and 1.04 at the end, each the mean of a tenth of "
+        "the steps"
     )
     parts = [
         {"event": "step", "step": step, "train/loss/total": 3.0, "train/loss/a": 1.0, "train/loss/b": 2.0}
         for step in (1, 2)
     ]
     (line,) = lines(history(parts))
-    assert line == "2 steps; the mean loss of a tenth of them was 3 at its highest and 3 at the end (a 1, b 2)"
+    assert line == "2 steps; loss 3 at its highest and 3 at the end (a 1, b 2), each the mean of a tenth of the steps"
 
 
 def test_validations_are_told_with_the_best() -> None:

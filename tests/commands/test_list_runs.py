@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from actloc.commands import list_
+from actloc.commands.list_runs import listed
 from actloc.evaluation.results import Results, write_results
-from actloc.runs.listing import listed
 from tests.reports.conftest import make_results
 from tests.toy import ROOT
 
