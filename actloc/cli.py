@@ -236,7 +236,12 @@ def report(
             autocompletion=completion.configs_and_runs,
         ),
     ],
-    output: Annotated[Path | None, typer.Option(help="Folder for the report. Default: the first run's folder.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the report. Default: the run's own; for several runs, report_of_A_and_B beside the first."
+        ),
+    ] = None,
     overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:

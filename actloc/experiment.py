@@ -111,7 +111,7 @@ class Experiment:
 
     def to_data(self) -> dict[str, Any]:
         """The complete settings as plain data, ready for YAML or JSON."""
-        return {name: value.model_dump(mode="json") for name, value in self.sections.items()}
+        return {name: value.model_dump(mode="json") for name, value in self.sections.items() if not value.is_empty}
 
     def shaping(self, result: Result) -> dict[str, Any]:  # Any: JSON values
         """The settings that `result` depends on, by dotted key; a checkpoint carries those of its weights."""

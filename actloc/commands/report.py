@@ -1,5 +1,6 @@
 """`actloc report RUN...`: writes a page and tables of the results of one run, or of several side by side."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,12 +16,15 @@ from actloc.tasks.base import TaskConfig, task_named
 
 _NAMES = ("report.html", "tables.md", "tables.csv")
 """Every task's report has these files."""
+_LONGEST_NAME, _AND = 120, "_and_"
 
 
 def run(
     names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = (), overwrite: bool = False
 ) -> int:
-    """Writes report.html, tables.md and tables.csv into `output` (default: the first run); prints the numbers.
+    """Writes report.html, tables.md and tables.csv into `output`; prints the numbers.
+
+    By default one run's report is in its folder, and that of several is in a folder of its own beside the first.
 
     `code` is the user's own, for runs of a task of the user's own.
 
@@ -31,7 +35,8 @@ def run(
     run_folders = [_run_folder(str(name)) for name in names if name not in skipped or len(skipped) == len(names)]
     if skipped:
         console.say(f"Skipped, not a run: {console.first_ten(skipped)}")
-    folder = output or run_folders[0]
+    run_folders = list({one.resolve(): one for one in run_folders}.values())
+    folder = output or (run_folders[0] if len(run_folders) == 1 else _folder_of_several(run_folders))
     if folder.exists() and not folder.is_dir():
         raise UserError(
             f"{folder} is a file.", "Expected a folder to write the report into.", "Choose another --output."
@@ -51,6 +56,17 @@ def run(
         console.say(f"To apply the run to new videos: actloc predict {shlex.quote(str(run_folders[0]))} VIDEO")
     console.emit("done", command="report", written=[str(path) for path in made])
     return 0
+
+
+def _folder_of_several(run_folders: Sequence[Path]) -> Path:
+    """`ckpt/report_of_A_and_B`: the same runs have the same one, and no other runs have it."""
+    parent = run_folders[0].parent
+    name = f"report_of_{_AND.join(one.name for one in run_folders)}"
+    is_plain = all(one.parent.resolve() == parent.resolve() and _AND not in one.name for one in run_folders)
+    if len(name) > _LONGEST_NAME or not is_plain:
+        digest = files.sha256_of_bytes(b"\n".join(os.fsencode(one.resolve()) for one in run_folders))[:8]
+        name = f"report_of_{run_folders[0].name[: _LONGEST_NAME // 2]}_and_{len(run_folders) - 1}_more_{digest}"
+    return parent / name
 
 
 def _run_folder(name: str) -> Path:

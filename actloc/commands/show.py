@@ -16,6 +16,8 @@ from actloc.tasks.base import task_of
 def run(experiment: Experiment) -> int:
     """Prints the settings section by section, and the size of the encoder; in JSON mode, an event for each of these."""
     for name, section in experiment.sections.items():
+        if section.is_empty:
+            continue
         meaning = inspect.getdoc(type(section)) or ""
         console.result(f"# {meaning.partition(chr(10))[0]}")
         console.result(f"{name}:")

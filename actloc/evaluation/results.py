@@ -23,6 +23,7 @@ from pydantic import (
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.settings.choices import FusionLabels, FusionUnit
+from actloc.settings.published import PublishedMap
 
 METRICS_NAME = "metrics.json"
 MOST_INITIAL_SHARE = 0.05
@@ -263,6 +264,8 @@ class Results(ResultsHead):
     """Per k, per tIoU: the mean over classes."""
     classifier: ClassifierRecord | None = None
     """None if no classifier was used."""
+    published: PublishedMap | None = None
+    """What others published for these settings; None where nothing is known, and in files of older versions."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:

@@ -28,6 +28,7 @@ from actloc.evaluation.results import (
     Video,
 )
 from actloc.settings import code_files
+from actloc.settings.published import PublishedMap
 from actloc.settings.sections import EvaluationSettings
 from actloc.structures import VideoDetections
 
@@ -91,6 +92,7 @@ class Origin:
     annotations_sha256: str | None = None
     trained: TrainedRun | None = None
     """What is known about the run's training."""
+    published: PublishedMap | None = None
     cut_videos: Mapping[str, int] = field(default_factory=dict)
     """By setting and value: the videos of which a limit left out detections of lower scores."""
 
@@ -166,6 +168,7 @@ def score(
         recall_multiples=list(evaluation.recall_at),
         recall=_recall(truth_columns, columns, evaluation),
         classifier=origin.classifier,
+        published=origin.published,
     )
 
 

@@ -27,10 +27,11 @@ from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment, load
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
-from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
 from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
+from actloc.settings.published import PublishedMap
 from actloc.sources.base_source import Source
 from actloc.training.distributed import Processes, joined
 
@@ -170,6 +171,7 @@ def _detected(experiment: Experiment, annotations: Annotations, processes: Proce
         annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
         trained=None if trained.run is None else compared(experiment, trained.run, annotations),
         cut_videos=cut_videos(experiment, [one.detections for one in listed]),
+        published=published_figures(experiment, PublishedMap),
     )
     return _Scored(experiment, scoring.to_predictions(listed, trained.classes), fusion.own_scores(listed), origin)
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actloc import console
+from actloc.reports.csv_table import as_csv
 from actloc.reports.html import report_page
+from actloc.reports.run_settings import differing
 from actloc.reports.runs import Evaluation, read_run
-from actloc.reports.tables import as_csv, as_markdown, as_rich, class_comparison, class_table, map_table, more_tables
+from actloc.reports.tables import as_markdown, as_rich, class_comparison, class_table, map_table, more_tables, run_names
 
 
 def report(run_folders: Sequence[Path]) -> dict[str, str]:
@@ -25,9 +27,14 @@ def report(run_folders: Sequence[Path]) -> dict[str, str]:
 def contents_of(evaluations: Sequence[Evaluation]) -> dict[str, str]:
     """The page and the tables."""
     runs = [evaluation.results for evaluation in evaluations]
-    per_class = class_table(runs[0]) if len(runs) == 1 else class_comparison(runs)
+    listed = [map_table(runs), *more_tables(runs)]
+    if len(runs) == 1:
+        listed.append(class_table(runs[0]))
+    else:
+        differences = differing(run_names(runs), [evaluation.as_used for evaluation in evaluations])
+        listed += [*([differences] if differences else []), class_comparison(runs)]
     return {
         "report.html": report_page(evaluations),
-        "tables.md": "\n".join(as_markdown(table) for table in [map_table(runs), *more_tables(runs), per_class]),
+        "tables.md": "\n".join(as_markdown(table) for table in listed),
         "tables.csv": as_csv(runs),
     }

@@ -40,9 +40,10 @@ from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import Views
 from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
-from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
 from actloc.runs.reuse import compared, other_classes, renamed_classes
+from actloc.settings.published import PublishedAccuracy
 from actloc.training.distributed import Processes, joined
 from actloc.video.clip_reader import VideoTimes
 
@@ -305,6 +306,7 @@ def _written(
         average=views.average,
         unreadable=found.unreadable,
         clips_left_out=len(clips) - len(known),
+        published=published_figures(experiment, PublishedAccuracy),
     )
     folder = results_folder(experiment, measuring.changed, file=file.name if file else None)
     listing = folder / "clips.csv"

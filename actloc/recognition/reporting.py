@@ -9,10 +9,11 @@ from pathlib import Path
 from actloc import console
 from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
-from actloc.reports import figures, html, tables
+from actloc.reports import figures, html, published, reproduction, run_settings, tables
+from actloc.reports.cells import Cell, Table, cells
 from actloc.reports.runs import RunRecord, result_folders, run_record
-from actloc.reports.tables import Cell, Table, cells
-from actloc.reports.text import csv_cell, percent
+from actloc.reports.text import UNMEASURED, csv_cell, percent
+from actloc.settings.published import PublishedAccuracy
 
 _MOST_CONFUSED = 20
 _LARGEST_MATRIX = 30
@@ -25,12 +26,16 @@ class RunView:
 
     anchor: str
     name: str
+    short_name: str
+    """What the run is called where there is little room: run 1."""
     results: RecognitionResults
     facts: list[tuple[str, str]]
     classes: Table
     confused: Table
     matrix: list[list[int]] | None
     curve: figures.Curve | None
+    published: str
+    """The published figures and the difference to them, in one line; empty if nothing is published."""
     commands: list[str]
     settings: str | None
     environment: str | None
@@ -49,18 +54,28 @@ def report(run_folders: Sequence[Path]) -> dict[str, str]:
         refuse_mixture(folder_of_results, results)
     names = tables.distinct_names(runs)
     views = [
-        _view(f"run-{number}", name, *one)
-        for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
+        _view(number, name, *one) for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
     ]
-    listed = [overview(runs), *([per_class(runs[0])] if len(runs) == 1 else [])]
+    short_names = [view.short_name for view in views]
+    used = [{**record.chosen, **results.changed} if record.chosen else {} for record, results in evaluated]
+    if len(runs) == 1:
+        compared, listed = [], [overview(runs), per_class(runs[0])]
+    else:
+        compared = [overview(runs), *_differing(short_names, used), class_comparison(runs, short_names)]
+        listed = [overview(runs), *_differing(names, used), class_comparison(runs, names)]
     page = html.template("recognition.html.jinja")
     contents = {
-        "report.html": page.render(runs=views, tables=[overview(runs)] if len(runs) > 1 else []),
+        "report.html": page.render(runs=views, tables=compared, most_classes=html.MOST_CLASSES),
         "tables.md": "\n".join(tables.as_markdown(table) for table in listed),
         "tables.csv": _as_csv(runs),
     }
     console.result_table(tables.as_rich(overview(runs)))
     return contents
+
+
+def _differing(names: Sequence[str], settings: Sequence[run_settings.Settings]) -> list[Table]:
+    table = run_settings.differing(names, settings)
+    return [table] if table else []
 
 
 def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) -> Table:
@@ -78,20 +93,76 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
     names = tables.distinct_names(runs)
     cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     warning = [] if marks else ["The runs differ in data or views, so the best is not marked."]
+    rows = [
+        [Cell(name), Cell(run.views), *row]
+        for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True)
+    ]
+    known = published.all_of(runs)
+    if known:
+        rows = [[*row, Cell(_above_published(run))] for row, run in zip(rows, runs, strict=True)]
+        rows += [_published_row(figures) for figures in known]
     return Table(
         title="Accuracy in percent",
-        columns=["run", "views", "top-1", "top-5", "mean class"],
+        columns=["run", "views", "top-1", "top-5", "mean class", *(["top-1 to published"] if known else [])],
         num_names=2,
-        rows=[
-            [Cell(name), Cell(run.views), *row]
-            for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True)
-        ],
+        rows=rows,
         caption=[
             f"{name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}"
             for name, run in zip(names, runs, strict=True)
         ]
+        + [published.caption(figures) for figures in known]
+        + [
+            f"{name} is not compared with the published figures: {_hindrance(run)}."
+            for name, run in zip(names, runs, strict=True)
+            if run.published is not None and _hindrance(run)
+        ]
         + warning
         + cautions * with_cautions,
+    )
+
+
+def _hindrance(run: RecognitionResults) -> str:
+    """Why the results cannot be compared with the published ones of their settings; empty if they can."""
+    if run.published is None:
+        return "nothing is published for these settings"
+    if run.published.views != run.views:
+        return f"views {run.published.views}, here {run.views}"
+    return published.hindrance_of_any(run, run.published)
+
+
+def _above_published(run: RecognitionResults) -> str:
+    if run.published is None or _hindrance(run):
+        return UNMEASURED
+    return published.difference(run.top_1, run.published.top_1)
+
+
+def _published_row(figures: PublishedAccuracy) -> list[Cell]:
+    first, five = (published.figure(value, [figures.top_1, figures.top_5]) for value in (figures.top_1, figures.top_5))
+    texts = [published.row_name(figures), figures.views, first, five, UNMEASURED, UNMEASURED]
+    return [Cell(text) for text in texts]
+
+
+def _published_headline(run: RecognitionResults) -> str:
+    figures = run.published
+    if figures is None or figures.top_1 is None:
+        return ""
+    first, five = _published_row(figures)[2:4]
+    compared = (
+        f"not comparable: {_hindrance(run)}" if _hindrance(run) else f"difference in top-1 {_above_published(run)}"
+    )
+    return f"published: top-1 {first.text} %, top-5 {five.text} % ({figures.source}); {compared}"
+
+
+def class_comparison(runs: Sequence[RecognitionResults], names: Sequence[str]) -> Table:
+    """Top-1 accuracy of each class in each run, under these names; a dash where a run has no clip of the class."""
+    by_run = [{name: one.top_1 for name, one in zip(run.classes, run.per_class, strict=True)} for run in runs]
+    labels = dict.fromkeys(label for accuracies in by_run for label in accuracies)
+    return Table(
+        title="Top-1 accuracy in percent per class",
+        columns=["class", *names],
+        num_names=1,
+        rows=[[Cell(label), *cells([one.get(label) for one in by_run], False)] for label in labels],
+        caption=[],
     )
 
 
@@ -126,21 +197,24 @@ def _confused(run: RecognitionResults) -> Table:
     return Table("Classes taken for others", ["true class", "taken for", "clips"], 2, rows, caption)
 
 
-def _view(anchor: str, name: str, record: RunRecord, results: RecognitionResults) -> RunView:
+def _view(number: int, name: str, record: RunRecord, results: RecognitionResults) -> RunView:
     return RunView(
-        anchor=anchor,
+        anchor=f"run-{number}",
         name=name,
+        short_name=f"run {number}",
         results=results,
         facts=[
             ("Data", _scored_data(results)),
             ("Views", f"{results.views}, mean of {results.average}"),
+            *run_settings.key_facts(record.chosen, html.last_step(results, record)),
             *html.provenance_facts(results),
         ],
         classes=per_class(results),
         confused=_confused(results),
         matrix=results.confusion_table() if len(results.classes) <= _LARGEST_MATRIX else None,
         curve=figures.curve(record.losses),
-        commands=record.commands,
+        published=_published_headline(results),
+        commands=reproduction.commands(record, results),
         settings=record.settings,
         environment=record.environment,
     )
@@ -156,7 +230,7 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "views", "average", "checkpoint", "weights", "seed"]
-    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class"])
+    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class", "note"])
     for run in runs:
         source = [run.name, "measured", run.dataset, run.variant, run.subset, run.views, run.average]
         source += [run.checkpoint, run.weights or "", "" if run.seed is None else str(run.seed)]
@@ -168,5 +242,10 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
         ]
         for label, clips, values in rows:
             numbers = ["" if value is None else percent(value) for value in values]
-            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers])
+            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers, ""])
+        if run.published is not None:
+            figures = run.published
+            numbers = [cell.text.replace(UNMEASURED, "") for cell in _published_row(figures)[2:5]]
+            source = [run.name, "published", run.dataset, figures.variant, figures.subset, figures.views, *[""] * 6]
+            writer.writerow([*map(csv_cell, source), "", "", *numbers, csv_cell(published.caption(figures))])
     return stream.getvalue()

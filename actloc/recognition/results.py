@@ -17,6 +17,7 @@ from actloc.recognition.scores import (
     hits,
     mean_class_accuracy,
 )
+from actloc.settings.published import PublishedAccuracy
 
 _SHOWN_CLASSES = 5  # the k of top-5
 
@@ -69,6 +70,8 @@ class RecognitionResults(ResultsHead):
     """The views of a clip whose scores are averaged, such as `4 clips x 3 crops`."""
     average: Averages
     counts: RecognitionCounts
+    published: PublishedAccuracy | None = None
+    """What others published for these settings; None where nothing is known, and in files of older versions."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
@@ -118,6 +121,7 @@ def measured(
     average: Averages,
     unreadable: Mapping[str, str],
     clips_left_out: int,
+    published: PublishedAccuracy | None = None,
 ) -> RecognitionResults:
     """The results of class scores (N, K), which are those of the views averaged, for the true classes (N, K).
 
@@ -141,4 +145,5 @@ def measured(
         views=views,
         average=average,
         counts=RecognitionCounts(clips=len(scores), unreadable=dict(unreadable), clips_left_out=clips_left_out),
+        published=published,
     )

@@ -1,13 +1,17 @@
 """Self-contained HTML pages: the report of one or several runs, and the timelines of `actloc predict`.
 
-All foreign text passes through Jinja's autoescape and `printable`. A page contains no script and no address, and its
-Content-Security-Policy forbids both, so that a hostile name in a dataset cannot harm whoever opens it.
+All foreign text passes through Jinja's autoescape and `printable`. A page contains no address and no script but the
+filter of reports, and its Content-Security-Policy forbids all others, so that a hostile name in a dataset cannot harm
+whoever opens it.
 """
 
+import base64
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -17,21 +21,24 @@ from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.evaluation.predictions import Predictions
 from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Video
-from actloc.reports import figures, text, timelines
-from actloc.reports.runs import Evaluation
+from actloc.reports import figures, published, text, timelines
+from actloc.reports.cells import Table, mean
+from actloc.reports.reproduction import commands
+from actloc.reports.run_settings import differing, key_facts
+from actloc.reports.runs import Evaluation, RunRecord
 from actloc.reports.tables import (
-    Table,
     class_comparison,
     map_table,
-    mean,
     more_tables,
     run_names,
     scored_data,
     settings_text,
 )
 
-MOST_TIMELINES = 40
-"""Videos drawn per run, about 1.5 MB of page; the others are listed in a table."""
+MOST_TIMELINES = 30
+"""Videos drawn on a page, about 1 MB of it; the others are listed in a table."""
+MOST_CLASSES = 40
+"""Classes of a table that are not folded."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class RunView:
 
     anchor: str
     name: str
+    short_name: str
+    """What the run is called where there is little room: run 1."""
     results: Results
     facts: list[tuple[str, str]]
     omissions: list[Omission]
@@ -71,21 +80,77 @@ class RunView:
     timelines: list[timelines.Timeline]
     undrawn: list[Judged]
     curve: figures.Curve | None
+    published: str
+    """The published figure and the difference to it, in one line; empty if nothing is published."""
     commands: list[str]
     settings: str | None
     environment: str | None
 
 
+@dataclass(frozen=True)
+class UndrawnVideo:
+    """A video that has no timeline, with the F1 of each run; None where a run does not have it, or nothing to score."""
+
+    name: str
+    f1: list[float | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the template shows of several runs together."""
+
+    tables: list[Table]
+    settings: Table | None
+    classes: Table
+    timelines: list[timelines.Timeline]
+    undrawn: list[UndrawnVideo]
+
+
 def report_page(evaluations: Sequence[Evaluation]) -> str:
     """The page `report.html`: first a comparison if there are several runs, then each run by itself."""
-    runs = [evaluation.results for evaluation in evaluations]
-    tables = [map_table(runs), *more_tables(runs), class_comparison(runs)] if len(runs) > 1 else []
+    names = run_names([evaluation.results for evaluation in evaluations])
     views = [
-        _view(f"run-{number}", name, evaluation)
-        for number, (name, evaluation) in enumerate(zip(run_names(runs), evaluations, strict=True), start=1)
+        _view(number, name, evaluation, is_alone=len(evaluations) == 1)
+        for number, (name, evaluation) in enumerate(zip(names, evaluations, strict=True), start=1)
     ]
+    compared = _comparison(evaluations, names) if len(evaluations) > 1 else None
     page = template("report.html.jinja")
-    return page.render(runs=views, tables=tables, match_tiou=MATCH_TIOU)
+    return page.render(runs=views, compared=compared, match_tiou=MATCH_TIOU, most_classes=MOST_CLASSES)
+
+
+def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Comparison:
+    runs = [evaluation.results for evaluation in evaluations]
+    short = {number: f"run {number}" for number in range(1, len(runs) + 1)}
+    labels = dict.fromkeys(label for run in runs for label in run.classes)
+    looks = {
+        short[number]: timelines.looks_of(labels, evaluation.predictions)
+        for number, evaluation in enumerate(evaluations, start=1)
+    }
+    videos: dict[tuple[str, str, str, str], dict[str, Judged]] = {}
+    for number, evaluation in enumerate(evaluations, start=1):
+        run = evaluation.results
+        for judged in worst_first(run, evaluation.predictions):
+            same = (run.dataset, run.variant, run.subset, judged.video.model_dump_json())
+            videos.setdefault(same, {})[short[number]] = judged
+
+    def badness(by_run: dict[str, Judged]) -> tuple[float, float]:
+        keys = [judged.judgement.sort_key for judged in by_run.values()]
+        return fmean(f1 for f1, _ in keys), fmean(mistakes for _, mistakes in keys)
+
+    in_order = sorted(videos.values(), key=badness)
+    return Comparison(
+        tables=[map_table(runs), *more_tables(runs)],
+        settings=differing(list(short.values()), [one.as_used for one in evaluations]),
+        classes=class_comparison(runs, list(short.values())),
+        timelines=[timelines.compared_timeline(by_run, looks) for by_run in in_order[:MOST_TIMELINES]],
+        undrawn=[
+            UndrawnVideo(
+                next(iter(by_run.values())).video.id,
+                [by_run[name].judgement.f1 if name in by_run else None for name in short.values()],
+            )
+            for by_run in in_order[MOST_TIMELINES:]
+        ],
+    )
 
 
 def predictions_page(
@@ -136,6 +201,8 @@ def _environment() -> Environment:
         "short": _short,
     }
     environment.globals |= {
+        "script": _script(),
+        "script_policy": script_policy(),
         "version": actloc.__version__,
         "count": console.count,
         "num_colours": timelines.NUM_COLOURS,
@@ -151,34 +218,58 @@ def _short(number: float) -> str:
     return f"{number:.2f}".rstrip("0").rstrip(".")
 
 
-def _view(anchor: str, name: str, evaluation: Evaluation) -> RunView:
-    results = evaluation.results
+def script_policy() -> str:
+    """The source that a page's policy allows: the one script, by its hash."""
+    digest = hashlib.sha256(_script().encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@functools.cache
+def _script() -> Markup:
+    return Markup(Path(__file__).with_name("filter.js").read_text(encoding="utf-8"))
+
+
+def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> RunView:
+    """Timelines only for a run that is alone: those of several are drawn together."""
+    results, anchor = evaluation.results, f"run-{number}"
+    beside = published.beside_published(results)
     judged = worst_first(results, evaluation.predictions)
     looks = timelines.looks_of(results.classes, evaluation.predictions)
     return RunView(
         anchor=anchor,
         name=name,
+        short_name=f"run {number}",
         results=results,
-        facts=_facts(results),
+        facts=_facts(evaluation),
         omissions=_omissions(results),
-        tables=more_tables([results]),
+        tables=[*([beside] if beside else []), *more_tables([results])],
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
-        timelines=[timelines.judged_timeline(item, looks) for item in judged[:MOST_TIMELINES]],
-        undrawn=judged[MOST_TIMELINES:],
+        timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],
+        undrawn=judged[MOST_TIMELINES:] if is_alone else [],
         curve=figures.curve(evaluation.losses),
-        commands=evaluation.commands,
+        published=published.headline(results),
+        commands=commands(evaluation, results),
         settings=evaluation.settings,
         environment=evaluation.environment,
     )
 
 
-def _facts(results: Results) -> list[tuple[str, str]]:
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    results = evaluation.results
     return [
         ("Data", scored_data(results)),
         ("Protocol", results.protocol),
+        *key_facts(evaluation.chosen, last_step(results, evaluation)),
         *provenance_facts(results),
     ]
+
+
+def last_step(results: ResultsHead, record: RunRecord) -> int | None:
+    """The optimizer steps that the run had made; None if it is not recorded."""
+    if results.trained is not None:
+        return results.trained.step
+    return record.losses[-1][0] if record.losses else None
 
 
 def provenance_facts(results: ResultsHead) -> list[tuple[str, str]]:

@@ -3,19 +3,21 @@
 import json
 import math
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
 from actloc.evaluation.results import METRICS_NAME, Results, read_results, refuse_mixture
-from actloc.settings import code_files
+from actloc.settings import code_files, sameness, yaml_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a run folder says about its training, and how to repeat it."""
+    """What a run folder says about its training."""
 
     run: Path
     settings: str | None
@@ -26,15 +28,14 @@ class RunRecord:
     """The command line of the training, if environment.json has it."""
     losses: list[tuple[int, float]]
     """(step, total training loss), by step."""
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # Any: YAML values
+    """The settings by dotted key; empty if config.yaml is missing or damaged."""
 
     @property
-    def commands(self) -> list[str]:
-        """The commands that train, evaluate and report again."""
-        run = shlex.quote(str(self.run))
-        train = self.command or f"actloc train {shlex.quote(str(self.run / 'config.yaml'))}"
+    def code(self) -> list[str]:
+        """The files of the user's own code that the commands named."""
         named = code_files.in_record(json.loads(self.environment or "null"))
-        code = [word for path in dict.fromkeys(one.given for one in named if one.option) for word in ("--code", path)]
-        return [train, f"actloc eval {shlex.join([str(self.run), *code])}", f"actloc report {run}"]
+        return list(dict.fromkeys(one.given for one in named if one.option))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Evaluation(RunRecord):
 
     results: Results
     predictions: Predictions
+
+    @property
+    def as_used(self) -> Mapping[str, Any]:  # Any: YAML values
+        """The run's settings with those that the evaluation changed; empty if config.yaml is missing or damaged."""
+        return {**self.chosen, **self.results.changed} if self.chosen else {}
 
 
 def read_run(run: Path) -> list[Evaluation]:
@@ -73,7 +79,22 @@ def run_record(run: Path) -> RunRecord:
     settings = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     environment, command = _environment(run / "environment.json")
     losses = read_losses(run / "log.jsonl")
-    return RunRecord(run=run, settings=settings, environment=environment, command=command, losses=losses)
+    return RunRecord(
+        run=run,
+        settings=settings,
+        environment=environment,
+        command=command,
+        losses=losses,
+        chosen=_chosen(config) if settings is not None else {},
+    )
+
+
+def _chosen(config: Path) -> dict[str, Any]:  # Any: YAML values
+    try:
+        return sameness.flat(yaml_text.read(config, []).data)
+    except UserError as error:
+        console.warn(f"{error.found} The report does not know the run's settings")
+        return {}
 
 
 def read_losses(log: Path) -> list[tuple[int, float]]:

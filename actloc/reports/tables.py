@@ -1,17 +1,17 @@
-"""Tables that compare one or several runs: mAP per tIoU and AP per class, for the terminal, Markdown and CSV."""
+"""Tables that compare one or several runs: mAP per tIoU and AP per class, for pages, the terminal and Markdown."""
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from actloc import console
 from actloc.evaluation.results import Results, ResultsHead
-from actloc.reports.text import csv_cell, markdown, one_line, percent, threshold
+from actloc.reports import published
+from actloc.reports.cells import Cell, Table, by_tiou, cells, mean
+from actloc.reports.text import markdown, one_line, percent, threshold
 
 _UPPER_BOUND = "true classes: upper bound"
 _CLASSES_OF = {"own": "the detector's class scores", "truth": "first true class (upper bound)"}
@@ -23,50 +23,34 @@ _TOP_1_OF = {
 }
 _WIDTH, _NUMBER_WIDTH, _NAME_WIDTH = 80, 9, 12  # of a terminal, a column of numbers, and at least one of names
 
-ByTIoU = dict[float, float | None]
-"""A number for each tIoU, None if it was not measured."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table."""
-
-    text: str
-    is_best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """Names on the left, numbers on the right: the first `num_names` columns are text."""
-
-    title: str
-    columns: list[str]
-    num_names: int
-    rows: list[list[Cell]]
-    caption: list[str]
-
 
 def map_table(runs: Sequence[Results], *, with_cautions: bool = True) -> Table:
     """mAP per tIoU and its average; the best of several runs is marked if they share data, protocol and tIoUs.
 
     Results on videos that a run was trained on are never the best.
     """
-    numbers = [_by_tiou(run.tious, run.mean_ap) for run in runs]
-    tious = sorted({tiou for by_tiou in numbers for tiou in by_tiou})
+    numbers = [by_tiou(run.tious, run.mean_ap) for run in runs]
+    tious = sorted({tiou for one in numbers for tiou in one})
     mark, fair = are_comparable(runs), _fair(runs)
     columns = [
-        cells([by_tiou.get(tiou) for by_tiou in numbers], mark and all(tiou in one for one in numbers), fair)
-        for tiou in tious
+        cells([one.get(tiou) for one in numbers], mark and all(tiou in one for one in numbers), fair) for tiou in tious
     ]
     columns.append(cells([run.average_map for run in runs], mark and _share_tious(runs), fair))
     names = run_names(runs)
+    known = published.all_of(runs)
+    rows = [[Cell(name), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)]
+    if known:
+        rows = [[*row, Cell(published.above(run))] for row, run in zip(rows, runs, strict=True)]
+        rows += [published.map_row(figures, tious) for figures in known]
     cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     return Table(
         title="mAP in percent at temporal IoU",
-        columns=["run", *(threshold(tiou) for tiou in tious), "average"],
+        columns=["run", *(threshold(tiou) for tiou in tious), "average", *([published.DIFFERENCE] if known else [])],
         num_names=1,
-        rows=[[Cell(name), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)],
+        rows=rows,
         caption=[provenance(run, name) for name, run in zip(names, runs, strict=True)]
+        + [published.caption(figures) for figures in known]
+        + [line for name, run in zip(names, runs, strict=True) for line in published.not_compared(run, name)]
         + _warning(runs)
         + cautions * with_cautions,
     )
@@ -113,7 +97,7 @@ def classifier_table(runs: Sequence[Results]) -> Table:
 def _by_tiou_table(
     title: str, names: list[str], rows: Sequence[tuple[list[str], Sequence[float], Sequence[float | None]]]
 ) -> Table:
-    tious = sorted({tiou for _, measured, values in rows for tiou in _by_tiou(measured, values)})
+    tious = sorted({tiou for _, measured, values in rows for tiou in by_tiou(measured, values)})
     return Table(
         title=title,
         columns=[*names, *(threshold(tiou) for tiou in tious), "average"],
@@ -121,7 +105,7 @@ def _by_tiou_table(
         rows=[
             [
                 *map(Cell, texts),
-                *cells([*(_by_tiou(measured, values).get(tiou) for tiou in tious), mean(values)], mark=False),
+                *cells([*(by_tiou(measured, values).get(tiou) for tiou in tious), mean(values)], mark=False),
             ]
             for texts, measured, values in rows
         ],
@@ -151,14 +135,17 @@ def class_table(run: Results) -> Table:
     )
 
 
-def class_comparison(runs: Sequence[Results]) -> Table:
-    """Average AP of each class in each run, the best marked; a dash if a run does not know the class."""
+def class_comparison(runs: Sequence[Results], names: Sequence[str] = ()) -> Table:
+    """Average AP of each class in each run, the best marked; a dash if a run does not know the class.
+
+    `names` are those of the columns, if not the runs' own.
+    """
     by_run = [dict(zip(run.classes, map(mean, run.class_ap), strict=True)) for run in runs]
     labels = dict.fromkeys(label for averages in by_run for label in averages)
     mark, fair = are_comparable(runs) and _share_tious(runs), _fair(runs)
     return Table(
         title="Average AP in percent per class",
-        columns=["class", *run_names(runs)],
+        columns=["class", *(names or run_names(runs))],
         num_names=1,
         rows=[[Cell(label), *cells([averages.get(label) for averages in by_run], mark, fair)] for label in labels],
         caption=_warning(runs),
@@ -177,7 +164,7 @@ def _measured_on(run: Results) -> tuple[object, ...]:
 
 def _share_tious(runs: Sequence[Results]) -> bool:
     """Whether averages over tIoUs are of the same tIoUs."""
-    return len({tuple(_by_tiou(run.tious, run.mean_ap)) for run in runs}) == 1
+    return len({tuple(by_tiou(run.tious, run.mean_ap)) for run in runs}) == 1
 
 
 def _fair(runs: Sequence[ResultsHead]) -> list[bool]:
@@ -258,36 +245,12 @@ def scored_data(run: Results) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the numbers that were measured; None if there are none."""
-    measured = [value for value in values if value is not None]
-    return sum(measured) / len(measured) if measured else None
-
-
 def _warning(runs: Sequence[Results]) -> list[str]:
     if are_comparable(runs):
         text = "The averages are over different tIoUs, so they cannot be compared and the best is not marked."
         return [] if _share_tious(runs) else [text]
     differ = "data, protocol or use of true classes" if any(map(is_upper_bound, runs)) else "data or protocol"
     return [f"The runs differ in {differ}, so the best is not marked."]
-
-
-def _by_tiou(tious: Sequence[float], values: Sequence[float | None]) -> ByTIoU:
-    # 0.1 + 0.2 in one run is 0.3 in another
-    return {round(tiou, 4): value for tiou, value in zip(tious, values, strict=True)}
-
-
-def cells(values: Sequence[float | None], mark: bool, fair: Sequence[bool] | None = None) -> list[Cell]:
-    """Cells of values to compare with each other, in percent; values equal to two decimals are equally good.
-
-    `fair` says of each value whether it may be the best.
-    """
-    may_win = [True] * len(values) if fair is None else fair
-    measured = [value for value, is_fair in zip(values, may_win, strict=True) if is_fair and value is not None]
-    best = percent(max(measured)) if mark and len(measured) > 1 else None
-    return [
-        Cell(percent(value), is_fair and percent(value) == best) for value, is_fair in zip(values, may_win, strict=True)
-    ]
 
 
 def transposed(table: Table) -> Table:
@@ -334,39 +297,3 @@ def as_markdown(table: Table) -> str:
     lines = [f"| {' | '.join(row)} |" for row in [[markdown(name) for name in table.columns], rules, *rows]]
     caption = ["", *(f"- {markdown(line)}" for line in table.caption)] if table.caption else []
     return "\n".join([f"**{markdown(table.title)}**", "", *lines, *caption, ""])
-
-
-def as_csv(runs: Sequence[Results]) -> str:
-    """One CSV table of everything, in percent: each run's mAP, and the AP of each class.
-
-    A number that was not measured is an empty cell.
-    """
-    tious = sorted({tiou for run in runs for tiou in _by_tiou(run.tious, run.mean_ap)})
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    names = ["run", "origin", "dataset", "variant", "subset", "videos", "protocol", "checkpoint", "weights", "seed"]
-    names += ["commit", "machine", "changed settings", "note"]
-    writer.writerow([*names, "measure", "class", "actions", *(threshold(tiou) for tiou in tious), "average"])
-    for run in runs:
-        for texts, numbers, average in _run_rows(run):
-            values = [*(numbers.get(tiou) for tiou in tious), average]
-            cells = ["" if value is None else percent(value) for value in values]
-            writer.writerow([*map(csv_cell, texts), *cells])
-    return stream.getvalue()
-
-
-def _run_rows(run: Results) -> Iterator[tuple[list[str], ByTIoU, float | None]]:
-    seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
-    source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
-    source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
-    source += [settings_text(run.changed), "; ".join(run.notes())]
-    measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
-    yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, run.mean_ap), run.average_map
-    more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
-    if run.classifier:
-        of_segments = " per segment" if run.classifier.per == "segment" else ""
-        more.append((f"mAP with true classes{of_segments}", run.classifier.true_class_mean_ap))
-    for measure, row in more:
-        yield [*source, measure, "", str(run.counts.truths)], _by_tiou(run.tious, row), mean(row)
-    for label, truths, row in zip(run.classes, run.truth_per_class, run.class_ap, strict=True):
-        yield [*source, "AP", label, str(truths)], _by_tiou(run.tious, row), mean(row)

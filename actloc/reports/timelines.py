@@ -27,20 +27,29 @@ _MOST_TICKS = 8
 _MOST_WORDS = 12  # segments that a screen reader reads for a track; the table below has all
 _FAINTEST = 0.25  # opacity of score 0: still visible
 
-Kind = Literal["found", "missed", "right", "wrong", "below", "unjudged"]
-Side = Literal["truth", "predicted"]
+Kind = Literal["found", "partly", "missed", "right", "wrong", "below", "unjudged"]
+"""partly: a true action that some of several runs found."""
+_TRUTH, _PREDICTED = "truth", "predicted"
 
 
 @dataclass(frozen=True)
 class Claim:
     """A true action (score None) or a prediction, and its outcome."""
 
-    side: Side
+    side: str
+    """truth, predicted, or the run whose prediction it is."""
     label: str
     start_s: float
     end_s: float
     score: float | None
     kind: Kind
+    found_by: tuple[str, ...] = ()
+    """The runs that found a true action, where there are several."""
+
+    @property
+    def outcome(self) -> str:
+        """The outcome in words."""
+        return f"found by {', '.join(self.found_by)} only" if self.kind == "partly" else self.kind
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Bar:
 class Track:
     """The bars of one class's true actions or predictions, and the same in words."""
 
-    side: Side
+    side: str
     bars: list[Bar]
     num_lanes: int
     words: str
@@ -96,12 +105,22 @@ class Looks:
 
 
 @dataclass(frozen=True)
+class RunPart:
+    """What one of several runs has in a timeline."""
+
+    name: str
+    judgement: Judgement
+    num_counted: int
+    num_counted_shown: int
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Everything to draw for one video."""
 
     video: Video
     judgement: Judgement | None
-    """None if the video has no ground truth."""
+    """None if the video has no ground truth, or if there are several runs."""
     num_counted: int
     num_counted_shown: int
     num_below: int
@@ -109,6 +128,8 @@ class Timeline:
     rows: list[ClassRow]
     ticks: list[Tick]
     claims: list[Claim]
+    runs: tuple[RunPart, ...] = ()
+    """The runs, where there are several."""
 
 
 def looks_of(labels: Iterable[str], predictions: Predictions) -> Looks:
@@ -121,14 +142,60 @@ def judged_timeline(judged: Judged, looks: Looks) -> Timeline:
     """The timeline of a video with ground truth."""
     judgement = judged.judgement
     truth = [
-        Claim("truth", action.label, action.start_s, action.end_s, None, "found" if found else "missed")
+        Claim(_TRUTH, action.label, action.start_s, action.end_s, None, "found" if found else "missed")
         for action, found in zip(judged.video.truth, judgement.found, strict=True)
     ]
-    claimed = [
-        Claim("predicted", one.label, one.start_s, one.end_s, one.score, verdict)
-        for one, verdict in zip(judged.predictions, judgement.verdicts, strict=True)
+    return _timeline(judged.video, truth, _claimed(judged, _PREDICTED), judgement, looks)
+
+
+def compared_timeline(by_run: Mapping[str, Judged], looks: Mapping[str, Looks]) -> Timeline:
+    """The timeline of a video in several runs: the true actions once, then a lane of predictions for each run.
+
+    `looks` are those of each run, which share the colours of classes.
+    """
+    video = next(iter(by_run.values())).video
+    truth = []
+    for number, action in enumerate(video.truth):
+        names = tuple(name for name, judged in by_run.items() if judged.judgement.found[number])
+        kind: Kind = "found" if len(names) == len(by_run) else "partly" if names else "missed"
+        truth.append(Claim(_TRUTH, action.label, action.start_s, action.end_s, None, kind, names))
+    claimed = {name: _claimed(judged, name) for name, judged in by_run.items()}
+    shown = {name: _choose(truth, claims) for name, claims in claimed.items()}
+    every = [claim for claims in shown.values() for claim in claims]
+    extent_s = _extent(video, truth, every)
+    rows = []
+    for label in dict.fromkeys(claim.label for claim in [*truth, *every]):
+        true_here = [claim for claim in truth if claim.label == label]
+        here = {name: [claim for claim in claims if claim.label == label] for name, claims in shown.items()}
+        tracks = [_track(_TRUTH, true_here, extent_s, 1.0)]
+        tracks += [_track(name, claims, extent_s, looks[name].full_score) for name, claims in here.items()]
+        notes = [f"{name}: {_note_of_run(label, video, by_run[name], claims)}" for name, claims in here.items()]
+        colours = next(iter(looks.values())).colours
+        rows.append(ClassRow(label, colours.get(label, 0), "\n".join(notes), tracks))
+
+    def num_counted(claims: list[Claim]) -> int:
+        return sum(claim.kind != "below" for claim in claims)
+
+    parts = tuple(
+        RunPart(name, judged.judgement, num_counted(claimed[name]), num_counted(shown[name]))
+        for name, judged in by_run.items()
+    )
+    in_time = sorted([*truth, *every], key=lambda claim: (claim.start_s, claim.end_s))
+    return Timeline(video, None, 0, 0, 0, 0, rows, _ticks(extent_s), in_time, parts)
+
+
+def _note_of_run(label: str, video: Video, judged: Judged, shown: list[Claim]) -> str:
+    found = [was for action, was in zip(video.truth, judged.judgement.found, strict=True) if action.label == label]
+    wrong = sum(claim.kind == "wrong" for claim in shown)
+    parts = [f"{sum(found)} of {len(found)} found"] if found else ["no true actions"]
+    return ", ".join([*parts, f"{wrong} wrong"] if wrong else parts)
+
+
+def _claimed(judged: Judged, side: str) -> list[Claim]:
+    return [
+        Claim(side, one.label, one.start_s, one.end_s, one.score, verdict)
+        for one, verdict in zip(judged.predictions, judged.judgement.verdicts, strict=True)
     ]
-    return _timeline(judged.video, truth, claimed, judgement, looks)
 
 
 def predicted_timeline(
@@ -138,7 +205,7 @@ def predicted_timeline(
     claimed = []
     for one in predictions:
         kind: Kind = "unjudged" if thresholds is None or is_counted(one, thresholds) else "below"
-        claimed.append(Claim("predicted", one.label, one.start_s, one.end_s, one.score, kind))
+        claimed.append(Claim(_PREDICTED, one.label, one.start_s, one.end_s, one.score, kind))
     return _timeline(video, [], claimed, None, looks)
 
 
@@ -152,9 +219,9 @@ def _timeline(
     for label in labels:
         true_here = [claim for claim in truth if claim.label == label]
         claimed_here = [claim for claim in shown if claim.label == label]
-        tracks = [_track("predicted", claimed_here, extent_s, looks.full_score)]
+        tracks = [_track(_PREDICTED, claimed_here, extent_s, looks.full_score)]
         if judgement is not None:
-            tracks.insert(0, _track("truth", true_here, extent_s, looks.full_score))
+            tracks.insert(0, _track(_TRUTH, true_here, extent_s, looks.full_score))
         rows.append(ClassRow(label, looks.colours.get(label, 0), _note(true_here, claimed_here, judgement), tracks))
     in_time = sorted([*truth, *shown], key=lambda claim: (claim.start_s, claim.end_s))
     num_below, num_below_shown = (sum(claim.kind == "below" for claim in claims) for claims in (claimed, shown))
@@ -197,7 +264,7 @@ def _note(truth: list[Claim], claimed: list[Claim], judgement: Judgement | None)
     return ", ".join([*parts, f"{wrong} wrong"] if wrong else parts)
 
 
-def _track(side: Side, claims: list[Claim], extent_s: float, full_score: float) -> Track:
+def _track(side: str, claims: list[Claim], extent_s: float, full_score: float) -> Track:
     lanes = _lanes(claims)
     bars = [
         _bar(claim, number, next_start_s, extent_s, full_score)
@@ -244,7 +311,7 @@ def _words(claims: list[Claim]) -> str:
     parts = [
         f"{seconds(claim.start_s)} to {seconds(claim.end_s)} s"
         + ("" if claim.score is None else f" with score {score(claim.score)}")
-        + ("" if claim.kind == "unjudged" else f", {claim.kind}")
+        + ("" if claim.kind == "unjudged" else f", {claim.outcome}")
         for claim in claims[:_MOST_WORDS]
     ]
     rest = [f"{len(claims) - _MOST_WORDS} more"] if len(claims) > _MOST_WORDS else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actloc import files
 from actloc.errors import UserError
@@ -14,8 +14,10 @@ from actloc.evaluation import fusion
 from actloc.evaluation.results import METRICS_NAME
 from actloc.experiment import Experiment, is_run, load
 from actloc.settings import sameness
+from actloc.settings.published import PublishedFigures
 
 _LONGEST_NAME = 120
+_Figures = TypeVar("_Figures", bound=PublishedFigures)
 _OF_A_FILE = ("evaluation.", "fusion.")
 """The settings that shape the results of a predictions file."""
 _WEIGHTS = ("evaluation.weights", "evaluation.checkpoint")
@@ -42,6 +44,12 @@ def measured_with(experiment: Experiment, *, of_file: bool = False) -> Measured:
     if used.get("fusion.scores") is None:  # the other settings of the section have no effect
         used = {key: value for key, value in used.items() if not key.startswith("fusion.") or key == "fusion.scores"}
     return Measured(used, {key: value for key, value in used.items() if key not in own or own[key] != value})
+
+
+def published_figures(experiment: Experiment, form: type[_Figures]) -> _Figures | None:
+    """What others published for these settings; None where the settings file says nothing."""
+    figures = experiment.section("published")
+    return figures if isinstance(figures, form) and not figures.is_empty else None
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:  # Any: JSON values

@@ -60,6 +60,8 @@ def names_of(sections: Mapping[str, type[BaseModel]]) -> list[str]:
     """`optimizer.learning_rate` and all others of the sections, also of blocks inside blocks."""
     names = []
     for section, form in sections.items():
+        if not getattr(form, "chooses", True):
+            continue
         for key, field in form.model_fields.items():
             inner = field.annotation
             if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -67,6 +67,14 @@ class Section(BaseModel):
     shapes: ClassVar[Result]
     """What the section's settings shape, unless one is marked with `Shapes`; every section sets it."""
 
+    chooses: ClassVar[bool] = True
+    """False for a block that only says what is known, which nobody sets on the command line."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show: a block that only says what is known, and says nothing."""
+        return not self.chooses and self == type(self)()
+
 
 class Part(Section):
     """A block whose `name` chooses a file: `detector: {name: actionformer}` is `actloc/detectors/actionformer`."""

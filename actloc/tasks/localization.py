@@ -13,6 +13,7 @@ from actloc.errors import Problem, UserError
 from actloc.evaluation.results import Results
 from actloc.experiment import Experiment
 from actloc.settings import own_code, sections
+from actloc.settings.published import PublishedMap
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
 from actloc.settings.yaml_text import SettingsDocument
@@ -48,6 +49,7 @@ class Config(TaskConfig):
         "fusion": sections.FusionSettings,
         "prediction": sections.PredictionSettings,
         "machine": sections.MachineSettings,
+        "published": PublishedMap,
     }
     usual: ClassVar[Mapping[str, str]] = {"detector": "actionformer"}  # files that only make features need not name one
 

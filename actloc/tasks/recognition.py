@@ -21,6 +21,7 @@ from actloc.recognition.settings import (
     TokenLabelSettings,
 )
 from actloc.settings import sections
+from actloc.settings.published import PublishedAccuracy
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
 from actloc.settings.yaml_text import SettingsDocument
@@ -56,6 +57,7 @@ class Config(TaskConfig):
         "evaluation": RecognitionEvaluationSettings,
         "prediction": RecognitionPredictionSettings,
         "machine": sections.MachineSettings,
+        "published": PublishedAccuracy,
     }
 
     @classmethod

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from actloc.evaluation.results import ClassifierRecord, Results, TrainedRun
-from actloc.reports import tables
+from actloc.reports import csv_table, tables
 
 
 def terminal(table: tables.Table, width: int = 200) -> str:
@@ -162,7 +162,7 @@ def test_markdown_stays_a_table_of_plain_text(make_results: Callable[..., Result
 
 
 def test_csv_is_one_rectangular_table_without_formulas(make_results: Callable[..., Results]) -> None:
-    rows = list(csv.reader(io.StringIO(tables.as_csv([make_results(), make_results(name="-b")]))))
+    rows = list(csv.reader(io.StringIO(csv_table.as_csv([make_results(), make_results(name="-b")]))))
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 1 + 2 * 5
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
@@ -192,7 +192,7 @@ def test_class_scores_of_videos_and_of_segments_are_told_apart(make_results: Cal
     ]
     assert [line.split(":")[0] for line in table.caption] == ["Per video", "Per segment"]
     assert tables.classifier_table(runs[1:]).caption == table.caption[1:]
-    measures = [row["measure"] for row in csv.DictReader(io.StringIO(tables.as_csv(runs[:2])))]
+    measures = [row["measure"] for row in csv.DictReader(io.StringIO(csv_table.as_csv(runs[:2])))]
     assert [one for one in measures if "true classes" in one] == [
         "mAP with true classes",
         "mAP with true classes per segment",
