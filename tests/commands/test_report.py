@@ -137,3 +137,32 @@ def test_a_damaged_log_is_named(tmp_path: Path, log: str) -> None:
     (run / "log.jsonl").write_bytes(log.encode("latin-1"))
     with pytest.raises(UserError, match=r"log\.jsonl is not JSON lines"):
         report.run([run])
+
+
+def test_several_runs_leave_their_own_reports_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.6)]
+    for run in runs:
+        report.run([run])
+    before = [{path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} for run in runs]
+    assert report.run(runs) == 0
+    assert [{path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} for run in runs] == before
+    folder = tmp_path / "report_of_a_and_b"
+    assert {"report.html", "tables.md", "tables.csv"} <= {path.name for path in folder.iterdir()}
+    assert str(folder / "report.html") in capsys.readouterr().err.replace("\n", "")
+    assert report.run(runs) == 0
+
+
+def test_other_runs_of_the_same_names_have_another_folder(tmp_path: Path) -> None:
+    pairs = [[make_run(tmp_path / "x" / "a"), make_run(tmp_path / place / "b")] for place in ("x", "y", "z")]
+    folders = {report._folder_of_several(pair) for pair in pairs}
+    assert len(folders) == 3
+    assert {folder.parent for folder in folders} == {tmp_path / "x"}
+    one, two = make_run(tmp_path / "x" / "a_and_b"), make_run(tmp_path / "x" / "c")
+    other = make_run(tmp_path / "x" / "b_and_c")
+    assert report._folder_of_several([one, two]) != report._folder_of_several([pairs[0][0], other])
+
+
+def test_a_run_named_twice_is_reported_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    report.run([run, tmp_path / "." / "a"])
+    assert "a, 2" not in (run / "tables.md").read_text()

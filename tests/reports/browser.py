@@ -85,16 +85,20 @@ def browser() -> str | None:
     return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def measured(page: str, widths: tuple[int, ...], folder: Path, action: str = "") -> dict[int, dict[str, Any]]:
+def measured(
+    page: str, widths: tuple[int, ...], folder: Path, action: str = "", *, has_script: bool = True
+) -> dict[int, dict[str, Any]]:  # Any: JSON values
     """What is cut and what overlaps, by the width of the window, after the script `action`.
 
-    The page's own policy, which forbids the script that measures, is taken out.
+    The page's own policy, which forbids the script that measures, is taken out; without `has_script`, its script too.
     """
     program = browser()
     assert program is not None, "the caller asks first"
     script = f"<script>{_MEASURE}{_FRAME.replace('ACTION', action)}</script>"
     text, number = _POLICY.subn("", page)
     assert number == 1, "a page has one policy"
+    if not has_script:
+        text = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     text = text.replace("</body>", f"{script}</body>")
     frames = [
         f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(text)}"></iframe>'

@@ -82,12 +82,15 @@ def write_run(folder: Path, seed: int, num_videos: int = 35) -> Path:
     write_results(folder / "eval" / "validation", results, written)
     (folder / "config.yaml").write_text(
         f"""run: {{name: {folder.name}, folder: {folder.parent}, seed: {seed}}}
-dataset: {{name: custom, folder: data/some where, videos: my videos, annotations: labels.csv}}
+dataset: {{name: custom, folder: data/some where, videos: my videos, annotations: labels.csv, evaluation_subset: validation}}
 features:
   name: stored
-  encoder: {{name: videomae, size: base}}
+  encoder: {{name: efficientnet_lite0}}
   path: data/features
-  max_steps: {1000 + seed}
+  fps: 8.0
+  clip_frames: 2
+  stride_frames: 2
+  max_steps: {1024 + 64 * seed}
 detector:
   name: actionformer
   regression_ranges: [[0, 4], [4, 8], [8, 16], [16, 32], [32, 64], [64, {10000 + seed}]]
@@ -95,6 +98,7 @@ optimizer: {{learning_rate: 1e-4}}
 schedule: {{epochs: 10, warmup_epochs: 5}}
 """
     )
+    (folder / "environment.json").write_text("{}")
     lines = [f'{{"event": "step", "step": {step}, "train/loss/total": {3 / step + 0.2}}}' for step in range(1, 900)]
     (folder / "log.jsonl").write_text("\n".join(lines) + "\n")
     return folder

@@ -1,0 +1,59 @@
+"""What pages look like, measured by a browser where there is one."""
+
+from pathlib import Path
+
+import pytest
+
+from actloc.commands import report
+from tests.reports.browser import browser, measured
+from tests.reports.made_up_runs import write_run
+
+pytestmark = [
+    pytest.mark.skipif(browser() is None, reason="no Chromium here; name a browser with ACTLOC_BROWSER=FILE"),
+    pytest.mark.slow,
+]
+WIDTHS = (1280, 768, 390)
+OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; });"
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("runs")
+    names = [f"activitynet13_tsp_actionformer_seed_{seed}" for seed in range(1, 1 + request.param)]
+    runs = [write_run(folder / name, seed) for seed, name in enumerate(names, start=1)]
+    report.run(runs, output=folder / "report")
+    return (folder / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+@pytest.mark.parametrize("action", ["", OPEN_ALL], ids=["as it opens", "unfolded"])
+def test_nothing_is_cut_and_no_texts_overlap(page: str, action: str, has_script: bool, tmp_path: Path) -> None:
+    found = measured(page, WIDTHS, tmp_path, action, has_script=has_script)
+    assert sorted(found) == sorted(WIDTHS)
+    for width, one in found.items():
+        assert one["texts"] > 200, width
+        assert one["cut"] == [], width
+        assert one["overlaps"] == [], width
+        assert one["unmarked"] == [], f"{width}: tables that go on sideways without saying so"
+    assert found[1280]["scrolled"] == []
+    assert found[390]["scrolled"]
+
+
+def test_the_measurement_finds_what_is_cut_and_what_overlaps(page: str, tmp_path: Path) -> None:
+    spoiled = page.replace("</style>", ".hint { display: none !important; } h1 { margin-bottom: -3rem; }</style>")
+    spoiled = spoiled.replace(
+        "<main>", '<main><div style="width: 30rem; white-space: nowrap">' + "wide " * 40 + "</div>"
+    )
+    found = measured(spoiled, (390,), tmp_path)[390]
+    assert found["cut"]
+    assert found["overlaps"]
+    assert found["unmarked"]
+
+
+def test_the_filter_keeps_what_has_the_words(page: str, tmp_path: Path) -> None:
+    typed = "const input = document.querySelector('#filter input'); input.value = 'BEER'; "
+    typed += "input.dispatchEvent(new Event('input')); document.title = document.querySelector('output').textContent;"
+    ask = "const shown = [...document.querySelectorAll('.findable')].filter((one) => !one.hidden); "
+    ask += "if (!shown.every((one) => one.textContent.includes('Beer pong'))) throw new Error('others are shown'); "
+    ask += "if (!shown.length || !document.title.startsWith(`${shown.length} of `)) throw new Error(document.title);"
+    assert measured(page, (1280,), tmp_path, typed + ask)[1280]["texts"] > 50
