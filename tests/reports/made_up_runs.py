@@ -82,7 +82,12 @@ def write_run(folder: Path, seed: int, num_videos: int = 35) -> Path:
     write_results(folder / "eval" / "validation", results, written)
     (folder / "config.yaml").write_text(
         f"""run: {{name: {folder.name}, folder: {folder.parent}, seed: {seed}}}
-dataset: {{name: custom, folder: data/some where, videos: my videos, annotations: labels.csv, evaluation_subset: validation}}
+dataset:
+  name: custom
+  folder: data/some where
+  videos: my videos
+  annotations: labels.csv
+  evaluation_subset: validation
 features:
   name: stored
   encoder: {{name: efficientnet_lite0}}
