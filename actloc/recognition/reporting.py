@@ -11,7 +11,7 @@ from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
 from actloc.reports import figures, html, published, reproduction, run_settings, tables
 from actloc.reports.cells import Cell, Table, cells
-from actloc.reports.runs import RunRecord, result_folders, run_record
+from actloc.reports.runs import RunRecord, as_used, result_folders, run_record
 from actloc.reports.text import UNMEASURED, csv_cell, percent
 from actloc.settings.published import PublishedAccuracy
 
@@ -57,7 +57,7 @@ def report(run_folders: Sequence[Path]) -> dict[str, str]:
         _view(number, name, *one) for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
     ]
     short_names = [view.short_name for view in views]
-    used = [{**record.chosen, **results.changed} if record.chosen else {} for record, results in evaluated]
+    used = [as_used(record, results) for record, results in evaluated]
     if len(runs) == 1:
         compared, listed = [], [overview(runs), per_class(runs[0])]
     else:

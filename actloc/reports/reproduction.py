@@ -7,7 +7,7 @@ from typing import Any
 
 from actloc.evaluation.results import ResultsHead
 from actloc.reports.run_settings import Settings
-from actloc.reports.runs import RunRecord
+from actloc.reports.runs import RunRecord, as_used
 from actloc.reports.text import one_line
 
 PATHS = (
@@ -34,7 +34,9 @@ def commands(record: RunRecord, results: ResultsHead) -> list[str]:
     made = [f"run.name={again}"] + [f"run.seed={results.seed}"] * (results.seed is not None)
     shared = [file, *made, *_typed({key: value for key, value in record.chosen.items() if _is_path(key, value)})]
     predictions = _PREDICTIONS.fullmatch(results.checkpoint)
-    scoring = _typed(results.changed)
+    scored_with = as_used(record, results)
+    scoring = _typed({key: value for key, value in scored_with.items() if record.chosen.get(key, value) != value})
+    scoring += _typed({key: value for key, value in results.changed.items() if key not in record.chosen})
     if results.subset != record.chosen.get("dataset.evaluation_subset", results.subset):
         scoring.append(f"dataset.evaluation_subset={_value(results.subset)}")
     if results.weights is None and predictions is None:
@@ -49,7 +51,7 @@ def commands(record: RunRecord, results: ResultsHead) -> list[str]:
     steps.append(["report", f"{record.chosen.get('run.folder', 'ckpt')}/{again}"])
     trained = [f"# Trained by: {one_line(record.command)}"] if record.command else []
     return [
-        f"# actloc {results.version}, {_commit(results.commit)}; run on {one_line(results.machine)}",
+        f"# actloc {one_line(results.version)}, {_commit(one_line(results.commit or ''))}; run on {one_line(results.machine)}",
         *trained,
         "# The settings file is this copy, or the text below under this name; change the paths where yours differ.",
         shlex.join(["cp", str(record.run / "config.yaml"), file]),
@@ -68,8 +70,8 @@ def _of_unknown_settings(record: RunRecord) -> list[str]:
     ]
 
 
-def _commit(commit: str | None) -> str:
-    number, _, changes = (commit or "").partition("+")
+def _commit(commit: str) -> str:
+    number, _, changes = commit.partition("+")
     if not number:
         return "commit unknown"
     return f"commit {number}" + (", and changes that are in no commit" if changes else "")

@@ -11,7 +11,7 @@ from typing import Any
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions
-from actloc.evaluation.results import METRICS_NAME, Results, read_results, refuse_mixture
+from actloc.evaluation.results import METRICS_NAME, Results, ResultsHead, read_results, refuse_mixture
 from actloc.settings import code_files, sameness, yaml_text
 
 
@@ -38,6 +38,14 @@ class RunRecord:
         return list(dict.fromkeys(one.given for one in named if one.option))
 
 
+def as_used(record: RunRecord, results: ResultsHead) -> Mapping[str, Any]:  # Any: YAML values
+    """A run's settings with those that an evaluation changed; empty if config.yaml is missing or damaged."""
+    if not record.chosen:
+        return {}
+    weights = {"evaluation.weights": results.weights} if results.weights else {}
+    return {**record.chosen, **results.changed, **weights}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(RunRecord):
     """One evaluated subset of one run of a detector: its results and predictions, and how to reproduce them."""
@@ -48,7 +56,7 @@ class Evaluation(RunRecord):
     @property
     def as_used(self) -> Mapping[str, Any]:  # Any: YAML values
         """The run's settings with those that the evaluation changed; empty if config.yaml is missing or damaged."""
-        return {**self.chosen, **self.results.changed} if self.chosen else {}
+        return as_used(self, self.results)
 
 
 def read_run(run: Path) -> list[Evaluation]:
