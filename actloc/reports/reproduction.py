@@ -50,8 +50,9 @@ def commands(record: RunRecord, results: ResultsHead) -> list[str]:
     steps.append(["eval", *dict.fromkeys([*shared, *scoring]), *given, *options])
     steps.append(["report", f"{record.chosen.get('run.folder', 'ckpt')}/{again}"])
     trained = [f"# Trained by: {one_line(record.command)}"] if record.command else []
+    made_with = f"actloc {results.version}, {_commit(results.commit or '')}; run on {results.machine}"
     return [
-        f"# actloc {one_line(results.version)}, {_commit(one_line(results.commit or ''))}; run on {one_line(results.machine)}",
+        f"# {one_line(made_with)}",
         *trained,
         "# The settings file is this copy, or the text below under this name; change the paths where yours differ.",
         shlex.join(["cp", str(record.run / "config.yaml"), file]),

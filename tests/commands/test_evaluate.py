@@ -349,7 +349,7 @@ def test_predictions_of_several_tools_are_kept_side_by_side(
     assert json.loads((last_results(tmp_path) / "metrics.json").read_text())["name"] == "turn.txt"
     assert last_results(tmp_path).name == "test-file-turn"
     assert report.run([tmp_path / "ckpt/TURN-TAP", tmp_path / "ckpt/toy"]) == 0
-    tables = (tmp_path / "ckpt/TURN-TAP/tables.md").read_text().replace("\\", "")
+    tables = (tmp_path / "ckpt/report_of_TURN-TAP_and_toy/tables.md").read_text().replace("\\", "")
     assert all(f"| {name} |" in tables for name in ("TURN-TAP", "found.txt", "turn.txt"))
     capsys.readouterr()
     assert list_.run("runs") == 0
