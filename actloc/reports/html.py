@@ -9,7 +9,7 @@ import base64
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -139,7 +139,7 @@ def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Comp
 
     in_order = sorted(videos.values(), key=badness)
     return Comparison(
-        tables=[map_table(runs), *more_tables(runs)],
+        tables=[_average_first(table) for table in (map_table(runs), *more_tables(runs))],
         settings=differing(list(short.values()), [one.as_used for one in evaluations]),
         classes=class_comparison(runs, list(short.values())),
         timelines=[timelines.compared_timeline(by_run, looks) for by_run in in_order[:MOST_TIMELINES]],
@@ -218,6 +218,18 @@ def _short(number: float) -> str:
     return f"{number:.2f}".rstrip("0").rstrip(".")
 
 
+def _average_first(table: Table) -> Table:
+    """The table with the average before the numbers it is of, so that narrow windows show it."""
+    places = list(range(len(table.columns)))
+    first = [place for place in places if table.columns[place] in ("average", published.DIFFERENCE)]
+    order = [*places[: table.num_names], *first, *(one for one in places[table.num_names :] if one not in first)]
+    return replace(
+        table,
+        columns=[table.columns[place] for place in order],
+        rows=[[row[place] for place in order] for row in table.rows],
+    )
+
+
 def script_policy() -> str:
     """The source that a page's policy allows: the one script, by its hash."""
     digest = hashlib.sha256(_script().encode()).digest()
@@ -242,7 +254,7 @@ def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> 
         results=results,
         facts=_facts(evaluation),
         omissions=_omissions(results),
-        tables=[*([beside] if beside else []), *more_tables([results])],
+        tables=[*([beside] if beside else []), *map(_average_first, more_tables([results]))],
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
         timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],

@@ -18,7 +18,8 @@ PATHS = (
     *("features.path", "features.more_paths", "features.bank", "fusion.scores", "training.initialise"),
 )
 """The settings that name files and folders, by their last two words: another machine may have them elsewhere."""
-_PLAIN = re.compile(r"(?!(?:null|true|false|none|~)$)[A-Za-z_./][^\s:#{}\[\],&*!|>'\"%@`]*", re.IGNORECASE)
+_MARKS = r"\s:#{}\[\],&*!|>'\"%@`"  # they mean something in YAML
+_PLAIN = re.compile(rf"(?!(?:null|true|false|none|~)$)[A-Za-z_./][^{_MARKS}]*(?: [^{_MARKS}]+)*", re.IGNORECASE)
 _PREDICTIONS = re.compile(r"predictions (.*), sha256 \w+")
 
 

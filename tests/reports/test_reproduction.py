@@ -43,7 +43,7 @@ def test_every_command_parses_and_names_the_settings_of_the_run(
         if name == "report":
             assert words == ["ckpt/my run_again"]
             continue
-        assert 'dataset.videos="my videos"' in words
+        assert "dataset.videos=my videos" in words
         again = experiment.load(words[0], words[1:])
         assert (again.run.name, again.run.seed) == ("my run_again", 7)
         assert again.shaping("weights") == own.shaping("weights")
@@ -59,7 +59,7 @@ def test_settings_that_the_evaluation_changed_are_in_its_command(tmp_path: Path)
     (scoring,) = [shlex.split(line) for line in lines if line.startswith("actloc eval")]
     wanted = ["evaluation.tious=[0.5]", "suppression.method=hard", "fusion.scores=null"]
     assert [word for word in scoring if word in wanted] == wanted
-    assert 'dataset.evaluation_subset="Test set"' in scoring
+    assert "dataset.evaluation_subset=Test set" in scoring
     assert not any("suppression" in line for line in lines if not line.startswith("actloc eval"))
 
 
@@ -102,6 +102,18 @@ def test_every_setting_that_names_a_file_is_among_the_paths() -> None:
             if isinstance(form, type) and issubclass(form, Section):
                 visit(form, block)
     assert found - set(PATHS) == {"run.folder", "evaluation.weights_file"}, "these two have their own place"
+
+
+@pytest.mark.parametrize(
+    "name", ["null", "True", "12", "1e3", "a: b", "a #b", "[x]", "it's", '"', "a  b", "-a", " a", "\u00e9"]
+)
+def test_text_is_typed_so_that_it_stays_text(name: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1, num_videos=2)
+    (evaluation,) = read_run(run)
+    changed = evaluation.results.model_copy(update={"changed": {"dataset.evaluation_subset": name}})
+    (scoring,) = [shlex.split(line) for line in commands(evaluation, changed) if line.startswith("actloc eval")]
+    again = experiment.load(str(run), [word for word in scoring if word.startswith("dataset.evaluation_subset=")])
+    assert again.dataset.evaluation_subset == name
 
 
 @pytest.mark.slow
