@@ -120,6 +120,9 @@ def test_text_is_typed_so_that_it_stays_text(name: str, tmp_path: Path) -> None:
 def test_a_colleague_repeats_a_run_from_its_page(tmp_path: Path) -> None:
     """The page's commands, pasted into a shell, give the same results in a run beside the first."""
     folder = toy.make_toy(tmp_path / "a folder")
+    figures = "{source: nobody, subset: test, protocol: actionformer, tious: [0.3, 0.4, 0.5, 0.6, 0.7], average: 50}"
+    settings = folder / "toy.yaml"
+    settings.write_text(f"{settings.read_text()}published: {figures}\n")
     for words in (["prepare"], ["extract-features"], ["train"], ["eval"]):
         done = toy.actloc(folder, *words, "toy.yaml", "run.seed=3")
         assert done.returncode == 0, done.stderr
@@ -141,6 +144,9 @@ def test_a_colleague_repeats_a_run_from_its_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (again,) = read_run(folder / "ckpt/toy_again")
     assert again.results.seed == 3
+    assert again.results.published == evaluation.results.published
+    assert again.results.published is not None
+    assert again.results.published.source == "nobody"
     assert again.results.mean_ap == evaluation.results.mean_ap
     assert again.predictions == evaluation.predictions
     assert (folder / "ckpt/toy_again/report.html").is_file()
