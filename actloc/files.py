@@ -163,8 +163,16 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file; raises UserError for what is no file, and OSError, with its name, if it is unreadable."""
     check_regular(path)
     inject("read")
-    with naming(path):
-        return path.read_bytes()
+    try:
+        with naming(path):
+            return path.read_bytes()
+    except (MemoryError, OverflowError) as error:
+        size = path.stat().st_size
+        raise UserError(
+            f"{path} has {size} bytes, more than fit into memory.",
+            "Expected a smaller file.",
+            "Check which file it is.",
+        ) from error
 
 
 def read_text(path: Path) -> str:

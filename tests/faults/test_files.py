@@ -111,3 +111,13 @@ def test_lines_that_are_damaged_can_be_left_out(tmp_path: Path, capsys: pytest.C
     (tmp_path / "rows.jsonl").write_text('{"id": 1}\n\x00\x00\n[]\n{"id": 2}\n')
     assert files.read_json_lines(tmp_path / "rows.jsonl", skip_damaged=True) == [{"id": 1}, {"id": 2}]
     assert "Ignored 2 damaged lines" in capsys.readouterr().err
+
+
+def test_a_file_that_is_larger_than_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(_: Path) -> bytes:
+        raise MemoryError
+
+    (tmp_path / "large.json").write_bytes(b"{}")
+    monkeypatch.setattr(Path, "read_bytes", too_large)
+    with pytest.raises(UserError, match=r"large\.json has 2 bytes, more than fit into memory"):
+        files.read_json(tmp_path / "large.json")
