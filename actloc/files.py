@@ -305,11 +305,12 @@ def _lock(folder: Path, name: str, shared_by: str = "") -> Iterator[None]:
                 "Only one process may write here at a time.",
                 "Wait for it to end, stop it, or choose another folder.",
             ) from error
-        stream.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         shared = f", for part {shared_by}" if shared_by else ""
-        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}{shared}")
-        stream.flush()
+        with naming(folder / name):
+            stream.truncate(0)
+            stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}{shared}")
+            stream.flush()
         yield
 
 
