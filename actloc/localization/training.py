@@ -17,7 +17,7 @@ from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.prepared import PreparedTraining
 from actloc.runs.run_bank import give_bank
 from actloc.runs.trained import new_live_encoder, new_localizer
-from actloc.sources.base import Source
+from actloc.sources.base_source import Source
 from actloc.training.batch_norms import share_batch_norms
 from actloc.training.distributed import Processes
 from actloc.training.initialising import class_axes
