@@ -35,8 +35,16 @@ def is_ours(error: BaseException) -> bool:
 
 
 def is_hollow(dataset: Any) -> bool:  # Any: an h5py.Dataset; h5py is not imported for other files
-    """Whether an HDF5 dataset claims more values than the bytes that the file has for it can hold, packed or not."""
-    return bool(dataset.nbytes > _TIGHTEST_PACKING * dataset.id.get_storage_size())
+    """Whether an HDF5 dataset claims more values than the bytes that the file has for it can hold, packed or not.
+
+    Or has a chunk without a byte: reading it kills the process, at least with HDF5 2.0.
+    """
+    if dataset.nbytes > _TIGHTEST_PACKING * dataset.id.get_storage_size():
+        return True
+    sizes: list[int] = []
+    if dataset.chunks is not None:
+        dataset.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
+    return 0 in sizes
 
 
 @contextmanager

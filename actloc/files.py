@@ -163,8 +163,16 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file; raises UserError for what is no file, and OSError, with its name, if it is unreadable."""
     check_regular(path)
     inject("read")
-    with naming(path):
-        return path.read_bytes()
+    try:
+        with naming(path):
+            return path.read_bytes()
+    except (MemoryError, OverflowError) as error:
+        size = path.stat().st_size
+        raise UserError(
+            f"{path} has {size} bytes, more than fit into memory.",
+            "Expected a smaller file.",
+            "Check which file it is.",
+        ) from error
 
 
 def read_text(path: Path) -> str:
@@ -297,11 +305,12 @@ def _lock(folder: Path, name: str, shared_by: str = "") -> Iterator[None]:
                 "Only one process may write here at a time.",
                 "Wait for it to end, stop it, or choose another folder.",
             ) from error
-        stream.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         shared = f", for part {shared_by}" if shared_by else ""
-        stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}{shared}")
-        stream.flush()
+        with naming(folder / name):
+            stream.truncate(0)
+            stream.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {started}{shared}")
+            stream.flush()
         yield
 
 

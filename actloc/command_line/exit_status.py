@@ -84,8 +84,10 @@ def finish(work: Callable[[], int]) -> int:
     took = os.times()
     cpu_s = took.user + took.system + took.children_user + took.children_system
     console.detail(f"Took {time.monotonic() - started:.1f} s, and {cpu_s:.1f} s of CPU time")
-    if not streams.flush() and status == 0:
-        status = EnvironmentProblem.status
+    loss = streams.flush()
+    if loss is not None and status == 0:
+        cure = _cure(loss) or "Check where it goes"
+        status = _fail(f"Could not write all results to stdout: {loss.strerror}.\n  {cure}, then run it again.", 4)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         os._exit(status)  # everything is written, and gloo's threads can abort a process that exits normally
     return status
@@ -115,12 +117,17 @@ def _status_of_system(error: Exception) -> int:
     number = error.errno if isinstance(error, OSError) else None
     if number in _WRONG_PATHS:
         return _fail(f"{error}.\n  Check that path: it is a file, a folder or a name that cannot be used there.", 2)
-    cure = next((cure for cure, numbers in _CURES.items() if number in numbers), None)
+    cure = _cure(error)
     if cure or _is_out_of_memory(error):
         what = str(error) or "Out of memory"
         return _fail(f"{what}.\n  {cure or 'Free memory'}, then run the same command again.", 4)
     blamed = code_error(error)
     return _bug() if blamed is None else fail(blamed)
+
+
+def _cure(error: Exception) -> str | None:
+    number = error.errno if isinstance(error, OSError) else None
+    return next((cure for cure, numbers in _CURES.items() if number in numbers), None)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """The program itself, and how a function becomes one of its commands."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 
@@ -24,4 +24,12 @@ def command(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # Any: Typer reads the arguments of every command's function
     """Registers a function as a command in a group of the main help page; the examples end its own help page."""
     lines = "\n\n".join(["[bold]Examples[/bold]", *(f"  {example}" for example in examples)])
-    return app.command(name=name, cls=Command, rich_help_panel=group, epilog=lines)
+    register = app.command(name=name, cls=Command, rich_help_panel=group, epilog=lines)
+
+    def registered(function: Callable[..., Any]) -> Callable[..., Any]:  # Any: as above
+        for hint in get_type_hints(function, include_extras=True).values():
+            for described in getattr(hint, "__metadata__", ()):
+                described.readable = False  # the command says what may not be read: that is no mistake of typing
+        return register(function)
+
+    return registered

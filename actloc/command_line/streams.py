@@ -10,13 +10,16 @@ from typing import Any
 class _Pipe(io.FileIO):
     """A stream that goes on without a reader: `actloc extract-features CONFIG --json | head -1` extracts everything."""
 
+    loss: OSError | None = None
+    """Why something that somebody wants to read was not written, such as a full disk."""
+
     def write(self, data: Any, /) -> int:  # Any: what has a buffer
-        """Writes `data`, or drops it once nobody reads it any more."""
+        """Writes `data`, or drops it if that fails: what the command works on matters more."""
         try:
             return super().write(data) or 0
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EBADF):  # the second if it was opened for reading
-                raise
+            if error.errno not in (errno.EPIPE, errno.EBADF):  # nobody reads it; it was opened for reading
+                self.loss = self.loss or error
             return memoryview(data).nbytes
 
 
@@ -47,13 +50,18 @@ def _reliable(
     )
 
 
-def flush() -> bool:
-    """Writes what is buffered; returns whether it could be written. What is not can then not fail a second time."""
-    is_written = True
-    for stream in (sys.stdout, sys.stderr):
+def flush() -> OSError | None:
+    """Writes what is buffered; returns why something that was meant for stdout is not written."""
+    loss: OSError | None = None
+    for stream in (sys.stderr, sys.stdout):
+        loss = None
         try:
             stream.flush()
-        except (OSError, ValueError):
-            is_written = False
+        except ValueError:  # it is closed
+            continue
+        except OSError as error:  # a stream that is not ours; what cannot be written must not fail a second time
+            loss = error
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return is_written
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        loss = raw.loss if isinstance(raw, _Pipe) else loss
+    return loss

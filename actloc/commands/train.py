@@ -85,7 +85,7 @@ def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool)
         return None, False
     _refuse_other_settings(experiment)
     refuse_changed_annotations(experiment)
-    return start, is_finished(folder) and start is None
+    return start, start is None and is_finished(folder) and not checkpoints.problems(checkpoints.last(folder))
 
 
 def _check_code(experiment: Experiment, allow_changed: bool) -> None:
@@ -200,6 +200,8 @@ def _begin(prepared: PreparedTraining, annotations: bytes, overwrite: bool) -> N
     folder = prepared.experiment.run_folder
     _check_space(prepared, overwrite)
     if overwrite:
+        if checkpoints.steps(folder):
+            prepared.read_all()  # a trained run is not given up for features that cannot be read
         remove_run(folder)
     write_record(prepared.experiment, folder, prepared.network, prepared.size)
     keep_annotations(folder, annotations)

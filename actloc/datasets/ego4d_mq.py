@@ -90,7 +90,7 @@ def _read_moments(folder: Path, rule: _Rule) -> tuple[Annotations, list[publishe
             for entry in files.read_json(path)["videos"]:
                 clips = [_clip(clip, entry, rule, defects) for clip in entry["clips"]]
                 videos.update({clip.id: clip for clip in clips if clip is not None})
-        except (KeyError, TypeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise UserError(
                 f"{path} does not have the form of Ego4D's moments: {error!r}.",
                 "Expected videos with a split, and clips with clip_uid, times and annotations.",
@@ -113,7 +113,7 @@ def _clip(
         start_s, first = max(start_s, 0.0), max(first, 0)
     fps = (end - first) / (end_s - start_s)
     if not rule.rates[0] <= fps <= rule.rates[1]:
-        defects.append(published.Defect(f"has {fps:g} frames per second (left out)", clip["clip_uid"]))
+        defects.append(published.Defect(f"has {fps:g} frames per second (left out)", _text(clip, "clip_uid")))
         return None
     rows = None
     if rule.whole_strides:
@@ -121,14 +121,14 @@ def _clip(
         start_s, first = start_s - in_front / fps, first - in_front
         end_s, end = end_s + behind / fps, end + behind
         # One row fewer than fit, as in ActionFormer's tool: it takes the end (end - 32) / 16 as exclusive.
-        rows = FeatureRows(entry["video_uid"], first // _STRIDE, (end - _CLIP) // _STRIDE)
+        rows = FeatureRows(_text(entry, "video_uid"), first // _STRIDE, (end - _CLIP) // _STRIDE)
         if rows.end <= rows.first:
-            defects.append(published.Defect("is too short for a row of features (left out)", clip["clip_uid"]))
+            defects.append(published.Defect("is too short for a row of features (left out)", _text(clip, "clip_uid")))
             return None
     actions = _actions(clip, start_s, rule, defects)
     duration_s = round(end_s - start_s, rule.decimals)
     subset = _SUBSETS[entry["split"]]
-    return AnnotatedVideo(clip["clip_uid"], subset, actions, duration_s, fps, end - first, rows=rows)
+    return AnnotatedVideo(_text(clip, "clip_uid"), subset, actions, duration_s, fps, end - first, rows=rows)
 
 
 def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[published.Defect]) -> tuple[Action, ...]:
@@ -137,10 +137,17 @@ def _actions(clip: dict[str, Any], start_s: float, rule: _Rule, defects: list[pu
     # the labels' own clip times count from a round second, but the clip begins on a frame a little after it
     for label in (label for annotator in clip.get("annotations") or [] for label in annotator["labels"]):
         begin_s, end_s = label["video_start_time"], label["video_end_time"]
-        action = Action(round(begin_s - start_s, rule.decimals), round(end_s - start_s, rule.decimals), label["label"])
+        first_s, last_s = (round(seconds - start_s, rule.decimals) for seconds in (begin_s, end_s))
+        action = Action(first_s, last_s, _text(label, "label"))
         if label["primary"] and end_s - begin_s < rule.shortest_s:
-            where = f"{clip['clip_uid']}: {action.label} {action.start_s:g}-{action.end_s:g} s"
+            where = f"{_text(clip, 'clip_uid')}: {action.label} {action.start_s:g}-{action.end_s:g} s"
             defects.append(published.Defect(f"is shorter than {rule.shortest_s:g} s (left out)", where))
         elif label["primary"]:
             actions.append(action)
     return tuple(actions)
+
+
+def _text(entry: dict[str, Any], key: str) -> str:  # Any: JSON values
+    if not isinstance(entry[key], str):
+        raise TypeError(f"{key} is {entry[key]!r}, which is not text")
+    return str(entry[key])

@@ -95,7 +95,10 @@ class Config(DatasetConfig):
                 if action is not None:
                     actions.setdefault(video_id, []).append(action)
         info = published.read_rows(self.annotations / _INFO, ("video_id", "duration", "fps"))
-        facts = {row["video_id"]: (float(row["duration"]), float(row["fps"])) for row in info}
+        where = self.annotations / _INFO
+        facts = {
+            row["video_id"]: tuple(published.number(row[key], where) for key in ("duration", "fps")) for row in info
+        }
         return {
             video_id: AnnotatedVideo(
                 video_id, subset_of[video_id], tuple(actions.get(video_id, ())), *facts.get(video_id, (None, None))

@@ -171,6 +171,8 @@ class _Raw:
     def activities(self) -> dict[int, str]:
         """Names of the activities by number."""
         rows = [line.split() for line in self.texts["activity_labels.txt"].splitlines() if line.strip()]
+        if any(len(cells) < 2 for cells in rows):
+            raise self._bad("activity_labels.txt has a line without a name")
         return {int(published.number(cells[0], self.path)): cells[1] for cells in rows}
 
     def people(self, name: str) -> set[int]:
@@ -186,7 +188,7 @@ class _Raw:
             try:
                 experiment, person, activity, first, last = map(int, line.split())
                 action = Action((first - 1) / _FPS, last / _FPS, activities[activity])
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, OverflowError) as error:
                 raise self._bad(f"labels.txt: cannot read the line {line!r}") from error
             actions.setdefault(f"exp{experiment:02d}_user{person:02d}", []).append(action)
         return actions

@@ -17,6 +17,7 @@ from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.prepared import PreparedTraining
 from actloc.runs.run_bank import give_bank
 from actloc.runs.trained import new_live_encoder, new_localizer
+from actloc.sources.base_source import Source
 from actloc.training.batch_norms import share_batch_norms
 from actloc.training.distributed import Processes
 from actloc.training.initialising import class_axes
@@ -48,7 +49,13 @@ def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is
             "encoder_weights_sha256": "encoder weights of the features",
         },
         class_axes=lambda: _class_axes(experiment, learner),
+        read_all=lambda: _read_all(learner.source),
     )
+
+
+def _read_all(source: Source) -> None:
+    for index in range(0 if source.live else len(source.videos)):
+        source.evaluation_sample(index)
 
 
 def _class_axes(experiment: Experiment, learner: LocalizationLearner) -> dict[str, int | None]:

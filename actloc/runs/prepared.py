@@ -27,3 +27,5 @@ class PreparedTraining:
     it, such as `weights of the encoder`."""
     class_axes: Callable[[], Mapping[str, int | None]]
     """The tensors that depend on the classes, with the axis that has an entry for each; None where there is none."""
+    read_all: Callable[[], None] = lambda: None
+    """Reads all that training will read, as long as it is there already: raises what training would."""

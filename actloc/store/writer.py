@@ -56,8 +56,9 @@ class FeatureWriter:
         self._block.clear()
         self._spilled = self._steps
         inject("write")
-        self._rows.write(content.data)
-        self._rows.flush()
+        with files.naming(self._path):
+            self._rows.write(content.data)
+            self._rows.flush()
 
     def finish(self, info: FeatureInfo) -> FeatureInfo:
         """Puts the file in place; returns `info` with steps and channels filled in."""
@@ -68,11 +69,11 @@ class FeatureWriter:
         temporary = files.temporary_path(self._path)
         try:
             inject("open")
-            with PatientFile(temporary, "w+") as file:
+            with files.naming(self._path), PatientFile(temporary, "w+") as file:
                 inject("write")
                 self._build(file, info)
                 file.raise_failure()
-            with temporary.open("r+b") as stream:
+            with files.naming(self._path), temporary.open("r+b") as stream:
                 block = user_block(stream)
                 stream.seek(0)
                 stream.write(block)

@@ -80,9 +80,11 @@ def load(folder: Path) -> Checkpoint:
     wrong = problems(folder)
     if wrong:
         raise UserError(
-            f"{folder} is damaged: {'; '.join(wrong)}.",
+            f"{folder} is damaged: {'; '.join(wrong).rstrip('.')}.",
             "Expected the files and checksums of its manifest.json.",
-            f"Use another checkpoint of {folder.parent}: {_listed(folder.parent)}.",
+            f"Restore it, or make it again from the one before: actloc train {folder.parent}"
+            if len(steps(folder.parent)) > 1
+            else f"Restore it from a copy, or train the run again: actloc train {folder.parent} --overwrite",
         )
     tensors = {name: _tensors(folder / f"{name}.safetensors") for name in _NAMES}
     for name in ("weights", "averaged"):  # runs that trained a detector alone did not name it
@@ -166,13 +168,27 @@ def step_of(folder: Path) -> int:
 
 
 def newest_whole(run_folder: Path) -> Path | None:
-    """The folder of the newest intact checkpoint; deletes newer, damaged ones with a warning."""
+    """The folder of the newest intact checkpoint, None if there is no checkpoint; deletes newer, damaged ones.
+
+    Warns of what it deletes. Raises UserError, and deletes nothing, if none is intact.
+    """
+    damaged: dict[Path, str] = {}
     for folder in reversed(steps(run_folder)):
         wrong = problems(folder)
-        if not wrong:
-            return folder
-        console.warn(f"{folder} is damaged ({'; '.join(wrong)}); deleting it and using the one before it")
-        _discard(folder)
+        if wrong:
+            damaged[folder] = "; ".join(wrong).rstrip(".")
+            continue
+        for other, what in damaged.items():
+            console.warn(f"{other} is damaged ({what}); deleting it and using the one before it")
+            _discard(other)
+        return folder
+    if damaged:
+        listed = "\n  ".join(f"{folder}: {what}" for folder, what in damaged.items())
+        raise UserError(
+            f"Every checkpoint of {run_folder} is damaged:\n  {listed}",
+            "Expected one to continue from.",
+            "Restore one from a copy, or train from scratch with --overwrite.",
+        )
     return None
 
 
@@ -241,11 +257,13 @@ def _to_resume_from(run_folder: Path) -> list[Path]:
 
 def _numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
     """The plain values of a checkpoint; none if they are damaged."""
+    path = folder / "state.json"
     try:
-        numbers = files.read_json(folder / "state.json")
+        manifest, numbers = files.read_json(folder / "manifest.json"), files.read_json(path)
+        is_whole = not _wrong_with(path, manifest.get(path.name) if isinstance(manifest, dict) else None)
     except UserError:
         return {}
-    return numbers if isinstance(numbers, dict) else {}
+    return numbers if is_whole and isinstance(numbers, dict) else {}
 
 
 def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values

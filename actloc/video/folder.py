@@ -52,9 +52,9 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
             "Set dataset.videos to the folder of the videos.",
         )
     used = {path.relative_to(folder).parts[0] for path in found.values()}
-    ours = {path.resolve() for path in skip}
+    ours = {os.path.realpath(path) for path in skip}  # Path.resolve refuses a link to itself
     entries = (path for path in sorted(folder.iterdir()) if path.name not in used and not path.name.startswith("."))
-    others = [f"{path.name}/" if path.is_dir() else path.name for path in entries if path.resolve() not in ours]
+    others = [f"{path.name}/" if path.is_dir() else path.name for path in entries if os.path.realpath(path) not in ours]
     if others:
         kind = "which is not a video" if len(others) == 1 else "which are not videos and hold none"
         entry = console.count(len(others), "entry", "entries")
@@ -121,12 +121,12 @@ def with_files(videos: dict[str, AnnotatedVideo], folder: Path, *, prefix: str =
 
 def _videos_below(folder: Path) -> Iterator[Path]:
     """The videos and folders of frames in a folder and in the folders in it, but for links to what was seen."""
-    seen = {folder.resolve()}
+    seen = {os.path.realpath(folder)}
     for path in sorted(folder.iterdir()):
         if _is_video(path) or (path / FRAMES_FILE).is_file():
             yield path
-        elif path.is_dir() and path.resolve() not in seen:
-            seen.add(path.resolve())
+        elif path.is_dir() and os.path.realpath(path) not in seen:
+            seen.add(os.path.realpath(path))
             yield from (one for one in sorted(path.iterdir()) if _is_video(one) or (one / FRAMES_FILE).is_file())
 
 

@@ -8,6 +8,8 @@ from actloc import files
 from actloc.annotations.model import AnnotatedVideo
 from actloc.video.base import FRAMES_FILE
 
+_LONGEST_S, _FASTEST_FPS = 1e8, 1e6  # of any video; what is beyond them was never read from one
+
 
 class KnownFacts:
     """A file with a line for each video that was read, which holds as long as the video has its size and time."""
@@ -35,10 +37,12 @@ class KnownFacts:
 
 def _is_whole(row: dict[str, Any]) -> bool:  # Any: JSON values
     numbers = [row.get(name) for name in ("size", "changed_ns", "duration")]
+    fps = row.get("fps", 0)  # which null replaces where it is not known
     return (
         isinstance(row.get("file"), str)
         and all(isinstance(one, int | float) for one in numbers)
-        and isinstance(row.get("fps"), int | float | None)
+        and 0 <= row["duration"] <= _LONGEST_S
+        and (fps is None or (isinstance(fps, int | float) and 0 < fps <= _FASTEST_FPS))
     )
 
 

@@ -37,6 +37,33 @@ def test_overwrite_deletes_no_features_before_the_device_and_the_videos_are_ther
     assert digests(folder / "features") == before
 
 
+def test_overwrite_gives_up_no_run_for_features_that_cannot_be_read(trained: Path, tmp_path: Path) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    features = folder / "features/v3.h5"
+    content = features.read_bytes()
+    features.write_bytes(content[:3000] + bytes([content[3000] ^ 1]) + content[3001:])
+    done = actloc(folder, "train", "toy.yaml", "run.seed=1", "--overwrite")
+    assert done.returncode == 2
+    assert "The features of v3 in features are damaged" in done.stderr
+    done = actloc(folder, "train", "toy.yaml")
+    assert done.returncode == 0
+    assert "ckpt/toy is trained" in done.stdout
+
+
+def test_a_finished_run_whose_last_checkpoint_is_damaged_makes_it_again(trained: Path, tmp_path: Path) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    weights = folder / "ckpt/toy/ckpt_000008/averaged.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    done = actloc(folder, "eval", "ckpt/toy")
+    assert done.returncode == 2
+    assert "make it again from the one before: actloc train ckpt/toy" in done.stderr
+    done = actloc(folder, "train", "ckpt/toy")
+    assert done.returncode == 0, done.stderr
+    assert "Resuming after step 4" in done.stderr
+    assert weights.read_bytes() == whole
+
+
 def test_a_report_of_two_evaluations_that_a_kill_mixed_is_refused(trained: Path, tmp_path: Path) -> None:
     folder = copy_toy(trained, tmp_path / "toy")
     assert actloc(folder, "eval", "toy.yaml").returncode == 0

@@ -150,3 +150,17 @@ def test_every_refused_prediction_is_listed_with_its_video(tmp_path: Path) -> No
     (tmp_path / "p.txt").write_text("v 0 1 run nan\nw 0 1\n")
     with pytest.raises(UserError, match=r"line 1, video v: .*\n.*line 2, video w"):
         prediction_files.read(tmp_path / "p.txt")
+
+
+def test_a_chunk_without_bytes_does_not_kill_the_process(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        chunks = file.create_dataset("v", data=values, chunks=(4, 4), compression="gzip", shuffle=True, fletcher32=True)
+        size = chunks.id.get_chunk_info(1).size
+    content = (tmp_path / "f.h5").read_bytes()
+    # the key of a chunk in the index: its size, its filters that were left out, its first element
+    key = size.to_bytes(4, "little") + bytes(4) + (4).to_bytes(8, "little") + bytes(16)
+    assert content.count(key) == 1
+    (tmp_path / "f.h5").write_bytes(content.replace(key, bytes(8) + key[8:]))
+    with pytest.raises(FeatureFileError, match="has no values for it"):
+        FeatureFile(tmp_path / "f.h5", "v").read()

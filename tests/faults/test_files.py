@@ -1,6 +1,7 @@
 """What reading and writing promise: no pipe is waited for, no link followed, and every error names its file."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -111,3 +112,27 @@ def test_lines_that_are_damaged_can_be_left_out(tmp_path: Path, capsys: pytest.C
     (tmp_path / "rows.jsonl").write_text('{"id": 1}\n\x00\x00\n[]\n{"id": 2}\n')
     assert files.read_json_lines(tmp_path / "rows.jsonl", skip_damaged=True) == [{"id": 1}, {"id": 2}]
     assert "Ignored 2 damaged lines" in capsys.readouterr().err
+
+
+def test_a_file_that_is_larger_than_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(_: Path) -> bytes:
+        raise MemoryError
+
+    (tmp_path / "large.json").write_bytes(b"{}")
+    monkeypatch.setattr(Path, "read_bytes", too_large)
+    with pytest.raises(UserError, match=r"large\.json has 2 bytes, more than fit into memory"):
+        files.read_json(tmp_path / "large.json")
+
+
+def test_a_lock_that_does_not_fit_on_the_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def fileno(self) -> int:
+            return file.fileno()
+
+    with (tmp_path / "other").open("w") as file:
+        monkeypatch.setattr(files, "_lock_file", lambda _: Full())
+        with pytest.raises(OSError, match=re.escape(files.LOCK_NAME)), files.locked(tmp_path):
+            pass

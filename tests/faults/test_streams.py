@@ -80,3 +80,17 @@ def test_results_that_cannot_be_written_are_a_problem_of_the_machine(tmp_path: P
             [sys.executable, "-m", "actloc", "ls"], cwd=tmp_path, env=environment, stdout=full, check=False
         )
     assert done.returncode == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize(("full", "status"), [("stdout", 4), ("stderr", 0)])
+def test_work_goes_on_where_its_output_cannot_be_written(tmp_path: Path, full: str, status: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    work = WORK.replace("return 3", "return 0")
+    with Path("/dev/full").open("wb") as device:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: device}
+        done = subprocess.run([sys.executable, "-c", work], cwd=tmp_path, env=environment, check=False, **streams)
+    assert (tmp_path / "worked").exists()
+    assert done.returncode == status
+    if full == "stdout":
+        assert b"Could not write all results to stdout: No space left on device." in done.stderr

@@ -134,3 +134,19 @@ def test_a_failing_disk_leaves_earlier_checkpoints_intact(tmp_path: Path, set_fa
             checkpoints.save(tmp_path, make(2))
         assert [path.name for path in tmp_path.iterdir()] == ["ckpt_000001"]
         assert checkpoints.problems(tmp_path / "ckpt_000001") == []
+
+
+def test_the_only_checkpoints_are_never_deleted_for_their_damage(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (checkpoints.save(tmp_path, make(step)) / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"Every checkpoint of .* is damaged") as error:
+        checkpoints.newest_whole(tmp_path)
+    assert all(f"ckpt_00000{step}: weights.safetensors is changed" in str(error.value) for step in (1, 2))
+    assert [folder.name for folder in checkpoints.steps(tmp_path)] == ["ckpt_000001", "ckpt_000002"]
+
+
+@pytest.mark.parametrize("content", ['{"step": 2, "about": 3}', '{"step": 2, "about": {"settings": {}}}', "{"])
+def test_numbers_of_a_changed_checkpoint_are_not_believed(tmp_path: Path, content: str) -> None:
+    checkpoints.save(tmp_path, make(1))
+    (checkpoints.save(tmp_path, make(2)) / "state.json").write_text(content)
+    assert [numbers["step"] for numbers in checkpoints.newest_numbers(tmp_path)] == [1]
