@@ -76,7 +76,7 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
     if not problems:
         return
     problems = sorted(problems, key=_in_reading_order)
-    listing = listing_folder / "annotation_problems.txt"
+    listing = problems_file(listing_folder)
     try:
         files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
         where = f" (all are listed in {listing})"
@@ -88,6 +88,11 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         "and each video once.",
         f"Fix them{where} and run the command again.",
     )
+
+
+def problems_file(folder: Path) -> Path:
+    """The file that lists every problem of the annotations that a dataset's folder is made from."""
+    return folder / "annotation_problems.txt"
 
 
 def _in_reading_order(problem: Problem) -> list[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """Reads the tables that people write by hand or export: columns may have one of several names, rows may have mistakes.
 
-Columns are separated by commas, semicolons or tabs. The text is UTF-8, UTF-16 or Windows-1252, as spreadsheets save it.
+Columns are separated by commas, semicolons, tabs or bars (|). The text is UTF-8, UTF-16 or Windows-1252, as
+spreadsheets save it.
 """
 
 import csv
@@ -16,6 +17,8 @@ from actloc.errors import UserError
 TOO_MANY = "too many cells"
 """The key of what is wrong with the cells of a row, as after an unquoted comma; no column of a table has this name."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_MAGIC = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+"""The first bytes of spreadsheets: of archives, as .xlsx and .ods are, and of .xls."""
 _OTHER_FORMS = {".eaf": "a project of ELAN", ".xml": "XML", ".textgrid": "a TextGrid of Praat", ".srt": "subtitles"}
 _UNIT = re.compile(r"(?:_?[(\[](?:s|secs?|seconds?|in_seconds|h?h:mm:ss)[)\]]|_(?:s|secs?|seconds?))$")
 """Seconds at the end of a column's name: start_s, start (s), start [sec]."""
@@ -38,18 +41,20 @@ def read_table(path: Path, columns: dict[str, tuple[str, ...]], optional: Iterab
     ones.
     """
     suffix = path.suffix.lower()
-    if suffix in _SPREADSHEETS or suffix in _OTHER_FORMS:
-        target = path.with_suffix(".csv")
+    content = b"" if suffix in _OTHER_FORMS else files.read_bytes(path)
+    is_spreadsheet = suffix in _SPREADSHEETS or content.startswith(_MAGIC)
+    if is_spreadsheet or suffix in _OTHER_FORMS:
+        target = path.with_name(f"{path.stem}_saved.csv") if suffix == ".csv" else path.with_suffix(".csv")
         raise UserError(
-            f"{path} is {'a spreadsheet' if suffix in _SPREADSHEETS else _OTHER_FORMS[suffix]}.",
+            f"{path} is {'a spreadsheet' if is_spreadsheet else _OTHER_FORMS[suffix]}.",
             f"Expected a CSV with the first line {_first_line(columns, optional)}.",
             f"Save it as CSV in the spreadsheet program and set {setting}={target}"
-            if suffix in _SPREADSHEETS
+            if is_spreadsheet
             else f"Export it as a table with these columns and set {setting}={target}",
         )
-    text = _text(path)
+    text = _text(path, content)
     first_line, _, rest = text.lstrip("\n").partition("\n")
-    delimiter = max("\t;,", key=first_line.count)
+    delimiter = max("\t;,|", key=first_line.count)
     if first_line.lower().startswith("sep="):  # Excel's
         delimiter, text = first_line[4:5] or ",", f"\n{rest}"
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
@@ -78,9 +83,8 @@ def _cell(value: Any) -> str:  # Any: a JSON value
     return "" if value is None else str(value)
 
 
-def _text(path: Path) -> str:
-    """The text, with newlines as line ends."""
-    content = files.read_bytes(path)
+def _text(path: Path, content: bytes) -> str:
+    """The content as text, with newlines as line ends."""
     encoding = "utf-8-sig"
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"

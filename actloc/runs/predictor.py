@@ -175,7 +175,8 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             "Expected videos that are new to it, because it is surer of those that it knows.",
             "Set a number: --set prediction.threshold=0.3",
         )
-    stored = results.score_thresholds()
+    old_names = {new: old for old, new in (results.trained.renamed if results.trained else {}).items()}
+    stored = {old_names.get(name, name): score for name, score in results.score_thresholds().items()}
     measured = {name: score for name, score in stored.items() if score is not None}
     if not measured:
         raise UserError(

@@ -70,12 +70,16 @@ class Config(TaskConfig):
         encoder = clips.encoder
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
+        of_encoder = getattr(encoder, "frames", None)
         if clips.frames is None and exact is None:
             multiple = f"a multiple of {encoder.clip_multiple}" if encoder.clip_multiple > 1 else "a number"
             found.append(("clips", "frames", f"found null, expected {multiple}: the encoder {encoder.name} takes any"))
         elif clips.frames is not None and exact is not None and clips.frames != exact:
             expected = f"expected {exact} or null, because the encoder {encoder.name} takes {exact} with these settings"
             found.append(("clips", "frames", f"found {clips.frames}, {expected}"))
+        elif isinstance(of_encoder, int) and of_encoder != (clips.frames or exact):
+            expected = f"expected {of_encoder}, the clips.encoder.frames that the weights are made for; set both"
+            found.append(("clips", "frames", f"found {clips.frames or exact}, {expected} to the same number"))
         elif (clips.frames or exact) % encoder.clip_multiple:
             expected = f"a multiple of {encoder.clip_multiple}, which the encoder {encoder.name} takes"
             found.append(("clips", "frames", f"found {clips.frames or exact}, expected {expected}"))

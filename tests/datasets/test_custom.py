@@ -266,10 +266,10 @@ def test_the_plainest_of_two_names_of_a_column_counts(videos: Path, tmp_path: Pa
 
 def test_an_unknown_subset_in_a_json_is_reported_with_the_setting_to_change(videos: Path, tmp_path: Path) -> None:
     action = [{"segment": [0, 1], "label": "run"}]
-    database = {"a": {"subset": "training", "annotations": action}, "b": {"subset": "test", "annotations": action}}
+    database = {"a": {"subset": "fold 1", "annotations": action}, "b": {"subset": "test", "annotations": action}}
     with pytest.raises(
         UserError,
-        match=r"unknown subset 'training'; the videos are in test, train, training; set dataset\.training_subset=",
+        match=r"unknown subset 'fold 1'; the videos are in fold 1, test, train; set dataset\.training_subset=",
     ):
         collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
 
