@@ -77,15 +77,15 @@ class Config(TaskConfig):
         elif clips.frames is not None and exact is not None and clips.frames != exact:
             expected = f"expected {exact} or null, because the encoder {encoder.name} takes {exact} with these settings"
             found.append(("clips", "frames", f"found {clips.frames}, {expected}"))
-        elif isinstance(of_encoder, int) and of_encoder != (clips.frames or exact):
-            expected = f"expected {of_encoder}, the clips.encoder.frames that the weights are made for; set both"
-            found.append(("clips", "frames", f"found {clips.frames or exact}, {expected} to the same number"))
         elif (clips.frames or exact) % encoder.clip_multiple:
             expected = f"a multiple of {encoder.clip_multiple}, which the encoder {encoder.name} takes"
             found.append(("clips", "frames", f"found {clips.frames or exact}, expected {expected}"))
         elif clips.sampling == "dense" and (clips.frames or exact) > SPAN_FRAMES:
             expected = f"expected at most {SPAN_FRAMES}, the span of a dense clip, or another clips.sampling"
             found.append(("clips", "frames", f"found {clips.frames or exact}, {expected}"))
+        elif isinstance(of_encoder, int) and of_encoder != (clips.frames or exact):
+            expected = f"expected {of_encoder}, the clips.encoder.frames that the weights are made for; set both"
+            found.append(("clips", "frames", f"found {clips.frames or exact}, {expected} to the same number"))
         if encoder.mixes_clips:
             what = f"found {encoder.name}, which mixes neighbouring clips, expected one that sees each clip by itself"
             found.append(("clips", "encoder", f"{what}; remove its adapters, or choose another: actloc ls encoders"))

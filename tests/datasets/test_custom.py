@@ -284,3 +284,10 @@ def test_files_that_are_not_videos_are_counted(tmp_path: Path, capsys: pytest.Ca
     collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
     printed = capsys.readouterr().err.replace("\n", " ")
     assert f"Ignored 2 entries of {folder}, which are not videos and hold none: deeper/, notes.txt" in printed
+
+
+def test_a_table_without_rows_is_reported_as_that(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, "video,start,end,label\n")
+    assert "has 1 problem:" in caught.value.found
+    assert caught.value.found.endswith("labels.csv: it lists no action")
