@@ -75,7 +75,8 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
     """Raises one UserError for all `problems`, if there are any: 20 in the message, all in a file."""
     if not problems:
         return
-    problems = sorted(problems, key=_in_reading_order)
+    # first what is wrong with the file as a whole, which may explain all others
+    problems = sorted(problems, key=lambda one: (one.where != str(source), _in_reading_order(one)))
     listing = problems_file(listing_folder)
     try:
         files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
