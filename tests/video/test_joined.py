@@ -114,22 +114,24 @@ def outcome(reader: ModuleType, path: Path) -> int | str:
 
 @pytest.mark.parametrize("reader", [pyav, ffmpeg])
 @pytest.mark.parametrize(
-    ("first", "second", "more"),
+    ("suffix", "first", "second", "more"),
     [
-        ("libx264", "mpeg2video", ()),
-        ("mpeg2video", "libx264", ()),
-        ("libx264", "mpeg2video", ("-mpegts_start_pid", "0x200")),
-        ("libx264", "libx264", ("-mpegts_start_pid", "0x200")),
+        ("ts", "libx264", "mpeg2video", ()),
+        ("ts", "mpeg2video", "libx264", ()),
+        ("ts", "libx264", "mpeg2video", ("-mpegts_start_pid", "0x200")),
+        ("ts", "libx264", "libx264", ("-mpegts_start_pid", "0x200")),
+        ("mpg", "mpeg2video", "libx264", ()),
     ],
 )
 def test_streams_whose_codec_or_stream_changes_lose_no_rows_unnoticed(
-    reader: ModuleType, first: str, second: str, more: tuple[str, ...], tmp_path: Path
+    reader: ModuleType, suffix: str, first: str, second: str, more: tuple[str, ...], tmp_path: Path
 ) -> None:
-    one = record(tmp_path / "a.ts", 2, first)
-    path = tmp_path / "both.ts"
-    path.write_bytes(one + record(tmp_path / "b.ts", 4, second, "-output_ts_offset", "2", *more))
+    one = record(tmp_path / f"a.{suffix}", 2, first)
+    path = tmp_path / f"both.{suffix}"
+    path.write_bytes(one + record(tmp_path / f"b.{suffix}", 4, second, "-output_ts_offset", "2", *more))
     assert outcome(reader, path) in ("unsupported", "damaged")
-    assert outcome(reader, tmp_path / "a.ts") == 50
+    for name in "ab":
+        assert outcome(reader, tmp_path / f"{name}.{suffix}") == {"a": 50, "b": 100}[name]
 
 
 @pytest.mark.parametrize("reader", [pyav, ffmpeg])

@@ -60,7 +60,7 @@ def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
     if not stats.frames and complaints:
         raise VideoError("unreadable", " ".join(complaints), "a video", "nothing")
     stats.check(_declared(header, had_trouble=bool(complaints)))
-    if "Input #0, mpegts" in header:
+    if "Input #0, mpeg" in header:
         spans.check(path, stats)
 
 

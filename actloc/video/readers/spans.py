@@ -1,4 +1,4 @@
-"""Finds pictures of a transport stream that a decoder passes over without an error.
+"""Finds pictures of a broadcast that a decoder passes over without an error.
 
 Where recordings of other codecs or streams were joined byte after byte, decoders read the pictures of some and ignore
 the others. Their packets tell: they last longer than the pictures that were decoded.
@@ -14,6 +14,8 @@ import av
 from actloc.errors import VideoError
 from actloc.video.readers.base import DecodingStats, opened, video_stream
 
+_FORMATS = ("mpegts", "mpeg")
+"""Of other formats decoders read the first recording, which `joined` finds, or the clock shows that there are more."""
 _LONGEST_STEP_S = 10
 """A longer step from one packet to the next, or one back, is a jump of the clock, in which nothing is shown."""
 _LOST_S = 1
@@ -43,9 +45,9 @@ class _Stream:
 
 
 def check(path: Path, stats: DecodingStats) -> None:
-    """Raises VideoError `unsupported` if a transport stream has pictures that `stats` do not count."""
+    """Raises VideoError `unsupported` if a file of these formats has pictures that `stats` do not count."""
     with opened(path) as container:
-        if container.format.name != "mpegts":
+        if container.format.name not in _FORMATS:
             return
         decoded = video_stream(container).index
         found = {one.index: _Stream() for one in container.streams.video}
