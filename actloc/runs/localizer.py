@@ -92,7 +92,9 @@ class Localizer:
         """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
         detector, is_live = self.detector, isinstance(sample.payload, ClipWindow)
         longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
-        if longest is None or sample.num_steps <= longest or (is_live and not is_made_in_parts(source, sample)):
+        # what a user's source does to a batch may not be the same to a part of it
+        has_parts = is_made_in_parts(source, sample) if is_live else type(source).features is Source.features
+        if longest is None or sample.num_steps <= longest or not has_parts:
             with _naming(sample):
                 features, mask = self.features(source, Batch((sample,)))
             listed = detector.detect(features, mask)
@@ -105,11 +107,9 @@ class Localizer:
             whole = encoded_once(source, sample, rows) if is_live else sample
 
             def load(start: int, end: int) -> tuple[Tensor, Tensor]:
-                batch = Batch((whole.part(start, min(end, whole.num_steps) - start, Targets.none()),))
+                part = whole.part(start, min(end, whole.num_steps) - start, Targets.none())
                 with _naming(sample):
-                    if is_live:  # what the source would encode was encoded just now
-                        return batch.padded(end - start, self.device)
-                    return source.features(batch, end - start, self.device), batch.mask(end - start, self.device)
+                    return Batch((part,)).padded(end - start, self.device)
 
             return detect_in_windows(detector, sample.num_steps, padded_steps, load)
 

@@ -34,7 +34,8 @@ class Window:
 def margin_of(detector: PointDetector) -> int | None:
     """The detector's reach in whole steps of the coarsest level; None if it has none, and sees any video whole."""
     reach, unit = detector.config.reach_steps, detector.config.strides[-1]
-    has_own_rules = type(detector).select is not PointDetector.select  # a user's: what to keep of a window is unknown
+    kind = type(detector)  # of a detector that selects in its own way, what to keep of a window is unknown
+    has_own_rules = kind.select is not PointDetector.select or kind.detect is not PointDetector.detect
     return None if reach is None or has_own_rules else math.ceil(reach / unit) * unit
 
 
