@@ -1,5 +1,6 @@
 """Features in their authors' files as samples, checked against the durations of the videos."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from actloc.ops.windows import even_grid
 from actloc.sources.base_source import Source
 from actloc.sources.folders import Config
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
+from actloc.store.on_disk import is_long
 from actloc.structures import Extent, Grid, Sample
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
@@ -51,6 +53,17 @@ class FolderSource(Source):
         """All of the video, resized if the settings say so."""
         video = self.videos[index]
         return self._sample(video, *on_grid(self.config.read(video), video, self.config))
+
+    def detection_sample(self, index: int) -> Sample:
+        """All of the video; the features of a long one are read when they are asked for, if their files allow that."""
+        video, config = self.videos[index], self.config
+        num_rows = self._steps[video.id]
+        if not (is_long(num_rows, self.in_channels) and config.can_be_read_in_parts(video)):
+            return self.evaluation_sample(index)
+        grid = Grid(fps_of(video, config), config.stride_frames, config.spacing.offset_frames)
+        return self._sample(
+            video, *config.on_grid_unread(partial(config.read_rows, video), num_rows, self.in_channels, grid)
+        )
 
     def extent(self, index: int) -> Extent:
         """From the number of rows in the files' headers; resized features reach to the end of their video."""
