@@ -61,12 +61,14 @@ def encode_video(
     spacing: ClipSpacing,
     machine: MachineSettings,
     check_stop: Callable[[], None] = lambda: None,
+    rows_made: Callable[[int], None] = lambda _: None,
 ) -> tuple[Features, FeatureInfo]:
     """The features (T, C) float32 of one video and their metadata; raises VideoError.
 
-    `check_stop` is called while there is no frame to work on; what it raises ends the work.
+    `check_stop` is called while there is no frame to work on; what it raises ends the work. `rows_made` is called with
+    the number of rows so far.
     """
-    rows = RowsInMemory()
+    rows = RowsInMemory(rows_made)
     ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop)
     if isinstance(outcome, VideoError):
         raise outcome

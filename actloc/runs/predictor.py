@@ -1,6 +1,9 @@
 """Applies a trained run to new videos, with the run's own preparation, encoder and detector."""
 
+import math
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,7 +12,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import EncoderConfig
-from actloc.encoders.base_network import ClipEncoder, built, ready
+from actloc.encoders.base_network import ClipEncoder, built, ready, vectors_per_clip
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
@@ -17,6 +20,8 @@ from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results,
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
+from actloc.extraction.plan import seconds_per_clip
+from actloc.prediction.progress import VideoProgress
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
@@ -24,7 +29,18 @@ from actloc.runs.trained import load_trained
 from actloc.sources import folders
 from actloc.sources.base_source import Source, VideoInMemory
 from actloc.store.info import grid as stored_grid
-from actloc.structures import Detections, VideoDetections
+from actloc.structures import VideoDetections
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the detector found in a video."""
+
+    predictions: list[Prediction]
+    """All of them, the best score first."""
+    duration_s: float
+    cut_by: list[str]
+    """The limits, as `section.key=value`, that left out detections of lower scores."""
 
 
 class Predictor:
@@ -103,36 +119,51 @@ class Predictor:
 
         Raises VideoError if the video cannot be read.
         """
-        found, _ = self.predict_timed(Path(video))
-        return found
+        found = self.detect(Path(video))
+        for setting in self.limits_that_matter(found.predictions, found.cut_by):
+            console.warn(f"{video}: {setting} left out detections of lower scores", id=Path(video).stem)
+        return self.counted(found.predictions)
 
-    def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
-        """`predict`, and the video's duration in seconds."""
+    def counted(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Those that reach the threshold of their class."""
+        return [one for one in predictions if one.score >= self.thresholds[one.label]]
+
+    def limits_that_matter(self, predictions: Sequence[Prediction], cut_by: Sequence[str]) -> list[str]:
+        """Those of the limits `cut_by` that may have left out detections whose scores are high enough to be shown."""
+        lowest = min((one.score for one in predictions), default=-math.inf)
+        return list(cut_by) if lowest >= min(self.thresholds.values()) else []
+
+    def detect(self, video: Path, progress: VideoProgress | None = None) -> Found:
+        """Everything that the detector finds in a video file; raises VideoError."""
+        progress = progress or VideoProgress()
         with as_prepared(video, self.experiment.preparation) as file:
-            source = self._source(video.stem, file)
+            source = self._source(video.stem, file, progress)
             duration_s = source.videos[0].duration_s
             try:
-                detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
+                samples = progress.through(source.evaluation_samples(0))
+                detections = self.trained.localizer.detect_one(source, samples, duration_s)
             except UserError as error:  # too long for the detector: this video's failure, not the command's
                 raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
-        self._warn_of_limits(video, detections)
         found = VideoDetections(video.stem, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
-        return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
+        return Found(predictions, duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
 
-    def _warn_of_limits(self, video: Path, detections: Detections) -> None:
-        """Warns of limits that may have left out detections whose scores are high enough to be shown."""
-        if len(detections) and float(detections.scores.min()) >= min(self.thresholds.values()):
-            for setting in cut_videos(self.experiment, [detections]):
-                console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
-
-    def _source(self, video_id: str, file: Path) -> Source:
+    def _source(self, video_id: str, file: Path, progress: VideoProgress) -> Source:
         """The video as a source of features; raises VideoError."""
         features = self.experiment.features
         if self.trained.live is not None:
+            self.trained.live.watch = progress.at_share_of_part
             return features.of_file(file, self.trained.live)
         assert self.encoder is not None, "features of stored sources are made by their encoder"
-        array, info = local.encode_video(file, self.encoder, features.spacing, self.experiment.machine)
+        shown = AnnotatedVideo(video_id, "", fps=None if progress.facts is None else progress.facts.fps)
+        row_s = seconds_per_clip(shown, features.spacing) / vectors_per_clip(self.encoder, features.spacing)
+        array, info = local.encode_video(
+            file,
+            self.encoder,
+            features.spacing,
+            self.experiment.machine,
+            rows_made=lambda number: progress.at(number * row_s),
+        )
         video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
         return VideoInMemory(features, video, *features.to_grid(torch.from_numpy(array), stored_grid(info)))
 
