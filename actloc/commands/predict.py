@@ -1,6 +1,7 @@
 """`actloc predict RUN VIDEO...`: applies a trained run to new videos; a second call does what is left."""
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from actloc.errors import UserError
@@ -10,7 +11,7 @@ from actloc.prediction import work
 from actloc.prediction.inputs import named_videos, with_ids
 from actloc.prediction.outcomes import RECORD_NAME, Outcomes
 from actloc.reports import outputs
-from actloc.tasks.base import task_of
+from actloc.tasks.base import TaskConfig, task_of
 
 
 def run(
@@ -31,10 +32,10 @@ def run(
     if not names:
         raise UserError(
             "No videos were named.",
-            "Expected video files, folders of them, or a list of paths in a .txt file, besides settings.",
+            "Expected video files, folders of them, or a .txt list of their paths.",
             "Name them after the run: actloc predict RUN VIDEO...",
         )
-    predict_all = _engine(engine, experiment)
+    predict_all = _engine(engine, experiment, task)
     videos = named_videos(names, output, takes_frames=task.takes_frames)
     ids = with_ids(videos, Outcomes(output).recorded())
     made = [RECORD_NAME, *task.predicted_files(list(ids))]
@@ -44,9 +45,9 @@ def run(
         return work.run(call, predicting, predict_all)
 
 
-def _engine(name: str, experiment: Experiment) -> work.Engine:
+def _engine(name: str, experiment: Experiment, task: TaskConfig) -> work.Engine:
     if name == "local":
         return work.one_by_one
     from actloc.prediction import on_ray
 
-    return on_ray.engine(experiment)
+    return on_ray.engine(partial(task.predicting, experiment), experiment.machine.device)

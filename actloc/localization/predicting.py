@@ -11,10 +11,11 @@ from actloc import console, files
 from actloc.evaluation.predictions import Claim, Prediction, Predictions, claims_of, predictions_of, write_predictions
 from actloc.evaluation.results import Record, Video
 from actloc.experiment import Experiment
-from actloc.prediction.base import MadeWith, Predicting, settings_of_results
-from actloc.prediction.progress import VideoProgress
+from actloc.extraction.video_progress import VideoProgress
+from actloc.prediction.base import MadeWith, Predicting
 from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
+from actloc.runs.result_folders import settings_of_videos
 
 SUMMARIES = ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl"]
 
@@ -54,7 +55,7 @@ class FindingActions(Predicting):
         self._setting = experiment.prediction.threshold
         checkpoint, encoder = self._predictor.trained.checkpoint, self._predictor.encoder
         name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
-        settings = settings_of_results(experiment, without="evaluation.")
+        settings = settings_of_videos(experiment, without="evaluation.")
         settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
         self.made_with = MadeWith(
             run=self._run,
@@ -86,7 +87,7 @@ class FindingActions(Predicting):
         """JSON, CSV and subtitles of the segments that reach their thresholds; the page shows some of the others."""
         counted = {video_id: self._counted(result) for video_id, result in results.items()}
         write_predictions(output, counted, {"score_thresholds": self._thresholds})
-        files.write_text(output / "segments.csv", subtitles.as_csv(counted, self._thresholds))
+        files.write_text(output / "segments.csv", subtitles.as_csv(counted))
         for video_id, listed in counted.items():
             path, text = output / _subtitles(video_id), subtitles.as_srt(listed)
             if not path.is_file() or files.read_bytes(path) != text.encode("utf-8", "backslashreplace"):
@@ -123,9 +124,7 @@ class FindingActions(Predicting):
         for line in without:
             console.result(line)
         if any(self._below(result) for result in results.values()):
-            console.say(
-                "To write results with another threshold into the same folder, add --overwrite: no video is read again"
-            )
+            console.say("For another threshold in the same folder, add --overwrite; no video is read again")
 
     def _below(self, result: FoundActions) -> bool:
         return bool(result.segments) and not self._counted(result)

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actloc.evaluation.results import Record
-from actloc.experiment import Experiment
-from actloc.prediction.progress import VideoProgress
-from actloc.runs.result_folders import measured_with
-from actloc.settings import code_files
+from actloc.extraction.video_progress import VideoProgress
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,6 @@ class MadeWith:
     """What only decides which part of the results is written, by dotted key."""
     summaries: Sequence[str]
     """The names of the files that are made of all results; subtitles of single videos come on top."""
-
-
-def settings_of_results(experiment: Experiment, without: str = "\n") -> dict[str, Any]:  # Any: JSON values
-    """The settings that shape what a run makes of a video, by dotted key, and the sha256 of the user's own code.
-
-    Those whose key begins with `without` shape other results only.
-    """
-    used = {**experiment.shaping("detections"), **measured_with(experiment).settings}
-    own = {f"sha256 of {file.path}": file.sha256 for file in code_files.in_use()}
-    return {key: value for key, value in used.items() if not key.startswith(without)} | own
 
 
 class Predicting(ABC):

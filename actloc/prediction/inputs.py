@@ -26,7 +26,10 @@ def named_videos(names: Sequence[str], output: Path, *, takes_frames: bool) -> l
             found += _of_list(path, output, takes_frames=takes_frames)
         else:
             found += _meant(path, name, output, takes_frames=takes_frames)
-    return list({absolute(path): path for path in reversed(found)}.values())[::-1]
+    first: dict[str, Path] = {}
+    for path in found:
+        first.setdefault(absolute(path), path)
+    return list(first.values())
 
 
 def absolute(path: Path) -> str:

@@ -16,31 +16,32 @@ from numpy.typing import NDArray
 
 from actloc import console
 from actloc.errors import ActlocError, EnvironmentProblem, UserError, VideoError
-from actloc.experiment import Experiment
 from actloc.extraction import ray_cluster
 from actloc.extraction.ray_workers import machine_problem, refusal
+from actloc.extraction.video_progress import PaceByBytes, VideoProgress
 from actloc.prediction.base import Predicting
 from actloc.prediction.outcomes import VideoState
-from actloc.prediction.progress import Pace, VideoProgress
-from actloc.prediction.work import Predicted, predict_one
+from actloc.prediction.work import Engine, Predicted, predict_one
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.signals import StopFlag
-from actloc.tasks.base import task_of
 
 _ID, _END = "video_id", "end"
 
 
-def engine(experiment: Experiment) -> Callable[[Predicting, Mapping[str, Path]], Iterator[Predicted]]:
-    """The engine for an experiment; raises UserError if Ray is not installed."""
+def engine(load: Callable[[], Predicting], device: str) -> Engine:
+    """The engine for a run, which `load` loads on each machine; raises UserError if Ray is not installed.
+
+    GPUs of the cluster are used unless `device` is cpu.
+    """
     ray_cluster.check_installed()
 
     def predict_all(predicting: Predicting, videos: Mapping[str, Path]) -> Iterator[Predicted]:
         sizes = {video_id: VideoState.of(path).bytes for video_id, path in videos.items()}
         seen: set[str] = set()
         with StopFlag() as stop, console.progress("predicting", max(sum(sizes.values()), 1), is_count=False) as bar:
-            pace = Pace(bar, len(videos))
-            for row in _rows(experiment, videos, stop.raise_if_set):
+            pace = PaceByBytes(bar, len(videos))
+            for row in _rows(load, device, videos, stop.raise_if_set):
                 video_id, end = str(row[_ID]), json.loads(row[_END])
                 if video_id not in seen:
                     seen.add(video_id)
@@ -60,22 +61,20 @@ def _outcome(end: dict[str, Any], predicting: Predicting) -> tuple[VideoState, A
 
 
 def _rows(
-    experiment: Experiment, videos: Mapping[str, Path], check_stop: Callable[[], None]
+    load: Callable[[], Predicting], device: str, videos: Mapping[str, Path], check_stop: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:  # Any: columns of Ray Data
     """The outcomes of all videos, in any order."""
-    if not videos:
-        return
     with ray_cluster.cluster():
         import ray
 
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        num_gpus = 0 if experiment.machine.device == "cpu" else int(resources.get("GPU", 0))
+        num_gpus = 0 if device == "cpu" else int(resources.get("GPU", 0))
         threads = torch.get_num_threads()
         most = num_gpus or max(1, int(resources["CPU"]) // threads)
         listed = [{_ID: video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
         rows = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
             PredictingThere,
-            fn_constructor_args=(Packed.of((experiment, threads, Path.cwd())),),
+            fn_constructor_args=(Packed.of((load, threads, Path.cwd())),),
             batch_size=1,
             num_cpus=1,
             num_gpus=1 if num_gpus else None,
@@ -95,10 +94,10 @@ class PredictingThere:
         self._refusal = ""
         try:
             with blaming():
-                experiment, threads, self._folder = packed.opened()
+                load, threads, self._folder = packed.opened()
                 torch.set_num_threads(threads)  # another number of threads may round differently
                 with contextlib.chdir(self._folder):  # the settings' paths are relative to it
-                    self._predicting: Predicting = task_of(experiment).predicting(experiment)
+                    self._predicting: Predicting = load()
         except ActlocError as error:
             self._refusal = json.dumps(refusal(error))
 

@@ -5,6 +5,7 @@ others. Several shards may write into one folder at the same time.
 """
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Outcome:
 
     id: str
     path: str
-    """Absolute."""
+    """From the output folder, so that both can be moved or copied together."""
     state: VideoState
     failure: dict[str, Any] | None = None  # Any: JSON values
     result: Any = None
@@ -72,7 +73,7 @@ class Outcomes:
         """Stores the outcome of a video in place of an earlier one."""
         content = {
             "id": video_id,
-            "path": absolute(video),
+            "path": os.path.relpath(absolute(video), absolute(self.output)),
             **asdict(state),
             "failure": failure,
             "result": None if result is None else result.model_dump(mode="json"),
@@ -93,7 +94,7 @@ class Outcomes:
 
     def recorded(self) -> dict[str, str]:
         """The ids of the videos that have an outcome, by absolute path."""
-        return {outcome.path: outcome.id for outcome in self.all()}
+        return {absolute(self.output / outcome.path): outcome.id for outcome in self.all()}
 
     def remove(self) -> None:
         """Deletes every outcome; other files stay."""
@@ -112,7 +113,7 @@ class Outcomes:
 
     def check(self, wanted: MadeWith, *, overwrite: bool) -> None:
         """Raises UserError if the folder has results that were made with something else; nothing is changed."""
-        differing = self._differences(wanted)
+        differing = self.differences(wanted)
         if differing and not overwrite:
             raise UserError(
                 f"{self.output} has results that were made with something else:\n  {console.first_lines(differing)}",
@@ -126,7 +127,7 @@ class Outcomes:
         Where only what is shown of them differs, results stay.
         """
         before = self._recorded_with()
-        if self._differences(wanted):
+        if self.differences(wanted):
             if before is None or _differing(before, wanted, ("sha256", "settings")):
                 self.remove()
             outputs.remove_ours(self.output, _are_of((before or _as_json(wanted))["summaries"]))
@@ -135,7 +136,8 @@ class Outcomes:
             with outputs.recording([record]):
                 files.write_json(record, _as_json(wanted))
 
-    def _differences(self, wanted: MadeWith) -> list[str]:
+    def differences(self, wanted: MadeWith) -> list[str]:
+        """In what the folder's results differ from those that are wanted, a line each."""
         before = self._recorded_with()
         if before is not None:
             return _differing(before, wanted, ("sha256", "settings", "shown"))

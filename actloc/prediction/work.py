@@ -2,19 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation.results import Record
 from actloc.extraction.plan import Shard, shared_out
+from actloc.extraction.video_progress import PaceByBytes, VideoOnBar, VideoProgress
 from actloc.prediction.base import Predicting
 from actloc.prediction.inputs import with_ids
 from actloc.prediction.outcomes import Outcome, Outcomes, VideoState
-from actloc.prediction.progress import Pace, VideoOnBar, VideoProgress
 from actloc.prefetch import load_ahead
 from actloc.reports import outputs
 from actloc.signals import stopping_at_once
@@ -48,19 +48,29 @@ def run(call: Call, predicting: Predicting, engine: Engine) -> int:
     """
     outcomes = Outcomes(call.output, predicting.form)
     outcomes.check(predicting.made_with, overwrite=call.overwrite)  # before anything is made
-    with files.locked(call.output, str(call.shard or "")), stopping_at_once():
+    with ExitStack() as held, stopping_at_once():
         with files.taking_turns(call.output):  # shards that start together begin a folder once
             outcomes.check(predicting.made_with, overwrite=call.overwrite)
+            if outcomes.differences(predicting.made_with):
+                with files.locked(call.output):  # no shard is at work on the results that are replaced
+                    outcomes.begin(predicting.made_with)
+            held.enter_context(files.locked(call.output, str(call.shard or "")))
             outcomes.begin(predicting.made_with)
         videos = with_ids(call.videos, outcomes.recorded())
         share = videos if call.shard is None else _share(videos, call.shard)
-        done, to_do = _divided(outcomes, share)
-        for video_id, result in done.items():
-            console.emit("video_done", id=video_id, **predicting.event(result))
-        for video_id, state, found in engine(predicting, to_do):
+        to_do = _to_do(outcomes, predicting, share)
+        for video_id, state, found in engine(predicting, to_do) if to_do else ():
             _store(outcomes, predicting, video_id, to_do[video_id], state, found)
         with files.taking_turns(call.output):
-            return _end(call, outcomes, predicting, videos, list(share))
+            stored = {outcome.id: outcome for outcome in outcomes.all()}
+            left = [key for key in videos if key not in share and not _is_settled(stored.get(key), videos[key])]
+            if not left:
+                ordered = [key for key in dict.fromkeys([*videos, *stored]) if key in stored]
+                _summarise(call, outcomes, predicting, [stored[key] for key in ordered])
+    if not left and len(stored) > len(videos):
+        earlier = console.count(len(stored) - len(videos), "video")
+        console.say(f"The summaries in {call.output} also have {earlier} of earlier calls")
+    return _reported(call, predicting, [stored[key] for key in share if key in stored], len(left))
 
 
 def _share(videos: Mapping[str, Path], shard: Shard) -> dict[str, Path]:
@@ -73,13 +83,13 @@ def _share(videos: Mapping[str, Path], shard: Shard) -> dict[str, Path]:
     return {key: path for key, path in videos.items() if key in own}
 
 
-def _divided(outcomes: Outcomes, share: Mapping[str, Path]) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The results that there are, and the videos to predict: new ones, changed ones and those that failed."""
-    done, to_do, changed = {}, {}, []
+def _to_do(outcomes: Outcomes, predicting: Predicting, share: Mapping[str, Path]) -> dict[str, Path]:
+    """The videos to predict: new ones, changed ones and those that failed. Results that there are count as found."""
+    to_do, changed = {}, []
     for video_id, path in share.items():
         outcome = outcomes.find(video_id)
         if outcome is not None and outcome.is_of(path):
-            done[video_id] = outcome.result
+            console.emit("video_done", id=video_id, **predicting.event(outcome.result))
             continue
         to_do[video_id] = path
         if outcome is not None and outcome.failure is None:
@@ -87,17 +97,18 @@ def _divided(outcomes: Outcomes, share: Mapping[str, Path]) -> tuple[dict[str, A
     if changed:
         videos = console.count(len(changed), "video")
         console.warn(f"Predicting {videos} again, whose files changed: {console.first_ten(changed)}", ids=changed)
-    if done:
-        has = "has" if len(done) == 1 else "have"
-        console.say(f"{len(done)} of {console.count(len(share), 'video')} {has} results already in {outcomes.output}")
-    return done, to_do
+    if len(to_do) < len(share):
+        has = "has" if len(share) - len(to_do) == 1 else "have"
+        total = console.count(len(share), "video")
+        console.say(f"{len(share) - len(to_do)} of {total} {has} results already in {outcomes.output}")
+    return to_do
 
 
 def one_by_one(predicting: Predicting, videos: Mapping[str, Path]) -> Iterator[Predicted]:
     """The engine of this machine. Results depend on the video only, not on those beside it."""
     sizes = {video_id: VideoState.of(path).bytes for video_id, path in videos.items()}
     with console.progress("predicting", max(sum(sizes.values()), 1), is_count=False) as bar:
-        pace = Pace(bar, len(videos))
+        pace = PaceByBytes(bar, len(videos))
         facts = load_ahead(_facts, videos.values(), 1)
         for (video_id, path), fact in zip(videos.items(), facts, strict=True):
             progress = VideoOnBar(pace, fact, sizes[video_id])
@@ -137,23 +148,13 @@ def _store(
         console.emit("video_done", id=video_id, **predicting.event(found))
 
 
-def _end(
-    call: Call, outcomes: Outcomes, predicting: Predicting, videos: Mapping[str, Path], share: Sequence[str]
-) -> int:
-    """Makes the summaries, unless other shards have work left; prints the results of this share."""
-    found = {outcome.id: outcome for outcome in outcomes.all()}
-    left = [video_id for video_id, path in videos.items() if not _is_settled(found.get(video_id), path)]
-    if not left:
-        _summarise(call, outcomes, predicting, {**{key: found[key] for key in videos}, **found})
-        if len(found) > len(videos):
-            earlier = console.count(len(found) - len(videos), "video")
-            console.say(f"The summaries in {call.output} also have {earlier} of earlier calls")
-    own = [found[key] for key in share if key in found]
+def _reported(call: Call, predicting: Predicting, own: Sequence[Outcome], num_left: int) -> int:
+    """Prints the results of this call's share; returns the exit status."""
     results = {one.id: one.result for one in own if one.failure is None}
     predicting.show(results)
-    if left:
+    if num_left:
         console.say(
-            f"Other shards have {console.count(len(left), 'video')} left; the one that ends last writes the summaries, "
+            f"Other shards have {console.count(num_left, 'video')} left; the one that ends last writes the summaries, "
             "and so does the same command without --shard"
         )
     console.emit("done", path=str(call.output), videos=len(results))
@@ -162,8 +163,8 @@ def _end(
         return 0
     counts = sorted(Counter(row["reason"] for row in failed).items())
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-    why = reasons if left else f"see {call.output}/{FAILED_NAME}"
-    console.error(f"{len(failed)} of {console.count(len(share), 'video')} failed, {len(results)} succeeded; {why}")
+    why = reasons if num_left else f"see {call.output}/{FAILED_NAME}"
+    console.error(f"{len(failed)} of {console.count(len(own), 'video')} failed, {len(results)} succeeded; {why}")
     console.say("The same command tries them again.")
     return EXIT_SOME_INPUTS_FAILED
 
@@ -172,12 +173,12 @@ def _is_settled(outcome: Outcome | None, path: Path) -> bool:
     return outcome is not None and (outcome.failure is not None or outcome.is_of(path))
 
 
-def _summarise(call: Call, outcomes: Outcomes, predicting: Predicting, found: Mapping[str, Outcome]) -> None:
-    """Those of the call in its order, then those of earlier calls."""
-    results = {key: one.result for key, one in found.items() if one.failure is None}
+def _summarise(call: Call, outcomes: Outcomes, predicting: Predicting, found: Sequence[Outcome]) -> None:
+    """Writes what is made of all outcomes: those of the call in its order, then those of earlier calls."""
+    results = {one.id: one.result for one in found if one.failure is None}
     names = call.summaries(list(results))
     with outputs.recording([call.output / name for name in names]):
         predicting.write(call.output, results)
-        failed = [one.failure for one in found.values() if one.failure is not None]
+        failed = [one.failure for one in found if one.failure is not None]
         files.write_json_lines(call.output / FAILED_NAME, failed)
     outcomes.remove_stale(names)

@@ -13,12 +13,13 @@ from actloc import console, files
 from actloc.evaluation import class_scores
 from actloc.evaluation.results import MOST_INITIAL_SHARE, Record, averages_caution
 from actloc.experiment import Experiment
-from actloc.prediction.base import MadeWith, Predicting, settings_of_results
-from actloc.prediction.progress import VideoProgress
+from actloc.extraction.video_progress import VideoProgress
+from actloc.prediction.base import MadeWith, Predicting
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.predictor import RecognitionPredictor, ranked
 from actloc.recognition.setting_names import encoder_called
 from actloc.reports.text import csv_cell
+from actloc.runs.result_folders import settings_of_videos
 
 SUMMARIES = ["classes.csv", "class_scores.json", "failed.jsonl"]
 """The names of the files that `predict` makes of all results."""
@@ -46,7 +47,7 @@ class NamingClasses(Predicting):
             run=str(experiment.run_folder),
             checkpoint=trained.checkpoint,
             sha256=trained.sha256,
-            settings=settings_of_results(experiment),
+            settings=settings_of_videos(experiment),
             shown={"prediction.top_k": self._top_k},
             summaries=SUMMARIES,
         )

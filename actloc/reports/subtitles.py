@@ -19,19 +19,15 @@ def as_srt(predictions: Sequence[Prediction]) -> str:
     return "\n".join(blocks)
 
 
-def as_csv(predictions: Mapping[str, Sequence[Prediction]], thresholds: Mapping[str, float]) -> str:
-    """CSV text with the columns video, start, end (seconds), label, score and threshold, which is that of the class.
-
-    Each video's segments are in their order.
-    """
+def as_csv(predictions: Mapping[str, Sequence[Prediction]]) -> str:
+    """CSV text with the columns video, start, end (seconds), label and score, each video's segments in their order."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["video", "start", "end", "label", "score", "threshold"])
+    writer.writerow(["video", "start", "end", "label", "score"])
     for video_id, claimed in predictions.items():
         for one in claimed:
             numbers = f"{one.start_s:.3f}", f"{one.end_s:.3f}"
-            scores = f"{one.score:.6g}", f"{thresholds[one.label]:.6g}"
-            writer.writerow([csv_cell(video_id), *numbers, csv_cell(one.label), *scores])
+            writer.writerow([csv_cell(video_id), *numbers, csv_cell(one.label), f"{one.score:.6g}"])
     return stream.getvalue()
 
 

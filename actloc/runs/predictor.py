@@ -21,7 +21,7 @@ from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
 from actloc.extraction.plan import seconds_per_clip
-from actloc.prediction.progress import VideoProgress
+from actloc.extraction.video_progress import VideoProgress
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder

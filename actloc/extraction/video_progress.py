@@ -39,7 +39,7 @@ class VideoProgress:
         self.at_share((self._part + share) / self._num_parts)
 
 
-class Pace:
+class PaceByBytes:
     """Advances a bar by the bytes of videos, because the length of a video is not known before it is opened."""
 
     def __init__(self, bar: Reporter, num_videos: int) -> None:
@@ -68,7 +68,7 @@ class Pace:
 class VideoOnBar(VideoProgress):
     """The progress of a video that is shown on a bar."""
 
-    def __init__(self, pace: Pace, facts: VideoFacts | None, num_bytes: int) -> None:
+    def __init__(self, pace: PaceByBytes, facts: VideoFacts | None, num_bytes: int) -> None:
         super().__init__(facts)
         self._pace, self._num_bytes = pace, num_bytes
         self._share = 0.0
