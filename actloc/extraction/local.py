@@ -61,15 +61,15 @@ def encode_video(
     spacing: ClipSpacing,
     machine: MachineSettings,
     check_stop: Callable[[], None] = lambda: None,
-    rows_made: Callable[[int], None] = lambda _: None,
+    watched: Callable[[RowSink], RowSink] = lambda rows: rows,
 ) -> tuple[Features, FeatureInfo]:
     """The features (T, C) float32 of one video and their metadata; raises VideoError.
 
-    `check_stop` is called while there is no frame to work on; what it raises ends the work. `rows_made` is called with
-    the number of rows so far.
+    `check_stop` is called while there is no frame to work on; what it raises ends the work. `watched` gives the sink
+    that rows pass through on their way.
     """
-    rows = RowsInMemory(rows_made)
-    ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop)
+    rows = RowsInMemory()
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: watched(rows), check_stop)
     if isinstance(outcome, VideoError):
         raise outcome
     return rows.features, outcome

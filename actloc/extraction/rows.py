@@ -38,18 +38,14 @@ class RowsInMemory:
 
     dtype: Dtype = "float32"
 
-    def __init__(self, rows_made: Callable[[int], None] = lambda _: None) -> None:
-        """`rows_made` is called with the number of rows so far."""
+    def __init__(self) -> None:
         self._rows: list[Features] = []
-        self._num_rows, self._rows_made = 0, rows_made
         self.features: Features = np.empty((0, 0), np.float32)
         """All rows (T, C), after `finish`."""
 
     def append(self, rows: Features) -> None:
         """Takes the next rows (n, C)."""
         self._rows.append(rows)
-        self._num_rows += len(rows)
-        self._rows_made(self._num_rows)
 
     def finish(self, info: FeatureInfo) -> FeatureInfo:
         """Joins the rows."""

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from actloc import console
 from actloc.console import Reporter
+from actloc.extraction.rows import RowSink
+from actloc.store.info import FeatureInfo, Features
 from actloc.video.base import VideoFacts
 
 _Item = TypeVar("_Item")
@@ -37,6 +39,29 @@ class VideoProgress:
     def at_share_of_part(self, share: float) -> None:
         """This share of the part that is worked on, from 0 to 1, is done."""
         self.at_share((self._part + share) / self._num_parts)
+
+
+class WatchedRows:
+    """A sink of rows that says how far the video is; a row stands for `row_s` seconds."""
+
+    def __init__(self, rows: RowSink, progress: VideoProgress, row_s: float) -> None:
+        self._rows, self._progress, self._row_s = rows, progress, row_s
+        self._number = 0
+        self.dtype = rows.dtype
+
+    def append(self, rows: Features) -> None:
+        """Passes rows on."""
+        self._rows.append(rows)
+        self._number += len(rows)
+        self._progress.at(self._number * self._row_s)
+
+    def finish(self, info: FeatureInfo) -> FeatureInfo:
+        """Finishes the sink."""
+        return self._rows.finish(info)
+
+    def discard(self) -> None:
+        """Discards what the sink has not finished."""
+        self._rows.discard()
 
 
 class PaceByBytes:

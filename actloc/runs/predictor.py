@@ -21,7 +21,7 @@ from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
 from actloc.extraction.plan import seconds_per_clip
-from actloc.extraction.video_progress import VideoProgress
+from actloc.extraction.video_progress import VideoProgress, WatchedRows
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, results_folder
@@ -162,7 +162,7 @@ class Predictor:
             self.encoder,
             features.spacing,
             self.experiment.machine,
-            rows_made=lambda number: progress.at(number * row_s),
+            watched=lambda rows: WatchedRows(rows, progress, row_s),
         )
         video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
         return VideoInMemory(features, video, *features.to_grid(torch.from_numpy(array), stored_grid(info)))
@@ -182,21 +182,21 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not scored.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
-            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: prediction.threshold=0.3",
         )
     results = read_results(folder)
     if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
         raise UserError(
             f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
             f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
-            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: prediction.threshold=0.3",
         )
     if _fused_by(results) != used:
         raise UserError(
             f"The score thresholds in {folder} are of scores fused with {_fused_by(results) or 'no class scores'}.",
             f"Expected those of scores fused with {used or 'no class scores'}, which is what new videos get.",
             f"Run: actloc eval {experiment.run_arguments} fusion.scores={used or 'null'}; or set a number: "
-            "--set prediction.threshold=0.3",
+            "prediction.threshold=0.3",
         )
     if results.trained is not None and results.trained.trained_videos:
         learned = results.trained.trained_videos
@@ -204,7 +204,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             f"The score thresholds in {folder} were measured on videos that the run was trained on: "
             f"{console.first_ten(learned)}.",
             "Expected videos that are new to it, because it is surer of those that it knows.",
-            "Set a number: --set prediction.threshold=0.3",
+            "Set a number: prediction.threshold=0.3",
         )
     stored = results.score_thresholds()
     measured = {name: score for name, score in stored.items() if score is not None}
@@ -212,7 +212,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         raise UserError(
             f"Evaluation of {experiment.run_folder} found no action of any class, so there are no score thresholds.",
             "Expected a run that finds some actions.",
-            "Train longer, or set a number: --set prediction.threshold=0.3",
+            "Train longer, or set a number: prediction.threshold=0.3",
         )
     unmeasured = [name for name in classes if name not in measured]
     if unmeasured:
