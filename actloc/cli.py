@@ -255,7 +255,7 @@ def report(
     RESULTS,
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
-    "actloc predict ckpt/sample_efficientnet_actionformer my_videos --shard 1/4",
+    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
 )
 def predict(
     run: RunArgument,
