@@ -255,6 +255,7 @@ def report(
     RESULTS,
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
+    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
 )
 def predict(
     run: RunArgument,
@@ -262,21 +263,53 @@ def predict(
         list[str],
         typer.Argument(
             metavar="VIDEO",
-            help="Video files, for recognition also folders of frames; they need no annotations. Settings among them "
-            "override those of the run.",
+            help="Video files, folders of them, or a .txt list of paths; for recognition also folders of frames. They "
+            "need no annotations. Settings among them override those of the run.",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for JSON, CSV, SRT and the timeline page.")] = Path(
-        "predictions"
-    ),
-    overwrite: OverwriteFiles = False,
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for JSON, CSV, SRT and the timeline page. It keeps results of one run with the same settings."
+        ),
+    ] = Path("predictions"),
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Predict the I-th of N equal shares; all can run at the same time. The shard that ends last makes the "
+            "summaries of all, and so does the same command without --shard.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
+    ] = "local",
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace results of another run or other settings, and files that others wrote."
+        ),
+    ] = False,
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Find actions in new videos with a trained run; a run of recognition names the class of each."""
+    """Find actions in new videos with a trained run; a run of recognition names the class of each.
+
+    Run it again to continue where it stopped, or with more videos to add them; videos that changed are done again.
+    """
     given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
-    files = [word for word in videos if word not in given]
-    return run_on("predict", run, [*(settings or []), *given], code, names=files, output=output, overwrite=overwrite)
+    return run_on(
+        "predict",
+        run,
+        [*(settings or []), *given],
+        code,
+        names=[word for word in videos if word not in given],
+        output=output,
+        overwrite=overwrite,
+        shard=shard,
+        engine=engine,
+    )
 
 
 @command(

@@ -22,7 +22,7 @@ COMMANDS = {
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",
     "report": "RUN... --output --overwrite --code",
-    "predict": "RUN VIDEO... --output --overwrite --set --code",
+    "predict": "RUN VIDEO... --output --shard --engine --overwrite --set --code",
     "explain": "RUN VIDEO --label --at --layer --fps --output --overwrite --set --code",
     "import-features": "CONFIG STORE [KEY.KEY=VALUE]... --recipe --code --overwrite",
     "export": "STORE FILE --overwrite --pool",

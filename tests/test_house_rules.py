@@ -18,6 +18,7 @@ FLOORS = [
     {"experiment", "extraction", "evaluation", "training"},
     {"reports"},
     {"runs"},
+    {"prediction"},
     {"localization", "recognition"},
     {"tasks"},
     {"commands"},

@@ -13,7 +13,7 @@ Both give the same gradient: the chain rule only needs the features' gradient, w
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -76,6 +76,8 @@ class LiveEncoder:
         self.outside = outside
         self.learns = any(parameter.requires_grad for parameter in encoder.parameters())
         """Whether any of the encoder's weights learn."""
+        self.watch: Callable[[float], None] = lambda _: None
+        """Called with the share of a call's clips that are encoded, from 0 to 1."""
         self._pending: _Pending | None = None
 
     def vectors(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
@@ -89,6 +91,7 @@ class LiveEncoder:
                 states.append(_RandomState.now(self.encoder.device))
             with torch.set_grad_enabled(trains and one.learns and not replays):
                 made.append(self._encoded(windows, one, frames, drops=trains and one.learns))
+            self.watch(len(made) / len(chunks))
         order = torch.tensor([place for one in chunks for place in one.places]).argsort()
         vectors = torch.cat(made)[order.to(made[0].device)]
         if replays:

@@ -1,8 +1,10 @@
 """Predicted actions by video, and the file `predictions.json` in ActivityNet's format that stores them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -27,7 +29,9 @@ Predictions = dict[str, list[Prediction]]
 """By video id."""
 
 
-class _Claim(Record):
+class Claim(Record):
+    """A predicted action as it is stored."""
+
     label: str
     score: float
     segment: Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -35,25 +39,37 @@ class _Claim(Record):
 
 class _PredictionsFile(Record):
     version: str
-    results: dict[str, list[_Claim]]
+    results: dict[str, list[Claim]]
     external_data: dict[str, object]
 
 
-def write_predictions(folder: Path, predictions: Predictions) -> Path:
-    """Writes `predictions.json` into `folder`; returns its path."""
+def claims_of(predictions: Sequence[Prediction]) -> list[Claim]:
+    """Predictions in the form in which they are stored."""
+    return [Claim(label=one.label, score=one.score, segment=[one.start_s, one.end_s]) for one in predictions]
+
+
+def predictions_of(claims: Sequence[Claim]) -> list[Prediction]:
+    """The predictions that `claims_of` was given."""
+    return [Prediction(claim.label, claim.score, claim.segment[0], claim.segment[1]) for claim in claims]
+
+
+def write_predictions(
+    folder: Path,
+    predictions: Predictions,
+    external_data: Mapping[str, Any] = MappingProxyType({}),  # Any: JSON values
+) -> Path:
+    """Writes `predictions.json` into `folder`; returns its path. `external_data` is what else the format keeps."""
     path = folder / PREDICTIONS_NAME
     claims = {
         video_id: [{"label": one.label, "score": one.score, "segment": [one.start_s, one.end_s]} for one in predicted]
         for video_id, predicted in predictions.items()
     }
-    files.write_json(path, {"version": f"actloc {actloc.__version__}", "results": claims, "external_data": {}})
+    facts = {"version": f"actloc {actloc.__version__}"}
+    files.write_json(path, {**facts, "results": claims, "external_data": dict(external_data)})
     return path
 
 
 def read_predictions(folder: Path) -> Predictions:
     """Reads the predictions in `folder`, each video's in the file's order; raises UserError like `read_results`."""
     content = read_record(folder / PREDICTIONS_NAME, _PredictionsFile)
-    return {
-        video_id: [Prediction(claim.label, claim.score, claim.segment[0], claim.segment[1]) for claim in claims]
-        for video_id, claims in content.results.items()
-    }
+    return {video_id: predictions_of(claims) for video_id, claims in content.results.items()}

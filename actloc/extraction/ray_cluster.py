@@ -80,8 +80,8 @@ def encode_videos(
         return
     arriving: dict[str, ArrivingVideo] = {}
     try:
-        with _cluster():
-            for row in _polled(_rows(videos, encoder, spacing, machine), check_stop):
+        with cluster():
+            for row in polled(_rows(videos, encoder, spacing, machine), check_stop):
                 video_id = row["video_id"]
                 if video_id not in arriving:
                     path = videos[video_id]
@@ -95,7 +95,7 @@ def encode_videos(
 
 
 @contextlib.contextmanager
-def _cluster() -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """Joins or starts a cluster, without Ray's own output, and leaves it at the end."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -222,7 +222,7 @@ class ArrivingVideo:
         self._sink.discard()
 
 
-def _polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:
+def polled(rows: Iterator[Row], check_stop: Callable[[], None]) -> Iterator[Row]:
     """The rows as they arrive from Ray; calls `check_stop`, which may raise, several times a second in between."""
     arrived: queue.Queue[Row | BaseException | None] = queue.Queue(maxsize=1)
     is_over = threading.Event()

@@ -1,80 +1,172 @@
 """Actions in new videos, on screen and as JSON, CSV, SRT and a timeline page."""
 
-import dataclasses
-from collections.abc import Sequence
-from contextlib import closing
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from actloc import console, files
-from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
-from actloc.evaluation.predictions import Predictions, write_predictions
-from actloc.evaluation.results import Video
+from actloc.evaluation.predictions import Claim, Prediction, Predictions, claims_of, predictions_of, write_predictions
+from actloc.evaluation.results import Record, Video
 from actloc.experiment import Experiment
-from actloc.reports import html, outputs, subtitles
+from actloc.extraction.video_progress import VideoProgress
+from actloc.prediction.base import MadeWith, Predicting
+from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
-from actloc.signals import stopping_at_once
-from actloc.store.filling import failure
+from actloc.runs.result_folders import settings_of_videos
+
+SUMMARIES = ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl"]
 
 
-def written_files(videos: Sequence[Path]) -> list[str]:
+def written_files(video_ids: Sequence[str]) -> list[str]:
     """The names of the files that `predict` writes: summaries, and the subtitles of each video."""
-    subtitles = [f"{files.safe_name(video.stem)}.srt" for video in videos]
-    return ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl", *subtitles]
+    return [*SUMMARIES, *(_subtitles(video_id) for video_id in video_ids)]
 
 
-def predict(experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
-    """Finds the actions of every video that can be read; the others are reported, and the exit status is 3."""
-    predictor = Predictor(experiment)
-    files.make_folder(output)  # a folder that cannot be written is reported before the work
-    found: Predictions = {}
-    shown: list[Video] = []
-    failed = []
-    with closing(predictor), console.progress("predicting", len(videos)) as bar, stopping_at_once(is_saved=False):
-        for path in videos:
-            try:
-                found[path.stem], duration_s = predictor.predict_timed(path)
-            except VideoError as error:
-                console.error(f"{path}: {error}")
-                console.emit("video_failed", id=path.stem, path=str(path), reason=error.reason, detail=error.detail)
-                failed.append(failure(path.stem, path, error))
-            else:
-                shown.append(Video(id=path.stem, duration_s=duration_s))
-                segments = [dataclasses.asdict(one) for one in found[path.stem]]
-                console.emit("video_done", id=path.stem, segments=segments)
-                console.detail(f"{path}: {console.count(len(segments), 'segment')} in {duration_s:.1f} s")
-            bar(1, path.name)
-    with outputs.recording([output / name for name in written_files(videos)]):
-        _write(experiment, output, shown, found)
-        files.write_json_lines(output / "failed.jsonl", failed)
-    _show(found)
-    if failed:
-        total, succeeded = console.count(len(videos), "video"), len(shown)
-        console.error(f"{len(failed)} of {total} failed, {succeeded} succeeded; see {output}/failed.jsonl")
-        return EXIT_SOME_INPUTS_FAILED
-    return 0
+def _subtitles(video_id: str) -> str:
+    return f"{files.safe_name(video_id)}.srt"
 
 
-def _write(experiment: Experiment, output: Path, videos: list[Video], found: Predictions) -> None:
-    write_predictions(output, found)
-    files.write_text(output / "segments.csv", subtitles.as_csv(found))
-    for video in videos:
-        files.write_text(output / f"{files.safe_name(video.id)}.srt", subtitles.as_srt(found[video.id]))
-    facts = {"run": str(experiment.run_folder), "score threshold": str(experiment.prediction.threshold)}
-    files.write_text(output / "timelines.html", html.predictions_page("Found actions", videos, found, facts=facts))
-    console.say(
-        f"Wrote {output}/predictions.json, segments.csv, timelines.html and {console.count(len(videos), '.srt file')}"
-    )
-    console.emit("done", path=str(output), videos=len(videos))
+class FoundActions(Record):
+    """The actions found in a video: all of them, also those below the thresholds."""
+
+    duration_s: float
+    segments: list[Claim]
+    """The best score first."""
+    cut_by: list[str]
+    """Limits that left out detections of lower scores."""
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """The segments as the rest of actloc has them."""
+        return predictions_of(self.segments)
 
 
-def _show(found: Predictions) -> None:
-    table = Table("video", "start s", "end s", "action", "score", box=None)
-    for video_id, listed in found.items():
-        for one in sorted(listed, key=lambda one: one.start_s):
-            numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
-            table.add_row(console.clean(video_id), *numbers, console.clean(one.label), f"{one.score:.3f}")
-        if not listed:
-            table.add_row(console.clean(video_id), "-", "-", "nothing found", "-")
-    console.result_table(table)
+class FindingActions(Predicting):
+    """A detector at work on new videos."""
+
+    form = FoundActions
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._predictor = Predictor(experiment)
+        self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
+        self._setting = experiment.prediction.threshold
+        checkpoint, encoder = self._predictor.trained.checkpoint, self._predictor.encoder
+        name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
+        settings = settings_of_videos(experiment, without="evaluation.")
+        settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
+        self.made_with = MadeWith(
+            run=self._run,
+            checkpoint=checkpoint,
+            sha256=files.sha256_of_file(experiment.run_folder / checkpoint / f"{name}.safetensors"),
+            settings=settings,
+            shown={"prediction.threshold": self._setting, "score threshold": self._thresholds},
+            summaries=SUMMARIES,
+        )
+
+    def predict(self, video: Path, progress: VideoProgress) -> FoundActions:
+        """Every action that the detector finds."""
+        found = self._predictor.detect(video, progress)
+        segments = claims_of(found.predictions)
+        return FoundActions(duration_s=found.duration_s, segments=segments, cut_by=found.cut_by)
+
+    def event(self, result: FoundActions) -> dict[str, Any]:  # Any: JSON values
+        """The segments that reach their thresholds, and how many do not."""
+        counted = self._counted(result)
+        fields = [
+            {"label": one.label, "score": one.score, "start_s": one.start_s, "end_s": one.end_s} for one in counted
+        ]
+        return {"segments": fields, "below_threshold": len(result.segments) - len(counted)}
+
+    def _counted(self, result: FoundActions) -> list[Prediction]:
+        return self._predictor.counted(result.predictions)
+
+    def write(self, output: Path, results: Mapping[str, FoundActions]) -> None:
+        """JSON, CSV and subtitles of the segments that reach their thresholds; the page shows some of the others."""
+        counted = {video_id: self._counted(result) for video_id, result in results.items()}
+        write_predictions(output, counted, {"score_thresholds": self._thresholds})
+        files.write_text(output / "segments.csv", subtitles.as_csv(counted))
+        for video_id, listed in counted.items():
+            path, text = output / _subtitles(video_id), subtitles.as_srt(listed)
+            if not path.is_file() or files.read_bytes(path) != text.encode("utf-8", "backslashreplace"):
+                files.write_text(path, text)  # those of thousands of earlier videos stay as they are
+        videos = [Video(id=video_id, duration_s=result.duration_s) for video_id, result in results.items()]
+        everything: Predictions = {video_id: result.predictions for video_id, result in results.items()}
+        facts = {"Run": f"{self._run}, {self.made_with.checkpoint}", "Score threshold": self._thresholds_text()}
+        page = html.predictions_page("Found actions", videos, everything, self._thresholds, facts)
+        files.write_text(output / "timelines.html", page)
+        written = f"{output}/predictions.json, segments.csv, timelines.html"
+        console.say(f"Wrote {written} and {console.count(len(videos), '.srt file')}")
+
+    def _thresholds_text(self, *, is_short: bool = False) -> str:
+        """The thresholds as numbers: of all classes, or of ten of them."""
+        if self._setting != "best_f1":
+            return f"{self._setting:g}, by prediction.threshold"
+        listed = [f"{label} {threshold:.3g}" for label, threshold in self._thresholds.items()]
+        return f"best F1 of each class: {console.first_ten(listed) if is_short else ', '.join(listed)}"
+
+    def show(self, results: Mapping[str, FoundActions]) -> None:
+        """A row for each segment that reaches its threshold; of other videos, how near the best segment comes to it."""
+        table, without = Table("video", "start s", "end s", "action", "score", box=None), []
+        for video_id, result in results.items():
+            self._warn_of_limits(video_id, result)
+            listed = self._counted(result)
+            for one in sorted(listed, key=lambda one: one.start_s):
+                numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
+                table.add_row(console.clean(video_id), *numbers, console.clean(one.label), f"{one.score:.3f}")
+            if not listed:
+                without.append(f"{video_id}: {below_threshold(result.predictions, self._thresholds)}")
+        console.say(f"Score threshold: {self._thresholds_text(is_short=True)}")
+        if table.row_count:
+            console.result_table(table)
+        for line in without:
+            console.result(line)
+        if any(self._below(result) for result in results.values()):
+            console.say("For another threshold in the same folder, add --overwrite; no video is read again")
+
+    def _below(self, result: FoundActions) -> bool:
+        return bool(result.segments) and not self._counted(result)
+
+    def _warn_of_limits(self, video_id: str, result: FoundActions) -> None:
+        for setting in self._predictor.limits_that_matter(result.predictions, result.cut_by):
+            console.warn(f"{video_id}: {setting} left out detections of lower scores", id=video_id)
+
+    def close(self) -> None:
+        """Ends the processes that read clips."""
+        self._predictor.close()
+
+
+def below_threshold(found: Sequence[Prediction], thresholds: Mapping[str, float]) -> str:
+    """What is said of a video without any segment that reaches the threshold of its class.
+
+    `1 segment below the threshold (0.48 < 0.49): prediction.threshold=0.4 shows it`.
+    """
+    if not found:
+        return "nothing found"
+    best = max(found, key=lambda one: one.score)
+    segments, best_is = console.count(len(found), "segment"), "" if len(found) == 1 else "the best: "
+    lower = _rounded_down(best.score)
+    number = sum(one.score >= lower for one in found)
+    shown = "it" if len(found) == 1 else "all" if number == len(found) else f"{number} of them"
+    compared = " < ".join(_told_apart(best.score, thresholds[best.label]))
+    return f"{segments} below the threshold ({best_is}{compared}): prediction.threshold={lower:g} shows {shown}"
+
+
+def _rounded_down(score: float) -> float:
+    """The score with its first digit only: 0.4 for 0.48, 0.04 for 0.048."""
+    if score <= 0:
+        return 0.0
+    digits = -math.floor(math.log10(score))
+    lower = math.floor(score * 10**digits) / 10**digits
+    return lower if lower <= score else 0.0
+
+
+def _told_apart(low: float, high: float) -> tuple[str, str]:
+    """Two numbers with as many digits as show that they differ, two at least."""
+    for digits in range(2, 17):
+        texts = f"{low:.{digits}f}", f"{high:.{digits}f}"
+        if texts[0] != texts[1] and float(texts[0]) > 0:
+            return texts
+    return repr(low), repr(high)

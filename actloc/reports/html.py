@@ -39,6 +39,8 @@ MOST_TIMELINES = 30
 """Videos drawn on a page, about 1 MB of it; the others are listed in a table."""
 MOST_CLASSES = 40
 """Classes of a table that are not folded."""
+_MOST_PREDICTED = 200
+"""Videos drawn on the page of `actloc predict`."""
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,19 @@ def predictions_page(
     """The page of `actloc predict`: a timeline per video, in the order given.
 
     Predictions below their class's threshold, if `thresholds` are given, are drawn as not counting. `facts`, such as
-    the name of the run, are shown at the top.
+    the name of the run, are shown at the top. Of thousands of videos the first are drawn, and the others counted.
     """
     labels = sorted({one.label for claimed in predictions.values() for one in claimed})
     looks = timelines.looks_of(labels, predictions)
-    drawn = [timelines.predicted_timeline(video, predictions.get(video.id, []), thresholds, looks) for video in videos]
+    drawn = [
+        timelines.predicted_timeline(video, predictions.get(video.id, []), thresholds, looks)
+        for video in videos[:_MOST_PREDICTED]
+    ]
     page = template("predictions.html.jinja")
     return page.render(
         title=title,
         timelines=drawn,
+        num_undrawn=len(videos) - len(drawn),
         has_thresholds=thresholds is not None,
         facts=list((facts or {}).items()),
     )

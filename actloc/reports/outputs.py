@@ -4,7 +4,7 @@ A hidden list in the folder has the sha256 of each file that actloc wrote there.
 was changed since, belongs to the user.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,23 @@ def recording(paths: Sequence[Path]) -> Iterator[None]:
     finally:
         made = {path.name: files.sha256_of_file(path) for path in paths if path.is_file()}
         _write(folder, {**{name: sha256 for name, sha256 in _listed(folder).items() if name not in names}, **made})
+
+
+def ours(folder: Path, belongs: Callable[[str], bool]) -> list[Path]:
+    """The files on the folder's list that are as actloc wrote them, and whose names belong."""
+    listed = _listed(folder)
+    paths = [folder / name for name in listed if belongs(name) and Path(name).name == name]
+    return [path for path in paths if path.is_file() and not path.is_symlink() and _is_ours(path, listed)]
+
+
+def remove_ours(folder: Path, belongs: Callable[[str], bool]) -> None:
+    """Deletes the files that `ours` lists; one that somebody changed stays."""
+    removed = ours(folder, belongs)
+    for path in removed:
+        files.remove(path)
+    if removed:
+        names = {path.name for path in removed}
+        _write(folder, {name: sha256 for name, sha256 in _listed(folder).items() if name not in names})
 
 
 def _is_there(path: Path) -> bool:

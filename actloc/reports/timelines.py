@@ -214,7 +214,9 @@ def _timeline(
 ) -> Timeline:
     shown = _choose(truth, claimed)
     extent_s = _extent(video, truth, shown)
-    labels = dict.fromkeys(claim.label for claim in [*truth, *shown])
+    in_order = sorted(shown, key=lambda claim: (claim.kind == "below", claim.start_s, claim.end_s))
+    by_time = shown if judgement is not None else in_order
+    labels = dict.fromkeys(claim.label for claim in [*truth, *by_time])
     rows = []
     for label in labels:
         true_here = [claim for claim in truth if claim.label == label]

@@ -1,13 +1,16 @@
 """Applies a trained run to new videos, with the run's own preparation, encoder and detector."""
 
+import math
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
 from actloc.encoders.base import EncoderConfig
-from actloc.encoders.base_network import ClipEncoder, built, ready
+from actloc.encoders.base_network import ClipEncoder, built, ready, vectors_per_clip
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
@@ -15,7 +18,9 @@ from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results,
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
+from actloc.extraction.plan import seconds_per_clip
 from actloc.extraction.rows import RowsInFile
+from actloc.extraction.video_progress import VideoProgress, WatchedRows
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.one_video import OneVideo
@@ -24,7 +29,18 @@ from actloc.runs.trained import load_trained
 from actloc.sources import folders
 from actloc.sources.base_source import Source
 from actloc.store.info import grid as stored_grid
-from actloc.structures import Detections, VideoDetections
+from actloc.structures import VideoDetections
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the detector found in a video."""
+
+    predictions: list[Prediction]
+    """All of them, the best score first."""
+    duration_s: float
+    cut_by: list[str]
+    """The limits, as `section.key=value`, that left out detections of lower scores."""
 
 
 class Predictor:
@@ -103,36 +119,46 @@ class Predictor:
 
         Raises VideoError if the video cannot be read.
         """
-        found, _ = self.predict_timed(Path(video))
-        return found
+        found = self.detect(Path(video))
+        for setting in self.limits_that_matter(found.predictions, found.cut_by):
+            console.warn(f"{video}: {setting} left out detections of lower scores", id=Path(video).stem)
+        return self.counted(found.predictions)
 
-    def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
-        """`predict`, and the video's duration in seconds."""
+    def counted(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Those that reach the threshold of their class."""
+        return [one for one in predictions if one.score >= self.thresholds[one.label]]
+
+    def limits_that_matter(self, predictions: Sequence[Prediction], cut_by: Sequence[str]) -> list[str]:
+        """Those of the limits `cut_by` that may have left out detections whose scores are high enough to be shown."""
+        lowest = min((one.score for one in predictions), default=-math.inf)
+        return list(cut_by) if lowest >= min(self.thresholds.values()) else []
+
+    def detect(self, video: Path, progress: VideoProgress | None = None) -> Found:
+        """Everything that the detector finds in a video file; raises VideoError."""
+        progress = progress or VideoProgress()
         with as_prepared(video, self.experiment.preparation) as file, RowsInFile() as rows:
-            source = self._source(video.stem, file, rows)
+            source = self._source(video.stem, file, rows, progress)
             duration_s = source.videos[0].duration_s
             try:
-                detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
+                samples = progress.through(source.evaluation_samples(0))
+                detections = self.trained.localizer.detect_one(source, samples, duration_s)
             except UserError as error:  # too long for the detector: this video's failure, not the command's
                 raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
-        self._warn_of_limits(video, detections)
         found = VideoDetections(video.stem, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
-        return [one for one in predictions if one.score >= self.thresholds[one.label]], duration_s or 0.0
+        return Found(predictions, duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
 
-    def _warn_of_limits(self, video: Path, detections: Detections) -> None:
-        """Warns of limits that may have left out detections whose scores are high enough to be shown."""
-        if len(detections) and float(detections.scores.min()) >= min(self.thresholds.values()):
-            for setting in cut_videos(self.experiment, [detections]):
-                console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
-
-    def _source(self, video_id: str, file: Path, rows: RowsInFile) -> Source:
+    def _source(self, video_id: str, file: Path, rows: RowsInFile, progress: VideoProgress) -> Source:
         """The video as a source of features, which are kept in `rows` unless they are made later; raises VideoError."""
         features = self.experiment.features
         if self.trained.live is not None:
+            self.trained.live.watch = progress.at_share_of_part
             return features.of_file(file, self.trained.live)
         assert self.encoder is not None, "features of stored sources are made by their encoder"
-        info = local.encode_into(rows, file, self.encoder, features.spacing, self.experiment.machine)
+        shown = AnnotatedVideo(video_id, "", fps=None if progress.facts is None else progress.facts.fps)
+        row_s = seconds_per_clip(shown, features.spacing) / vectors_per_clip(self.encoder, features.spacing)
+        watched = WatchedRows(rows, progress, row_s)
+        info = local.encode_into(watched, file, self.encoder, features.spacing, self.experiment.machine)
         video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
         seen = features.on_grid_unread(rows.read, info.steps, info.channels, stored_grid(info))
         return OneVideo(features, video, *seen)
@@ -152,21 +178,21 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not scored.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
-            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: prediction.threshold=0.3",
         )
     results = read_results(folder)
     if (results.checkpoint, results.weights) != (checkpoint, experiment.evaluation.weights):
         raise UserError(
             f"The score thresholds in {folder} are those of {results.checkpoint}, {results.weights} weights.",
             f"Expected those of {checkpoint}, {experiment.evaluation.weights} weights, which are used here.",
-            f"Run: {again}; or set a number: --set prediction.threshold=0.3",
+            f"Run: {again}; or set a number: prediction.threshold=0.3",
         )
     if _fused_by(results) != used:
         raise UserError(
             f"The score thresholds in {folder} are of scores fused with {_fused_by(results) or 'no class scores'}.",
             f"Expected those of scores fused with {used or 'no class scores'}, which is what new videos get.",
             f"Run: actloc eval {experiment.run_arguments} fusion.scores={used or 'null'}; or set a number: "
-            "--set prediction.threshold=0.3",
+            "prediction.threshold=0.3",
         )
     if results.trained is not None and results.trained.trained_videos:
         learned = results.trained.trained_videos
@@ -174,7 +200,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             f"The score thresholds in {folder} were measured on videos that the run was trained on: "
             f"{console.first_ten(learned)}.",
             "Expected videos that are new to it, because it is surer of those that it knows.",
-            "Set a number: --set prediction.threshold=0.3",
+            "Set a number: prediction.threshold=0.3",
         )
     old_names = {new: old for old, new in (results.trained.renamed if results.trained else {}).items()}
     stored = {old_names.get(name, name): score for name, score in results.score_thresholds().items()}
@@ -183,7 +209,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
         raise UserError(
             f"Evaluation of {experiment.run_folder} found no action of any class, so there are no score thresholds.",
             "Expected a run that finds some actions.",
-            "Train longer, or set a number: --set prediction.threshold=0.3",
+            "Train longer, or set a number: prediction.threshold=0.3",
         )
     unmeasured = [name for name in classes if name not in measured]
     if unmeasured:

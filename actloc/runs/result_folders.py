@@ -13,7 +13,7 @@ from actloc.errors import UserError
 from actloc.evaluation import fusion
 from actloc.evaluation.results import METRICS_NAME
 from actloc.experiment import Experiment, is_run, load
-from actloc.settings import sameness
+from actloc.settings import code_files, sameness
 from actloc.settings.published import PublishedFigures
 
 _LONGEST_NAME = 120
@@ -54,6 +54,16 @@ def published_figures(experiment: Experiment, form: type[_Figures]) -> _Figures 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:  # Any: JSON values
     return sameness.flat({name: sameness.measuring(section) for name, section in experiment.sections.items()})
+
+
+def settings_of_videos(experiment: Experiment, without: str = "\n") -> dict[str, Any]:  # Any: JSON values
+    """The settings that shape what a run makes of a video, by dotted key, and the sha256 of the user's own code.
+
+    Those whose key begins with `without` shape other results only.
+    """
+    used = {**experiment.shaping("detections"), **measured_with(experiment).settings}
+    own = {f"sha256 of {file.path}": file.sha256 for file in code_files.in_use()}
+    return {key: value for key, value in used.items() if not key.startswith(without)} | own
 
 
 def results_folder(experiment: Experiment, changed: Mapping[str, Any], *, file: str | None = None) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -76,12 +77,12 @@ class TaskConfig(TaskSettings, ABC):
         """
 
     @abstractmethod
-    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
-        """The names of the files that `predict` writes of these videos."""
+    def predicted_files(self, video_ids: Sequence[str]) -> list[str]:
+        """The names of the files that `predict` makes of the results of these videos."""
 
     @abstractmethod
-    def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
-        """Applies a run to these files, writes to the folder `output` and prints; returns the exit status."""
+    def predicting(self, experiment: Experiment) -> Predicting:
+        """The trained run, loaded for `predict`; raises UserError."""
 
     @abstractmethod
     def predictor(self, experiment: Experiment) -> VideoPredictor:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
     from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
@@ -128,17 +129,17 @@ class Config(TaskConfig):
             )
         return evaluating.evaluate(experiment, predictions)
 
-    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+    def predicted_files(self, video_ids: Sequence[str]) -> list[str]:
         """Summaries, and the subtitles of each video."""
         from actloc.localization import predicting
 
-        return predicting.written_files(videos)
+        return predicting.written_files(video_ids)
 
-    def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
+    def predicting(self, experiment: Experiment) -> Predicting:
         """Actions in new videos."""
-        from actloc.localization import predicting
+        from actloc.localization.predicting import FindingActions
 
-        return predicting.predict(experiment, videos, output)
+        return FindingActions(experiment)
 
     def predictor(self, experiment: Experiment) -> Predictor:
         """Finds actions in one video at a time."""

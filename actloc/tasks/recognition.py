@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.prediction.base import Predicting
     from actloc.recognition.predictor import RecognitionPredictor
     from actloc.reports.explanations import Explanation
     from actloc.runs.prepared import PreparedTraining
@@ -146,18 +147,18 @@ class Config(TaskConfig):
         with encoder_called():
             return evaluating.evaluate(experiment, scores)
 
-    def predicted_files(self, videos: Sequence[Path]) -> list[str]:
+    def predicted_files(self, video_ids: Sequence[str]) -> list[str]:
         """Summaries of all videos."""
         from actloc.recognition import predicting
 
-        return predicting.WRITTEN_FILES
+        return predicting.SUMMARIES
 
-    def predict(self, experiment: Experiment, videos: Sequence[Path], output: Path) -> int:
+    def predicting(self, experiment: Experiment) -> Predicting:
         """The classes of new videos."""
-        from actloc.recognition import predicting
+        from actloc.recognition.predicting import NamingClasses
 
         with encoder_called():
-            return predicting.predict(experiment, videos, output)
+            return NamingClasses(experiment)
 
     def predictor(self, experiment: Experiment) -> RecognitionPredictor:
         """Names the classes of one video at a time."""

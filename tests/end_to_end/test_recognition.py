@@ -176,7 +176,7 @@ def test_new_videos_get_names_and_what_cannot_be_read_is_listed(folder: Path) ->
     assert scores["classes"] == CLASSES
     assert all(sum(row) == pytest.approx(1) for row in scores["results"].values())
     # scores before softmax that are averaged are still written as probabilities
-    done = actloc(folder, "predict", "ckpt/toy", videos[0], "--output", "out", "--json", "evaluation.average=logits")
+    done = actloc(folder, "predict", "ckpt/toy", videos[0], "--output", "logits", "--json", "evaluation.average=logits")
     assert json.loads(done.stdout.splitlines()[0])["probability"] == pytest.approx(events[0]["probability"], rel=1e-4)
 
 
@@ -202,9 +202,12 @@ def test_a_folder_of_frames_is_predicted_and_explained_like_its_video(folder: Pa
     assert found["red5.v2"] == pytest.approx(found["red5"], rel=1e-5)
     ran(folder, "explain", "ckpt/toy", "frames/red5.v2")
     assert (folder / "explanations/red5.v2.gif").stat().st_size > 1000
-    told = ran(folder, "predict", "ckpt/toy", "frames", status=2)
-    assert "frames is a folder." in told
-    assert "Expected video files or folders of frames on this machine." in told
+    ran(folder, "predict", "ckpt/toy", "frames", "--output", "below")
+    assert json.loads((folder / "below/class_scores.json").read_text())["results"].keys() == {"red5.v2"}
+    (folder / "empty").mkdir()
+    told = ran(folder, "predict", "ckpt/toy", "empty", status=2)
+    assert "empty is a folder." in told
+    assert "Expected video files or folders of frames, or folders of them, on this machine." in told
 
 
 def test_a_run_becomes_an_official_file_and_a_run_again(folder: Path) -> None:

@@ -177,3 +177,11 @@ def test_the_page_says_which_predictions_are_below_their_threshold() -> None:
     claims = {"v": [Prediction("a", 0.9, 0, 1), Prediction("a", 0.2, 2, 3)]}
     page = Page(predictions_page("t", [Video(id="v", duration_s=5.0)], claims, {"a": 0.5}))
     assert "predictions shown: 1 of 1 that count, 1 of 1 that do not" in page.text
+
+
+def test_of_thousands_of_new_videos_the_first_are_drawn() -> None:
+    videos = [Video(id=f"v{number}", duration_s=5.0) for number in range(203)]
+    page = Page(predictions_page("t", videos, {video.id: [Prediction("a", 0.9, 0, 1)] for video in videos}))
+    assert "v199" in page.text
+    assert "v200" not in page.text
+    assert "3 more videos not drawn here: segments.csv has the segments of all." in page.text

@@ -125,3 +125,14 @@ def test_the_best_score_of_the_page_has_full_colour() -> None:
         Video(id="v", duration_s=9.0), [Prediction("a", 0.2, 0, 1), Prediction("a", -1.0, 2, 3)], None, looks
     )
     assert [bar.opacity for bar in drawn.rows[0].tracks[0].bars] == [1.0, 0.25]
+
+
+def test_classes_of_a_new_video_are_in_the_order_of_their_first_counted_segment() -> None:
+    found = [
+        Prediction("late", 0.9, 50, 60),
+        Prediction("early", 0.6, 10, 20),
+        Prediction("late", 0.2, 0, 5),
+    ]
+    drawn = predicted_timeline(Video(id="v", duration_s=100.0), found, {"late": 0.5, "early": 0.5}, LOOKS)
+    assert [row.label for row in drawn.rows] == ["early", "late"]
+    assert [claim.kind for claim in drawn.claims] == ["below", "unjudged", "unjudged"]

@@ -1,0 +1,55 @@
+"""The interface between `predict` and a task: what a trained run makes of a video, and what is written of all."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actloc.evaluation.results import Record
+from actloc.extraction.video_progress import VideoProgress
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """What results depend on; the output folder records it, so that results of two kinds are never mixed."""
+
+    run: str
+    checkpoint: str
+    """Its name."""
+    sha256: str
+    """Of the weights that the settings choose."""
+    settings: Mapping[str, Any]  # Any: JSON values
+    """Everything else that shapes the result of a video, by dotted key."""
+    shown: Mapping[str, Any]
+    """What only decides which part of the results is written, by dotted key."""
+    summaries: Sequence[str]
+    """The names of the files that are made of all results; subtitles of single videos come on top."""
+
+
+class Predicting(ABC):
+    """A trained run at work on new videos."""
+
+    form: type[Record]
+    """The form of a video's result, in which it is stored."""
+    made_with: MadeWith
+
+    @abstractmethod
+    def predict(self, video: Path, progress: VideoProgress) -> Record:
+        """The result of a video, of the class `form`; raises VideoError if it cannot be read."""
+
+    @abstractmethod
+    def event(self, result: Any) -> dict[str, Any]:  # Any: the result, and JSON values
+        """What the event of a finished video says besides its id."""
+
+    @abstractmethod
+    def write(self, output: Path, results: Mapping[str, Any]) -> None:
+        """Writes the summaries of all results, by id, to the folder `output`: those that `predicted_files` names."""
+
+    @abstractmethod
+    def show(self, results: Mapping[str, Any]) -> None:
+        """Prints results by id."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the processes that read videos, if there are some; they also end with this process."""
