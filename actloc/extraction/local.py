@@ -22,7 +22,7 @@ from actloc.encoders.base_network import ClipEncoder, check_clips, vectors_per_c
 from actloc.errors import VideoError
 from actloc.extraction.batches import BatchedNetwork
 from actloc.extraction.decoded import DecodedVideo
-from actloc.extraction.rows import RowAssembly, RowSink, RowsInMemory
+from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings import code_files
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import shaping
@@ -53,22 +53,6 @@ def num_decoders(machine: MachineSettings) -> int:
     has_affinity = hasattr(os, "sched_getaffinity")  # on Linux, a Slurm job sees the cores it was given
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return min(max(cores - 1, 1), _MOST_DECODERS)
-
-
-def encode_video(
-    path: Path,
-    encoder: ClipEncoder,
-    spacing: ClipSpacing,
-    machine: MachineSettings,
-    check_stop: Callable[[], None] = lambda: None,
-) -> tuple[Features, FeatureInfo]:
-    """The features (T, C) float32 of one video and their metadata; raises VideoError.
-
-    `check_stop` is called while there is no frame to work on; what it raises ends the work.
-    """
-    rows = RowsInMemory()
-    info = encode_into(rows, path, encoder, spacing, machine, check_stop)
-    return rows.features, info
 
 
 def encode_into(

@@ -39,33 +39,6 @@ class RowSink(Protocol):
         """Discards unfinished rows; may be called again."""
 
 
-class RowsInMemory:
-    """Keeps the rows of a video in memory, in one block: rows by themselves would be small objects between frames,
-    whose memory then cannot be given back."""
-
-    dtype: Dtype = "float32"
-
-    def __init__(self) -> None:
-        self._content = bytearray()
-        self._channels = 0
-        self.features: Features = np.empty((0, 0), np.float32)
-        """All rows (T, C), after `finish`."""
-
-    def append(self, rows: Features) -> None:
-        """Takes the next rows (n, C)."""
-        self._content += rows.astype(np.float32).tobytes()
-        self._channels = rows.shape[1]
-
-    def finish(self, info: FeatureInfo) -> FeatureInfo:
-        """Makes the array of all rows."""
-        self.features = np.frombuffer(self._content, np.float32).reshape(-1, self._channels)
-        return replace(info, steps=self.features.shape[0], channels=self.features.shape[1])
-
-    def discard(self) -> None:
-        """Discards the rows; those that are finished stay."""
-        self._content = bytearray()
-
-
 class RowsInFile:
     """Keeps the rows of a video in a temporary file without a name, and in memory while they are few.
 

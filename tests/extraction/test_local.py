@@ -22,9 +22,8 @@ from actloc.encoders.efficientnet_lite0 import Config as NetworkConfig
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.extraction import local
 from actloc.extraction.batches import BatchedNetwork
-from actloc.extraction.local import encode_video, encode_videos, num_decoders, recipe
+from actloc.extraction.local import encode_videos, num_decoders, recipe
 from actloc.extraction.ray_workers import Vectors
-from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
 from actloc.store.info import FeatureInfo, Features, grid
@@ -32,6 +31,7 @@ from actloc.store.store import FeatureStore
 from actloc.video.reader import FrameReader, read_frames
 from actloc.video.windows import ClipSpacing
 from tests.clips import spacing
+from tests.extraction.in_memory import RowsInMemory, encode_video
 from tests.videos import Clips, ffmpeg, resized
 
 COLOR = ColorConfig(short_side=16).build()
