@@ -72,9 +72,9 @@ def read(path: Path) -> Annotations:
     return clip_past_end(annotations)
 
 
-def read_own(path: Path) -> tuple[Annotations, list[Problem]]:
-    """Reads a user's JSON, whose videos may have no subset; with its problems, but those of actions and ids."""
-    return _parsed(_form(path), needs_subsets=False)
+def parsed_own(path: Path, content: Any) -> tuple[Annotations, list[Problem]]:  # Any: parsed JSON
+    """A user's JSON, whose videos may have no subset; with its problems, but those of actions and ids."""
+    return _parsed(_checked(path, content), needs_subsets=False)
 
 
 def read_published(path: Path, listing_folder: Path) -> Annotations:
@@ -85,7 +85,10 @@ def read_published(path: Path, listing_folder: Path) -> Annotations:
 
 
 def _form(path: Path) -> dict[str, Any]:
-    form = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
+    return _checked(path, files.read_json(path, keep_odd_numbers=True))  # each is reported with its place
+
+
+def _checked(path: Path, form: Any) -> dict[str, Any]:  # Any: parsed JSON
     if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
         raise UserError(
             f"{path} is {described(form)}.",

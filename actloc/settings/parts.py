@@ -31,6 +31,7 @@ KINDS = {
     "encoders": "EncoderConfig",
     "sources": "SourceConfig",
     "detectors": "DetectorConfig",
+    "annotation_forms": "FormConfig",
 }
 """The folders whose files and folders are choices, with what the class Config of each extends.
 
