@@ -23,7 +23,7 @@ class _Found:
 
     media: list[dict[str, str]] = field(default_factory=list)
     slots: dict[str, int | None] = field(default_factory=dict)
-    """Milliseconds; None for a slot that lies somewhere between its neighbours."""
+    """Milliseconds; None for a slot whose time is not set."""
     ends: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The slots of annotations with times of their own."""
     refers_to: dict[str, str] = field(default_factory=dict)

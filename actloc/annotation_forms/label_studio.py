@@ -167,8 +167,10 @@ def _task(video: WrittenVideo) -> dict[str, Any]:
 
 def _in_frames(video: WrittenVideo, fps: float) -> Iterator[tuple[int, int, str, float | None]]:
     for one in video.segments:
-        first = round(one.start_s * fps) + 1
-        yield first, max(first, round(one.end_s * fps)), one.label, one.score
+        first, last = round(one.start_s * fps) + 1, round(one.end_s * fps)
+        if last < first:  # shorter than a frame: the one that it is in
+            first = last = int((one.start_s + one.end_s) / 2 * fps) + 1
+        yield first, last, one.label, one.score
 
 
 def _is_number(value: Any) -> bool:  # Any: parsed JSON

@@ -9,7 +9,7 @@ from actloc.annotation_forms.base import FormConfig
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.subtitles import cue_text, label_of, without_scores
+from actloc.annotations.subtitles import cue_text, text_of, with_labels
 from actloc.annotations.times import clock, seconds_of
 
 _TIMES = re.compile(r"\s*(\d+:\d\d:\d\d[,.]\d+)\s*-->\s*(\d+:\d\d:\d\d[,.]\d+)(?:\s.*)?")
@@ -38,13 +38,12 @@ class Config(FormConfig):
                     listed.leave_out(where, f"cannot read the times {line.strip()!r:.60}")
                 continue
             end = next((at for at in range(number + 1, len(lines)) if not lines[at].strip()), len(lines))
-            label = label_of(lines[number + 1 : end])
             start_s, end_s = seconds_of(match[1]), seconds_of(match[2])
-            if start_s is None or end_s is None or not label:
-                listed.leave_out(where, "it has no text" if not label else "cannot read the times")
+            if start_s is None or end_s is None:
+                listed.leave_out(where, "cannot read the times")
             else:
-                listed.rows.append(Row(file.video, start_s, end_s, label, where))
-        return without_scores(listed)
+                listed.rows.append(Row(file.video, start_s, end_s, text_of(lines[number + 1 : end]), where))
+        return with_labels(listed)
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
         """One video; players show cues that overlap together."""

@@ -9,7 +9,7 @@ from actloc.annotation_forms.base import FormConfig
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.subtitles import cue_text, label_of, without_scores
+from actloc.annotations.subtitles import cue_text, text_of, with_labels
 from actloc.annotations.times import clock, seconds_of
 
 _TIME = r"(?:\d+:)?\d\d:\d\d\.\d\d\d"
@@ -39,7 +39,7 @@ class Config(FormConfig):
             if times is not None and not _NO_CUE.match(block[0]):
                 _add(listed, file, at + times, block[times:])
             at = end + 1
-        return without_scores(listed)
+        return with_labels(listed)
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
         """One video; players show cues that overlap together."""
@@ -53,11 +53,8 @@ class Config(FormConfig):
 
 def _add(listed: Listed, file: SourceFile, number: int, cue: list[str]) -> None:
     match, where = _TIMES.fullmatch(cue[0]), f"{file.path}:{number + 1}"
-    label = label_of(cue[1:])
     start_s, end_s = (seconds_of(match[1]), seconds_of(match[2])) if match else (None, None)
     if start_s is None or end_s is None:
         listed.leave_out(where, f"cannot read the times {cue[0].strip()!r:.60}")
-    elif not label:
-        listed.leave_out(where, "it has no text")
     else:
-        listed.rows.append(Row(file.video, start_s, end_s, label, where))
+        listed.rows.append(Row(file.video, start_s, end_s, text_of(cue[1:]), where))

@@ -9,10 +9,10 @@ _NAME = "annotations_left_out.txt"
 _MOST_LINES = 20
 
 
-def report(listed: OwnActions, folder: Path) -> None:
+def report(listed: OwnActions, folder: Path | None) -> None:
     """Prints what was done with the files, and what was left out: all of it, or the first lines and a file with all.
 
-    The file is in `folder`.
+    The file is in `folder`; without one, every line is printed, and the caller says how many they are.
     """
     for note in listed.notes[:_MOST_LINES]:
         console.say(note)
@@ -21,15 +21,17 @@ def report(listed: OwnActions, folder: Path) -> None:
     if not listed.left_out:
         return
     where = ""
-    if len(listed.left_out) > _MOST_LINES:
+    if folder and len(listed.left_out) > _MOST_LINES:
         listing = folder / _NAME
         try:
             files.write_text(listing, "".join(f"{one}\n" for one in listed.left_out))
             where = f"; all are listed in {listing}"
         except OSError:
             where = ""  # a read-only folder must not hide what is left out
-    console.warn(f"Not used:\n  {console.first_lines(listed.left_out)}", left_out=[str(one) for one in listed.left_out])
-    console.say(f"Left out {summary(listed)}{where}")
+    lines = console.first_lines(listed.left_out) if where else "\n  ".join(map(str, listed.left_out))
+    console.warn(f"Not used:\n  {lines}", left_out=[str(one) for one in listed.left_out])
+    if folder:
+        console.say(f"Left out {summary(listed)}{where}")
 
 
 def summary(listed: OwnActions) -> str:

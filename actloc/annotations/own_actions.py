@@ -29,6 +29,8 @@ class OwnActions:
     notes: list[str]
     """What is not as the file has it."""
     videos: dict[str, AnnotatedVideo] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """The file name of each video by its id, as the annotations have it."""
     scores: dict[tuple[str, int], float] = field(default_factory=dict)
     """Of predictions: the score of action i of a video."""
     files: list[Path] = field(default_factory=list)
@@ -146,6 +148,7 @@ class _Rows:
             problems.append(Problem(where, f"{video_id} is in {other!r} above and in {subset!r} here"))
         if video_id != row.video and self._written.setdefault(video_id, row.video) != row.video:
             problems.append(Problem(where, f"{video_id} is {self._written[video_id]} above and {row.video} here"))
+        self._result.names.setdefault(video_id, re.split(r"[/\\]", row.video)[-1])
         listed = self.actions.setdefault(video_id, [])
         self._result.places[video_id, len(listed)] = where
         if row.score is not None:

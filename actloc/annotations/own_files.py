@@ -102,7 +102,7 @@ def files_in(path: Path, skip: Collection[Path] = ()) -> list[Path]:
 
 def every() -> Iterator[Form]:
     """All forms: actloc's own, those of --code, and those of installed packages."""
-    for name in parts.available(KIND):
+    for name in parts.names(KIND):
         yield parts.find(KIND, name).Config()
 
 

@@ -3,8 +3,9 @@
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from actloc.annotations.rows import Listed, Row, Segment
+from actloc.annotations.rows import Listed, Segment
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 _SCORE = re.compile(r"(.*\S) \((\d\.\d\d|\d\.\de-\d\d)\)", re.DOTALL)
@@ -14,23 +15,27 @@ def cue_text(segment: Segment) -> str:
     """The label on one line, with its score in brackets; characters that begin a tag or an entity are escaped."""
     text = html.escape(segment.label, quote=False).replace("{", "&#123;").replace("\n", "&#10;")
     if segment.score is None:
-        return text
+        return text.replace("(", "&#40;") if _SCORE.fullmatch(text) else text
     score = segment.score
     return f"{text} ({f'{score:.2f}' if score >= 0.005 or score <= 0 else f'{score:.1e}'})"
 
 
-def label_of(lines: Sequence[str]) -> str:
-    """The text of a cue without tags, on one line."""
-    return html.unescape(_TAG.sub("", " ".join(line.strip() for line in lines))).strip()
+def text_of(lines: Sequence[str]) -> str:
+    """The text of a cue on one line, without tags; entities are still in it."""
+    return _TAG.sub("", " ".join(line.strip() for line in lines)).strip()
 
 
-def without_scores(listed: Listed) -> Listed:
-    """The rows with their scores taken off the labels, if every label ends with one, as in subtitles that we write."""
-    matches = [_SCORE.fullmatch(row.label) for row in listed.rows]
-    if matches and all(matches):
-        listed.rows = [
-            Row(row.video, row.start_s, row.end_s, match[1], row.where, score=float(match[2]))
-            for row, match in zip(listed.rows, matches, strict=True)
-            if match
-        ]
+def with_labels(listed: Listed) -> Listed:
+    """The rows with labels in place of texts; scores are taken off, if every text ends with one, as in our subtitles.
+
+    Rows without a text are left out.
+    """
+    rows, listed.rows = listed.rows, []
+    matches = [_SCORE.fullmatch(row.label) for row in rows]
+    for row, match in zip(rows, matches if all(matches) else [None] * len(rows), strict=True):
+        label = html.unescape(match[1] if match else row.label).strip()
+        if label:
+            listed.rows.append(replace(row, label=label, score=float(match[2]) if match else None))
+        else:
+            listed.leave_out(row.where, "it has no text")
     return listed

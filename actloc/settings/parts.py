@@ -75,6 +75,12 @@ def available(kind: str) -> dict[str, str]:
     return listed | {name: f"from the package {_distribution(found[0])}" for name, found in _announced(kind).items()}
 
 
+def names(kind: str) -> list[str]:
+    """The names of the choices of a kind; imports the user's own files and nothing else."""
+    own = (name for name in own_code.part_files() if _kind_of(_imported(name)) == kind)
+    return list(dict.fromkeys([*_shipped(kind), *own, *_announced(kind)]))
+
+
 def _first_line(code: str) -> str:
     return (ast.get_docstring(ast.parse(code)) or "").partition("\n")[0]
 

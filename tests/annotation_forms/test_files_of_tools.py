@@ -124,7 +124,7 @@ def test_points_are_cut_at_the_ends_of_the_video() -> None:
 @pytest.mark.parametrize("file", ["label_studio.json", "cvat_video.xml", "cvat_images.xml", "fiftyone_labels.json"])
 def test_frames_need_the_rate_of_the_tool_and_of_the_video(file: str) -> None:
     at_hand = {"clip_a": AnnotatedVideo("clip_a", "", duration_s=10.0, fps=25.0, file=Path("vids/clip_a.mp4"))}
-    with pytest.raises(UserError, match="count frames, and dataset.annotations_fps is not set") as caught:
+    with pytest.raises(UserError, match=r"count frames, and dataset\.annotations_fps is not set") as caught:
         read(FILES / file)
     assert caught.value.fix == "Set it, such as dataset.annotations_fps=25"
     with pytest.raises(UserError, match="annotations_fps is not set") as caught:

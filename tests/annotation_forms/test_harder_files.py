@@ -34,7 +34,8 @@ def eaf(slots: dict[str, int | None], tiers: str, media: str = "") -> str:
     )
     header = media or '<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/my%20videos/v%201.mp4" MIME_TYPE="video/mp4"/>'
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="milliseconds">{header}</HEADER>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="milliseconds">{header}</HEADER>'
         f"<TIME_ORDER>{order}</TIME_ORDER>{tiers}</ANNOTATION_DOCUMENT>"
     )
 
@@ -254,7 +255,8 @@ class TestText:
     def test_webvtt_with_hours_notes_styles_and_settings(self, tmp_path: Path) -> None:
         (tmp_path / "v.vtt").write_text(
             "WEBVTT\nKind: captions\n\nSTYLE\n::cue { color: red }\n\nNOTE 00:01.000 --> 00:02.000\nno cue\n\n"
-            "intro\n01:00:00.500 --> 01:00:01.500 align:start line:0\n<v Bob>run <i>fast</i>\n<00:01.000>&amp; far</v>\n\n"
+            "intro\n01:00:00.500 --> 01:00:01.500 align:start line:0\n<v Bob>run <i>fast</i>\n"
+            "<00:01.000>&amp; far</v>\n\n"
             "00:05.000 --> 00:06.000\n\n00:07.000 --> 8\nx\n"
         )
         found = read(tmp_path / "v.vtt")
@@ -312,10 +314,7 @@ class TestCvat:
         assert segments(read(tmp_path / "a.xml", annotations_fps=25.0)) == {"v": expected}
 
     def test_tags_of_one_image_are_runs_of_their_own(self, tmp_path: Path) -> None:
-        images = "".join(
-            f'<image id="{n}"><tag label="a"/>{"<tag label=%sb%s/>" % (chr(34), chr(34)) if n else ""}</image>'
-            for n in range(2)
-        )
+        images = '<image id="0"><tag label="a"/></image><image id="1"><tag label="a"/><tag label="b"/></image>'
         text = f"<annotations><meta><task><source>v.mp4</source></task></meta>{images}</annotations>"
         (tmp_path / "a.xml").write_text(text)
         assert segments(read(tmp_path / "a.xml", annotations_fps=10.0)) == {"v": [(0, 0.2, "a"), (0.1, 0.2, "b")]}
