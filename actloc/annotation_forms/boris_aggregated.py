@@ -26,7 +26,8 @@ class Config(FormConfig):
         listed = Listed()
         lines, _ = tables.cells_of(file.path, file.text)
         names = tables.header_of(file.head)
-        for line, cells in lines[1:]:
+        next(lines, None)  # the names
+        for line, cells in lines:
             row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
             where = f"{file.path}:{line}"
             start_s, stop_s = number_of(row.get("start", "")), number_of(row.get("stop", ""))

@@ -41,7 +41,8 @@ class Config(FormConfig):
         names = tables.header_of(all_lines[begin]) if begin < len(all_lines) else []
         events: dict[str, list[Event]] = {}
         media: dict[str, list[dict[str, str]]] = {}
-        for line, cells in lines[1:]:
+        next(lines, None)  # the names
+        for line, cells in lines:
             row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
             event = _event(row, f"{file.path}:{begin + line}", row.get("observation_id", observation), listed)
             if event is not None:

@@ -46,7 +46,7 @@ class Config(FormConfig):
             elif unit == "seconds":
                 columns[end] = (*COLUMNS[end], *of_frames)
         listed = Listed()
-        for line, cells in tables.table_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
+        for line, cells in tables.rows_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
             listed.rows.append(_row(f"{file.path}:{line}", cells, reading if unit == "frames" else None))
         return listed
 

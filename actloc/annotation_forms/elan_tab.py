@@ -34,7 +34,7 @@ class Config(FormConfig):
         listed = Listed()
         if _is_header(tables.header_of(file.head)):
             columns = {name: names for name, names in COLUMNS.items() if name != "video"}
-            for line, cells in tables.table_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
+            for line, cells in tables.rows_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
                 where, tier = f"{file.path}:{line}", cells.get("tier", "")
                 _add(listed, where, (file.video, cells["start"], cells["end"], cells["label"], tier))
             return listed

@@ -125,11 +125,15 @@ class _Rows:
         # cells with a path or an extension: two videos with one id would differ in them
         self._written: dict[str, str] = {}
         self._reported: set[str] = set()
+        self._ids: dict[str, str | None] = {}
 
     def add(self, row: Row) -> None:
         """Adds a row to those of its video, unless it is wrong."""
         problems, where = self._result.problems, row.where
-        video_id, problem = self._names.find(row.video), row.problem
+        problem = row.problem
+        if row.video not in self._ids:
+            self._ids[row.video] = self._names.find(row.video)
+        video_id = self._ids[row.video]
         if video_id is None and _is_unsafe(row.video):
             problem = f"the id {row.video!r} is empty or would leave its folder"
         elif video_id is None and not row.is_broken:
@@ -148,7 +152,8 @@ class _Rows:
             problems.append(Problem(where, f"{video_id} is in {other!r} above and in {subset!r} here"))
         if video_id != row.video and self._written.setdefault(video_id, row.video) != row.video:
             problems.append(Problem(where, f"{video_id} is {self._written[video_id]} above and {row.video} here"))
-        self._result.names.setdefault(video_id, re.split(r"[/\\]", row.video)[-1])
+        if video_id not in self._result.names:
+            self._result.names[video_id] = re.split(r"[/\\]", row.video)[-1]
         listed = self.actions.setdefault(video_id, [])
         self._result.places[video_id, len(listed)] = where
         if row.score is not None:

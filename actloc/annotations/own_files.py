@@ -11,7 +11,7 @@ from actloc.annotations.other_forms import described
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS, SPREADSHEETS, table_of
+from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS, SPREADSHEETS, rows_of
 from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError
 from actloc.settings import parts
@@ -138,7 +138,7 @@ def _of_no_form(file: SourceFile, prefix: str) -> UserError:
     is_spreadsheet = file.path.suffix.lower() in SPREADSHEETS
     if not (file.is_xml or file.is_json or file.is_archive or is_spreadsheet) and file.head.strip():
         try:
-            table_of(file.path, file.text, COLUMNS, OPTIONAL_COLUMNS)
+            next(rows_of(file.path, file.text, COLUMNS, OPTIONAL_COLUMNS), None)
         except UserError as error:
             return UserError(error.found, f"{error.expected} {_OTHERS}", error.fix)
     fix = "Export the annotations in one of these forms."

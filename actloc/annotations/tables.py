@@ -6,7 +6,7 @@ Columns are separated by commas, semicolons or tabs. The text is UTF-8, UTF-16 o
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,18 @@ def read_table(path: Path, columns: dict[str, tuple[str, ...]], optional: Iterab
             if suffix in SPREADSHEETS
             else f"Export it as a table with these columns and set {setting}={target}",
         )
-    return table_of(path, decoded(path, files.read_bytes(path)), columns, optional)
+    return list(rows_of(path, decoded(path, files.read_bytes(path)), columns, optional))
 
 
-def table_of(path: Path, text: str, columns: dict[str, tuple[str, ...]], optional: Iterable[str]) -> Rows:
-    """Like `read_table`, of the text of a file."""
+def rows_of(
+    path: Path, text: str, columns: dict[str, tuple[str, ...]], optional: Iterable[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Like `read_table`, of the text of a file, row by row."""
     lines, delimiter = cells_of(path, text)
-    _, header = lines[0] if lines else (1, [])
+    _, header = next(lines, (1, []))
     column = _columns(path, header, columns, optional)
-    return [(line, _row(cells, column, len(header), delimiter)) for line, cells in lines[1:]]
+    for line, cells in lines:
+        yield line, _row(cells, column, len(header), delimiter)
 
 
 def header_of(head: str) -> list[str]:
@@ -86,22 +89,28 @@ def header_of(head: str) -> list[str]:
     return [_plain(cell) for cell in next(csv.reader([lines[0]], delimiter=max("\t;,", key=lines[0].count)), [])]
 
 
-def cells_of(path: Path, text: str) -> tuple[list[tuple[int, list[str]]], str]:
-    """Line numbers and cells of the lines that have any, and what separates them; raises UserError for open quotes."""
+def cells_of(path: Path, text: str) -> tuple[Iterator[tuple[int, list[str]]], str]:
+    """Line numbers and cells of the lines that have any, and what separates them."""
     first_line, _, rest = text.lstrip("\n").partition("\n")
     delimiter = max("\t;,", key=first_line.count)
     if first_line.lower().startswith("sep="):  # Excel's
         delimiter, text = first_line[4:5] or ",", f"\n{rest}"
+    return _cells(path, text, delimiter), delimiter
+
+
+def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Raises UserError for open quotes."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise UserError(
             f"{path}:{reader.line_num}: {error}.",
             "Expected cells whose quotation marks are closed.",
             "Fix the quotation marks in this line or above it.",
         ) from error
-    return lines, delimiter
 
 
 def read_records(
@@ -180,7 +189,7 @@ def _row(cells: list[str], column: dict[str, int], num_columns: int, delimiter: 
     too_many = any(cell.strip() for cell in cells[num_columns:])
     row[TOO_MANY] = f"{len(cells)} cells for {num_columns} columns" if too_many else ""
     # a label may have a line feed; what an open quotation mark swallows of the next rows has all their delimiters too
-    swallowed = (line for cell in row.values() for line in cell.split("\n")[1:])
+    swallowed = [line for cell in row.values() if "\n" in cell for line in cell.split("\n")[1:]]
     if delimiter and any(line.count(delimiter) >= num_columns - 1 for line in swallowed):
         row[TOO_MANY] = "a cell of several lines; is a quotation mark not closed?"
     return row

@@ -75,7 +75,7 @@ def _checked(overrides: Sequence[str]) -> Settings:
     others = sorted(document.data.keys() - {_SECTION})
 
     def suggest(name: str, known: Iterable[str]) -> str:
-        return console.nearest(name, known)
+        return console.nearest(name.rpartition(".")[2], known)
 
     settings: Settings | None = validated(document, _SECTION, Settings, suggest)
     if settings is None or document.problems or others:

@@ -64,7 +64,7 @@ def convert(*words: str, form: str = "activitynet") -> int:
 @pytest.mark.usefixtures("forked_decoders")
 def test_with_the_videos_lengths_and_rates_are_known(tmp_path: Path) -> None:
     make_video(tmp_path / "my videos/clip_a.mp4", [], 12.0)
-    fps = 10
+    fps = 30
     videos = f"videos={tmp_path / 'my videos'}"
     convert(str(FILES / "clip_a.srt"), str(tmp_path / "out.json"), videos)
     entry = json.loads((tmp_path / "out.json").read_text())["database"]["clip_a"]
@@ -73,8 +73,8 @@ def test_with_the_videos_lengths_and_rates_are_known(tmp_path: Path) -> None:
     convert(str(FILES / "clip_a.srt"), str(tmp_path / "tasks.json"), videos, form="label-studio")
     (task,) = json.loads((tmp_path / "tasks.json").read_text())
     assert task["data"] == {"video": "clip_a.mp4", "fps": fps}
-    assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 6, "end": 20}]
-    with pytest.raises(UserError, match=r"annotations_fps is 25, and .*clip_a\.mp4 has 10 frames per second"):
+    assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 15, "end": 60}]
+    with pytest.raises(UserError, match=r"annotations_fps is 25, and .*clip_a\.mp4 has 30 frames per second"):
         convert(str(FILES / "label_studio.json"), str(tmp_path / "x.json"), videos, "dataset.annotations_fps=25")
     convert(str(FILES / "label_studio.json"), str(tmp_path / "own.json"), videos, "annotations_fps=video")
     assert json.loads((tmp_path / "own.json").read_text())["database"].keys() == {"clip_a"}
