@@ -70,8 +70,8 @@ def prepare(
 
 @command(
     DATA,
-    "actloc convert-annotations labels.csv labels.eaf --form elan",
-    "actloc convert-annotations labels.csv tasks.json --form label-studio annotations_fps=25",
+    "actloc convert-annotations labels.csv elan_files --form elan",
+    "actloc convert-annotations labels.csv tasks.json --form label-studio videos=videos",
     name="convert-annotations",
 )
 def convert_annotations(

@@ -1,6 +1,7 @@
 """The tiers of which annotations are read."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -36,7 +37,7 @@ def chosen(rows: Sequence[Row], tiers: Sequence[str], setting: str, source: obje
         raise UserError(
             f"{source} has several tiers: {listed}.",
             "Expected one, or the names of those that hold the actions.",
-            f"Choose, for example: {setting}=[{first}]",
+            f"Choose, for example: {shlex.quote(f'{setting}=[{first}]')}",
         )
     return list(rows)
 

@@ -102,7 +102,7 @@ def test_several_tiers_are_refused_with_their_names_and_counts() -> None:
     with pytest.raises(UserError) as caught:
         read(FILES / "clip_a.eaf")
     assert "several tiers: actions (3 rows), notes (1 row)" in caught.value.found
-    assert caught.value.fix == "Choose, for example: dataset.tiers=[actions]"
+    assert caught.value.fix == "Choose, for example: 'dataset.tiers=[actions]'"
     with pytest.raises(UserError, match=r"no tier action\. Did you mean actions\?"):
         read(FILES / "clip_a.eaf", tiers=("action",))
 
