@@ -50,8 +50,8 @@ class Config(ReadingSettings, DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder; without a folder, of every video in the file."""
-        skip = (self.folder,) if self.annotations.is_dir() else (self.annotations, self.folder)
-        found = videos_by_id(self.videos, skip=skip) if self.videos else {}
+        ours = (*own_files.files_in(self.annotations, (self.folder,)), self.folder)
+        found = videos_by_id(self.videos, skip=ours) if self.videos else {}
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
         names = VideoNames(found.keys() if self.videos else None)
 
