@@ -76,8 +76,12 @@ def available(kind: str) -> dict[str, str]:
 
 
 def names(kind: str) -> list[str]:
-    """The names of the choices of a kind; imports the user's own files and nothing else."""
-    own = (name for name in own_code.part_files() if _kind_of(_imported(name)) == kind)
+    """The names of the choices of a kind; imports only those of the user's own files that mention the kind."""
+    own = []
+    for name, file in own_code.part_files().items():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if (kind in text or KINDS[kind] in text) and _kind_of(_imported(name)) == kind:
+            own.append(name)
     return list(dict.fromkeys([*_shipped(kind), *own, *_announced(kind)]))
 
 

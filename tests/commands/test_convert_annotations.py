@@ -154,6 +154,11 @@ def test_a_form_of_ones_own_is_one_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Read plain_lines (lines with bars): 1 video, 3 actions of 2 classes" in done.stdout
     assert "is not used" not in done.stderr
+    (tmp_path / "other.py").write_text("raise RuntimeError('imported')\n\n\nclass Config: ...\n")
+    line = ["convert-annotations", "a.bars", "b.csv", "--form", "csv", *own, "--code", "other.py"]
+    done = actloc(tmp_path, *line)
+    assert done.returncode == 0, done.stderr
+    assert "--code other.py is not used" in done.stderr
 
 
 def test_it_starts_and_works_without_torch(tmp_path: Path) -> None:
