@@ -20,6 +20,7 @@ class Config(FormConfig):
     """The video is that of the file's name; a label of a moment is a point."""
 
     title: ClassVar[str] = "a label track of Audacity"
+    reads_any_text: ClassVar[bool] = True
     suffix: ClassVar[str] = ".txt"
     has_file_per_video: ClassVar[bool] = True
 

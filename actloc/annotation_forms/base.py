@@ -22,6 +22,9 @@ class FormConfig(Part):
     """Another name for --form; empty if there is none."""
     is_written_by_hand: ClassVar[bool] = False
     """Whether people write such files themselves: a row that cannot be right is then refused, not left out."""
+    reads_any_text: ClassVar[bool] = False
+    """Whether `annotations_form` may name this form for text that is not recognised: lines that do not fit are left
+    out, or the message says what is wrong."""
     suffix: ClassVar[str] = ""
     """Of files that are written, such as `.json`; empty where the form is only read."""
     has_file_per_video: ClassVar[bool] = False

@@ -72,6 +72,8 @@ def _read(listed: Listed, where: str, observation: dict[str, Any], kinds: dict[s
     lengths = _dict(_dict(observation.get("media_info")).get("length"))
     media = Media(names, [_positive(lengths.get(name)) for name in names], reading)
     offset_s = _number(observation.get("time offset")) or 0.0
+    if offset_s:
+        listed.notes.append(f"{where} has a time offset of {offset_s:g} s, which is taken off its times")
     events = []
     for number, row in enumerate(rows):
         place = f"{where}, event {number + 1}"

@@ -24,6 +24,7 @@ class Config(FormConfig):
     """What is wrong in it is a problem: people write such files by hand."""
 
     title: ClassVar[str] = "a table of actions"
+    reads_any_text: ClassVar[bool] = True
     is_written_by_hand: ClassVar[bool] = True
     short_name: ClassVar[str] = "csv"
     suffix: ClassVar[str] = ".csv"

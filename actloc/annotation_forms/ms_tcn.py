@@ -19,6 +19,7 @@ class Config(FormConfig):
     """A run of lines with one class is a segment of the video of the file's name."""
 
     title: ClassVar[str] = "a class for every frame, as of MS-TCN"
+    reads_any_text: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
         """By its lines, which are one word each and mostly like the line before."""

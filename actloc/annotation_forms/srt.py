@@ -20,6 +20,7 @@ class Config(FormConfig):
     """The video is that of the file's name; tags such as <i> are dropped."""
 
     title: ClassVar[str] = "subtitles (SRT)"
+    reads_any_text: ClassVar[bool] = True
     suffix: ClassVar[str] = ".srt"
     has_file_per_video: ClassVar[bool] = True
 

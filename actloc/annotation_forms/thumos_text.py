@@ -17,6 +17,7 @@ class Config(FormConfig):
     """The class is the file's name up to its last underscore."""
 
     title: ClassVar[str] = "rows `video start end`, as of THUMOS14"
+    reads_any_text: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
         """By its first row: a name and two numbers; a number and tabs would be a label track of Audacity."""

@@ -209,7 +209,8 @@ def _classes_by_number(form: dict[str, Any]) -> tuple[str, ...]:
     """The names in the order of ActionFormer's `label_id`; a number without an action keeps its place as id_007."""
     number_of: dict[str, int] = {}
     for entry in form["database"].values():
-        for item in (entry.get("annotations") or []) if isinstance(entry, dict) else []:
+        listed = entry.get("annotations") if isinstance(entry, dict) else None
+        for item in listed if isinstance(listed, list) else []:
             if isinstance(item, dict) and isinstance(item.get("label"), str) and isinstance(item.get("label_id"), int):
                 number_of[item["label"]] = item["label_id"]
     name_of = {number: name for name, number in number_of.items()}

@@ -14,6 +14,8 @@ _KEYS = {
 def described(content: Any) -> str:  # Any: parsed JSON
     """What the content of a JSON file probably is."""
     if isinstance(content, list):
+        if any("timelinelabels" in str(record)[:10_000] for record in content[:10]):
+            return "Label Studio's JSON-MIN; its export as JSON is read"
         return "a list without video, start, end and label" if content else "an empty list"
     if not isinstance(content, dict):
         return f"{content!r:.40}"

@@ -27,6 +27,7 @@ class Form(Protocol):
     title: str
     short_name: str
     is_written_by_hand: bool
+    reads_any_text: bool
 
     def recognises(self, file: SourceFile) -> bool:
         """Whether the file is of this form."""
@@ -65,7 +66,7 @@ def read(path: Path, reading: Reading, skip: Collection[Path] = ()) -> OwnFiles:
         if owners:
             companions.append((file, owners))
         else:
-            found.append((file, forced or _form_of(file, forms, reading.prefix)))
+            found.append((file, _forced(file, forced, reading) if forced else _form_of(file, forms, reading.prefix)))
     used = {form.name: (form, file) for file, form in reversed(found)}
     if len(used) > 1:
         seen = ", ".join(f"{file.path} is {form.title}" for form, file in used.values())
@@ -81,10 +82,10 @@ def read(path: Path, reading: Reading, skip: Collection[Path] = ()) -> OwnFiles:
         if form.name not in [owner.name for owner in owners]:
             raise _of_no_form(file, reading.prefix)
         notes.append(f"{file.path} belongs to the annotations and has no segments; it is not used")
-    listed = Listed(notes=notes)
-    for file, _ in found:
-        listed.add(form.read(file, reading))
-    return OwnFiles(form, listed, [file.path for file, _ in [*found, *companions]])
+    listed, paths = Listed(notes=notes), [file.path for file, _ in [*found, *companions]]
+    while found:
+        listed.add(form.read(found.pop(0)[0], reading))  # what was read of a file is not kept
+    return OwnFiles(form, listed, paths)
 
 
 def files_in(path: Path, skip: Collection[Path] = ()) -> list[Path]:
@@ -118,6 +119,17 @@ def named(name: str, prefix: str = "dataset.") -> Form:
             f"List them: actloc ls {KIND}; a form of your own is loaded with --code FILE",
         )
     return found
+
+
+def _forced(file: SourceFile, form: Form, reading: Reading) -> Form:
+    """The form that the settings name; raises UserError if the file cannot be of this form."""
+    if form.recognises(file) or (form.reads_any_text and not (file.is_json or file.is_xml)):
+        return form
+    raise UserError(
+        f"{file.path} is not {form.title}.",
+        f"Expected one, as {reading.prefix}annotations_form is {form.name}.",
+        "Leave this setting out: the form is seen from the content; or name the right file.",
+    )
 
 
 def _form_of(file: SourceFile, forms: Collection[Form], prefix: str) -> Form:

@@ -10,8 +10,8 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.settings.sections import Section
 
-_SAME_RATE = 1e-3
-"""Rates closer than this share of each other are the same: 29.97 and 30000 / 1001."""
+_SAME_RATE = 1e-3 * (1 - 1e-9)
+"""Rates closer than this share of each other are the same, such as 29.97 and 30000 / 1001; 30 is not."""
 
 
 class ReadingSettings(Section):
