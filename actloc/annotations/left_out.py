@@ -14,6 +14,7 @@ def report(listed: OwnActions, folder: Path | None) -> None:
 
     The file is in `folder`; without one, every line is printed, and the caller says how many they are.
     """
+    console.detail(f"The annotations are {listed.title}, form {listed.form}")
     for note in listed.notes[:_MOST_LINES]:
         console.say(note)
     if len(listed.notes) > _MOST_LINES:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from actloc import console
 from actloc.annotations.other_forms import described
-from actloc.annotations.reading import Reading
+from actloc.annotations.reading import KIND, Reading, form_named
 from actloc.annotations.rows import Listed
 from actloc.annotations.source_file import SourceFile
 from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS, SPREADSHEETS, rows_of
@@ -16,7 +16,6 @@ from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError
 from actloc.settings import parts
 
-KIND = "annotation_forms"
 _OTHERS = f"Other forms that are read: actloc ls {KIND}."
 
 
@@ -53,7 +52,7 @@ def read(path: Path, reading: Reading, skip: Collection[Path] = ()) -> OwnFiles:
 
     Raises UserError for a file that is of no form or of several, and where the files of a folder differ in form.
     """
-    forced = named(reading.settings.annotations_form, reading.prefix) if reading.settings.annotations_form else None
+    forced = named(reading.settings.annotations_form, "annotations_form") if reading.settings.annotations_form else None
     forms = [forced] if forced else list(every())
     found: list[tuple[SourceFile, Form]] = []
     companions: list[tuple[SourceFile, list[Form]]] = []
@@ -107,18 +106,21 @@ def every() -> Iterator[Form]:
         yield parts.find(KIND, name).Config()
 
 
-def named(name: str, prefix: str = "dataset.") -> Form:
+def named(name: str, option: str) -> Form:
     """The form of this name or short name, also written with dashes; raises UserError if there is none."""
-    meant, known = name.replace("-", "_"), {form.name: form for form in every()}
-    found = known.get(meant) or next((form for form in known.values() if form.short_name == meant), None)
+    found = form_named(name)
     if found is None:
-        names = [*known, *(form.short_name for form in known.values() if form.short_name)]
+        forms = list(every())
+        known = [form.name for form in forms]
+        names = [*known, *(form.short_name for form in forms if form.short_name)]
+        near = console.nearest(name.replace("-", "_"), names, lists_known=False)
         raise UserError(
-            f"{name!r} is no form of annotations{console.nearest(meant, names, lists_known=False)}",
+            f"{option} {name} is no form of annotations{near}",
             f"Expected one of {', '.join(known)}.",
             f"List them: actloc ls {KIND}; a form of your own is loaded with --code FILE",
         )
-    return found
+    form: Form = parts.find(KIND, found).Config()
+    return form
 
 
 def _forced(file: SourceFile, form: Form, reading: Reading) -> Form:

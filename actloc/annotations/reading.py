@@ -6,12 +6,26 @@ from typing import Literal
 
 from pydantic import PositiveFloat, model_validator
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
+from actloc.settings import parts
 from actloc.settings.sections import Section
 
 _SAME_RATE = 1e-3 * (1 - 1e-9)
 """Rates closer than this share of each other are the same, such as 29.97 and 30000 / 1001; 30 is not."""
+
+
+KIND = "annotation_forms"
+"""The kind of part that a form is."""
+
+
+def form_named(text: str) -> str | None:
+    """The form whose name or short name this is, also written with dashes; None if there is none."""
+    meant, names = text.replace("-", "_"), parts.names(KIND)
+    if meant in names:
+        return meant
+    return next((name for name in names if parts.find(KIND, name).Config.short_name == meant), None)
 
 
 class ReadingSettings(Section):
@@ -34,6 +48,17 @@ class ReadingSettings(Section):
     """The tiers (ELAN, Praat), attributes (VIA) or controls (Label Studio) to read; needed if there are several."""
     point_seconds: PositiveFloat | None = None
     """Makes each point event an action of this length, half before and half after it; null: they are left out."""
+
+    @model_validator(mode="after")
+    def _form_is_known(self) -> "ReadingSettings":
+        known = parts.names(
+            KIND
+        )  # forms of --code are imported here: they are in use, whether a setting names one or not
+        if self.annotations_form is not None and form_named(self.annotations_form) is None:
+            near = console.nearest(self.annotations_form.replace("-", "_"), known, lists_known=False)
+            listed = ", ".join(known)
+            raise ValueError(f"annotations_form: found {self.annotations_form!r}, expected one of {listed}{near}")
+        return self
 
     @model_validator(mode="after")
     def _frames_have_a_rate(self) -> "ReadingSettings":

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from actloc import console
 from actloc.annotations import own_files
+from actloc.annotations.reading import KIND
 from actloc.annotations.rows import WrittenVideo
 from actloc.errors import UserError
 from actloc.settings import parts
@@ -32,10 +33,10 @@ class WritableForm(Protocol):
 
 def named(name: str, option: str = "--form") -> WritableForm:
     """The form of this name or short name; raises UserError if there is none, or if it is only read."""
-    form: WritableForm = parts.find(own_files.KIND, own_files.named(name, option).name).Config()
+    form: WritableForm = parts.find(KIND, own_files.named(name, option).name).Config()
     if form.suffix:
         return form
-    every = [one for one in map(_config, parts.names(own_files.KIND)) if one.suffix]
+    every = [one for one in map(_config, parts.names(KIND)) if one.suffix]
     raise UserError(
         f"{option} {name}: {form.title} is read and not written.",
         f"Expected one of {', '.join(one.short_name or one.name.replace('_', '-') for one in every)}.",
@@ -44,7 +45,7 @@ def named(name: str, option: str = "--form") -> WritableForm:
 
 
 def _config(name: str) -> WritableForm:
-    form: WritableForm = parts.find(own_files.KIND, name).Config()
+    form: WritableForm = parts.find(KIND, name).Config()
     return form
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from actloc.annotations import own_files
 from actloc.annotations.model import AnnotatedVideo
@@ -161,7 +162,10 @@ def test_a_form_can_be_forced_and_its_name_is_checked(tmp_path: Path) -> None:
     (tmp_path / "clip_a.txt").write_text("12\t0.5\t1.5\n")  # a label track, or THUMOS' rows of a video named 12
     forced = read(tmp_path / "clip_a.txt", annotations_form="thumos_text")
     assert segments(forced)["12"] == [(0.5, 1.5, "clip")]
-    with pytest.raises(UserError, match=r"'elam' is no form of annotations\. Did you mean elan\?"):
+    assert read(FILES / "project.boris", annotations_form="boris").form == "boris_project"
+    with pytest.raises(
+        ValidationError, match=r"annotations_form: found 'elam', expected one of .*\. Did you mean elan\?"
+    ):
         read(FILES / "clip_a.eaf", annotations_form="elam")
 
 

@@ -159,6 +159,17 @@ def test_a_form_of_ones_own_is_one_file(tmp_path: Path) -> None:
     done = actloc(tmp_path, *line)
     assert done.returncode == 0, done.stderr
     assert "--code other.py is not used" in done.stderr
+    for name in ("clip_a", "clip_b", "clip_c"):
+        make_video(tmp_path / f"videos/{name}.mp4", [], 11.0)
+    rows = (tmp_path / "a.bars").read_text()
+    (tmp_path / "a.bars").write_text(rows + rows.replace("clip_a", "clip_b") + rows.replace("clip_a", "clip_c"))
+    settings = ["dataset.videos=videos", "dataset.annotations=a.bars", "dataset.folder=prepared"]
+    done = actloc(tmp_path, "prepare", "own_videos", *settings, *own)
+    assert done.returncode == 0, done.stderr
+    assert "is not used" not in done.stderr
+    assert (
+        len(json.loads((tmp_path / "prepared/annotations.json").read_text())["database"]["clip_b"]["annotations"]) == 3
+    )
 
 
 def test_it_starts_and_works_without_torch(tmp_path: Path) -> None:
