@@ -9,7 +9,7 @@ from __future__ import annotations  # names for the type checker only: settings 
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -108,6 +108,14 @@ class Payload(Protocol):
         """The payload of `length` steps from `start` on; `dim` is 1, as in `Tensor.narrow`."""
 
 
+@runtime_checkable
+class Readable(Protocol):
+    """A payload whose features are in a file."""
+
+    def features(self) -> Tensor:
+        """Reads the features (C, T)."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A window of one video: its payload, its actions in steps of the window, and the grid of the whole video.
@@ -130,9 +138,11 @@ class Sample:
 
     @property
     def features(self) -> Tensor:
-        """The features (C, T) of a sample that has them already."""
+        """The features (C, T) of a sample that has them already, or reads them now."""
         from torch import Tensor
 
+        if isinstance(self.payload, Readable):
+            return self.payload.features()
         assert isinstance(self.payload, Tensor), "the source makes these features when it is asked for them"
         return self.payload
 

@@ -76,6 +76,10 @@ def test_all_problems_are_reported_together() -> None:
             "machine.device=gpu",
             'machine.device: found "gpu", expected auto (the GPU if there is one), cpu, cuda or cuda:1',
         ),
+        (
+            "machine.device=0",
+            'machine.device: found "0", expected auto (the GPU if there is one), cpu, cuda or cuda:1',
+        ),
         ("optimizer=adam", 'optimizer: found "adam", expected a block of settings, optimizer.KEY=VALUE'),
     ],
 )

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ _MOST_ROWS = 20
 _MOST_LINES = 10
 _FEW_VIDEOS = 5
 _FEW_ACTIONS = 20
+_UNSEEN = re.compile(r"[\s_\-\u2010-\u2015\u200b-\u200d\u2060\ufeff]")
+"""Blanks, dashes, and characters without width."""
 _NEAR = 0.88
 """The likeness (difflib's ratio) of names that may be misspelled: running and runing, but not cutting and putting."""
 
@@ -70,11 +73,13 @@ def _warn_of_spellings(classes: Sequence[str], *, has_own_labels: bool) -> None:
     """Warns of names that may be one class; of near ones only where the user wrote the names."""
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(re.sub(r"[\s_-]", "", name).casefold(), []).append(name)
+        alike.setdefault(_UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold(), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             listed = " and ".join(map(repr, names))
-            console.warn(f"{listed} differ only in letter case, blanks, - or _, and are {len(names)} classes")
+            composed = {unicodedata.normalize("NFC", name) for name in names}
+            how = "how accents are written" if len(composed) == 1 else "letter case, blanks, - or _"
+            console.warn(f"{listed} differ only in {how}, and are {len(names)} classes")
     if not has_own_labels:
         return
     letters = {key: re.sub(r"\d", "", key) for key in alike}  # class_1 and class_2 are meant to be near

@@ -75,8 +75,9 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
     """Raises one UserError for all `problems`, if there are any: 20 in the message, all in a file."""
     if not problems:
         return
-    problems = sorted(problems, key=_in_reading_order)
-    listing = listing_folder / "annotation_problems.txt"
+    # first what is wrong with the file as a whole, which may explain all others
+    problems = sorted(problems, key=lambda one: (one.where != str(source), _in_reading_order(one)))
+    listing = problems_file(listing_folder)
     try:
         files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
         where = f" (all are listed in {listing})"
@@ -88,6 +89,11 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
         "and each video once.",
         f"Fix them{where} and run the command again.",
     )
+
+
+def problems_file(folder: Path) -> Path:
+    """The file that lists every problem of the annotations that a dataset's folder is made from."""
+    return folder / "annotation_problems.txt"
 
 
 def _in_reading_order(problem: Problem) -> list[tuple[int, str]]:

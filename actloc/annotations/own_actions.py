@@ -2,15 +2,18 @@
 
 import math
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actloc import console
 from actloc.annotations import own_files, tiers
-from actloc.annotations.model import Action, AnnotatedVideo
+from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, is_repeat
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
+from actloc.annotations.subsets import meanings
 from actloc.annotations.video_names import VideoNames
 from actloc.errors import Problem
 from actloc.files import is_unsafe_id
@@ -47,7 +50,9 @@ def read(
     reading: Reading | None = None,
     skip: Collection[Path] = (),
 ) -> OwnActions:
-    """Reads a file or a folder. `names` knows the videos that there are; `absent` begins the problem of another name.
+    """Reads a file or a folder, without actions that it lists twice, which it warns of.
+
+    `names` knows the videos that there are; `absent` begins the problem of another name.
 
     `subsets` are those that rows may be in, None: any. `skip` are files and folders that are no annotations. Raises
     UserError for what cannot be read at all.
@@ -67,12 +72,44 @@ def read(
             listed.leave_out(row.where, f"{row.label} {row.start_s:g}-{row.end_s:g} s has no length")
         else:
             of_videos.add(row)
+    of_videos.report_unknown_subsets()
     for video_id in {**stated, **of_videos.actions}:
         video = stated.get(video_id) or AnnotatedVideo(video_id, "")
-        subset = video.subset or of_videos.subset_of.get(video_id, "")
+        subset = of_videos.meant(video.subset) or of_videos.subset_of.get(video_id, "")
         actions = tuple(of_videos.actions.get(video_id, ()))
         result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions)
+    _drop_repeats(path, result)
     return result
+
+
+def _drop_repeats(path: Path, found: OwnActions) -> None:
+    """Keeps the first of actions that are listed twice, and warns of the others."""
+    places, scores, repeats = {}, {}, []
+    for video_id, video in found.videos.items():
+        kept: list[Action] = []
+        near: dict[tuple[str, int], list[Action]] = {}  # by label and start, so that not every pair is compared
+        for number, action in enumerate(video.actions):
+            slot = math.floor(action.start_s / SAME_S) if math.isfinite(action.start_s) else 0
+            others = (other for at in (slot - 1, slot, slot + 1) for other in near.get((action.label, at), ()))
+            if any(is_repeat(action, other) for other in others):
+                repeats.append(found.places[video_id, number])
+                continue
+            places[video_id, len(kept)] = found.places[video_id, number]
+            if (video_id, number) in found.scores:
+                scores[video_id, len(kept)] = found.scores[video_id, number]
+            kept.append(action)
+            near.setdefault((action.label, slot), []).append(action)
+        found.videos[video_id] = replace(video, actions=tuple(kept))
+    found.places, found.scores = places, scores
+    if repeats:
+        verb = "is" if len(repeats) == 1 else "are"
+        listed = console.first_ten(where.removeprefix(f"{path}:").strip() for where in repeats)
+        console.warn(f"{console.count(len(repeats), 'action')} of {path} {verb} listed twice, and taken once: {listed}")
+
+
+def _label(text: str) -> str:
+    """A label without blanks at its ends, and with accents as one letter: macOS writes them apart."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Problem]) -> dict[str, AnnotatedVideo]:
@@ -125,6 +162,9 @@ class _Rows:
         # cells with a path or an extension: two videos with one id would differ in them
         self._written: dict[str, str] = {}
         self._reported: set[str] = set()
+        self._meanings = {} if subsets is None else meanings(subsets)
+        self._unknown: Counter[str] = Counter()
+        self._first_with: dict[str, str] = {}
         self._ids: dict[str, str | None] = {}
 
     def add(self, row: Row) -> None:
@@ -144,9 +184,10 @@ class _Rows:
             problems.append(Problem(where, problem))
         if problem or video_id is None:
             return
-        subset = row.subset
+        subset = self.meant(row.subset)
         if subset and self._subsets is not None and subset not in self._subsets:
-            problems.append(Problem(where, f"unknown subset {subset!r}{console.nearest(subset, self._subsets)}"))
+            self._unknown[subset] += 1
+            self._first_with.setdefault(subset, where)
         elif subset and self.subset_of.setdefault(video_id, subset) != subset:
             other = self.subset_of[video_id]
             problems.append(Problem(where, f"{video_id} is in {other!r} above and in {subset!r} here"))
@@ -158,7 +199,19 @@ class _Rows:
         self._result.places[video_id, len(listed)] = where
         if row.score is not None:
             self._result.scores[video_id, len(listed)] = row.score
-        listed.append(Action(row.start_s, row.end_s, row.label))
+        listed.append(Action(row.start_s, row.end_s, _label(row.label)))
+
+    def meant(self, subset: str) -> str:
+        """The subset that a word means."""
+        return self._meanings.get(subset.lower(), subset)
+
+    def report_unknown_subsets(self) -> None:
+        """Adds a problem for each."""
+        for subset, where in self._first_with.items():
+            others = self._unknown[subset] - 1
+            more = f", also in {console.count(others, 'more row')}" if others else ""
+            nearest = console.nearest(subset, self._subsets or ())
+            self._result.problems.append(Problem(where, f"unknown subset {subset!r}{more}{nearest}"))
 
 
 def _is_unsafe(name: str) -> bool:

@@ -11,7 +11,7 @@ from actloc.annotations.other_forms import described
 from actloc.annotations.reading import KIND, Reading, form_named
 from actloc.annotations.rows import Listed
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS, SPREADSHEETS, rows_of
+from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS, SPREADSHEETS, rows_of, saved_as
 from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError
 from actloc.settings import parts
@@ -149,18 +149,19 @@ def _form_of(file: SourceFile, forms: Collection[Form], prefix: str) -> Form:
 
 def _of_no_form(file: SourceFile, prefix: str) -> UserError:
     """The error that says what was seen."""
-    is_spreadsheet = file.path.suffix.lower() in SPREADSHEETS
-    if not (file.is_xml or file.is_json or file.is_archive or is_spreadsheet) and file.head.strip():
+    is_zip = file.is_archive and file.path.suffix.lower() == ".zip"
+    is_spreadsheet = file.path.suffix.lower() in SPREADSHEETS or (file.is_archive and not is_zip)
+    if not (file.is_xml or file.is_json or is_zip or is_spreadsheet) and file.head.strip():
         try:
             next(rows_of(file.path, file.text, COLUMNS, OPTIONAL_COLUMNS), None)
         except UserError as error:
             return UserError(error.found, f"{error.expected} {_OTHERS}", error.fix)
     fix = "Export the annotations in one of these forms."
     if is_spreadsheet:
-        seen, target = "a spreadsheet", file.path.with_suffix(".csv")
-        fix = f"Save it as CSV in the spreadsheet program and set {prefix}annotations={target}"
-    elif file.is_archive:
-        seen, fix = "a zip archive or a spreadsheet", "Unpack the archive, or save the spreadsheet as CSV."
+        seen = "a spreadsheet"
+        fix = f"Save it as CSV in the spreadsheet program and set {prefix}annotations={saved_as(file.path)}"
+    elif is_zip:
+        seen, fix = "a zip archive", "Unpack it."
     elif file.root is not None:
         seen = f"XML whose root is <{file.root.tag}>"
     elif file.is_json:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from actloc import files
 from actloc.annotations import xml_elements
-from actloc.annotations.tables import decoded, encoding_of
+from actloc.annotations.tables import SPREADSHEET_BYTES, decoded, encoding_of
 from actloc.annotations.video_names import without_suffix
 from actloc.errors import UserError
 
@@ -64,7 +64,7 @@ class SourceFile:
     @property
     def is_archive(self) -> bool:
         """Whether it is a zip archive, as spreadsheets and some exports are, or an older spreadsheet."""
-        return self._start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
+        return self._start.startswith(SPREADSHEET_BYTES)
 
     @functools.cached_property
     def content(self) -> bytes:

@@ -21,6 +21,16 @@ from actloc.errors import Problem, UserError
 _NAME = "subsets.csv"
 _ONE_IN = 5
 _COLUMNS: dict[str, tuple[str, ...]] = {"video": ("video",), "subset": ("subset",)}
+_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and tables call subsets, with the usual names."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,11 @@ class Member:
     labels: Collection[str]
     subset: str
     """As the annotations state it; empty if they do not."""
+
+
+def meanings(allowed: Iterable[str]) -> dict[str, str]:
+    """The subset that each word in small letters means; `allowed` are those that the settings name."""
+    return {**_WORDS, **{name.lower(): name for name in allowed}}
 
 
 def file_in(folder: Path) -> Path:
@@ -68,8 +83,13 @@ def with_subsets(members: Iterable[Member], folder: Path, training: str, evaluat
 
 
 def write(folder: Path, subset_of: Mapping[str, str]) -> None:
-    """Keeps the subset of each video; a video that is gone keeps its line, since it may come back."""
-    every = {**read(folder), **subset_of}
+    """Keeps the subset of each video; a video that is gone keeps its line, since it may come back.
+
+    One that was moved, or has another suffix now, has a line for its new place only.
+    """
+    listed = read(folder)
+    stale = {name for names in moved(listed, subset_of).values() for name in names}
+    every = {**{name: subset for name, subset in listed.items() if name not in stale}, **subset_of}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerows([("video", "subset"), *sorted(every.items())])
@@ -95,24 +115,37 @@ def read(folder: Path) -> dict[str, str]:
     return found
 
 
-def _kept(members: list[Member], present: set[str], folder: Path) -> dict[str, str]:
-    """The subsets of the members that were in subsets.csv, or else in the annotations, before.
+def moved(listed: Mapping[str, str], present: Iterable[str]) -> dict[str, list[str]]:
+    """The names that a video had before, by its name now, for videos in another folder or with another suffix.
 
-    A video that was moved to another folder or has another suffix now is known by its name.
+    `listed` has the subset of each name before. A video is known by its file name if no other new one has the same, and
+    if all before that are gone were in one subset.
     """
+    now = set(present)
+    gone, come = _by_file_name(listed.keys() - now), _by_file_name(now - listed.keys())
+    return {
+        names[0]: gone[stem]
+        for stem, names in come.items()
+        if len(names) == 1 and len({listed[name] for name in gone.get(stem, ())}) == 1
+    }
+
+
+def _by_file_name(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found.setdefault(PurePosixPath(name).stem.casefold(), []).append(name)
+    return found
+
+
+def _kept(members: list[Member], present: set[str], folder: Path) -> dict[str, str]:
+    """The subsets of the members that were in subsets.csv, or else in the annotations, before."""
     listed = read(folder)
-    kept = {member.name: listed[member.name] for member in members if member.name in listed}
-    gone: dict[str, set[str]] = {}
-    for name, subset in listed.items():
-        if name not in present:
-            gone.setdefault(PurePosixPath(name).stem, set()).add(subset)
-    for member in members:
-        moved = gone.get(PurePosixPath(member.name).stem, set())
-        if member.name not in kept and len(moved) == 1:
-            kept[member.name] = next(iter(moved))
+    before = moved(listed, present)
+    names = {member.name: before.get(member.name, [member.name])[0] for member in members}
+    kept = {name: listed[old] for name, old in names.items() if old in listed}
     missing = [member for member in members if member.name not in kept]
-    before = _prepared_before(folder / "annotations.json") if missing and not listed else {}
-    return {**kept, **{member.name: before[member.id] for member in missing if member.id in before}}
+    prepared = _prepared_before(folder / "annotations.json") if missing and not listed else {}
+    return {**kept, **{member.name: prepared[member.id] for member in missing if member.id in prepared}}
 
 
 def _prepared_before(path: Path) -> dict[str, str]:
@@ -179,6 +212,9 @@ def problems_of_subsets(
     for subset in allowed[:2]:
         if subset not in has_actions:
             what = f"no video is in the subset {subset!r}; assign one in {where_assigned}"
+            others = [name for name in found if name and name not in allowed[:2]]
+            setting = "training" if subset == allowed[0] else "evaluation"
+            what += f", or set dataset.{setting}_subset={others[0]}" if others else ""
             problems.append(Problem(str(source), what))
         elif not has_actions[subset] and not (may_be_unlabelled and subset != allowed[0]):
             what = f"no action is in the subset {subset!r}; assign its videos in {where_assigned}"

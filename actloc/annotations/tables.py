@@ -1,6 +1,7 @@
 """Reads the tables that people write by hand or export: columns may have one of several names, rows may have mistakes.
 
-Columns are separated by commas, semicolons or tabs. The text is UTF-8, UTF-16 or Windows-1252, as spreadsheets save it.
+Columns are separated by commas, semicolons, tabs or bars (|). The text is UTF-8, UTF-16 or Windows-1252, as
+spreadsheets save it.
 """
 
 import csv
@@ -16,6 +17,8 @@ from actloc.errors import UserError
 TOO_MANY = "too many cells"
 """The key of what is wrong with the cells of a row, as after an unquoted comma; no column of a table has this name."""
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+SPREADSHEET_BYTES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+"""The first bytes of spreadsheets: of archives, as .xlsx and .ods are, and of .xls."""
 _OTHER_FORMS = {".eaf": "a project of ELAN", ".xml": "XML", ".textgrid": "a TextGrid of Praat", ".srt": "subtitles"}
 _UNIT = re.compile(r"(?:_?[(\[](?:s|secs?|seconds?|in_seconds|h?h:mm:ss)[)\]]|_(?:s|secs?|seconds?))$")
 """Seconds at the end of a column's name: start_s, start (s), start [sec]."""
@@ -30,9 +33,18 @@ _OTHER_UNITS = {
 
 COLUMNS = {
     "video": ("video", "video_id", "video_name", "id", "file", "filename", "file_name", "path", "file_path", "name"),
-    "start": ("start", "start_time", "begin", "begin_time", "t_start", "begin_time_ss.msec", "begin_time_hh:mm:ss.ms"),
-    "end": ("end", "end_time", "stop", "stop_time", "t_end", "end_time_ss.msec", "end_time_hh:mm:ss.ms"),
-    "label": ("label", "class", "action", "activity", "annotation"),
+    "start": (
+        "start",
+        "start_time",
+        "begin",
+        "begin_time",
+        "t_start",
+        "from",
+        "begin_time_ss.msec",
+        "begin_time_hh:mm:ss.ms",
+    ),
+    "end": ("end", "end_time", "stop", "stop_time", "t_end", "to", "end_time_ss.msec", "end_time_hh:mm:ss.ms"),
+    "label": ("label", "class", "category", "action", "activity", "annotation"),
     "subset": ("subset", "split"),
     "tier": ("tier",),
     "score": ("score", "confidence", "probability"),
@@ -56,16 +68,23 @@ def read_table(path: Path, columns: dict[str, tuple[str, ...]], optional: Iterab
     ones.
     """
     suffix = path.suffix.lower()
-    if suffix in SPREADSHEETS or suffix in _OTHER_FORMS:
-        target = path.with_suffix(".csv")
+    content = b"" if suffix in _OTHER_FORMS else files.read_bytes(path)
+    is_spreadsheet = suffix in SPREADSHEETS or content.startswith(SPREADSHEET_BYTES)
+    if is_spreadsheet or suffix in _OTHER_FORMS:
+        target = saved_as(path)
         raise UserError(
-            f"{path} is {'a spreadsheet' if suffix in SPREADSHEETS else _OTHER_FORMS[suffix]}.",
+            f"{path} is {'a spreadsheet' if is_spreadsheet else _OTHER_FORMS[suffix]}.",
             f"Expected a CSV with the first line {_first_line(columns, optional)}.",
             f"Save it as CSV in the spreadsheet program and set {setting}={target}"
-            if suffix in SPREADSHEETS
+            if is_spreadsheet
             else f"Export it as a table with these columns and set {setting}={target}",
         )
-    return list(rows_of(path, decoded(path, files.read_bytes(path)), columns, optional))
+    return list(rows_of(path, decoded(path, content), columns, optional))
+
+
+def saved_as(path: Path) -> Path:
+    """The CSV to save a spreadsheet as."""
+    return path.with_name(f"{path.stem}_saved.csv") if path.suffix.lower() == ".csv" else path.with_suffix(".csv")
 
 
 def rows_of(
@@ -86,13 +105,13 @@ def header_of(head: str) -> list[str]:
         lines = lines[1:]
     if not lines:
         return []
-    return [_plain(cell) for cell in next(csv.reader([lines[0]], delimiter=max("\t;,", key=lines[0].count)), [])]
+    return [_plain(cell) for cell in next(csv.reader([lines[0]], delimiter=max("\t;,|", key=lines[0].count)), [])]
 
 
 def cells_of(path: Path, text: str) -> tuple[Iterator[tuple[int, list[str]]], str]:
     """Line numbers and cells of the lines that have any, and what separates them."""
     first_line, _, rest = text.lstrip("\n").partition("\n")
-    delimiter = max("\t;,", key=first_line.count)
+    delimiter = max("\t;,|", key=first_line.count)
     if first_line.lower().startswith("sep="):  # Excel's
         delimiter, text = first_line[4:5] or ",", f"\n{rest}"
     return _cells(path, text, delimiter), delimiter

@@ -3,11 +3,14 @@
 import re
 
 _CLOCK = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d*[.,]?\d+|\d+[.,])|-\d*[.,]?\d+")
+_SCIENTIFIC = re.compile(r"\d[.\d]{0,20}[eE][+-]?\d\d?")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of `12.5`, `12,5`, `1:02.5` or `0:01:02.5`; None for other text."""
+    """Seconds of `12.5`, `12,5`, `1e-05`, `1:02.5` or `0:01:02.5`; None for other text."""
+    if _SCIENTIFIC.fullmatch(text) and text.count(".") < 2:  # as programs write numbers
+        return float(text)
     match = _CLOCK.fullmatch(text)
     if match is None:
         return None

@@ -16,10 +16,11 @@ from actloc.runs.prepared import PreparedTraining
 from actloc.runs.record import is_finished, mark_finished, remove_run, training_size, write_record
 from actloc.runs.reuse import (
     keep_annotations,
-    notice_changed_sources,
     refuse_changed_annotations,
+    refuse_changed_sources,
     report_edited_annotations,
     warn_of_averages,
+    warn_of_changed_sources,
 )
 from actloc.runs.run_bank import starts_anew
 from actloc.settings import code_files
@@ -80,7 +81,10 @@ def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool)
             "Expected one of them: train from scratch, or continue from a checkpoint.",
             "Remove one of them.",
         )
-    notice_changed_sources(experiment, is_new=overwrite or not checkpoints.steps(folder))
+    if overwrite or not checkpoints.steps(folder):
+        refuse_changed_sources(experiment)
+    else:
+        warn_of_changed_sources(experiment, f"{folder} is trained on")
     if overwrite:
         return None, False
     _refuse_other_settings(experiment)

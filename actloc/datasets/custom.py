@@ -80,6 +80,8 @@ class Config(ReadingSettings, DatasetConfig):
         unit = other_unit(videos.values())
         if problems and unit:
             problems.append(Problem(str(self.annotations), unit))
+        if not problems and not classes:
+            problems.append(Problem(str(self.annotations), "it lists no action"))
         # without the rows that are wrong, a subset may seem empty
         if not problems:
             videos = self._with_subsets(videos)

@@ -18,16 +18,6 @@ _COLUMNS = {
     "label": ("label", "class", "action", "activity"),
     "subset": ("subset", "split"),
 }
-_SUBSETS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Names of folders, and of subsets in a CSV, with the subsets that they mean."""
 
 
 class Config(ClipsConfig):
@@ -46,7 +36,7 @@ class Config(ClipsConfig):
         """The clips of the CSV or of the folders; a hash of its id puts about one in five without a subset into
         evaluation."""
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
-        meant = {**_SUBSETS, **{name.lower(): name for name in allowed}}
+        meant = subsets.meanings(allowed)
         if self.labels:
             clips, problems = _from_csv(self.labels, meant)
         else:

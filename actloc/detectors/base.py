@@ -154,6 +154,14 @@ class PointConfig(DetectorConfig):
         """Feature steps from one point to the next, for each level that the heads see."""
         return [self.scale_factor**level for level in range(self.num_branch_blocks + 1)]
 
+    @property
+    def reach_steps(self) -> int | None:
+        """How many feature steps to each side of a point its outputs depend on; None: on all of the video.
+
+        With a reach, detection sees longer videos in windows; without one it sees any video whole.
+        """
+        return None
+
     def build_pyramid(
         self,
         in_channels: int,

@@ -141,9 +141,12 @@ class PointDetector(Detector):
     def select(self, outputs: PointOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression; best first within a level."""
         config = self.config
-        num_steps = outputs.level_lengths[0] * config.strides[0]
-        kept = config.kept_per_level or _KEPT_PER_LEVEL * math.ceil(num_steps / self.max_steps)
+        kept = self.kept_per_level(outputs.level_lengths[0] * config.strides[0])
         return select_points(outputs, config.score_threshold, kept, config.shortest_steps)
+
+    def kept_per_level(self, num_steps: int) -> int:
+        """The most segments that a level may give for a video that is padded to `num_steps`."""
+        return self.config.kept_per_level or _KEPT_PER_LEVEL * math.ceil(num_steps / self.max_steps)
 
     def segment_score(self, outputs: PointOutputs, segment: Tensor, label: int) -> Tensor:
         """The class's logits of the points that would learn the action, or of those inside it, added up."""

@@ -56,10 +56,10 @@ class ClipWindow:
         return self.channels, self.num_rows
 
     def narrow(self, dim: int, start: int, length: int) -> "ClipWindow":
-        """The window of `length` rows from row `start` of this one on."""
+        """The window of `length` rows from row `start` of this one on, and of none beyond its end."""
         assert dim == 1
         assert self.held is None
-        return replace(self, first_row=self.first_row + start, num_rows=length)
+        return replace(self, first_row=self.first_row + start, num_rows=length, filled_rows=None)
 
     def filled(self, spacing: ClipSpacing, num_rows: int | None) -> "ClipWindow":
         """The window with `num_rows` rows to make, of clips beyond the end of the video as well, unless it has more.

@@ -4,6 +4,8 @@
 the file and a dash on the page.
 """
 
+import json
+import re
 import shlex
 from abc import abstractmethod
 from pathlib import Path
@@ -153,6 +155,8 @@ class TrainedRun(Record):
     """Of the annotations that it was trained on; None if it is unknown."""
     changes: list[str] | None = None
     """How the annotations scored differ from them, counted and named; None if the run kept no copy of them."""
+    renamed: dict[str, str] = {}
+    """The names that the classes it was trained on have in the annotations scored, by their old ones, if another."""
     trained_videos: list[str] | None = None
     """The scored videos that it was trained on; None if it kept no copy of its annotations."""
 
@@ -339,8 +343,22 @@ def refuse_mixture(folder: Path, results: ResultsHead) -> None:
             raise UserError(
                 f"{path} is {'not of the same evaluation as' if path.is_file() else 'missing beside'} {METRICS_NAME}.",
                 "Expected both as one `actloc eval` wrote them.",
-                f"Evaluate again: actloc eval {shlex.quote(str(folder.parent.parent))}",
+                f"Evaluate again: {_command_of(folder, results)}",
             )
+
+
+def _command_of(folder: Path, results: ResultsHead) -> str:
+    """The command that writes the results in `folder` again."""
+    run = folder.parent.parent
+    is_run = (run / "config.yaml").is_file()
+    words = [shlex.quote(str(run)) if is_run else "CONFIG"]
+    if results.weights is None:
+        file = re.fullmatch(r"predictions (.*), sha256 \w+", results.checkpoint)
+        words.append(f"--predictions {shlex.quote(file[1])}" if file else "evaluation.weights_file=FILE")
+        words += [] if is_run else [f"--name {shlex.quote(run.name)}"]
+    settings = {"dataset.evaluation_subset": results.subset, **results.changed}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+    return " ".join(["actloc eval", *words, *(shlex.quote(f"{key}={text}") for key, text in texts.items())])
 
 
 def task_of_results(folder: Path) -> str:

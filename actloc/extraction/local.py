@@ -67,10 +67,23 @@ def encode_video(
     `check_stop` is called while there is no frame to work on; what it raises ends the work.
     """
     rows = RowsInMemory()
+    info = encode_into(rows, path, encoder, spacing, machine, check_stop)
+    return rows.features, info
+
+
+def encode_into(
+    rows: RowSink,
+    path: Path,
+    encoder: ClipEncoder,
+    spacing: ClipSpacing,
+    machine: MachineSettings,
+    check_stop: Callable[[], None] = lambda: None,
+) -> FeatureInfo:
+    """Writes the rows of one video to a sink; returns the metadata, or raises VideoError."""
     ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop)
     if isinstance(outcome, VideoError):
         raise outcome
-    return rows.features, outcome
+    return outcome
 
 
 def encode_videos(

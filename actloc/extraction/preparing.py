@@ -47,6 +47,7 @@ def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwri
         _write(dataset, annotation_form.to_text(annotations), overwrite=overwrite, sides=sides)
         if dataset.writes_lists:
             write_lists(annotations, dataset.folder)
+        files.remove(model.problems_file(dataset.folder))  # of an earlier call; there are none now
     if dataset.variant:
         console.result(f"{dataset.name}: {dataset.variant}")
     if dataset.has_actions:
@@ -84,7 +85,9 @@ def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, s
     class_counts.report(
         annotations, dataset.training_subset, dataset.evaluation_subset, has_own_labels=dataset.has_own_labels
     )
-    new = [f"{name} in {subset}" for name, subset in sorted(sides.items()) if name not in known]
+    elsewhere = subsets.moved(known, sides)
+    new = [f"{name} in {sides[name]}" for name in sorted(sides.keys() - known.keys() - elsewhere.keys())]
+    known = {**known, **{name: known[before[0]] for name, before in elsewhere.items()}}
     moved = [
         f"{name} from {known[name]} to {sides[name]}"
         for name in sorted(sides)

@@ -1,13 +1,15 @@
 """Last stage of extraction: makes feature rows from the network's vectors and passes them to a sink."""
 
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from actloc.encoders.base_network import ClipEncoder
 from actloc.extraction.batches import vectors_of
@@ -15,6 +17,10 @@ from actloc.extraction.decoded import thinned
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.windows import ClipSpacing, Picking
+
+_VALUE_BYTES = 4
+_MOST_BYTES_IN_MEMORY = 16 << 20
+"""Of rows before they go to a file: an hour of `color` at four rows a second is 2 MB, of 1280 channels 74 MB."""
 
 
 class RowSink(Protocol):
@@ -34,27 +40,72 @@ class RowSink(Protocol):
 
 
 class RowsInMemory:
-    """Keeps the rows of a video in memory."""
+    """Keeps the rows of a video in memory, in one block: rows by themselves would be small objects between frames,
+    whose memory then cannot be given back."""
 
     dtype: Dtype = "float32"
 
     def __init__(self) -> None:
-        self._rows: list[Features] = []
+        self._content = bytearray()
+        self._channels = 0
         self.features: Features = np.empty((0, 0), np.float32)
         """All rows (T, C), after `finish`."""
 
     def append(self, rows: Features) -> None:
         """Takes the next rows (n, C)."""
-        self._rows.append(rows)
+        self._content += rows.astype(np.float32).tobytes()
+        self._channels = rows.shape[1]
 
     def finish(self, info: FeatureInfo) -> FeatureInfo:
-        """Joins the rows."""
-        self.features = np.concatenate(self._rows)
+        """Makes the array of all rows."""
+        self.features = np.frombuffer(self._content, np.float32).reshape(-1, self._channels)
         return replace(info, steps=self.features.shape[0], channels=self.features.shape[1])
 
     def discard(self) -> None:
-        """Discards the rows."""
-        self._rows.clear()
+        """Discards the rows; those that are finished stay."""
+        self._content = bytearray()
+
+
+class RowsInFile:
+    """Keeps the rows of a video in a temporary file without a name, and in memory while they are few.
+
+    A context manager that deletes them.
+    """
+
+    dtype: Dtype = "float32"
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_MOST_BYTES_IN_MEMORY)  # noqa: SIM115 - closed when this is left
+        self._is_finished = False
+        self.num_rows = self.channels = 0
+
+    def append(self, rows: Features) -> None:
+        """Takes the next rows (n, C)."""
+        self._file.write(rows.astype(np.float32).tobytes())
+        self.num_rows += rows.shape[0]
+        self.channels = rows.shape[1]
+
+    def finish(self, info: FeatureInfo) -> FeatureInfo:
+        """The metadata; from now on rows can be read."""
+        self._is_finished = True
+        return replace(info, steps=self.num_rows, channels=self.channels)
+
+    def read(self, start: int, end: int) -> Tensor:
+        """Rows (n, C) from `start` to `end`."""
+        self._file.seek(start * self.channels * _VALUE_BYTES)
+        content = bytearray(self._file.read((end - start) * self.channels * _VALUE_BYTES))
+        return torch.frombuffer(content, dtype=torch.float32).view(-1, self.channels)
+
+    def discard(self) -> None:
+        """Deletes rows that are not finished."""
+        if not self._is_finished:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 class RowAssembly:

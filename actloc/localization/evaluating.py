@@ -29,7 +29,7 @@ from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
-from actloc.runs.reuse import compared, other_classes, renamed_classes
+from actloc.runs.reuse import compared, other_classes, renamed_classes, warn_of_changed_sources
 from actloc.runs.trained import TrainedDetector, load_official, load_trained
 from actloc.settings.published import PublishedMap
 from actloc.sources.base_source import Source
@@ -54,6 +54,7 @@ def evaluate(experiment: Experiment, predictions: Path | None) -> int:
     _check_class_scores(experiment, predictions)
     with joined(choose_device(experiment.machine.device)) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
+        warn_of_changed_sources(experiment, "The results are of")
         has_truth = _has_truth(experiment, annotations)
         if predictions is not None:
             return processes.of_first(lambda: _score(annotations, [_read(experiment, annotations, predictions)]))

@@ -80,21 +80,41 @@ def chosen_or_inside(chosen: Tensor, steps: Tensor, is_real: Tensor, segment: Te
     return distances == distances.min()
 
 
-def best_segments(
-    scores: Tensor, segments: Tensor, score_threshold: float, max_kept: int, shortest_steps: float
-) -> Detections:
+def best_segments(scores: Tensor, segments: Tensor, score_threshold: float, max_kept: int) -> Detections:
     """The best pairs of a point and a class, by falling score: scores are (P, K), segments (P, 2) in feature steps.
 
-    Of those above `score_threshold` the first `max_kept` are taken; among these, segments of `shortest_steps` or less
-    are dropped. Of equal scores the earlier point comes first, then the lower class.
+    Of those above `score_threshold` the first `max_kept` are taken. Of equal scores the earlier point comes first, then
+    the lower class.
     """
     flat = scores.flatten()
     above = (flat > score_threshold).nonzero().squeeze(1)
     best = above[flat[above].argsort(descending=True, stable=True)[:max_kept]]
-    kept = segments[best // scores.shape[1]]
-    is_long = kept[:, 1] - kept[:, 0] > shortest_steps
     cut_by = frozenset({KEPT_PER_LEVEL} if len(above) > max_kept else ())
-    return Detections(kept[is_long], flat[best][is_long], best[is_long] % scores.shape[1], cut_by=cut_by)
+    return Detections(segments[best // scores.shape[1]], flat[best], best % scores.shape[1], cut_by=cut_by)
+
+
+def best_of_both(earlier: Detections, later: Detections, max_kept: int) -> Detections:
+    """What `best_segments` gives for the points of both, from what it gave for earlier points and for later ones."""
+    both = joined([earlier, later])
+    best = both.scores.argsort(descending=True, stable=True)[:max_kept]
+    cut_by = both.cut_by | ({KEPT_PER_LEVEL} if len(both) > max_kept else set())
+    return Detections(both.segments[best], both.scores[best], both.labels[best], cut_by=cut_by)
+
+
+def longer(found: Detections, shortest_steps: float) -> Detections:
+    """Those that are longer than `shortest_steps`, in the same order."""
+    is_long = found.segments[:, 1] - found.segments[:, 0] > shortest_steps
+    return Detections(found.segments[is_long], found.scores[is_long], found.labels[is_long], cut_by=found.cut_by)
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Detections without class scores, one part after the other."""
+    return Detections(
+        torch.cat([part.segments for part in parts]),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        cut_by=frozenset().union(*(part.cut_by for part in parts)),
+    )
 
 
 def _batch(targets: list[Targets], device: torch.device) -> tuple[Tensor, Tensor]:

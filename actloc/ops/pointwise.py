@@ -14,7 +14,7 @@ from torch import Tensor
 from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
-from actloc.ops.points import Points, best_segments, level_points
+from actloc.ops.points import Points, best_segments, joined, level_points, longer
 from actloc.structures import Detections, Targets
 
 NORMALISER_MOMENTUM = 0.9  # ActionFormer, section 3.4: how much of the loss normaliser stays at each training step
@@ -127,23 +127,44 @@ class PointCriterion(Criterion):
 def select_points(
     outputs: PointOutputs, score_threshold: float, kept_per_level: int, shortest_steps: float
 ) -> list[Detections]:
-    """Each video's scored segments in feature steps: of every level the best, by the limits of `best_segments`."""
+    """Each video's scored segments in feature steps: of every level the `kept_per_level` best above the threshold.
+
+    Among these, segments of `shortest_steps` or less are dropped.
+    """
+    videos = best_of_levels(outputs, score_threshold, kept_per_level)
+    return [longer(joined(levels), shortest_steps) for levels in videos]
+
+
+def best_of_levels(outputs: PointOutputs, score_threshold: float, kept_per_level: int) -> list[list[Detections]]:
+    """Of each video and each level the best segments, as `best_segments` takes them."""
     points, lengths = outputs.points, outputs.level_lengths
     scores = at_least_float32(outputs.logits).sigmoid() * outputs.mask[..., None]
     reaches = at_least_float32(outputs.offsets) * points.strides[:, None]  # (B, P, 2) in feature steps
     segments = torch.stack((points.steps - reaches[..., 0], points.steps + reaches[..., 1]), dim=2)
-    found = []
-    for of_video, where in zip(scores, segments, strict=True):
-        levels = [
-            best_segments(*of_level, score_threshold, kept_per_level, shortest_steps)
+    return [
+        [
+            best_segments(*of_level, score_threshold, kept_per_level)
             for of_level in zip(of_video.split(lengths), where.split(lengths), strict=True)
         ]
-        found.append(
-            Detections(
-                torch.cat([level.segments for level in levels]),
-                torch.cat([level.scores for level in levels]),
-                torch.cat([level.labels for level in levels]),
-                cut_by=frozenset().union(*(level.cut_by for level in levels)),
-            )
-        )
-    return found
+        for of_video, where in zip(scores, segments, strict=True)
+    ]
+
+
+def part_of(outputs: PointOutputs, strides: list[int], start: int, end: int, first_step: int) -> PointOutputs:
+    """The points from step `start` to `end` of outputs for a window that begins at step `first_step` of its video.
+
+    Both are whole steps of the coarsest level; the points are then at steps of the video.
+    """
+    places, before = [], 0
+    for stride, length in zip(strides, outputs.level_lengths, strict=True):
+        places.append(torch.arange(before + start // stride, before + end // stride))
+        before += length
+    chosen = torch.cat(places).to(outputs.logits.device)
+    columns = (outputs.points.strides, outputs.points.nearest, outputs.points.farthest)
+    return PointOutputs(
+        Points(outputs.points.steps[chosen] + first_step, *(column[chosen] for column in columns)),
+        outputs.logits[:, chosen],
+        outputs.offsets[:, chosen],
+        outputs.mask[:, chosen],
+        [len(of_level) for of_level in places],
+    )

@@ -19,7 +19,7 @@ from actloc.devices import choose_device
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores, scores_hdf5, scoring
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import MOST_INITIAL_SHARE, write_results
+from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
 from actloc.prefetch import load_ahead
@@ -42,14 +42,17 @@ from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
-from actloc.runs.reuse import compared, other_classes, renamed_classes
+from actloc.runs.reuse import compared, other_classes, renamed_classes, warn_of_changed_sources
 from actloc.settings.published import PublishedAccuracy
 from actloc.training.distributed import Processes, joined
 from actloc.video.clip_reader import VideoTimes
 
 
 def evaluate(experiment: Experiment, scores: Path | None) -> int:
-    """Scores, writes, prints; the exit status is 3 if videos cannot be read."""
+    """Scores, writes, prints; the exit status is 3 if videos cannot be read.
+
+    Of a subset without labels, classes are written and nothing is measured. Raises UserError for one without videos.
+    """
     suffixes = (".json", *scores_hdf5.SUFFIXES)
     if scores is not None and scores.suffix.lower() not in suffixes:
         raise UserError(
@@ -63,7 +66,10 @@ def evaluate(experiment: Experiment, scores: Path | None) -> int:
             fix = "Name another file with --save-scores, or delete this one."
             processes.of_first(lambda: outputs.refuse_others([scores], fix=fix))
         annotations = read_prepared(experiment.dataset, experiment.arguments)
+        warn_of_changed_sources(experiment, "The results are of")
         trained = _trained(experiment, annotations)
+        if annotations.of_subset(subset) and not labelled_clips(annotations, subset):
+            return _write_unlabelled(experiment, trained, annotations, processes, scores)
         required_clips(annotations, subset, "dataset.evaluation_subset")
         settings, run = RecognitionSections.of(experiment).evaluation, trained.run
         first, has_all_scores = _scored(experiment, trained, annotations, processes, scores)
@@ -98,6 +104,36 @@ def _scored(
         if scores is not None:
             is_whole = evaluation.save_scores(scores, annotations.of_subset(subset), clips, found)
     return written, is_whole
+
+
+def _write_unlabelled(
+    experiment: Experiment,
+    trained: TrainedRecognizer,
+    annotations: Annotations,
+    processes: Processes,
+    scores: Path | None,
+) -> int:
+    """Writes the class of each video of a subset without labels, and class scores of windows to the file `scores`."""
+    subset = experiment.dataset.evaluation_subset
+    videos, views = annotations.of_subset(subset), views_of(experiment)
+    console.say(f"There is nothing to score: no video of {subset} has a label. Their classes will be written.")
+    clips = [LabelledClip(video, ()) for video in videos]
+    evaluation = _Evaluation(experiment, trained, clip_source(experiment), processes)
+    with closing(evaluation.source.reader):
+        found = evaluation.scored(clips, lambda clip: views.read(evaluation.source, clip), views)
+        known = [clip for clip in clips if clip.id in found.scores]
+        folder = results_folder(experiment, measured_with(experiment).changed)
+        rows = np.stack([found.scores[clip.id] for clip in known]) if known else np.zeros((0, len(trained.classes)))
+
+        def write() -> None:
+            files.remove(folder / METRICS_NAME)  # of other annotations, and of other scores
+            files.write_text(folder / "clips.csv", _clips_csv(known, rows, trained.classes))
+            console.result(f"Wrote the classes of {console.count(len(known), 'video')} to {folder / 'clips.csv'}")
+            console.emit("done", path=str(folder / "clips.csv"))
+
+        processes.of_first(write)
+        is_whole = scores is None or evaluation.save_scores(scores, videos, [], Scored({}, found.unreadable))
+    return 0 if is_whole and len(known) == len(videos) else EXIT_SOME_INPUTS_FAILED
 
 
 def _trained(experiment: Experiment, annotations: Annotations) -> TrainedRecognizer:

@@ -76,7 +76,7 @@ def result_folders(run: Path) -> list[Path]:
         raise UserError(
             f"{run} has no eval/*/{METRICS_NAME}.",
             "Expected the results of an evaluation, which a report shows.",
-            f"Evaluate first: actloc eval {run}",
+            f"Evaluate first: actloc eval {shlex.quote(str(run))}",
         )
     return folders
 

@@ -1,7 +1,8 @@
 """Temporal action localization: a detector on a source of features, for training, evaluation and prediction."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,16 @@ from torch import Tensor
 from actloc import console
 from actloc.annotations.model import Annotations
 from actloc.detectors.base import DetectorConfig
-from actloc.detectors.base_network import Detector
+from actloc.detectors.base_network import Detector, PointDetector
+from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import TooLongError, UserError, VideoError
 from actloc.evaluation.postprocess import postprocess
+from actloc.extraction.rows import RowsInFile
 from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
+from actloc.runs.encoded_once import encoded_once, is_made_in_parts
+from actloc.runs.long_videos import detect_in_windows, longest_whole
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import SuppressionSettings
 from actloc.sources.base_source import Source
@@ -72,14 +77,8 @@ class Localizer:
         grid, num_steps = None, 0
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
-                try:
-                    features, mask = self.features(source, Batch((sample,)))
-                except UserError as error:
-                    kind = TooLongError if isinstance(error, TooLongError) else UserError
-                    raise kind(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
-                listed = self.detector.detect(features, mask)
-                _check_detections(self.detector, listed)
-            own, grid = listed[0], sample.grid
+                own = self._detect(source, sample)
+            grid = sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
             segments = own.segments.cpu() + sample.first_step
             found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores, own.cut_by))
@@ -88,6 +87,31 @@ class Localizer:
         merged = found[0] if len(found) == 1 else _merged(found)
         longest_s, num_windows = duration_s, math.ceil(num_steps / self.max_steps)
         return postprocess(merged, grid, math.inf if longest_s is None else longest_s, self.suppression, num_windows)
+
+    def _detect(self, source: Source, sample: Sample) -> Detections:
+        """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
+        detector, is_live = self.detector, isinstance(sample.payload, ClipWindow)
+        longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
+        # what a user's source does to a batch may not be the same to a part of it
+        has_parts = is_made_in_parts(source, sample) if is_live else type(source).features is Source.features
+        if longest is None or sample.num_steps <= longest or not has_parts:
+            with _naming(sample):
+                features, mask = self.features(source, Batch((sample,)))
+            listed = detector.detect(features, mask)
+            _check_detections(detector, listed)
+            return listed[0]
+        assert isinstance(detector, PointDetector)
+        with _naming(sample):
+            padded_steps = detector.padded_steps(sample.num_steps)
+        with RowsInFile() as rows:
+            whole = encoded_once(source, sample, rows) if is_live else sample
+
+            def load(start: int, end: int) -> tuple[Tensor, Tensor]:
+                part = whole.part(start, min(end, whole.num_steps) - start, Targets.none())
+                with _naming(sample):
+                    return Batch((part,)).padded(end - start, self.device)
+
+            return detect_in_windows(detector, sample.num_steps, padded_steps, load)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
         """Detections of every video in seconds, ordered by id; each process works on a part and gets all results.
@@ -117,6 +141,16 @@ class Localizer:
                 raise refusal
             console.error(refusal)
         return sorted(everywhere, key=lambda one: one.video_id)
+
+
+@contextmanager
+def _naming(sample: Sample) -> Iterator[None]:
+    """Adds the video to the user's errors."""
+    try:
+        yield
+    except UserError as error:
+        kind = TooLongError if isinstance(error, TooLongError) else UserError
+        raise kind(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
 
 
 def _merged(windows: list[Detections]) -> Detections:

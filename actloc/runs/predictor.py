@@ -3,8 +3,6 @@
 import statistics
 from pathlib import Path
 
-import torch
-
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.devices import choose_device, warn_of_slow_bfloat16
@@ -17,12 +15,14 @@ from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results,
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
+from actloc.extraction.rows import RowsInFile
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
+from actloc.runs.one_video import OneVideo
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
 from actloc.sources import folders
-from actloc.sources.base_source import Source, VideoInMemory
+from actloc.sources.base_source import Source
 from actloc.store.info import grid as stored_grid
 from actloc.structures import Detections, VideoDetections
 
@@ -108,8 +108,8 @@ class Predictor:
 
     def predict_timed(self, video: Path) -> tuple[list[Prediction], float]:
         """`predict`, and the video's duration in seconds."""
-        with as_prepared(video, self.experiment.preparation) as file:
-            source = self._source(video.stem, file)
+        with as_prepared(video, self.experiment.preparation) as file, RowsInFile() as rows:
+            source = self._source(video.stem, file, rows)
             duration_s = source.videos[0].duration_s
             try:
                 detections = self.trained.localizer.detect_one(source, source.evaluation_samples(0), duration_s)
@@ -126,15 +126,16 @@ class Predictor:
             for setting in cut_videos(self.experiment, [detections]):
                 console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
 
-    def _source(self, video_id: str, file: Path) -> Source:
-        """The video as a source of features; raises VideoError."""
+    def _source(self, video_id: str, file: Path, rows: RowsInFile) -> Source:
+        """The video as a source of features, which are kept in `rows` unless they are made later; raises VideoError."""
         features = self.experiment.features
         if self.trained.live is not None:
             return features.of_file(file, self.trained.live)
         assert self.encoder is not None, "features of stored sources are made by their encoder"
-        array, info = local.encode_video(file, self.encoder, features.spacing, self.experiment.machine)
+        info = local.encode_into(rows, file, self.encoder, features.spacing, self.experiment.machine)
         video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
-        return VideoInMemory(features, video, *features.to_grid(torch.from_numpy(array), stored_grid(info)))
+        seen = features.on_grid_unread(rows.read, info.steps, info.channels, stored_grid(info))
+        return OneVideo(features, video, *seen)
 
 
 def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoint: str) -> dict[str, float]:
@@ -175,7 +176,8 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
             "Expected videos that are new to it, because it is surer of those that it knows.",
             "Set a number: --set prediction.threshold=0.3",
         )
-    stored = results.score_thresholds()
+    old_names = {new: old for old, new in (results.trained.renamed if results.trained else {}).items()}
+    stored = {old_names.get(name, name): score for name, score in results.score_thresholds().items()}
     measured = {name: score for name, score in stored.items() if score is not None}
     if not measured:
         raise UserError(

@@ -54,17 +54,19 @@ def refuse_changed_annotations(experiment: Experiment) -> None:
     )
 
 
-def notice_changed_sources(experiment: Experiment, *, is_new: bool) -> None:
-    """Labels that were changed after `prepare` read them: raises UserError for a new run, else warns."""
-    changed = prepared.changed_sources(experiment.dataset.folder)
-    if not changed:
+def warn_of_changed_sources(experiment: Experiment, what_it_does: str) -> None:
+    """Warns of labels that were changed after `prepare` read them; "{what_it_does} what it read then"."""
+    found = _changed_sources(experiment)
+    if found:
+        console.warn(f"{found} {what_it_does} what it read then. To read again: actloc prepare {experiment.arguments}")
+
+
+def refuse_changed_sources(experiment: Experiment) -> None:
+    """Raises UserError if labels were changed after `prepare` read them."""
+    found = _changed_sources(experiment)
+    if not found:
         return
-    verb, them = ("has", "it") if len(changed) == 1 else ("have", "them")
-    found = f"{console.first_ten(changed)} {verb} changed since `actloc prepare` read {them}."
     again = f"actloc prepare {experiment.arguments}"
-    if not is_new:
-        console.warn(f"{found} {experiment.run_folder} is trained on what it read then. To read {them} again: {again}")
-        return
     listing = shlex.quote(str(prepared.file_in(experiment.dataset.folder)))
     raise UserError(
         found,
@@ -72,6 +74,12 @@ def notice_changed_sources(experiment: Experiment, *, is_new: bool) -> None:
         f"Run: {again}; or train on the annotations as they were prepared: rm {listing}, then run the same command "
         "again",
     )
+
+
+def _changed_sources(experiment: Experiment) -> str:
+    changed = prepared.changed_sources(experiment.dataset.folder)
+    verb, them = ("has", "it") if len(changed) == 1 else ("have", "them")
+    return f"{console.first_ten(changed)} {verb} changed since `actloc prepare` read {them}." if changed else ""
 
 
 def report_edited_annotations(experiment: Experiment, content: bytes) -> None:
@@ -112,9 +120,11 @@ def compared(experiment: Experiment, run: TrainedRun, scored: Annotations) -> Tr
     trained = {video.id for video in copy.of_subset(subset)}
     of_subset = scored.of_subset(experiment.dataset.evaluation_subset)
     now = annotation_form.read(experiment.dataset.annotations_file)
+    found = changes(copy, now)
     return run.model_copy(
         update={
-            "changes": list(changes(copy, now).lines),
+            "changes": list(found.lines),
+            "renamed": dict(found.renamed),
             "trained_videos": sorted(video.id for video in of_subset if video.id in trained),
         }
     )

@@ -78,6 +78,12 @@ def apply(prepared: PreparedTraining, start: StartingWeights) -> Taken:
     console.say(f"Started from {start.origin}: {entire} taken")
     for labels in {tuple(one) for one in result.partly.values()}:
         console.say(f"Of {partly} the entries of {console.first_ten(labels)} taken: {console.first_ten(result.partly)}")
+        new = [label for label in about["classes"] if label not in labels]
+        left_out = [label for label in start.classes or () if label not in labels]
+        for what, names in (("New", new), ("Left", left_out)):
+            if names:
+                counted = console.count(len(names), "class", "classes")
+                console.say(f"{what}: {counted}: {console.first_ten(names)}")
     if result.new:
         listed = [f"{name} ({reason})" for name, reason in result.new.items()]
         console.say(f"New: {console.count(len(result.new), 'tensor')}: {console.first_ten(listed)}")

@@ -74,19 +74,22 @@ def names_of(sections: Mapping[str, type[BaseModel]]) -> list[str]:
 def meant(typed: str, names: Iterable[str]) -> list[str]:
     """The settings among `names` that `typed`, which is not one of them, may mean; the likeliest first, at most three.
 
-    The order is: the same last word in another section, a synonym, a similar name in the section named, a similar name
-    anywhere.
+    The order is: a nearly equal name in the section named, the same last word in another section, a synonym, a similar
+    name in the section named, a similar name anywhere.
     """
     known = list(names)
     typed = typed.lower().replace("-", "_")
     section, _, word = typed.rpartition(".")
     same_word = [name for name in known if _last(name) == word]
     synonym = _MEANT.get(typed) or _MEANT.get(word)
+    inside = [name for name in known if name.rpartition(".")[0] == section]
+    nearly = difflib.get_close_matches(word, [_last(name) for name in inside], n=1, cutoff=0.85)
+    if nearly and typed not in _MEANT:
+        return [f"{section}.{nearly[0]}"]
     if same_word and len(same_word) <= _MOST_OFFERED and typed not in _MEANT:
         return same_word
     if synonym in known:
         return [synonym]
-    inside = [name for name in known if name.rpartition(".")[0] == section]
     similar = difflib.get_close_matches(word, [_last(name) for name in inside], n=1, cutoff=0.6)
     if similar:
         return [f"{section}.{similar[0]}"]

@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -306,12 +307,17 @@ class PredictionSettings(Section):
     """Leave out segments below this score; best_f1 uses, per class, the threshold `eval` stored in the run."""
 
 
+def _as_text(value: Any) -> Any:  # Any: not yet checked
+    """A number as text, so that the message of `machine.device=0` names what is expected."""
+    return str(value) if isinstance(value, int) else value
+
+
 class MachineSettings(Section):
     """Settings that do not change a result: a run can be resumed on another machine with other values."""
 
     shapes = "nothing"
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:1."""
     num_workers: NonNegativeInt = 1
     """Threads that load features or clips ahead of the training step; for clips, also processes that decode them."""

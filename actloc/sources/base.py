@@ -3,6 +3,7 @@
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
 import importlib
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from actloc.ops.windows import WindowRules, resize, resized_grid
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
+from actloc.store.on_disk import FeaturesOnDisk
 from actloc.structures import Extent, Grid
 from actloc.video.windows import ClipSpacing
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from actloc.end_to_end.live_encoder import LiveEncoder
     from actloc.sources.base_source import Source
+    from actloc.store.on_disk import ReadRows
+    from actloc.structures import Payload
 
 
 class SourceConfig(Part):
@@ -116,6 +120,13 @@ class SourceConfig(Part):
         if self.resize_to is None:
             return raw[:: self.downsample].T.contiguous(), seen
         return self.resized(raw), seen
+
+    def on_grid_unread(self, read: ReadRows, num_rows: int, channels: int, grid: Grid) -> tuple[Payload, Grid]:
+        """`to_grid` of rows that are not read yet; resized ones are, since a step may be made of any of them."""
+        if self.resize_to is not None:
+            return self.to_grid(read(0, num_rows), grid)
+        num_steps = math.ceil(num_rows / self.downsample)
+        return FeaturesOnDisk(read, channels, num_steps, self.downsample), self.grid_seen(num_rows, grid)
 
     def grid_seen(self, num_rows: int, grid: Grid) -> Grid:
         """The time grid of the features that detectors see, from that of their rows."""
@@ -254,7 +265,7 @@ class SourceConfig(Part):
         """Writes random features of these videos to `folder`; returns the settings to read them, for contract tests."""
 
 
-_OF_NETWORKS = ("Source", "VideoInMemory")
+_OF_NETWORKS = ("Source",)
 
 
 def __getattr__(name: str) -> Any:  # Any: whatever the module has

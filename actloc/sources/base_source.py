@@ -43,13 +43,17 @@ class Source(ABC):
     def evaluation_sample(self, index: int) -> Sample:
         """All of video `index`."""
 
+    def detection_sample(self, index: int) -> Sample:
+        """All of video `index`; the features of a long one may stay on disk until parts of them are asked for."""
+        return self.evaluation_sample(index)
+
     def extent(self, index: int) -> Extent | None:
         """Where the features of video `index` are; None where only reading them says so."""
         return None
 
     def evaluation_samples(self, index: int) -> list[Sample]:
         """All of video `index`, in one window or in several that overlap."""
-        whole, length = self.evaluation_sample(index), self.config.window_steps
+        whole, length = self.detection_sample(index), self.config.window_steps
         if length is None or whole.num_steps <= length:
             return [whole]
         overlap, last_is_whole = self.config.window_overlap, self.config.last_window == "whole"
@@ -152,17 +156,3 @@ class Source(ABC):
         segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
         labels = torch.tensor([self._label_number[action.label] for action in actions])
         return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)
-
-
-class VideoInMemory(Source):
-    """One video without annotations, whose features (C, T) are at hand."""
-
-    def __init__(self, config: SourceConfig, video: AnnotatedVideo, features: Tensor, grid: Grid) -> None:
-        super().__init__(config, Annotations((), {video.id: video}))
-        self.videos, self.missing = [video], []
-        self.in_channels, self.encoder_weights_sha256 = features.shape[0], None
-        self._whole = self._sample(video, features, grid)
-
-    def evaluation_sample(self, index: int) -> Sample:
-        """All of the video."""
-        return self._whole

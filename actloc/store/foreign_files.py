@@ -12,7 +12,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,14 @@ class _Header:
 
 
 @dataclass(frozen=True)
+class _Cut:
+    """The part of an array that was asked for, and the shape of all of it."""
+
+    values: Any  # Any: an array
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class FeatureFile:
     """Where one video's features are; reading them never runs code from the file."""
 
@@ -80,6 +88,19 @@ class FeatureFile:
         rows, columns = self._load(only_shape=True)
         return int(rows), int(columns)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a part of the array is read without the rest; .npz, .pkl, .csv and old .pt files are read whole."""
+        is_mapped = self.path.suffix in (".pt", ".pth") and zipfile.is_zipfile(self.path)
+        return self.dataset is not None or is_mapped or self.path.suffix in (".npy", ".mmap")
+
+    def steps(self, start: int, end: int, axis: int) -> FeatureFile:
+        """The part of these features from one step to another; steps are counted along `axis`."""
+        own = [*self.part, slice(None), slice(None)][:2]
+        first = own[axis].start or 0
+        own[axis] = slice(first + start, first + end)
+        return replace(self, part=tuple(own))
+
     def read(self) -> Tensor:
         """Reads the array as float32, laid out as in the file; raises FeatureFileError for nan and inf."""
         import torch
@@ -99,12 +120,15 @@ class FeatureFile:
 
         try:
             values: Any = self._open(only_shape)  # Any: whatever the file holds
-            if not isinstance(values, (_Header, np.ndarray, Tensor)) or values.shape is None:
+            if not isinstance(values, (_Header, _Cut, np.ndarray, Tensor)) or values.shape is None:
                 raise _OddError(f"it is {type(values).__name__}, no array")
             two = _without_single_axes(values.shape)
             if len(two) != 2 or 0 in two:
                 raise _OddError(f"its shape is {tuple(values.shape)}")
-            values = _Header(two) if isinstance(values, _Header) else values.reshape(two)
+            if isinstance(values, (np.ndarray, Tensor)):
+                values = values.reshape(two)
+            elif isinstance(values, _Header):
+                values = _Header(two)
             cuts = (*self.part, slice(None), slice(None))
             shape = tuple(len(range(size)[cut]) for size, cut in zip(values.shape, cuts, strict=False))
             if 0 in shape:
@@ -112,9 +136,10 @@ class FeatureFile:
                 raise _OddError(f"its shape is {tuple(values.shape)}, with nothing in [{asked}]")
             if only_shape or isinstance(values, _Header):
                 return shape
+            values, part = (values.values, ()) if isinstance(values, _Cut) else (values, self.part)
             if not _is_of_numbers(values):
                 raise _OddError(f"it is of {values.dtype}")
-            return values[self.part] if isinstance(values, Tensor) else np.array(values[self.part], dtype=np.float32)
+            return values[part] if isinstance(values, Tensor) else np.array(values[part], dtype=np.float32)
         except _OddError as error:
             raise FeatureFileError("unsupported", f"{self}: {error}.", _EXPECTED, _FIX) from error
 
@@ -167,7 +192,9 @@ class FeatureFile:
                 raise _OddError("it is not a dataset of this file")
             if is_hollow(dataset):
                 raise _OddError(f"its shape is {dataset.shape}, and the file has no values for it")
-            return _Header(dataset.shape) if only_shape else dataset[()]
+            if only_shape:
+                return _Header(dataset.shape)
+            return _Cut(dataset[self.part], dataset.shape) if self.part and dataset.ndim == 2 else dataset[()]
 
     def _chosen(self, names: list[str]) -> str:
         if self.key is not None and self.key in names:

@@ -9,18 +9,23 @@ from __future__ import annotations  # names for the type checker only: settings 
 
 import hashlib
 import io
+import json
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from actloc import files
-from actloc.damage import is_hollow, is_ours
+from actloc.damage import is_hollow, is_of_the_system, is_ours
+from actloc.store.info import FeatureInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +34,9 @@ DATASET = "features"
 BLOCK_BYTES = 512  # the smallest user block HDF5 allows
 _HEAD_BYTES = len(f"actloc features\nsha256 {64 * '0'}\n")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_INFO = TypeAdapter(FeatureInfo)
+FileState = tuple[int, int, int]
+"""Inode, size and time of a file."""
 _PIECE_BYTES = 1 << 20
 _CHECKSUM_BYTES = 4  # fletcher32 appends this to each chunk
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
@@ -51,10 +59,26 @@ def user_block(stream: BinaryIO) -> bytes:
     for piece in _pieces(stream):
         digest.update(piece)
     head = _head(digest.hexdigest())
+    return _block(head, _crc32(stream, head))
+
+
+def check_seal(stream: BinaryIO) -> None:
+    """Raises DamagedError unless every byte of the file is as it was written; reads it piece by piece."""
+    stream.seek(0)
+    block = stream.read(BLOCK_BYTES)
+    head = block[:_HEAD_BYTES]
+    if block == _block(head, _crc32(stream, head)):
+        return
+    own = user_block(stream)
+    if block not in (own, own[:_HEAD_BYTES].ljust(BLOCK_BYTES, b"\0")):  # old files have no CRC-32
+        raise DamagedError("its bytes do not match its checksum")
+
+
+def _crc32(stream: BinaryIO, head: bytes) -> int:
     crc32 = zlib.crc32(head)
     for piece in _pieces(stream):
         crc32 = zlib.crc32(piece, crc32)
-    return _block(head, crc32)
+    return crc32
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -85,19 +109,64 @@ def opened(content: bytes, *, prove: bool = False) -> Iterator[h5py.File]:
         crc32 = zlib.crc32(body, zlib.crc32(head))
         if block not in (_block(head, crc32), head.ljust(BLOCK_BYTES, b"\0")):  # old files have no CRC-32
             raise DamagedError("its bytes do not match its checksum")
+    with _hdf5(io.BytesIO(content)) as file:
+        yield file
+
+
+@contextmanager
+def opened_in_place(path: Path, known: FileState | None = None) -> Iterator[tuple[h5py.File, FileState]]:
+    """Opens the HDF5 file without reading it into memory; raises as `opened`, and OSError if it cannot be read.
+
+    Yields what tells this file from any other, too. A file that is still the `known` one is not checked again: HDF5 has
+    checksums of its own for what is read then.
+    """
+    files.check_regular(path)
+    with files.naming(path), path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        state = status.st_ino, status.st_size, status.st_mtime_ns
+        if state != known:
+            check_seal(stream)
+        with _hdf5(stream) as file:
+            yield file, state
+
+
+@contextmanager
+def _hdf5(stream: BinaryIO) -> Iterator[h5py.File]:
+    """Opens the HDF5 file; raises DamagedError for what HDF5 cannot read."""
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
+        with h5py.File(stream, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if is_ours(error):
+        if is_ours(error) or is_of_the_system(error):
             raise
         raise DamagedError(f"it is not a feature file: {error}") from error
+
+
+def info_in(file: h5py.File) -> FeatureInfo:
+    """The facts about the features that the file records; raises DamagedError, or what pydantic and HDF5 raise."""
+    later = "vectors_per_clip"  # which older files, and those where it is 1, do not say
+    stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo) if field.name != later}
+    stored[later] = file.attrs.get(later, 1)
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
+    if not isinstance(values["weights_sha256"], str):
+        raise DamagedError("its weights_sha256 is not text")
+    info = _INFO.validate_python({**values, "weights_sha256": values["weights_sha256"] or None})
+    if not isinstance(json.loads(info.recipe), dict):
+        raise DamagedError("its recipe is not an object")
+    return info
 
 
 def values_as_stored(file: h5py.File) -> NDArray[Any]:
     """The features (T, C) in the type they are stored in; HDF5 checks its own checksums too."""
     features: NDArray[Any] = _own_dataset(file)[()]
     return features
+
+
+def rows(file: h5py.File, start: int, end: int) -> Tensor:
+    """Features (n, C) float32 of the steps from `start` to `end`; HDF5 checks its own checksums of what it reads."""
+    import torch
+
+    return torch.from_numpy(_own_dataset(file)[start:end]).float()
 
 
 def values(file: h5py.File) -> Tensor:

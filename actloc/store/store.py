@@ -8,19 +8,19 @@ STORE/index.json     the facts about each file, so that opening a large store do
 Every byte of a file is checked whenever its features are read; `verify` checks every checksum.
 """
 
+from __future__ import annotations  # names for the type checker only: settings are read without importing torch
+
 import contextlib
 import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from actloc import console, files
 from actloc.damage import refused
@@ -29,8 +29,23 @@ from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
 from actloc.store import index
 from actloc.store.info import FeatureInfo, Features, recorded
-from actloc.store.sealed_file import DamagedError, is_finite, is_others, opened, values, values_as_stored
+from actloc.store.sealed_file import (
+    DamagedError,
+    info_in,
+    is_finite,
+    is_others,
+    opened,
+    opened_in_place,
+    rows,
+    values,
+    values_as_stored,
+)
 from actloc.store.writer import FeatureWriter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from actloc.store.on_disk import ReadRows
 
 _RECIPE_FILE, _SUFFIX = "store.json", ".h5"
 _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
@@ -40,7 +55,6 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
 """The values of these settings in recipes that are older than the settings."""
 _LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output": "features"}}
 """The same for the settings of single encoders."""
-_INFO = TypeAdapter(FeatureInfo)
 _NOT_A_FEATURE_FILE = (DamagedError, OSError, KeyError, RuntimeError, TypeError, ValueError)
 """What a file with other contents raises."""
 IMPORTED = "imported_from"
@@ -157,7 +171,7 @@ class FeatureStore:
                 self._infos[video_id] = listed
             else:
                 with self._opened(video_id) as file:
-                    self._infos[video_id] = _info(file)
+                    self._infos[video_id] = info_in(file)
         return self._infos[video_id]
 
     def _listed(self, video_id: str) -> FeatureInfo | None:
@@ -187,7 +201,7 @@ class FeatureStore:
                     continue
                 # what is damaged is not listed
                 with contextlib.suppress(*_NOT_A_FEATURE_FILE), h5py.File(path, "r") as file:
-                    entries[path.name] = index.Entry(status.st_size, status.st_mtime_ns, _info(file))
+                    entries[path.name] = index.Entry(status.st_size, status.st_mtime_ns, info_in(file))
             if entries != before:
                 with contextlib.suppress(OSError):  # such as a full disk
                     index.write(self.folder, entries)
@@ -217,15 +231,30 @@ class FeatureStore:
         """Reads the features (T, C) as float32; raises UserError if the file is missing, damaged or has nan or inf."""
         with self._opened(video_id) as file:
             features = values(file)
-            if video_id in self._infos and self._infos[video_id] != _info(file):
-                raise UserError(
-                    f"The features of {video_id} in {self.folder} are not those that were there before.",
-                    f"Expected what {index.NAME} lists, or what was there when this command started.",
-                    f"Run the command again; if the same happens, delete {self.folder / index.NAME} first",
-                )
         if not is_finite(features):
             raise self._bad(video_id, "contain values that are not finite")
         return features.numpy()
+
+    def rows(self, video_id: str) -> ReadRows:
+        """A function that reads the features (n, C) float32 of the steps from one to another, and no others.
+
+        Every byte of the file is checked now; the function raises UserError if the file is another one by then, or has
+        nan or inf.
+        """
+        path = self._path(video_id)
+        with self._described(video_id), opened_in_place(path) as (file, state):
+            self._check_info(video_id, file)
+
+        def read(start: int, end: int) -> Tensor:
+            with self._described(video_id), opened_in_place(path, known=state) as (file, now):
+                if now != state:
+                    raise self._replaced(video_id)
+                part = rows(file, start, end)
+            if not is_finite(part):
+                raise self._bad(video_id, "contain values that are not finite")
+            return part
+
+        return read
 
     def writer(self, video_id: str, dtype: Dtype = "float32") -> FeatureWriter:
         """A writer that takes the video's features row by row; `finish` puts them into the store."""
@@ -300,12 +329,29 @@ class FeatureStore:
     @contextlib.contextmanager
     def _opened(self, video_id: str) -> Iterator[h5py.File]:
         """Opens the video's file, with every byte checked."""
+        with self._described(video_id), opened(files.read_bytes(self._path(video_id))) as file:
+            self._check_info(video_id, file)
+            yield file
+
+    def _check_info(self, video_id: str, file: h5py.File) -> None:
+        """Raises UserError if the file is another video's, or another one than before."""
+        if file.attrs["video_id"] != video_id:
+            raise self._bad(video_id, f"are those of {file.attrs['video_id']}")
+        if video_id in self._infos and self._infos[video_id] != info_in(file):
+            raise self._replaced(video_id)
+
+    def _replaced(self, video_id: str) -> UserError:
+        return UserError(
+            f"The features of {video_id} in {self.folder} are not those that were there before.",
+            f"Expected what {index.NAME} lists, or what was there when this command started.",
+            f"Run the command again; if the same happens, delete {self.folder / index.NAME} first",
+        )
+
+    @contextlib.contextmanager
+    def _described(self, video_id: str) -> Iterator[None]:
+        """Says which features are missing or damaged."""
         try:
-            with opened(files.read_bytes(self._path(video_id))) as file:
-                actual = file.attrs["video_id"]
-                if actual != video_id:
-                    raise self._bad(video_id, f"are those of {actual}")
-                yield file
+            yield
         except FileNotFoundError as error:
             raise UserError(
                 f"{self.folder} has no features of {video_id}.",
@@ -335,23 +381,10 @@ def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
     return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
 
 
-def _info(file: h5py.File) -> FeatureInfo:
-    later = "vectors_per_clip"  # which older files, and those where it is 1, do not say
-    stored = {field.name: file.attrs[field.name] for field in fields(FeatureInfo) if field.name != later}
-    stored[later] = file.attrs.get(later, 1)
-    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in stored.items()}
-    if not isinstance(values["weights_sha256"], str):
-        raise DamagedError("its weights_sha256 is not text")
-    info = _INFO.validate_python({**values, "weights_sha256": values["weights_sha256"] or None})
-    if not isinstance(json.loads(info.recipe), dict):
-        raise DamagedError("its recipe is not an object")
-    return info
-
-
 def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
     """Info and features (T, C) as stored, after checking every checksum; raises DamagedError."""
     with opened(content, prove=True) as file:
-        info, features = _info(file), values_as_stored(file)
+        info, features = info_in(file), values_as_stored(file)
         written = file.attrs["sha256"]
     if written != fingerprint(features, info):
         raise DamagedError("its features do not match their checksum")

@@ -70,6 +70,7 @@ class Config(TaskConfig):
         encoder = clips.encoder
         steps, exact = encoder.frame_steps(), encoder.exact_frames
         found = [("clips", *misfit.split(": ", 1)) for misfit in clips.misfits(encoder.name, steps)]
+        of_encoder = getattr(encoder, "frames", None)
         if clips.frames is None and exact is None:
             multiple = f"a multiple of {encoder.clip_multiple}" if encoder.clip_multiple > 1 else "a number"
             found.append(("clips", "frames", f"found null, expected {multiple}: the encoder {encoder.name} takes any"))
@@ -82,6 +83,9 @@ class Config(TaskConfig):
         elif clips.sampling == "dense" and (clips.frames or exact) > SPAN_FRAMES:
             expected = f"expected at most {SPAN_FRAMES}, the span of a dense clip, or another clips.sampling"
             found.append(("clips", "frames", f"found {clips.frames or exact}, {expected}"))
+        elif isinstance(of_encoder, int) and of_encoder != (clips.frames or exact):
+            expected = f"expected {of_encoder}, the clips.encoder.frames that the weights are made for; set both"
+            found.append(("clips", "frames", f"found {clips.frames or exact}, {expected} to the same number"))
         if encoder.mixes_clips:
             what = f"found {encoder.name}, which mixes neighbouring clips, expected one that sees each clip by itself"
             found.append(("clips", "encoder", f"{what}; remove its adapters, or choose another: actloc ls encoders"))

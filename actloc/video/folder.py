@@ -33,10 +33,15 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
     same id, or if there are no videos.
     """
     found: dict[str, Path] = {}
-    for path in videos_below(folder, skip=skip):
-        if not is_text(path.name):
-            console.warn(f"{path.parent} has a video whose name is not UTF-8: {path.name!r}; rename it to use it")
-            continue
+    every = videos_below(folder, skip=skip)
+    unnamed = [path for path in every if not is_text(str(path.relative_to(folder)))]
+    if unnamed:
+        verb, them = ("name is", "it") if len(unnamed) == 1 else ("names are", "them")
+        console.warn(
+            f"Left out {console.count(len(unnamed), 'video')} of {folder} whose {verb} not UTF-8: "
+            f"{console.first_ten(repr(str(path.relative_to(folder))) for path in unnamed)}; rename {them} to use {them}"
+        )
+    for path in (one for one in every if one not in unnamed):
         video_id = path.stem.removeprefix(prefix)
         if video_id in found:
             raise UserError(
@@ -51,7 +56,7 @@ def videos_by_id(folder: Path, *, skip: Sequence[Path] = (), prefix: str = "") -
             f"Expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}, in the folder or in folders in it.",
             "Set dataset.videos to the folder of the videos.",
         )
-    used = {path.relative_to(folder).parts[0] for path in found.values()}
+    used = {path.relative_to(folder).parts[0] for path in every}
     ours = {os.path.realpath(path) for path in skip}  # Path.resolve refuses a link to itself
     entries = (path for path in sorted(folder.iterdir()) if path.name not in used and not path.name.startswith("."))
     others = [f"{path.name}/" if path.is_dir() else path.name for path in entries if os.path.realpath(path) not in ours]

@@ -63,3 +63,11 @@ def test_names_that_differ_in_case_blanks_and_dashes_or_are_near_are_named(print
     ]
     _, warnings = printed.of(found, has_own_labels=False)
     assert not any("nearly" in one for one in warnings)
+
+
+def test_names_that_differ_in_unseen_characters_are_named(printed: type[Printed]) -> None:
+    labels = "sch\u00f6n,scho\u0308n,run\u00a0up,run up,make\u2013up,make-up,sit,sit\u200b"
+    _, warnings = printed.of(annotations(train_1=labels, test_1=labels))
+    alike = [one for one in warnings if "differ only in" in one]
+    assert len(alike) == 4
+    assert sum("differ only in how accents are written, and are 2 classes" in one for one in alike) == 1

@@ -127,3 +127,23 @@ def test_a_single_annotated_video_is_for_training_or_refused(tmp_path: Path) -> 
     listed = [*members("bcdef"), *members("a", "run")]
     sides = chosen(listed, tmp_path)
     assert set(sides.values()) == {"train", "test"}
+
+
+def test_a_video_that_moves_leaves_no_line_behind_that_could_contradict_it(tmp_path: Path) -> None:
+    sides = chosen(members(["a", "b", "c", "d"], "run"), tmp_path)
+    other = {"train": "test", "test": "train"}[sides["a.mp4"]]
+    rest = members(["b", "c", "d"], "run")
+    chosen([Member("P01/A.MOV", "A", ("run",), other), *rest], tmp_path)  # stated, and in other letters
+    assert subsets.read(tmp_path) == {**{one.name: sides[one.name] for one in rest}, "P01/A.MOV": other}
+    assert chosen([Member("P02/a.mp4", "a", ("run",), ""), *rest], tmp_path)["P02/a.mp4"] == other
+
+
+@pytest.mark.parametrize(("word", "subset"), [("Training", "train"), ("VAL", "validation"), ("Fold 1", "fold 1")])
+def test_words_of_subsets_mean_those_of_the_settings(word: str, subset: str) -> None:
+    assert subsets.meanings(["train", "fold 1", "validation"])[word.lower()] == subset
+
+
+def test_a_subset_without_videos_is_reported_with_the_setting_that_names_another() -> None:
+    found = [("train", True), ("validation", True)]
+    (problem,) = subsets.problems_of_subsets(Path("l.csv"), found, ["train", "test", "validation"], "a column")
+    assert str(problem).endswith("assign one in a column, or set dataset.evaluation_subset=validation")

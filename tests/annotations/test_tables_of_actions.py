@@ -1,5 +1,6 @@
 """Tables as people and other programs write them: encodings, separators, names of columns."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ def read(path: Path, content: str | bytes, *ids: str) -> own_actions.OwnActions:
         b"\nVideo,Start Time,End Time,Class\nv0,0:02,0:04.5,run\n",
         b"video,start (s),end (s),label\rv0,2,4.5,run\r",
         b"file name,start [sec],stop-time,Activity\nv0,2,4.5,run\n",
+        b"video|From|To|Category\nv0|2|4.5|run\n",
+        b"video,start,end,label\nv0,2e0,4.5E+00, run\xc2\xa0\n",
+        b"video,start,end,label,split\nv0,2,4.5,run,TESTING\nv0,2,4.5,run,test\n",
         "\ufeffvideo,begin,stop,action\nv0,2,4.5,run\n".encode(),
         "\ufeffvideo\tstart\tend\tlabel\nv0\t2\t4.5\trun\n".encode("utf-16-le"),
         "\ufeffvideo\tstart\tend\tlabel\nv0\t2\t4.5\trun\n".encode("utf-16-be"),
@@ -84,6 +88,8 @@ def test_times_in_other_units_are_named_with_the_way_to_seconds(
         ("a.eaf", "<xml/>", "is XML whose root is <xml>"),
         ("a.csv", 'video,start,end,label\nv0,1,2,"run\nv0,3,4,run\n', "a.csv:3: unexpected end of data"),
         ("a.csv", b"video,label\nv0,\x81\xff\n", "is not such text"),
+        ("a.csv", b"PK\x03\x04\x14", "is a spreadsheet"),
+        ("a.tsv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "is a spreadsheet"),
         ("a.csv", b"", "is empty, which is no form of annotations"),
     ],
 )
@@ -126,3 +132,32 @@ def test_one_broken_cell_brings_one_problem(tmp_path: Path) -> None:
 )
 def test_a_name_means_a_video_of_the_same_letters(text: str, meant: str | None) -> None:
     assert VideoNames({"v0", "a.b", "é", "iD", "Id"}).find(text) == meant
+
+
+def test_an_action_that_is_listed_twice_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "v0,1,2,run\nv0,1.0004,2,run\nv0,1,2,jump\nv0,1,2.1,run\nv0.mp4,1,2,run\n"
+    found = read(tmp_path / "a.csv", f"video,start,end,label\n{rows}")
+    assert [(one.end_s, one.label) for one in found.videos["v0"].actions] == [(2.0, "run"), (2.0, "jump"), (2.1, "run")]
+    assert found.places["v0", 2] == f"{tmp_path}/a.csv:5"
+    assert "2 actions of" in (told := " ".join(capsys.readouterr().err.split()))
+    assert "are listed twice, and taken once: 3, 6" in told
+    twice = json.dumps({"database": {"v0": {"annotations": [{"segment": [1, 2], "label": "run"}] * 2}}})
+    assert len(read(tmp_path / "a.json", twice).videos["v0"].actions) == 1
+
+
+def test_labels_that_only_look_alike_are_one(tmp_path: Path) -> None:
+    rows = "v0,1,2,sch\u00f6n\nv0,2,3,scho\u0308n \n"
+    found = read(tmp_path / "a.csv", f"video,start,end,label\n{rows}")
+    assert {one.label for one in found.videos["v0"].actions} == {"sch\u00f6n"}
+    segments = [{"segment": [1, 2], "label": " sch\u00f6n"}, {"segment": [2, 3], "label": "scho\u0308n"}]
+    found = read(tmp_path / "a.json", json.dumps({"database": {"v0": {"annotations": segments}}}))
+    assert {one.label for one in found.videos["v0"].actions} == {"sch\u00f6n"}
+
+
+def test_an_unknown_subset_is_reported_once(tmp_path: Path) -> None:
+    rows = "v0,1,2,run,fold 3\nv0,3,4,run,fold 3\nv0,5,6,run,tset\n"
+    found = read(tmp_path / "a.csv", f"video,start,end,label,subset\n{rows}")
+    assert [str(problem).partition("a.csv:")[2] for problem in found.problems] == [
+        "2: unknown subset 'fold 3', also in 1 more row. Known: test, train, validation",
+        "4: unknown subset 'tset'. Did you mean test?",
+    ]

@@ -96,6 +96,8 @@ def test_a_new_run_starts_from_another_ones_weights_also_with_other_classes(run:
         assert done.returncode == 0, done.stderr
     printed = " ".join(done.stderr.split())
     assert "Of 2 tensors the entries of blue taken" in printed
+    assert "New: 2 classes: green, zebra" in printed
+    assert "Left: 1 class: red" in printed
     after = weights(run / "ckpt/other")
     head = "detector/cls_head.cls_head.conv.bias"
     assert after[head].shape == (3,)

@@ -15,7 +15,8 @@ from actloc.errors import UserError
 from actloc.settings import parts
 from actloc.settings.sections import MachineSettings
 from actloc.sources.base_source import Source
-from actloc.structures import Batch, Sample
+from actloc.store import on_disk
+from actloc.structures import Batch, Sample, Targets
 
 ACTIONS = (Action(0.5, 2.0, "run"), Action(3.0, 9.0, "jump"))
 VIDEOS = {  # files are there where the source's `small` writes videos
@@ -85,6 +86,16 @@ def test_a_sample_is_the_whole_video_and_its_grid_gives_the_seconds_of_its_actio
         torch.testing.assert_close(sample.grid.seconds(sample.targets.segments), expected)
         assert [ANNOTATIONS.classes[label] for label in sample.targets.labels] == [a.label for a in video.actions]
         assert_equal(source, sample, source.evaluation_sample(number))
+
+
+def test_parts_of_long_videos_are_those_of_the_whole(
+    config: Any, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_disk, "_MOST_BYTES", 0)
+    source = build(ANNOTATIONS, "train")
+    whole, long = source.evaluation_sample(0), source.detection_sample(0)
+    assert_equal(source, whole, long)
+    assert_equal(source, whole.part(3, 5, Targets.none()), long.part(3, 5, Targets.none()))
 
 
 def test_a_training_sample_is_a_window_that_depends_on_its_generator_alone(config: Any, build: Build) -> None:

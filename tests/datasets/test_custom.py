@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,15 @@ def test_times_in_another_unit_are_recognised(videos: Path, tmp_path: Path, fact
     assert unit in str(caught.value)
 
 
+def test_what_explains_all_problems_comes_first_in_a_json_too(videos: Path, tmp_path: Path) -> None:
+    segments = [{"segment": [second * 30, second * 30 + 20], "label": "run"} for second in (0.5, 0.7, 1.2) * 8]
+    database = {name: {"annotations": segments} for name in ("a", "b")}
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
+    first = caught.value.found.splitlines()[1]
+    assert "The times look like frames: divide them by the frames per second of each video" in first
+
+
 @pytest.mark.parametrize("path", ["/home/me/clips/c d.mp4", "clips/c d", "C:\\clips\\c d.mp4"])
 def test_the_file_name_of_a_path_counts(videos: Path, tmp_path: Path, path: str) -> None:
     text = f"video,start,end,label,subset\n{path},0,1,run,train\nb,0,1,run,test\n"
@@ -266,10 +276,10 @@ def test_the_plainest_of_two_names_of_a_column_counts(videos: Path, tmp_path: Pa
 
 def test_an_unknown_subset_in_a_json_is_reported_with_the_setting_to_change(videos: Path, tmp_path: Path) -> None:
     action = [{"segment": [0, 1], "label": "run"}]
-    database = {"a": {"subset": "training", "annotations": action}, "b": {"subset": "test", "annotations": action}}
+    database = {"a": {"subset": "fold 1", "annotations": action}, "b": {"subset": "test", "annotations": action}}
     with pytest.raises(
         UserError,
-        match=r"unknown subset 'training'; the videos are in test, train, training; set dataset\.training_subset=",
+        match=r"unknown subset 'fold 1'; the videos are in fold 1, test, train; set dataset\.training_subset=",
     ):
         collect(videos, tmp_path, json.dumps({"database": database}), "labels.json")
 
@@ -284,3 +294,30 @@ def test_files_that_are_not_videos_are_counted(tmp_path: Path, capsys: pytest.Ca
     collect(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
     printed = capsys.readouterr().err.replace("\n", " ")
     assert f"Ignored 2 entries of {folder}, which are not videos and hold none: deeper/, notes.txt" in printed
+
+
+def test_a_table_without_rows_is_reported_as_that(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        collect(videos, tmp_path, "video,start,end,label\n")
+    assert "has 1 problem:" in caught.value.found
+    assert caught.value.found.endswith("labels.csv: it lists no action")
+
+
+def test_videos_whose_names_are_no_text_are_left_out_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "videos"
+    for name in ("a", "b"):
+        make_video(folder / f"{name}.mp4", [], 1.0)
+    odd = os.fsdecode(b"caf\xe9")
+    for path in (folder / f"{odd}.mp4", folder / odd / "c.mp4"):
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(folder / "a.mp4")
+    found = prepared(folder, tmp_path, "video,start,end,label,subset\na,0,0.5,run,train\nb,0,0.5,run,test\n")
+    assert sorted(found.videos) == ["a", "b"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"Left out 2 videos of {folder} whose names are not UTF-8: " in told
+    assert "udce9/c.mp4'" in told
+    assert "udce9.mp4'" in told
+    assert "rename them to use them" in told
+    assert "Ignored" not in told

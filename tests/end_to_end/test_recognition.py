@@ -103,6 +103,27 @@ def test_other_settings_and_annotations_do_not_slip_into_a_started_run(folder: P
     assert "actloc train toy.yaml --overwrite" in told
 
 
+def test_a_test_subset_without_labels_gets_classes(folder: Path) -> None:
+    was_right = [row["predicted"] for row in rows(folder / "ckpt/toy/eval/test/clips.csv")]
+    path = folder / "prepared/annotations.json"
+    form = json.loads(path.read_text())
+    for video in form["database"].values():
+        if video["subset"] == "test":
+            video["annotations"] = []
+    path.write_text(json.dumps(form))
+    told = ran(folder, "eval", "toy.yaml", "--save-scores", "scores.json")
+    assert "There is nothing to score: no video of test has a label." in told
+    assert f"Wrote the classes of {TEST * 3} videos to ckpt/toy/eval/test/clips.csv" in told
+    listed = rows(folder / "ckpt/toy/eval/test/clips.csv")
+    assert [row["predicted"] for row in listed] == was_right
+    assert {row["true"] for row in listed} == {""}
+    assert not (folder / "ckpt/toy/eval/test/metrics.json").exists()
+    assert len(json.loads((folder / "scores.json").read_text())["results"]) == TEST * 3
+    (folder / f"videos/{listed[0]['video']}.mp4").unlink()
+    ran(folder, "eval", "toy.yaml", status=3)
+    assert "no video in" not in ran(folder, "eval", "toy.yaml", "dataset.evaluation_subset=fold", status=2)
+
+
 def test_the_report_shows_accuracies_confusion_views_and_provenance(folder: Path) -> None:
     ran(folder, "report", "ckpt/toy")
     assert "| class | clips | top-1 | top-5 |" in (folder / "ckpt/toy/tables.md").read_text()
@@ -260,6 +281,7 @@ def test_an_unreadable_video_ends_training_unless_it_may_be_left_out(toy_clips: 
 
 WRONG = [
     (["clips.frames=6"], "clips.frames: found 6, expected a multiple of 4, which the encoder dualformer takes"),
+    (["clips.frames=8"], "clips.frames: found 8, expected 4, the clips.encoder.frames that the weights are made for"),
     (["clips.frames=null"], "clips.frames: found null, expected a multiple of 4: the encoder dualformer takes any"),
     (["clips.frames=128", "clips.sampling=dense"], "clips.frames: found 128, expected at most 64, the span of a dense"),
     (["clips.interval=2"], "clips.interval: found 2, which has no effect with clips.sampling=uniform"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.ops.points import Points, assign_targets, best_segments, level_points
+from actloc.ops.points import KEPT_PER_LEVEL, Points, assign_targets, best_of_both, best_segments, level_points, longer
 from actloc.structures import Targets
 from tests.golden.cases import GOLDEN, load_case
 
@@ -75,7 +75,21 @@ def test_an_action_without_length_is_never_learned() -> None:
 def test_the_best_segments_come_first_and_ties_in_order() -> None:
     scores = torch.tensor([[0.5, 0.2], [0.001, 0.5], [0.9, 0.3]])
     segments = torch.tensor([[0.0, 1.0], [1.0, 3.0], [2.0, 2.01]])
-    found = best_segments(scores, segments, score_threshold=0.001, max_kept=4, shortest_steps=0.05)
+    found = longer(best_segments(scores, segments, score_threshold=0.001, max_kept=4), 0.05)
     assert found.labels.tolist() == [0, 1]
     assert found.segments.tolist() == [[0.0, 1.0], [1.0, 3.0]]
-    assert len(best_segments(scores, segments, score_threshold=0.95, max_kept=4, shortest_steps=0.05)) == 0
+    assert len(longer(best_segments(scores, segments, score_threshold=0.95, max_kept=4), 0.05)) == 0
+
+
+@pytest.mark.parametrize("most", [1, 7, 40, 200])
+@pytest.mark.parametrize("cut", [1, 10, 59])
+def test_the_best_of_two_parts_are_the_best_of_all_with_ties_in_order(most: int, cut: int) -> None:
+    generator = torch.Generator().manual_seed(most + cut)
+    scores = torch.randint(0, 8, (60, 3), generator=generator) / 8  # many are equal
+    segments = torch.rand(60, 2, generator=generator)
+    whole = best_segments(scores, segments, 0.2, most)
+    earlier, later = (best_segments(scores[one], segments[one], 0.2, most) for one in (slice(cut), slice(cut, None)))
+    both = best_of_both(earlier, later, most)
+    for name in ("segments", "scores", "labels"):
+        assert torch.equal(getattr(both, name), getattr(whole, name))
+    assert both.cut_by == whole.cut_by == ({KEPT_PER_LEVEL} if (scores > 0.2).sum() > most else set())

@@ -1,4 +1,5 @@
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from pydantic import ValidationError
 
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions, write_predictions
-from actloc.evaluation.results import Results, read_results, write_results
+from actloc.evaluation.results import Results, read_results, refuse_mixture, write_results
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path, results: Results) -> None:
@@ -59,3 +60,33 @@ def test_a_score_that_is_not_finite_is_refused(tmp_path: Path, number: str) -> N
 def test_results_are_frozen(make_results: Callable[..., Results]) -> None:
     with pytest.raises(ValidationError):
         make_results().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_run", "command"),
+    [
+        ({}, True, "actloc eval {run} dataset.evaluation_subset=test"),
+        (
+            {"weights": "raw", "changed": {"evaluation.weights": "raw", "evaluation.tious": [0.5]}},
+            True,
+            "actloc eval {run} dataset.evaluation_subset=test evaluation.weights=raw 'evaluation.tious=[0.5]'",
+        ),
+        (
+            {"weights": None, "checkpoint": "predictions a b.json, sha256 0123456789ab"},
+            False,
+            "actloc eval CONFIG --predictions 'a b.json' --name 'TURN TAP' dataset.evaluation_subset=test",
+        ),
+    ],
+)
+def test_a_mixture_names_the_command_with_the_settings_of_the_results(
+    tmp_path: Path, make_results: Callable[..., Results], changes: dict[str, object], is_run: bool, command: str
+) -> None:
+    run = tmp_path / "TURN TAP"
+    folder = run / "eval/test-more"
+    write_results(folder, make_results(subset="test", **changes), write_predictions(folder, {}))
+    if is_run:
+        (run / "config.yaml").touch()
+    (folder / "predictions.json").write_text("{}")
+    with pytest.raises(UserError) as caught:
+        refuse_mixture(folder, read_results(folder))
+    assert caught.value.fix == f"Evaluate again: {command.format(run=shlex.quote(str(run)))}"

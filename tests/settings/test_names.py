@@ -27,6 +27,8 @@ NAMES = [*experiment.setting_names(), "detector.dim", "encoder.weights", "featur
         ("machin.device", "machine.device"),
         ("learnig_rate", "optimizer.learning_rate"),
         ("dim", "detector.dim"),
+        ("evaluation.tiou", "evaluation.tious"),
+        ("suppression.max_keep", "suppression.max_kept"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_setting_that_is_meant(typed: str, name: str) -> None:

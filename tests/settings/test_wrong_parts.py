@@ -17,11 +17,11 @@ from actloc.extraction.preparing import prepare
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import EncoderCopy, EncodingThere, row
 from actloc.runs.localizer import LocalizationLearner, Localizer, build_detector
+from actloc.runs.one_video import OneVideo
 from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
 from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
-from actloc.sources.base_source import VideoInMemory
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.video.windows import ClipSpacing
 from tests.end_to_end.test_own_parts import write_examples
@@ -51,9 +51,9 @@ def sample() -> Sample:
     return Sample("v", torch.zeros(6, 9), targets, Grid(8.0, 2.0, 2.0))
 
 
-def source() -> VideoInMemory:
+def source() -> OneVideo:
     config = parts.find("sources", "stored").Config(path=Path("features"), fps=8, clip_frames=2, stride_frames=2)
-    return VideoInMemory(config, AnnotatedVideo("v", ""), torch.zeros(6, 9), Grid(8.0, 2.0, 2.0))
+    return OneVideo(config, AnnotatedVideo("v", ""), torch.zeros(6, 9), Grid(8.0, 2.0, 2.0))
 
 
 def training() -> None:

@@ -3,6 +3,7 @@
 import subprocess
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -101,3 +102,50 @@ def test_short_and_odd_files_are_left_to_the_decoder(content: bytes, tmp_path: P
     (tmp_path / "v").write_bytes(content)
     joined.check(tmp_path / "v")
     joined.check(tmp_path / "not there")
+
+
+def outcome(reader: ModuleType, path: Path) -> int | str:
+    """How many pictures are read, or why none are."""
+    try:
+        return sum(1 for _ in reader.pictures(path, DecodingStats()))
+    except VideoError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize("reader", [pyav, ffmpeg])
+@pytest.mark.parametrize(
+    ("suffix", "first", "second", "more"),
+    [
+        ("ts", "libx264", "mpeg2video", ()),
+        ("ts", "mpeg2video", "libx264", ()),
+        ("ts", "libx264", "mpeg2video", ("-mpegts_start_pid", "0x200")),
+        ("ts", "libx264", "libx264", ("-mpegts_start_pid", "0x200")),
+        ("mpg", "mpeg2video", "libx264", ()),
+    ],
+)
+def test_streams_whose_codec_or_stream_changes_lose_no_rows_unnoticed(
+    reader: ModuleType, suffix: str, first: str, second: str, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    one = record(tmp_path / f"a.{suffix}", 2, first)
+    path = tmp_path / f"both.{suffix}"
+    path.write_bytes(one + record(tmp_path / f"b.{suffix}", 4, second, "-output_ts_offset", "2", *more))
+    assert outcome(reader, path) in ("unsupported", "damaged")
+    for name in "ab":
+        assert outcome(reader, tmp_path / f"{name}.{suffix}") == {"a": 50, "b": 100}[name]
+
+
+@pytest.mark.parametrize("reader", [pyav, ffmpeg])
+def test_streams_beside_each_other_and_broadcasts_joined_midway_are_read(reader: ModuleType, tmp_path: Path) -> None:
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=6"]
+    two = [*source, *source, "-map", "0:v", "-map", "1:v", "-t", "4", "-c:v", "libx264", "-g", "25", "-bf", "0"]
+    path = tmp_path / "two.ts"
+    subprocess.run([get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *two, f"file:{path}"], check=True)
+    assert outcome(reader, path) == 100
+    whole = record(tmp_path / "whole.ts", 8, "libx264", "-g", "75", "-bf", "0", "-b:v", "400k")
+    path.write_bytes(whole[188 * (len(whole) // 188 // 4) :])
+    frames = outcome(reader, path)
+    assert isinstance(frames, int)
+    assert frames in (50, 125)  # from the second or the third keyframe on
+    second = record(tmp_path / "second.ts", 4, "libx264", "-output_ts_offset", "8", "-g", "75", "-bf", "0")
+    path.write_bytes(whole + second)
+    assert outcome(reader, path) == 300

@@ -72,6 +72,24 @@ class Config(PointConfig):
             return list(self.windows)
         return [self.windows] * (self.num_branch_blocks + 1)
 
+    @property
+    def reach_steps(self) -> int | None:
+        """Half a kernel or window of every layer, in feature steps; the coarsest level reaches farthest.
+
+        None with attention to the whole video, or with positions, which are stretched over the whole video.
+        """
+        is_conv = self.backbone == "conv"
+        windows = self.level_windows if self.num_stem_blocks else self.level_windows[1:]
+        if self.position_embedding or (not is_conv and any(window <= 1 for window in windows)):
+            return None
+        before = 1 if is_conv else self.scale_factor // 2  # half the kernel that shortens the sequence
+        after = [1 if is_conv else window // 2 for window in self.level_windows]
+        reach = self.num_embedding_convs * (self.embedding_kernel // 2) + self.num_stem_blocks * (1 + after[0])
+        for level in range(1, self.num_branch_blocks + 1):
+            reach += (before + after[level] * self.scale_factor) * self.scale_factor ** (level - 1)
+        in_neck = 1 if self.neck == "fpn" else 0
+        return reach + (in_neck + self.head_layers * (self.head_kernel // 2)) * self.strides[-1]
+
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> ActionFormer:
         """A new ActionFormer, initialised as the official one."""
         from actloc.detectors.actionformer.network import ActionFormer

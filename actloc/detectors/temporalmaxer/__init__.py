@@ -34,6 +34,14 @@ class Config(PointConfig):
             raise ValueError(f"dim is {self.dim}: neck_norm group needs a multiple of {GROUPS}")
         return self
 
+    @property
+    def reach_steps(self) -> int | None:
+        """Half a kernel of every layer, in feature steps; None where the norm of the neck is over all steps."""
+        if self.neck_norm == "group":
+            return None
+        embedding = self.num_embedding_convs * (self.embedding_kernel // 2)
+        return embedding + sum(self.strides[:-1]) + self.head_layers * (self.head_kernel // 2) * self.strides[-1]
+
     def build(self, in_channels: int, num_classes: int, max_steps: int) -> TemporalMaxer:
         """A new TemporalMaxer, initialised as the official one."""
         from actloc.detectors.temporalmaxer.network import TemporalMaxer

@@ -112,6 +112,20 @@ class Config(SourceConfig):
         parts = [part if len(part) == longest else resize(part.T.contiguous(), longest).T for part in parts]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def can_be_read_in_parts(self, video: AnnotatedVideo) -> bool:
+        """Whether rows can be read without those before them, and need no others to be what they are."""
+        files, axis = self.files(video), 1 if self.channels_first else 0
+        have_same_rows = len({file.shape()[axis] for file in files}) == 1
+        return not self.is_resized and have_same_rows and all(file.has_rows for file in files)
+
+    def read_rows(self, video: AnnotatedVideo, start: int, end: int) -> Tensor:
+        """Rows `start` to `end` of what `read` gives, of files that can be read in parts; raises FeatureFileError."""
+        import torch
+
+        parts = [file.steps(start, end, axis=1 if self.channels_first else 0).read() for file in self.files(video)]
+        parts = [part.T if self.channels_first else part for part in parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
     def missing_files(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> list[FeatureFile]:
         """The files of a video that are missing; `names` are the datasets of HDF5 files."""
         return [

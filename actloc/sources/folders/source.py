@@ -1,15 +1,18 @@
 """Features in their authors' files as samples, checked against the durations of the videos."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.windows import even_grid
 from actloc.sources.base_source import Source
 from actloc.sources.folders import Config
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
+from actloc.store.on_disk import is_long
 from actloc.structures import Extent, Grid, Sample
 
 _RATES = (30.0, 25.0, 15.0, 24.0, 29.97, 60.0, 50.0, 59.94)  # common rates first: their neighbours fit short videos too
@@ -31,17 +34,36 @@ class FolderSource(Source):
         for video in self.missing if config.more_paths else ():
             gone = [file.path if file.dataset else file.path.parent for file in config.missing_files(video, names)]
             notes[video.id] = f"not in {' and '.join(map(str, gone))}"
-        fix = "Check features.path, features.prefix and features.suffix"
+        fix = f"Check features.path, features.prefix and features.suffix{self._nearest_file()}"
         self._require_features(annotations, subset, fix, "The folders have features of" if notes else "", notes)
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         self._steps = {video_id: steps for video_id, (steps, _) in shapes.items()}
         check_grid(config, self.videos, self._steps)
 
+    def _nearest_file(self) -> str:
+        """`; NAME is missing. Did you mean OTHER?` of the first video without features in the first folder, or less."""
+        name = f"{self.config.prefix}{self.missing[0].id}{self.config.suffix}" if self.missing else ""
+        if not name or not self.config.path.is_dir() or (self.config.path / name).exists():
+            return ""
+        there = (path.name for path in self.config.path.iterdir())
+        return f"; {name} is missing{console.nearest(name, there, lists_known=False).removesuffix('.')}"
+
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, resized if the settings say so."""
         video = self.videos[index]
         return self._sample(video, *on_grid(self.config.read(video), video, self.config))
+
+    def detection_sample(self, index: int) -> Sample:
+        """All of the video; the features of a long one are read when they are asked for, if their files allow that."""
+        video, config = self.videos[index], self.config
+        num_rows = self._steps[video.id]
+        if not (is_long(num_rows, self.in_channels) and config.can_be_read_in_parts(video)):
+            return self.evaluation_sample(index)
+        grid = Grid(fps_of(video, config), config.stride_frames, config.spacing.offset_frames)
+        return self._sample(
+            video, *config.on_grid_unread(partial(config.read_rows, video), num_rows, self.in_channels, grid)
+        )
 
     def extent(self, index: int) -> Extent:
         """From the number of rows in the files' headers; resized features reach to the end of their video."""

@@ -14,6 +14,7 @@ from actloc.sources.stored import Config
 from actloc.store.grid_check import expected_steps, fits, warn_of_misfits
 from actloc.store.info import FeatureInfo
 from actloc.store.info import grid as stored_grid
+from actloc.store.on_disk import is_long
 from actloc.store.store import FeatureStore, complete
 from actloc.structures import Extent, Sample
 
@@ -57,6 +58,15 @@ class StoredSource(Source):
         video = self.videos[index]
         raw = torch.from_numpy(self.store.read(video.id))
         return self._sample(video, *self.config.to_grid(raw, stored_grid(self.store.info(video.id))))
+
+    def detection_sample(self, index: int) -> Sample:
+        """All of the video; the features of a long one are checked now, and read when they are asked for."""
+        video = self.videos[index]
+        info = self.store.info(video.id)
+        if not is_long(info.steps, info.channels):
+            return self.evaluation_sample(index)
+        rows = self.store.rows(video.id)
+        return self._sample(video, *self.config.on_grid_unread(rows, info.steps, info.channels, stored_grid(info)))
 
     def extent(self, index: int) -> Extent:
         """From what the store says about the video."""

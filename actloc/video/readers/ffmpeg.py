@@ -13,7 +13,7 @@ import av
 
 from actloc.errors import VideoError
 from actloc.video.base import VideoFacts, ffmpeg_command, input_arguments, python_environment
-from actloc.video.readers import joined
+from actloc.video.readers import joined, spans
 from actloc.video.readers.base import (
     Declared,
     DecodingStats,
@@ -60,6 +60,8 @@ def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
     if not stats.frames and complaints:
         raise VideoError("unreadable", " ".join(complaints), "a video", "nothing")
     stats.check(_declared(header, had_trouble=bool(complaints)))
+    if "Input #0, mpeg" in header:
+        spans.check(path, stats)
 
 
 def facts(path: Path) -> VideoFacts:

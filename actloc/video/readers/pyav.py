@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from actloc.video.base import VideoFacts
+from actloc.video.readers import spans
 from actloc.video.readers.base import (
     Clock,
     Declared,
@@ -35,6 +36,7 @@ def pictures(path: Path, stats: DecodingStats) -> Iterator[Picture]:
         promised = declared(container, stream)
         yield from decoded(container, stream, stats)
     stats.check(promised)
+    spans.check(path, stats)
 
 
 def facts(path: Path) -> VideoFacts:

@@ -1,0 +1,81 @@
+"""Detection in long videos: the detector sees them window by window, so that memory does not grow with the video.
+
+An output depends on the features within the detector's reach. Each window is therefore seen with a margin of at least
+that on both sides, and only what lies inside the margins is kept: together that is what the whole video gives. Windows
+begin at whole steps of the coarsest level, so that the points of every level are those of the whole video.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from actloc.detectors.base_network import PointDetector
+from actloc.ops.points import best_of_both, joined, longer
+from actloc.ops.pointwise import best_of_levels, part_of
+from actloc.structures import Detections
+
+Load = Callable[[int, int], tuple[Tensor, Tensor]]
+"""Features (1, C, T) and mask (1, T) of the steps from one to another; they may be beyond the end of the video."""
+
+_MARGINS_KEPT = 3
+"""At least this many margins of a window are kept: the two around them then add at most two thirds of the work."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps of a video that the detector sees at once, and those of them whose outputs are kept."""
+
+    seen: range
+    kept: range
+
+
+def margin_of(detector: PointDetector) -> int | None:
+    """The detector's reach in whole steps of the coarsest level; None if it has none, and sees any video whole."""
+    reach, unit = detector.config.reach_steps, detector.config.strides[-1]
+    kind = type(detector)  # of a detector that selects in its own way, what to keep of a window is unknown
+    has_own_rules = kind.select is not PointDetector.select or kind.detect is not PointDetector.detect
+    return None if reach is None or has_own_rules else math.ceil(reach / unit) * unit
+
+
+def longest_whole(detector: PointDetector) -> int | None:
+    """The most steps that are seen at once, as the whole of a shorter video or a window of a longer one; None: any.
+
+    A window keeps as many steps as training sees at once, and training needs several times the memory of detection.
+    """
+    margin, unit = margin_of(detector), detector.config.strides[-1]
+    if margin is None:
+        return None
+    return max(math.ceil(detector.max_steps / unit) * unit, _MARGINS_KEPT * margin) + 2 * margin
+
+
+def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> list[Window]:
+    """Windows of at most `longest` steps that cover a video of `num_steps`; on both sides `margin` of them is not kept.
+
+    The last one ends where the padding of the whole video does, at `padded_steps`. All numbers of steps but the video's
+    are whole steps of the coarsest level, so that windows begin at such steps.
+    """
+    length = longest - 2 * margin
+    starts = range(0, num_steps, length)
+    kept = [range(start, min(start + length, padded_steps)) for start in starts]
+    return [Window(range(max(one.start - margin, 0), min(one.stop + margin, padded_steps)), one) for one in kept]
+
+
+def detect_in_windows(detector: PointDetector, num_steps: int, padded_steps: int, load: Load) -> Detections:
+    """What `detector` finds in a video of `num_steps`, in its feature steps, before suppression.
+
+    Every limit counts for the whole video, which the detector pads to `padded_steps`.
+    """
+    longest, margin, config = longest_whole(detector), margin_of(detector), detector.config
+    assert longest is not None, "the detector has a reach"
+    assert margin is not None
+    strides = config.strides
+    most = detector.kept_per_level(padded_steps)
+    levels: list[Detections] = []
+    for window in windows(num_steps, padded_steps, longest, margin):
+        start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
+        outputs = part_of(detector(*load(window.seen.start, window.seen.stop)), strides, start, end, window.seen.start)
+        (found,) = best_of_levels(outputs, config.score_threshold, most)
+        levels = [best_of_both(*pair, most) for pair in zip(levels, found, strict=True)] if levels else found
+    return longer(joined(levels), config.shortest_steps)
