@@ -70,6 +70,47 @@ def prepare(
 
 @command(
     DATA,
+    "actloc convert-annotations labels.csv elan_files --form elan",
+    "actloc convert-annotations labels.csv tasks.json --form label-studio videos=videos",
+    name="convert-annotations",
+)
+def convert_annotations(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A file, or a folder of files of one form; its form is seen from it.")
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="The file to write; a folder for forms that hold one video in a file."),
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            metavar="FORM",
+            help="label-studio, elan, boris, via, fiftyone, csv, audacity, textgrid, srt, vtt or activitynet.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="How to read: annotations_form, annotations_fps, unit, first_frame, tiers=\\[a,b], point_seconds; "
+            "videos=FOLDER for lengths and rates.",
+        ),
+    ] = None,
+    code: Code = None,
+    overwrite: OverwriteFiles = False,
+) -> int:
+    """Convert annotations from the files of one annotation tool to those of another.
+
+    All forms that are read: actloc ls annotation_forms
+    """
+    from actloc.commands import convert_annotations as converting
+
+    return converting.run(source, target, form, overrides or (), code or (), overwrite=overwrite)
+
+
+@command(
+    DATA,
     "actloc extract-features sample_efficientnet_actionformer",
     "actloc extract-features sample_efficientnet_actionformer --shard 1/4",
     "actloc extract-features sample_efficientnet_actionformer --engine ray",

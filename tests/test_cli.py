@@ -17,6 +17,7 @@ EVERYWHERE = "--quiet/-q --verbose/-v --debug --json"
 COMMANDS = {
     "prepare": "CONFIG [KEY.KEY=VALUE]... --code --overwrite",
     "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
+    "convert-annotations": "IN OUT [KEY=VALUE]... --form --code --overwrite",
     "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --code --allow-changed-code --overwrite",
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",

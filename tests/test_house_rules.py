@@ -11,7 +11,7 @@ FLOORS = [
     {"files"},
     {"damage", "signals", "settings", "structures", "prefetch"},
     {"devices", "provenance", "annotations", "layers", "recipes", "weights"},
-    {"ops", "video", "raft_flow"},
+    {"ops", "video", "annotation_forms", "raft_flow"},
     {"store", "encoders", "detectors"},
     {"end_to_end"},
     {"datasets", "sources"},
@@ -27,7 +27,7 @@ FLOORS = [
     {"__main__"},
 ]
 """From the ground up. A module imports its own folder and lower floors, never a neighbour on its own floor."""
-PARTS = ("detectors", "encoders", "datasets", "sources", "tasks")
+PARTS = ("detectors", "encoders", "datasets", "sources", "tasks", "annotation_forms")
 """Folders of choices: every file or folder in them, but `base.py` and its like, stands alone."""
 NETWORKS = (".network", ".source", "_network", "_source")
 """What the name of the module of settings is followed by in that of its network, which only methods import."""

@@ -72,9 +72,9 @@ def read(path: Path) -> Annotations:
     return clip_past_end(annotations)
 
 
-def read_own(path: Path) -> tuple[Annotations, list[Problem]]:
-    """Reads a user's JSON, whose videos may have no subset; with its problems, but those of actions and ids."""
-    return _parsed(_form(path), needs_subsets=False)
+def parsed_own(path: Path, content: Any) -> tuple[Annotations, list[Problem]]:  # Any: parsed JSON
+    """A user's JSON, whose videos may have no subset; with its problems, but those of actions and ids."""
+    return _parsed(_checked(path, content), needs_subsets=False)
 
 
 def read_published(path: Path, listing_folder: Path) -> Annotations:
@@ -85,7 +85,10 @@ def read_published(path: Path, listing_folder: Path) -> Annotations:
 
 
 def _form(path: Path) -> dict[str, Any]:
-    form = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
+    return _checked(path, files.read_json(path, keep_odd_numbers=True))  # each is reported with its place
+
+
+def _checked(path: Path, form: Any) -> dict[str, Any]:  # Any: parsed JSON
     if not isinstance(form, dict) or not isinstance(form.get("database"), dict):
         raise UserError(
             f"{path} is {described(form)}.",
@@ -206,7 +209,8 @@ def _classes_by_number(form: dict[str, Any]) -> tuple[str, ...]:
     """The names in the order of ActionFormer's `label_id`; a number without an action keeps its place as id_007."""
     number_of: dict[str, int] = {}
     for entry in form["database"].values():
-        for item in (entry.get("annotations") or []) if isinstance(entry, dict) else []:
+        listed = entry.get("annotations") if isinstance(entry, dict) else None
+        for item in listed if isinstance(listed, list) else []:
             if isinstance(item, dict) and isinstance(item.get("label"), str) and isinstance(item.get("label_id"), int):
                 number_of[item["label"]] = item["label_id"]
     name_of = {number: name for name, number in number_of.items()}

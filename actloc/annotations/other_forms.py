@@ -1,4 +1,4 @@
-"""Names the JSON of other tools that actloc does not read."""
+"""Names JSON that is of no form of annotations."""
 
 from typing import Any
 
@@ -14,9 +14,8 @@ _KEYS = {
 def described(content: Any) -> str:  # Any: parsed JSON
     """What the content of a JSON file probably is."""
     if isinstance(content, list):
-        first = content[0] if content else None
-        if isinstance(first, dict) and "data" in first and "annotations" in first:
-            return "an export of Label Studio"
+        if any("timelinelabels" in str(record)[:10_000] for record in content[:10]):
+            return "Label Studio's JSON-MIN; its export as JSON is read"
         return "a list without video, start, end and label" if content else "an empty list"
     if not isinstance(content, dict):
         return f"{content!r:.40}"

@@ -1,151 +1,110 @@
-"""Reads the actions that users list: a table `video,start,end,label[,subset]`, or a JSON like ActivityNet's."""
+"""The actions that users list, in any form that is read: names of videos matched, points and tiers settled."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from actloc import console, files
-from actloc.annotations import form as annotation_form
-from actloc.annotations.model import Action, AnnotatedVideo, is_repeat
+from actloc import console
+from actloc.annotations import own_files, tiers
+from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, is_repeat
+from actloc.annotations.reading import Reading
+from actloc.annotations.rows import Listed, Row
 from actloc.annotations.subsets import meanings
-from actloc.annotations.tables import TOO_MANY, Rows, read_records, read_table
 from actloc.annotations.video_names import VideoNames
 from actloc.errors import Problem
 from actloc.files import is_unsafe_id
-
-_COLUMNS = {
-    "video": ("video", "video_id", "video_name", "id", "file", "filename", "file_name", "path", "file_path", "name"),
-    "start": (
-        "start",
-        "start_time",
-        "begin",
-        "begin_time",
-        "t_start",
-        "from",
-        "begin_time_ss.msec",
-        "begin_time_hh:mm:ss.ms",
-    ),
-    "end": ("end", "end_time", "stop", "stop_time", "t_end", "to", "end_time_ss.msec", "end_time_hh:mm:ss.ms"),
-    "label": ("label", "class", "category", "action", "activity", "annotation"),
-    "subset": ("subset", "split"),
-}
-"""The names of ELAN's export of annotations to text are the last ones of each."""
 
 
 @dataclass
 class OwnActions:
     """The annotated videos by id, the place of each action in its file, and what is wrong."""
 
+    form: str
+    """The name of the form that the file has."""
+    title: str
+    """What a file of this form is."""
+    left_out: list[Problem]
+    """What cannot be used."""
+    notes: list[str]
+    """What is not as the file has it."""
     videos: dict[str, AnnotatedVideo] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """The file name of each video by its id, as the annotations have it."""
+    scores: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Of predictions: the score of action i of a video."""
+    files: list[Path] = field(default_factory=list)
+    """All files that were read."""
     places: dict[tuple[str, int], str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(path: Path, subsets: list[str], names: VideoNames, absent: str) -> OwnActions:
-    """Reads a file, without actions that it lists twice, which it warns of.
+def read(
+    path: Path,
+    subsets: list[str] | None,
+    names: VideoNames,
+    absent: str,
+    reading: Reading | None = None,
+    skip: Collection[Path] = (),
+) -> OwnActions:
+    """Reads a file or a folder, without actions that it lists twice, which it warns of.
 
-    `subsets` are those that the settings name. `names` knows the videos that there are; `absent` begins the problem of
-    a name that none has.
+    `names` knows the videos that there are; `absent` begins the problem of another name.
+
+    `subsets` are those that rows may be in, None: any. `skip` are files and folders that are no annotations. Raises
+    UserError for what cannot be read at all.
     """
-    return _without_repeats(path, _read(path, subsets, names, absent))
-
-
-def _read(path: Path, subsets: list[str], names: VideoNames, absent: str) -> OwnActions:
-    if path.suffix.lower() != ".json":
-        return _of_rows(path, read_table(path, _COLUMNS, ["subset"], "dataset.annotations"), subsets, names, absent)
-    content = files.read_json(path, keep_odd_numbers=True)  # each is reported with its place
-    if (
-        isinstance(content, list)
-        and content
-        and all(isinstance(record, dict) and "video" in record for record in content)
-    ):
-        return _of_rows(path, read_records(path, content, _COLUMNS), subsets, names, absent)
-    return _of_json(path, subsets, names, absent)
-
-
-def _of_json(path: Path, subsets: list[str], names: VideoNames, absent: str) -> OwnActions:
-    annotations, problems = annotation_form.read_own(path)
-    meant = meanings(subsets)
-    result = OwnActions(problems=problems)
-    written: dict[str, str] = {}
-    for name, video in annotations.videos.items():
-        where = f"database[{name!r}]"
-        video_id = names.find(name)
-        if is_unsafe_id(name) or video_id is None:
-            unsafe = f"the id {name!r} is empty or would leave its folder"
-            problems.append(Problem(where, unsafe if is_unsafe_id(name) else f"{absent} {name}{names.nearest(name)}"))
-        elif written.setdefault(video_id, name) != name:
-            problems.append(Problem(where, f"{name} is the same video as {written[video_id]}"))
+    reading = reading or Reading()
+    found = own_files.read(path, reading, skip)
+    listed = found.listed
+    listed.rows = tiers.chosen(listed.rows, reading.settings.tiers, f"{reading.prefix}tiers", path)
+    result = OwnActions(found.form.name, found.form.title, listed.left_out, listed.notes, files=found.files)
+    result.problems += listed.problems
+    stated = _stated(listed, names, absent, result.problems)
+    of_videos = _Rows(subsets, names, absent, result)
+    for row in listed.rows:
+        if row.is_point:
+            _add_point(row, of_videos, listed, reading)
+        elif row.end_s <= row.start_s and not (row.problem or found.form.is_written_by_hand):
+            listed.leave_out(row.where, f"{row.label} {row.start_s:g}-{row.end_s:g} s has no length")
         else:
-            actions = tuple(replace(action, label=_label(action.label)) for action in video.actions)
-            subset = meant.get(video.subset.lower(), video.subset)
-            result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions)
-            for number in range(len(video.actions)):
-                result.places[video_id, number] = f"{where}.annotations[{number}]"
+            of_videos.add(row)
+    of_videos.report_unknown_subsets()
+    for video_id in {**stated, **of_videos.actions}:
+        video = stated.get(video_id) or AnnotatedVideo(video_id, "")
+        subset = of_videos.meant(video.subset) or of_videos.subset_of.get(video_id, "")
+        actions = tuple(of_videos.actions.get(video_id, ()))
+        result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions)
+    _drop_repeats(path, result)
     return result
 
 
-def _of_rows(path: Path, rows: Rows, subsets: list[str], names: VideoNames, absent: str) -> OwnActions:
-    result = OwnActions()
-    problems = result.problems
-    actions: dict[str, list[Action]] = {}
-    subset_of: dict[str, str] = {}
-    written: dict[str, str] = {}  # cells with a path or an extension: two videos with one id would differ in them
-    reported: set[str] = set()
-    meant, unknown = meanings(subsets), Counter[str]()
-    first_with: dict[str, str] = {}
-    for line, row in rows:
-        where = f"{path}:{line}"
-        video_id = names.find(row["video"])
-        action, problem = _action(row)
-        problem = row[TOO_MANY] or problem
-        if video_id is None and _is_unsafe(row["video"]):
-            problem = f"the id {row['video']!r} is empty or would leave its folder"
-        elif video_id is None and not row[TOO_MANY]:
-            if row["video"] not in reported:
-                problems.append(Problem(where, f"{absent} {row['video']}{names.nearest(row['video'])}"))
-            reported.add(row["video"])
-        if problem or action is None:
-            problems.append(Problem(where, problem))
-        if problem or action is None or video_id is None:
-            continue
-        subset = meant.get(row.get("subset", "").lower(), row.get("subset", ""))
-        if subset and subset not in subsets:
-            unknown[subset] += 1
-            first_with.setdefault(subset, where)
-        elif subset and subset_of.setdefault(video_id, subset) != subset:
-            problems.append(Problem(where, f"{video_id} is in {subset_of[video_id]!r} above and in {subset!r} here"))
-        if video_id != row["video"] and written.setdefault(video_id, row["video"]) != row["video"]:
-            problems.append(Problem(where, f"{video_id} is {written[video_id]} above and {row['video']} here"))
-        result.places[video_id, len(actions.setdefault(video_id, []))] = where
-        actions[video_id].append(action)
-    for subset, where in first_with.items():
-        more = f", also in {console.count(unknown[subset] - 1, 'more row')}" if unknown[subset] > 1 else ""
-        nearest = console.nearest(subset, subsets)
-        problems.append(Problem(where, f"unknown subset {subset!r}{more}{nearest}"))
-    for video_id, listed in actions.items():
-        result.videos[video_id] = AnnotatedVideo(video_id, subset_of.get(video_id, ""), tuple(listed))
-    return result
-
-
-def _without_repeats(path: Path, found: OwnActions) -> OwnActions:
-    videos, places, repeats = {}, {}, []
+def _drop_repeats(path: Path, found: OwnActions) -> None:
+    """Keeps the first of actions that are listed twice, and warns of the others."""
+    places, scores, repeats = {}, {}, []
     for video_id, video in found.videos.items():
         kept: list[Action] = []
+        near: dict[tuple[str, int], list[Action]] = {}  # by label and start, so that not every pair is compared
         for number, action in enumerate(video.actions):
-            if any(is_repeat(action, other) for other in kept):
+            slot = math.floor(action.start_s / SAME_S) if math.isfinite(action.start_s) else 0
+            others = (other for at in (slot - 1, slot, slot + 1) for other in near.get((action.label, at), ()))
+            if any(is_repeat(action, other) for other in others):
                 repeats.append(found.places[video_id, number])
-            else:
-                places[video_id, len(kept)] = found.places[video_id, number]
-                kept.append(action)
-        videos[video_id] = replace(video, actions=tuple(kept))
+                continue
+            places[video_id, len(kept)] = found.places[video_id, number]
+            if (video_id, number) in found.scores:
+                scores[video_id, len(kept)] = found.scores[video_id, number]
+            kept.append(action)
+            near.setdefault((action.label, slot), []).append(action)
+        found.videos[video_id] = replace(video, actions=tuple(kept))
+    found.places, found.scores = places, scores
     if repeats:
         verb = "is" if len(repeats) == 1 else "are"
-        listed = console.first_ten(where.removeprefix(f"{path}:") for where in repeats)
+        listed = console.first_ten(where.removeprefix(f"{path}:").strip() for where in repeats)
         console.warn(f"{console.count(len(repeats), 'action')} of {path} {verb} listed twice, and taken once: {listed}")
-    return OwnActions(videos, places, found.problems)
 
 
 def _label(text: str) -> str:
@@ -153,29 +112,108 @@ def _label(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
+def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Problem]) -> dict[str, AnnotatedVideo]:
+    """The videos that the file lists by name, by their ids; those that are not there are problems, once each."""
+    stated: dict[str, AnnotatedVideo] = {}
+    written: dict[str, str] = {}
+    for name, video in listed.videos.items():
+        where, video_id = listed.video_places[name], names.find(name)
+        if is_unsafe_id(name) or video_id is None:
+            unsafe = f"the id {name!r} is empty or would leave its folder"
+            problems.append(Problem(where, unsafe if is_unsafe_id(name) else f"{absent} {name}{names.nearest(name)}"))
+        elif written.setdefault(video_id, name) != name:
+            problems.append(Problem(where, f"{name} is the same video as {written[video_id]}"))
+        else:
+            stated[video_id] = video
+    refused = listed.videos.keys() - written.values()
+    listed.rows = [row for row in listed.rows if row.video not in refused]
+    used = {row.video for row in listed.rows}
+    for name, duration_s in listed.durations_s.items():
+        video_id = names.find(name) if name in used else None
+        if video_id is not None:
+            stated.setdefault(video_id, AnnotatedVideo(video_id, "", duration_s=duration_s))
+    return stated
+
+
+def _add_point(row: Row, of_videos: "_Rows", listed: Listed, reading: Reading) -> None:
+    """A moment becomes an action of `point_seconds` around it, within its video; without this, it is left out."""
+    length_s = reading.settings.point_seconds
+    if length_s is None:
+        setting = f"{reading.prefix}point_seconds"
+        listed.leave_out(row.where, f"{row.label} at {row.start_s:g} s is a point; {setting} makes it an action")
+        return
+    facts = reading.facts(row.video)
+    end_s = (facts.duration_s if facts else None) or listed.durations_s.get(row.video, math.inf)
+    within = max(0.0, row.start_s - length_s / 2), min(end_s, row.start_s + length_s / 2)
+    if within[1] <= within[0]:
+        listed.leave_out(row.where, f"{row.label} at {row.start_s:g} s is after the end of the video at {end_s:g} s")
+    else:
+        of_videos.add(replace(row, start_s=within[0], end_s=within[1]))
+
+
+class _Rows:
+    """Gathers rows by video; what is wrong with one goes to the problems of the result."""
+
+    def __init__(self, subsets: list[str] | None, names: VideoNames, absent: str, result: OwnActions) -> None:
+        self._subsets, self._names, self._absent = subsets, names, absent
+        self._result = result
+        self.actions: dict[str, list[Action]] = {}
+        self.subset_of: dict[str, str] = {}
+        # cells with a path or an extension: two videos with one id would differ in them
+        self._written: dict[str, str] = {}
+        self._reported: set[str] = set()
+        self._meanings = {} if subsets is None else meanings(subsets)
+        self._unknown: Counter[str] = Counter()
+        self._first_with: dict[str, str] = {}
+        self._ids: dict[str, str | None] = {}
+
+    def add(self, row: Row) -> None:
+        """Adds a row to those of its video, unless it is wrong."""
+        problems, where = self._result.problems, row.where
+        problem = row.problem
+        if row.video not in self._ids:
+            self._ids[row.video] = self._names.find(row.video)
+        video_id = self._ids[row.video]
+        if video_id is None and _is_unsafe(row.video):
+            problem = f"the id {row.video!r} is empty or would leave its folder"
+        elif video_id is None and not row.is_broken:
+            if row.video not in self._reported:
+                problems.append(Problem(where, f"{self._absent} {row.video}{self._names.nearest(row.video)}"))
+            self._reported.add(row.video)
+        if problem:
+            problems.append(Problem(where, problem))
+        if problem or video_id is None:
+            return
+        subset = self.meant(row.subset)
+        if subset and self._subsets is not None and subset not in self._subsets:
+            self._unknown[subset] += 1
+            self._first_with.setdefault(subset, where)
+        elif subset and self.subset_of.setdefault(video_id, subset) != subset:
+            other = self.subset_of[video_id]
+            problems.append(Problem(where, f"{video_id} is in {other!r} above and in {subset!r} here"))
+        if video_id != row.video and self._written.setdefault(video_id, row.video) != row.video:
+            problems.append(Problem(where, f"{video_id} is {self._written[video_id]} above and {row.video} here"))
+        if video_id not in self._result.names:
+            self._result.names[video_id] = re.split(r"[/\\]", row.video)[-1]
+        listed = self.actions.setdefault(video_id, [])
+        self._result.places[video_id, len(listed)] = where
+        if row.score is not None:
+            self._result.scores[video_id, len(listed)] = row.score
+        listed.append(Action(row.start_s, row.end_s, _label(row.label)))
+
+    def meant(self, subset: str) -> str:
+        """The subset that a word means."""
+        return self._meanings.get(subset.lower(), subset)
+
+    def report_unknown_subsets(self) -> None:
+        """Adds a problem for each."""
+        for subset, where in self._first_with.items():
+            others = self._unknown[subset] - 1
+            more = f", also in {console.count(others, 'more row')}" if others else ""
+            nearest = console.nearest(subset, self._subsets or ())
+            self._result.problems.append(Problem(where, f"unknown subset {subset!r}{more}{nearest}"))
+
+
 def _is_unsafe(name: str) -> bool:
     """Whether a cell is no name, or leaves a folder; absolute paths may be those of another machine."""
     return is_unsafe_id(re.split(r"[/\\]", name)[-1]) or ".." in re.split(r"[/\\]", name)
-
-
-def _action(row: dict[str, str]) -> tuple[Action | None, str]:
-    start_s, end_s = _seconds(row["start"]), _seconds(row["end"])
-    if start_s is None or end_s is None:
-        bad = row["start"] if start_s is None else row["end"]
-        return None, f"cannot read the time {bad!r}; expected seconds or H:MM:SS"
-    if not row["label"]:
-        return None, "the label is empty"
-    return Action(start_s, end_s, _label(row["label"])), ""
-
-
-def _seconds(text: str) -> float | None:
-    """Seconds of `12.5`, `12,5`, `1e-05`, `1:02.5` or `0:01:02.5`."""
-    if re.fullmatch(r"\d[.\d]{0,20}e[+-]?\d\d?", text.lower()) and text.count(".") < 2:  # as programs write numbers
-        return float(text)
-    match = re.fullmatch(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d*[.,]?\d+|\d+[.,])|-\d*[.,]?\d+", text)
-    if match is None:
-        return None
-    hours, minutes, seconds = match.groups()
-    if seconds is None:  # a negative number, which the check of all actions reports
-        return float(text.replace(",", "."))
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds.replace(",", "."))

@@ -11,8 +11,10 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"}
     | {".3gp"}
 )
-_OF_OTHER_TOOLS = frozenset({".eaf"})
-"""Suffixes of files that annotate a video and have its name."""
+_OF_OTHER_TOOLS = frozenset({".eaf", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus"})
+"""Suffixes of files that annotate a video, or are its sound, and have its name."""
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.DOTALL)
+"""Label Studio puts eight hexadecimal digits before the name of a file that is uploaded."""
 
 
 class VideoNames:
@@ -27,7 +29,14 @@ class VideoNames:
             self._alike.setdefault(_alike(video_id), []).append(video_id)
 
     def find(self, text: str) -> str | None:
-        """The id that a name means; None if there is none, or if several differ from it in letter case only."""
+        """The id that a name means; None if there is none, or if several differ from it in letter case only.
+
+        The digits before the name of an uploaded file are ignored if the video without them is there.
+        """
+        uploaded = _UPLOADED.fullmatch(_parts(text)[-1])
+        return self._found(text) or (self._found(uploaded[1]) if uploaded and not self._any else None)
+
+    def _found(self, text: str) -> str | None:
         *folders, name = _parts(text)
         names = [text, without_suffix(text)]
         if ".." not in folders:

@@ -44,7 +44,8 @@ Code = Annotated[
     typer.Option(
         "--code",
         metavar="FILE_OR_FOLDER",
-        help="Load your own detector, encoder, dataset, source or task from here; can be repeated. Also: ACTLOC_CODE.",
+        help="Load your own detector, encoder, dataset, source, task or form of annotations from here; can be "
+        "repeated. Also: ACTLOC_CODE.",
     ),
 ]
 ChangedCode = Annotated[

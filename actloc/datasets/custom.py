@@ -1,36 +1,47 @@
-"""Your own videos: a folder of videos and a CSV `video,start,end,label[,subset]`, or a JSON like ActivityNet's."""
+"""Your own videos: a folder of videos, and their actions in a table or as an annotation tool wrote them."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
+
+from pydantic import model_validator
 
 from actloc import console
-from actloc.annotations import model, own_actions, subsets
+from actloc.annotations import left_out, model, own_actions, own_files, subsets
 from actloc.annotations.beyond_end import other_unit
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.annotations.reading import Reading, ReadingSettings
 from actloc.annotations.video_names import VideoNames
 from actloc.datasets.base import DatasetConfig
 from actloc.errors import Problem
-from actloc.settings.sections import InputFile, InputPath, ShippedPath
+from actloc.settings.sections import InputFileOrFolder, InputPath, ShippedPath
 from actloc.video.folder import videos_by_id, with_all_facts
 
 
-class Config(DatasetConfig):
-    """Where the videos are, and the file that lists their actions."""
+class Config(ReadingSettings, DatasetConfig):
+    """Where the videos are, and the files that list their actions."""
 
     has_own_labels: ClassVar[bool] = True
 
     videos: Annotated[ShippedPath | None, InputPath("folder")] = None
     """The folder of videos, in folders or not; the id of a video is its file name without extension. null: there are
     only features."""
-    annotations: InputFile
-    """A table `video,start,end,label[,subset]` (seconds or H:MM:SS) with commas, semicolons or tabs, or a JSON like
-    ActivityNet's."""
+    annotations: InputFileOrFolder
+    """A table `video,start,end,label[,subset]` (seconds or H:MM:SS), or a file of an annotation tool: see `actloc ls
+    annotation_forms`. A folder of such files is read as one, all of one form; videos in it are passed over."""
+
+    @model_validator(mode="after")
+    def _reads_what_it_does_not_write(self) -> Self:
+        if self.annotations.absolute() == self.folder.absolute():
+            raise ValueError(f"annotations: {self.annotations} is dataset.folder, where `prepare` writes; use another")
+        return self
 
     def sources(self) -> list[Path]:
         """The annotations, and the subsets that are kept."""
         kept = subsets.file_in(self.folder)
-        return [*super().sources(), *([kept] if kept.is_file() else [])]
+        listed = own_files.files_in(self.annotations, (self.folder,)) if self.annotations.exists() else []
+        return [*listed, *([kept] if kept.is_file() else [])]
 
     @property
     def has_videos(self) -> bool:
@@ -39,13 +50,31 @@ class Config(DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder; without a folder, of every video in the file."""
-        found = videos_by_id(self.videos, skip=(self.annotations, self.folder)) if self.videos else {}
+        ours = (*own_files.files_in(self.annotations, (self.folder,)), self.folder)
+        found = videos_by_id(self.videos, skip=ours) if self.videos else {}
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
         names = VideoNames(found.keys() if self.videos else None)
-        listed = own_actions.read(self.annotations, allowed, names, f"{self.videos} has no video")
-        named = {key: replace(video, file=found.get(key, video.file)) for key, video in listed.videos.items()}
-        videos = {**{video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}, **named}
-        videos = with_all_facts(videos)
+
+        @functools.cache
+        def at_hand() -> dict[str, AnnotatedVideo]:
+            return with_all_facts(
+                {video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}
+            )
+
+        # headers are read before the annotations only if these need rates or lengths
+        reading = Reading(self, facts=lambda name: at_hand().get(names.find(name) or ""))
+        absent = f"{self.videos} has no video"
+        listed = own_actions.read(self.annotations, allowed, names, absent, reading, (self.folder,))
+        videos = {}
+        for video_id in sorted({*at_hand(), *listed.videos}):
+            facts, video = at_hand().get(video_id), listed.videos.get(video_id)
+            if facts and video:
+                video = replace(video, file=facts.file)
+            if facts and video and facts.duration_s is not None:
+                video = replace(video, duration_s=facts.duration_s, fps=facts.fps)
+            videos[video_id] = video or facts or AnnotatedVideo(video_id, "")
+        if not self.videos:
+            videos = with_all_facts(videos)  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         problems = listed.problems + model.check(Annotations(tuple(classes), videos), listed.places)
         unit = other_unit(videos.values())
@@ -58,11 +87,12 @@ class Config(DatasetConfig):
             videos = self._with_subsets(videos)
             members = ((video.subset, bool(video.actions)) for video in videos.values())
             where = f"a column `subset` or in {subsets.file_in(self.folder)}"
-            is_stated = any(video.subset == self.evaluation_subset for video in named.values())
+            is_stated = any(video.subset == self.evaluation_subset for video in listed.videos.values())
             problems = subsets.problems_of_subsets(
                 self.annotations, members, allowed, where, may_be_unlabelled=is_stated
             )
         model.raise_problems(self.annotations, problems, self.folder)
+        left_out.report(listed, self.folder)
         background = [video.id for video in videos.values() if not video.actions]
         if background:
             verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"

@@ -114,7 +114,8 @@ def _root(path: Path, option: str, number: int) -> Root:
     if not parts:
         raise UserError(
             f"{option} names {path}, which has no part: no .py file with a class Config.",
-            "Expected a class Config that extends DetectorConfig, EncoderConfig, DatasetConfig or SourceConfig.",
+            "Expected a class Config that extends DetectorConfig, EncoderConfig, DatasetConfig, SourceConfig or "
+            "FormConfig.",
             "Name the file of the part; if it imports other files of yours, name their folder: --code FOLDER",
         )
     is_package = path.is_dir() and begin.is_file() and folder.name.isidentifier()

@@ -31,6 +31,7 @@ KINDS = {
     "encoders": "EncoderConfig",
     "sources": "SourceConfig",
     "detectors": "DetectorConfig",
+    "annotation_forms": "FormConfig",
 }
 """The folders whose files and folders are choices, with what the class Config of each extends.
 
@@ -72,6 +73,16 @@ def available(kind: str) -> dict[str, str]:
         if _kind_of(_imported(name)) == kind:
             listed[name] = _first_line(file.read_text(encoding="utf-8", errors="replace"))
     return listed | {name: f"from the package {_distribution(found[0])}" for name, found in _announced(kind).items()}
+
+
+def names(kind: str) -> list[str]:
+    """The names of the choices of a kind; imports only those of the user's own files that mention the kind."""
+    own = []
+    for name, file in own_code.part_files().items():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if (kind in text or KINDS[kind] in text) and _kind_of(_imported(name)) == kind:
+            own.append(name)
+    return list(dict.fromkeys([*_shipped(kind), *own, *_announced(kind)]))
 
 
 def _first_line(code: str) -> str:

@@ -102,6 +102,14 @@ def read(file: Path, overrides: list[str]) -> SettingsDocument:
     return document
 
 
+def of_overrides(overrides: list[str]) -> SettingsDocument:
+    """Settings that were typed as `key.key=value`, without a file."""
+    document = SettingsDocument(Path(COMMAND_LINE))
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
 def _compose(text: str, name: str) -> yaml.Node | None:
     try:
         return yaml.compose(text, _Loader)

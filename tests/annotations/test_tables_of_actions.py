@@ -81,17 +81,16 @@ def test_times_in_other_units_are_named_with_the_way_to_seconds(
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.json", '[{"data": {"video": "x"}, "annotations": []}]', "is an export of Label Studio"),
         ("a.json", '{"_via_img_metadata": {}}', r"is an export of VGG Image Annotator \(VIA\)"),
         ("a.json", '{"images": [], "categories": []}', "is COCO's form"),
         ("a.json", '{"version": 1, "results": {}}', "is a file of predictions"),
         ("a.json", '{"a": 1}', "is an object with a"),
-        ("a.eaf", "<xml/>", "is a project of ELAN"),
+        ("a.eaf", "<xml/>", "is XML whose root is <xml>"),
         ("a.csv", 'video,start,end,label\nv0,1,2,"run\nv0,3,4,run\n', "a.csv:3: unexpected end of data"),
         ("a.csv", b"video,label\nv0,\x81\xff\n", "is not such text"),
         ("a.csv", b"PK\x03\x04\x14", "is a spreadsheet"),
         ("a.tsv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "is a spreadsheet"),
-        ("a.csv", b"", "no column video or start or end or label; the columns are not named"),
+        ("a.csv", b"", "is empty, which is no form of annotations"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, what: str) -> None:

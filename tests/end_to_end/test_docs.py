@@ -33,6 +33,7 @@ COMMANDS = [
     "report",
     "predict",
     "convert",
+    "convert-annotations",
     "ls",
     "show",
     "verify",
@@ -45,6 +46,7 @@ PAGES = [
         *(
             "README.md",
             "configs/README.md",
+            "configs/OWN_DATA.md",
             "configs/end_to_end.md",
             "configs/recognition.md",
             "data/README.md",
@@ -69,7 +71,7 @@ NOT_HERE = (
     "data/slowfast_ego4d/features",
 )
 NOT_HERE += ("ego4d_mq_slowfast_actionformer", "activitynet13_tsp_etad", "kinetics400_tanet_8f")
-ELSEWHERE = ("own_videos", "own_clips", "own_tanet", "own_actions", "my_experiment", "my_parts")
+ELSEWHERE = ("own_videos", "convert-annotations", "own_clips", "own_tanet", "own_actions", "my_experiment", "my_parts")
 RETIRED = re.compile(r"\b(lacking|told|tells?|stands|mends?|besides|so many|lies|behind)\b", re.IGNORECASE)
 
 

@@ -1,0 +1,58 @@
+"""ActivityNet's JSON: {"database": {video: {"duration", "subset", "annotations": [{"segment", "label"}]}}}."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from actloc.annotation_forms.base import FormConfig
+from actloc.annotations import form as annotation_form
+from actloc.annotations.reading import Reading
+from actloc.annotations.rows import Listed, Row, WrittenVideo
+from actloc.annotations.source_file import SourceFile
+
+
+class Config(FormConfig):
+    """Times are in seconds; every video is listed, also one without segments."""
+
+    title: ClassVar[str] = "a JSON like ActivityNet's"
+    is_written_by_hand: ClassVar[bool] = True
+    suffix: ClassVar[str] = ".json"
+
+    def recognises(self, file: SourceFile) -> bool:
+        """By its key `database`."""
+        return isinstance(file.json, dict) and isinstance(file.json.get("database"), dict)
+
+    def read(self, file: SourceFile, reading: Reading) -> Listed:
+        """What is wrong in it is a problem: people write such files with programs of their own."""
+        annotations, problems = annotation_form.parsed_own(file.path, file.json)
+        listed = Listed(problems=problems)
+        for name, video in annotations.videos.items():
+            where = f"database[{name!r}]"
+            listed.videos[name] = replace(video, actions=())
+            listed.video_places[name] = where
+            listed.rows += [
+                Row(name, one.start_s, one.end_s, one.label, f"{where}.annotations[{number}]")
+                for number, one in enumerate(video.actions)
+            ]
+        return listed
+
+    def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
+        """One file; what is not known of a video is left out."""
+        database: dict[str, Any] = {}
+        for video in videos:
+            known = {"subset": video.subset, "duration": video.duration_s, "fps": video.fps}
+            database[video.id] = {
+                **{key: value for key, value in known.items() if value},
+                "annotations": [
+                    {
+                        "segment": [round(one.start_s, 6), round(one.end_s, 6)],
+                        "label": one.label,
+                        **({} if one.score is None else {"score": one.score}),
+                    }
+                    for one in video.segments
+                ],
+            }
+        content = {"version": "VERSION 1.3", "database": database}
+        return {target: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
