@@ -98,6 +98,16 @@ def test_no_imports_run_in_a_circle() -> None:
             visit(name, ())
 
 
+def test_settings_import_their_network_in_methods_only() -> None:
+    """Which is why their circle does no harm, and why settings are checked without torch."""
+    pairs = [(name, name + end) for name in NAMES for end in NETWORKS if name.count(".") > 1 and room(name) in PARTS]
+    pairs = [(name, network) for name, network in pairs if network in NAMES]
+    assert len(pairs) > 10
+    for name, network in pairs:
+        at_once = [node for node in ast.parse(NAMES[name].read_text()).body if isinstance(node, ast.ImportFrom)]
+        assert all(node.module != network for node in at_once), f"{name} imports {network} as it is imported itself"
+
+
 def test_few_modules_lie_loose_at_the_top() -> None:
     loose = [path.name for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__")]
     assert len(loose) <= MOST_LOOSE_MODULES, loose

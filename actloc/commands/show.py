@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pydantic import BaseModel
 
 from actloc import console
-from actloc.commands.show_encoder import encoder_size
+from actloc.encoders import base_sizes as sizes
 from actloc.encoders.base import EncoderConfig
 from actloc.experiment import Experiment
+from actloc.settings import meanings
 from actloc.tasks.base import task_of
 
 
@@ -26,24 +27,33 @@ def run(experiment: Experiment) -> int:
             console.result(f"# {line}".rstrip())
         encoder = task_of(experiment).encoder_in(section)
         if encoder is not None:
-            _show_encoder(*encoder)
+            _show_encoder(*encoder, task_of(experiment).num_classes(experiment))
         console.result("")
     console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")
     return 0
 
 
-def _show_encoder(config: EncoderConfig, num_frames: int) -> None:
-    size = encoder_size(config, num_frames)
-    if size is not None:
-        console.result(f"# The encoder {config.name}: {size}")
-        console.emit("encoder", name=config.name, **asdict(size))
+def _show_encoder(config: EncoderConfig, num_frames: int, num_classes: int | None) -> None:
+    size = sizes.recorded(config, num_frames)
+    if size is None:
+        # counted only for settings that are not recorded, because this imports torch
+        from actloc.commands.show_encoder import encoder_size
+
+        size = encoder_size(config, num_frames)
+    if size is None:
+        return
+    what = f"The encoder {config.name}"
+    if num_classes is not None:
+        size, what = size.with_classifier(num_classes), f"{what} with a classifier of {num_classes} classes"
+    console.result(f"# {what}: {size}")
+    console.emit("encoder", name=config.name, num_classes=num_classes, **asdict(size))
 
 
 def _show(section: BaseModel, place: str, indent: int) -> None:
     space = " " * indent
     data = section.model_dump(mode="json")
-    for name, field in type(section).model_fields.items():
-        value, meaning = getattr(section, name), " ".join((field.description or "").split())
+    for name in type(section).model_fields:
+        value, meaning = getattr(section, name), meanings.meaning(type(section), name)
         if isinstance(value, BaseModel):
             console.result(f"{space}{name}:  # {meaning}")
             _show(value, f"{place}.{name}", indent + 2)

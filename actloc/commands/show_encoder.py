@@ -1,41 +1,19 @@
-"""How large an encoder is, and what one clip costs, for `actloc show`: nothing is computed, and no weights are read."""
+"""Counts how large an encoder is, and what one clip costs: nothing is computed, and no weights are read."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from actloc.encoders.base import EncoderConfig
 from actloc.encoders.base_network import ClipEncoder
+from actloc.encoders.base_sizes import EncoderSize
 from actloc.errors import UserError
 from actloc.layers.multiply_adds import multiply_adds
 from actloc.video.frame_transforms import Frame, Resize
 
 _FRAME_SIZE = 720, 1280
 """Height and width of the decoded frame, which only matters to encoders that do not crop."""
-
-
-@dataclass(frozen=True)
-class EncoderSize:
-    """What papers state of a network."""
-
-    weights: int
-    """All weights that can learn."""
-    feature_weights: int
-    """Those of them that features need; the others are usually a classifier's."""
-    clip: tuple[int, int, int]
-    """Frames, height and width."""
-    multiply_adds: int | None
-    """Of one clip, with its class scores if there is a classifier; None if they cannot be counted, which is said."""
-
-    def __str__(self) -> str:
-        text, of_features = (f"{number / 1e6:.2f} million" for number in (self.weights, self.feature_weights))
-        text += " weights" if of_features == text else f" weights, {of_features} of them for features"
-        if self.multiply_adds is None:
-            return f"{text}; its multiply-adds are not counted, because it looks at values or at whole videos"
-        frames, height, width = self.clip
-        return f"{text}; {self.multiply_adds / 1e9:.2f} G multiply-adds for a clip of {frames} x {height} x {width}"
 
 
 def encoder_size(config: EncoderConfig, num_frames: int) -> EncoderSize | None:
@@ -47,11 +25,14 @@ def encoder_size(config: EncoderConfig, num_frames: int) -> EncoderSize | None:
         return None
     frame = _prepared_frame(config)
     of_features = {weight for stage in encoder.stages() for block in stage for weight in block.parameters()}
+    whole, for_features, num_vectors = _multiply_adds(encoder, torch.empty(1, num_frames, *frame.shape, device="meta"))
     return EncoderSize(
         weights=sum(weight.numel() for weight in encoder.parameters()),
         feature_weights=sum(weight.numel() for weight in of_features),
         clip=(num_frames, *frame.shape[:2]),
-        multiply_adds=_multiply_adds(encoder, torch.empty(1, num_frames, *frame.shape, device="meta")),
+        multiply_adds=whole,
+        feature_multiply_adds=for_features,
+        vectors=(encoder.channels, num_vectors),
     )
 
 
@@ -66,16 +47,19 @@ def _prepared_frame(config: EncoderConfig) -> Frame:
     return frame
 
 
-def _multiply_adds(encoder: ClipEncoder, clip: torch.Tensor) -> int | None:
-    def call() -> None:
-        features = encoder.encode(clip)
+def _multiply_adds(encoder: ClipEncoder, clip: torch.Tensor) -> tuple[int | None, int | None, int]:
+    """Of all of the encoder, of its features, and the number of the clip's vectors."""
+    features: list[torch.Tensor] = []
+
+    def classify() -> None:
         with suppress(UserError, RuntimeError):  # there is no classifier, or the features are its scores already
-            encoder.logits(features)
+            encoder.logits(features[0])
 
     if encoder.makes_frames:  # the network of these sees the whole video
-        return None
+        return None, None, 0
     try:
         with torch.inference_mode():
-            return multiply_adds(encoder, call)
+            for_features = multiply_adds(encoder, lambda: features.append(encoder.encode(clip)))
+            return for_features + multiply_adds(encoder, classify), for_features, features[0].shape[-1]
     except Exception:  # a user's own encoder may look at values, which there are none of here
-        return None
+        return None, None, 0

@@ -70,6 +70,11 @@ class DatasetConfig(Part):
         """
         return ""
 
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """The classes of a dataset that has published ones; None where they are found in its files."""
+        return None
+
     def is_prepared(self) -> bool:
         """Whether `prepare` has written annotations; for videos alone, whether they list the videos of the folder."""
         return self.annotations_file.exists()

@@ -17,9 +17,14 @@ class Config(ClipsConfig):
     annotations: InputFolder
     """The folder of Diving48_V2_train.json and Diving48_V2_test.json. Version 1 has other, less reliable labels."""
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The published ones."""
+        return class_names("diving48")
+
     def listed(self, found: ClipFiles) -> ClipList:
         """Every video of the two lists; the file of a video has the list's vid_name as its name."""
-        classes = class_names("diving48")
+        classes = self.known_classes
         clips, problems = [], []
         for subset in ("train", "test"):
             path = self.annotations / f"Diving48_V2_{subset}.json"

@@ -28,9 +28,14 @@ class Config(ClipsConfig):
         """The split."""
         return f"split {self.split}"
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The published ones."""
+        return class_names("hmdb51")
+
     def listed(self, found: ClipFiles) -> ClipList:
         """The videos that each class's list gives to training (`video.avi 1`) or to testing (`video.avi 2`)."""
-        classes = class_names("hmdb51")
+        classes = self.known_classes
         clips, problems = [], []
         for label, path in self._lists(classes).items():
             for number, line in enumerate(files.read_lines(path), 1):

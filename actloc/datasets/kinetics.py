@@ -40,9 +40,14 @@ class Config(ClipsConfig):
         """The number of classes."""
         return f"{self.num_classes} classes"
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The published ones."""
+        return class_names(f"kinetics{self.num_classes}")
+
     def listed(self, found: ClipFiles) -> ClipList:
         """Rows of the CSVs; the file of a row is ID_START_END with six digits for each time, in any folder."""
-        classes = class_names(f"kinetics{self.num_classes}")
+        classes = self.known_classes
         names = NamesAsWritten(classes)
         clips: dict[tuple[str, tuple[str, ...], str], LabelledClip] = {}
         problems: list[Problem] = []

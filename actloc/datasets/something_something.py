@@ -42,10 +42,15 @@ class Config(ClipsConfig):
         orders = {"alphabetical": "alphabetical", "csv": "in the order of the labels CSV"}
         return "V2" if self.version == 2 else f"V1, classes {orders[self.class_order]}"
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The published ones, in the order that the settings choose."""
+        in_csv_order = class_names(SOMETHING_V1)
+        return in_csv_order if self.class_order == "csv" else tuple(sorted(in_csv_order))
+
     def listed(self, found: ClipFiles) -> ClipList:
         """Every training and validation video of the lists; the file of a video has its id as its name."""
-        in_csv_order = class_names(SOMETHING_V1)
-        classes = in_csv_order if self.class_order == "csv" else tuple(sorted(in_csv_order))
+        classes = self.known_classes
         names = NamesAsWritten(classes)
         clips: list[LabelledClip] = []
         problems: list[Problem] = []

@@ -28,9 +28,14 @@ class Config(ClipsConfig):
         """The split."""
         return f"split {self.split}"
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The published ones."""
+        return class_names("ucf101")
+
     def listed(self, found: ClipFiles) -> ClipList:
         """The lines of the split's two lists: `Class/video.avi`, and for training also the number of the class."""
-        classes = class_names("ucf101")
+        classes = self.known_classes
         names, clips, problems = NamesAsWritten(classes), [], []
         for subset in ("train", "test"):
             path = self.annotations / f"{subset}list{self.split:02d}.txt"

@@ -96,6 +96,17 @@ class EncoderConfig(Part):
     def build(self) -> ClipEncoder:
         """The encoder with its weights, in evaluation mode."""
 
+    def weights_files(self) -> list[Path]:
+        """The files of weights that `build` reads; raises UserError if one is missing. Usually there are none."""
+        return []
+
+    def require_weights(self) -> None:
+        """Raises UserError if `build` is known to miss a file, before anything is imported to build the network."""
+        # a subclass with a `build` of its own may read other files, or none
+        builds = next(one for one in type(self).__mro__ if "build" in vars(one))
+        if "weights_files" in vars(builds):
+            self.weights_files()
+
     def network(self) -> ClipEncoder:
         """The encoder with random weights; the same as `build` if there are none to load."""
         return self.build()

@@ -55,9 +55,8 @@ def averages_caution(share: float, step: int) -> str:
 class Record(BaseModel):
     """A part of a results file: frozen, strict about types, without unknown keys, nan or inf."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    # built when results are read or written: every command imports this, and most need none
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class TrueAction(Record):

@@ -16,7 +16,8 @@ from actloc.experiment import Experiment
 from actloc.localization.checks import check_actions
 from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.memory_budget import Fitted, within_budget
-from actloc.runs.run_bank import give_bank, starts_anew
+from actloc.runs.reuse import starts_anew
+from actloc.runs.run_bank import give_bank
 from actloc.runs.trained import new_live_encoder, new_localizer
 from actloc.runs.training_memory import TrainingMemory, megabytes, training_memory
 from actloc.settings import own_code

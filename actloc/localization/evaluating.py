@@ -1,18 +1,16 @@
 """Scores a run, an official checkpoint or a predictions file; writes metrics and predictions."""
 
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
-from actloc.devices import choose_device
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError
 from actloc.evaluation import class_scores, fusion, prediction_files, scoring
-from actloc.evaluation.predictions import Predictions, write_predictions
+from actloc.evaluation.predictions import write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import (
     METRICS_NAME,
@@ -25,25 +23,13 @@ from actloc.evaluation.results import (
 )
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment, load
+from actloc.localization.scored import Scored
 from actloc.reports import tables
-from actloc.runs.limits import cut_videos
-from actloc.runs.result_folders import measured_with, published_figures, results_folder
+from actloc.runs import chosen_checkpoint
+from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.results_board import write_board
-from actloc.runs.reuse import compared, other_classes, renamed_classes, warn_of_changed_sources
-from actloc.runs.trained import TrainedDetector, load_official, load_trained
-from actloc.settings.published import PublishedMap
-from actloc.sources.base_source import Source
-from actloc.training.distributed import Processes, joined
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """The predictions of some weights of a run, or of a file, and where they come from."""
-
-    experiment: Experiment
-    predictions: Predictions
-    own: fusion.ClassRows
-    origin: Origin
+from actloc.runs.reuse import warn_of_changed_sources
+from actloc.training.distributed import joined
 
 
 def evaluate(experiment: Experiment, predictions: Path | None) -> int:
@@ -52,7 +38,7 @@ def evaluate(experiment: Experiment, predictions: Path | None) -> int:
     A subset without actions gets predictions only. Raises UserError for one without videos.
     """
     _check_class_scores(experiment, predictions)
-    with joined(choose_device(experiment.machine.device)) as processes:
+    with joined(experiment.machine.device) as processes:
         annotations = read_prepared(experiment.dataset, experiment.arguments)
         warn_of_changed_sources(experiment, "The results are of")
         has_truth = _has_truth(experiment, annotations)
@@ -63,12 +49,18 @@ def evaluate(experiment: Experiment, predictions: Path | None) -> int:
                 f"There is nothing to score: no video of {experiment.dataset.evaluation_subset} has an annotated "
                 "action. Its predictions will be written."
             )
-        scored = [_detected(experiment, annotations, processes)]
+        if experiment.evaluation.weights_file is None:
+            chosen_checkpoint.check(experiment)
+        experiment.features.require_features(annotations, experiment.dataset.evaluation_subset)
+        # imported after the checks, which answer faster without torch
+        from actloc.localization import detecting
+
+        scored = [detecting.detected(experiment, annotations, processes)]
         run, weights = scored[0].origin.trained, experiment.evaluation.weights
         if has_truth and run is not None and weights == "averaged" and run.initial_share > MOST_INITIAL_SHARE:
             raw = experiment.evaluation.model_copy(update={"weights": "raw"})
             console.say("Scoring the last weights too")
-            scored.append(_detected(experiment.with_section("evaluation", raw), annotations, processes))
+            scored.append(detecting.detected(experiment.with_section("evaluation", raw), annotations, processes))
         return processes.of_first(lambda: (_score if has_truth else _write_unscored)(annotations, scored))
 
 
@@ -104,14 +96,14 @@ def _check_class_scores(experiment: Experiment, predictions: Path | None) -> Non
         class_scores.read(scores, experiment.fusion.form, experiment.fusion.per)
 
 
-def _score(annotations: Annotations, scored: Sequence[_Scored]) -> int:
+def _score(annotations: Annotations, scored: Sequence[Scored]) -> int:
     """Scores, writes and prints: first what the settings ask for, then other weights beside it."""
     _report(scored[0].experiment, [_results(annotations, one) for one in scored])
     console.say(f"Next: actloc report {scored[0].experiment.run_folder}")
     return EXIT_SOME_INPUTS_FAILED if scored[0].origin.too_long else 0
 
 
-def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
+def _results(annotations: Annotations, scored: Scored) -> tuple[Path, Results]:
     """The path of the results that were written, and the results."""
     experiment, found, origin = scored.experiment, scored.predictions, scored.origin
     dataset, protocol = experiment.dataset, PROTOCOLS[experiment.evaluation.protocol]
@@ -135,7 +127,7 @@ def _results(annotations: Annotations, scored: _Scored) -> tuple[Path, Results]:
     return path, results
 
 
-def _write_unscored(annotations: Annotations, scored: Sequence[_Scored]) -> int:
+def _write_unscored(annotations: Annotations, scored: Sequence[Scored]) -> int:
     """Writes predictions of a subset without annotated actions, which nothing can be measured on."""
     (one,) = scored
     experiment, found = one.experiment, one.predictions
@@ -154,30 +146,7 @@ def _write_unscored(annotations: Annotations, scored: Sequence[_Scored]) -> int:
     return EXIT_SOME_INPUTS_FAILED if one.origin.too_long else 0
 
 
-def _detected(experiment: Experiment, annotations: Annotations, processes: Processes) -> _Scored:
-    trained = _trained(experiment, annotations)
-    with closing(trained):
-        source = _source(experiment, annotations, trained)
-        listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
-    measured = measured_with(experiment)
-    origin = Origin(
-        trained.checkpoint,
-        experiment.run.name,
-        experiment.evaluation.weights,
-        experiment.run.seed,
-        missing=tuple(video.id for video in source.missing),
-        too_long=tuple(video.video_id for video in listed if video.too_long),
-        settings=measured.settings,
-        changed=measured.changed,
-        annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
-        trained=None if trained.run is None else compared(experiment, trained.run, annotations),
-        cut_videos=cut_videos(experiment, [one.detections for one in listed]),
-        published=published_figures(experiment, PublishedMap),
-    )
-    return _Scored(experiment, scoring.to_predictions(listed, trained.classes), fusion.own_scores(listed), origin)
-
-
-def _read(experiment: Experiment, annotations: Annotations, path: Path) -> _Scored:
+def _read(experiment: Experiment, annotations: Annotations, path: Path) -> Scored:
     found = prediction_files.read(path, annotations.classes)
     if experiment.dataset.class_agnostic:
         only = annotations.classes[0]
@@ -192,45 +161,7 @@ def _read(experiment: Experiment, annotations: Annotations, path: Path) -> _Scor
         changed=measured.changed,
         annotations_sha256=files.sha256_of_file(experiment.dataset.annotations_file),
     )
-    return _Scored(experiment, found, {}, origin)
-
-
-def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetector:
-    """The detector to score, with the names that its classes have now; raises UserError if it knows none of them."""
-    if experiment.evaluation.weights_file is not None:
-        return load_official(experiment, experiment.evaluation.weights_file, annotations.classes)
-    trained = load_trained(experiment)
-    if trained.classes == annotations.classes:
-        return trained
-    renamed = {} if experiment.dataset.class_agnostic else renamed_classes(experiment)
-    names = tuple(renamed.get(name, name) for name in trained.classes)
-    unknown = [name for name in annotations.classes if name not in names]
-    is_aligned = names == annotations.classes
-    if len(unknown) == len(annotations.classes) or (experiment.fusion.scores == fusion.OWN and not is_aligned):
-        raise other_classes(experiment, trained.classes, annotations.classes)
-    if unknown:
-        classes = console.count(len(unknown), "class", "classes")
-        console.warn(f"The run does not know {classes}, whose actions count as missed: {console.first_ten(unknown)}")
-    return replace(trained, classes=names)
-
-
-def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
-    """The features to score on; raises UserError where the detector was trained on others."""
-    source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, trained.live)
-    if source.in_channels != trained.in_channels:
-        raise UserError(
-            f"The features have {source.in_channels} channels.",
-            f"{trained.checkpoint} was trained on features with {trained.in_channels}.",
-            "Set `features:` to the features that it was trained on.",
-        )
-    made_with, trained_with = source.encoder_weights_sha256, trained.encoder_weights_sha256
-    if made_with and trained_with and made_with != trained_with:
-        raise UserError(
-            f"The features in {experiment.features.path} were made with encoder weights of sha256 {made_with}.",
-            f"{trained.checkpoint} was trained on features made with {trained_with}.",
-            f"Train on these: actloc train {experiment.arguments} --overwrite; or keep both with run.name=ANOTHER",
-        )
-    return source
+    return Scored(experiment, found, {}, origin)
 
 
 def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> None:

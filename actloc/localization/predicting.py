@@ -12,21 +12,11 @@ from actloc.evaluation.predictions import Claim, Prediction, Predictions, claims
 from actloc.evaluation.results import Record, Video
 from actloc.experiment import Experiment
 from actloc.extraction.video_progress import VideoProgress
+from actloc.localization.written_files import SUMMARIES, subtitles_file
 from actloc.prediction.base import MadeWith, Predicting
 from actloc.reports import html, subtitles
 from actloc.runs.predictor import Predictor
 from actloc.runs.result_folders import settings_of_videos
-
-SUMMARIES = ["predictions.json", "segments.csv", "timelines.html", "failed.jsonl"]
-
-
-def written_files(video_ids: Sequence[str]) -> list[str]:
-    """The names of the files that `predict` writes: summaries, and the subtitles of each video."""
-    return [*SUMMARIES, *(_subtitles(video_id) for video_id in video_ids)]
-
-
-def _subtitles(video_id: str) -> str:
-    return f"{files.safe_name(video_id)}.srt"
 
 
 class FoundActions(Record):
@@ -89,7 +79,7 @@ class FindingActions(Predicting):
         write_predictions(output, counted, {"score_thresholds": self._thresholds})
         files.write_text(output / "segments.csv", subtitles.as_csv(counted))
         for video_id, listed in counted.items():
-            path, text = output / _subtitles(video_id), subtitles.as_srt(listed)
+            path, text = output / subtitles_file(video_id), subtitles.as_srt(listed)
             if not path.is_file() or files.read_bytes(path) != text.encode("utf-8", "backslashreplace"):
                 files.write_text(path, text)  # those of thousands of earlier videos stay as they are
         videos = [Video(id=video_id, duration_s=result.duration_s) for video_id, result in results.items()]

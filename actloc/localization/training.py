@@ -6,7 +6,7 @@ import torch
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import for_training, read_prepared, with_actions
+from actloc.datasets.base import for_training, with_actions
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
@@ -25,9 +25,10 @@ from actloc.training.loader import smallest_batch
 from actloc.training.modules import DETECTOR
 
 
-def prepare(experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool) -> PreparedTraining:
+def prepare(
+    experiment: Experiment, annotations: Annotations, processes: Processes, held: ExitStack, *, is_new: bool
+) -> PreparedTraining:
     """The run's learner, fitted to the memory budget; `held` closes what it needs."""
-    annotations = read_prepared(experiment.dataset, experiment.arguments)
     live = new_live_encoder(experiment)
     if live is not None:
         held.callback(live.close)

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo, Annotations
-from actloc.datasets.base import read_prepared
-from actloc.devices import choose_device
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
-from actloc.evaluation import class_scores, scores_hdf5, scoring
+from actloc.evaluation import class_scores, scoring
 from actloc.evaluation.columns import Floats
 from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, write_results
 from actloc.evaluation.scored_windows import ScoredWindows
@@ -42,45 +40,32 @@ from actloc.reports import outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
-from actloc.runs.reuse import compared, other_classes, renamed_classes, warn_of_changed_sources
+from actloc.runs.reuse import compared, other_classes, renamed_classes
 from actloc.settings.published import PublishedAccuracy
-from actloc.training.distributed import Processes, joined
+from actloc.training.distributed import Processes
 from actloc.video.clip_reader import VideoTimes
 
 
-def evaluate(experiment: Experiment, scores: Path | None) -> int:
+def evaluate_with(experiment: Experiment, annotations: Annotations, processes: Processes, scores: Path | None) -> int:
     """Scores, writes, prints; the exit status is 3 if videos cannot be read.
 
     Of a subset without labels, classes are written and nothing is measured. Raises UserError for one without videos.
     """
-    suffixes = (".json", *scores_hdf5.SUFFIXES)
-    if scores is not None and scores.suffix.lower() not in suffixes:
-        raise UserError(
-            f"--save-scores is {scores}.",
-            f"Expected a file name that ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}.",
-            f"Name the file {scores.name}.json",
-        )
     subset = experiment.dataset.evaluation_subset
-    with joined(choose_device(experiment.machine.device)) as processes:
-        if scores is not None:
-            fix = "Name another file with --save-scores, or delete this one."
-            processes.of_first(lambda: outputs.refuse_others([scores], fix=fix))
-        annotations = read_prepared(experiment.dataset, experiment.arguments)
-        warn_of_changed_sources(experiment, "The results are of")
-        trained = _trained(experiment, annotations)
-        if annotations.of_subset(subset) and not labelled_clips(annotations, subset):
-            return _write_unlabelled(experiment, trained, annotations, processes, scores)
-        required_clips(annotations, subset, "dataset.evaluation_subset")
-        settings, run = RecognitionSections.of(experiment).evaluation, trained.run
-        first, has_all_scores = _scored(experiment, trained, annotations, processes, scores)
-        written = [first]
-        if settings.weights == "averaged" and run is not None and run.initial_share > MOST_INITIAL_SHARE:
-            raw = experiment.with_section("evaluation", settings.model_copy(update={"weights": "raw"}))
-            written.append(_scored(raw, _trained(raw, annotations), annotations, processes)[0])
-        status = processes.of_first(lambda: _report(written))
-        status = status if has_all_scores else EXIT_SOME_INPUTS_FAILED
-        processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
-        return status
+    trained = _trained(experiment, annotations)
+    if annotations.of_subset(subset) and not labelled_clips(annotations, subset):
+        return _write_unlabelled(experiment, trained, annotations, processes, scores)
+    required_clips(annotations, subset, "dataset.evaluation_subset")
+    settings, run = RecognitionSections.of(experiment).evaluation, trained.run
+    first, has_all_scores = _scored(experiment, trained, annotations, processes, scores)
+    written = [first]
+    if settings.weights == "averaged" and run is not None and run.initial_share > MOST_INITIAL_SHARE:
+        raw = experiment.with_section("evaluation", settings.model_copy(update={"weights": "raw"}))
+        written.append(_scored(raw, _trained(raw, annotations), annotations, processes)[0])
+    status = processes.of_first(lambda: _report(written))
+    status = status if has_all_scores else EXIT_SOME_INPUTS_FAILED
+    processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
+    return status
 
 
 def _scored(

@@ -24,8 +24,8 @@ from actloc.recognition.settings import (
     TokenLabelSettings,
 )
 from actloc.recognition.views import Views
+from actloc.runs import chosen_checkpoint
 from actloc.runs.reuse import state_of
-from actloc.runs.trained import refuse_other_settings
 from actloc.settings import code_files
 from actloc.training import checkpoint as checkpoints
 from actloc.video.clip_reader import ClipReader
@@ -125,13 +125,12 @@ def load_trained(experiment: Experiment) -> TrainedRecognizer:
             "Expected a run; only `eval` takes the file as it is.",
             f"Make a run of it: actloc convert {evaluation.weights_file} ckpt/NAME {experiment.arguments}",
         )
-    chosen = checkpoints.best if evaluation.checkpoint == "best" else checkpoints.last
-    stored = checkpoints.load(chosen(experiment.run_folder))
+    stored = checkpoints.load(chosen_checkpoint.folder_of(experiment))
     changed = code_files.changes(recorded_code(experiment.run_folder))
     if changed:
         console.warn(f"{experiment.run_folder} was trained with other code than this: {'; '.join(changed)}")
     about = stored.numbers["about"]
-    refuse_other_settings(experiment, about["settings"])
+    chosen_checkpoint.refuse_other_settings(experiment, about["settings"])
     frozen = checkpoints.load_frozen(experiment.run_folder, about.get("frozen_sha256"))
     tensors = frozen | (stored.averaged if evaluation.weights == "averaged" else stored.weights)
     encoder, classifier = restored(RecognitionSections.of(experiment).encoder, tensors)

@@ -17,12 +17,10 @@ from actloc.extraction.video_progress import VideoProgress
 from actloc.prediction.base import MadeWith, Predicting
 from actloc.recognition.networks import RecognitionSections
 from actloc.recognition.predictor import RecognitionPredictor, ranked
+from actloc.recognition.results import SUMMARIES
 from actloc.recognition.setting_names import encoder_called
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import settings_of_videos
-
-SUMMARIES = ["classes.csv", "class_scores.json", "failed.jsonl"]
-"""The names of the files that `predict` makes of all results."""
 
 
 class ClassProbabilities(Record):

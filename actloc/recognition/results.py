@@ -21,6 +21,9 @@ from actloc.settings.published import PublishedAccuracy
 
 _SHOWN_CLASSES = 5  # the k of top-5
 
+SUMMARIES = ["classes.csv", "class_scores.json", "failed.jsonl"]
+"""The names of the files that `predict` makes of all results."""
+
 
 class RecognitionCounts(Record):
     """How many clips were scored, and what could not be, so that nothing goes missing silently."""

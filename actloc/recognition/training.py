@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from actloc import console
 from actloc.annotations.model import Annotations
-from actloc.datasets.base import for_training, read_prepared
+from actloc.datasets.base import for_training
 from actloc.experiment import Experiment
 from actloc.recognition import scores
 from actloc.recognition.clips import ClipSource, TrainingClips, required_clips
@@ -20,9 +20,10 @@ from actloc.runs.prepared import PreparedTraining
 from actloc.training.distributed import Processes
 
 
-def prepare(experiment: Experiment, processes: Processes, held: ExitStack) -> PreparedTraining:
+def prepare(
+    experiment: Experiment, annotations: Annotations, processes: Processes, held: ExitStack
+) -> PreparedTraining:
     """The run's learner; `held` closes what it needs."""
-    annotations = read_prepared(experiment.dataset, experiment.arguments)
     source = clip_source(experiment)
     held.callback(source.reader.close)
     learner = new_learner(experiment, annotations, source, processes)

@@ -1,10 +1,15 @@
 """What a task hands to `train`: everything checked and loaded, before the run's folder is touched."""
 
+from __future__ import annotations  # names for the type checker only: `train` checks settings without importing torch
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from actloc.experiment import Experiment
-from actloc.training.trainer import Learner
+
+if TYPE_CHECKING:
+    from actloc.training.trainer import Learner
 
 
 @dataclass(frozen=True)

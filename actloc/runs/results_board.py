@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from actloc import files
 from actloc.evaluation.results import ResultsHead
 
@@ -17,6 +15,9 @@ def write_board(folder: Path, results: ResultsHead) -> None:
         files.remove(old)
     if results.trained is None:
         return
+    # imported here, because it imports torch, which scores of a predictions file do not need
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as board:
         for name, value in results.numbers().items():
             board.add_scalar(f"eval/{name}", value, results.trained.step)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from actloc import console, files
 from actloc.annotations import form as annotation_form
 from actloc.annotations import prepared
@@ -18,10 +16,15 @@ from actloc.experiment import Experiment
 from actloc.runs.record import is_finished
 from actloc.settings.sections import AverageSettings
 from actloc.training import checkpoint as checkpoints
-from actloc.training.averages import initial_share
 from actloc.training.checkpoint import Checkpoint
+from actloc.training.initial_share import initial_share
 
 _COPY = "annotations.json"
+
+
+def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:
+    """Whether training begins with the first step."""
+    return overwrite or not checkpoints.steps(experiment.run_folder)
 
 
 def keep_annotations(run_folder: Path, content: bytes) -> None:
@@ -100,7 +103,7 @@ def state_of(experiment: Experiment, stored: Checkpoint) -> TrainedRun | None:
         return None
     folder, settings = experiment.run_folder, stored.numbers["about"]["settings"]
     decay, warm_up = (settings.get(f"average.{key}", getattr(experiment.average, key)) for key in ("decay", "warm_up"))
-    are_same = all(torch.equal(tensor, stored.weights[name]) for name, tensor in stored.averaged.items())
+    are_same = all(tensor.equal(stored.weights[name]) for name, tensor in stored.averaged.items())
     return TrainedRun(
         step=checkpoints.step_of(checkpoints.last(folder)),
         num_steps=stored.numbers.get("num_steps"),

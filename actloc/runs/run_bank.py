@@ -10,10 +10,10 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.extraction.into_store import sources_of
 from actloc.extraction.local import recipe
+from actloc.runs.bank_place import check_place
 from actloc.sources.base_source import Source
 from actloc.store.filling import stale
 from actloc.store.store import IMPORTED, FeatureStore
-from actloc.training import checkpoint as checkpoints
 from actloc.training.distributed import ALONE, Processes
 
 
@@ -31,22 +31,6 @@ def give_bank(experiment: Experiment, source: Source, *, is_new: bool, processes
     else:
         known = source.bank.video_ids()
         source.keep_only(known or [video.id for video in source.videos])  # a bank that is gone is reported later
-
-
-def starts_anew(experiment: Experiment, *, overwrite: bool) -> bool:
-    """Whether training begins with the first step."""
-    return overwrite or not checkpoints.steps(experiment.run_folder)
-
-
-def check_place(experiment: Experiment) -> None:
-    """Raises UserError if the features that a bank starts from are in the run's folder, with which they would go."""
-    folder = experiment.features.bank_store
-    if folder is not None and experiment.run_folder.resolve() in folder.resolve().parents:
-        raise UserError(
-            f"features.bank is {folder}, in the folder of the run.",
-            f"Expected a folder outside of {experiment.run_folder}, which --overwrite empties.",
-            "Set features.bank=ANOTHER, and move the features there if you have them.",
-        )
 
 
 def _to_start_from(experiment: Experiment, source: Source) -> set[str]:

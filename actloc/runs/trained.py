@@ -11,12 +11,12 @@ from actloc.devices import choose_device, refuse_float16_on_cpu, warn_of_slow_bf
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation.results import TrainedRun
-from actloc.experiment import Experiment, load, recorded_code
+from actloc.experiment import Experiment, recorded_code
+from actloc.runs import chosen_checkpoint
 from actloc.runs.localizer import Localizer, build_detector
 from actloc.runs.official import encoder_weights, read_official
 from actloc.runs.reuse import state_of
 from actloc.settings import code_files
-from actloc.settings.sameness import differences
 from actloc.training import checkpoint as checkpoints
 from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
@@ -53,13 +53,12 @@ def load_trained(experiment: Experiment) -> TrainedDetector:
             "Expected a run; only `eval` takes the file as it is.",
             f"Make a run of it: actloc convert {foreign} ckpt/NAME {experiment.arguments}",
         )
-    chosen = checkpoints.best if experiment.evaluation.checkpoint == "best" else checkpoints.last
-    stored = checkpoints.load(chosen(experiment.run_folder))
+    stored = checkpoints.load(chosen_checkpoint.folder_of(experiment))
     changed = code_files.changes(recorded_code(experiment.run_folder))
     if changed:
         console.warn(f"{experiment.run_folder} was trained with other code than this: {'; '.join(changed)}")
     about = stored.numbers["about"]
-    refuse_other_settings(experiment, about["settings"])
+    chosen_checkpoint.refuse_other_settings(experiment, about["settings"])
     folder = checkpoints.folder_of(experiment.run_folder, stored.step)
     classes, in_channels = tuple(about["classes"]), about["in_channels"]
     frozen = checkpoints.load_frozen(experiment.run_folder, about.get("frozen_sha256"))
@@ -118,22 +117,3 @@ def _with_weights(
     localizer.detector.load_state_dict(weights)
     localizer.detector.eval()
     return localizer
-
-
-def refuse_other_settings(experiment: Experiment, trained: dict[str, object]) -> None:
-    """Raises UserError if the network or the features differ from those that the run was trained with."""
-    recorded = experiment.run_folder / "config.yaml"
-    if recorded.is_file():  # loaded with today's defaults, so that settings newer than the run are not a difference
-        trained = {**load(str(recorded)).shaping("weights"), **trained}
-    now = experiment.shaping("detections")
-    if "features.encoder" in trained and trained["features.encoder"] is None:
-        # features made elsewhere: an encoder is named for new videos, and changes nothing of what was trained
-        now = {key: value for key, value in now.items() if not key.startswith("features.encoder.")}
-    differing = differences({key: trained.get(key) for key in now}, now, "in the run", "now")
-    if differing:
-        listed = "\n  ".join(differing)
-        raise UserError(
-            f"{experiment.run_folder} was trained with other settings:\n  {listed}",
-            "Expected the settings that it was trained with.",
-            f"Restore these settings, or name the run instead of its config: {experiment.run_folder}",
-        )

@@ -63,7 +63,12 @@ OptionalInputFolder = Annotated[Path | None, InputPath("folder")]
 class Section(BaseModel):
     """A block of settings. Unknown keys, wrong types and values out of bounds are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,  # most commands check few sections, and the others then cost nothing
+    )
 
     shapes: ClassVar[Result]
     """What the section's settings shape, unless one is marked with `Shapes`; every section sets it."""
@@ -99,7 +104,6 @@ class Part(Section):
         super().__pydantic_init_subclass__(**kwargs)
         # the name is written once, as the file's or folder's: a second copy in the class could only disagree
         cls.model_fields["name"].default = cls.__module__.rpartition(".")[2]
-        cls.model_rebuild(force=True)
 
 
 class RunSettings(Section):

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from actloc import console
 from actloc.errors import Problem
+from actloc.settings import meanings
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import InputPath
 from actloc.settings.yaml_text import KeyPath, SettingsDocument, dotted
@@ -132,7 +133,7 @@ def _explain(  # Any: as above
         return path, expected
     if kind == "string_pattern_mismatch":  # the setting's own words, not a regular expression
         section = _settings_class(form, location[:-1], data)
-        expected = ((section.model_fields[str(location[-1])].description if section else "") or expected).rstrip(".")
+        expected = ((meanings.meaning(section, str(location[-1])) if section else "") or expected).rstrip(".")
     hint = ""
     if kind == "literal_error" and isinstance(details["input"], str):
         choices = [choice.strip("' ") for choice in expected.replace(" or ", ",").split(",")]

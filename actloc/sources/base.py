@@ -5,19 +5,20 @@ from __future__ import annotations  # names for the type checker only: settings 
 import importlib
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from actloc.annotations.model import Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.encoders.base import EncoderConfig
 from actloc.ops.windows import WindowRules, resize, resized_grid
 from actloc.settings.choices import Align, Dtype
 from actloc.settings.parts import Chosen
 from actloc.settings.sections import Fraction, MachineSettings, Part, Shapes
+from actloc.store.grid_check import check_present
 from actloc.store.on_disk import FeaturesOnDisk
 from actloc.structures import Extent, Grid
 from actloc.video.windows import ClipSpacing
@@ -242,6 +243,26 @@ class SourceConfig(Part):
     @abstractmethod
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> Source:
         """The source of one subset; raises UserError if features are missing or do not fit."""
+
+    def require_features(self, annotations: Annotations, subset: str) -> None:
+        """Raises UserError if features of the subset are missing and required, before any are read; usually no-op."""
+
+    def refuse_missing(
+        self,
+        present: Sequence[AnnotatedVideo],
+        missing: Sequence[AnnotatedVideo],
+        annotations: Annotations,
+        subset: str,
+        fix: str,
+        has: str = "",
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Raises UserError if videos are missing that the settings require; `fix` says how to get them.
+
+        `notes` say what is missing, by the video's id.
+        """
+        has = has or f"{self.path} has features of"
+        check_present(present, missing, annotations, subset, has, fix, notes or {}, allow_missing=self.allow_missing)
 
     def of_file(self, file: Path, live: LiveEncoder) -> Source:
         """The source of one video without annotations, for `predict`, of a source whose encoder makes the features.

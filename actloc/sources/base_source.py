@@ -3,7 +3,7 @@
 import functools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,6 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError, VideoError
 from actloc.ops.windows import covering_windows, training_window, window_of
 from actloc.sources.base import SourceConfig
-from actloc.store.grid_check import check_present
 from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Sample, Targets, Visit
 
 
@@ -127,19 +126,6 @@ class Source(ABC):
         whole, rules = self.evaluation_sample(index), replace(self.config.window_rules, crop_ratio=None)
         clips_past_end = self.config.past_end == "clip"
         return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
-
-    def _require_features(
-        self, annotations: Annotations, subset: str, fix: str, has: str = "", notes: Mapping[str, str] | None = None
-    ) -> None:
-        """Raises UserError if videos are missing that the settings require; `fix` says how to get them.
-
-        `notes` say what is missing, by the video's id.
-        """
-        config = self.config
-        has = has or f"{config.path} has features of"
-        check_present(
-            self.videos, self.missing, annotations, subset, has, fix, notes or {}, allow_missing=config.allow_missing
-        )
 
     def leave_out(self, video: AnnotatedVideo, error: VideoError) -> None:
         """Called for a video whose features cannot be made; raises UserError unless the settings allow that."""

@@ -48,6 +48,10 @@ class TaskConfig(TaskSettings, ABC):
         """The encoder in a section and the frames of the clips that it takes; None in a section without one."""
         return None
 
+    def num_classes(self, experiment: Experiment) -> int | None:
+        """How many classes the encoder itself names; None where it makes features, or the dataset's files say it."""
+        return None
+
     def report_prepared(self, experiment: Experiment, annotations: Annotations) -> None:
         """Reports what prepared data is missing; usually no-op."""
 
@@ -55,9 +59,18 @@ class TaskConfig(TaskSettings, ABC):
     def after_prepare(self, experiment: Experiment, annotations: Annotations) -> str:
         """The command that follows `prepare`, without the word actloc."""
 
+    def check_training(self, experiment: Experiment, annotations: Annotations) -> None:
+        """Raises UserError where training is known to fail before any network is built; usually no-op."""
+
     @abstractmethod
     def prepare_training(
-        self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
+        self,
+        experiment: Experiment,
+        annotations: Annotations,
+        processes: Processes,
+        held: ExitStack,
+        *,
+        is_new: bool,
     ) -> PreparedTraining:
         """Checks and loads everything that training needs; `held` closes it. Every process calls it."""
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actloc import console, files
+from actloc.datasets.base import for_training, with_actions
 from actloc.errors import Problem, UserError
 from actloc.evaluation.results import Results
 from actloc.experiment import Experiment
+from actloc.localization.written_files import written_files
+from actloc.runs import chosen_checkpoint
 from actloc.settings import own_code, sections
 from actloc.settings.published import PublishedMap
 from actloc.settings.sections import Section
@@ -97,13 +100,28 @@ class Config(TaskConfig):
             return f"train {experiment.arguments}"
         return shlex.join(["import-features", experiment.typed, "STORE", *experiment.overrides, *own_code.options()])
 
+    def check_training(self, experiment: Experiment, annotations: Annotations) -> None:
+        """Raises UserError if the weights of the encoder that is trained, or stored features, are missing."""
+        if experiment.features.trains_encoder and experiment.features.encoder is not None:
+            experiment.features.encoder.require_weights()
+        used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
+        experiment.features.require_features(used, experiment.dataset.training_subset)
+        if experiment.training.validation_subset:
+            experiment.features.require_features(annotations, experiment.training.validation_subset)
+
     def prepare_training(
-        self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
+        self,
+        experiment: Experiment,
+        annotations: Annotations,
+        processes: Processes,
+        held: ExitStack,
+        *,
+        is_new: bool,
     ) -> PreparedTraining:
         """A detector, with the encoder that is trained too if there is one."""
         from actloc.localization import training
 
-        return training.prepare(experiment, processes, held, is_new=is_new)
+        return training.prepare(experiment, annotations, processes, held, is_new=is_new)
 
     def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
         """Those of the detector, and of its encoder if the file has one and the features are encoded."""
@@ -131,12 +149,14 @@ class Config(TaskConfig):
 
     def predicted_files(self, video_ids: Sequence[str]) -> list[str]:
         """Summaries, and the subtitles of each video."""
-        from actloc.localization import predicting
-
-        return predicting.written_files(video_ids)
+        return written_files(video_ids)
 
     def predicting(self, experiment: Experiment) -> Predicting:
         """Actions in new videos."""
+        chosen_checkpoint.check(experiment)
+        if not experiment.features.trains_encoder and experiment.features.encoder is not None:
+            experiment.features.encoder.require_weights()
+        # imported after the checks, which answer faster without torch
         from actloc.localization.predicting import FindingActions
 
         return FindingActions(experiment)
@@ -157,6 +177,8 @@ class Config(TaskConfig):
         fps: float,
     ) -> Explanation:
         """Where a detector with its encoder saw an action."""
+        chosen_checkpoint.check(experiment)
+        # imported after the checks, which answer faster without torch
         from actloc.runs.explaining import explain_detection
 
         return explain_detection(experiment, video, label, at, layer, fps)

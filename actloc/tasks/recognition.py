@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from actloc.errors import Problem, UserError
 from actloc.experiment import Experiment
 from actloc.recognition import views
-from actloc.recognition.results import RecognitionResults
+from actloc.recognition.results import SUMMARIES, RecognitionResults
 from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.setting_names import encoder_called
 from actloc.recognition.settings import (
@@ -20,6 +20,7 @@ from actloc.recognition.settings import (
     RecognitionPredictionSettings,
     TokenLabelSettings,
 )
+from actloc.runs import chosen_checkpoint
 from actloc.settings import sections
 from actloc.settings.published import PublishedAccuracy
 from actloc.settings.sections import Section
@@ -106,18 +107,40 @@ class Config(TaskConfig):
             return None
         return section.encoder, section.sampler(section.encoder.exact_frames).frames
 
+    def num_classes(self, experiment: Experiment) -> int | None:
+        """Those of the classifier, where the dataset has a list of its own."""
+        classes = experiment.dataset.known_classes
+        if classes is None:
+            return None
+        return 1 if experiment.dataset.class_agnostic else len(classes)
+
     def after_prepare(self, experiment: Experiment, annotations: Annotations) -> str:
         """Frames are read from the videos, so nothing comes between."""
         return f"train {experiment.arguments}"
 
+    def check_training(self, experiment: Experiment, annotations: Annotations) -> None:
+        """Raises UserError if the weights that the encoder starts from are missing."""
+        network, clips = experiment.section("network"), experiment.section("clips")
+        assert isinstance(network, NetworkSettings)
+        encoder = self.encoder_in(clips)
+        if network.start == "file" and encoder is not None:
+            with encoder_called():
+                encoder[0].require_weights()
+
     def prepare_training(
-        self, experiment: Experiment, processes: Processes, held: ExitStack, *, is_new: bool
+        self,
+        experiment: Experiment,
+        annotations: Annotations,
+        processes: Processes,
+        held: ExitStack,
+        *,
+        is_new: bool,
     ) -> PreparedTraining:
         """An encoder with a classifier."""
         from actloc.recognition import training
 
         with encoder_called():
-            return training.prepare(experiment, processes, held)
+            return training.prepare(experiment, annotations, processes, held)
 
     def official_weights(self, experiment: Experiment, file: Path) -> dict[str, Tensor]:
         """Raises UserError: files of encoders have a setting of their own."""
@@ -136,7 +159,7 @@ class Config(TaskConfig):
 
     def evaluate(self, experiment: Experiment, predictions: Path | None, scores: Path | None) -> int:
         """Accuracies of a run or an official checkpoint; class scores for localization."""
-        from actloc.recognition import evaluating
+        from actloc.recognition import checked_evaluation
 
         if predictions is not None:
             raise UserError(
@@ -145,16 +168,16 @@ class Config(TaskConfig):
                 "Remove --predictions; score an official checkpoint with evaluation.weights_file=FILE",
             )
         with encoder_called():
-            return evaluating.evaluate(experiment, scores)
+            return checked_evaluation.evaluate(experiment, scores)
 
     def predicted_files(self, video_ids: Sequence[str]) -> list[str]:
         """Summaries of all videos."""
-        from actloc.recognition import predicting
-
-        return predicting.SUMMARIES
+        return SUMMARIES
 
     def predicting(self, experiment: Experiment) -> Predicting:
         """The classes of new videos."""
+        chosen_checkpoint.check(experiment)
+        # imported after the checks, which answer faster without torch
         from actloc.recognition.predicting import NamingClasses
 
         with encoder_called():
@@ -177,6 +200,8 @@ class Config(TaskConfig):
         fps: float,
     ) -> Explanation:
         """Where a recogniser saw the class of a video, or of a part of it."""
+        chosen_checkpoint.check(experiment)
+        # imported after the checks, which answer faster without torch
         from actloc.recognition.explaining import explain_video
 
         with encoder_called():

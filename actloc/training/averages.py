@@ -6,14 +6,6 @@ import torch
 from torch import Tensor
 
 
-def initial_share(decay: float, num_steps: int, *, warm_up: bool) -> float:
-    """The share of the initial weights in the averages after `num_steps` steps: the product of the decays, 0 to 1."""
-    if not warm_up:
-        return decay**num_steps
-    steps = torch.arange(num_steps, dtype=torch.float64)
-    return float(((1 + steps) / (10 + steps)).clamp(max=decay).prod())
-
-
 class AveragedWeights:
     """Averages tensors by name, starting from copies of them; integers are copied."""
 

@@ -5,18 +5,20 @@ The best and the two newest are kept: if the newest is damaged, the run resumes 
 one, until the next of the schedule.
 """
 
+from __future__ import annotations  # names for the type checker only: checkpoints are found without importing torch
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from actloc import console, files
 from actloc.damage import refused
 from actloc.errors import UserError
 from actloc.training.modules import DETECTOR
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAMES = ("weights", "averaged", "state")
 _KEPT = 2
@@ -48,8 +50,7 @@ def save(run_folder: Path, checkpoint: Checkpoint) -> Path:
     try:
         files.make_folder(temporary)
         for name in _NAMES:
-            content = safetensors.torch.save(_contiguous(getattr(checkpoint, name)))
-            files.write_bytes(temporary / f"{name}.safetensors", content)
+            files.write_bytes(temporary / f"{name}.safetensors", _content(getattr(checkpoint, name)))
         files.write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.numbers})
         names = [*(f"{name}.safetensors" for name in _NAMES), "state.json"]
         files.write_json(temporary / "manifest.json", {name: files.sha256_of_file(temporary / name) for name in names})
@@ -64,15 +65,17 @@ def folder_of(run_folder: Path, step: int) -> Path:
     return run_folder / f"ckpt_{step:06d}"
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in the form that safetensors needs: contiguous, and a tensor with two names is copied."""
+def _content(tensors: dict[str, Tensor]) -> bytes:
+    """The tensors as a file, for which they have to be contiguous; a tensor with two names is copied."""
+    import safetensors.torch  # here, because it imports torch
+
     separate: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
         own = tensor.detach().cpu().contiguous()
         separate[name] = own.clone() if own.data_ptr() in seen else own
         seen.add(own.data_ptr())
-    return separate
+    return safetensors.torch.save(separate)
 
 
 def load(folder: Path) -> Checkpoint:
@@ -96,6 +99,8 @@ def load(folder: Path) -> Checkpoint:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    import safetensors.torch  # here, because it imports torch
+
     with refused(path, lambda what: _no_checkpoint(path, what)):
         return safetensors.torch.load_file(path)
 
@@ -113,7 +118,7 @@ def save_frozen(run_folder: Path, tensors: dict[str, Tensor]) -> str | None:
     """Stores the weights that do not learn, once for all checkpoints; returns their sha256, or None for no weights."""
     if not tensors:
         return None
-    content = safetensors.torch.save(_contiguous(tensors))
+    content = _content(tensors)
     files.write_bytes(run_folder / _FROZEN, content)
     return files.sha256_of_bytes(content)
 
@@ -250,12 +255,12 @@ def _to_resume_from(run_folder: Path) -> list[Path]:
     A run that was stopped thus ends with the checkpoints that it would have had otherwise.
     """
     every = steps(run_folder)
-    scheduled = [folder for folder in every if not _numbers(folder).get("is_extra")]
+    scheduled = [folder for folder in every if not numbers(folder).get("is_extra")]
     kept = sorted({*scheduled[-_KEPT:], *every[-1:]}, key=step_of)
     return kept if len(kept) >= _KEPT else every[-_KEPT:]
 
 
-def _numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
+def numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
     """The plain values of a checkpoint; none if they are damaged."""
     path = folder / "state.json"
     try:
@@ -268,7 +273,7 @@ def _numbers(folder: Path) -> dict[str, Any]:  # Any: JSON values
 
 def newest_numbers(run_folder: Path) -> list[dict[str, Any]]:  # Any: JSON values
     """The plain values of the checkpoints from which a run is resumed, unless they are damaged."""
-    return [numbers for folder in _to_resume_from(run_folder) if (numbers := _numbers(folder))]
+    return [found for folder in _to_resume_from(run_folder) if (found := numbers(folder))]
 
 
 def forget_after(run_folder: Path, step: int) -> None:

@@ -2,23 +2,27 @@
 
 The batch is global and divided among the processes, which add up their sums over it, so that any number of processes
 takes the same steps as one. Only the first process (rank 0) writes, and all share one file system.
+
+Methods import torch where there are several processes: one process checks its settings without it.
 """
+
+from __future__ import annotations  # names for the type checker only: see above
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
-
-import torch
-import torch.distributed
-from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
+from typing import TYPE_CHECKING, TypeVar
 
 from actloc import console
+from actloc.devices import choose_device
 from actloc.errors import EnvironmentProblem, UserError
 from actloc.settings.code_errors import blaming
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Item = TypeVar("Item")
 _LONGEST_WAIT = timedelta(minutes=10)  # for a process that hangs; one that ends is noticed immediately
@@ -51,6 +55,8 @@ class Processes:
         """The items of all processes, by rank; every process gets all of them."""
         if self.size == 1:
             return [item]
+        import torch.distributed
+
         items: list[Item] = [item] * self.size
         with _others_may_have_ended():
             torch.distributed.all_gather_object(items, item)
@@ -80,6 +86,8 @@ class Processes:
         """
         if self.size == 1:
             return
+        import torch.distributed
+
         is_used = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([is_used, *(gradient.flatten() for gradient in gradients)])
@@ -93,6 +101,8 @@ class Processes:
         """Gives the tensors in every process the values that they have in the first one."""
         if self.size == 1:
             return
+        import torch.distributed
+
         for dtype in {tensor.dtype: None for tensor in tensors}:
             own = [tensor for tensor in tensors if tensor.dtype == dtype]
             flat = torch.cat([tensor.flatten() for tensor in own])
@@ -119,15 +129,22 @@ def _others_may_have_ended() -> Iterator[None]:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def joined(device_name: str) -> Iterator[Processes]:
     """Connects the processes that torchrun started, over NCCL on GPUs and gloo otherwise; without it there is one.
 
+    `device_name` is the setting machine.device; raises UserError for a GPU that does not exist.
     Rank 0 prints; if processes fail, the first to fail prints its error.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
+        if device_name not in ("auto", "cpu"):
+            choose_device(device_name)
         yield ALONE
         return
+    import torch.distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    device = choose_device(device_name)
     console.be_quiet(os.environ["RANK"] != "0")
     if device.type == "cuda":
         _take_gpu(device)
@@ -145,6 +162,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 def _take_gpu(device: torch.device) -> None:
     """Assigns one GPU of this machine to each of its processes."""
+    import torch
+
     number, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device.index is not None or number >= present:
         raise UserError(

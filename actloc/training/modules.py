@@ -3,13 +3,18 @@
 A tensor's name is the network's, a slash, and its name in the network's state dict: `encoder/blocks.0.norm1.weight`.
 """
 
+from __future__ import annotations  # names for the type checker only: checkpoints are found without importing torch
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from actloc.structures import Factors
-from actloc.training.optimizer import ParameterGroup, factored_groups, parameter_groups
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from actloc.training.optimizer import ParameterGroup
 
 DETECTOR, ENCODER = "detector", "encoder"
 
@@ -30,6 +35,8 @@ class TrainedModule:
 
     def groups(self, weight_decay: float, *, decays_all: bool = False) -> list[ParameterGroup]:
         """Its parameters that learn, as an optimizer takes them; `decays_all` has no effect on those with factors."""
+        from actloc.training.optimizer import factored_groups, parameter_groups  # which imports torch
+
         own = weight_decay if self.weight_decay is None else self.weight_decay
         if self.factors is not None:
             return factored_groups(self.network, own, self.rate_factor, self.factors)

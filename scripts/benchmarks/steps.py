@@ -117,7 +117,7 @@ def measured(config: str, settings: Mapping[str, Sequence[str]], num_steps: int)
     """The costs of each preset with its settings: the fastest of some steps after a first one, in which saved bytes are
     counted."""
     from actloc import experiment as experiments
-    from actloc.commands.train import be_repeatable
+    from actloc.commands.training_run import be_repeatable
     from actloc.devices import choose_device
 
     be_repeatable()  # as training is, which some operations of a GPU take longer for

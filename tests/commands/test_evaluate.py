@@ -17,7 +17,7 @@ from actloc.commands import evaluate, list_, report
 from actloc.errors import UserError
 from actloc.evaluation.results import read_results
 from actloc.experiment import Experiment, load
-from actloc.runs.trained import refuse_other_settings
+from actloc.runs.chosen_checkpoint import refuse_other_settings
 from actloc.store.store import FeatureStore
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint

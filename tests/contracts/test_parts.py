@@ -19,6 +19,7 @@ from actloc.evaluation.results import ResultsHead
 from actloc.layers.grad_cam import Watched, class_maps
 from actloc.layers.precision import computing_in
 from actloc.settings import parts, yaml_text
+from actloc.settings.meanings import meaning
 from actloc.settings.sections import Section
 from actloc.structures import Targets
 from actloc.video import decode, step_messages
@@ -40,8 +41,8 @@ def test_a_parts_name_is_the_name_of_its_file_and_every_setting_has_a_meaning(ki
     config = parts.find(kind, name).Config
     assert config.model_fields["name"].default == name
     assert parts.available(kind)[name].endswith((".", ":"))
-    for setting, field in config.model_fields.items():
-        assert setting == "name" or field.description, f"{kind}/{name}: {setting} has no docstring"
+    for setting in config.model_fields:
+        assert setting == "name" or meaning(config, setting), f"{kind}/{name}: {setting} has no docstring"
 
 
 @pytest.mark.parametrize("name", DETECTORS)

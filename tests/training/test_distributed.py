@@ -96,7 +96,7 @@ def test_a_batch_smaller_than_the_job_leaves_a_process_without_samples() -> None
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined(torch.device("cpu")) as processes:
+    with joined("cpu") as processes:
         assert processes == ALONE
         assert processes.is_first
         assert processes.gather(3) == [3]
@@ -115,5 +115,5 @@ def test_a_failed_collective_call_is_a_problem_of_the_environment(monkeypatch: p
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "99", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"torch finds \d+ GPUs?\."), joined(torch.device("cuda")):
+    with pytest.raises(UserError, match=r"torch finds \d+ GPUs?\."), joined("cuda"):
         pass

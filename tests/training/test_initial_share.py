@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from actloc.experiment import load
-from actloc.training.averages import AveragedWeights, initial_share
+from actloc.training.averages import AveragedWeights
+from actloc.training.initial_share import initial_share
 
 
 @pytest.mark.parametrize(("decay", "warm_up", "steps"), [(0.999, False, 360), (0.9, True, 3), (0.5, True, 40)])

@@ -193,15 +193,18 @@ class Config(PublishedConfig):
 
         return DualFormer(self, num_classes)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place; none for a size of your own without one."""
+        if not isinstance(self.size, OwnSize):
+            return [published.locate(self.weights, SIZES[self.size].published)]
+        return [] if self.weights is None else [self.weights]
+
     def build(self) -> DualFormer:
         """The encoder with published weights, and their classifier if they have one; raises UserError."""
         from actloc.encoders.base_network import load_into, same_draws
         from actloc.weights.official_dualformer import new_pyramid
 
-        if isinstance(self.size, OwnSize):
-            path = self.weights
-        else:
-            path = published.locate(self.weights, SIZES[self.size].published)
+        path = next(iter(self.weights_files()), None)
         if path is None:
             with same_draws():
                 return self.network().eval()

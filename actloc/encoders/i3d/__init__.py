@@ -99,7 +99,7 @@ class Config(PublishedConfig):
         from actloc.weights import files
 
         encoder = self.network()
-        paths = self._files()
+        paths = self.weights_files()
         for stream, path in zip(self.streams, paths, strict=False):
             tensors = official_names(read_stream(path), stream)
             files.load_part(encoder.streams[stream], tensors, path, _FIX)
@@ -109,15 +109,15 @@ class Config(PublishedConfig):
         encoder.weights_sha256 = digests[0] if len(digests) == 1 else sha256_of_bytes("".join(digests).encode())
         return encoder.eval()
 
-    def _files(self) -> list[Path]:
+    def weights_files(self) -> list[Path]:
         """The weights file of each stream, then RAFT's."""
-        from actloc import raft_flow
-
         given = {"rgb": self.weights, "flow": self.flow_weights}
         wanted = {_SETTINGS[stream]: (given[stream], PUBLISHED[stream]) for stream in self.streams}
         for stream in self.streams:
             _refuse_tensorflow(given[stream], stream)
         if self.has_raft:
+            from actloc import raft_flow  # here, because it imports torch
+
             wanted["features.encoder.raft_weights"] = (self.raft_weights, raft_flow.PUBLISHED)
         return list(published.locate_all(wanted).values())
 

@@ -18,6 +18,7 @@ from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.settings.sections import OptionalInputFile, Shapes
 from actloc.video.frame_transforms import Crop, FrameStep, Resize
 from actloc.weights import published
+from actloc.weights.published import PublishedFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,19 @@ WIDTHS = (64, 64, 128, 256, 512)  # of the stem, then of the four layers
 FEATURES = WIDTHS[-1]
 _FRAME_SIZE, _CROP = (128, 171), 112
 _KINETICS_CLASSES = 400
+
+PUBLISHED = {
+    "r2plus1d_34": PublishedFile(
+        "r2plus1d_34-tsp_on_activitynet-max_gvf-backbone_lr_0.0001-fc_lr_0.002-epoch_5-0d2cf854.pth",
+        "github.com/HumamAlwassel/TSP, release model_weights, where also those for THUMOS14 are; "
+        "IG-65M's is r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth of github.com/moabitcoin/ig65m-pytorch",
+        "255 MB of weights",
+    ),
+    "r2plus1d_18": PublishedFile(
+        "r2plus1d_18-91a641e6.pth", "torchvision as R2Plus1D_18_Weights.KINETICS400_V1", "126 MB"
+    ),
+    "r3d_18": PublishedFile("r3d_18-b3b3357e.pth", "torchvision as R3D_18_Weights.KINETICS400_V1", "134 MB"),
+}
 
 
 class Config(PublishedConfig):
@@ -58,12 +72,15 @@ class Config(PublishedConfig):
 
         return R2Plus1D(self, num_classes)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place."""
+        return [published.locate(self.weights, PUBLISHED[self.variant])]
+
     def build(self) -> R2Plus1D:
         """The encoder with published weights and the classifiers that it needs; raises UserError if they do not fit."""
         from actloc.encoders.base_network import load_into
-        from actloc.encoders.r2plus1d.network import VARIANTS
 
-        path = published.locate(self.weights, VARIANTS[self.variant].published)
+        (path,) = self.weights_files()
         tensors = in_torchvisions_names(published.read(path), with_region=self.output == "region")
         if self.output == "region":
             self._check_region_head(tensors, path)

@@ -17,22 +17,13 @@ from torch.nn import functional as F
 from actloc import console
 from actloc.damage import refused
 from actloc.encoders.base_network import ClipEncoder
-from actloc.encoders.r2plus1d import FEATURES, WIDTHS, Config
+from actloc.encoders.r2plus1d import FEATURES, PUBLISHED, WIDTHS, Config
 from actloc.errors import UserError
 from actloc.layers.precision import at_least_float32
 from actloc.weights.published import PublishedFile
 
 _REGIONS = 2  # `Action` and `No action`, in the order of TSP's labels
 _MEAN, _STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # of Kinetics-400, pixels between 0 and 1
-
-_TSP = PublishedFile(
-    "r2plus1d_34-tsp_on_activitynet-max_gvf-backbone_lr_0.0001-fc_lr_0.002-epoch_5-0d2cf854.pth",
-    "github.com/HumamAlwassel/TSP, release model_weights, where also those for THUMOS14 are; "
-    "IG-65M's is r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth of github.com/moabitcoin/ig65m-pytorch",
-    "255 MB of weights",
-)
-_R2PLUS1D_18 = PublishedFile("r2plus1d_18-91a641e6.pth", "torchvision as R2Plus1D_18_Weights.KINETICS400_V1", "126 MB")
-_R3D_18 = PublishedFile("r3d_18-b3b3357e.pth", "torchvision as R3D_18_Weights.KINETICS400_V1", "134 MB")
 
 
 @dataclass(frozen=True)
@@ -50,10 +41,14 @@ class Variant:
 # The 34-layer network comes from Caffe2, with its norms; the others are torchvision's.
 VARIANTS = {
     "r2plus1d_34": Variant(
-        (3, 4, 6, 3), True, partial(nn.BatchNorm3d, eps=1e-3, momentum=0.9), _TSP, is_width_by_conv=True
+        (3, 4, 6, 3),
+        True,
+        partial(nn.BatchNorm3d, eps=1e-3, momentum=0.9),
+        PUBLISHED["r2plus1d_34"],
+        is_width_by_conv=True,
     ),
-    "r2plus1d_18": Variant((2, 2, 2, 2), True, nn.BatchNorm3d, _R2PLUS1D_18),
-    "r3d_18": Variant((2, 2, 2, 2), False, nn.BatchNorm3d, _R3D_18),
+    "r2plus1d_18": Variant((2, 2, 2, 2), True, nn.BatchNorm3d, PUBLISHED["r2plus1d_18"]),
+    "r3d_18": Variant((2, 2, 2, 2), False, nn.BatchNorm3d, PUBLISHED["r3d_18"]),
 }
 
 

@@ -100,13 +100,17 @@ class Config(PublishedConfig):
 
         return SlowFast(self, _KINETICS400)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place."""
+        return [published.locate(self.weights, PUBLISHED[self.depth])]
+
     def build(self) -> SlowFast:
         """The encoder with the file's weights and classifiers."""
         from actloc.encoders.base_network import load_into
         from actloc.encoders.slowfast.network import in_our_names
         from actloc.weights import caffe2
 
-        path = published.locate(self.weights, PUBLISHED[self.depth])
+        (path,) = self.weights_files()
         tensors = caffe2.read(path) if caffe2.is_caffe2(path) else published.read(path)
         _check_kind(self, tensors, path)
         tensors = in_our_names(tensors, self)

@@ -100,11 +100,15 @@ class Config(PublishedConfig):
 
         return TANet(self, len(weights["fc.weight"]) if "fc.weight" in weights else None)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place."""
+        return [published.locate(self.weights, PUBLISHED[self.frames] if self.weights_of == "tanet" else IMAGENET)]
+
     def build(self) -> TANet:
         """The encoder with the file's weights, and their classifier if they have one; raises UserError."""
         from actloc.encoders.base_network import load_into, same_draws
 
-        path = published.locate(self.weights, PUBLISHED[self.frames] if self.weights_of == "tanet" else IMAGENET)
+        (path,) = self.weights_files()
         tensors = self.in_our_names(published.read(path))
         self._check_kind(tensors, path)
         if self.weights_of == "tanet":

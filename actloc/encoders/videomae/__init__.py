@@ -8,6 +8,7 @@ from __future__ import annotations  # names for the type checker only: settings 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -203,6 +204,12 @@ class Config(PublishedConfig):
 
         return VideoMAE(self, num_classes)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place; none for a size of your own without one."""
+        if not isinstance(self.size, OwnSize):
+            return [published.locate(self.weights, SIZES[self.size].published)]
+        return [] if self.weights is None else [self.weights]
+
     def build(self) -> VideoMAE:
         """The encoder with published weights, and their classifier if they have one; raises UserError.
 
@@ -210,10 +217,7 @@ class Config(PublishedConfig):
         """
         from actloc.encoders.base_network import load_into, same_draws
 
-        if isinstance(self.size, OwnSize):
-            path = self.weights
-        else:
-            path = published.locate(self.weights, SIZES[self.size].published)
+        path = next(iter(self.weights_files()), None)
         tensors = {} if path is None else self.in_our_names(published.read(path))
         with same_draws():
             network = self.network_for(tensors)

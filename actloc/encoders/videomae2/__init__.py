@@ -8,6 +8,7 @@ from __future__ import annotations  # names for the type checker only: settings 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from actloc.encoders.base import PublishedConfig
@@ -65,11 +66,15 @@ class Config(PublishedConfig):
 
         return VideoMAE2(self, num_classes)
 
+    def weights_files(self) -> list[Path]:
+        """The published file, or the one in its place."""
+        return [published.locate(self.weights, SIZES[self.size].published)]
+
     def build(self) -> VideoMAE2:
         """The encoder with its published weights and a classifier of their classes; raises UserError."""
         from actloc.encoders.base_network import load_into
 
-        path = published.locate(self.weights, SIZES[self.size].published)
+        (path,) = self.weights_files()
         tensors = published.read(path)
         network = self.network_for(tensors)
         load_into(network, tensors, path)

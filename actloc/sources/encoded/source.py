@@ -67,7 +67,7 @@ class EncodedSource(Source):
         fix = "Replace the files that the warnings name"
         if any(video.file is None for video in self.missing):
             fix = "Prepare again with the folder of the videos: actloc prepare CONFIG dataset.videos=FOLDER --overwrite"
-        self._require_features(annotations, subset, fix, has="Clips can be read of")
+        self.config.refuse_missing(self.videos, self.missing, annotations, subset, fix, has="Clips can be read of")
         config, wrong = self.config, []
         for video in self.videos:
             times = self._times[video.id]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 
+from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.ops.windows import resize
 from actloc.settings.sections import Shapes, ShippedPath
@@ -62,6 +63,25 @@ class Config(SourceConfig):
         """Videos without a file in every folder."""
         names = self.names()
         return [video.id for video in annotations.videos.values() if not self._has(video, names)]
+
+    def require_features(self, annotations: Annotations, subset: str) -> None:
+        """Raises UserError that names the videos without a file, and the folders that do not have it."""
+        present, missing = self.split(annotations.of_subset(subset))
+        notes, names = {}, self.names() if missing and self.more_paths else {}
+        for video in missing if self.more_paths else ():
+            gone = [file.path if file.dataset else file.path.parent for file in self.missing_files(video, names)]
+            notes[video.id] = f"not in {' and '.join(map(str, gone))}"
+        has = "The folders have features of" if notes else ""
+        fix = f"Check features.path, features.prefix and features.suffix{self._nearest_file(missing)}"
+        self.refuse_missing(present, missing, annotations, subset, fix, has, notes)
+
+    def _nearest_file(self, missing: list[AnnotatedVideo]) -> str:
+        """`; NAME is missing. Did you mean OTHER?` of the first video without features in the first folder, or less."""
+        name = f"{self.prefix}{missing[0].id}{self.suffix}" if missing else ""
+        if not name or not self.path.is_dir() or (self.path / name).exists():
+            return ""
+        there = (path.name for path in self.path.iterdir())
+        return f"; {name} is missing{console.nearest(name, there, lists_known=False).removesuffix('.')}"
 
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos with features in every folder, and those without."""

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.ops.windows import even_grid
@@ -30,24 +29,11 @@ class FolderSource(Source):
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.videos, self.missing = config.split(annotations.of_subset(subset))
-        notes, names = {}, config.names()
-        for video in self.missing if config.more_paths else ():
-            gone = [file.path if file.dataset else file.path.parent for file in config.missing_files(video, names)]
-            notes[video.id] = f"not in {' and '.join(map(str, gone))}"
-        fix = f"Check features.path, features.prefix and features.suffix{self._nearest_file()}"
-        self._require_features(annotations, subset, fix, "The folders have features of" if notes else "", notes)
+        config.require_features(annotations, subset)
         shapes = {video.id: config.shape(video) for video in self.videos}
         self.in_channels = self._channels(shapes)
         self._steps = {video_id: steps for video_id, (steps, _) in shapes.items()}
         check_grid(config, self.videos, self._steps)
-
-    def _nearest_file(self) -> str:
-        """`; NAME is missing. Did you mean OTHER?` of the first video without features in the first folder, or less."""
-        name = f"{self.config.prefix}{self.missing[0].id}{self.config.suffix}" if self.missing else ""
-        if not name or not self.config.path.is_dir() or (self.config.path / name).exists():
-            return ""
-        there = (path.name for path in self.config.path.iterdir())
-        return f"; {name} is missing{console.nearest(name, there, lists_known=False).removesuffix('.')}"
 
     def evaluation_sample(self, index: int) -> Sample:
         """All of the video, resized if the settings say so."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from actloc.annotations.model import Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.sources.base import SourceConfig
 from actloc.store.filling import describe
 from actloc.store.grid_check import expected_steps
@@ -26,6 +26,26 @@ class Config(SourceConfig):
         from actloc.sources.stored.source import StoredSource
 
         return StoredSource(self, annotations, subset)
+
+    def require_features(self, annotations: Annotations, subset: str) -> None:
+        """Raises UserError that names the videos that the store does not have, and why it does not."""
+        self.split(FeatureStore(self.path), annotations, subset)
+
+    def split(
+        self, store: FeatureStore, annotations: Annotations, subset: str
+    ) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
+        """Videos of the subset that the store has, and the others; raises UserError if they are required."""
+        listed = annotations.of_subset(subset)
+        has = {video.id for video in listed if store.has(video.id)}
+        present = [video for video in listed if video.id in has]
+        missing = [video for video in listed if video.id not in has]
+        failed = {str(row["id"]): row for row in store.failed()} if missing else {}
+        notes = {name: f"{row.get('reason')}: {row.get('detail')}" for name, row in failed.items()}
+        run = f"Run: {store.command_to_make()}"
+        are_known = any(video.id in failed for video in missing)
+        fix = f"Replace these files. {run}" if are_known else run
+        self.refuse_missing(present, missing, annotations, subset, fix, notes=notes)
+        return present, missing
 
     @classmethod
     def small(cls, folder: Path, annotations: Annotations) -> Self:

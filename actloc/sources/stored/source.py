@@ -27,15 +27,7 @@ class StoredSource(Source):
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
-        listed = annotations.of_subset(subset)
-        present = {video.id for video in listed if self.store.has(video.id)}
-        self.videos = [video for video in listed if video.id in present]
-        self.missing = [video for video in listed if video.id not in present]
-        failed = {str(row["id"]): row for row in self.store.failed()} if self.missing else {}
-        notes = {name: f"{row.get('reason')}: {row.get('detail')}" for name, row in failed.items()}
-        run = f"Run: {self.store.command_to_make()}"
-        are_known = any(video.id in failed for video in self.missing)
-        self._require_features(annotations, subset, f"Replace these files. {run}" if are_known else run, notes=notes)
+        self.videos, self.missing = config.split(self.store, annotations, subset)
         infos = [self.store.info(video.id) for video in self.videos]
         # one video of each kind: a large store has the same settings for all of its videos
         kinds = {_settings_in(info): (video, info) for video, info in zip(self.videos, infos, strict=True)}

@@ -1,0 +1,40 @@
+"""Counts the encoders of all shipped configs, and writes the file that `actloc show` reads their sizes from.
+
+Run it after an encoder or the encoder settings of a shipped config have changed:
+  .venv/bin/python -m scripts.encoder_sizes
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from actloc import files
+from actloc.commands.show_encoder import encoder_size
+from actloc.encoders import base_sizes as sizes
+from actloc.encoders.base import EncoderConfig
+from actloc.experiment import load
+from actloc.tasks.base import task_of
+
+
+def shipped_encoders() -> Iterator[tuple[EncoderConfig, int]]:
+    """Settings and frames of the encoder of each config that has one."""
+    for file in sorted(Path("configs").glob("**/*.yaml")):
+        experiment = load(str(file))
+        found = (task_of(experiment).encoder_in(section) for section in experiment.sections.values())
+        yield from (one for one in found if one is not None)
+
+
+def counted() -> list[dict[str, Any]]:  # Any: JSON values
+    """A row for each encoder whose size can be counted, each once."""
+    rows: list[dict[str, Any]] = []
+    for config, num_frames in shipped_encoders():
+        settings = sizes.place(config, num_frames)
+        if all(row["settings"] != settings for row in rows):
+            size = encoder_size(config, num_frames)
+            rows += [] if size is None else [{"settings": settings, "size": asdict(size)}]
+    return rows
+
+
+if __name__ == "__main__":
+    files.write_json(sizes.FILE, counted())
