@@ -61,13 +61,5 @@ def run(
     # imported after the checks, which answer faster without torch
     from actloc.commands import extracting
 
-    return extracting.extract_into(
-        store,
-        experiment,
-        encoder_config,
-        videos,
-        own,
-        engine,
-        overwrite=overwrite,
-        allow_changed_code=allow_changed_code,
-    )
+    changes = {"overwrite": overwrite, "allow_changed_code": allow_changed_code}
+    return extracting.extract_into(store, experiment, encoder_config, videos, own, engine, **changes)

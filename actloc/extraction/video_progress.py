@@ -1,14 +1,18 @@
 """Shows how far `predict` is: in the time of the videos, relative to real time."""
 
+from __future__ import annotations  # names for the type checker only: `predict` checks names without importing torch
+
 import time
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from actloc import console
 from actloc.console import Reporter
-from actloc.extraction.rows import RowSink
 from actloc.store.info import FeatureInfo, Features
 from actloc.video.base import VideoFacts
+
+if TYPE_CHECKING:
+    from actloc.extraction.rows import RowSink
 
 _Item = TypeVar("_Item")
 

@@ -105,6 +105,25 @@ def test_a_folder_that_is_a_package_is_imported_as_one() -> None:
     assert [file.name for file in code_files.in_use()] == ["__init__.py", "layers/sizes.py", "mine.py"]
 
 
+@pytest.mark.parametrize("code", ["folder", "folder/two_files"])
+def test_a_folder_is_a_part_whose_network_is_imported_when_it_is_built(code: str) -> None:
+    """Its settings are in `__init__.py`; `--code` names it or the folder that it is in."""
+    build = "    def build(self, in_channels, num_classes, max_steps):\n"
+    imports = "        from .network import Network\n        return Network()\n"
+    write("folder/two_files/__init__.py", f"{DETECTOR}{build}{imports}")
+    write("folder/two_files/network.py", "from .sizes import WIDTH\nclass Network:\n    width = WIDTH\n")
+    write("folder/two_files/sizes.py", "WIDTH = 3\n")
+    parts.use_code([Path(code)])
+    detector = experiment.load(CONFIG, ["detector.name=two_files", "detector.extra=2"]).detector
+    assert (detector.name, detector.model_dump()["extra"]) == ("two_files", 2)
+    package = type(detector).__module__
+    assert f"{package}.network" not in sys.modules
+    assert parts.available("detectors")["two_files"] == "A detector of my own."
+    assert detector.build(1, 1, 1).width == 3  # type: ignore[attr-defined]  # not a detector's network
+    assert f"{package}.network" in sys.modules
+    assert {Path(file.path).name for file in code_files.in_use()} == {"__init__.py", "network.py", "sizes.py"}
+
+
 def test_a_package_with_the_name_of_an_installed_one_is_refused() -> None:
     write("rich/__init__.py", "")
     write("rich/mine.py")
