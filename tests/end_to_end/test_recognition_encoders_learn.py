@@ -9,6 +9,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from actloc import experiment
+from actloc.datasets.base import read_prepared
 from actloc.end_to_end.encoder_memory import Encoding, encoder_bytes
 from actloc.end_to_end.presets import FOR_ANY_ENCODER
 from actloc.errors import UserError
@@ -60,7 +61,7 @@ def test_a_step_changes_the_stages_that_learn_and_no_statistics(
     settings += ["features.bank=stored"] if preset in ("tallformer", "bank_replay") else []
     loaded = experiment.load("toy.yaml", [*settings, "features.max_steps=16", "training.batch_size=1"])
     with ExitStack() as held:
-        learner = training.prepare(loaded, ALONE, held, is_new=True).learner
+        learner = training.prepare(loaded, read_prepared(loaded.dataset, ""), ALONE, held, is_new=True).learner
         learner.begin()
         trainer = Trainer(
             learner,

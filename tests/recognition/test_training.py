@@ -87,7 +87,7 @@ def test_passes_are_warned_of_where_batch_norms_learn(
 ) -> None:
     experiment = load("toy.yaml", [f"clips.encoder={encoder}", "training.accumulate=3"])
     with ExitStack() as held:
-        training.prepare(experiment, ALONE, held).report_start()
+        training.prepare(experiment, read_prepared(experiment.dataset, ""), ALONE, held).report_start()
     told = " ".join(capsys.readouterr().err.split())
     assert ("With training.accumulate=3 a step differs from one pass over all its clips" in told) == is_warned
     assert "12 clips of 3 classes" in told
