@@ -279,13 +279,14 @@ def test_pre_annotations_open_in_the_tools_and_go_when_they_are_not_asked_for(fo
         *((f"{name}{suffix}", {}) for name in SCENES for suffix in (".eaf", ".vtt", ".srt") if found[name]),
     ):
         read_back = segments(read(folder / "one" / path, **settings))
+        number = sum(map(len, read_back.values()))
         for video, rows in read_back.items():
-            expected = sorted((*one["segment"], one["label"]) for one in found[Path(video).stem])
-            assert len(rows) == len(expected)
-            for ours, theirs in zip(sorted(rows), expected, strict=True):
-                assert ours[:2] == pytest.approx(theirs[:2], abs=1 / 30)  # a frame
+            for one in found[Path(video).stem]:  # each of them, to within a frame
+                same = [row for row in rows if row[2] == one["label"]]
+                rows.remove(next(row for row in same if row[:2] == pytest.approx(tuple(one["segment"]), abs=1 / 30)))
+            assert not rows
         if "predictions" in path:
-            assert sum(map(len, read_back.values())) == num_actions
+            assert number == num_actions
     (folder / "one/v0.eaf").write_text("corrected")
     assert actloc(folder, *CALL, "--output", "one").returncode == 0
     kept = {path.name for path in (folder / "one").iterdir()}
