@@ -1,6 +1,5 @@
 """The command line: names, arguments, examples; the work is in `actloc/commands/`, imported when it is run."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,8 +18,6 @@ from actloc.command_line.arguments import (
     Overwrite,
     OverwriteFiles,
     Quiet,
-    RunArgument,
-    Settings,
     Verbose,
 )
 from actloc.command_line.exit_status import run_on
@@ -292,119 +289,4 @@ def report(
     return reporting.run(runs, output=output, code=code or (), overwrite=overwrite)
 
 
-@command(
-    RESULTS,
-    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
-    "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
-    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
-)
-def predict(
-    run: RunArgument,
-    videos: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="VIDEO",
-            help="Video files, folders of them, or a .txt list of paths; for recognition also folders of frames. They "
-            "need no annotations. Settings among them override those of the run.",
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for JSON, CSV, SRT and the timeline page. It keeps results of one run with the same settings."
-        ),
-    ] = Path("predictions"),
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Predict the I-th of N equal shares; all can run at the same time. The shard that ends last makes the "
-            "summaries of all, and so does the same command without --shard.",
-        ),
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
-    ] = "local",
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace results of another run or other settings, and files that others wrote."
-        ),
-    ] = False,
-    settings: Settings = None,
-    code: Code = None,
-) -> int:
-    """Find actions in new videos with a trained run; a run of recognition names the class of each.
-
-    Run it again to continue where it stopped, or with more videos to add them; videos that changed are done again.
-    """
-    given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
-    return run_on(
-        "predict",
-        run,
-        [*(settings or []), *given],
-        code,
-        names=[word for word in videos if word not in given],
-        output=output,
-        overwrite=overwrite,
-        shard=shard,
-        engine=engine,
-    )
-
-
-@command(
-    RESULTS,
-    "actloc explain ckpt/sample_video_swin_actionformer data/spliced_sample/videos/test_000*.mp4",
-    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --label juggling_ball --output why.mp4",
-    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --at 3.5 8 --fps 10",
-)
-def explain(
-    run: RunArgument,
-    video: Annotated[
-        Path,
-        typer.Argument(
-            metavar="VIDEO", help="A video file, for recognition also a folder of frames; needs no annotations."
-        ),
-    ],
-    label: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The class to explain. Default: the best one.")
-    ] = None,
-    at: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="START END", help="The segment to explain, in seconds. Default: the best detection."),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The layer of the encoder to look at. Default: the last one with a map."),
-    ] = None,
-    fps: Annotated[float, typer.Option(min=0.5, max=60, help="Pictures per second.")] = 5.0,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The .gif or .mp4 to write. Default: explanations/VIDEO.gif."),
-    ] = None,
-    overwrite: OverwriteFiles = False,
-    settings: Settings = None,
-    code: Code = None,
-) -> int:
-    """Show where the network looked when it found or named an action (Grad-CAM), on the pictures of the video.
-
-    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. A run of a detector must have its
-    own encoder: features.name=encoded.
-    """
-    return run_on(
-        "explain",
-        run,
-        settings,
-        code,
-        video=video,
-        label=label,
-        at=at,
-        layer=layer,
-        fps=fps,
-        output=output,
-        overwrite=overwrite,
-    )
-
-
-from actloc.command_line import experts  # noqa: E402, F401 - imported last: the help page lists its commands last
+from actloc.command_line import applying, experts  # noqa: E402, F401 - imported last: listed last on the help page

@@ -16,7 +16,7 @@ FLOORS = [
     {"end_to_end"},
     {"datasets", "sources"},
     {"experiment", "extraction", "evaluation", "training"},
-    {"reports"},
+    {"reports", "prediction_forms"},
     {"runs"},
     {"prediction"},
     {"localization", "recognition"},
@@ -27,7 +27,7 @@ FLOORS = [
     {"__main__"},
 ]
 """From the ground up. A module imports its own folder and lower floors, never a neighbour on its own floor."""
-PARTS = ("detectors", "encoders", "datasets", "sources", "tasks", "annotation_forms")
+PARTS = ("detectors", "encoders", "datasets", "sources", "tasks", "annotation_forms", "prediction_forms")
 """Folders of choices: every file or folder in them, but `base.py` and its like, stands alone."""
 NETWORKS = (".network", ".source", "_network", "_source")
 """What the name of the module of settings is followed by in that of its network, which only methods import."""

@@ -56,7 +56,7 @@ def texts(form: WritableForm, videos: Sequence[WrittenVideo], target: Path) -> d
     `target` if there is one such video and the name ends as such files do. Raises UserError if a rate is missing, or if
     there is nothing to write.
     """
-    videos = [_printable(video) for video in videos]
+    videos = [printable(video) for video in videos]
     if not form.has_file_per_video:
         if target.is_dir():
             raise UserError(
@@ -84,7 +84,7 @@ def texts(form: WritableForm, videos: Sequence[WrittenVideo], target: Path) -> d
     return written
 
 
-def _printable(video: WrittenVideo) -> WrittenVideo:
+def printable(video: WrittenVideo) -> WrittenVideo:
     """The video with labels that every form can hold."""
     return replace(video, segments=tuple(replace(one, label=_text(one.label)) for one in video.segments))
 

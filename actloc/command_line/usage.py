@@ -25,6 +25,7 @@ _OTHER_VERBS = {
     "show": "cat config print-config settings",
     "verify": "checksum fsck",
     "convert-annotations": "export-annotations import-annotations convert-labels",
+    "convert-predictions": "challenge submission submit export-predictions",
     "compare": "diff",
     "export": "pack",
 }
@@ -63,7 +64,7 @@ _FIRST_ARGUMENT = {"config", "cfg", "c", "config_file", "yaml", "run", "ckpt", "
 _MORE_ARGUMENTS = {"input", "i", "video", "videos", "source"}
 _OTHER_OPTIONS = {"--overwrite": "force f y yes", "--output": "o out output_dir output_folder", "--dry-run": "n dry"}
 _WITH_SETTINGS = {"prepare", "extract-features", "import-features", "train", "eval", "show", "predict", "convert"}
-_WITH_SETTINGS |= {"convert-annotations"}
+_WITH_SETTINGS |= {"convert-annotations", "convert-predictions"}
 _GPUS = {"gpu", "gpus", "gpu_id", "cuda", "device", "devices"}
 _SHARED = {"quiet", "verbose", "debug", "json"}
 Context = Any

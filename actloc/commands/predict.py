@@ -1,5 +1,6 @@
 """`actloc predict RUN VIDEO...`: applies a trained run to new videos; a second call does what is left."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.extraction.plan import Shard
-from actloc.prediction import work
+from actloc.prediction import tool_files, work
 from actloc.prediction.inputs import named_videos, with_ids
 from actloc.prediction.outcomes import RECORD_NAME, Outcomes
 from actloc.reports import outputs
@@ -22,12 +23,21 @@ def run(
     overwrite: bool = False,
     shard: str | None = None,
     engine: str = "local",
+    formats: str = "",
 ) -> int:
     """Checks the names, which may be mistyped, before anything is loaded; exit status 3 if some videos failed.
 
     `shard`, such as 2/8, is the share of the videos to predict here. The engine is local, or ray for a cluster.
+    `formats` are forms of annotation tools to write as well, with commas between them.
     """
     task = task_of(experiment)
+    forms = tool_files.forms_named(formats)
+    if forms and not task.finds_actions:
+        raise UserError(
+            f"--format {formats} was given, and the task is {task.name}.",
+            "Expected a run that finds actions: annotation tools open segments with labels.",
+            "Remove --format, or name a localization run.",
+        )
     own = None if shard is None else Shard.parse(shard)
     if not names:
         raise UserError(
@@ -38,10 +48,14 @@ def run(
     predict_all = _engine(engine, experiment, task)
     videos = named_videos(names, output, takes_frames=task.takes_frames)
     ids = with_ids(videos, Outcomes(output).recorded())
-    made = [RECORD_NAME, *task.predicted_files(list(ids))]
+
+    def summaries(video_ids: Sequence[str]) -> list[str]:
+        return [*task.predicted_files(video_ids), *tool_files.names_of(forms, video_ids)]
+
+    made = [RECORD_NAME, *summaries(list(ids))]
     outputs.refuse_others([output / name for name in made], overwrite=overwrite)
     with closing(task.predicting(experiment)) as predicting:
-        call = work.Call(videos, output, task.predicted_files, overwrite, own)
+        call = work.Call(videos, output, summaries, overwrite, own, forms)
         return work.run(call, predicting, predict_all)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from actloc import console, files
+from actloc.annotations.rows import Segment, WrittenVideo
 from actloc.evaluation.predictions import Claim, Prediction, Predictions, claims_of, predictions_of, write_predictions
 from actloc.evaluation.results import Record, Video
 from actloc.experiment import Experiment
@@ -89,6 +90,11 @@ class FindingActions(Predicting):
         files.write_text(output / "timelines.html", page)
         written = f"{output}/predictions.json, segments.csv, timelines.html"
         console.say(f"Wrote {written} and {console.count(len(videos), '.srt file')}")
+
+    def annotated(self, video_id: str, name: str, result: FoundActions) -> WrittenVideo:
+        """The segments that reach their thresholds."""
+        counted = tuple(Segment(one.start_s, one.end_s, one.label, one.score) for one in self._counted(result))
+        return WrittenVideo(video_id, name, counted, result.duration_s)
 
     def _thresholds_text(self, *, is_short: bool = False) -> str:
         """The thresholds as numbers: of all classes, or of ten of them."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actloc.annotations.rows import WrittenVideo
 from actloc.evaluation.results import Record
 from actloc.extraction.video_progress import VideoProgress
 
@@ -45,6 +46,13 @@ class Predicting(ABC):
     @abstractmethod
     def write(self, output: Path, results: Mapping[str, Any]) -> None:
         """Writes the summaries of all results, by id, to the folder `output`: those that `predicted_files` names."""
+
+    def annotated(self, video_id: str, name: str, result: Any) -> WrittenVideo:  # Any: the result
+        """The actions found in a video whose file has this name, for annotation tools.
+
+        Only asked of a task that has `finds_actions`.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def show(self, results: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.results import Record
+from actloc.prediction import tool_files
 from actloc.prediction.base import MadeWith
 from actloc.prediction.inputs import absolute
 from actloc.reports import outputs
@@ -22,7 +23,6 @@ from actloc.settings import sameness
 RECORD_NAME = "made_with.json"
 _FOLDER = "by_video"
 _SUFFIX = ".json"
-_SUBTITLES = ".srt"
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class Outcomes:
         return content if all(isinstance(content[key], kind) for key, kind in kinds.items()) else None
 
     def remove_stale(self, summaries: Collection[str]) -> None:
-        """Deletes subtitles that an earlier call wrote for a video which has no result any more."""
-        outputs.remove_ours(self.output, lambda name: name.endswith(_SUBTITLES) and name not in summaries)
+        """Deletes what an earlier call wrote and this one did not: of videos without a result now, in other forms."""
+        outputs.remove_ours(self.output, lambda name: name not in summaries and tool_files.is_name_of_any(name))
 
 
 def _as_json(made_with: MadeWith) -> dict[str, Any]:  # Any: JSON values
@@ -183,7 +183,7 @@ def _differing(before: dict[str, Any], wanted: MadeWith, keys: tuple[str, ...]) 
 
 def _are_of(summaries: Collection[str]) -> Callable[[str], bool]:
     """Whether a file of a name is one that is made of results."""
-    return lambda name: name in summaries or name.endswith(_SUBTITLES)
+    return lambda name: name in summaries or tool_files.is_name_of_any(name)
 
 
 def _parsed(file: Path, form: type[Record] | None) -> Outcome | None:

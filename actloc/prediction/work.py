@@ -8,10 +8,12 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations.model import AnnotatedVideo
+from actloc.annotations.writing import WritableForm
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation.results import Record
 from actloc.extraction.plan import Shard, shared_out
 from actloc.extraction.video_progress import PaceByBytes, VideoOnBar, VideoProgress
+from actloc.prediction import tool_files
 from actloc.prediction.base import Predicting
 from actloc.prediction.inputs import with_ids
 from actloc.prediction.outcomes import Outcome, Outcomes, VideoState
@@ -38,6 +40,8 @@ class Call:
     """The names of the files that are made of the results of videos with these ids."""
     overwrite: bool = False
     shard: Shard | None = None
+    forms: Sequence[WritableForm] = ()
+    """The forms of annotation tools to write as well."""
 
 
 def run(call: Call, predicting: Predicting, engine: Engine) -> int:
@@ -179,6 +183,10 @@ def _summarise(call: Call, outcomes: Outcomes, predicting: Predicting, found: Se
     names = call.summaries(list(results))
     with outputs.recording([call.output / name for name in names]):
         predicting.write(call.output, results)
+        if call.forms:
+            there = {one.id: call.output / one.path for one in found if one.failure is None}
+            annotated = {path: predicting.annotated(key, path.name, results[key]) for key, path in there.items()}
+            tool_files.write(call.forms, call.output, annotated)
         failed = [one.failure for one in found if one.failure is not None]
         files.write_json_lines(call.output / FAILED_NAME, failed)
     outcomes.remove_stale(names)

@@ -32,6 +32,7 @@ KINDS = {
     "sources": "SourceConfig",
     "detectors": "DetectorConfig",
     "annotation_forms": "FormConfig",
+    "prediction_forms": "PredictionFormConfig",
 }
 """The folders whose files and folders are choices, with what the class Config of each extends.
 

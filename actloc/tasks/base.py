@@ -44,6 +44,9 @@ class TaskConfig(TaskSettings, ABC):
     takes_frames: ClassVar[bool] = False
     """Whether a folder of frames can be given to `predict` and `explain` in place of a video file."""
 
+    finds_actions: ClassVar[bool] = False
+    """Whether what `predict` finds are segments with a label, which annotation tools can open."""
+
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """The encoder in a section and the frames of the clips that it takes; None in a section without one."""
         return None

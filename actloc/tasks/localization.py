@@ -38,6 +38,7 @@ class Config(TaskConfig):
     """The task of detectors."""
 
     results = Results
+    finds_actions = True
     sections: ClassVar[Mapping[str, type[Section] | str]] = {
         "run": sections.RunSettings,
         "dataset": "datasets",

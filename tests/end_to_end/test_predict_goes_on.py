@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.annotation_forms.reading_files import read, segments
 from tests.toy import ROOT, SCENES, actloc, copy_toy, leftovers, make_video, run_afresh
 
 CALL = ("predict", "ckpt/toy", "videos", "prediction.threshold=0.02")
@@ -261,3 +262,42 @@ def test_recognition_goes_on_in_shards_too(recognizing: Path, tmp_path: Path) ->
     fewer = actloc(folder, *call, "--output", "out", "prediction.top_k=1", "--overwrite", ACTLOC_FAULT="decode:1:kill")
     assert fewer.returncode == 0, fewer.stderr
     assert len((folder / "out/classes.csv").read_text().splitlines()) == number + 1
+
+
+def test_pre_annotations_open_in_the_tools_and_go_when_they_are_not_asked_for(folder: Path) -> None:
+    forms = "label-studio,elan,boris,csv,srt,vtt,json"
+    done = actloc(folder, *CALL, "--output", "one", "--format", forms)
+    assert done.returncode == 0, done.stderr
+    assert "Wrote label-studio, elan, boris, vtt for annotation tools to one" in done.stderr
+    found = summary(folder / "one")
+    num_actions = sum(map(len, found.values()))
+    assert num_actions
+    for path, settings in (
+        ("predictions_label_studio.json", {"annotations_fps": 30.0}),
+        ("predictions_boris_project.boris", {}),
+        ("segments.csv", {}),
+        *((f"{name}{suffix}", {}) for name in SCENES for suffix in (".eaf", ".vtt", ".srt") if found[name]),
+    ):
+        read_back = segments(read(folder / "one" / path, **settings))
+        number = sum(map(len, read_back.values()))
+        for video, rows in read_back.items():
+            for one in found[Path(video).stem]:  # each of them, to within a frame
+                same = [row for row in rows if row[2] == one["label"]]
+                rows.remove(next(row for row in same if row[:2] == pytest.approx(tuple(one["segment"]), abs=1 / 30)))
+            assert not rows
+        if "predictions" in path:
+            assert number == num_actions
+    (folder / "one/v0.eaf").write_text("corrected")
+    assert actloc(folder, *CALL, "--output", "one").returncode == 0
+    kept = {path.name for path in (folder / "one").iterdir()}
+    assert not kept & {"predictions_label_studio.json", "predictions_label_studio.xml", "v1.eaf", "v1.vtt"}
+    assert (folder / "one/v0.eaf").read_text() == "corrected"
+    refused = actloc(folder, *CALL, "--output", "one", "--format", "elan")
+    assert refused.returncode == 2
+    assert "one/v0.eaf is not as actloc wrote it" in refused.stderr
+
+
+def test_a_form_is_checked_before_any_video_is_opened(folder: Path) -> None:
+    done = actloc(folder, "predict", "ckpt/toy", "absent.mp4", "--format", "json,lable-studio")
+    assert done.returncode == 2
+    assert "--format lable-studio is no form that predict writes. Did you mean label-studio?" in done.stderr

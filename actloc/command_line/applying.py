@@ -1,0 +1,167 @@
+"""The commands that apply trained runs to new videos: `predict`, `explain`; and what others read of predictions."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from actloc.command_line.arguments import Code, OverwriteFiles, RunArgument, Settings
+from actloc.command_line.exit_status import run_on
+from actloc.command_line.program import RESULTS, command
+
+
+@command(
+    RESULTS,
+    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
+    "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
+    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
+    "actloc predict ckpt/sample_efficientnet_actionformer my_videos --format label-studio,elan",
+)
+def predict(
+    run: RunArgument,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO",
+            help="Video files, folders of them, or a .txt list of paths; for recognition also folders of frames. They "
+            "need no annotations. Settings among them override those of the run.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for JSON, CSV, SRT and the timeline page. It keeps results of one run with the same settings."
+        ),
+    ] = Path("predictions"),
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Predict the I-th of N equal shares; all can run at the same time. The last one makes the summaries.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
+    ] = "local",
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORM,FORM",
+            help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
+            "boris, via, vtt, ...; json, csv and srt are always written.",
+        ),
+    ] = "",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
+    ] = False,
+    settings: Settings = None,
+    code: Code = None,
+) -> int:
+    """Find actions in new videos with a trained run; a run of recognition names the class of each.
+
+    Run it again to continue where it stopped, or with more videos to add them; videos that changed are done again.
+    """
+    given = [word for word in videos if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
+    return run_on(
+        "predict",
+        run,
+        [*(settings or []), *given],
+        code,
+        names=[word for word in videos if word not in given],
+        output=output,
+        overwrite=overwrite,
+        shard=shard,
+        engine=engine,
+        formats=formats,
+    )
+
+
+@command(
+    RESULTS,
+    "actloc explain ckpt/sample_video_swin_actionformer data/spliced_sample/videos/test_000*.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --label juggling_ball --output why.mp4",
+    "actloc explain ckpt/sample_video_swin_actionformer my.mp4 --at 3.5 8 --fps 10",
+)
+def explain(
+    run: RunArgument,
+    video: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO", help="A video file, for recognition also a folder of frames; needs no annotations."
+        ),
+    ],
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The class to explain. Default: the best one.")
+    ] = None,
+    at: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="The segment to explain, in seconds. Default: the best detection."),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The layer of the encoder to look at. Default: the last one with a map."),
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.5, max=60, help="Pictures per second.")] = 5.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The .gif or .mp4 to write. Default: explanations/VIDEO.gif."),
+    ] = None,
+    overwrite: OverwriteFiles = False,
+    settings: Settings = None,
+    code: Code = None,
+) -> int:
+    """Show where the network looked when it found or named an action (Grad-CAM), on the pictures of the video.
+
+    Writes them as a GIF or MP4, and as a contact sheet (PNG) with a curve over time. A run of a detector must have its
+    own encoder: features.name=encoded.
+    """
+    return run_on(
+        "explain",
+        run,
+        settings,
+        code,
+        video=video,
+        label=label,
+        at=at,
+        layer=layer,
+        fps=fps,
+        output=output,
+        overwrite=overwrite,
+    )
+
+
+@command(
+    RESULTS,
+    "actloc convert-predictions ckpt/anet submission.json --form activitynet external_data=Kinetics-400",
+    "actloc convert-predictions ckpt/verb submission.json --form epic-kitchens100 nouns=ckpt/noun sls_pt=2 sls_tl=3 "
+    "sls_td=3",
+    name="convert-predictions",
+)
+def convert_predictions(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A run that eval has scored, a folder of its results or of predict's, or a file of predictions.",
+        ),
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    form: Annotated[str, typer.Option(metavar="FORM", help="activitynet, epic-kitchens100, ego4d-mq or thumos14.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="What the form needs to know, such as the levels of supervision."),
+    ] = None,
+    code: Code = None,
+    overwrite: OverwriteFiles = False,
+) -> int:
+    """Write predictions in the form that a challenge takes.
+
+    All forms with their settings: actloc ls prediction_forms
+    """
+    from actloc.commands import convert_predictions as converting
+
+    return converting.run(source, target, form, settings or (), code or (), overwrite=overwrite)
