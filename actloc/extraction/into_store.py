@@ -38,8 +38,8 @@ def extract(
     Raises Stopped at a signal: finished videos are in the store, those in progress are discarded.
     """
     wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
-    per_clip = vectors_per_clip(encoder, spacing)
-    shortage = space_shortage_of(store, wanted, encoder.channels * per_clip, spacing, dtype, machine)
+    per_clip, freed = vectors_per_clip(encoder, spacing), store.num_old_bytes()
+    shortage = space_shortage_of(store, wanted, encoder.channels * per_clip, spacing, dtype, machine, freed)
     if shortage:
         raise shortage
     paths = {video.id: video.file for video in wanted if video.file is not None}

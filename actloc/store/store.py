@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from actloc.damage import refused
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
-from actloc.store import index
+from actloc.store import index, old_features
 from actloc.store.info import FeatureInfo, Features, recorded
 from actloc.store.sealed_file import (
     DamagedError,
@@ -129,7 +129,7 @@ class FeatureStore:
         return f"actloc import-features IMPORT_CONFIG {shlex.quote(str(self.folder))} --recipe {name}"
 
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Makes the store ready for features of `recipe`; `overwrite` deletes the features it has.
+        """Makes the store ready for features of `recipe`; `overwrite` sets the features it has aside.
 
         Raises UserError if it has features of another recipe, or if the folder has HDF5 files but is not a store.
         """
@@ -141,8 +141,9 @@ class FeatureStore:
             )
         with files.taking_turns(self.folder):  # if several processes begin together, one writes and the others check
             if overwrite:
-                ours = [path for path in self.folder.glob(f"*{_SUFFIX}") if path.is_file() and not is_others(path)]
-                for path in [*ours, *self._failed_files(), self.folder / index.NAME]:
+                every = self.folder.glob(f"*{_SUFFIX}")
+                old_features.set_aside([path for path in every if path.is_file() and not is_others(path)])
+                for path in [*self._failed_files(), self.folder / index.NAME]:
                     files.remove(path)
                 self._infos.clear()
                 self._index = None
@@ -222,6 +223,10 @@ class FeatureStore:
         """Size of all feature files in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob(f"*{_SUFFIX}"))
 
+    def num_old_bytes(self) -> int:
+        """Size in bytes of what new features replace, one video after the other."""
+        return old_features.num_bytes(self.folder)
+
     def written(self, video_id: str) -> tuple[int, int]:
         """When the features were written and when their file was put here, in ns of the file system's clock."""
         status = self._path(video_id).stat()
@@ -274,6 +279,28 @@ class FeatureStore:
         """Deletes the video's features, if there are any."""
         self._infos.pop(video_id, None)
         files.remove(self._path(video_id))
+
+    def take_back(self, video_id: str) -> Path | None:
+        """Where the old features are of a video that could not be made again; None if there are none.
+
+        The store has them again, if they are whole and of its recipe.
+        """
+        return old_features.put_back(self._path(video_id), self._is_of_recipe)
+
+    def remove_old(self, video_id: str) -> None:
+        """Deletes what the video's new features replace."""
+        old_features.remove(self._path(video_id))
+
+    def remove_old_of_others(self, video_ids: Iterable[str]) -> None:
+        """Deletes what all features replaced but those of these videos."""
+        old_features.remove_others(self.folder, [self._path(video_id) for video_id in video_ids])
+
+    def _is_of_recipe(self, path: Path) -> bool:
+        try:
+            info, _ = _proven(files.read_bytes(path))
+        except (DamagedError, OSError):
+            return False
+        return complete(json.loads(info.recipe)) == self.recipe()
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
