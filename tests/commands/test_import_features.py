@@ -134,7 +134,7 @@ def test_the_store_gives_every_sample_that_the_files_give(
 
 def write_forms(folder: Path) -> list[dict[str, Any]]:
     """Every form of archive the source `folders` reads, holding the same six videos."""
-    for name in ("npz", "pt", "turned", "second", "bank"):
+    for name in ("npz", "pt", "turned", "rows", "columns", "second", "bank"):
         (folder / name).mkdir()
     with h5py.File(folder / "all.h5", "w") as file:
         for name in RATES:
@@ -142,6 +142,8 @@ def write_forms(folder: Path) -> list[dict[str, Any]]:
             np.savez_compressed(folder / f"npz/v_{name}.npz", feats=array(name), other=array(name, 1))
             torch.save({"x": torch.from_numpy(array(name)).half()}, folder / f"pt/{name}_slow.pt")
             np.save(folder / f"turned/{name}.npy", array(name).T)
+            np.save(folder / f"rows/{name}.npy", np.ascontiguousarray(array(name).T))
+            np.save(folder / f"columns/{name}.npy", np.asfortranarray(array(name)))
             np.save(folder / f"second/{name}.npy", array(name, rows_at(30.0) - 1, 2))
             (folder / f"bank/{name}.mmap").write_bytes(array(name).tobytes())
     shapes = {name: {"num_frames": 384, "feat_shape": array(name).shape} for name in RATES}
@@ -150,6 +152,8 @@ def write_forms(folder: Path) -> list[dict[str, Any]]:
         {"path": "npz", "prefix": "v_", "suffix": ".npz", "key": "feats"},
         {"path": "pt", "suffix": "_slow.pt"},
         {"path": "turned", "channels_first": True},
+        {"path": "rows", "channels_first": True},
+        {"path": "columns"},
         {"path": "all.h5", "prefix": "p_"},
         {"path": "bank", "suffix": ".mmap"},
         {"more_paths": ["second"], "unequal_lengths": "interpolate"},
