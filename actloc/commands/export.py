@@ -75,7 +75,7 @@ def _no_features(folder: Path, target: Path) -> UserError:
 
 
 def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag, pool: Pool | None) -> None:
-    with console.progress("packing", len(ids)) as bar, PatientFile(path, "w+") as stream:
+    with console.progress("packing", len(ids)) as bar, PatientFile(str(path), "w+") as stream:
         with h5py.File(stream, "w") as file:
             for video_id in ids:
                 stop.raise_if_set()
