@@ -17,6 +17,7 @@ from typing import Any
 from actloc import __version__, console
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.store import old_features
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipSpacing
@@ -82,20 +83,20 @@ def fill(
                 console.detail(f"{video_id}: {outcome}")
             else:
                 failed.pop(video_id, None)
-                store.remove_old(video_id)
+                old_features.remove(store.folder, video_id)
                 console.emit("video_done", id=video_id, steps=outcome.steps)
                 console.detail(f"{video_id}: {console.count(outcome.steps, 'feature')} from {outcome.duration_s:.1f} s")
             done(video_id)
     for video_id in failed.keys() - paths.keys():
         _keep_old(store, video_id)
     if not part:  # the other parts still make theirs
-        store.remove_old_of_others(failed)
+        old_features.remove_others(store.folder, failed)
     store.write_failed(list(failed.values()), part)
     return list(failed.values())
 
 
 def _keep_old(store: FeatureStore, video_id: str) -> None:
-    place = store.take_back(video_id)
+    place = old_features.put_back(store.folder, video_id, store.is_of_recipe)
     if place is not None and store.has(video_id):
         console.warn(f"{video_id} keeps its old features: new ones could not be made")
     elif place is not None:

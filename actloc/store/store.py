@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ from actloc.store.sealed_file import (
     DamagedError,
     info_in,
     is_finite,
-    is_others,
     opened,
     opened_in_place,
     rows,
@@ -141,12 +140,10 @@ class FeatureStore:
             )
         with files.taking_turns(self.folder):  # if several processes begin together, one writes and the others check
             if overwrite:
-                every = self.folder.glob(f"*{_SUFFIX}")
-                old_features.set_aside([path for path in every if path.is_file() and not is_others(path)])
+                old_features.set_aside(path for path in self.folder.glob(f"*{_SUFFIX}") if path.is_file())
                 for path in [*self._failed_files(), self.folder / index.NAME]:
                     files.remove(path)
-                self._infos.clear()
-                self._index = None
+                self._infos, self._index = {}, None
             else:
                 self.check_recipe(recipe)
             if self._written_recipe() != complete(recipe):
@@ -154,7 +151,7 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """The videos with features, sorted."""
-        names = [path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}")]
+        names = (path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}"))
         return sorted(files.id_of_safe_name(name) or self._long_id(name) for name in names if name[0] != ".")
 
     def has(self, video_id: str) -> bool:
@@ -167,8 +164,7 @@ class FeatureStore:
         Those of the index, if it lists the file as it is; else the file is checked, once. `read` checks it every time.
         """
         if video_id not in self._infos:
-            listed = self._listed(video_id)
-            if listed is not None:
+            if (listed := self._listed(video_id)) is not None:
                 self._infos[video_id] = listed
             else:
                 with self._opened(video_id) as file:
@@ -210,8 +206,7 @@ class FeatureStore:
 
     def source(self, video_id: str) -> tuple[int, str]:
         """Size and sha256 of the file that the features were made from; fast, since it checks nothing else."""
-        listed = self._listed(video_id)
-        if listed is not None:
+        if (listed := self._listed(video_id)) is not None:
             return listed.source_bytes, listed.source_sha256
         path = self._path(video_id)
         files.check_regular(path)
@@ -223,14 +218,9 @@ class FeatureStore:
         """Size of all feature files in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob(f"*{_SUFFIX}"))
 
-    def num_old_bytes(self) -> int:
-        """Size in bytes of what new features replace, one video after the other."""
-        return old_features.num_bytes(self.folder)
-
     def written(self, video_id: str) -> tuple[int, int]:
         """When the features were written and when their file was put here, in ns of the file system's clock."""
-        status = self._path(video_id).stat()
-        return status.st_mtime_ns, status.st_ctime_ns
+        return (status := self._path(video_id).stat()).st_mtime_ns, status.st_ctime_ns
 
     def read(self, video_id: str) -> Features:
         """Reads the features (T, C) as float32; raises UserError if the file is missing, damaged or has nan or inf."""
@@ -280,27 +270,11 @@ class FeatureStore:
         self._infos.pop(video_id, None)
         files.remove(self._path(video_id))
 
-    def take_back(self, video_id: str) -> Path | None:
-        """Where the old features are of a video that could not be made again; None if there are none.
-
-        The store has them again, if they are whole and of its recipe.
-        """
-        return old_features.put_back(self._path(video_id), self._is_of_recipe)
-
-    def remove_old(self, video_id: str) -> None:
-        """Deletes what the video's new features replace."""
-        old_features.remove(self._path(video_id))
-
-    def remove_old_of_others(self, video_ids: Iterable[str]) -> None:
-        """Deletes what all features replaced but those of these videos."""
-        old_features.remove_others(self.folder, [self._path(video_id) for video_id in video_ids])
-
-    def _is_of_recipe(self, path: Path) -> bool:
-        try:
-            info, _ = _proven(files.read_bytes(path))
-        except (DamagedError, OSError):
-            return False
-        return complete(json.loads(info.recipe)) == self.recipe()
+    def is_of_recipe(self, path: Path) -> bool:
+        """Whether a file, of any name, has whole features of the store's recipe."""
+        with contextlib.suppress(DamagedError, OSError):
+            return complete(json.loads(_proven(files.read_bytes(path))[0].recipe)) == self.recipe()
+        return False
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""
