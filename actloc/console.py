@@ -76,6 +76,15 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def size(num_bytes: float) -> str:
+    """`12.3 GB`, `45 MB`, `678 kB` or `9 bytes`: a size in the unit that leaves no zero."""
+    units = (("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0))
+    for unit, unit_bytes, digits in units:
+        if num_bytes >= unit_bytes:
+            return f"{num_bytes / unit_bytes:.{digits}f} {unit}"
+    return count(round(num_bytes), "byte")
+
+
 def first_ten(names: Iterable[object]) -> str:
     """`a, b, c`, and dots after the tenth."""
     listed = [str(name) for name in names]

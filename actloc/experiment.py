@@ -17,6 +17,7 @@ from actloc.settings import code_files, own_code, parts, sameness, yaml_text
 from actloc.settings.code_files import CodeFile
 from actloc.settings.names import meant, names_of
 from actloc.settings.parts import Chosen
+from actloc.settings.run_folder import incomplete
 from actloc.settings.sections import Part, Result, Section
 from actloc.settings.task import TaskSettings
 from actloc.settings.validation import missing_inputs, problem, validated
@@ -316,6 +317,8 @@ def _not_found(name: str) -> UserError:
     if path.is_dir() and runs(path):
         found = f"{name} is not a run; it is a folder of runs."
         return UserError(found, "Expected one of them.", f"Name one: {console.first_ten(runs(path))}")
+    if broken := incomplete(path) or incomplete(RUNS / path):
+        return broken
     if len(path.parts) > 1:
         around = runs(path.parent) or there
         todo = "Name one of these." if around else "Train one: actloc train --help"

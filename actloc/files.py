@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,8 @@ _MOST_DIGITS = 300  # of an integer: those of the largest float64
 _LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 """What some readers take for the end of a line, as JSON writes it in another way."""
 LOCK_NAME = ".lock"
+_written: Counter[str] = Counter()
+"""What this process has put in place."""
 
 
 def _host() -> str:
@@ -100,7 +103,25 @@ def replace(source: Path, target: Path) -> None:
     """Renames `source` over `target` and makes the rename durable."""
     inject("replace")
     source.replace(target)
+    _written["files"] += 1
     _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` when the block ends well, and of which nothing is left otherwise."""
+    make_folder(folder.parent)
+    temporary = temporary_path(folder)
+    try:
+        yield make_folder(temporary)
+        replace(temporary, folder)
+    finally:
+        remove(temporary)
+
+
+def has_written() -> bool:
+    """Whether this process has put any file in place; temporary files and locks do not count."""
+    return bool(_written)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -119,6 +140,7 @@ def json_line(value: Any) -> str:  # Any: whatever JSON can hold
 def append_line(path: Path, line: str) -> None:
     """Appends one line; `read_json_lines` drops a line that a crash cut off."""
     inject("write")
+    _written["lines"] += 1
     with naming(path), path.open("ab") as stream:
         stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
 

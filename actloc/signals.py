@@ -12,6 +12,32 @@ from actloc.errors import Stopped
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Interrupted(KeyboardInterrupt):
+    """As Ctrl-C, but by another signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """SIGTERM and SIGUSR1 end the block as Ctrl-C does, unless work in it handles them in a way of its own.
+
+    By default they would end the process without a word, and leave temporary files.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def stopping_at_once(*, is_saved: bool = True) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGUSR1 raise Stopped immediately; for work that writes each of its files whole.

@@ -18,11 +18,12 @@ from typing import Any
 
 import typer
 
-from actloc import console
+from actloc import console, files
 from actloc.command_line import streams
 from actloc.errors import ActlocError, EnvironmentProblem, Stopped, VideoError
 from actloc.settings import own_code
 from actloc.settings.code_errors import code_error
+from actloc.signals import Interrupted, interrupting
 
 _CURES = {
     "Free space on that disk": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -95,16 +96,18 @@ def finish(work: Callable[[], int]) -> int:
 
 def _status_of(work: Callable[[], int]) -> int:
     try:
-        return work()
+        with interrupting():
+            return work()
     except typer.Exit as end:  # --help and --version
         return end.exit_code
     except ActlocError as error:
         return fail(error)
     except (Stopped, KeyboardInterrupt) as stopped:
-        number = stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
+        number = stopped.signal_number if isinstance(stopped, Stopped | Interrupted) else signal.SIGINT
         is_saved = isinstance(stopped, Stopped) and stopped.is_saved
-        again = " Run the same command again to continue." if is_saved else ""
-        console.say(f"Stopped by {signal.Signals(number).name}.{again}")
+        again = f"Run the same command again{' to continue' if is_saved else ''}."
+        left = again if files.has_written() else "Nothing was written."
+        console.say(f"Stopped by {signal.Signals(number).name}. {left}")
         return 128 + number
     except VideoError as error:
         return _fail(str(error), 2)

@@ -75,7 +75,7 @@ def _no_features(folder: Path, target: Path) -> UserError:
 
 
 def _write(store: FeatureStore, ids: list[str], path: Path, stop: StopFlag, pool: Pool | None) -> None:
-    with console.progress("packing", len(ids)) as bar, PatientFile(path, "w+") as stream:
+    with console.progress("packing", len(ids)) as bar, PatientFile(str(path), "w+") as stream:
         with h5py.File(stream, "w") as file:
             for video_id in ids:
                 stop.raise_if_set()
@@ -110,8 +110,8 @@ def _check_space(store: FeatureStore, ids: list[str], folder: Path, pool: Pool |
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EnvironmentProblem(
-            f"{folder} has {free / 1e9:.1f} GB free.",
-            f"The packed features need about {needed / 1e9:.1f} GB.",
+            f"{folder} has {console.size(free)} free.",
+            f"The packed features need about {console.size(needed)}.",
             "Free space there, or name a file on another disk.",
         )
 

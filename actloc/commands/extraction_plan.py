@@ -45,18 +45,18 @@ def report(experiment: Experiment, config: EncoderConfig, shard: Shard | None, *
         outline = _outline(config)
     else:
         outline = encoder
-    gigabytes = None
+    gigabytes, size = None, "a size unknown without the encoder's weights"
     if outline is not None:
         missing += _refusal(lambda: check_clips(outline, spacing))
         values = outline.channels * vectors_per_clip(outline, spacing)
         shortage = space_shortage_of(store, to_do, values, spacing, dtype, machine)
         missing += [str(shortage)] if shortage else []
         gigabytes = sum(estimated_bytes(to_do, values, spacing, dtype)) / 1e9
-    size = "a size unknown without the encoder's weights" if gigabytes is None else f"about {gigabytes:.3f} GB"
-    seconds, free = sum(durations(to_do).values()), free_bytes(store.folder) / 1e9
+        size = f"about {console.size(gigabytes * 1e9)}"
+    seconds, free = sum(durations(to_do).values()), free_bytes(store.folder)
     console.result(f"{console.count(len(videos), 'video')}, {len(videos) - len(to_do)} of them done")
     work = f"{console.count(len(to_do), 'video')} of {console.duration(seconds)} in all; features of {size}"
-    console.result(f"To do: {work}; {free:.1f} GB free in {store.folder}")
+    console.result(f"To do: {work}; {console.size(free)} free in {store.folder}")
     for problem in missing:
         console.result(f"Missing: {problem}")
     console.emit(

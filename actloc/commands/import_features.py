@@ -118,7 +118,7 @@ def _report_end(
     if done:
         # a comment, so that all of stdout is YAML
         console.result(
-            f"# {store.folder}: features of {console.count(done, 'video')}, {store.num_bytes() / 1e9:.2f} GB"
+            f"# {store.folder}: features of {console.count(done, 'video')}, {console.size(store.num_bytes())}"
         )
         console.result(yaml_text.dump({"features": block}).rstrip())
         console.say("Next: to train on the store, replace `features:` in your config with these lines.")

@@ -17,6 +17,7 @@ from actloc.runs.reuse import (
     warn_of_changed_sources,
 )
 from actloc.settings import code_files
+from actloc.settings.run_folder import incomplete
 from actloc.settings.sameness import differences
 from actloc.signals import StopFlag
 from actloc.tasks.base import task_of
@@ -101,7 +102,7 @@ def _refuse_foreign_folder(folder: Path) -> None:
     """Raises UserError for a folder of other files: nothing is written or deleted there."""
     foreign = folder.is_dir() and [path for path in folder.iterdir() if path.name not in _OURS and path.name[0] != "."]
     if foreign and not is_run(folder):
-        raise UserError(
+        raise incomplete(folder) or UserError(
             f"{folder} exists and is not a run.",
             "Expected a run folder, or one that does not exist yet.",
             "Choose another with run.name=ANOTHER",

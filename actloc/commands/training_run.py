@@ -114,8 +114,8 @@ def _check_space(prepared: PreparedTraining, overwrite: bool) -> None:
     free = free_bytes(folder) + kept
     if needed > free:
         raise EnvironmentProblem(
-            f"{folder} has {free / 1e9:.1f} GB for checkpoints.",
-            f"{_MOST_CHECKPOINTS} checkpoints need about {needed / 1e9:.1f} GB.",
+            f"{folder} has {console.size(free)} for checkpoints.",
+            f"{_MOST_CHECKPOINTS} checkpoints need about {console.size(needed)}.",
             "Free disk space, or set run.folder to a folder on another disk.",
         )
 

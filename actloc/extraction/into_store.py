@@ -13,6 +13,7 @@ from actloc.extraction.rows import RowSink
 from actloc.settings.choices import Dtype
 from actloc.settings.sections import MachineSettings
 from actloc.signals import StopFlag
+from actloc.store import old_features
 from actloc.store.filling import FailureRow, SourceFiles, failure, fill, space_shortage, to_make
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
@@ -38,8 +39,8 @@ def extract(
     Raises Stopped at a signal: finished videos are in the store, those in progress are discarded.
     """
     wanted = longest_first(videos[name] for name in to_make(store, sources_of(videos)))
-    per_clip = vectors_per_clip(encoder, spacing)
-    shortage = space_shortage_of(store, wanted, encoder.channels * per_clip, spacing, dtype, machine)
+    per_clip, freed = vectors_per_clip(encoder, spacing), old_features.num_bytes(store.folder)
+    shortage = space_shortage_of(store, wanted, encoder.channels * per_clip, spacing, dtype, machine, freed)
     if shortage:
         raise shortage
     paths = {video.id: video.file for video in wanted if video.file is not None}

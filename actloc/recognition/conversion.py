@@ -30,8 +30,8 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     trained = recognizer.trained_modules("usual")
     weights = modules.learning(trained)
     sha256 = files.sha256_of_file(file)
-    with files.locked(folder):
-        write_record(experiment, folder, encoder.config.name, {})
+    with files.whole_folder(folder) as made:
+        write_record(experiment, made, encoder.config.name, {})
         numbers: dict[str, Any] = {
             "best": None,
             "learner": {},
@@ -39,13 +39,13 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
                 "classes": list(classes),
                 "encoder_weights_sha256": sha256,
                 "settings": experiment.shaping("weights"),
-                "frozen_sha256": checkpoints.save_frozen(folder, modules.frozen(trained)),
+                "frozen_sha256": checkpoints.save_frozen(made, modules.frozen(trained)),
             },
             "converted": {"file": file.name, "sha256": sha256},
         }
-        checkpoint = checkpoints.save(folder, Checkpoint(0, weights, weights, {}, numbers))
-        mark_finished(folder, 0)
-    return checkpoint
+        checkpoint = checkpoints.save(made, Checkpoint(0, weights, weights, {}, numbers))
+        mark_finished(made, 0)
+    return folder / checkpoint.name
 
 
 def to_official(source: Path, file: Path) -> None:

@@ -48,13 +48,13 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     # an official file has its epoch, not its optimizer steps: the epoch numbers the checkpoint
     numbers: dict[str, Any] = {"best": None, "learner": {}, "about": about, "converted": source}
     step = official.epoch or 0
-    with files.locked(folder):
-        write_record(experiment, folder, experiment.detector.name, {})
+    with files.whole_folder(folder) as made:
+        write_record(experiment, made, experiment.detector.name, {})
         weights = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.weights.items()}
         averaged = encoder | {f"{DETECTOR}/{name}": tensor for name, tensor in official.averaged.items()}
-        checkpoint = checkpoints.save(folder, Checkpoint(step, weights, averaged, {}, numbers))
-        mark_finished(folder, step)
-    return checkpoint
+        checkpoint = checkpoints.save(made, Checkpoint(step, weights, averaged, {}, numbers))
+        mark_finished(made, step)
+    return folder / checkpoint.name
 
 
 def to_official(source: Path, file: Path, experiment: Experiment | None) -> None:

@@ -6,6 +6,7 @@ interrupted continues where it stopped, and a video that fails does not stop the
 
 import functools
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from typing import Any
 from actloc import __version__, console
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
+from actloc.store import old_features
 from actloc.store.info import FeatureInfo
 from actloc.store.store import FeatureStore
 from actloc.video.windows import ClipSpacing
@@ -29,17 +31,25 @@ SourceFiles = Mapping[str, Sequence[Path]]
 
 
 def to_make(store: FeatureStore, sources: SourceFiles) -> list[str]:
-    """The videos whose features are missing, and those whose files changed, which a warning names."""
+    """The videos whose features are missing, and those whose files changed, which a warning names.
+
+    So are those whose files may have changed and cannot be read: reading them for their features says why.
+    """
     again = stale(store, sources)
-    if again:
-        videos = console.count(len(again), "video")
-        console.warn(f"Making features again for {videos} with changed files: {', '.join(again)}", ids=again)
+    changed = [name for name in again if _can_be_read(sources[name])]
+    if changed:
+        videos = console.count(len(changed), "video")
+        console.warn(f"Making features again for {videos} with changed files: {', '.join(changed)}", ids=changed)
     return [name for name in sources if not store.has(name) or name in set(again)]
 
 
 def stale(store: FeatureStore, sources: SourceFiles) -> list[str]:
     """The videos whose files changed since their features were made."""
     return [name for name, paths in sources.items() if store.has(name) and is_stale(store, name, paths)]
+
+
+def _can_be_read(paths: Sequence[Path]) -> bool:
+    return all(os.access(path, os.R_OK) for path in paths)
 
 
 def is_complete(store: FeatureStore, sources: SourceFiles) -> bool:
@@ -66,17 +76,31 @@ def fill(
     with closing(outcomes):
         for video_id, outcome in outcomes:
             if isinstance(outcome, VideoError):
+                _keep_old(store, video_id)
                 failed[video_id] = failure(video_id, paths[video_id], outcome)
                 store.write_failed(list(failed.values()), part)  # now, in case the process is killed
                 console.emit("video_failed", id=video_id, reason=outcome.reason, detail=outcome.detail)
                 console.detail(f"{video_id}: {outcome}")
             else:
                 failed.pop(video_id, None)
+                old_features.remove(store.folder, video_id)
                 console.emit("video_done", id=video_id, steps=outcome.steps)
                 console.detail(f"{video_id}: {console.count(outcome.steps, 'feature')} from {outcome.duration_s:.1f} s")
             done(video_id)
+    for video_id in failed.keys() - paths.keys():
+        _keep_old(store, video_id)
+    if not part:  # the other parts still make theirs
+        old_features.remove_others(store.folder, failed)
     store.write_failed(list(failed.values()), part)
     return list(failed.values())
+
+
+def _keep_old(store: FeatureStore, video_id: str) -> None:
+    place = old_features.put_back(store.folder, video_id, store.is_of_recipe)
+    if place is not None and store.has(video_id):
+        console.warn(f"{video_id} keeps its old features: new ones could not be made")
+    elif place is not None:
+        console.warn(f"The old features of {video_id}, damaged or made with other settings, are kept: {place}")
 
 
 def failure(video_id: str, path: Path | None, error: VideoError) -> FailureRow:
@@ -113,8 +137,8 @@ def space_shortage(folder: Path, num_videos: int, num_bytes: float, freed_bytes:
     if num_bytes <= free:
         return None
     return EnvironmentProblem(
-        f"{folder} has {free / 1e9:.1f} GB free.",
-        f"The features of {console.count(num_videos, 'video')} need about {num_bytes / 1e9:.1f} GB.",
+        f"{folder} has {console.size(free)} free.",
+        f"The features of {console.count(num_videos, 'video')} need about {console.size(num_bytes)}.",
         "Free disk space, put the store on another disk, or set features.dtype=float16.",
     )
 
@@ -131,7 +155,7 @@ def report_failures(store: FeatureStore, num_videos: int, failed: list[FailureRo
     videos, succeeded = console.count(num_videos, "video"), num_videos - len(failed)
     console.error(f"{len(failed)} of {videos} failed, {succeeded} succeeded.")
     console.say(f"{store.failed_file(part)}: {listed}")
-    console.say(f"After replacing the files, run: {again}")
+    console.say(f"After fixing or replacing the files, run: {again}")
     return EXIT_SOME_INPUTS_FAILED
 
 

@@ -27,13 +27,12 @@ from actloc.damage import refused
 from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
-from actloc.store import index
+from actloc.store import index, old_features
 from actloc.store.info import FeatureInfo, Features, recorded
 from actloc.store.sealed_file import (
     DamagedError,
     info_in,
     is_finite,
-    is_others,
     opened,
     opened_in_place,
     rows,
@@ -129,7 +128,7 @@ class FeatureStore:
         return f"actloc import-features IMPORT_CONFIG {shlex.quote(str(self.folder))} --recipe {name}"
 
     def begin(self, recipe: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Makes the store ready for features of `recipe`; `overwrite` deletes the features it has.
+        """Makes the store ready for features of `recipe`; `overwrite` sets the features it has aside.
 
         Raises UserError if it has features of another recipe, or if the folder has HDF5 files but is not a store.
         """
@@ -141,11 +140,10 @@ class FeatureStore:
             )
         with files.taking_turns(self.folder):  # if several processes begin together, one writes and the others check
             if overwrite:
-                ours = [path for path in self.folder.glob(f"*{_SUFFIX}") if path.is_file() and not is_others(path)]
-                for path in [*ours, *self._failed_files(), self.folder / index.NAME]:
+                old_features.set_aside(path for path in self.folder.glob(f"*{_SUFFIX}") if path.is_file())
+                for path in [*self._failed_files(), self.folder / index.NAME]:
                     files.remove(path)
-                self._infos.clear()
-                self._index = None
+                self._infos, self._index = {}, None
             else:
                 self.check_recipe(recipe)
             if self._written_recipe() != complete(recipe):
@@ -153,7 +151,7 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """The videos with features, sorted."""
-        names = [path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}")]
+        names = (path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}"))
         return sorted(files.id_of_safe_name(name) or self._long_id(name) for name in names if name[0] != ".")
 
     def has(self, video_id: str) -> bool:
@@ -166,8 +164,7 @@ class FeatureStore:
         Those of the index, if it lists the file as it is; else the file is checked, once. `read` checks it every time.
         """
         if video_id not in self._infos:
-            listed = self._listed(video_id)
-            if listed is not None:
+            if (listed := self._listed(video_id)) is not None:
                 self._infos[video_id] = listed
             else:
                 with self._opened(video_id) as file:
@@ -209,8 +206,7 @@ class FeatureStore:
 
     def source(self, video_id: str) -> tuple[int, str]:
         """Size and sha256 of the file that the features were made from; fast, since it checks nothing else."""
-        listed = self._listed(video_id)
-        if listed is not None:
+        if (listed := self._listed(video_id)) is not None:
             return listed.source_bytes, listed.source_sha256
         path = self._path(video_id)
         files.check_regular(path)
@@ -224,8 +220,7 @@ class FeatureStore:
 
     def written(self, video_id: str) -> tuple[int, int]:
         """When the features were written and when their file was put here, in ns of the file system's clock."""
-        status = self._path(video_id).stat()
-        return status.st_mtime_ns, status.st_ctime_ns
+        return (status := self._path(video_id).stat()).st_mtime_ns, status.st_ctime_ns
 
     def read(self, video_id: str) -> Features:
         """Reads the features (T, C) as float32; raises UserError if the file is missing, damaged or has nan or inf."""
@@ -274,6 +269,12 @@ class FeatureStore:
         """Deletes the video's features, if there are any."""
         self._infos.pop(video_id, None)
         files.remove(self._path(video_id))
+
+    def is_of_recipe(self, path: Path) -> bool:
+        """Whether a file, of any name, has whole features of the store's recipe."""
+        with contextlib.suppress(DamagedError, OSError):
+            return complete(json.loads(_proven(files.read_bytes(path))[0].recipe)) == self.recipe()
+        return False
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
         """The videos that failed and have no features yet, as rows: id, path, reason, detail, expected, found."""

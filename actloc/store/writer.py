@@ -126,11 +126,11 @@ class FeatureWriter:
 
 
 def _as_stored(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A copy of the rows in the type that is stored."""
+    """A copy of the rows, one after the other in memory, in the type that is stored."""
     if not np.isfinite(rows).all():
         raise VideoError("non_finite", "the encoder returned nan or inf", "finite features", "nan or inf")
     with np.errstate(over="ignore"):
-        stored = rows.astype(dtype)
+        stored = rows.astype(dtype, order="C")  # files of features may have their columns one after the other
     if not np.isfinite(stored).all():
         limit, largest = float(np.finfo(dtype).max), float(np.abs(rows).max())
         raise VideoError("out_of_range", f"a feature does not fit {dtype}", f"at most {limit:g}", f"{largest:g}")

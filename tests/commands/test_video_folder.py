@@ -76,7 +76,7 @@ def test_a_video_of_the_same_name_in_another_folder_is_done_again() -> None:
 
 def test_before_anything_is_prepared_a_dry_run_reports_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert extract_features.run(experiment(), dry_run=True) == 0
-    assert "To do: 6 videos of 0:00:24 in all; features of about 0.000 GB; " in capsys.readouterr().out
+    assert "To do: 6 videos of 0:00:24 in all; features of about 1 kB; " in capsys.readouterr().out
     assert not Path("data").exists()
     with pytest.raises(UserError, match="the folder mistyped does not exist"):
         extract_features.run(experiment("dataset.videos=mistyped"), dry_run=True)

@@ -170,3 +170,22 @@ def test_train_names_why_features_could_not_be_made(encoded: Path, tmp_path: Pat
     assert done.returncode == 2
     assert "missing: v0 (unreadable: " in done.stderr
     assert "actloc extract-features toy.yaml run.seed=1" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json"])
+def test_checkpoints_without_a_part_of_their_record_are_a_run_again_by_the_command_named(
+    trained: Path, tmp_path: Path, name: str
+) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    (folder / "ckpt/toy" / name).unlink()
+    for arguments in (("train", "toy.yaml"), ("eval", "ckpt/toy")):
+        done = actloc(folder, *arguments)
+        assert done.returncode == 2
+        assert f"ckpt/toy has checkpoints, and no {name}." in done.stderr
+    cures = {"config.yaml": "actloc show {} > {}", "environment.json": "echo '{{}}' > {}"}
+    cure = actloc(folder, "train", "toy.yaml").stderr.rstrip().rpartition("again: ")[2]
+    assert cure == cures[name].format(*(["toy.yaml"] if name == "config.yaml" else []), f"ckpt/toy/{name}")
+    content = actloc(folder, "show", "toy.yaml").stdout if name == "config.yaml" else "{}\n"
+    (folder / "ckpt/toy" / name).write_text(content)
+    assert "ckpt/toy is trained" in actloc(folder, "train", "toy.yaml").stdout
+    assert actloc(folder, "eval", "ckpt/toy").returncode == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from actloc import files
 from actloc.command_line.exit_status import finish, run_on
 from actloc.errors import Stopped
 from actloc.settings import yaml_text
@@ -74,8 +75,14 @@ def test_a_bug_with_odd_text_still_has_its_file(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("is_saved", [True, False])
-def test_only_work_that_was_saved_is_said_to_continue(is_saved: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    assert finish(raising(Stopped(2, is_saved=is_saved))) == 130
+def test_only_work_that_was_saved_is_said_to_continue(
+    is_saved: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> int:
+        files.write_text(tmp_path / "result", "whole")
+        raise Stopped(2, is_saved=is_saved)
+
+    assert finish(work) == 130
     assert ("to continue" in capsys.readouterr().err) == is_saved
 
 

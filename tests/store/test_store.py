@@ -344,7 +344,7 @@ def test_a_damaged_store_json_is_made_again_from_what_feature_files_record(
     assert store.verify() == []
 
 
-def test_overwriting_deletes_what_actloc_wrote_and_nothing_else(store: FeatureStore) -> None:
+def test_overwriting_sets_aside_what_actloc_wrote_and_nothing_else(store: FeatureStore) -> None:
     with h5py.File(store.folder / "mine.h5", "w") as file:
         file["x"] = 1
     (store.folder / "notes.txt").write_text("mine")
@@ -355,6 +355,8 @@ def test_overwriting_deletes_what_actloc_wrote_and_nothing_else(store: FeatureSt
         "mine.h5",
         "notes.txt",
         "store.json",
+        "torn.h5.replaced",
+        "v.h5.replaced",
     ]
 
 

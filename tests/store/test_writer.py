@@ -91,3 +91,11 @@ def test_a_disk_that_fills_up_at_any_byte_raises_oserror_and_keeps_the_old_file(
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) >= 40
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_whose_columns_are_contiguous_are_stored_as_any_others(tmp_path: Path, dtype: str) -> None:
+    usual, by_columns = FeatureStore(tmp_path / "usual"), FeatureStore(tmp_path / "by_columns")
+    usual.write("v", ROWS, INFO, dtype)  # type: ignore[arg-type]
+    by_columns.write("v", np.asfortranarray(ROWS), INFO, dtype)  # type: ignore[arg-type]
+    assert (by_columns.folder / "v.h5").read_bytes() == (usual.folder / "v.h5").read_bytes()
