@@ -174,7 +174,7 @@ def score_thresholds(experiment: Experiment, classes: tuple[str, ...], checkpoin
     folder = _scored_folder(experiment, used)
     again = f"actloc eval {experiment.run_arguments}"
     again += " fusion.scores=null" if experiment.fusion.scores is not None and used is None else ""
-    if not (folder / METRICS_NAME).is_file():
+    if not (folder / METRICS_NAME).exists():
         raise UserError(
             f"{experiment.run_folder} has no score thresholds: it was not scored.",
             "Expected the thresholds of best F1 that `actloc eval` stores.",
@@ -226,8 +226,8 @@ def _scored_folder(experiment: Experiment, fused_with: str | None) -> Path:
         scored = experiment.with_section("fusion", fused.model_copy(update={"scores": fused_with}))
     changed = measured_with(scored).changed
     folder, own = results_folder(scored, changed), results_folder(scored, {})
-    if (folder / METRICS_NAME).is_file() or not (own / METRICS_NAME).is_file():
-        return folder if (folder / METRICS_NAME).is_file() else own
+    if (folder / METRICS_NAME).exists() or not (own / METRICS_NAME).exists():
+        return folder if (folder / METRICS_NAME).exists() else own
     tried = {key: value for key, value in changed.items() if not key.startswith("evaluation.")}
     if tried and fused_with == fused.scores:
         console.say(f"The score thresholds are those of the run's own settings, without {tables.settings_text(tried)}")
