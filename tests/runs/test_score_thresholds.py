@@ -18,5 +18,5 @@ def test_results_that_are_a_pipe_are_named_and_not_called_missing(tmp_path: Path
     folder = results_folder(made, {})
     folder.mkdir(parents=True)
     os.mkfifo(folder / "metrics.json")
-    with pytest.raises(UserError, match="metrics.json"):
+    with pytest.raises(UserError, match=r"metrics\.json"):
         score_thresholds(made, ("juggling",), "ckpt_000010")
