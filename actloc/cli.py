@@ -52,6 +52,45 @@ def _root(
 
 @command(
     DATA,
+    "actloc init my_videos",
+    "actloc init my_videos tasks.json --output mine.yaml annotations_fps=25",
+)
+def init(
+    videos: Annotated[Path, typer.Argument(metavar="VIDEOS", help="The folder of your videos.")],
+    annotations: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="ANNOTATIONS",
+            help="A table of actions, a file of an annotation tool, or a folder of them. Default: what is beside the "
+            "videos.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="How to read them: annotations_form, annotations_fps, unit, first_frame, tiers, point_seconds.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The settings file. Default: the folder's name and .yaml.")
+    ] = None,
+    code: Code = None,
+    overwrite: OverwriteFiles = False,
+) -> int:
+    """Write a settings file for your own videos, chosen by their number, their lengths and those of the actions.
+
+    It only reads the annotations and the headers of the videos. Each choice is explained in the file.
+    """
+    from actloc.commands import init as initialising
+
+    if annotations is not None and "=" in str(annotations) and not annotations.exists():
+        annotations, settings = None, [str(annotations), *(settings or [])]
+    return initialising.run(videos, annotations, output, settings or (), code or (), overwrite=overwrite)
+
+
+@command(
+    DATA,
     "actloc prepare sample_efficientnet_actionformer",
     "actloc prepare sample_efficientnet_actionformer dataset.folder=data/other",
 )

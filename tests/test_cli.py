@@ -15,6 +15,7 @@ from tests import toy
 
 EVERYWHERE = "--quiet/-q --verbose/-v --debug --json"
 COMMANDS = {
+    "init": "VIDEOS [ANNOTATIONS] [KEY=VALUE]... --output --code --overwrite",
     "prepare": "CONFIG [KEY.KEY=VALUE]... --code --overwrite",
     "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
     "convert-annotations": "IN OUT [KEY=VALUE]... --form --code --overwrite",

@@ -13,6 +13,7 @@ from actloc.command_line import exit_status
 from actloc.errors import UserError
 
 _OTHER_VERBS = {
+    "init": "new quickstart scaffold setup configure",
     "prepare": "annotate annotations data preprocess index",
     "extract-features": "extract features encode extraction featurize",
     "import-features": "import",
@@ -41,7 +42,7 @@ _CHECKED_DATA = (
     "actloc extract-features CONFIG [SETTINGS] --dry-run",
 )
 _ELSEWHERE = {
-    **dict.fromkeys(("init", "new", "create", "cp", "copy", "quickstart"), _COPIED),
+    **dict.fromkeys(("create", "cp", "copy"), _COPIED),
     **dict.fromkeys(("validate", "check", "lint"), _CHECKED),
     **dict.fromkeys(("doctor", "checks", "env", "info"), _CHECKED_DATA),
     "status": (
@@ -64,7 +65,7 @@ _FIRST_ARGUMENT = {"config", "cfg", "c", "config_file", "yaml", "run", "ckpt", "
 _MORE_ARGUMENTS = {"input", "i", "video", "videos", "source"}
 _OTHER_OPTIONS = {"--overwrite": "force f y yes", "--output": "o out output_dir output_folder", "--dry-run": "n dry"}
 _WITH_SETTINGS = {"prepare", "extract-features", "import-features", "train", "eval", "show", "predict", "convert"}
-_WITH_SETTINGS |= {"convert-annotations", "convert-predictions"}
+_WITH_SETTINGS |= {"convert-annotations", "convert-predictions", "init"}
 _GPUS = {"gpu", "gpus", "gpu_id", "cuda", "device", "devices"}
 _SHARED = {"quiet", "verbose", "debug", "json"}
 Context = Any

@@ -39,10 +39,10 @@ def run(
     """Reads all of `source`, then writes `target`; nothing is written if anything is wrong."""
     parts.use_code(code)
     written_form = writing.named(form)
-    settings = _checked(overrides)
+    settings = checked(overrides)
     if not source.exists():
         raise UserError(f"{source} does not exist.", "Expected a file or folder of annotations.", "Check the path.")
-    listed, annotations = _read(source, settings, (target,))
+    listed, annotations, _ = read(source, settings, (target,))
     texts = writing.texts(written_form, _videos(listed, annotations, settings), target)
     _write(texts, overwrite=overwrite)
     parts.warn_of_unused_code()
@@ -68,8 +68,8 @@ def run(
     return 0
 
 
-def _checked(overrides: Sequence[str]) -> Settings:
-    """The settings that were typed, with `dataset.` before their names or without."""
+def checked(overrides: Sequence[str], command: str = "convert-annotations") -> Settings:
+    """The settings of reading that were typed, with `dataset.` before their names or without; raises UserError."""
     typed = [one if one.partition("=")[0].startswith(f"{_SECTION}.") else f"{_SECTION}.{one}" for one in overrides]
     document = yaml_text.of_overrides(typed)
     others = sorted(document.data.keys() - {_SECTION})
@@ -83,14 +83,20 @@ def _checked(overrides: Sequence[str]) -> Settings:
             f"{console.count(len(document.problems), 'setting')} cannot be used:\n  "
             f"{console.first_lines(one.what.removeprefix(f'{_SECTION}.') for one in document.problems)}",
             f"Expected some of {', '.join(Settings.model_fields)}, as in annotations_fps=25.",
-            "See what they mean: actloc convert-annotations --help",
+            f"See what they mean: actloc {command} --help",
         )
     if settings.videos is not None and not settings.videos.is_dir():
         raise UserError(f"videos={settings.videos} is no folder.", "Expected the folder of videos.", "Check the path.")
     return settings
 
 
-def _read(source: Path, settings: Settings, skip: Sequence[Path]) -> tuple[OwnActions, Annotations]:
+def read(
+    source: Path, settings: Settings, skip: Sequence[Path]
+) -> tuple[OwnActions, Annotations, dict[str, AnnotatedVideo]]:
+    """What the files list, their actions with the facts of the videos, and every video that is at hand.
+
+    Raises UserError for what cannot be used; what is left out is reported.
+    """
     found: dict[str, Path] = {}
     if settings.videos is not None:
         from actloc.video.folder import videos_by_id  # only then is anything needed that reads videos
@@ -126,7 +132,7 @@ def _read(source: Path, settings: Settings, skip: Sequence[Path]) -> tuple[OwnAc
             f"Fix {'it' if len(problems) == 1 else 'them'}; --verbose lists all of them.",
         )
     left_out.report(listed, None)
-    return listed, model.clip_past_end(annotations)
+    return listed, model.clip_past_end(annotations), at_hand()
 
 
 def _videos(listed: OwnActions, annotations: Annotations, settings: Settings) -> list[WrittenVideo]:
