@@ -197,6 +197,7 @@ def extract_features(
     "actloc train sample_efficientnet_actionformer",
     "actloc train sample_efficientnet_actionformer run.name=seed1 run.seed=1",
     "actloc train sample_efficientnet_actionformer training.batch_size=8 --dry-run",
+    "actloc train sample_efficientnet_actionformer --check",
 )
 def train(
     config: ConfigOrRunArgument,
@@ -209,6 +210,14 @@ def train(
         bool,
         typer.Option(
             "--dry-run", help="Report a step's memory and anything missing, then stop; exit 2 if something is missing."
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Take two steps, validate on a few videos and save a checkpoint, all in a temporary folder; report "
+            "time and memory of the whole run.",
         ),
     ] = False,
     code: Code = None,
@@ -227,6 +236,7 @@ def train(
         code,
         resume=resume,
         dry_run=dry_run,
+        check=check,
         allow_changed_code=allow_changed_code,
         overwrite=overwrite,
     )

@@ -19,7 +19,7 @@ COMMANDS = {
     "prepare": "CONFIG [KEY.KEY=VALUE]... --code --overwrite",
     "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
     "convert-annotations": "IN OUT [KEY=VALUE]... --form --code --overwrite",
-    "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --code --allow-changed-code --overwrite",
+    "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --check --code --allow-changed-code --overwrite",
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",

@@ -34,17 +34,28 @@ def run(
     *,
     resume: str | None = None,
     dry_run: bool = False,
+    check: bool = False,
     allow_changed_code: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Trains to the end of the schedule; after a signal, saves everything and raises Stopped.
 
-    `dry_run` reports the memory of a step and anything missing, and writes nothing. A run trained with the user's own
-    code is resumed with changed code only if `allow_changed_code`.
+    `dry_run` reports the memory of a step and anything missing, and writes nothing; `check` takes two steps on top. A
+    run trained with the user's own code is resumed with changed code only if `allow_changed_code`.
     """
+    if dry_run and check:
+        raise UserError(
+            "--dry-run and --check were both given.",
+            "Expected one: --dry-run calculates the memory of a step, --check takes two steps and measures.",
+            "Remove one of them.",
+        )
     with joined(experiment.machine.device) as processes:
         if dry_run:
             return processes.of_first(lambda: task_of(experiment).dry_run(experiment, processes.size))
+        if check:
+            from actloc.commands import train_check
+
+            return train_check.run(experiment, processes)
         processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
         return _run(experiment, resume, overwrite, processes)
 

@@ -168,7 +168,7 @@ class Trainer:
                 # a signal may reach only one process, or each after a different step
                 number = max(self.processes.gather(stop.signal_number))
                 if number:
-                    folder = self._save(log, is_extra=True)
+                    folder = self.save(log, is_extra=True)
                     log.note("stop", self.step, signal=signal.Signals(number).name, checkpoint=folder.name)
                     raise Stopped(number)
             log.note("finish", self.step)
@@ -223,7 +223,7 @@ class Trainer:
         if validates and (ends or epoch % self.training.validate_every_epochs == 0):
             self._validate(log)
         if ends or (place == 0 and epoch % self.training.checkpoint_every_epochs == 0):
-            self._save(log)
+            self.save(log)
 
     def _validate(self, log: RunLog) -> None:
         scores = self.learner.validate(self.averages.state_dict())
@@ -231,7 +231,7 @@ class Trainer:
         score = scores[self.learner.score_name]
         if self.best is None or score > self.best[1]:
             self.best = (self.step, score)
-            folder = self._save(log)
+            folder = self.save(log)
             self.processes.of_first(lambda: checkpoints.mark_best(self.folder, folder))
 
     def _set_learning_rate(self) -> float:
@@ -258,7 +258,7 @@ class Trainer:
             f"Lower optimizer.learning_rate, or check these videos' features. Details: {self.folder}/bad_batch.json",
         )
 
-    def _save(self, log: RunLog, *, is_extra: bool = False) -> Path:
+    def save(self, log: RunLog, *, is_extra: bool = False) -> Path:
         """Writes a checkpoint, unless there is one of this step; `is_extra` if the schedule does not ask for it."""
         log.flush()
         is_new = not checkpoints.folder_of(self.folder, self.step).exists()
