@@ -53,7 +53,7 @@ def _root(
 @command(
     DATA,
     "actloc init my_videos",
-    "actloc init my_videos tasks.json --output mine.yaml annotations_fps=25",
+    "actloc init my_videos labels.csv --output mine.yaml",
 )
 def init(
     videos: Annotated[Path, typer.Argument(metavar="VIDEOS", help="The folder of your videos.")],

@@ -16,7 +16,7 @@ from actloc.command_line.program import RESULTS, command
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos/test_00*.mp4",
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
-    "actloc predict ckpt/sample_efficientnet_actionformer my_videos --format label-studio,elan",
+    "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --format label-studio,elan",
 )
 def predict(
     run: RunArgument,
@@ -136,9 +136,9 @@ def explain(
 
 @command(
     RESULTS,
-    "actloc convert-predictions ckpt/anet submission.json --form activitynet external_data=Kinetics-400",
-    "actloc convert-predictions ckpt/verb submission.json --form epic-kitchens100 nouns=ckpt/noun sls_pt=2 sls_tl=3 "
-    "sls_td=3",
+    "actloc convert-predictions ckpt/sample_efficientnet_actionformer/eval/test submission.json --form activitynet "
+    "external_data=ImageNet",
+    "actloc convert-predictions ckpt/sample_efficientnet_actionformer/eval/test moments.json --form ego4d-mq",
     name="convert-predictions",
 )
 def convert_predictions(
@@ -160,7 +160,7 @@ def convert_predictions(
 ) -> int:
     """Write predictions in the form that a challenge takes.
 
-    All forms with their settings: actloc ls prediction_forms
+    EPIC-Kitchens-100 joins two runs: IN has the verbs; add nouns=ckpt/NOUNS and the levels sls_pt, sls_tl and sls_td.
     """
     from actloc.commands import convert_predictions as converting
 

@@ -25,6 +25,7 @@ NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionfor
 LIVE_NAME = "sample_efficientnet_end_to_end_actionformer"
 STORE = "data/spliced_sample/efficientnet_lite0"
 COMMANDS = [
+    "init",
     "prepare",
     "extract-features",
     "import-features",
@@ -34,6 +35,7 @@ COMMANDS = [
     "predict",
     "convert",
     "convert-annotations",
+    "convert-predictions",
     "ls",
     "show",
     "verify",
@@ -71,7 +73,19 @@ NOT_HERE = (
     "data/slowfast_ego4d/features",
 )
 NOT_HERE += ("ego4d_mq_slowfast_actionformer", "activitynet13_tsp_etad", "kinetics400_tanet_8f")
-ELSEWHERE = ("own_videos", "convert-annotations", "own_clips", "own_tanet", "own_actions", "my_experiment", "my_parts")
+ELSEWHERE = (
+    "own_videos",
+    "init",
+    "my_actions",
+    "boris_actions",
+    "elan_actions",
+    "convert-annotations",
+    "own_clips",
+    "own_tanet",
+    "own_actions",
+    "my_experiment",
+    "my_parts",
+)
 RETIRED = re.compile(r"\b(lacking|told|tells?|stands|mends?|besides|so many|lies|behind)\b", re.IGNORECASE)
 
 
@@ -124,6 +138,8 @@ def shell(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         "new_video.mp4",
     ):
         make_video(folder / video, [("red", 1, 2)])
+    shutil.copytree(folder / "videos", folder / "my_videos")
+    shutil.copy(folder / "labels.csv", folder / "my_videos")
     shell = Shell(folder)
     for line in (
         *(f"{command} {NAME}" for command in ("prepare", "extract-features", "train", "eval")),
