@@ -63,6 +63,7 @@ def read(
     listed.rows = tiers.chosen(listed.rows, reading.settings.tiers, f"{reading.prefix}tiers", path)
     result = OwnActions(found.form.name, found.form.title, listed.left_out, listed.notes, files=found.files)
     result.problems += listed.problems
+    _name_by_file(listed, names)
     stated = _stated(listed, names, absent, result.problems)
     of_videos = _Rows(subsets, names, absent, result)
     for row in listed.rows:
@@ -110,6 +111,19 @@ def _drop_repeats(path: Path, found: OwnActions) -> None:
 def _label(text: str) -> str:
     """A label without blanks at its ends, and with accents as one letter: macOS writes them apart."""
     return unicodedata.normalize("NFC", text.strip())
+
+
+def _name_by_file(listed: Listed, names: VideoNames) -> None:
+    """Names the videos whose id is not there by the file that is stated beside it, as in what `prepare` writes."""
+    called: dict[str, str] = {}
+    for name, video in listed.videos.items():
+        file = video.file.name if video.file is not None and names.find(name) is None else ""
+        if file and names.find(file) is not None and file not in listed.videos and file not in called.values():
+            called[name] = file
+    if called:
+        listed.videos = {called.get(name, name): video for name, video in listed.videos.items()}
+        listed.video_places = {called.get(name, name): where for name, where in listed.video_places.items()}
+        listed.rows = [replace(row, video=called.get(row.video, row.video)) for row in listed.rows]
 
 
 def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Problem]) -> dict[str, AnnotatedVideo]:

@@ -31,7 +31,8 @@ def answer(*typed: str, folder: Path | None = None) -> list[str]:
         ("cat own_videos", "actloc show own_videos"),
         ("list runs", "actloc ls runs"),
         ("runs", "actloc ls runs"),
-        ("init", "actloc show own_videos > my.yaml"),
+        ("create", "actloc show own_videos > my.yaml"),
+        ("quickstart videos", "actloc init videos"),
         ("cp own_videos my.yaml", "actloc show own_videos > my.yaml"),
         ("validate my.yaml machine.device=cpu", "actloc show my.yaml machine.device=cpu"),
         ("checks own_videos", "actloc extract-features own_videos --dry-run"),
@@ -51,7 +52,7 @@ def test_the_verbs_people_try_are_answered_with_the_command_that_does_it(typed: 
 def test_every_other_word_is_answered_with_the_commands_there_are() -> None:
     found, expected, todo = answer("frobnicate")
     assert found == "actloc has no command frobnicate."
-    assert expected.startswith("Expected one of prepare, extract-features, train")
+    assert expected.startswith("Expected one of init, prepare, convert-annotations, extract-features")
     assert todo == "See what each of them does: actloc --help"
 
 

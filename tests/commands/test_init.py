@@ -139,3 +139,13 @@ def test_network_and_schedule_follow_the_amount_of_data() -> None:
     assert {number: Choices.of(seen([2.0] * number)).dim for number in numbers} == numbers
     epochs = {4: 100, 20: 32, 200: 30, 5000: 15}
     assert {videos: Choices.of(seen([2.0] * 50, videos=videos)).epochs for videos in epochs} == epochs
+
+
+def test_annotations_that_prepare_wrote_name_the_videos_by_their_files(tmp_path: Path) -> None:
+    make_video(tmp_path / "videos/test_000-f730298d.mp4", [], 4.0)
+    entry = {"subset": "test", "file": "elsewhere/test_000-f730298d.mp4"}
+    entry |= {"annotations": [{"segment": [1.0, 2.0], "label": "run"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": {"test_000": entry}}))
+    done = actloc(tmp_path, "init", "videos", "annotations.json")
+    assert done.returncode == 0, done.stderr
+    assert "1 video of 0.1 minutes, 1 action of 1 class" in done.stdout
