@@ -51,7 +51,7 @@ def run(experiment: Experiment, processes: Processes) -> int:
     """Checks everything that training checks, trains in a temporary folder, and reports time and memory."""
     task = task_of(experiment)
     be_repeatable()
-    with stopping_at_once(), ExitStack() as held:
+    with stopping_at_once(is_saved=False), ExitStack() as held:
         folder = Path(
             processes.of_first(lambda: held.enter_context(tempfile.TemporaryDirectory(prefix="actloc-check-")))
         )
