@@ -13,6 +13,9 @@ from actloc.annotations.model import AnnotatedVideo
 _CLIP = 2
 """Frames of a clip, and from one clip to the next: a step of the features."""
 _USUAL_FPS, _ENCODED_PER_SECOND = 8.0, 60.0  # EfficientNet-Lite0 at 224 pixels on two cores: .github/BENCHMARKS.md
+_SMALL_IS_FASTER, _MOST_HOURS = 5.0, 12.0
+"""How much faster pictures of 112 pixels are encoded (5.8 times, measured on one core of an AMD EPYC), and from how
+many hours on they are taken where there is no GPU."""
 _SLOW_FPS = (2.0, 4.0)
 _STEPS_OF_SHORT = 8
 """Steps that a short action has at a slower rate than the usual one."""
@@ -85,6 +88,7 @@ class Choices:
     """The settings that depend on the data."""
 
     fps: float
+    has_small_pictures: bool
     num_levels: int
     window: int
     max_steps: int
@@ -112,8 +116,10 @@ class Choices:
         num_actions = len(seen.actions_s)
         steps_in_epoch = math.ceil(seen.num_training / _BATCH)
         per_window = num_actions / max(seen.num_videos, 1) * min(1.0, max_steps / longest)
+        hours = _hours(seen, fps)
         return cls(
             fps,
+            not seen.has_gpu and hours > _MOST_HOURS,
             levels,
             window,
             max_steps,
@@ -136,5 +142,10 @@ class Choices:
         return [[start, end] for start, end in itertools.pairwise(ends)]
 
     def encoding_hours(self, seen: Seen) -> float:
-        """How long two cores encode all videos."""
-        return seen.total_s * self.fps / _ENCODED_PER_SECOND / 3600
+        """How long the processor encodes all videos."""
+        return _hours(seen, self.fps) / (_SMALL_IS_FASTER if self.has_small_pictures else 1.0)
+
+
+def _hours(seen: Seen, fps: float) -> float:
+    """At 224 pixels, on all cores; one of two decodes."""
+    return seen.total_s * fps / (_ENCODED_PER_SECOND * max(seen.cores / 2, 1)) / 3600

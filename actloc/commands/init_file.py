@@ -79,16 +79,21 @@ dataset:
 def _features(told: Told, seen: Seen, chosen: Choices) -> str:
     hours = chosen.encoding_hours(seen)
     takes = f"{hours:.1f} hours" if hours >= 1 else console.count(max(1, round(60 * hours)), "minute")
-    machine = "a GPU, which is faster" if seen.has_gpu else f"no GPU, and {console.count(seen.cores, 'core')}"
+    cores = console.count(seen.cores, "core")
+    machine = "a GPU, which is faster" if seen.has_gpu else "no GPU"
+    small = ""
+    if chosen.has_small_pictures:
+        small = "    # Half the usual size, because at 224 pixels it would take more than 12 hours.\n"
+        small += "    short_side: 128\n    crop: 112\n"
     short_s, long = seen.action_s(0.1), seen.longest_s / chosen.step_s
     return f"""\
 features:
-  # The encoder whose weights come with actloc; `actloc ls recipes` lists others, which are for a GPU. Two cores take
+  # The encoder whose weights come with actloc; `actloc ls recipes` lists others, which are for a GPU. {cores} take
   # about {takes} for the {seen.total_s / 60:.1f} minutes of video; this machine has {machine}.
   name: stored
   encoder:
     name: efficientnet_lite0
-  path: {_value(f"data/{told.name}/efficientnet_lite0")}
+{small}  path: {_value(f"data/{told.name}/efficientnet_lite0")}
   # One action in ten is shorter than {short_s:.2f} s, {short_s / chosen.step_s:.1f} steps of {chosen.step_s:.3g} s.
   fps: {chosen.fps:g}
   clip_frames: 2

@@ -149,3 +149,18 @@ def test_annotations_that_prepare_wrote_name_the_videos_by_their_files(tmp_path:
     done = actloc(tmp_path, "init", "videos", "annotations.json")
     assert done.returncode == 0, done.stderr
     assert "1 video of 0.1 minutes, 1 action of 1 class" in done.stdout
+
+
+def test_pictures_are_small_where_a_processor_would_encode_for_more_than_twelve_hours() -> None:
+    hour = 3600.0
+    for facts, is_small in (
+        ({"videos": 50}, False),  # 50 hours of video at 8 frames per second: 6.7 hours
+        ({"videos": 100}, True),
+        ({"videos": 100, "has_gpu": True}, False),
+        ({"videos": 100, "cores": 16}, False),
+    ):
+        given = seen([2.0] * 10, video_s=hour, **facts)
+        assert Choices.of(given).has_small_pictures is is_small
+    assert Choices.of(seen([2.0] * 10, video_s=hour, videos=100)).encoding_hours(
+        seen([2.0] * 10, video_s=hour, videos=100)
+    ) == pytest.approx(100 * 8 / 60 / 5)

@@ -69,3 +69,14 @@ def test_few_videos_are_of_all_lengths_and_of_classes_that_are_learned() -> None
     assert [one.id for one in train_check._few(annotations, "train", "train")] == ["learn"]
     assert train_check._few(annotations, "train", "val") == []
     assert train_check._length([*few, video("unknown", "test", None)]) == 5
+
+
+def test_a_recogniser_is_checked_as_well(recognizing: Path, tmp_path: Path) -> None:
+    folder = copy_toy(recognizing, tmp_path / "toy")
+    before = everything(folder)
+    done = actloc(folder, "train", "toy.yaml", "--check", "--json")
+    assert done.returncode == 0, done.stderr
+    event = json.loads(done.stdout.splitlines()[-1])
+    assert (event["event"], event["steps"]) == ("check", 9)
+    assert event["validation_s"] > 0
+    assert everything(folder) == before
