@@ -18,6 +18,7 @@ COMMANDS = {
     "prepare": "CONFIG [KEY.KEY=VALUE]... --code --overwrite",
     "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
     "convert-annotations": "IN OUT [KEY=VALUE]... --form --code --overwrite",
+    "doctor": "[CONFIG] [KEY.KEY=VALUE]... --full --code",
     "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --code --allow-changed-code --overwrite",
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",

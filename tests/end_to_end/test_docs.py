@@ -32,6 +32,7 @@ COMMANDS = [
     "eval",
     "report",
     "predict",
+    "doctor",
     "convert",
     "convert-annotations",
     "ls",
@@ -71,7 +72,16 @@ NOT_HERE = (
     "data/slowfast_ego4d/features",
 )
 NOT_HERE += ("ego4d_mq_slowfast_actionformer", "activitynet13_tsp_etad", "kinetics400_tanet_8f")
-ELSEWHERE = ("own_videos", "convert-annotations", "own_clips", "own_tanet", "own_actions", "my_experiment", "my_parts")
+ELSEWHERE = (
+    "own_videos",
+    "my_videos",
+    "convert-annotations",
+    "own_clips",
+    "own_tanet",
+    "own_actions",
+    "my_experiment",
+    "my_parts",
+)
 RETIRED = re.compile(r"\b(lacking|told|tells?|stands|mends?|besides|so many|lies|behind)\b", re.IGNORECASE)
 
 

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_of_the_page_run_and_nothing_is_lost_on_the_way(folder: Path) -> None:
     shell, lines = Shell(folder), printed(PAGE)
-    assert len(lines) == 6
+    assert len(lines) == 9
     for line in lines:
         shell.run(line)
     for prepared, again, settings in (
