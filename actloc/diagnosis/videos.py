@@ -79,8 +79,11 @@ def _surveyed(file: Path) -> Survey | None:
         return None
 
 
-def _signature(file: Path) -> NDArray[np.float32]:
-    """Small grey pictures (times, pixels), evenly spread over the video; every picture of it is decoded."""
+def _signature(file: Path) -> NDArray[np.float32] | None:
+    """Small grey pictures (times, pixels), evenly spread over the video; every picture of it is decoded.
+
+    None for a video of less than half a second.
+    """
     rows = []
     with read_frames(file, fps=_PICTURES_PER_S) as frames:
         for frame in frames:
@@ -92,7 +95,7 @@ def _signature(file: Path) -> NDArray[np.float32]:
             blocks = grey.reshape(_SIDE, height // _SIDE, _SIDE, width // _SIDE).mean(axis=(1, 3))
             rows.append(blocks.ravel().astype(np.float32))
     if not rows:
-        raise VideoError("empty", "the video stream has no frames", "at least one frame", "0 frames")
+        return None
     picked = np.linspace(0, len(rows) - 1, _TIMES).round().astype(int)
     return np.stack(rows)[picked]
 

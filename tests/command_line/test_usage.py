@@ -50,7 +50,7 @@ def test_the_verbs_people_try_are_answered_with_the_command_that_does_it(typed: 
 def test_every_other_word_is_answered_with_the_commands_there_are() -> None:
     found, expected, todo = answer("frobnicate")
     assert found == "actloc has no command frobnicate."
-    assert expected.startswith("Expected one of prepare, extract-features, train")
+    assert expected.startswith("Expected one of prepare, convert-annotations, extract-features, train")
     assert todo == "See what each of them does: actloc --help"
 
 
