@@ -51,10 +51,10 @@ def look(experiment: Experiment, *, decodes: bool) -> Data:
         of_features, of_rows = features.findings(experiment.features, listed, subsets_used)
         found += of_features
         signatures = of_rows or signatures
-        found += copies.findings(listed, training, evaluation, signatures)
+        found = [*copies.findings(listed, training, evaluation, signatures), *found]
         found += lengths.findings(listed.of_subset(training), experiment.features, experiment.detector)
     elif is_usable:
-        found += copies.findings(listed, training, evaluation, signatures)
+        found = [*copies.findings(listed, training, evaluation, signatures), *found]
     return Data(found, listed if is_usable else None)
 
 

@@ -49,7 +49,7 @@ def _of_annotations(file: Path, *, decodes: bool) -> list[Finding]:
     training, evaluation = _subset(listed, _TRAINING), _subset(listed, _EVALUATION)
     found = annotation_checks.findings(listed, problems, file, training, evaluation)
     of_files, signatures = doctor_data.files_findings(listed, decodes=decodes)
-    return [*found, *of_files, *copies.findings(listed, training, evaluation, signatures)]
+    return [*copies.findings(listed, training, evaluation, signatures), *found, *of_files]
 
 
 def _subset(listed: Annotations, names: tuple[str, ...]) -> str:
