@@ -338,4 +338,4 @@ def report(
     return reporting.run(runs, output=output, code=code or (), overwrite=overwrite)
 
 
-from actloc.command_line import applying, experts  # noqa: E402, F401 - imported last: listed last on the help page
+from actloc.command_line import applying, diagnosing, experts  # noqa: E402, F401 - last: listed last on the help page

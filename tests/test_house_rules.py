@@ -16,7 +16,7 @@ FLOORS = [
     {"end_to_end"},
     {"datasets", "sources"},
     {"experiment", "extraction", "evaluation", "training"},
-    {"reports", "prediction_forms"},
+    {"reports", "prediction_forms", "diagnosis"},
     {"runs"},
     {"prediction"},
     {"localization", "recognition"},

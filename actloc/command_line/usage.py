@@ -24,6 +24,7 @@ _OTHER_VERBS = {
     "explain": "gradcam grad-cam cam saliency heatmap attention why",
     "ls": "list models",
     "show": "cat config print-config settings",
+    "doctor": "checks env info diagnose",
     "verify": "checksum fsck",
     "convert-annotations": "export-annotations import-annotations convert-labels",
     "convert-predictions": "challenge submission submit export-predictions",
@@ -37,14 +38,9 @@ _CHECKED = (
     "`show` checks the settings of a config, `verify` the files of a feature store or run.",
     "actloc show CONFIG [SETTINGS]",
 )
-_CHECKED_DATA = (
-    "`prepare` checks annotations and videos; a dry run reports everything that is missing to extract features.",
-    "actloc extract-features CONFIG [SETTINGS] --dry-run",
-)
 _ELSEWHERE = {
     **dict.fromkeys(("create", "cp", "copy"), _COPIED),
     **dict.fromkeys(("validate", "check", "lint"), _CHECKED),
-    **dict.fromkeys(("doctor", "checks", "env", "info"), _CHECKED_DATA),
     "status": (
         "A list shows the runs with their scores; a dry run reports the features that are still to be extracted.",
         "actloc ls runs, or: actloc extract-features CONFIG [SETTINGS] --dry-run",
@@ -65,7 +61,7 @@ _FIRST_ARGUMENT = {"config", "cfg", "c", "config_file", "yaml", "run", "ckpt", "
 _MORE_ARGUMENTS = {"input", "i", "video", "videos", "source"}
 _OTHER_OPTIONS = {"--overwrite": "force f y yes", "--output": "o out output_dir output_folder", "--dry-run": "n dry"}
 _WITH_SETTINGS = {"prepare", "extract-features", "import-features", "train", "eval", "show", "predict", "convert"}
-_WITH_SETTINGS |= {"convert-annotations", "convert-predictions", "init"}
+_WITH_SETTINGS |= {"convert-annotations", "convert-predictions", "doctor", "init"}
 _GPUS = {"gpu", "gpus", "gpu_id", "cuda", "device", "devices"}
 _SHARED = {"quiet", "verbose", "debug", "json"}
 Context = Any

@@ -51,6 +51,23 @@ class VideoFacts:
     height: int
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Facts about the pictures of a video, before any is decoded but the first."""
+
+    num_frames: int
+    duration_s: float
+    is_variable: bool
+    """Whether the time from one picture to the next varies."""
+    shortest_s: float
+    """Between two pictures, as the longest; 0 where the format states no times."""
+    longest_s: float
+    rotation: int
+    """Degrees by which players turn the picture."""
+    fault: str
+    """Why decoding would fail, as `truncated: ...`; empty if nothing shows it."""
+
+
 def checked_path(path: Path, *, unlisted_folders: bool = False) -> Path:
     """The absolute path of a regular file or of a folder of extracted frames; raises VideoError `not_a_file`.
 

@@ -4,7 +4,7 @@ A JSON request arrives on stdin, which then stays open as long as the parent liv
 (channel.py); P is followed by others, X, B and C end the answer, and so do E and V.
 
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
-E  JSON: the summary                                 V  JSON: the facts of a header
+E  JSON: the summary                                 V  JSON: the facts of a header or of packets
 """
 
 import importlib
@@ -39,7 +39,7 @@ _MATRIX_BYTES = 9 * 4
 
 
 def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
-    """Answers one request: a header's facts, or all frames of a video."""
+    """Answers one request: facts of a header or of packets, or all frames of a video."""
     path = Path(request["path"])
     if request.get("hangs"):
         threading.Event().wait()  # an injected fault: a decoder that never answers
@@ -94,6 +94,13 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
         with files_fault():
             facts = module.facts(path)
         channel.send_json(b"V", **asdict(facts))
+        return
+    if request["task"] == "survey":
+        if reader != "pyav":
+            raise VideoError("unreadable", f"PyAV cannot open it; {reader} is used to read it")
+        with files_fault():
+            surveyed = importlib.import_module("actloc.video.survey").survey(path)
+        channel.send_json(b"V", **asdict(surveyed))
         return
     stats = DecodingStats()
     fps, decode_fps = rates(module, path, request["fps"], request["decode_fps"], channel.report_progress)

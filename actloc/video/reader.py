@@ -22,7 +22,7 @@ from actloc import fault_injection
 from actloc.errors import CodeError, DecoderBugError, UserError, VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms, step_messages
-from actloc.video.base import MESSAGE, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
+from actloc.video.base import MESSAGE, Survey, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import Picking
 
@@ -107,7 +107,14 @@ def probe(
     checked = checked_path(path, unlisted_folders=unlisted_folders)
     request = {"task": "facts", "path": str(checked), "reader": reader}
     with FrameReader(request, timeout_s, lambda: None) as child:
-        return child.facts()
+        return VideoFacts(**child.facts())
+
+
+def survey(path: Path, *, timeout_s: float = 60.0) -> Survey:
+    """Reads the packets of a file without decoding them; raises VideoError."""
+    request = {"task": "survey", "path": str(checked_path(path)), "reader": "pyav"}
+    with FrameReader(request, timeout_s, lambda: None) as child:
+        return Survey(**child.facts())
 
 
 class FrameReader:
@@ -171,12 +178,13 @@ class FrameReader:
         finally:
             self.close()
 
-    def facts(self) -> VideoFacts:
-        """The answer to a request for a header's facts."""
+    def facts(self) -> dict[str, Any]:  # Any: JSON values
+        """The answer to a request for facts of a header or of packets."""
         while True:
             kind, _, content = self._next()
             if kind == b"V":
-                return VideoFacts(**json.loads(content))
+                answer: dict[str, Any] = json.loads(content)  # Any: as above
+                return answer
 
     def _next(self) -> tuple[bytes, int, bytes]:
         deadline = time.monotonic() + self._timeout_s

@@ -1,0 +1,38 @@
+"""The command that looks for what is wrong: its name, arguments and examples."""
+
+from typing import Annotated
+
+import typer
+
+from actloc.command_line import completion
+from actloc.command_line.arguments import Code, Overrides
+from actloc.command_line.program import DATA, command
+
+
+@command(
+    DATA,
+    "actloc doctor",
+    "actloc doctor sample_efficientnet_actionformer",
+    "actloc doctor ckpt/sample_efficientnet_actionformer --json",
+    "actloc doctor data/spliced_sample/videos --full",
+)
+def doctor(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A config, a run, or a folder of videos, annotations or features. Default: the environment.",
+            autocompletion=completion.configs_and_runs,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    full: Annotated[bool, typer.Option("--full", help="Decode every video, and compare their pictures; slow.")] = False,
+    code: Code = None,
+) -> int:
+    """Report what is wrong with the machine, the data or a run, the worst first, and how to fix it; changes nothing.
+
+    Of a run it computes why the mAP is low. The exit status is 2 where a command would fail or results are false.
+    """
+    from actloc.commands import doctor as diagnosing
+
+    return diagnosing.run(target, overrides or (), code or (), decodes=full)
