@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from actloc import console
 from actloc.devices import has_bfloat16_units
 from actloc.diagnosis.finding import Finding, graded
 from actloc.errors import EnvironmentProblem
@@ -74,7 +75,10 @@ def _torch() -> Iterator[Finding]:
     devices = ", ".join(names) or "the CPU only"
     threads = torch.get_num_threads()
     yield Finding(
-        "note", "devices", f"Devices: {devices}; {threads} threads", value={"gpus": names, "threads": threads}
+        "note",
+        "devices",
+        f"Devices: {devices}; {console.count(threads, 'thread')}",
+        value={"gpus": names, "threads": threads},
     )
 
 

@@ -6,7 +6,8 @@ Pydantic can read them as classes are made, which takes every command a tenth of
 import ast
 import functools
 import inspect
-import textwrap
+import itertools
+import linecache
 
 from pydantic import BaseModel
 
@@ -26,13 +27,29 @@ def _docstrings(owner: type) -> dict[str, str]:
     if not issubclass(owner, BaseModel) or owner is BaseModel:
         return {}
     try:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        written = _classes(inspect.getsourcefile(owner) or "").get(owner.__qualname__)
     except (OSError, TypeError, SyntaxError):  # a class that was made without a file has no docstrings
         return {}
-    assert isinstance(tree, ast.ClassDef)
     found = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
+    body = [] if written is None else written.body
+    for field, after in itertools.pairwise(body):
         match field, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = text
+                found[name] = inspect.cleandoc(text)
+    return found
+
+
+@functools.cache
+def _classes(file: str) -> dict[str, ast.ClassDef]:
+    """The classes of a file by qualified name. It is parsed once: `inspect.getsource` parses it for each class anew."""
+    found = {}
+    inside: list[tuple[str, ast.AST]] = [("", ast.parse("".join(linecache.getlines(file))))]
+    while inside:
+        prefix, node = inside.pop()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                found[prefix + child.name] = child
+                inside.append((f"{prefix}{child.name}.", child))
+            elif isinstance(child, ast.FunctionDef):
+                inside.append((f"{prefix}{child.name}.<locals>.", child))
     return found
