@@ -68,7 +68,7 @@ def test_the_examples_of_the_page_run_as_they_are_printed(own: Path) -> None:
     assert results["code"][detector] == sha256_of_file(own / detector)
     page = (own / "ckpt/my_experiment/report.html").read_text()
     assert detector in page
-    assert "actloc eval ckpt/my_experiment --code my_parts" in page
+    assert re.search(r"^actloc eval my_experiment\.yaml .*--code my_parts$", page, re.MULTILINE)
     assert json.loads((own / "predictions/predictions.json").read_text())["results"]["new_video"]
 
 
