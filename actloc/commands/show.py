@@ -26,7 +26,7 @@ def run(experiment: Experiment) -> int:
         for line in getattr(section, "guide", "").splitlines():
             console.result(f"# {line}".rstrip())
         encoder = task_of(experiment).encoder_in(section)
-        if encoder is not None:
+        if encoder is not None and encoder[0].has_weights:
             _show_encoder(*encoder, task_of(experiment).num_classes(experiment))
         console.result("")
     console.say(f"Change one on the command line: actloc train {experiment.arguments} optimizer.learning_rate=3e-4")

@@ -55,6 +55,11 @@ class EncoderConfig(Part):
     """The encoder's own weight decay; null: optimizer.weight_decay."""
 
     @property
+    def has_weights(self) -> bool:
+        """Whether there is anything to learn or to count in the encoder."""
+        return True
+
+    @property
     def has_adapters(self) -> bool:
         """Whether the encoder has adapters, which `trainable` can name."""
         return False

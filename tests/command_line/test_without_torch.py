@@ -29,6 +29,11 @@ def test_show_of_every_shipped_config() -> None:
     assert all("run:" in output for output in every)
 
 
+def test_show_of_own_settings_with_an_encoder_of_any_size_of_clips(folder: Path) -> None:
+    others = ["features.clip_frames=4", "features.encoder.short_side=32"]
+    check(folder, [["show", "toy.yaml"], ["show", "toy.yaml", *others], ["show", "toy.yaml", "--json"]], 0)
+
+
 def test_every_form_of_ls(tmp_path: Path) -> None:
     kinds = ("configs", "recipes", "datasets", "encoders", "detectors", "sources", "tasks", "runs")
     check(tmp_path, [["ls"], *(["ls", kind] for kind in kinds), ["ls", "--json"]], 0)

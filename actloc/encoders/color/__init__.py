@@ -18,6 +18,11 @@ class Config(ResizedFrames):
     short_side: PositiveInt = 64
     """Short side in pixels after resizing; a mean colour needs few."""
 
+    @property
+    def has_weights(self) -> bool:
+        """No: it computes means and standard deviations."""
+        return False
+
     def build(self) -> Color:
         """The encoder, which has no weights."""
         from actloc.encoders.color.network import Color
