@@ -38,13 +38,18 @@ def absolute(path: Path) -> str:
 
 
 def _of_list(file: Path, output: Path, *, takes_frames: bool) -> list[Path]:
-    """The videos of a list: paths from the working folder, or from the list's own folder."""
+    """The videos of a list: paths from the working folder, or from the list's own folder.
+
+    Empty lines, and lines that begin with # and are no such path, are comments.
+    """
     found, problems = [], []
     for number, line in enumerate(files.read_lines(file), start=1):
         name = line.strip()
         if not name:
             continue
         path = Path(name) if Path(name).exists() else file.parent / name
+        if name.startswith("#") and not path.exists():
+            continue
         try:
             found += _meant(path if path.exists() else Path(name), name, output, takes_frames=takes_frames)
         except UserError as error:

@@ -42,6 +42,12 @@ def test_paths_of_a_list_are_from_the_working_folder_or_from_its_own(folder: Pat
     ]
 
 
+def test_a_list_may_have_comments_and_names_that_begin_like_one(folder: Path) -> None:
+    (folder / "#1.mp4").write_text("")
+    (folder / "list.txt").write_text("# those of May: my/P01\n\n  #my/nothing.mp4\nmy/a.mp4\n#1.mp4\n")
+    assert names_of("list.txt") == ["my/a.mp4", "#1.mp4"]
+
+
 def test_every_wrong_line_of_a_list_is_named(folder: Path) -> None:
     (folder / "list.txt").write_text("my/a.mp4\nmy/b.mp4\nhttps://example.org/a.mp4\n")
     with pytest.raises(UserError) as refused:
