@@ -20,7 +20,10 @@ def refuse_others(paths: Sequence[Path], *, overwrite: bool = False, fix: str = 
 
     `fix` says what to do instead; by default, that --overwrite replaces them. Pipes and devices are never replaced.
     """
-    listed = _listed(paths[0].parent)
+    folder = paths[0].parent
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file.", "Expected a folder to write into.", "Choose another folder.")
+    listed = _listed(folder)
     others = [path for path in paths if _is_there(path) and not (overwrite or _is_ours(path, listed))]
     if others:
         are, them = ("is", "it") if len(others) == 1 else ("are", "them")

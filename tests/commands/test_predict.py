@@ -58,6 +58,12 @@ def test_shards_and_engines_are_checked_before_anything_is_made(folder: Path) ->
     assert not (folder / "predictions").exists()
 
 
+def test_an_output_that_is_a_file_is_refused_and_stays(folder: Path) -> None:
+    done = actloc(folder, "predict", "toy", "clips", "--output", "clips/notes.txt")
+    assert (done.returncode, "clips/notes.txt is a file.\n  Expected a folder" in done.stderr) == (2, True)
+    assert (folder / "clips/notes.txt").read_text() == ""
+
+
 def test_a_run_without_checkpoints_names_the_command_that_was_meant(folder: Path) -> None:
     done = actloc(folder, "predict", "toy", "clips", "prediction.threshold=0.2")
     assert done.returncode == 2
