@@ -1,4 +1,4 @@
-"""Counts the encoders of all shipped configs, and writes the file that `actloc show` reads their sizes from.
+"""Counts the encoders of shipped configs and of `actloc init`, and writes the file that `actloc show` reads sizes from.
 
 Run it after an encoder or the encoder settings of a shipped config have changed:
   .venv/bin/python -m scripts.encoder_sizes
@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from actloc import files
+from actloc.commands.init_choices import CLIP_FRAMES, SMALL_PICTURES
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders import base_sizes as sizes
+from actloc.encoders import efficientnet_lite0
 from actloc.encoders.base import EncoderConfig
 from actloc.experiment import load
 from actloc.tasks.base import task_of
 
 
 def shipped_encoders() -> Iterator[tuple[EncoderConfig, int]]:
-    """Settings and frames of the encoder of each config that has one."""
+    """Settings and frames of the encoder of each config that has one, and of those that `actloc init` may write."""
     for file in sorted(Path("configs").glob("**/*.yaml")):
         experiment = load(str(file))
         found = (task_of(experiment).encoder_in(section) for section in experiment.sections.values())
         yield from (one for one in found if one is not None)
+    yield efficientnet_lite0.Config.model_validate({"name": "efficientnet_lite0", **SMALL_PICTURES}), CLIP_FRAMES
 
 
 def counted() -> list[dict[str, Any]]:  # Any: JSON values

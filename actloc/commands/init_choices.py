@@ -10,12 +10,14 @@ from pathlib import Path
 
 from actloc.annotations.model import AnnotatedVideo
 
-_CLIP = 2
+CLIP_FRAMES = 2
 """Frames of a clip, and from one clip to the next: a step of the features."""
 _USUAL_FPS, _ENCODED_PER_SECOND = 8.0, 60.0  # EfficientNet-Lite0 at 224 pixels on two cores: .github/BENCHMARKS.md
 _SMALL_IS_FASTER, _MOST_HOURS = 5.0, 12.0
 """How much faster pictures of 112 pixels are encoded (5.8 times, measured on one core of an AMD EPYC), and from how
 many hours on they are taken where there is no GPU."""
+SMALL_PICTURES = {"short_side": 128, "crop": 112}
+"""Settings of EfficientNet-Lite0 for pictures of half the usual side; their size is recorded for `actloc show`."""
 _SLOW_FPS = (2.0, 4.0)
 _STEPS_OF_SHORT = 8
 """Steps that a short action has at a slower rate than the usual one."""
@@ -101,11 +103,11 @@ class Choices:
     def of(cls, seen: Seen) -> "Choices":
         """The rate by the short actions, the levels by the long ones, the rest by how much there is."""
         short_s = seen.action_s(0.1)
-        wanted = next((fps for fps in _SLOW_FPS if short_s * fps / _CLIP >= _STEPS_OF_SHORT), _USUAL_FPS)
+        wanted = next((fps for fps in _SLOW_FPS if short_s * fps / CLIP_FRAMES >= _STEPS_OF_SHORT), _USUAL_FPS)
         if short_s < 0.5:  # less than two steps at the usual rate
             wanted = 16.0 if short_s >= 0.25 else 32.0
         fps = float(f"{min(wanted, seen.slowest_fps):.6g}")
-        step_s = _CLIP / fps
+        step_s = CLIP_FRAMES / fps
         half = seen.action_s(0.99) / step_s / 2  # from the centre of a long action to its ends
         levels = min(max(_FEWEST_LEVELS, math.ceil(math.log2(max(half, 1)))), _MOST_LEVELS)
         longest = seen.longest_s / step_s
@@ -133,7 +135,7 @@ class Choices:
     @property
     def step_s(self) -> float:
         """Seconds from one step of the features to the next."""
-        return _CLIP / self.fps
+        return CLIP_FRAMES / self.fps
 
     @property
     def ranges(self) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from actloc import console
 from actloc.annotations.own_actions import OwnActions
-from actloc.commands.init_choices import Choices, Seen
+from actloc.commands.init_choices import CLIP_FRAMES, SMALL_PICTURES, Choices, Seen
 
 _MOST_CLASSES_SHOWN, _LINE = 20, 112
 
@@ -84,7 +84,7 @@ def _features(told: Told, seen: Seen, chosen: Choices) -> str:
     small = ""
     if chosen.has_small_pictures:
         small = "    # Half the usual size, because at 224 pixels it would take more than 12 hours.\n"
-        small += "    short_side: 128\n    crop: 112\n"
+        small += "".join(f"    {name}: {pixels}\n" for name, pixels in SMALL_PICTURES.items())
     short_s, long = seen.action_s(0.1), seen.longest_s / chosen.step_s
     return f"""\
 features:
@@ -96,8 +96,8 @@ features:
 {small}  path: {_value(f"data/{told.name}/efficientnet_lite0")}
   # One action in ten is shorter than {short_s:.2f} s, {short_s / chosen.step_s:.1f} steps of {chosen.step_s:.3g} s.
   fps: {chosen.fps:g}
-  clip_frames: 2
-  stride_frames: 2
+  clip_frames: {CLIP_FRAMES}
+  stride_frames: {CLIP_FRAMES}
   # Steps of a training window; the longest video has {seen.longest_s:.1f} s, {long:.0f} steps.
   max_steps: {chosen.max_steps}
   allow_missing: true  # videos that could not be read are listed and skipped; their actions count as missed

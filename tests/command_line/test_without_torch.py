@@ -34,6 +34,12 @@ def test_show_of_own_settings_with_an_encoder_of_any_size_of_clips(folder: Path)
     check(folder, [["show", "toy.yaml"], ["show", "toy.yaml", *others], ["show", "toy.yaml", "--json"]], 0)
 
 
+def test_show_of_the_small_pictures_that_init_may_choose(folder: Path) -> None:
+    encoder = "{name: efficientnet_lite0, short_side: 128, crop: 112}"
+    (output,) = check(folder, [["show", "toy.yaml", f"features.encoder={encoder}"]], 0)
+    assert "# The encoder efficientnet_lite0: 4.63 million weights" in output
+
+
 def test_every_form_of_ls(tmp_path: Path) -> None:
     kinds = ("configs", "recipes", "datasets", "encoders", "detectors", "sources", "tasks", "runs")
     check(tmp_path, [["ls"], *(["ls", kind] for kind in kinds), ["ls", "--json"]], 0)
