@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from actloc.commands import report
+from actloc.evaluation.predictions import write_predictions
+from actloc.evaluation.results import ClassifierRecord, write_results
 from tests.reports.browser import browser, measured
-from tests.reports.made_up_runs import write_run
+from tests.reports.made_up_runs import TIOUS, made_up, write_run
 
 pytestmark = [
     pytest.mark.skipif(browser() is None, reason="no Chromium here; name a browser with ACTLOC_BROWSER=FILE"),
@@ -37,6 +39,23 @@ def test_nothing_is_cut_and_no_texts_overlap(page: str, action: str, has_script:
         assert one["unmarked"] == [], f"{width}: tables that go on sideways without saying so"
     assert found[1280]["scrolled"] == []
     assert found[390]["scrolled"]
+
+
+def test_ten_tious_by_source_of_classes_fit_a_screen(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "activitynet13_etad_agnostic", 1, num_videos=3)
+    classifier = ClassifierRecord(
+        file="scores.json", sha256="0" * 64, form="actloc", per="segment", rule="product", top_k=1, top_1=1.0,
+        true_class_mean_ap=[1.0] * len(TIOUS),
+    )  # fmt: skip
+    results, predictions = made_up(run.name, 1, num_videos=3)
+    fused, written = results.model_copy(update={"classifier": classifier}), run / "eval" / "validation"
+    write_results(written, fused, write_predictions(written, predictions))
+    report.run([run], output=tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "by source of classes" in page
+    found = measured(page, WIDTHS, tmp_path)
+    assert all((one["cut"], one["overlaps"], one["unmarked"]) == ([], [], []) for one in found.values())
+    assert found[1280]["scrolled"] == []
 
 
 def test_the_measurement_finds_what_is_cut_and_what_overlaps(page: str, tmp_path: Path) -> None:
