@@ -67,7 +67,9 @@ def read(
     stated = _stated(listed, names, absent, result.problems)
     of_videos = _Rows(subsets, names, absent, result)
     for row in listed.rows:
-        if row.is_point:
+        if row.unusable:
+            listed.leave_out(row.where, row.unusable)
+        elif row.is_point:
             _add_point(row, of_videos, listed, reading)
         elif row.end_s <= row.start_s and not (row.problem or found.form.is_written_by_hand):
             listed.leave_out(row.where, f"{row.label} {row.start_s:g}-{row.end_s:g} s has no length")

@@ -1,0 +1,82 @@
+"""Rows of tiers that are not read, unknown options, where CVAT names the video, forms that do not fit."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from actloc.annotation_forms.elan import Config
+from actloc.annotations.rows import Segment, WrittenVideo
+from actloc.errors import UserError
+from tests.annotation_forms.reading_files import read, segments
+
+
+def _eaf(*tiers: str) -> str:
+    slots = '<TIME_SLOT TIME_SLOT_ID="s0" TIME_VALUE="1000"/><TIME_SLOT TIME_SLOT_ID="s1"/>'
+    slots += '<TIME_SLOT TIME_SLOT_ID="s2" TIME_VALUE="3000"/>'
+    return (
+        '<ANNOTATION_DOCUMENT><HEADER><MEDIA_DESCRIPTOR MEDIA_URL="v.mp4"/></HEADER>'
+        f"<TIME_ORDER>{slots}</TIME_ORDER>{''.join(tiers)}</ANNOTATION_DOCUMENT>"
+    )
+
+
+def _tier(name: str, *ends: tuple[str, str]) -> str:
+    annotations = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{name}{number}" TIME_SLOT_REF1="{first}" '
+        f'TIME_SLOT_REF2="{last}"><ANNOTATION_VALUE>run</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>'
+        for number, (first, last) in enumerate(ends)
+    )
+    return f'<TIER TIER_ID="{name}">{annotations}</TIER>'
+
+
+def test_what_cannot_be_used_of_a_tier_counts_for_that_tier_alone(tmp_path: Path) -> None:
+    path = tmp_path / "v.eaf"
+    path.write_text(_eaf(_tier("acts", ("s0", "s2"), ("s0", "s1")), _tier("words", ("s0", "s2"), ("s1", "s2"))))
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert caught.value.found == f"{path} has several tiers: acts (2 rows), words (2 rows)."
+    found = read(path, tiers=["acts"])
+    assert segments(found) == {"v": [(1, 3, "run")]}
+    assert [str(one) for one in found.left_out] == [f"{path}: acts1 in tier acts: the time of s1 is not set"]
+
+
+def test_options_that_an_attribute_of_via_does_not_have_are_named(tmp_path: Path) -> None:
+    attribute = {"1": {"aname": "A", "anchor_id": "FILE1_Z2_XY0", "type": 4, "options": {"0": "run"}}}
+    labelled = ({"1": "0"}, {"1": "7"}, {"1": ""})
+    metadata = {f"m{n}": {"vid": "1", "z": [n, n + 1.5], "xy": [], "av": av} for n, av in enumerate(labelled)}
+    files, view = {"1": {"fname": "a.mp4"}}, {"1": {"fid_list": [1]}}
+    content = {"project": {}, "attribute": attribute, "file": files, "view": view, "metadata": metadata}
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(content))
+    found = read(path)
+    assert segments(found) == {"a": [(0, 1.5, "run")]}
+    assert sorted(map(str, found.left_out)) == [
+        f"{path}: metadata['m1']: the attribute A has no option '7'",
+        f"{path}: metadata['m2']: it has no label",
+    ]
+
+
+def test_the_video_of_cvat_is_named_in_its_task_or_beside_it(tmp_path: Path) -> None:
+    meta = "<task><id>1</id><start_frame>0</start_frame><stop_frame>99</stop_frame></task><source>clips/a.mp4</source>"
+    boxes = '<box frame="10" outside="0"/><box frame="50" outside="1"/>'
+    track = f'<track id="0" label="run">{boxes}</track>'
+    (tmp_path / "export.xml").write_text(f"<annotations><meta>{meta}</meta>{track}</annotations>")
+    assert segments(read(tmp_path / "export.xml", annotations_fps=25)) == {"a": [(0.4, 2.0, "run")]}
+
+
+def test_a_forced_form_of_which_a_text_has_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("video,start,end,label\na,1,2,run\n")
+    with pytest.raises(UserError, match=r"a\.csv is not subtitles \(SRT\)"):
+        read(tmp_path / "a.csv", annotations_form="srt")
+
+
+def test_time_slots_for_elan_are_in_the_order_of_time_and_the_file_has_a_date() -> None:
+    listed = (Segment(1, 3, "run"), Segment(5, 9, "run"), Segment(2, 6, "jump"))
+    ((_, text),) = Config().write([WrittenVideo("a", "a.mp4", listed)], Path("a.eaf")).items()
+    root = ElementTree.fromstring(text)
+    times = [int(slot.get("TIME_VALUE", "")) for slot in root.iter("TIME_SLOT")]
+    assert times == [1000, 2000, 3000, 5000, 6000, 9000]
+    assert len({slot.get("TIME_SLOT_ID") for slot in root.iter("TIME_SLOT")}) == 6
+    assert datetime.fromisoformat(root.get("DATE", "")).tzinfo is not None
