@@ -141,7 +141,7 @@ def _named(values: dict[str, Any], attributes: dict[str, Any]) -> Iterator[tuple
             continue
         options = _dict(attribute.get("options"))
         chosen = [str(value)]
-        if attribute.get("type") == _CHECKBOX and str(value) not in options:
+        if attribute.get("type") == _CHECKBOX and isinstance(value, str) and value not in options:
             chosen = [one for one in str(value).split(",") if one]
         for one in chosen:
             tier, is_text = str(attribute.get("aname", key)), attribute.get("type", _TEXT) == _TEXT

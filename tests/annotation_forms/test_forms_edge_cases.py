@@ -80,3 +80,31 @@ def test_time_slots_for_elan_are_in_the_order_of_time_and_the_file_has_a_date() 
     assert times == [1000, 2000, 3000, 5000, 6000, 9000]
     assert len({slot.get("TIME_SLOT_ID") for slot in root.iter("TIME_SLOT")}) == 6
     assert datetime.fromisoformat(root.get("DATE", "")).tzinfo is not None
+
+
+def test_a_state_of_boris_that_stops_when_it_starts_again_is_two(tmp_path: Path) -> None:
+    head = "Observation id,Source,Media duration (s),Subject,Behavior,Behavior type,Time\n"
+    rows = (("START", 2), ("START", 4), ("STOP", 4), ("STOP", 6), ("START", 7), ("STOP", 7))
+    (tmp_path / "t.csv").write_text(head + "".join(f"o,player #1:a.mp4,10,,run,{kind},{at}\n" for kind, at in rows))
+    found = read(tmp_path / "t.csv")
+    assert segments(found) == {"a": [(2, 4, "run"), (4, 6, "run")]}
+    assert [one.what for one in found.left_out] == ["run 7-7 s has no length"]
+
+
+def test_what_is_before_the_first_medium_is_cut_or_named(tmp_path: Path) -> None:
+    head = "Observation id\tSource\tMedia duration (s)\tBehavior\tBehavior type\tStart (s)\tStop (s)\n"
+    rows = ((-1, 2), (-4, -3), (0, 0))
+    (tmp_path / "t.tsv").write_text(head + "".join(f"o\tplayer #1:a.mp4\t10\trun\tSTATE\t{s}\t{e}\n" for s, e in rows))
+    found = read(tmp_path / "t.tsv")
+    assert segments(found) == {"a": [(0, 2, "run")]}
+    assert found.notes == [f"{tmp_path / 't.tsv'}:2: run starts 1 s before a.mp4, and is cut there"]
+    assert [one.what for one in found.left_out] == [
+        "run from -4 to -3 s is outside its media or has no length",
+        "run from 0 to 0 s is outside its media or has no length",
+    ]
+
+
+def test_cues_of_subtitles_without_a_blank_line_between_them_stay_apart(tmp_path: Path) -> None:
+    cues = "1\n00:00:01,000 --> 00:00:05,000\nrun\n2\n00:00:06,000 --> 00:00:07,000\n40\nyards\n"
+    (tmp_path / "v.srt").write_text(cues)
+    assert segments(read(tmp_path / "v.srt")) == {"v": [(1, 5, "run"), (6, 7, "40 yards")]}
