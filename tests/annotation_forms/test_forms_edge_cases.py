@@ -108,3 +108,15 @@ def test_cues_of_subtitles_without_a_blank_line_between_them_stay_apart(tmp_path
     cues = "1\n00:00:01,000 --> 00:00:05,000\nrun\n2\n00:00:06,000 --> 00:00:07,000\n40\nyards\n"
     (tmp_path / "v.srt").write_text(cues)
     assert segments(read(tmp_path / "v.srt")) == {"v": [(1, 5, "run"), (6, 7, "40 yards")]}
+
+
+def test_a_database_may_have_durations_as_text_and_problems_name_the_right_action(tmp_path: Path) -> None:
+    listed = [{"segment": ["1", 2], "label": "run"}, {"segment": [2, 1], "label": "run"}]
+    entry = {"subset": "training", "duration": "10.5", "annotations": listed}
+    (tmp_path / "a.json").write_text(json.dumps({"database": {"v": entry}}))
+    found = read(tmp_path / "a.json")
+    assert found.videos["v"].duration_s == 10.5
+    assert [str(one) for one in found.problems] == [
+        "database['v'].annotations[0]: segment: found ['1', 2], expected [start, end] in seconds",
+    ]
+    assert found.places == {("v", 0): "database['v'].annotations[1]"}
