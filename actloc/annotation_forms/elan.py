@@ -128,7 +128,8 @@ def _video(found: _Found, file: SourceFile, listed: Listed) -> tuple[str, int]:
     if len(videos) > 1:
         names = ", ".join(one.get("MEDIA_URL", "") for one in videos)
         listed.notes.append(f"{file.path} names several videos, and the first one is used: {names}")
-    address = videos[0].get("RELATIVE_MEDIA_URL") or videos[0].get("MEDIA_URL", "")
-    address = unquote(address) if "://" in address else address
+    absolute = videos[0].get("MEDIA_URL", "")
+    address = videos[0].get("RELATIVE_MEDIA_URL") or absolute
+    address = unquote(address) if "://" in absolute or "://" in address else address
     origin = videos[0].get("TIME_ORIGIN", "")
     return address.removeprefix("file://").removeprefix("./") or file.video, int(origin) if origin.isdecimal() else 0

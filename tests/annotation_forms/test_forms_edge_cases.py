@@ -42,6 +42,14 @@ def test_what_cannot_be_used_of_a_tier_counts_for_that_tier_alone(tmp_path: Path
     assert [str(one) for one in found.left_out] == [f"{path}: acts1 in tier acts: the time of s1 is not set"]
 
 
+def test_escaped_blanks_in_the_addresses_of_elan_are_blanks(tmp_path: Path) -> None:
+    escaped = 'MEDIA_URL="file:///C:/a%20b.mp4" RELATIVE_MEDIA_URL="./a%20b.mp4"'
+    text = _eaf(_tier("acts", ("s0", "s2")))
+    for written, name in ((escaped, "a b"), ('MEDIA_URL="a%20b.mp4"', "a%20b")):
+        (tmp_path / "v.eaf").write_text(text.replace('MEDIA_URL="v.mp4"', written))
+        assert segments(read(tmp_path / "v.eaf")) == {name: [(1, 3, "run")]}
+
+
 def test_options_that_an_attribute_of_via_does_not_have_are_named(tmp_path: Path) -> None:
     attribute = {"1": {"aname": "A", "anchor_id": "FILE1_Z2_XY0", "type": 4, "options": {"0": "run"}}}
     labelled = ({"1": "0"}, {"1": "7"}, {"1": ""})
