@@ -34,7 +34,7 @@ class Config(FormConfig):
             if next(values) == "ooTextFile":
                 next(values)
             _number(next(values))
-            _number(next(values))
+            listed.ends_s[file.video] = _number(next(values))
             for _ in range(int(_number(next(values)))):
                 _read_tier(values, file, listed)
         except (StopIteration, ValueError, OverflowError) as error:

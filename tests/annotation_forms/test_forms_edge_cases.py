@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from actloc.annotation_forms.elan import Config
+from actloc.annotations.model import AnnotatedVideo
 from actloc.annotations.rows import Segment, WrittenVideo
 from actloc.errors import UserError
 from tests.annotation_forms.reading_files import read, segments
@@ -128,3 +129,15 @@ def test_a_database_may_have_durations_as_text_and_problems_name_the_right_actio
         "database['v'].annotations[0]: segment: found ['1', 2], expected [start, end] in seconds",
     ]
     assert found.places == {("v", 0): "database['v'].annotations[1]"}
+
+
+def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> None:
+    head = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
+    (tmp_path / "v.TextGrid").write_text(f'{head}0\n10\n<exists>\n1\n"TextTier"\n"claps"\n0\n10\n1\n9.9\n"clap"\n')
+    found = read(tmp_path / "v.TextGrid", point_seconds=0.4)
+    assert segments(found) == {"v": [(9.7, 10.0, "clap")]}
+    assert found.videos["v"].duration_s is None
+    at_hand = {"v": AnnotatedVideo("v", "", duration_s=10.05)}
+    assert segments(read(tmp_path / "v.TextGrid", "v", at_hand=at_hand, point_seconds=0.4)) == {
+        "v": [(9.7, 10.05, "clap")]
+    }
