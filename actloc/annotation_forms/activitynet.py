@@ -1,5 +1,6 @@
 """ActivityNet's JSON: {"database": {video: {"duration", "subset", "annotations": [{"segment", "label"}]}}}."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,15 +28,14 @@ class Config(FormConfig):
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """What is wrong in it is a problem: people write such files with programs of their own."""
         annotations, problems = annotation_form.parsed_own(file.path, file.json)
-        listed = Listed(problems=problems)
+        listed, refused = Listed(problems=problems), {problem.where for problem in problems}
         for name, video in annotations.videos.items():
             where = f"database[{name!r}]"
             listed.videos[name] = replace(video, actions=())
             listed.video_places[name] = where
-            listed.rows += [
-                Row(name, one.start_s, one.end_s, one.label, f"{where}.annotations[{number}]")
-                for number, one in enumerate(video.actions)
-            ]
+            places = (f"{where}.annotations[{number}]" for number in itertools.count())
+            read = (place for place in places if place not in refused)
+            listed.rows += [Row(name, one.start_s, one.end_s, one.label, next(read)) for one in video.actions]
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:

@@ -37,7 +37,7 @@ class Config(FormConfig):
                     start_s or 0.0,
                     end_s or 0.0,
                     cells["label"],
-                    f"{file.path}:{number}",
+                    f"{file.path}: [{number}]",
                     cells.get("subset", ""),
                     cells.get("tier", ""),
                     score=number_of(cells.get("score", "")),

@@ -15,6 +15,7 @@ from actloc.annotations.source_file import SourceFile
 from actloc.annotations.tiers import OWN_TIER, own_tier
 
 _TYPE = "default-lt"
+_DATE = "2000-01-01T00:00:00+00:00"  # the schema of ELAN requires one; the same content is the same file
 
 
 @dataclass
@@ -58,22 +59,22 @@ class Config(FormConfig):
                 parent = found.refers_to[parent]
             slots = found.ends.get(parent)
             times = [found.slots.get(slot) for slot in slots or ()]
+            start_s, end_s, why = 0.0, 0.0, ""
             if slots is None:
-                listed.leave_out(where, f"it refers to {parent}, which has no times")
+                why = f"it refers to {parent}, which has no times"
             elif times[0] is None or times[1] is None:
                 missing = " and ".join(slot for slot, time in zip(slots, times, strict=True) if time is None)
-                listed.leave_out(where, f"the time of {missing} is not set")
-            elif not value.strip():
-                listed.leave_out(where, "it has no label")
+                why = f"the time of {missing} is not set"
             else:
                 start_s, end_s = ((time + origin_ms) / 1000 for time in times if time is not None)
-                listed.rows.append(Row(video, start_s, end_s, value.strip(), where, tier=tier))
+                why = "" if value.strip() else "it has no label"
+            listed.rows.append(Row(video, start_s, end_s, value.strip(), where, tier=tier, unusable=why))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
         """One video; segments that overlap are on further tiers."""
         (video,) = videos
-        root = Element("ANNOTATION_DOCUMENT", AUTHOR="actloc", DATE="", FORMAT="3.0", VERSION="3.0")
+        root = Element("ANNOTATION_DOCUMENT", AUTHOR="actloc", DATE=_DATE, FORMAT="3.0", VERSION="3.0")
         header = SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
         media = {"MEDIA_URL": video.name, "MIME_TYPE": "video/mp4", "RELATIVE_MEDIA_URL": f"./{video.name}"}
         SubElement(header, "MEDIA_DESCRIPTOR", media)
@@ -93,6 +94,7 @@ class Config(FormConfig):
                     TIME_SLOT_REF2=slots[1][0],
                 )
                 SubElement(annotation, "ANNOTATION_VALUE").text = one.label
+        order[:] = sorted(order, key=lambda slot: int(slot.get("TIME_VALUE", "0")))  # as ELAN keeps them
         SubElement(root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID=_TYPE, TIME_ALIGNABLE="true")
         return {target: xml_elements.to_text(root)}
 
@@ -126,7 +128,8 @@ def _video(found: _Found, file: SourceFile, listed: Listed) -> tuple[str, int]:
     if len(videos) > 1:
         names = ", ".join(one.get("MEDIA_URL", "") for one in videos)
         listed.notes.append(f"{file.path} names several videos, and the first one is used: {names}")
-    address = videos[0].get("RELATIVE_MEDIA_URL") or videos[0].get("MEDIA_URL", "")
-    address = unquote(address) if "://" in address else address
+    absolute = videos[0].get("MEDIA_URL", "")
+    address = videos[0].get("RELATIVE_MEDIA_URL") or absolute
+    address = unquote(address) if "://" in absolute or "://" in address else address
     origin = videos[0].get("TIME_ORIGIN", "")
     return address.removeprefix("file://").removeprefix("./") or file.video, int(origin) if origin.isdecimal() else 0

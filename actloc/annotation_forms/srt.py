@@ -29,7 +29,7 @@ class Config(FormConfig):
         return _FIRST.match(file.head) is not None
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
-        """Cue by cue; a blank line ends one."""
+        """Cue by cue; a blank line ends one, and so does the number of the next where the blank line is missing."""
         listed, lines = Listed(), file.text.split("\n")
         for number, line in enumerate(lines):
             match = _TIMES.fullmatch(line)
@@ -38,7 +38,7 @@ class Config(FormConfig):
                 if "-->" in line:
                     listed.leave_out(where, f"cannot read the times {line.strip()!r:.60}")
                 continue
-            end = next((at for at in range(number + 1, len(lines)) if not lines[at].strip()), len(lines))
+            end = next((at for at in range(number + 1, len(lines)) if _ends_cue(lines, at)), len(lines))
             start_s, end_s = seconds_of(match[1]), seconds_of(match[2])
             if start_s is None or end_s is None:
                 listed.leave_out(where, "cannot read the times")
@@ -54,3 +54,8 @@ class Config(FormConfig):
             for number, (start_ms, end_ms, one) in enumerate(video.in_ms, 1)
         ]
         return {target: "\n".join(cues)}
+
+
+def _ends_cue(lines: Sequence[str], at: int) -> bool:
+    is_number = lines[at].strip().isdecimal() and at + 1 < len(lines)
+    return not lines[at].strip() or "-->" in lines[at] or (is_number and _TIMES.fullmatch(lines[at + 1]) is not None)

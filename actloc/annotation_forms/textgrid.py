@@ -34,7 +34,7 @@ class Config(FormConfig):
             if next(values) == "ooTextFile":
                 next(values)
             _number(next(values))
-            _number(next(values))
+            listed.ends_s[file.video] = _number(next(values))
             for _ in range(int(_number(next(values)))):
                 _read_tier(values, file, listed)
         except (StopIteration, ValueError, OverflowError) as error:
@@ -99,10 +99,10 @@ def _read_tier(values: Iterator[str | float], file: SourceFile, listed: Listed) 
         end_s = _number(next(values)) if kind == "IntervalTier" else start_s
         text = str(next(values)).strip()
         where = f"{file.path}: {name}, {'interval' if kind == 'IntervalTier' else 'point'} {number}"
-        if text:
-            listed.rows.append(Row(file.video, start_s, end_s, text, where, tier=name, is_point=kind == "TextTier"))
-        elif kind == "TextTier":
-            listed.leave_out(where, "it has no label")
+        is_point = kind == "TextTier"
+        if text or is_point:
+            why = "" if text else "it has no label"
+            listed.rows.append(Row(file.video, start_s, end_s, text, where, tier=name, is_point=is_point, unusable=why))
 
 
 def _with_gaps(track: list[tuple[int, int, Segment]], end_ms: int) -> Iterator[tuple[int, int, str]]:

@@ -35,7 +35,7 @@ class Config(FormConfig):
         """The attributes of stretches of time; each is a tier."""
         listed = Listed()
         if file.is_json:
-            _read_project(file.json, listed)
+            _read_project(file, listed)
         else:
             _read_table(file, listed)
         return listed
@@ -87,11 +87,12 @@ class Config(FormConfig):
         return {target: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
-def _read_project(content: dict[str, Any], listed: Listed) -> None:
+def _read_project(file: SourceFile, listed: Listed) -> None:
+    content = file.json
     attributes = content["attribute"] if isinstance(content["attribute"], dict) else {}
     metadata = content["metadata"] if isinstance(content["metadata"], dict) else {}
     for key, entry in metadata.items():
-        where = f"metadata[{key!r}]"
+        where = f"{file.path}: metadata[{key!r}]"
         if not isinstance(entry, dict) or entry.get("xy") or len(_list(entry.get("z"))) != 2:
             continue
         try:
@@ -129,8 +130,8 @@ def _read_table(file: SourceFile, listed: Listed) -> None:
         _add(listed, where, str(names[0]), times, _named(_dict(_parsed(row.get("metadata", ""))), attributes))
 
 
-def _named(values: dict[str, Any], attributes: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The attribute and label of every value; of attributes of places in the picture, nothing.
+def _named(values: dict[str, Any], attributes: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The attribute and label of every value, and why it is none; of attributes of places in the picture, nothing.
 
     The export of temporal segments has names where the others have numbers.
     """
@@ -140,22 +141,27 @@ def _named(values: dict[str, Any], attributes: dict[str, Any]) -> Iterator[tuple
             continue
         options = _dict(attribute.get("options"))
         chosen = [str(value)]
-        if attribute.get("type") == _CHECKBOX and str(value) not in options:
+        if attribute.get("type") == _CHECKBOX and isinstance(value, str) and value not in options:
             chosen = [one for one in str(value).split(",") if one]
         for one in chosen:
-            is_text = attribute.get("type", _TEXT) == _TEXT
-            yield str(attribute.get("aname", key)), one if is_text else str(options.get(one, one))
+            tier, is_text = str(attribute.get("aname", key)), attribute.get("type", _TEXT) == _TEXT
+            is_known = is_text or one in options or not one.strip()
+            yield tier, one if is_text else str(options.get(one, "")), "" if is_known else _no_option(tier, one)
 
 
-def _add(listed: Listed, where: str, video: str, times: list[Any], labels: Iterator[tuple[str, str]]) -> None:
+def _no_option(attribute: str, value: str) -> str:
+    return f"the attribute {attribute} has no option {value!r:.40}"
+
+
+def _add(listed: Listed, where: str, video: str, times: list[Any], labels: Iterator[tuple[str, str, str]]) -> None:
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in times):
         listed.leave_out(where, f"cannot read the times {times!r}")
         return
-    found = [(tier, label) for tier, label in labels if label.strip()]
+    found = [one for one in labels if one[1].strip() or one[2]]
     if not found:
         listed.leave_out(where, "it has no label")
-    for tier, label in found:
-        listed.rows.append(Row(video, float(times[0]), float(times[1]), label, where, tier=tier))
+    for tier, label, why in found:
+        listed.rows.append(Row(video, float(times[0]), float(times[1]), label, where, tier=tier, unusable=why))
 
 
 def _parsed(text: str) -> Any:  # Any: whatever JSON has

@@ -1,8 +1,9 @@
 """What all files of BORIS have in common: states with a start and a stop, and media that run on after each other."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
@@ -51,6 +52,10 @@ class Media:
             begin_s = after_s
         for name, from_s, to_s in parts:
             listed.rows.append(Row(name, from_s, to_s, label, where, is_point=is_point))
+        if not parts:
+            listed.leave_out(where, f"{label} from {start_s:g} to {end_s:g} s is outside its media or has no length")
+        elif start_s < 0:
+            listed.notes.append(f"{where}: {label} starts {-start_s:g} s before {self.names[0]}, and is cut there")
         if len(parts) > 1:
             names = " and ".join(name for name, _, _ in parts)
             listed.notes.append(f"{where}: {label} is in {names}, and is cut where they meet")
@@ -65,10 +70,16 @@ def sources(text: str) -> list[str]:
     return [name.strip() for name in match[1].strip("|; ").split(";") if name.strip()] if match else []
 
 
+def _ordered(events: Iterable[Event], opened: Collection[tuple[str, ...]]) -> list[Event]:
+    """Events of one time: a state that is open stops before it starts again, whichever row is first."""
+    return sorted(events, key=lambda event: (event.kind == "start") == (event.state in opened))
+
+
 def pair(events: Sequence[Event], media: Media, listed: Listed) -> None:
     """Adds the states and points of one observation; what has no start or no stop is left out."""
     opened: dict[tuple[str, ...], Event] = {}
-    for event in sorted(events, key=lambda event: event.time_s):
+    in_order = sorted(events, key=lambda event: event.time_s)
+    for event in (one for _, group in groupby(in_order, lambda event: event.time_s) for one in _ordered(group, opened)):
         start = opened.get(event.state)
         if event.kind == "point":
             media.add(listed, event.label, event.time_s, event.time_s, event.where, is_point=True)

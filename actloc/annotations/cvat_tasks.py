@@ -28,6 +28,7 @@ def tasks_of(meta: Element, file: SourceFile) -> dict[str, Task]:
     for element in _listed(meta):
         step = _STEP.search(element.findtext("frame_filter") or "")
         source = element.findtext("source") or (element.findtext("name") if meta.find("project") is not None else "")
+        source = source or meta.findtext("source")  # beside the task, as CVAT itself writes it
         found[element.findtext("id") or ""] = Task(
             source or file.video,
             integer(element.findtext("start_frame")) or 0,

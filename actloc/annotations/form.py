@@ -23,6 +23,7 @@ from actloc.annotations.model import (
     raise_problems,
 )
 from actloc.annotations.other_forms import described
+from actloc.annotations.times import number_of
 from actloc.errors import Problem, UserError
 
 _LARGEST_NUMBER = 1e12  # a video cannot have this many seconds or frames per second
@@ -180,10 +181,11 @@ def _action(where: str, item: Any, problems: list[Problem]) -> Action | None:  #
 def _number(where: str, key: str, value: Any, problems: list[Problem]) -> float | None:  # Any: not yet checked
     if value is None:
         return None
-    if not _is_number(value) or value <= 0:
+    number: Any = number_of(value) if isinstance(value, str) else value  # HACS has durations as text
+    if not _is_number(number) or number <= 0:
         problems.append(Problem(where, f"{key}: found {value!r}, expected a positive number"))
         return None
-    return float(value)
+    return float(number)
 
 
 def _is_number(value: Any) -> bool:  # Any: not yet checked

@@ -67,7 +67,9 @@ def read(
     stated = _stated(listed, names, absent, result.problems)
     of_videos = _Rows(subsets, names, absent, result)
     for row in listed.rows:
-        if row.is_point:
+        if row.unusable:
+            listed.leave_out(row.where, row.unusable)
+        elif row.is_point:
             _add_point(row, of_videos, listed, reading)
         elif row.end_s <= row.start_s and not (row.problem or found.form.is_written_by_hand):
             listed.leave_out(row.where, f"{row.label} {row.start_s:g}-{row.end_s:g} s has no length")
@@ -157,7 +159,8 @@ def _add_point(row: Row, of_videos: "_Rows", listed: Listed, reading: Reading) -
         listed.leave_out(row.where, f"{row.label} at {row.start_s:g} s is a point; {setting} makes it an action")
         return
     facts = reading.facts(row.video)
-    end_s = (facts.duration_s if facts else None) or listed.durations_s.get(row.video, math.inf)
+    stated_s = listed.durations_s.get(row.video) or listed.ends_s.get(row.video, math.inf)
+    end_s = (facts.duration_s if facts else None) or stated_s
     within = max(0.0, row.start_s - length_s / 2), min(end_s, row.start_s + length_s / 2)
     if within[1] <= within[0]:
         listed.leave_out(row.where, f"{row.label} at {row.start_s:g} s is after the end of the video at {end_s:g} s")

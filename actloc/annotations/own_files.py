@@ -83,7 +83,11 @@ def read(path: Path, reading: Reading, skip: Collection[Path] = ()) -> OwnFiles:
         notes.append(f"{file.path} belongs to the annotations and has no segments; it is not used")
     listed, paths = Listed(notes=notes), [file.path for file, _ in [*found, *companions]]
     while found:
-        listed.add(form.read(found.pop(0)[0], reading))  # what was read of a file is not kept
+        file = found.pop(0)[0]  # what was read of a file is not kept
+        content = form.read(file, reading)
+        if forced and file.head.strip() and not (content.holds_any or form.recognises(file)):
+            raise _not_of(file, forced, reading)
+        listed.add(content)
     return OwnFiles(form, listed, paths)
 
 
@@ -127,7 +131,11 @@ def _forced(file: SourceFile, form: Form, reading: Reading) -> Form:
     """The form that the settings name; raises UserError if the file cannot be of this form."""
     if form.recognises(file) or (form.reads_any_text and not (file.is_json or file.is_xml)):
         return form
-    raise UserError(
+    raise _not_of(file, form, reading)
+
+
+def _not_of(file: SourceFile, form: Form, reading: Reading) -> UserError:
+    return UserError(
         f"{file.path} is not {form.title}.",
         f"Expected one, as {reading.prefix}annotations_form is {form.name}.",
         "Leave this setting out: the form is seen from the content; or name the right file.",

@@ -24,6 +24,8 @@ class Row:
     is_point: bool = False
     """Whether only a moment was marked, `start_s`."""
     score: float | None = None
+    unusable: str = ""
+    """Why a row is left out, if its tier is read at all."""
     problem: str = ""
     """What is wrong with a row of a table that the user wrote; it is refused, not left out."""
     is_broken: bool = False
@@ -47,6 +49,13 @@ class Listed:
     """Where each of `videos` is listed."""
     durations_s: dict[str, float] = field(default_factory=dict)
     """By name, of videos whose length a file states."""
+    ends_s: dict[str, float] = field(default_factory=dict)
+    """By name, where the time line of a file ends, which may not be the length of the video."""
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is a row, a video or something that cannot be used."""
+        return bool(self.rows or self.videos or self.left_out or self.problems)
 
     def leave_out(self, where: str, why: str) -> None:
         """Notes that something cannot be used."""
@@ -64,6 +73,7 @@ class Listed:
         self.videos = {**other.videos, **self.videos}
         self.video_places = {**other.video_places, **self.video_places}
         self.durations_s = {**other.durations_s, **self.durations_s}
+        self.ends_s = {**other.ends_s, **self.ends_s}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,18 @@ def run(
             "Expected actions, which say what to learn.",
             "Annotate some, or check the file: actloc convert-annotations reports what it reads.",
         )
+    usable = [video for video in found.videos.values() if video.actions and every[video.id].duration_s]
+    if not usable:
+        raise UserError(
+            f"No video of {videos} that has actions can be read.",
+            "Expected videos with pictures: two or more, some to learn from and the others for evaluation.",
+            f"Look at what is wrong with them: actloc doctor {shlex.quote(str(videos))}",
+        )
+    if len(usable) == 1:
+        console.warn(
+            f"Actions are in one video only, {usable[0].id}, and prepare expects two or more: some to learn from, the "
+            "others for evaluation. Annotate more, or cut it into several videos with annotations of their own"
+        )
     chosen = Choices.of(seen)
     given = settings.model_dump(mode="json", exclude_defaults=True, exclude={"videos"})
     text = init_file.text(Told(target, name, videos, source, listed, given), seen, chosen)

@@ -16,7 +16,7 @@ from actloc.errors import Problem
 
 _FEW_TO_LEARN = 3
 """Actions of a class from which hardly anything is learned."""
-_PREPARE = "correct the annotations, then run: actloc prepare CONFIG"
+_PREPARE = "Correct the annotations, then run: actloc prepare CONFIG"
 
 
 def read(path: Path) -> tuple[Annotations, list[Problem]]:
@@ -53,8 +53,7 @@ def _actions(annotations: Annotations, where: Path) -> Iterator[Finding]:
         may_be = annotations.keeps_past_end and kind != "times"
         shown = console.first_ten(f"{name} {one.label} {one.start_s:g}-{one.end_s:g} s" for name, one in listed)
         what = f"{text.format(console.count(len(listed), 'action'))}: {shown}{f'. {hint}' if hint else ''}"
-        fix = _PREPARE.capitalize()
-        yield Finding("warning" if may_be else "error", kind, what, str(where), fix, len(listed))
+        yield Finding("warning" if may_be else "error", kind, what, str(where), _PREPARE, len(listed))
     unknown = sorted(
         {one.label for video in annotations.videos.values() for one in video.actions} - set(annotations.classes)
     )
@@ -93,14 +92,15 @@ def _is_empty(action: Action, video: AnnotatedVideo) -> bool:
 
 
 def _subsets(annotations: Annotations, where: Path, training: str, evaluation: str) -> Iterator[Finding]:
-    known = ", ".join(sorted({video.subset for video in annotations.videos.values()})) or "none"
+    known = sorted({video.subset for video in annotations.videos.values() if video.actions})
     for subset, setting in dict.fromkeys(((training, "training_subset"), (evaluation, "evaluation_subset"))):
         videos = annotations.of_subset(subset)
         if any(video.actions for video in videos):
             continue
         nothing = "no videos" if not videos else f"no action in its {console.count(len(videos), 'video')}"
         severity = graded(not videos or setting == "training_subset", "error", "warning")
-        fix = f"Set dataset.{setting} to one of: {known}; or annotate videos of it"
+        choice = f"Set dataset.{setting} to one of: {', '.join(known)}; or annotate" if known else "Annotate"
+        fix = f"{choice} videos of it"
         yield Finding(severity, "empty_subset", f"The subset {subset!r} has {nothing}", str(where), fix, subset)
     if training == evaluation:
         what = f"Training and evaluation use the same subset, {training!r}: results say nothing about new videos"

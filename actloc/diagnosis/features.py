@@ -188,7 +188,7 @@ def _grid_of_store(
 
 def _misfit(config: SourceConfig, listed: list[str], timed: int, cause: str, value: Mapping[str, Any]) -> Finding:
     kind = "short_features" if 2 * len(listed) <= timed else "grid"
-    fits_not = "does not fit its duration" if len(listed) == 1 else "do not fit their durations"
+    fits_not = f"do not fit {'its duration' if timed == 1 else 'their durations'}"
     what = f"Features of {len(listed)} of {console.count(timed, 'video')} {fits_not}: {console.first_ten(listed)}"
     severity = graded(config.allow_misfits and kind == "short_features", "warning", "error")
     fix = f"{cause} Correct `features:`, or make these features again".strip()

@@ -74,6 +74,18 @@ def test_a_planted_fault_is_the_first_finding(fault: str, made: Path, clips: Cli
     assert found[0]["fix"]
 
 
+def test_subsets_to_take_instead_have_actions(made: Path) -> None:
+    path = made / "prepared/annotations.json"
+    content = json.loads(path.read_text())
+    for video in content["database"].values():
+        if video["subset"] == "test":
+            video["annotations"] = []
+    path.write_text(json.dumps(content))
+    found = doctor(made, "prepared")[1]
+    (empty,) = [event for event in found if event["kind"] == "empty_subset"]
+    assert empty["fix"] == "Set dataset.evaluation_subset to one of: train; or annotate videos of it"
+
+
 @pytest.mark.parametrize("name", planted.FILES)
 def test_a_faulty_video_is_named_in_a_folder(name: str, tmp_path: Path, clips: Clips) -> None:
     kind, severity = planted.FILES[name]

@@ -96,6 +96,18 @@ def test_mistakes_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.yaml"))
 
 
+def test_one_annotated_video_is_too_few_and_none_that_can_be_read_is_refused(tmp_path: Path) -> None:
+    make_video(tmp_path / "videos/a.mp4", [], 4.0)
+    (tmp_path / "videos/b.mp4").write_bytes(b"no video")
+    for name, rows in (("one", "a,1,2,run\nb,1,2,run\n"), ("none", "b,1,2,run\n")):
+        (tmp_path / f"{name}.csv").write_text(f"video,start,end,label\n{rows}")
+    done = actloc(tmp_path, "init", "videos", "one.csv")
+    assert (done.returncode, "Actions are in one video only, a," in done.stderr) == (0, True), done.stderr
+    done = actloc(tmp_path, "init", "videos", "none.csv", "--output", "other.yaml")
+    assert (done.returncode, "No video of videos that has actions can be read." in done.stderr) == (2, True)
+    assert not (tmp_path / "other.yaml").exists()
+
+
 def test_it_works_without_torch(tmp_path: Path) -> None:
     make_toy(tmp_path)
     (tmp_path / "broken").mkdir()
