@@ -123,7 +123,8 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     from actloc.encoders.base_network import ready
     from actloc.extraction.batches import BatchedNetwork
     from actloc.extraction.decoded import DecodedVideo
-    from actloc.extraction.local import encode_video
+    from actloc.extraction.local import encode_into
+    from actloc.extraction.rows import RowsInFile
     from actloc.settings.sections import MachineSettings
 
     torch.set_num_threads(1)
@@ -143,7 +144,8 @@ def measured(case: Case, size: str, folder: Path) -> Rates:
     network.finish()
     network_s = time.perf_counter() - started
     started = time.perf_counter()
-    encode_video(video, encoder, experiment.features.spacing, machine)
+    with RowsInFile() as rows:
+        encode_into(rows, video, encoder, experiment.features.spacing, machine)
     both_s = time.perf_counter() - started
     decodes = decoded.summary.frames_decoded / round(case.seconds * FPS)
     flows = flows_per_pair(experiment)

@@ -12,10 +12,10 @@ from actloc.encoders.efficientnet_lite0 import Config
 from actloc.encoders.efficientnet_lite0 import network as efficientnet_lite0_network
 from actloc.encoders.efficientnet_lite0.network import EfficientNetLite0, SameConv
 from actloc.errors import UserError
-from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings
 from actloc.video.reader import read_frames
 from actloc.video.windows import ClipSpacing
+from tests.extraction.in_memory import encode_video
 from tests.videos import Clips, resized
 
 MACHINE = MachineSettings(decoders=1)

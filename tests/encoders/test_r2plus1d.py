@@ -14,12 +14,13 @@ from actloc.encoders.r2plus1d import Config, in_torchvisions_names
 from actloc.encoders.r2plus1d.network import VARIANTS, R2Plus1D, global_feature
 from actloc.errors import UserError
 from actloc.experiment import load
-from actloc.extraction.local import encode_video, recipe
+from actloc.extraction.local import recipe
 from actloc.layers.precision import computing_in
 from actloc.settings.sections import MachineSettings
 from actloc.video import windows
 from actloc.video.windows import ClipSpacing
 from tests.encoders import golden
+from tests.extraction.in_memory import encode_video
 
 KEYS = {"r2plus1d_34": "r2plus1d_34_ig65m_k400", "r2plus1d_18": "r2plus1d_18", "r3d_18": "r3d_18"}
 

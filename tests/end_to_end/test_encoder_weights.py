@@ -15,6 +15,7 @@ from torch import nn
 from actloc.encoders.base import WeightsFile, load_into
 from actloc.weights import published
 from actloc.encoders import color
+from actloc.encoders.color.network import Color
 from actloc.weights.published import PublishedFile
 
 class Config(color.Config):
@@ -26,7 +27,7 @@ class Config(color.Config):
         load_into(encoder, published.read(path), path)
         return encoder.eval()
 
-class Tinted(color.Color):
+class Tinted(Color):
     def __init__(self, config):
         super().__init__(config)
         self.gain = nn.Linear(1, 1, bias=False)

@@ -5,8 +5,8 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.extraction import progress as module
 from actloc.extraction.progress import Pace
-from actloc.extraction.rows import RowsInMemory
 from tests.clips import spacing
+from tests.extraction.in_memory import RowsInMemory
 
 SPACING = spacing(fps=10.0, clip_frames=10, stride_frames=10)
 VIDEOS = [AnnotatedVideo("a", "train", duration_s=6.0), AnnotatedVideo("b", "train", duration_s=2.0)]

@@ -20,11 +20,11 @@ from actloc.extraction import ray_cluster, ray_workers
 from actloc.extraction.ray_cluster import ArrivingVideo
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import Decoding, EncoderCopy, Encoding, Row
-from actloc.extraction.rows import RowsInMemory
 from actloc.settings.sections import MachineSettings
 from actloc.store.filling import state_of
 from actloc.video.windows import Picking
 from tests.clips import spacing
+from tests.extraction.in_memory import RowsInMemory
 from tests.processes import command_of, descendants, is_at_work
 from tests.toy import Running, actloc, digests, make_toy, start
 

@@ -15,11 +15,11 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.encoders.base_network import built
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError, VideoError
-from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings
 from actloc.sources.encoded import Config
 from actloc.sources.encoded.source import EncodedSource
 from actloc.structures import Batch, Sample, Visit
+from tests.extraction.in_memory import encode_video
 from tests.videos import Clips
 
 CPU = torch.device("cpu")

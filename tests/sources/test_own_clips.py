@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.encoders.base_network import built
 from actloc.end_to_end.clip_window import ClipWindow
-from actloc.extraction.local import encode_video
 from actloc.settings.sections import MachineSettings
 from actloc.sources.encoded import Config
 from actloc.sources.encoded.source import EncodedSource
 from actloc.structures import Batch, Sample, Visit
+from tests.extraction.in_memory import encode_video
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {
