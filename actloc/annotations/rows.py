@@ -100,7 +100,7 @@ class WrittenVideo:
 
     @property
     def in_ms(self) -> list[tuple[int, int, Segment]]:
-        """Start and end in whole milliseconds with their segment, in the order of time; none is empty."""
+        """Segments with their start and end in whole milliseconds, ordered by time; each has a length."""
         rounded = [(round(one.start_s * 1000), round(one.end_s * 1000), one) for one in self.segments]
         return sorted(
             ((start, max(end, start + 1), one) for start, end, one in rounded), key=lambda found: (found[0], found[1])

@@ -20,7 +20,7 @@ def own_tier(place: int) -> str:
 
 
 def chosen(rows: Sequence[Row], tiers: Sequence[str], setting: str, source: object) -> list[Row]:
-    """The rows of the chosen tiers; raises UserError if there are several and none is chosen, or if one is missing."""
+    """The rows of the chosen tiers; raises UserError if none of several was chosen, or a chosen one is missing."""
     counts = Counter(_group(row.tier) for row in rows)
     listed = ", ".join(f"{name or '(no name)'} ({console.count(number, 'row')})" for name, number in counts.items())
     missing = [tier for tier in tiers if tier not in counts and _group(tier) not in counts]

@@ -1,6 +1,5 @@
 """The part of `actloc doctor` that looks at a run: its results, its averaged weights, its loss."""
 
-from actloc import files
 from actloc.annotations.model import Annotations
 from actloc.diagnosis import low_map
 from actloc.diagnosis.finding import Finding
@@ -9,9 +8,8 @@ from actloc.evaluation.predictions import PREDICTIONS_NAME, read_predictions
 from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results, averages_caution, read_record
 from actloc.experiment import Experiment
 from actloc.localization.other_predictions import changes
-from actloc.runs.record import training_size
+from actloc.runs.loss_curve import history_and_advice
 from actloc.runs.result_folders import results_folder
-from actloc.training import summary
 
 
 def findings(experiment: Experiment, annotations: Annotations) -> list[Finding]:
@@ -51,14 +49,5 @@ def _low_map(experiment: Experiment, annotations: Annotations) -> list[Finding]:
 
 
 def _loss(experiment: Experiment) -> list[Finding]:
-    folder = experiment.run_folder
-    history = summary.history(files.read_json_lines(folder / "log.jsonl", skip_damaged=True))
-    schedule = experiment.schedule
-    name = "epochs" if schedule.stop_after_epochs is None else "stop_after_epochs"
-    advice = summary.advice(
-        history,
-        longer=f"schedule.{name}={2 * getattr(schedule, name)}",
-        learning_rate=experiment.optimizer.learning_rate,
-        size=training_size(folder),
-    )
-    return [Finding("note", "training", line, str(folder)) for line in advice]
+    _, advice = history_and_advice(experiment)
+    return [Finding("note", "training", line, str(experiment.run_folder)) for line in advice]

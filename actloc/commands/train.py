@@ -7,7 +7,8 @@ from actloc import console, files
 from actloc.datasets.base import read_prepared
 from actloc.errors import UserError
 from actloc.experiment import Experiment, is_run, load, recorded_code
-from actloc.runs.record import is_finished, training_size
+from actloc.runs.loss_curve import history_and_advice
+from actloc.runs.record import is_finished
 from actloc.runs.reuse import (
     refuse_changed_annotations,
     refuse_changed_sources,
@@ -174,15 +175,6 @@ def _report_finished(experiment: Experiment) -> int:
 
 def _report_loss(experiment: Experiment) -> None:
     """Prints how long training took, how far the loss fell, and what to do if that is not far enough."""
-    folder = experiment.run_folder
-    found = summary.history(files.read_json_lines(folder / "log.jsonl", skip_damaged=True))
-    schedule = experiment.schedule
-    name = "epochs" if schedule.stop_after_epochs is None else "stop_after_epochs"
-    advice = summary.advice(
-        found,
-        longer=f"schedule.{name}={2 * getattr(schedule, name)}",
-        learning_rate=experiment.optimizer.learning_rate,
-        size=training_size(folder),
-    )
-    for line in [*summary.lines(found), *advice]:
+    history, advice = history_and_advice(experiment)
+    for line in [*summary.lines(history), *advice]:
         console.say(line)

@@ -25,7 +25,6 @@ from actloc.signals import stopping_at_once
 from actloc.tasks.base import task_of
 from actloc.training.distributed import Processes
 from actloc.training.log import RunLog
-from actloc.training.trainer import Trainer
 
 _STEPS, _VIDEOS, _CHECKPOINTS = 2, 4, 3
 """Steps to take, videos to validate on, and checkpoints that a run keeps: the best and the two newest."""
@@ -104,20 +103,9 @@ def _in_folder(experiment: Experiment, folder: Path, validation: str | None) -> 
 
 def _measured(prepared: PreparedTraining, folder: Path, processes: Processes, share: float) -> _Measured:
     """`share` is that of all videos to validate on in those that are there."""
-    experiment, learner = prepared.experiment, prepared.learner
+    learner = prepared.learner
     processes.of_first(lambda: folder.mkdir(exist_ok=True))
-    trainer = Trainer(
-        learner,
-        folder,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        average=experiment.average,
-        training=experiment.training,
-        seed=experiment.run.seed,
-        num_workers=experiment.machine.num_workers,
-        about=learner.about(),
-        processes=processes,
-    )
+    trainer = prepared.trainer(folder, learner.about(), processes)
     per_epoch = trainer.loader.steps_per_epoch
     learner.begin()
     times = [time.monotonic()]

@@ -21,7 +21,6 @@ from actloc.training import modules
 from actloc.training.checkpoint import Checkpoint
 from actloc.training.distributed import Processes
 from actloc.training.initialising import StartingWeights
-from actloc.training.trainer import Trainer
 
 _MOST_CHECKPOINTS = 4  # the best, the two newest, and the one that is being written
 
@@ -59,18 +58,7 @@ def run_trainer(
     _initialise(prepared, start, weights, processes)
     frozen = modules.frozen(learner.modules)
     about["frozen_sha256"] = processes.of_first(lambda: checkpoints.save_frozen(folder, frozen))
-    trainer = Trainer(
-        learner,
-        folder,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        average=experiment.average,
-        training=experiment.training,
-        seed=experiment.run.seed,
-        num_workers=experiment.machine.num_workers,
-        about=about,
-        processes=processes,
-    )
+    trainer = prepared.trainer(folder, about, processes)
     warn_of_averages(experiment.average, trainer.num_steps)
     trainer.run(start, stop)
     processes.of_first(lambda: mark_finished(folder, trainer.step))

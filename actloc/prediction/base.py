@@ -41,7 +41,7 @@ class Predicting(ABC):
 
     @abstractmethod
     def event(self, result: Any) -> dict[str, Any]:  # Any: the result, and JSON values
-        """What the event of a finished video says besides its id."""
+        """The fields of a finished video's event, apart from its id."""
 
     @abstractmethod
     def write(self, output: Path, results: Mapping[str, Any]) -> None:

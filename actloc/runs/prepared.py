@@ -4,12 +4,14 @@ from __future__ import annotations  # names for the type checker only: `train` c
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from actloc.experiment import Experiment
 
 if TYPE_CHECKING:
-    from actloc.training.trainer import Learner
+    from actloc.training.distributed import Processes
+    from actloc.training.trainer import Learner, Trainer
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,21 @@ class PreparedTraining:
     """The tensors that depend on the classes, with the axis that has an entry for each; None where there is none."""
     read_all: Callable[[], None] = lambda: None
     """Reads all that training will read, as long as it is there already: raises what training would."""
+
+    def trainer(self, folder: Path, about: dict[str, Any], processes: Processes) -> Trainer:  # Any: JSON values
+        """Takes the steps of the schedule and saves checkpoints in `folder`, which hold `about`."""
+        from actloc.training.trainer import Trainer  # needs torch, which the checks before do without
+
+        experiment = self.experiment
+        return Trainer(
+            self.learner,
+            folder,
+            optimizer=experiment.optimizer,
+            schedule=experiment.schedule,
+            average=experiment.average,
+            training=experiment.training,
+            seed=experiment.run.seed,
+            num_workers=experiment.machine.num_workers,
+            about=about,
+            processes=processes,
+        )

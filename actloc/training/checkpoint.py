@@ -175,7 +175,7 @@ def step_of(folder: Path) -> int:
 def newest_whole(run_folder: Path) -> Path | None:
     """The folder of the newest intact checkpoint, None if there is no checkpoint; deletes newer, damaged ones.
 
-    Warns of what it deletes. Raises UserError, and deletes nothing, if none is intact.
+    Warns about each one that it deletes. If none is intact, it deletes nothing and raises UserError.
     """
     damaged: dict[Path, str] = {}
     for folder in reversed(steps(run_folder)):
