@@ -24,7 +24,7 @@ from pydantic import (
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.settings.choices import FusionLabels, FusionUnit
+from actloc.settings.choices import ErrorBins, FusionLabels, FusionUnit
 from actloc.settings.published import PublishedMap
 
 METRICS_NAME = "metrics.json"
@@ -269,6 +269,8 @@ class Results(ResultsHead):
     """None if no classifier was used."""
     published: PublishedMap | None = None
     """What others published for these settings; None where nothing is known, and in files of older versions."""
+    error_bins: ErrorBins | None = None
+    """The ranges of true actions in the error analysis; None in files of older versions."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:

@@ -13,6 +13,7 @@ from actloc.annotations import model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
+from actloc.evaluation.error_analysis.bins import bins_for
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import (
@@ -169,6 +170,7 @@ def score(
         recall=_recall(truth_columns, columns, evaluation),
         classifier=origin.classifier,
         published=origin.published,
+        error_bins=bins_for(evaluation.error_bins, dataset_name),
     )
 
 

@@ -10,6 +10,7 @@ from actloc.annotations.model import Annotations
 from actloc.datasets.base import read_prepared
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError
 from actloc.evaluation import class_scores, fusion, prediction_files, scoring
+from actloc.evaluation.error_analysis.errors_file import ERRORS_NAME, write_errors
 from actloc.evaluation.predictions import write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import (
@@ -122,6 +123,7 @@ def _results(annotations: Annotations, scored: Scored) -> tuple[Path, Results]:
     truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
     results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
     folder = results_folder(experiment, origin.changed, file=origin.file)
+    write_errors(folder, results, found)
     path = write_results(folder, results, write_predictions(folder, found))
     write_board(folder, results)
     return path, results
@@ -139,6 +141,7 @@ def _write_unscored(annotations: Annotations, scored: Sequence[Scored]) -> int:
         found, _ = fusion.with_classifier(found, one.own, truth, experiment.fusion, evaluation.tious, protocol)
     folder = results_folder(experiment, one.origin.changed)
     files.remove(folder / METRICS_NAME)  # of other annotations, and of other predictions
+    files.remove(folder / ERRORS_NAME)
     path = write_predictions(folder, found)
     number = sum(len(listed) for listed in found.values())
     console.result(f"Wrote {console.count(number, 'prediction')} for {console.count(len(found), 'video')} to {path}")
@@ -172,7 +175,7 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
         console.result_table(tables.as_rich(table))
     _report_limits(experiment, results)
     for where, _ in written:
-        console.say(f"Wrote {where} and predictions.json")
+        console.say(f"Wrote {where}, predictions.json and {ERRORS_NAME}")
     if results.trained is not None and not results.changed and not results.is_measured_on_training_videos():
         videos = console.count(results.counts.videos, "video")
         console.say(

@@ -17,8 +17,14 @@ _FINISHED = "finished.json"
 _FILES = (
     *("config.yaml", "environment.json", _FINISHED, "log.jsonl", "bad_batch.json", "memory_budget.json", "best"),
     *("frozen.safetensors", "annotations.json", "initialised.json", "tb/events.out.tfevents.*"),
-    *("report.html", "tables.md", "tables.csv"),
-    *("eval/**/metrics.json", "eval/**/predictions.json", "eval/**/clips.csv", "eval/**/events.out.tfevents.*"),
+    *("report.html", "tables.md", "tables.csv", "errors.csv"),
+    *(
+        "eval/**/metrics.json",
+        "eval/**/predictions.json",
+        "eval/**/errors.json",
+        "eval/**/clips.csv",
+        "eval/**/events.out.tfevents.*",
+    ),
     *("bank/*/store.json", "bank/*/.lock*", "bank/*/*.h5"),
 )
 """What commands write into a run's folder, beside its checkpoints."""

@@ -22,6 +22,8 @@ ProtocolName = Literal[
     "actionformer", "actionformer_collisions", "activitynet", "qvhighlights", "thumos", "thumos_without_ambiguous"
 ]
 """Whose rules of evaluation count; `evaluation/protocols.py` says what each means."""
+ErrorBins = Literal["thumos14", "activitynet", "quintiles"]
+"""Ranges of true actions in the error analysis; `evaluation/error_analysis/bins.py` has their edges."""
 ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
 """Files of class scores that `evaluation/class_scores.py` reads."""
 FusionRule = Literal["product", "sqrt", "none"]

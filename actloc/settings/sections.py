@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from actloc.settings.choices import FusionLabels, FusionRule, FusionUnit, ProtocolName, ReaderName, ScoreForm
+from actloc.settings.choices import ErrorBins, FusionLabels, FusionRule, FusionUnit, ProtocolName, ReaderName, ScoreForm
 from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -300,6 +300,9 @@ class EvaluationSettings(ScoredWeights):
     recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
     """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
+    error_bins: Annotated[ErrorBins | None, Shapes("nothing")] = None
+    """By which ranges of coverage, length and instances the error analysis counts missed actions: those published for
+    THUMOS14 or ActivityNet, or five ranges with equally many true actions; null: the dataset's own, or quintiles."""
 
 
 class PredictionSettings(Section):
