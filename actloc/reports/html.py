@@ -23,6 +23,8 @@ from actloc.evaluation.predictions import Predictions
 from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Video
 from actloc.reports import figures, published, text, timelines
 from actloc.reports.cells import Table, mean
+from actloc.reports.error_figures import ErrorView, error_view
+from actloc.reports.error_tables import error_comparison
 from actloc.reports.reproduction import commands
 from actloc.reports.run_settings import differing, key_facts
 from actloc.reports.runs import Evaluation, RunRecord
@@ -82,6 +84,8 @@ class RunView:
     timelines: list[timelines.Timeline]
     undrawn: list[Judged]
     curve: figures.Curve | None
+    errors: ErrorView | None
+    """Where it fails; None without true actions."""
     published: str
     """The published figure and the difference to it, in one line; empty if nothing is published."""
     commands: list[str]
@@ -103,6 +107,7 @@ class Comparison:
 
     tables: list[Table]
     settings: Table | None
+    errors: list[Table]
     classes: Table
     timelines: list[timelines.Timeline]
     undrawn: list[UndrawnVideo]
@@ -143,6 +148,7 @@ def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Comp
     return Comparison(
         tables=[_average_first(table) for table in (map_table(runs), *more_tables(runs))],
         settings=differing(list(short.values()), [one.as_used for one in evaluations]),
+        errors=error_comparison(list(short.values()), [one.errors for one in evaluations]),
         classes=class_comparison(runs, list(short.values())),
         timelines=[timelines.compared_timeline(by_run, looks) for by_run in in_order[:MOST_TIMELINES]],
         undrawn=[
@@ -266,6 +272,7 @@ def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> 
         timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],
         undrawn=judged[MOST_TIMELINES:] if is_alone else [],
         curve=figures.curve(evaluation.losses),
+        errors=error_view(evaluation.errors) if evaluation.errors else None,
         published=published.headline(results),
         commands=commands(evaluation, results),
         settings=evaluation.settings,

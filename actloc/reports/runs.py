@@ -1,5 +1,6 @@
 """Reads a run folder for a report: each evaluated subset with its settings, command and training losses."""
 
+import functools
 import json
 import math
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.evaluation.error_analysis.analysis import ErrorAnalysis, analysis_of
 from actloc.evaluation.predictions import Predictions, read_predictions
 from actloc.evaluation.results import METRICS_NAME, Results, ResultsHead, read_results, refuse_mixture
 from actloc.settings import code_files, sameness, yaml_text
@@ -52,6 +54,12 @@ class Evaluation(RunRecord):
 
     results: Results
     predictions: Predictions
+
+    @functools.cached_property
+    def errors(self) -> ErrorAnalysis | None:
+        """Where it fails; None without true actions."""
+        has_truth = any(video.truth for video in self.results.videos)
+        return analysis_of(self.results, self.predictions) if has_truth else None
 
     @property
     def as_used(self) -> Mapping[str, Any]:  # Any: YAML values

@@ -41,6 +41,8 @@ class TaskConfig(TaskSettings, ABC):
 
     results: ClassVar[type[ResultsHead]]
     """What `eval` writes to metrics.json."""
+    report_files: ClassVar[tuple[str, ...]] = ("report.html", "tables.md", "tables.csv")
+    """The names of the files that `report` writes; the page is first."""
     takes_frames: ClassVar[bool] = False
     """Whether a folder of frames can be given to `predict` and `explain` in place of a video file."""
 
@@ -121,7 +123,7 @@ class TaskConfig(TaskSettings, ABC):
 
     @abstractmethod
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
-        """Prints the results of runs; returns the contents of report.html, tables.md and tables.csv by name."""
+        """Prints the results of runs; returns the contents of `report_files` by name."""
 
     @abstractmethod
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:

@@ -38,6 +38,7 @@ class Config(TaskConfig):
     """The task of detectors."""
 
     results = Results
+    report_files = ("report.html", "tables.md", "tables.csv", "errors.csv")
     finds_actions = True
     sections: ClassVar[Mapping[str, type[Section] | str]] = {
         "run": sections.RunSettings,
