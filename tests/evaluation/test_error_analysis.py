@@ -152,7 +152,7 @@ def test_false_positives_are_those_among_the_best_ten_times_as_many_as_there_are
     assert about["false_positives"]["kept_predictions"] == 10
     assert about["false_positives"]["counts"] == {"0.5": dict.fromkeys(kinds.KINDS, 0) | {"Background Err": 10}}
     groups = about["false_positives"]["per_group_of_G"]
-    assert groups == [dict.fromkeys(kinds.KINDS, [0]) | {"Background Err": [1]}] * 10
+    assert groups == [{kind: [int(kind == "Background Err")] for kind in kinds.KINDS}] * 10
     assert about["normalised_ap"] == [[0.0]]
     assert about["sensitivity"]["base_normalised_map"] == pytest.approx(1 / 11)
     assert about["false_negatives"]["length"]["missed"] == {"M": 0.0}
