@@ -214,7 +214,10 @@ def problems_of_subsets(
             what = f"no video is in the subset {subset!r}; assign one in {where_assigned}"
             others = [name for name in found if name and name not in allowed[:2]]
             setting = "training" if subset == allowed[0] else "evaluation"
-            what += f", or set dataset.{setting}_subset={others[0]}" if others else ""
+            if others:
+                what += f", or set dataset.{setting}_subset={others[0]}"
+            elif setting == "training" and allowed[1] in has_actions:
+                what += f", or, only to score predictions, set dataset.training_subset={allowed[1]}"
             problems.append(Problem(str(source), what))
         elif not has_actions[subset] and not (may_be_unlabelled and subset != allowed[0]):
             what = f"no action is in the subset {subset!r}; assign its videos in {where_assigned}"

@@ -59,7 +59,7 @@ def bins_table(view: ErrorView) -> Table:
     ]
     left_out = [f"{one.name}: {one.left_out} true actions have no range." for one in view.bins if one.left_out]
     columns = ["characteristic", "range", "values", "actions", "share (%)", "missed (%)", "mAP_N (%)"]
-    base = f"mAP_N of all true actions: {percent(view.base)}."
+    base = f"mAP_N of all true actions and predictions: {percent(view.base)}."
     return Table("Missed true actions and mAP_N by range", columns, 3, rows, [base, *left_out])
 
 

@@ -301,8 +301,7 @@ class EvaluationSettings(ScoredWeights):
     """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
     error_bins: Annotated[ErrorBins | None, Shapes("nothing")] = None
-    """By which ranges of coverage, length and instances the error analysis counts missed actions: those published for
-    THUMOS14 or ActivityNet, or five ranges with equally many true actions; null: the dataset's own, or quintiles."""
+    """Ranges of coverage, length and instances in the error analysis; null: the dataset's own, else quintiles."""
 
 
 class PredictionSettings(Section):

@@ -94,3 +94,11 @@ def test_the_tables_have_the_numbers_of_the_file(tmp_path: Path) -> None:
     text = (tmp_path / "ckpt/toy/tables.md").read_text()
     assert r"| wrong label | 18.84 | 18.20 | +8.86 |" in text
     assert "| length | L | 12 to 18 s | 18 | 8.70 | 27.78 | 29.39 |" in text
+
+
+def test_data_with_nothing_to_train_on_can_still_be_scored(tmp_path: Path) -> None:
+    truth = (GOLDEN / "thumos_truth.json").resolve()
+    text = CONFIG.replace("FOLDER", str(tmp_path)).replace("TRUTH", str(truth))
+    (tmp_path / "toy.yaml").write_text(text.replace("training_subset: testing, ", ""))
+    with pytest.raises(UserError, match="only to score predictions, set dataset.training_subset=testing"):
+        prepare.run(load(str(tmp_path / "toy.yaml")))
