@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from actloc.evaluation.columns import PredictionColumns, TruthColumns
 from actloc.evaluation.detection import average_precision
+from actloc.evaluation.error_analysis.analysis import analyse_columns
+from actloc.evaluation.error_analysis.subset import Subset
 from actloc.ops.suppression import soft_suppression, soft_suppression_per_class, weighted_suppression_per_class
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo
@@ -87,10 +89,23 @@ def _scoring(effort: Effort) -> list[Result]:
     tenths = np.linspace(0.5, 0.95, 10).tolist()
     small = best_seconds(lambda: average_precision(*thumos, [0.3, 0.4, 0.5, 0.6, 0.7]), effort.repeats)
     large = best_seconds(lambda: average_precision(*anet, tenths), effort.repeats)
+    analysed = effort.of(1_000)
+    errors = _error_seconds(analysed, effort)
     return [
+        Result(f"error analysis, {analysed:,} videos x 200, 20 classes, 10 tIoUs", errors, "s"),
         Result(f"mAP, {few:,} videos x 200, 20 classes, 5 tIoUs", small, "s", 11.5),
         Result(f"mAP, {many:,} videos x 200, 200 classes, 10 tIoUs", large, "s", 172),
     ]
+
+
+def _error_seconds(videos: int, effort: Effort) -> float:
+    """As many actions for each video as THUMOS14 has."""
+    truth, predictions = _scored(videos, 20, 17 * videos)
+    names = [str(number) for number in range(videos)]
+    labels = [str(number) for number in range(20)]
+    subset = Subset(names, labels, 20, np.full(videos, 200.0), truth, predictions)
+    tenths = np.linspace(0.5, 0.95, 10).tolist()
+    return best_seconds(lambda: analyse_columns(subset, tenths, "thumos14"), effort.repeats)
 
 
 def _loading(repeats: int) -> list[Result]:

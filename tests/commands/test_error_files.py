@@ -100,5 +100,5 @@ def test_data_with_nothing_to_train_on_can_still_be_scored(tmp_path: Path) -> No
     truth = (GOLDEN / "thumos_truth.json").resolve()
     text = CONFIG.replace("FOLDER", str(tmp_path)).replace("TRUTH", str(truth))
     (tmp_path / "toy.yaml").write_text(text.replace("training_subset: testing, ", ""))
-    with pytest.raises(UserError, match="only to score predictions, set dataset.training_subset=testing"):
+    with pytest.raises(UserError, match=r"only to score predictions, set dataset\.training_subset=testing"):
         prepare.run(load(str(tmp_path / "toy.yaml")))

@@ -92,7 +92,11 @@ def analyse(
     Predictions for other videos are background; those of classes without true actions are not counted. Of equal scores
     the lowest row goes first. Raises UserError if there is no true action.
     """
-    subset = subset_of(videos, predictions)
+    return analyse_columns(subset_of(videos, predictions), tious, bins)
+
+
+def analyse_columns(subset: Subset, tious: Sequence[float], bins: ErrorBins) -> ErrorAnalysis:
+    """The same from columns."""
     ranking = Ranking(subset.truth, subset.predictions, tious)
     is_hit, counts = ranking.matched >= 0, ranking.truth_counts
     every = np.ones_like(is_hit)
