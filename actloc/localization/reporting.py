@@ -6,6 +6,7 @@ from pathlib import Path
 from actloc import console
 from actloc.reports import error_tables
 from actloc.reports.csv_table import as_csv
+from actloc.reports.error_figures import cost_sentence
 from actloc.reports.error_tables import error_comparison, tables_of
 from actloc.reports.html import report_page
 from actloc.reports.run_settings import differing
@@ -20,6 +21,9 @@ def report(run_folders: Sequence[Path]) -> dict[str, str]:
     runs = [evaluation.results for evaluation in evaluations]
     for table in [map_table(runs), *more_tables(runs)]:
         console.result_table(as_rich(table))
+    for evaluation in evaluations:
+        if evaluation.errors:
+            console.say(f"{evaluation.results.name}, {evaluation.results.subset}: {cost_sentence(evaluation.errors)}")
     for one in runs:
         for line in one.counts.cut_lines():
             console.say(f"{one.name}, {one.subset}: {line}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from actloc.evaluation.error_analysis.subset import kinds_by_video, subset_of
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.results import TrueAction, Video
 from actloc.settings.choices import ErrorBins
+from tests.evaluation.error_analysis_by_loops import Analysis, Claim, Truth
 
 GOLDEN = Path("tests/golden/error_analysis")
 RECORDED: list[tuple[str, ErrorBins]] = [("thumos", "thumos14"), ("anet", "activitynet")]
@@ -67,6 +69,46 @@ def test_every_number_is_that_of_the_papers_code(name: str, bins: ErrorBins) -> 
     ours = as_json(analyse(*recorded(name), expected["tious"], bins))
     assert differences(ours, expected) == []
     assert len(expected["false_positives"]["each"]) == len(ours["false_positives"]["each"]) > 200
+
+
+def made_up(seed: int) -> tuple[list[Video], Predictions]:
+    """Few classes, many predictions, equal scores and times, actions without length or longer than their video."""
+    rng = random.Random(seed)
+    step, classes, videos, found = rng.choice([0.1, 1.0]), ["a", "b", "c"][: rng.randint(1, 3)], [], {}
+    for number in range(rng.randint(1, 4)):
+        starts = [round(rng.uniform(0, 50) / step) * step for _ in range(rng.choice([0, 1, 3, 6]))]
+        spans = [(start, start + round(rng.choice([0, 1, 5, 20, 70]) * rng.random() / step) * step) for start in starts]
+        videos.append(video(f"v{number}", *[(*span, rng.choice(classes)) for span in spans], duration=60.0))
+        near = [(start + rng.choice([-1, 0, 1]), end + rng.choice([0, 1, 3])) for start, end in spans * 8]
+        near += [(start, start + 4.0) for start in range(0, 50, 5)]
+        scores = [rng.choice([0.5, rng.random()]) for _ in near]
+        found[f"v{number}"] = [
+            Prediction(rng.choice([*classes, "none"]), score, start, max(start, end))
+            for (start, end), score in zip(near, scores, strict=True)
+        ]
+    found["elsewhere"] = [Prediction("a", 0.6, 0, 5)]
+    return videos, found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_number_is_that_of_plain_loops_over_the_definitions(seed: int) -> None:
+    videos, found = made_up(seed)
+    truths = [Truth(one.id, (act.start_s, act.end_s), act.label) for one in videos for act in one.truth]
+    if not truths:
+        return
+    claims = [
+        Claim(name, (one.start_s, one.end_s), one.label, one.score) for name, ones in found.items() for one in ones
+    ]
+    tious = [0.1, 0.3, 0.5]
+    loops, analysis = Analysis(truths, claims, tious), analyse(videos, found, tious, "activitynet")
+    about, expected = as_json(analysis), loops.false_positives()
+    assert differences({key: about["false_positives"][key] for key in expected}, expected) == []
+    assert analysis.base_normalised_map == pytest.approx(loops.normalised_map(set(range(len(truths)))), abs=1e-9)
+    for one in analysis.by_bin:
+        for place in np.flatnonzero(one.bins.counts):
+            members = set(np.flatnonzero(one.bins.places == place).tolist())
+            assert one.missed[:, place] == pytest.approx(loops.missed(members), abs=1e-9)
+            assert one.normalised_map[place] == pytest.approx(loops.normalised_map(members), abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "bins"), RECORDED)
