@@ -123,8 +123,9 @@ def _results(annotations: Annotations, scored: Scored) -> tuple[Path, Results]:
     truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
     results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
     folder = results_folder(experiment, origin.changed, file=origin.file)
+    predictions = write_predictions(folder, found)  # first: if this is killed, the report refuses the mixture
     write_errors(folder, results, found)
-    path = write_results(folder, results, write_predictions(folder, found))
+    path = write_results(folder, results, predictions)
     write_board(folder, results)
     return path, results
 
