@@ -9,12 +9,10 @@ import re
 import shlex
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
     JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
@@ -24,6 +22,7 @@ from pydantic import (
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.evaluation.uncertainty import CHECKED, Proportion, Uncertainty
 from actloc.settings.choices import FusionLabels, FusionUnit
 from actloc.settings.published import PublishedMap
 
@@ -40,8 +39,6 @@ UNKNOWN_LABELS = "labels of ignored predictions"
 """The heading in `Counts.names` of the labels outside the dataset's classes."""
 
 _Form = TypeVar("_Form", bound="Record")
-Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]
-"""From 0 to 1; rounding may lift the mean of ones slightly above 1."""
 
 
 def averages_caution(share: float, step: int) -> str:
@@ -55,8 +52,7 @@ def averages_caution(share: float, step: int) -> str:
 class Record(BaseModel):
     """A part of a results file: frozen, strict about types, without unknown keys, nan or inf."""
 
-    # built when results are read or written: every command imports this, and most need none
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = CHECKED
 
 
 class TrueAction(Record):
@@ -269,6 +265,10 @@ class Results(ResultsHead):
     """None if no classifier was used."""
     published: PublishedMap | None = None
     """What others published for these settings; None where nothing is known, and in files of older versions."""
+    uncertainty: Uncertainty | None = None
+    """How sure each mAP is; None in files of older versions, where `actloc report` measures it."""
+    ambiguous: dict[str, list[list[float]]] = {}
+    """By video, THUMOS14's Ambiguous intervals in seconds, if the protocol forgives predictions there."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:
@@ -279,6 +279,7 @@ class Results(ResultsHead):
             raise ValueError(f"recall has length {len(self.recall)}, recall_multiples has {len(self.recall_multiples)}")
         rows = [self.mean_ap, *self.class_ap, *self.recall]
         rows += [self.classifier.true_class_mean_ap] if self.classifier else []
+        rows += [[None] * len(self.uncertainty.mean_ap)] if self.uncertainty else []
         if any(len(row) != len(self.tious) for row in rows):
             raise ValueError("mean_ap and each row of AP and recall need one entry per tIoU")
         return self

@@ -8,7 +8,8 @@ from pydantic import NonNegativeInt, model_validator
 
 from actloc import console
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import FEW_ACTIONS, Proportion, Record, ResultsHead
+from actloc.evaluation.results import FEW_ACTIONS, Record, ResultsHead
+from actloc.evaluation.uncertainty import Proportion
 from actloc.recognition.scores import (
     Averages,
     Booleans,
