@@ -84,13 +84,17 @@ def uncertainty(
     protocol: Protocol,
 ) -> Uncertainty:
     """The intervals of mAP at each tIoU and of their average; without any if fewer than two videos are drawn."""
-    num_drawn = int((times.std(axis=1) > 0).sum())
-    none = Uncertainty(level=LEVEL, draws=0, seed=SEED, mean_ap=[None] * len(tious), average_map=None)
-    if num_drawn < 2:
-        return none.model_copy(update={"reason": "one video has no other to be compared with"})
+    if (times == times[:, :1]).all():
+        return no_uncertainty(len(tious), "the subset has one video, and no other can be drawn")
     means = mean_aps(truth, predictions, tious, times, protocol)
     *found, average = [_interval(one) for one in intervals(np.vstack([means, means.mean(axis=0)]))]
-    return none.model_copy(update={"draws": times.shape[1], "mean_ap": found, "average_map": average})
+    return Uncertainty(level=LEVEL, draws=times.shape[1], seed=SEED, mean_ap=found, average_map=average)
+
+
+def no_uncertainty(num_tious: int, reason: str) -> Uncertainty:
+    """Without intervals, and why."""
+    none = [None] * num_tious
+    return Uncertainty(level=LEVEL, draws=0, seed=SEED, mean_ap=none, average_map=None, reason=reason)
 
 
 def _interval(found: tuple[float, float] | None) -> Interval | None:

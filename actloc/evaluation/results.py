@@ -152,6 +152,8 @@ class TrainedRun(Record):
     """How the annotations scored differ from them, counted and named; None if the run kept no copy of them."""
     renamed: dict[str, str] = {}
     """The names that the classes it was trained on have in the annotations scored, by their old ones, if another."""
+    validated_on: str | None = None
+    """The subset by which its best checkpoint was chosen; None without validation, and in files of older versions."""
     trained_videos: list[str] | None = None
     """The scored videos that it was trained on; None if it kept no copy of its annotations."""
 
@@ -230,6 +232,9 @@ class ResultsHead(Record):
         if run.trained_videos:
             of = f"{len(run.trained_videos)} of the videos scored ({console.first_ten(run.trained_videos)})"
             cautions.append(f"The run was trained on {of}, so the results are too good.")
+        is_chosen = self.settings.get("evaluation.checkpoint") == "best"
+        if is_chosen and (run.validated_on or "").lower() == self.subset.lower():
+            cautions.append(f"The best epoch was chosen on {self.subset}, which is scored: the results are optimistic.")
         if run.changes:
             cautions.append(f"The annotations have changed since the run was trained: {'; '.join(run.changes)}.")
         elif run.changes is None and run.annotations_sha256 not in (None, self.annotations_sha256):

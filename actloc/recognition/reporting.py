@@ -11,8 +11,10 @@ from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
 from actloc.reports import figures, html, published, reproduction, run_settings, tables
 from actloc.reports.cells import Cell, Table, cells
+from actloc.reports.latex import table_latex
 from actloc.reports.runs import RunRecord, as_used, result_folders, run_record
 from actloc.reports.text import UNMEASURED, csv_cell, percent
+from actloc.settings.choices import TableForm
 from actloc.settings.published import PublishedAccuracy
 
 _MOST_CONFUSED = 20
@@ -41,17 +43,31 @@ class RunView:
     environment: str | None
 
 
+def _read(run_folders: Sequence[Path]) -> list[tuple[RunRecord, RecognitionResults]]:
+    evaluated = []
+    for run in run_folders:
+        for folder in result_folders(run):
+            results = read_record(folder / METRICS_NAME, RecognitionResults)
+            refuse_mixture(folder, results)
+            evaluated.append((run_record(run), results))
+    return evaluated
+
+
+def table(run_folders: Sequence[Path], form: TableForm) -> str:
+    """The table of accuracies by itself."""
+    runs = [results for _, results in _read(run_folders)]
+    shown = overview(runs, with_cautions=False)
+    if form == "latex":
+        data = "; ".join(dict.fromkeys(_scored_data(run) for run in runs))
+        commits = ", ".join(dict.fromkeys(tables.commit_text(run) for run in runs))
+        return table_latex(shown, len(runs), f"{shown.title}. {data}; {commits}.")
+    return tables.as_markdown(shown) if form == "markdown" else _as_csv(runs)
+
+
 def report(run_folders: Sequence[Path]) -> dict[str, str]:
     """Prints the numbers; returns the contents of report.html, tables.md and tables.csv by name."""
-    folders = [results for run in run_folders for results in result_folders(run)]
-    evaluated = [
-        (run_record(run), read_record(results / METRICS_NAME, RecognitionResults))
-        for run in run_folders
-        for results in result_folders(run)
-    ]
+    evaluated = _read(run_folders)
     runs = [results for _, results in evaluated]
-    for folder_of_results, results in zip(folders, runs, strict=True):
-        refuse_mixture(folder_of_results, results)
     names = tables.distinct_names(runs)
     views = [
         _view(number, name, *one) for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)

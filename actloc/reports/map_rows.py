@@ -1,0 +1,113 @@
+"""The rows of a table of mAP: runs with their intervals, and runs that differ in the seed as one row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from actloc import console
+from actloc.evaluation.results import Results
+from actloc.evaluation.uncertainty import Interval
+from actloc.reports import published
+from actloc.reports.cells import by_tiou
+from actloc.reports.text import UNMEASURED, percent
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ in the seed only, by their places in a list of runs."""
+
+    places: tuple[int, ...]
+    name: str
+    caption: str
+    """What the row is: of how many seeds, and of which."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row that competes for the best: a run, or the mean of runs that differ in the seed only."""
+
+    name: str
+    places: tuple[int, ...]
+    values: list[float | None]
+    """Per tIoU of the table, then the average."""
+    spreads: list[float | None]
+    """The sample standard deviation of each value over the seeds; None for a single run."""
+    above: str
+    """The difference to the published average."""
+
+    def text(self, place: int) -> str:
+        """A value in percent, with its standard deviation if it is a mean."""
+        spread = self.spreads[place]
+        return percent(self.values[place]) + ("" if spread is None else f" ± {percent(spread)}")
+
+
+def entries(
+    runs: Sequence[Results], names: Sequence[str], tious: Sequence[float], groups: Sequence[SeedGroup] = ()
+) -> list[Entry]:
+    """The rows in the order of the runs; a group is where its first run is."""
+    group_of = {group.places[0]: group for group in groups}
+    merged = {place for group in groups for place in group.places}
+    found = []
+    for place, run in enumerate(runs):
+        if place in group_of:
+            found.append(_mean_of(runs, group_of[place], tious))
+        elif place not in merged:
+            values = values_of(run, tious)
+            found.append(Entry(names[place], (place,), values, [None] * len(values), published.above(run)))
+    return found
+
+
+def values_of(run: Results, tious: Sequence[float]) -> list[float | None]:
+    """mAP at the tIoUs of a table, then the average."""
+    at = by_tiou(run.tious, run.mean_ap)
+    return [*(at.get(tiou) for tiou in tious), run.average_map]
+
+
+def _mean_of(runs: Sequence[Results], group: SeedGroup, tious: Sequence[float]) -> Entry:
+    members = [runs[place] for place in group.places]
+    columns = list(zip(*(values_of(run, tious) for run in members), strict=True))
+    measured = [[one for one in column if one is not None] for column in columns]
+    is_whole = [len(column) == len(members) for column in measured]
+    average = fmean(measured[-1]) if is_whole[-1] else None
+    hindered = any(published.hindrance(run) for run in members)
+    return Entry(
+        group.name,
+        group.places,
+        [fmean(column) if whole else None for column, whole in zip(measured, is_whole, strict=True)],
+        [stdev(column) if whole else None for column, whole in zip(measured, is_whole, strict=True)],
+        UNMEASURED if hindered else published.difference(average, published.average_for(members[0])),
+    )
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`60.12 to 72.30`, in percent; a dash if there is none."""
+    return UNMEASURED if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def interval_texts(run: Results, tious: Sequence[float]) -> list[str]:
+    """The intervals at the tIoUs of a table, then that of the average; empty if they were not measured."""
+    about = run.uncertainty
+    if about is None:
+        return []
+    at = {round(tiou, 4): one for tiou, one in zip(run.tious, about.mean_ap, strict=True)}
+    return [*(interval_text(at.get(tiou)) for tiou in tious), interval_text(about.average_map)]
+
+
+def interval_name(run: Results) -> str:
+    """`95 % interval`."""
+    assert run.uncertainty is not None, "only runs with intervals have this row"
+    return f"{run.uncertainty.level:.0%} interval".replace("%", " %")
+
+
+def interval_captions(runs: Sequence[Results], names: Sequence[str]) -> list[str]:
+    """How the intervals were measured, and why a run has none."""
+    known = [run for run in runs if run.uncertainty is not None and run.uncertainty.draws]
+    lines = []
+    if known:
+        drawn = sorted({(run.uncertainty.draws, run.uncertainty.seed) for run in known if run.uncertainty})
+        how = " and ".join(f"{console.count(number, 'draw')} with seed {seed}" for number, seed in drawn)
+        lines.append(f"{interval_name(known[0])}: percentile bootstrap over videos, {how}.")
+    for name, run in zip(names, runs, strict=True):
+        if run.uncertainty is not None and run.uncertainty.reason:
+            lines.append(f"{name} has no {interval_name(run)}: {run.uncertainty.reason}.")
+    return lines
