@@ -171,10 +171,8 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
     for table in [tables.map_table(every, with_cautions=False), *tables.more_tables(every)]:
         console.result_table(tables.as_rich(table))
     _report_limits(experiment, results)
-    subset = experiment.training.validation_subset
-    told = epochs.sentence(experiment.run_folder / "log.jsonl", results.subset)
-    if told and results.trained is not None and epochs.is_validated_on(subset, results):
-        console.say(told)
+    for line in epochs.told(experiment.run_folder, experiment.training.validation_subset, results):
+        console.say(line)
     for where, _ in written:
         console.say(f"Wrote {where} and predictions.json")
     if results.trained is not None and not results.changed and not results.is_measured_on_training_videos():

@@ -9,9 +9,10 @@ from pathlib import Path
 from actloc import console
 from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
-from actloc.reports import figures, html, published, reproduction, run_settings, tables
+from actloc.reports import epochs, figures, html, published, reproduction, run_settings, tables
 from actloc.reports.cells import Cell, Table, cells
 from actloc.reports.latex import table_latex
+from actloc.reports.map_rows import INTERVAL, interval_captions, interval_text
 from actloc.reports.runs import RunRecord, as_used, result_folders, run_record
 from actloc.reports.text import UNMEASURED, csv_cell, percent
 from actloc.settings.choices import TableForm
@@ -60,7 +61,7 @@ def table(run_folders: Sequence[Path], form: TableForm) -> str:
     if form == "latex":
         data = "; ".join(dict.fromkeys(_scored_data(run) for run in runs))
         commits = ", ".join(dict.fromkeys(tables.commit_text(run) for run in runs))
-        return table_latex(shown, len(runs), f"{shown.title}. {data}; {commits}.")
+        return table_latex(shown, len(shown.rows) - len(published.all_of(runs)), f"{shown.title}. {data}; {commits}.")
     return tables.as_markdown(shown) if form == "markdown" else _as_csv(runs)
 
 
@@ -74,18 +75,21 @@ def report(run_folders: Sequence[Path]) -> dict[str, str]:
     ]
     short_names = [view.short_name for view in views]
     used = [as_used(record, results) for record, results in evaluated]
+    in_epochs = epochs.tables(evaluated, names)
     if len(runs) == 1:
-        compared, listed = [], [overview(runs), per_class(runs[0])]
+        compared, listed = [], [overview(runs), *in_epochs, per_class(runs[0])]
     else:
-        compared = [overview(runs), *_differing(short_names, used), class_comparison(runs, short_names)]
-        listed = [overview(runs), *_differing(names, used), class_comparison(runs, names)]
+        compared = [overview(runs), *epochs.tables(evaluated, short_names), *_differing(short_names, used)]
+        compared.append(class_comparison(runs, short_names))
+        listed = [overview(runs), *in_epochs, *_differing(names, used), class_comparison(runs, names)]
     page = html.template("recognition.html.jinja")
     contents = {
-        "report.html": page.render(runs=views, tables=compared, most_classes=html.MOST_CLASSES),
+        "report.html": page.render(runs=views, tables=compared, in_epochs=in_epochs, most_classes=html.MOST_CLASSES),
         "tables.md": "\n".join(tables.as_markdown(table) for table in listed),
         "tables.csv": _as_csv(runs),
     }
-    console.result_table(tables.as_rich(overview(runs)))
+    for one in [overview(runs), *in_epochs]:
+        console.result_table(tables.as_rich(one))
     return contents
 
 
@@ -109,14 +113,12 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
     names = tables.distinct_names(runs)
     cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     warning = [] if marks else ["The runs differ in data or views, so the best is not marked."]
-    rows = [
-        [Cell(name), Cell(run.views), *row]
-        for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True)
-    ]
     known = published.all_of(runs)
-    if known:
-        rows = [[*row, Cell(_above_published(run))] for row, run in zip(rows, runs, strict=True)]
-        rows += [_published_row(figures) for figures in known]
+    rows = []
+    for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True):
+        rows.append([Cell(name), Cell(run.views), *row, *[Cell(_above_published(run))] * bool(known)])
+        rows += [[*ends, *[Cell("")] * bool(known)] for ends in _intervals(run)]
+    rows += [_published_row(figures) for figures in known]
     return Table(
         title="Accuracy in percent",
         columns=["run", "views", "top-1", "top-5", "mean class", *(["top-1 to published"] if known else [])],
@@ -126,6 +128,7 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
             f"{name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}"
             for name, run in zip(names, runs, strict=True)
         ]
+        + interval_captions(runs, names)
         + [published.caption(figures) for figures in known]
         + [
             f"{name} is not compared with the published figures: {_hindrance(run)}."
@@ -135,6 +138,15 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
         + warning
         + cautions * with_cautions,
     )
+
+
+def _intervals(run: RecognitionResults) -> list[list[Cell]]:
+    """The row below a run; none where it was not measured."""
+    about = run.uncertainty
+    if about is None:
+        return []
+    texts = map(interval_text, (about.top_1, about.top_5, about.mean_class_accuracy))
+    return [[Cell(INTERVAL), Cell(""), *map(Cell, texts)]]
 
 
 def _hindrance(run: RecognitionResults) -> str:
@@ -246,7 +258,8 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "views", "average", "checkpoint", "weights", "seed"]
-    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class", "note"])
+    ends = [f"{name} 95 % {end}" for name in ("top-1", "top-5", "mean class") for end in ("low", "high")]
+    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class", "note", *ends])
     for run in runs:
         source = [run.name, "measured", run.dataset, run.variant, run.subset, run.views, run.average]
         source += [run.checkpoint, run.weights or "", "" if run.seed is None else str(run.seed)]
@@ -258,10 +271,19 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
         ]
         for label, clips, values in rows:
             numbers = ["" if value is None else percent(value) for value in values]
-            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers, ""])
+            intervals = [""] * len(ends) if label else _ends(run)
+            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers, "", *intervals])
         if run.published is not None:
             figures = run.published
             numbers = [cell.text.replace(UNMEASURED, "") for cell in _published_row(figures)[2:5]]
             source = [run.name, "published", run.dataset, figures.variant, figures.subset, figures.views, *[""] * 6]
-            writer.writerow([*map(csv_cell, source), "", "", *numbers, csv_cell(published.caption(figures))])
+            note = csv_cell(published.caption(figures))
+            writer.writerow([*map(csv_cell, source), "", "", *numbers, note, *[""] * len(ends)])
     return stream.getvalue()
+
+
+def _ends(run: RecognitionResults) -> list[str]:
+    """The two ends of each interval; empty cells where there is none."""
+    about = run.uncertainty
+    every = (about.top_1, about.top_5, about.mean_class_accuracy) if about else (None, None, None)
+    return [end for one in every for end in ((percent(one.low), percent(one.high)) if one else ("", ""))]

@@ -16,6 +16,7 @@ from actloc.evaluation.matching import MATCH_TIOU, Judgement, worst_first
 from actloc.evaluation.rescoring import drawn_maps, hindrance
 from actloc.evaluation.results import Results
 from actloc.reports.cells import Cell, Table, by_tiou, mean
+from actloc.reports.map_rows import INTERVAL
 from actloc.reports.runs import Evaluation
 from actloc.reports.tables import are_comparable
 from actloc.reports.text import UNMEASURED, percent, threshold
@@ -53,7 +54,7 @@ class Pair:
                 [Cell(names[0]), *(Cell(percent(value)) for value in values[0])],
                 [Cell(names[1]), *(Cell(percent(value)) for value in values[1])],
                 [Cell("change"), *(Cell(_signed(value)) for value in differences)],
-                [Cell("95 % interval"), *map(Cell, _intervals(self.drawn, len(differences)))],
+                [Cell(INTERVAL), *map(Cell, _intervals(self.drawn, len(differences)))],
                 [Cell("better in draws (%)"), *map(Cell, _shares(self.drawn, len(differences)))],
             ],
             caption=self._caption(names),
@@ -66,7 +67,7 @@ class Pair:
             lines.append(f"There is no interval: {self.undrawn}.")
         else:
             how = f"{console.count(self.drawn.shape[1], 'draw')} with seed {bootstrap.SEED}, the same for both runs"
-            lines.append(f"95 % interval of the change: paired percentile bootstrap over videos, {how}.")
+            lines.append(f"{INTERVAL} of the change: paired percentile bootstrap over videos, {how}.")
         if any(len(run.tious) != len(self.tious) for run in both):
             lines.append(f"Over the tIoUs that both have: {', '.join(map(threshold, self.tious))}.")
         return lines + [

@@ -105,14 +105,14 @@ def _scored(runs: Sequence[tuple[str, ResultsHead]]) -> list[str]:
     return lines
 
 
-def sentence(log: Path, subset: str) -> str:
-    """Both epochs in one sentence, for the terminal; empty without validations."""
-    both = last_and_best(log)
-    if both is None:
-        return ""
-    last, best = (f"{percent(one.score)} at {one.when}" for one in both)
+def told(run_folder: Path, validated_on: object, results: ResultsHead) -> list[str]:
+    """Both epochs in a sentence for the terminal; nothing where the run was not validated on what is scored."""
+    both = last_and_best(run_folder / "log.jsonl")
+    if both is None or results.trained is None or not is_validated_on(validated_on, results):
+        return []
     name = next((name for name in _JUDGED_BY if name in both[0].values), UNMEASURED)
-    return (
-        f"Validation on {subset} during training, {name.replace('_', ' ')}: {last} (the last), {best} (the best, which "
-        "is optimistic: it is chosen on the videos that are scored)"
-    )
+    last, best = (f"{percent(one.values.get(name))} at {one.when}" for one in both)
+    return [
+        f"Validation on {results.subset} during training, {name.replace('_', ' ')}: {last} (the last), {best} (the "
+        "best, which is optimistic: it is chosen on the videos that are scored)"
+    ]

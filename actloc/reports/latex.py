@@ -18,7 +18,6 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
     "±": r"$\pm$",
     UNMEASURED: "--",
 }
@@ -42,7 +41,7 @@ def map_latex(evaluations: Sequence[Evaluation]) -> str:
             run = runs[entry.places[0]]
             ends = map_rows.interval_texts(run, tious)
             small = [f"{{\\footnotesize {escaped(end.replace(' to ', UNMEASURED))}}}" for end in ends]
-            rows += [[f"\\quad {{\\footnotesize {escaped(map_rows.interval_name(run))}}}", *small]] if ends else []
+            rows += [[f"\\quad {{\\footnotesize {escaped(map_rows.INTERVAL)}}}", *small]] if ends else []
     known = [figures for figures in published.all_of(runs) if figures.map or figures.average is not None]
     theirs = [
         [f"{escaped(published.row_name(figures))}{_PUBLISHED}", *(escaped(cell.text) for cell in row[1:-1])]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Protocol
 
 from actloc import console
 from actloc.evaluation.results import Results
@@ -10,6 +11,30 @@ from actloc.evaluation.uncertainty import Interval
 from actloc.reports import published
 from actloc.reports.cells import by_tiou
 from actloc.reports.text import UNMEASURED, percent
+
+INTERVAL = "95 % interval"
+"""The name of a row of intervals."""
+
+
+class _Uncertainty(Protocol):
+    """What the uncertainties of all tasks have."""
+
+    @property
+    def draws(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class WithUncertainty(Protocol):
+    """Results of any task."""
+
+    @property
+    def uncertainty(self) -> _Uncertainty | None:
+        """None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +118,15 @@ def interval_texts(run: Results, tious: Sequence[float]) -> list[str]:
     return [*(interval_text(at.get(tiou)) for tiou in tious), interval_text(about.average_map)]
 
 
-def interval_name(run: Results) -> str:
-    """`95 % interval`."""
-    assert run.uncertainty is not None, "only runs with intervals have this row"
-    return f"{run.uncertainty.level:.0%} interval".replace("%", " %")
-
-
-def interval_captions(runs: Sequence[Results], names: Sequence[str]) -> list[str]:
+def interval_captions(runs: Sequence[WithUncertainty], names: Sequence[str]) -> list[str]:
     """How the intervals were measured, and why a run has none."""
     known = [run for run in runs if run.uncertainty is not None and run.uncertainty.draws]
     lines = []
     if known:
         drawn = sorted({(run.uncertainty.draws, run.uncertainty.seed) for run in known if run.uncertainty})
         how = " and ".join(f"{console.count(number, 'draw')} with seed {seed}" for number, seed in drawn)
-        lines.append(f"{interval_name(known[0])}: percentile bootstrap over videos, {how}.")
+        lines.append(f"{INTERVAL}: percentile bootstrap over videos, {how}.")
     for name, run in zip(names, runs, strict=True):
         if run.uncertainty is not None and run.uncertainty.reason:
-            lines.append(f"{name} has no {interval_name(run)}: {run.uncertainty.reason}.")
+            lines.append(f"{name} has no {INTERVAL}: {run.uncertainty.reason}.")
     return lines

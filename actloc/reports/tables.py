@@ -36,7 +36,7 @@ def map_table(runs: Sequence[Results], groups: Sequence[SeedGroup] = (), *, with
 
     def lines_of(run: Results) -> list[list[str]]:
         texts = map_rows.interval_texts(run, tious)
-        return [[map_rows.interval_name(run), *texts, *[""] * bool(known)]] if texts else []
+        return [[map_rows.INTERVAL, *texts, *[""] * bool(known)]] if texts else []
 
     rows = []
     for entry, shown in entries:

@@ -46,7 +46,7 @@ def test_both_epochs_are_shown_and_which_is_which(tmp_path: Path) -> None:
     assert "Last and best epoch, validated on test" in page.text
     both = Page(report_page([one, evaluation("b", 1, folder=tmp_path)]))
     assert "Last and best epoch, validated on test" in both.text
-    said = epochs.sentence(tmp_path / "a/log.jsonl", "test")
+    (said,) = epochs.told(tmp_path / "a", "Test", one.results)
     assert "average mAP: 70.00 at epoch 4 (the last), 80.00 at epoch 2 (the best, which is optimistic" in said
 
 
@@ -59,7 +59,8 @@ def test_a_run_that_was_validated_on_other_videos_or_not_at_all_has_no_such_tabl
     assert epochs.tables([(from_a_file, from_a_file.results)], ["a"]) == []
     unlogged = evaluation("nowhere", folder=tmp_path, settings=ON_TEST)
     assert epochs.tables([(unlogged, unlogged.results)], ["a"]) == []
-    assert epochs.sentence(tmp_path / "nowhere/log.jsonl", "test") == ""
+    assert epochs.told(tmp_path / "nowhere", "test", unlogged.results) == []
+    assert epochs.told(tmp_path / "a", "validation", unlogged.results) == []
 
 
 def test_results_of_the_best_epoch_on_the_scored_videos_are_said_to_be_optimistic(tmp_path: Path) -> None:
