@@ -6,7 +6,7 @@ from actloc.evaluation.results import Results
 from actloc.reports import map_rows, published
 from actloc.reports.cells import Cell, Table
 from actloc.reports.runs import Evaluation
-from actloc.reports.seeds import seed_groups
+from actloc.reports.seeds import seeds_of
 from actloc.reports.tables import compared_entries, provenance_of_all, run_names, warning
 from actloc.reports.text import UNMEASURED, one_line, threshold
 
@@ -32,7 +32,7 @@ def escaped(text: object) -> str:
 def map_latex(evaluations: Sequence[Evaluation]) -> str:
     """mAP per tIoU and its average: runs and means over seeds, the best in bold, then what was published."""
     runs = [one.results for one in evaluations]
-    groups = seed_groups(evaluations)
+    groups = seeds_of(evaluations).groups()
     tious, entries = compared_entries(runs, groups)
     rows = []
     for entry, cells in entries:

@@ -1,6 +1,6 @@
 """The rows of a table of mAP: runs with their intervals, and runs that differ in the seed as one row."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Protocol
@@ -53,12 +53,10 @@ class Entry:
 
     name: str
     places: tuple[int, ...]
+    """Of its runs."""
     values: list[float | None]
-    """Per tIoU of the table, then the average."""
     spreads: list[float | None]
     """The sample standard deviation of each value over the seeds; None for a single run."""
-    above: str
-    """The difference to the published average."""
 
     def text(self, place: int) -> str:
         """A value in percent, with its standard deviation if it is a mean."""
@@ -67,19 +65,29 @@ class Entry:
 
 
 def entries(
-    runs: Sequence[Results], names: Sequence[str], tious: Sequence[float], groups: Sequence[SeedGroup] = ()
+    values: Sequence[Sequence[float | None]], names: Sequence[str], groups: Sequence[SeedGroup] = ()
 ) -> list[Entry]:
-    """The rows in the order of the runs; a group is where its first run is."""
+    """The rows of runs with these values, in their order; a group is where its first run is.
+
+    A value that a run of a group does not have has no mean.
+    """
     group_of = {group.places[0]: group for group in groups}
     merged = {place for group in groups for place in group.places}
     found = []
-    for place, run in enumerate(runs):
+    for place, (own, name) in enumerate(zip(values, names, strict=True)):
         if place in group_of:
-            found.append(_mean_of(runs, group_of[place], tious))
+            group = group_of[place]
+            columns = list(zip(*(values[member] for member in group.places), strict=True))
+            means = [_of_all(column, fmean) for column in columns]
+            found.append(Entry(group.name, group.places, means, [_of_all(column, stdev) for column in columns]))
         elif place not in merged:
-            values = values_of(run, tious)
-            found.append(Entry(names[place], (place,), values, [None] * len(values), published.above(run)))
+            found.append(Entry(name, (place,), list(own), [None] * len(own)))
     return found
+
+
+def _of_all(column: Sequence[float | None], measure: Callable[[list[float]], float]) -> float | None:
+    measured = [one for one in column if one is not None]
+    return measure(measured) if len(measured) == len(column) else None
 
 
 def values_of(run: Results, tious: Sequence[float]) -> list[float | None]:
@@ -88,20 +96,12 @@ def values_of(run: Results, tious: Sequence[float]) -> list[float | None]:
     return [*(at.get(tiou) for tiou in tious), run.average_map]
 
 
-def _mean_of(runs: Sequence[Results], group: SeedGroup, tious: Sequence[float]) -> Entry:
-    members = [runs[place] for place in group.places]
-    columns = list(zip(*(values_of(run, tious) for run in members), strict=True))
-    measured = [[one for one in column if one is not None] for column in columns]
-    is_whole = [len(column) == len(members) for column in measured]
-    average = fmean(measured[-1]) if is_whole[-1] else None
-    hindered = any(published.hindrance(run) for run in members)
-    return Entry(
-        group.name,
-        group.places,
-        [fmean(column) if whole else None for column, whole in zip(measured, is_whole, strict=True)],
-        [stdev(column) if whole else None for column, whole in zip(measured, is_whole, strict=True)],
-        UNMEASURED if hindered else published.difference(average, published.average_for(members[0])),
-    )
+def above_published(entry: Entry, runs: Sequence[Results]) -> str:
+    """The difference of a row's average to the published one; a dash where they cannot be compared."""
+    own = [runs[place] for place in entry.places]
+    if any(published.hindrance(run) for run in own):
+        return UNMEASURED
+    return published.difference(entry.values[-1], published.average_for(own[0]))
 
 
 def interval_text(interval: Interval | None) -> str:

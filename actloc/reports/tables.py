@@ -40,7 +40,7 @@ def map_table(runs: Sequence[Results], groups: Sequence[SeedGroup] = (), *, with
 
     rows = []
     for entry, shown in entries:
-        rows.append([Cell(entry.name), *shown, *[Cell(entry.above)] * bool(known)])
+        rows.append([Cell(entry.name), *shown, *[Cell(map_rows.above_published(entry, runs))] * bool(known)])
         for place in entry.places:
             if len(entry.places) > 1:
                 single = [*map(percent, map_rows.values_of(runs[place], tious))]
@@ -69,7 +69,8 @@ def compared_entries(
     """The tIoUs of all runs, and each row with its cells; a mean over seeds competes for the best as one."""
     numbers = [by_tiou(run.tious, run.mean_ap) for run in runs]
     tious = sorted({tiou for one in numbers for tiou in one})
-    entries, fair = map_rows.entries(runs, run_names(runs), tious, groups), _fair(runs)
+    values = [map_rows.values_of(run, tious) for run in runs]
+    entries, fair = map_rows.entries(values, run_names(runs), groups), _fair(runs)
     mark = are_comparable(runs)
     marks = [*(mark and all(tiou in one for one in numbers) for tiou in tious), mark and share_tious(runs)]
     are_fair = [all(fair[place] for place in entry.places) for entry in entries]

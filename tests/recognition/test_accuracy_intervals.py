@@ -71,3 +71,21 @@ def test_tables_page_csv_and_latex_show_it(run: RecognitionResults, tmp_path: Pa
     assert text.count(r"\midrule") == 2
     assert reporting.table([tmp_path / "a"], "csv") == contents["tables.csv"]
     assert "95 % interval" in reporting.table([tmp_path / "a"], "markdown")
+
+
+def test_runs_that_differ_in_the_seed_only_are_one_row(run: RecognitionResults, tmp_path: Path) -> None:
+    folders = []
+    for seed, top_1 in ((0, 0.5), (1, 0.6), (2, 0.7)):
+        results = run.model_copy(update={"name": f"ta_seed{seed}", "seed": seed, "top_1": top_1})
+        folders.append(write(tmp_path / f"ta_seed{seed}", results, "1e-3"))
+    other = run.model_copy(update={"name": "slow", "seed": 5})
+    folders.append(write(tmp_path / "slow", other, "1e-4"))
+    contents = reporting.report(folders)
+    assert "ta_seed*, mean of 3 seeds" in contents["report.html"]
+    assert "| ta\\_seed\\*, mean of 3 seeds | 4 clips x 3 crops | 60.00 ± 10.00 |" in contents["tables.md"]
+    assert "| ta\\_seed1 | 4 clips x 3 crops | 60.00 |" in contents["tables.md"]
+    text = reporting.table(folders, "latex")
+    assert r"ta\_seed*, mean of 3 seeds & 4 clips x 3 crops & 60.00 $\pm$ 10.00" in text
+    assert "ta\\_seed1 &" not in text
+    assert r"\textbf{85.00}" in text
+    assert "n = 3" in text

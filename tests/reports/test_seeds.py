@@ -7,10 +7,15 @@ import pytest
 
 from actloc.evaluation.results import TrainedRun
 from actloc.reports.html import report_page
+from actloc.reports.map_rows import SeedGroup
 from actloc.reports.runs import Evaluation
-from actloc.reports.seeds import merged_table, other_differences, seed_groups
+from actloc.reports.seeds import merged_table, seeds_of
 from tests.reports.scored_runs import evaluation
 from tests.reports.test_html import Page, assert_harmless
+
+
+def seed_groups(evaluations: list[Evaluation]) -> list[SeedGroup]:
+    return seeds_of(evaluations).groups()
 
 
 def three(noise_s: float = 2.0) -> list[Evaluation]:
@@ -69,7 +74,7 @@ def test_runs_that_differ_in_anything_else_are_not_one_row(change: dict[str, Any
         one = evaluation("a", 0)
     other = evaluation("b", 1, **change)
     assert seed_groups([one, other]) == []
-    assert any(difference in found for found in other_differences(one, other))
+    assert any(difference in found for found in seeds_of([one, other]).other_differences(0, 1))
 
 
 def test_the_names_that_follow_from_the_seed_and_the_machine_are_no_difference() -> None:
@@ -90,6 +95,15 @@ def test_a_seed_counts_once_and_runs_without_settings_or_seed_are_never_merged()
 def test_runs_of_two_commits_are_not_one_row_and_it_says_so() -> None:
     table = merged_table([evaluation("a", 0), evaluation("b", 1, commit="ba9876543210")])
     assert "a and b differ in the seed and in commit, so they are not one row." in table.caption
+
+
+def test_each_kind_of_result_of_the_same_runs_has_a_row_with_its_own_name() -> None:
+    raw = [evaluation(f"af_seed{seed}", seed, weights="raw", changed={"evaluation.weights": "raw"}) for seed in (0, 1)]
+    groups = seed_groups([*three()[:2], *raw])
+    assert [(group.places, group.name) for group in groups] == [
+        ((0, 1), "af_seed*, mean of 2 seeds"),
+        ((2, 3), "af_seed*, evaluation.weights=raw, mean of 2 seeds"),
+    ]
 
 
 def test_the_page_shows_the_mean_and_every_run() -> None:
