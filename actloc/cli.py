@@ -22,6 +22,7 @@ from actloc.command_line.arguments import (
 )
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import DATA, RESULTS, TRAINING, app, command
+from actloc.settings.choices import TableForm
 
 
 def main() -> None:
@@ -313,6 +314,7 @@ def evaluate(
     RESULTS,
     "actloc report ckpt/sample_efficientnet_actionformer",
     "actloc report ckpt/sample_efficientnet_actionformer ckpt/seed1 --output ckpt/comparison",
+    "actloc report ckpt/sample_efficientnet_actionformer --format latex",
 )
 def report(
     runs: Annotated[
@@ -329,13 +331,21 @@ def report(
             help="Folder for the report. Default: the run's own; for several runs, report_of_A_and_B beside the first."
         ),
     ] = None,
+    form: Annotated[
+        TableForm | None,
+        typer.Option("--format", help="Print the table in this form and nothing else, and write no files."),
+    ] = None,
     overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:
-    """Write tables and report.html, for one run or for several side by side."""
+    """Write tables and report.html, for one run or for several side by side.
+
+    Runs that differ in the seed only are one row, their mean and standard deviation. Others are compared with the
+    first.
+    """
     from actloc.commands import report as reporting
 
-    return reporting.run(runs, output=output, code=code or (), overwrite=overwrite)
+    return reporting.run(runs, output=output, form=form, code=code or (), overwrite=overwrite)
 
 
 from actloc.command_line import applying, diagnosing, experts  # noqa: E402, F401 - last: listed last on the help page

@@ -144,6 +144,12 @@ def result(text: object) -> None:
         stdout.print(clean(text))
 
 
+def result_text(text: str) -> None:
+    """Text for a file or another program, on stdout letter by letter but for control characters."""
+    if not (_json_lines or stdout.quiet):
+        sys.stdout.write(f"{_CONTROL.sub('', text).rstrip()}\n")
+
+
 def result_table(table: Table, otherwise: Sequence[str] = ()) -> None:
     """A table of the command's result, on stdout, in a file or a pipe as wide as it is; left out in JSON mode.
 

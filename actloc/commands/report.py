@@ -12,15 +12,23 @@ from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
 from actloc.reports import outputs
 from actloc.settings import parts
+from actloc.settings.choices import TableForm
 from actloc.tasks.base import TaskConfig, task_named
 
 _LONGEST_NAME, _AND = 120, "_and_"
 
 
 def run(
-    names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = (), overwrite: bool = False
+    names: Sequence[str | Path],
+    *,
+    output: Path | None = None,
+    form: TableForm | None = None,
+    code: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> int:
     """Writes report.html, tables.md, tables.csv and what else the task has into `output`; prints the numbers.
+
+    With a `form`, prints the table in that form instead, and writes nothing.
 
     By default one run's report is in its folder, and that of several is in a folder of its own beside the first.
 
@@ -34,6 +42,8 @@ def run(
     if skipped:
         console.say(f"Skipped, not a run: {console.first_ten(skipped)}")
     run_folders = list({one.resolve(): one for one in run_folders}.values())
+    if form is not None:
+        return _print_table(run_folders, form, output)
     folder = output or (run_folders[0] if len(run_folders) == 1 else _folder_of_several(run_folders))
     if folder.exists() and not folder.is_dir():
         raise UserError(
@@ -54,6 +64,19 @@ def run(
     if len(run_folders) == 1 and is_run(run_folders[0]):
         console.say(f"To apply the run to new videos: actloc predict {shlex.quote(str(run_folders[0]))} VIDEO")
     console.emit("done", command="report", written=[str(path) for path in made])
+    return 0
+
+
+def _print_table(run_folders: Sequence[Path], form: TableForm, output: Path | None) -> int:
+    if output is not None:
+        raise UserError(
+            f"--format {form} and --output {output} were given.",
+            "Expected one of them: --format prints a table, and writes no files.",
+            f"Write what is printed to a file, `--format {form} > FILE`, or leave out --format.",
+        )
+    text = _task_of(run_folders).table(run_folders, form)
+    console.result_text(text)
+    console.emit("done", command="report", form=form, text=text)
     return 0
 
 

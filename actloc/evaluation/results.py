@@ -9,12 +9,10 @@ import re
 import shlex
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
     JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
@@ -24,6 +22,7 @@ from pydantic import (
 
 from actloc import console, files
 from actloc.errors import UserError
+from actloc.evaluation.uncertainty import CHECKED, Proportion, Uncertainty
 from actloc.settings.choices import ErrorBins, FusionLabels, FusionUnit
 from actloc.settings.published import PublishedMap
 
@@ -40,8 +39,6 @@ UNKNOWN_LABELS = "labels of ignored predictions"
 """The heading in `Counts.names` of the labels outside the dataset's classes."""
 
 _Form = TypeVar("_Form", bound="Record")
-Proportion = Annotated[float, Field(ge=0, le=1 + 1e-9)]
-"""From 0 to 1; rounding may lift the mean of ones slightly above 1."""
 
 
 def averages_caution(share: float, step: int) -> str:
@@ -55,8 +52,7 @@ def averages_caution(share: float, step: int) -> str:
 class Record(BaseModel):
     """A part of a results file: frozen, strict about types, without unknown keys, nan or inf."""
 
-    # built when results are read or written: every command imports this, and most need none
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = CHECKED
 
 
 class TrueAction(Record):
@@ -156,6 +152,8 @@ class TrainedRun(Record):
     """How the annotations scored differ from them, counted and named; None if the run kept no copy of them."""
     renamed: dict[str, str] = {}
     """The names that the classes it was trained on have in the annotations scored, by their old ones, if another."""
+    validated_on: str | None = None
+    """The subset by which its best checkpoint was chosen; None without validation, and in files of older versions."""
     trained_videos: list[str] | None = None
     """The scored videos that it was trained on; None if it kept no copy of its annotations."""
 
@@ -234,6 +232,9 @@ class ResultsHead(Record):
         if run.trained_videos:
             of = f"{len(run.trained_videos)} of the videos scored ({console.first_ten(run.trained_videos)})"
             cautions.append(f"The run was trained on {of}, so the results are too good.")
+        is_chosen = self.settings.get("evaluation.checkpoint") == "best"
+        if is_chosen and (run.validated_on or "").lower() == self.subset.lower():
+            cautions.append(f"The best epoch was chosen on {self.subset}, which is scored: the results are optimistic.")
         if run.changes:
             cautions.append(f"The annotations have changed since the run was trained: {'; '.join(run.changes)}.")
         elif run.changes is None and run.annotations_sha256 not in (None, self.annotations_sha256):
@@ -271,6 +272,10 @@ class Results(ResultsHead):
     """What others published for these settings; None where nothing is known, and in files of older versions."""
     error_bins: ErrorBins | None = None
     """The ranges of true actions in the error analysis; None in files of older versions."""
+    uncertainty: Uncertainty | None = None
+    """How sure each mAP is; None in files of older versions, where `actloc report` measures it."""
+    ambiguous: dict[str, list[list[float]]] = {}
+    """By video, THUMOS14's Ambiguous intervals in seconds, if the protocol forgives predictions there."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:
@@ -281,6 +286,7 @@ class Results(ResultsHead):
             raise ValueError(f"recall has length {len(self.recall)}, recall_multiples has {len(self.recall_multiples)}")
         rows = [self.mean_ap, *self.class_ap, *self.recall]
         rows += [self.classifier.true_class_mean_ap] if self.classifier else []
+        rows += [[None] * len(self.uncertainty.mean_ap)] if self.uncertainty else []
         if any(len(row) != len(self.tious) for row in rows):
             raise ValueError("mean_ap and each row of AP and recall need one entry per tIoU")
         return self

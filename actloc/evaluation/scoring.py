@@ -11,7 +11,7 @@ import actloc
 from actloc import provenance
 from actloc.annotations import model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from actloc.evaluation import detection
+from actloc.evaluation import bootstrap, detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.error_analysis.bins import bins_for
 from actloc.evaluation.predictions import Prediction, Predictions
@@ -171,6 +171,14 @@ def score(
         classifier=origin.classifier,
         published=origin.published,
         error_bins=bins_for(evaluation.error_bins, dataset_name),
+        uncertainty=bootstrap.uncertainty(
+            truth_columns, columns, tious, bootstrap.times_of(video_order(truth, predictions), truth.actions), protocol
+        ),
+        ambiguous={
+            video.id: [list(interval) for interval in video.ambiguous]
+            for video in truth.videos
+            if video.ambiguous and protocol.skips_ambiguous
+        },
     )
 
 
@@ -197,10 +205,14 @@ def validation_scores(
     return {"average_mAP": float(precision.mean()), **{f"mAP/{tiou:.2f}": float(value) for tiou, value in per_tiou}}
 
 
+def video_order(truth: Truth, predictions: Predictions) -> list[str]:
+    """The videos of both sides in the order of their numbers in columns."""
+    return sorted({*truth.actions, *predictions})
+
+
 def to_columns(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[TruthColumns, PredictionColumns]:
     """Both sides as numbers. Keeps predictions for videos outside the subset: they are wrong."""
-    ids = sorted({*truth.actions, *predictions})
-    number = {video_id: place for place, video_id in enumerate(ids)}
+    number = {video_id: place for place, video_id in enumerate(video_order(truth, predictions))}
     return _truth_columns(truth, number), _prediction_columns(truth, predictions, protocol, number)
 
 

@@ -25,7 +25,7 @@ from actloc.evaluation.results import (
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment, load
 from actloc.localization.scored import Scored
-from actloc.reports import tables
+from actloc.reports import epochs, tables
 from actloc.runs import chosen_checkpoint
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.results_board import write_board
@@ -175,6 +175,8 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
     for table in [tables.map_table(every, with_cautions=False), *tables.more_tables(every)]:
         console.result_table(tables.as_rich(table))
     _report_limits(experiment, results)
+    for line in epochs.told(experiment.run_folder, experiment.training.validation_subset, results):
+        console.say(line)
     for where, _ in written:
         console.say(f"Wrote {where}, predictions.json and {ERRORS_NAME}")
     if results.trained is not None and not results.changed and not results.is_measured_on_training_videos():
@@ -182,7 +184,9 @@ def _report(experiment: Experiment, written: Sequence[tuple[Path, Results]]) -> 
         console.say(
             f"`actloc predict` shows what reaches the score thresholds of best F1 on these {videos} of {results.subset}"
         )
-    console.emit("done", path=str(path), average_mAP=results.average_map)
+    interval = results.uncertainty.average_map if results.uncertainty else None
+    ends = None if interval is None else [interval.low, interval.high]
+    console.emit("done", path=str(path), average_mAP=results.average_map, average_mAP_interval=ends)
 
 
 def _report_limits(experiment: Experiment, results: Results) -> None:

@@ -36,7 +36,7 @@ from actloc.recognition.sampling import SPAN_FRAMES
 from actloc.recognition.scorer import Scored
 from actloc.recognition.scores import softmax, truth_table
 from actloc.recognition.views import Views
-from actloc.reports import outputs, tables
+from actloc.reports import epochs, outputs, tables
 from actloc.reports.text import csv_cell
 from actloc.runs.result_folders import measured_with, published_figures, results_folder
 from actloc.runs.results_board import write_board
@@ -62,7 +62,7 @@ def evaluate_with(experiment: Experiment, annotations: Annotations, processes: P
     if settings.weights == "averaged" and run is not None and run.initial_share > MOST_INITIAL_SHARE:
         raw = experiment.with_section("evaluation", settings.model_copy(update={"weights": "raw"}))
         written.append(_scored(raw, _trained(raw, annotations), annotations, processes)[0])
-    status = processes.of_first(lambda: _report(written))
+    status = processes.of_first(lambda: _report(experiment, written))
     status = status if has_all_scores else EXIT_SOME_INPUTS_FAILED
     processes.of_first(lambda: console.say(f"Next: actloc report {experiment.run_folder}"))
     return status
@@ -328,6 +328,7 @@ def _written(
         unreadable=found.unreadable,
         clips_left_out=len(clips) - len(known),
         published=published_figures(experiment, PublishedAccuracy),
+        videos=[clip.video.id for clip in known],
     )
     folder = results_folder(experiment, measuring.changed, file=file.name if file else None)
     listing = folder / "clips.csv"
@@ -337,7 +338,7 @@ def _written(
     return path, results
 
 
-def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:
+def _report(experiment: Experiment, written: Sequence[tuple[Path, RecognitionResults]]) -> int:
     """Prints the accuracies, then what limits them, then where they are; 3 if videos cannot be read."""
     path, results = written[0]
     console.result_table(tables.as_rich(overview([one for _, one in written], with_cautions=False)))
@@ -347,6 +348,8 @@ def _report(written: Sequence[tuple[Path, RecognitionResults]]) -> int:
     if counts.unreadable:
         left_out = console.count(counts.clips_left_out, "clip is", "clips are")
         console.error(f"{left_out} in no accuracy: the videos cannot be read ({console.first_ten(counts.unreadable)})")
+    for line in epochs.told(experiment.run_folder, experiment.training.validation_subset, results):
+        console.say(line)
     for where, _ in written:
         console.say(f"Wrote {where} and clips.csv")
     console.emit("done", path=str(path), top_1=results.top_1, top_5=results.top_5)

@@ -3,16 +3,20 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console
 from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
-from actloc.reports import figures, html, published, reproduction, run_settings, tables
+from actloc.reports import epochs, figures, html, map_rows, published, reproduction, run_settings, tables
 from actloc.reports.cells import Cell, Table, cells
+from actloc.reports.latex import table_latex
+from actloc.reports.map_rows import INTERVAL, interval_captions, interval_text
 from actloc.reports.runs import RunRecord, as_used, result_folders, run_record
+from actloc.reports.seeds import Seeds
 from actloc.reports.text import UNMEASURED, csv_cell, percent
+from actloc.settings.choices import TableForm
 from actloc.settings.published import PublishedAccuracy
 
 _MOST_CONFUSED = 20
@@ -41,35 +45,59 @@ class RunView:
     environment: str | None
 
 
+def _read(run_folders: Sequence[Path]) -> list[tuple[RunRecord, RecognitionResults]]:
+    evaluated = []
+    for run in run_folders:
+        for folder in result_folders(run):
+            results = read_record(folder / METRICS_NAME, RecognitionResults)
+            refuse_mixture(folder, results)
+            evaluated.append((run_record(run), results))
+    return evaluated
+
+
+def table(run_folders: Sequence[Path], form: TableForm) -> str:
+    """The table of accuracies by itself."""
+    evaluated = _read(run_folders)
+    runs, seeds = [results for _, results in evaluated], _seeds(evaluated)
+    if form == "csv":
+        return _as_csv(runs)
+    shown = overview(runs, seeds, with_members=form == "markdown", with_cautions=False)
+    if form == "markdown":
+        return tables.as_markdown(shown)
+    facts = [f"{_scored_data(run)}, mean of {run.average}, {tables.commit_text(run)}" for run in runs]
+    lines = [
+        f"{shown.title}. {'; '.join(dict.fromkeys(facts))}.",
+        *interval_captions(runs, tables.distinct_names(runs)),
+    ]
+    num_measured = len(shown.rows) - len(published.all_of(runs))
+    return table_latex(shown, num_measured, " ".join([*lines, *seeds.captions()]))
+
+
 def report(run_folders: Sequence[Path]) -> dict[str, str]:
     """Prints the numbers; returns the contents of report.html, tables.md and tables.csv by name."""
-    folders = [results for run in run_folders for results in result_folders(run)]
-    evaluated = [
-        (run_record(run), read_record(results / METRICS_NAME, RecognitionResults))
-        for run in run_folders
-        for results in result_folders(run)
-    ]
+    evaluated = _read(run_folders)
     runs = [results for _, results in evaluated]
-    for folder_of_results, results in zip(folders, runs, strict=True):
-        refuse_mixture(folder_of_results, results)
     names = tables.distinct_names(runs)
     views = [
         _view(number, name, *one) for number, (name, one) in enumerate(zip(names, evaluated, strict=True), start=1)
     ]
     short_names = [view.short_name for view in views]
     used = [as_used(record, results) for record, results in evaluated]
+    in_epochs, whole = epochs.tables(evaluated, names), overview(runs, _seeds(evaluated))
     if len(runs) == 1:
-        compared, listed = [], [overview(runs), per_class(runs[0])]
+        compared, listed = [], [whole, *in_epochs, per_class(runs[0])]
     else:
-        compared = [overview(runs), *_differing(short_names, used), class_comparison(runs, short_names)]
-        listed = [overview(runs), *_differing(names, used), class_comparison(runs, names)]
+        compared = [whole, *epochs.tables(evaluated, short_names), *_differing(short_names, used)]
+        compared.append(class_comparison(runs, short_names))
+        listed = [whole, *in_epochs, *_differing(names, used), class_comparison(runs, names)]
     page = html.template("recognition.html.jinja")
     contents = {
-        "report.html": page.render(runs=views, tables=compared, most_classes=html.MOST_CLASSES),
+        "report.html": page.render(runs=views, tables=compared, in_epochs=in_epochs, most_classes=html.MOST_CLASSES),
         "tables.md": "\n".join(tables.as_markdown(table) for table in listed),
         "tables.csv": _as_csv(runs),
     }
-    console.result_table(tables.as_rich(overview(runs)))
+    for one in [whole, *in_epochs]:
+        console.result_table(tables.as_rich(one))
     return contents
 
 
@@ -78,29 +106,36 @@ def _differing(names: Sequence[str], settings: Sequence[run_settings.Settings]) 
     return [table] if table else []
 
 
-def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) -> Table:
-    """Accuracies of each run; the best is marked if all were measured on the same clips with the same views."""
-    measured_on = {
-        (run.dataset, run.variant, run.subset, run.counts.clips, run.views, run.average, *_clips_of_classes(run))
-        for run in runs
-    }
-    marks, fair = len(measured_on) == 1, [not run.is_measured_on_training_videos() for run in runs]
-    columns = [
-        cells([run.top_1 for run in runs], marks, fair),
-        cells([run.top_5 for run in runs], marks, fair),
-        cells([run.mean_class_accuracy for run in runs], marks, fair),
-    ]
+def overview(
+    runs: Sequence[RecognitionResults],
+    seeds: Seeds[RecognitionResults] | None = None,
+    *,
+    with_members: bool = True,
+    with_cautions: bool = True,
+) -> Table:
+    """Accuracies of each run; the best is marked if all were measured on the same clips with the same views.
+
+    Runs that differ in the seed only are one row, `with_members` above the runs themselves.
+    """
+    marks = all(_measured_on(run) == _measured_on(runs[0]) for run in runs)
     names = tables.distinct_names(runs)
     cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     warning = [] if marks else ["The runs differ in data or views, so the best is not marked."]
-    rows = [
-        [Cell(name), Cell(run.views), *row]
-        for name, run, row in zip(names, runs, zip(*columns, strict=True), strict=True)
-    ]
+    entries = map_rows.entries([_numbers(run) for run in runs], names, seeds.groups() if seeds else ())
+    fair = [not any(runs[place].is_measured_on_training_videos() for place in entry.places) for entry in entries]
+    columns = [cells([entry.values[place] for entry in entries], marks, fair) for place in range(3)]
     known = published.all_of(runs)
-    if known:
-        rows = [[*row, Cell(_above_published(run))] for row, run in zip(rows, runs, strict=True)]
-        rows += [_published_row(figures) for figures in known]
+    rows = []
+    for entry, row in zip(entries, zip(*columns, strict=True), strict=True):
+        if len(entry.places) > 1:
+            shown = [replace(cell, text=entry.text(place)) for place, cell in enumerate(row)]
+            rows.append([Cell(entry.name), Cell(runs[entry.places[0]].views), *shown, *[Cell("")] * bool(known)])
+        members = entry.places if with_members or len(entry.places) == 1 else ()
+        for run, name in ((runs[place], names[place]) for place in members):
+            single = row if len(entry.places) == 1 else [Cell(percent(value)) for value in _numbers(run)]
+            rows.append([Cell(name), Cell(run.views), *single, *[Cell(_above_published(run))] * bool(known)])
+            rows += [[*ends, *[Cell("")] * bool(known)] for ends in _intervals(run)]
+    rows += [_published_row(figures) for figures in known]
     return Table(
         title="Accuracy in percent",
         columns=["run", "views", "top-1", "top-5", "mean class", *(["top-1 to published"] if known else [])],
@@ -110,6 +145,7 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
             f"{name}: {_scored_data(run)}; mean of {run.average}; {tables.origin(run)}"
             for name, run in zip(names, runs, strict=True)
         ]
+        + interval_captions(runs, names)
         + [published.caption(figures) for figures in known]
         + [
             f"{name} is not compared with the published figures: {_hindrance(run)}."
@@ -117,8 +153,36 @@ def overview(runs: Sequence[RecognitionResults], *, with_cautions: bool = True) 
             if run.published is not None and _hindrance(run)
         ]
         + warning
+        + (seeds.captions() if seeds else [])
         + cautions * with_cautions,
     )
+
+
+def _seeds(evaluated: Sequence[tuple[RunRecord, RecognitionResults]]) -> Seeds[RecognitionResults]:
+    runs = [results for _, results in evaluated]
+    used = [as_used(record, results) for record, results in evaluated]
+    return Seeds(tables.distinct_names(runs), used, runs, _data_differences)
+
+
+def _data_differences(first: RecognitionResults, second: RecognitionResults) -> list[str]:
+    return ["data or views"] * (_measured_on(first) != _measured_on(second))
+
+
+def _measured_on(run: RecognitionResults) -> tuple[object, ...]:
+    return run.dataset, run.variant, run.subset, run.counts.clips, run.views, run.average, *_clips_of_classes(run)
+
+
+def _numbers(run: RecognitionResults) -> list[float | None]:
+    return [run.top_1, run.top_5, run.mean_class_accuracy]
+
+
+def _intervals(run: RecognitionResults) -> list[list[Cell]]:
+    """The row below a run; none where it was not measured."""
+    about = run.uncertainty
+    if about is None:
+        return []
+    texts = map(interval_text, (about.top_1, about.top_5, about.mean_class_accuracy))
+    return [[Cell(INTERVAL), Cell(""), *map(Cell, texts)]]
 
 
 def _hindrance(run: RecognitionResults) -> str:
@@ -230,7 +294,8 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "views", "average", "checkpoint", "weights", "seed"]
-    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class", "note"])
+    ends = [f"{name} 95 % {end}" for name in ("top-1", "top-5", "mean class") for end in ("low", "high")]
+    writer.writerow([*names, "commit", "machine", "class", "clips", "top-1", "top-5", "mean class", "note", *ends])
     for run in runs:
         source = [run.name, "measured", run.dataset, run.variant, run.subset, run.views, run.average]
         source += [run.checkpoint, run.weights or "", "" if run.seed is None else str(run.seed)]
@@ -242,10 +307,19 @@ def _as_csv(runs: Sequence[RecognitionResults]) -> str:
         ]
         for label, clips, values in rows:
             numbers = ["" if value is None else percent(value) for value in values]
-            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers, ""])
+            intervals = [""] * len(ends) if label else _ends(run)
+            writer.writerow([*map(csv_cell, source), csv_cell(label), clips, *numbers, "", *intervals])
         if run.published is not None:
             figures = run.published
             numbers = [cell.text.replace(UNMEASURED, "") for cell in _published_row(figures)[2:5]]
             source = [run.name, "published", run.dataset, figures.variant, figures.subset, figures.views, *[""] * 6]
-            writer.writerow([*map(csv_cell, source), "", "", *numbers, csv_cell(published.caption(figures))])
+            note = csv_cell(published.caption(figures))
+            writer.writerow([*map(csv_cell, source), "", "", *numbers, note, *[""] * len(ends)])
     return stream.getvalue()
+
+
+def _ends(run: RecognitionResults) -> list[str]:
+    """The two ends of each interval; empty cells where there is none."""
+    about = run.uncertainty
+    every = (about.top_1, about.top_5, about.mean_class_accuracy) if about else (None, None, None)
+    return [end for one in every for end in ((percent(one.low), percent(one.high)) if one else ("", ""))]

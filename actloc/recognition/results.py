@@ -8,7 +8,8 @@ from pydantic import NonNegativeInt, model_validator
 
 from actloc import console
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import FEW_ACTIONS, Proportion, Record, ResultsHead
+from actloc.evaluation.results import FEW_ACTIONS, Record, ResultsHead
+from actloc.evaluation.uncertainty import Proportion
 from actloc.recognition.scores import (
     Averages,
     Booleans,
@@ -17,6 +18,7 @@ from actloc.recognition.scores import (
     hits,
     mean_class_accuracy,
 )
+from actloc.recognition.uncertainty import AccuracyUncertainty, accuracy_uncertainty
 from actloc.settings.published import PublishedAccuracy
 
 _SHOWN_CLASSES = 5  # the k of top-5
@@ -75,6 +77,8 @@ class RecognitionResults(ResultsHead):
     counts: RecognitionCounts
     published: PublishedAccuracy | None = None
     """What others published for these settings; None where nothing is known, and in files of older versions."""
+    uncertainty: AccuracyUncertainty | None = None
+    """How sure the accuracies are; None in files of older versions."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
@@ -125,10 +129,11 @@ def measured(
     unreadable: Mapping[str, str],
     clips_left_out: int,
     published: PublishedAccuracy | None = None,
+    videos: Sequence[str] | None = None,
 ) -> RecognitionResults:
     """The results of class scores (N, K), which are those of the views averaged, for the true classes (N, K).
 
-    `head` has the fields of `ResultsHead`.
+    `head` has the fields of `ResultsHead`; `videos` (N) are those of the clips, without which there are no intervals.
     """
     first, five = (hits(scores, truth, k) for k in (1, _SHOWN_CLASSES))
     counts = truth.sum(axis=0).tolist()
@@ -149,4 +154,5 @@ def measured(
         average=average,
         counts=RecognitionCounts(clips=len(scores), unreadable=dict(unreadable), clips_left_out=clips_left_out),
         published=published,
+        uncertainty=None if videos is None else accuracy_uncertainty(first, five, truth, videos),
     )

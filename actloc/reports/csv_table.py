@@ -22,6 +22,8 @@ class _Row(NamedTuple):
     numbers: _TextByTIoU
     average: str
     above_published: str = ""
+    intervals: Sequence[str] = ()
+    """The ends of the interval at each tIoU of the table and of the average; empty if there are none."""
 
 
 def as_csv(runs: Sequence[Results]) -> str:
@@ -34,15 +36,18 @@ def as_csv(runs: Sequence[Results]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     names = ["run", "origin", "dataset", "variant", "subset", "videos", "protocol", "checkpoint", "weights", "seed"]
     names += ["commit", "machine", "changed settings", "note", "measure", "class", "actions"]
-    writer.writerow([*names, *(threshold(tiou) for tiou in tious), "average", published.DIFFERENCE])
+    shown = [*(threshold(tiou) for tiou in tious), "average"]
+    ends = [f"{name} {end}" for name in shown for end in ("95 % low", "95 % high")]
+    writer.writerow([*names, *shown, published.DIFFERENCE, *ends])
     for run in runs:
-        for row in _rows(run):
+        for row in _rows(run, tious):
             numbers = [row.numbers.get(tiou, "") for tiou in tious]
-            writer.writerow([*map(csv_cell, row.texts), *numbers, row.average, row.above_published])
+            intervals = row.intervals or [""] * len(ends)
+            writer.writerow([*map(csv_cell, row.texts), *numbers, row.average, row.above_published, *intervals])
     return stream.getvalue()
 
 
-def _rows(run: Results) -> Iterator[_Row]:
+def _rows(run: Results, tious: Sequence[float]) -> Iterator[_Row]:
     seed, commit = "" if run.seed is None else str(run.seed), run.commit or ""
     source = [run.name, "measured", run.dataset, run.variant, run.subset, str(run.counts.videos), run.protocol]
     source += [run.checkpoint, run.weights or "", seed, commit, run.machine]
@@ -55,7 +60,7 @@ def _rows(run: Results) -> Iterator[_Row]:
     truths = str(run.counts.truths)
     above = "" if run.published is None else published.above(run)
     measure = "mAP, upper bound" if is_upper_bound(run) else "mAP"
-    yield measured([measure, "", truths], run.mean_ap, run.average_map, above)
+    yield measured([measure, "", truths], run.mean_ap, run.average_map, above)._replace(intervals=_ends(run, tious))
     if run.published is not None:
         yield _published_row(run, run.published)
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
@@ -75,6 +80,16 @@ def _published_row(run: Results, figures: PublishedMap) -> _Row:
     average = published.figure(published.average_for(run), every).replace(UNMEASURED, "")
     source = [run.name, "published", run.dataset, figures.variant, figures.subset, "", figures.protocol]
     return _Row([*source, *[""] * 6, published.caption(figures), "mAP", "", ""], numbers, average)
+
+
+def _ends(run: Results, tious: Sequence[float]) -> list[str]:
+    """The two ends of each interval."""
+    about = run.uncertainty
+    if about is None:
+        return []
+    at = {round(tiou, 4): one for tiou, one in zip(run.tious, about.mean_ap, strict=True)}
+    every = [*(at.get(tiou) for tiou in tious), about.average_map]
+    return [end for one in every for end in ((_cell(one.low), _cell(one.high)) if one else ("", ""))]
 
 
 def _cell(value: float | None) -> str:

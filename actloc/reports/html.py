@@ -21,16 +21,17 @@ from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.evaluation.predictions import Predictions
 from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Video
-from actloc.reports import figures, published, text, timelines
+from actloc.reports import epochs, figures, published, text, timelines
 from actloc.reports.cells import Table, mean
+from actloc.reports.comparison import Pair, pairs_with_first
 from actloc.reports.error_figures import ErrorView, error_view
 from actloc.reports.error_tables import error_comparison
 from actloc.reports.reproduction import commands
 from actloc.reports.run_settings import differing, key_facts
 from actloc.reports.runs import Evaluation, RunRecord
+from actloc.reports.seeds import merged_table
 from actloc.reports.tables import (
     class_comparison,
-    map_table,
     more_tables,
     run_names,
     scored_data,
@@ -106,6 +107,8 @@ class Comparison:
     """What the template shows of several runs together."""
 
     tables: list[Table]
+    pairs: Sequence[Pair]
+    """The first run with each of the others."""
     settings: Table | None
     errors: list[Table]
     classes: Table
@@ -113,19 +116,23 @@ class Comparison:
     undrawn: list[UndrawnVideo]
 
 
-def report_page(evaluations: Sequence[Evaluation]) -> str:
-    """The page `report.html`: first a comparison if there are several runs, then each run by itself."""
+def report_page(evaluations: Sequence[Evaluation], pairs: Sequence[Pair] | None = None) -> str:
+    """The page `report.html`: first a comparison if there are several runs, then each run by itself.
+
+    `pairs` are those of the first run with each of the others, if they are known already.
+    """
     names = run_names([evaluation.results for evaluation in evaluations])
     views = [
         _view(number, name, evaluation, is_alone=len(evaluations) == 1)
         for number, (name, evaluation) in enumerate(zip(names, evaluations, strict=True), start=1)
     ]
-    compared = _comparison(evaluations, names) if len(evaluations) > 1 else None
+    pairs = pairs_with_first(evaluations) if pairs is None else pairs
+    compared = _comparison(evaluations, names, pairs) if len(evaluations) > 1 else None
     page = template("report.html.jinja")
     return page.render(runs=views, compared=compared, match_tiou=MATCH_TIOU, most_classes=MOST_CLASSES)
 
 
-def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Comparison:
+def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str], pairs: Sequence[Pair]) -> Comparison:
     runs = [evaluation.results for evaluation in evaluations]
     short = {number: f"run {number}" for number in range(1, len(runs) + 1)}
     labels = dict.fromkeys(label for run in runs for label in run.classes)
@@ -145,8 +152,10 @@ def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Comp
         return fmean(f1 for f1, _ in keys), fmean(mistakes for _, mistakes in keys)
 
     in_order = sorted(videos.values(), key=badness)
+    in_epochs = epochs.tables([(one, one.results) for one in evaluations], list(short.values()))
     return Comparison(
-        tables=[_average_first(table) for table in (map_table(runs), *more_tables(runs))],
+        tables=[_average_first(table) for table in (merged_table(evaluations), *more_tables(runs), *in_epochs)],
+        pairs=pairs,
         settings=differing(list(short.values()), [one.as_used for one in evaluations]),
         errors=error_comparison(list(short.values()), [one.errors for one in evaluations]),
         classes=class_comparison(runs, list(short.values())),
@@ -211,6 +220,8 @@ def _environment() -> Environment:
         "seconds": text.seconds,
         "threshold": text.threshold,
         "short": _short,
+        "short_percent": text.short_percent,
+        "average_first": _average_first,
     }
     environment.globals |= {
         "script": _script(),
@@ -257,6 +268,7 @@ def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> 
     """Timelines only for a run that is alone: those of several are drawn together."""
     results, anchor = evaluation.results, f"run-{number}"
     beside = published.beside_published(results)
+    in_epochs = epochs.tables([(evaluation, results)], [name])
     judged = worst_first(results, evaluation.predictions)
     looks = timelines.looks_of(results.classes, evaluation.predictions)
     return RunView(
@@ -266,7 +278,10 @@ def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> 
         results=results,
         facts=_facts(evaluation),
         omissions=_omissions(results),
-        tables=[*([beside] if beside else []), *map(_average_first, more_tables([results]))],
+        tables=[
+            *([beside] if beside else []),
+            *map(_average_first, [*more_tables([results]), *(in_epochs if is_alone else [])]),
+        ],
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
         timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from actloc import console
 from actloc.evaluation.results import Results, ResultsHead
-from actloc.reports import published
+from actloc.reports import map_rows, published
 from actloc.reports.cells import Cell, Table, by_tiou, cells, mean
+from actloc.reports.map_rows import SeedGroup
 from actloc.reports.text import markdown, one_line, percent, threshold
 
 _UPPER_BOUND = "true classes: upper bound"
@@ -24,24 +25,29 @@ _TOP_1_OF = {
 _WIDTH, _NUMBER_WIDTH, _NAME_WIDTH = 80, 9, 12  # of a terminal, a column of numbers, and at least one of names
 
 
-def map_table(runs: Sequence[Results], *, with_cautions: bool = True) -> Table:
-    """mAP per tIoU and its average; the best of several runs is marked if they share data, protocol and tIoUs.
+def map_table(runs: Sequence[Results], groups: Sequence[SeedGroup] = (), *, with_cautions: bool = True) -> Table:
+    """mAP per tIoU and its average, each with its interval; the best is marked if data, protocol and tIoUs are shared.
 
-    Results on videos that a run was trained on are never the best.
+    Runs of a group are one row, the mean over their seeds, with the runs below it. Results on videos that a run was
+    trained on are never the best.
     """
-    numbers = [by_tiou(run.tious, run.mean_ap) for run in runs]
-    tious = sorted({tiou for one in numbers for tiou in one})
-    mark, fair = are_comparable(runs), _fair(runs)
-    columns = [
-        cells([one.get(tiou) for one in numbers], mark and all(tiou in one for one in numbers), fair) for tiou in tious
-    ]
-    columns.append(cells([run.average_map for run in runs], mark and _share_tious(runs), fair))
-    names = run_names(runs)
-    known = published.all_of(runs)
-    rows = [[Cell(name), *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)]
-    if known:
-        rows = [[*row, Cell(published.above(run))] for row, run in zip(rows, runs, strict=True)]
-        rows += [published.map_row(figures, tious) for figures in known]
+    names, known = run_names(runs), published.all_of(runs)
+    tious, entries = compared_entries(runs, groups)
+
+    def lines_of(run: Results) -> list[list[str]]:
+        texts = map_rows.interval_texts(run, tious)
+        return [[map_rows.INTERVAL, *texts, *[""] * bool(known)]] if texts else []
+
+    rows = []
+    for entry, shown in entries:
+        rows.append([Cell(entry.name), *shown, *[Cell(map_rows.above_published(entry, runs))] * bool(known)])
+        for place in entry.places:
+            if len(entry.places) > 1:
+                single = [*map(percent, map_rows.values_of(runs[place], tious))]
+                above = [published.above(runs[place])] * bool(known)
+                rows.append([*map(Cell, [names[place], *single, *above])])
+            rows += [[*map(Cell, line)] for line in lines_of(runs[place])]
+    rows += [published.map_row(figures, tious) for figures in known]
     cautions = [f"{name}: {caution}" for name, run in zip(names, runs, strict=True) for caution in run.cautions()]
     return Table(
         title="mAP in percent at temporal IoU",
@@ -49,11 +55,32 @@ def map_table(runs: Sequence[Results], *, with_cautions: bool = True) -> Table:
         num_names=1,
         rows=rows,
         caption=[provenance(run, name) for name, run in zip(names, runs, strict=True)]
+        + map_rows.interval_captions(runs, names)
         + [published.caption(figures) for figures in known]
         + [line for name, run in zip(names, runs, strict=True) for line in published.not_compared(run, name)]
-        + _warning(runs)
+        + warning(runs)
         + cautions * with_cautions,
     )
+
+
+def compared_entries(
+    runs: Sequence[Results], groups: Sequence[SeedGroup] = ()
+) -> tuple[list[float], list[tuple[map_rows.Entry, list[Cell]]]]:
+    """The tIoUs of all runs, and each row with its cells; a mean over seeds competes for the best as one."""
+    numbers = [by_tiou(run.tious, run.mean_ap) for run in runs]
+    tious = sorted({tiou for one in numbers for tiou in one})
+    values = [map_rows.values_of(run, tious) for run in runs]
+    entries, fair = map_rows.entries(values, run_names(runs), groups), _fair(runs)
+    mark = are_comparable(runs)
+    marks = [*(mark and all(tiou in one for one in numbers) for tiou in tious), mark and share_tious(runs)]
+    are_fair = [all(fair[place] for place in entry.places) for entry in entries]
+    columns = [cells([one.values[place] for one in entries], marks[place], are_fair) for place in range(len(marks))]
+    rows = zip(*columns, strict=True)
+    shown = [
+        [replace(cell, text=entry.text(place)) for place, cell in enumerate(row)]
+        for entry, row in zip(entries, rows, strict=True)
+    ]
+    return tious, list(zip(entries, shown, strict=True))
 
 
 def more_tables(runs: Sequence[Results]) -> list[Table]:
@@ -142,13 +169,13 @@ def class_comparison(runs: Sequence[Results], names: Sequence[str] = ()) -> Tabl
     """
     by_run = [dict(zip(run.classes, map(mean, run.class_ap), strict=True)) for run in runs]
     labels = dict.fromkeys(label for averages in by_run for label in averages)
-    mark, fair = are_comparable(runs) and _share_tious(runs), _fair(runs)
+    mark, fair = are_comparable(runs) and share_tious(runs), _fair(runs)
     return Table(
         title="Average AP in percent per class",
         columns=["class", *(names or run_names(runs))],
         num_names=1,
         rows=[[Cell(label), *cells([averages.get(label) for averages in by_run], mark, fair)] for label in labels],
-        caption=_warning(runs),
+        caption=warning(runs),
     )
 
 
@@ -162,7 +189,7 @@ def _measured_on(run: Results) -> tuple[object, ...]:
     return run.dataset, run.variant, run.subset, run.counts.videos, run.protocol, is_upper_bound(run)
 
 
-def _share_tious(runs: Sequence[Results]) -> bool:
+def share_tious(runs: Sequence[Results]) -> bool:
     """Whether averages over tIoUs are of the same tIoUs."""
     return len({tuple(by_tiou(run.tious, run.mean_ap)) for run in runs}) == 1
 
@@ -231,12 +258,23 @@ def provenance(run: Results, name: str) -> str:
     return f"{name}: {scored_data(run)}; {run.protocol}; {origin(run)}"
 
 
+def provenance_of_all(runs: Sequence[Results]) -> str:
+    """The data, the protocol and the commit of several runs, each once."""
+    data = "; ".join(dict.fromkeys(scored_data(run) for run in runs))
+    protocols = ", ".join(dict.fromkeys(run.protocol for run in runs))
+    return f"{data}; protocol {protocols}; {', '.join(dict.fromkeys(commit_text(run) for run in runs))}"
+
+
+def commit_text(run: ResultsHead) -> str:
+    """`commit 0123456789ab`."""
+    number, plus, changes = (run.commit or "").partition("+")  # 0123456789ab+changes
+    return f"commit {number[:12]}{plus}{changes}" if number else "commit unknown"
+
+
 def origin(run: ResultsHead) -> str:
     """The seed, the commit and the machine."""
     seed = "no seed" if run.seed is None else f"seed {run.seed}"
-    number, plus, changes = (run.commit or "").partition("+")  # 0123456789ab+changes
-    commit = f"commit {number[:12]}{plus}{changes}" if number else "commit unknown"
-    return f"{seed}, {commit}; {run.machine}"
+    return f"{seed}, {commit_text(run)}; {run.machine}"
 
 
 def scored_data(run: Results) -> str:
@@ -245,10 +283,11 @@ def scored_data(run: Results) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _warning(runs: Sequence[Results]) -> list[str]:
+def warning(runs: Sequence[Results]) -> list[str]:
+    """Why the best of the runs is not marked, or not everywhere."""
     if are_comparable(runs):
         text = "The averages are over different tIoUs, so they cannot be compared and the best is not marked."
-        return [] if _share_tious(runs) else [text]
+        return [] if share_tious(runs) else [text]
     differ = "data, protocol or use of true classes" if any(map(is_upper_bound, runs)) else "data or protocol"
     return [f"The runs differ in {differ}, so the best is not marked."]
 
@@ -268,14 +307,16 @@ def transposed(table: Table) -> Table:
 def as_rich(table: Table) -> RichTable:
     """The table for the terminal; shows foreign text as it is, and transposes a table too wide for 80 characters."""
     numbers = len(table.columns) - table.num_names
-    is_wide = numbers * _NUMBER_WIDTH + table.num_names * _NAME_WIDTH > _WIDTH
+    longest = max((len(cell.text) for row in table.rows for cell in row[table.num_names :]), default=0)
+    is_wide = numbers * max(_NUMBER_WIDTH, longest + 3) + table.num_names * _NAME_WIDTH > _WIDTH
     if is_wide and len(table.rows) <= _WIDTH // _NAME_WIDTH:
         table = transposed(table)
     rich = RichTable(title=_shown(table.title), caption=_shown("\n".join(table.caption)), caption_justify="left")
     for place, name in enumerate(table.columns):
         is_text = place < table.num_names
         # long headers fold, numbers do not
-        widest = 0 if is_text else max((len(row[place].text) for row in table.rows), default=0)
+        words = [word for row in table.rows for word in row[place].text.split()]
+        widest = 0 if is_text else max(map(len, words), default=0)
         rich.add_column(_shown(name), justify="left" if is_text else "right", overflow="fold", min_width=widest)
     for row in table.rows:
         rich.add_row(*(_shown(cell.text, "bold" if cell.is_best else "") for cell in row))

@@ -42,6 +42,11 @@ def percent(fraction: float | None) -> str:
     return UNMEASURED if fraction is None else f"{100 * fraction:.2f}"
 
 
+def short_percent(fraction: float) -> str:
+    """A proportion in percent with one decimal, where there is little room."""
+    return f"{100 * fraction:.1f}"
+
+
 def seconds(time_s: float) -> str:
     """A time or a duration, to a tenth of a second."""
     return f"{time_s:.1f}"

@@ -110,6 +110,7 @@ def state_of(experiment: Experiment, stored: Checkpoint) -> TrainedRun | None:
         is_finished=is_finished(folder),
         initial_share=0.0 if are_same else initial_share(decay, stored.step, warm_up=warm_up),
         annotations_sha256=stored.numbers["about"].get("annotations_sha256"),
+        validated_on=experiment.section("training").model_dump()["validation_subset"],
     )
 
 

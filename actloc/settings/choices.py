@@ -32,3 +32,5 @@ FusionUnit = Literal["video", "segment"]
 """What has class scores of its own; `evaluation/fusion.py`."""
 FusionLabels = Literal["replace", "keep"]
 """Whether detections get new classes or keep theirs; `evaluation/fusion.py`."""
+TableForm = Literal["latex", "markdown", "csv"]
+"""What `report --format` prints."""

@@ -12,6 +12,7 @@ from actloc.errors import UserError
 from actloc.evaluation.results import ResultsHead
 from actloc.experiment import Experiment, load
 from actloc.settings import parts
+from actloc.settings.choices import TableForm
 from actloc.settings.sections import Section
 from actloc.settings.task import TaskSettings
 
@@ -124,6 +125,10 @@ class TaskConfig(TaskSettings, ABC):
     @abstractmethod
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Prints the results of runs; returns the contents of `report_files` by name."""
+
+    @abstractmethod
+    def table(self, run_folders: Sequence[Path], form: TableForm) -> str:
+        """The table of the results of runs by itself, for a paper or a spreadsheet; prints and writes nothing."""
 
     @abstractmethod
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:

@@ -16,6 +16,7 @@ from actloc.experiment import Experiment
 from actloc.localization.written_files import written_files
 from actloc.runs import chosen_checkpoint
 from actloc.settings import own_code, sections
+from actloc.settings.choices import TableForm
 from actloc.settings.published import PublishedMap
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
@@ -190,6 +191,12 @@ class Config(TaskConfig):
         from actloc.localization import reporting
 
         return reporting.report(run_folders)
+
+    def table(self, run_folders: Sequence[Path], form: TableForm) -> str:
+        """Average precision."""
+        from actloc.localization import reporting
+
+        return reporting.table(run_folders, form)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From the checkpoints of several detectors."""

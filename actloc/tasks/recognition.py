@@ -22,6 +22,7 @@ from actloc.recognition.settings import (
 )
 from actloc.runs import chosen_checkpoint
 from actloc.settings import sections
+from actloc.settings.choices import TableForm
 from actloc.settings.published import PublishedAccuracy
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
@@ -212,6 +213,12 @@ class Config(TaskConfig):
         from actloc.recognition import reporting
 
         return reporting.report(run_folders)
+
+    def table(self, run_folders: Sequence[Path], form: TableForm) -> str:
+        """Accuracies."""
+        from actloc.recognition import reporting
+
+        return reporting.table(run_folders, form)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From an official checkpoint of the encoder with its classifier."""

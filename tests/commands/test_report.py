@@ -166,3 +166,26 @@ def test_a_run_named_twice_is_reported_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
     report.run([run, tmp_path / "." / "a"])
     assert "a, 2" not in (run / "tables.md").read_text()
+
+
+def test_a_table_is_printed_alone_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make_run(tmp_path / "a_1"), make_run(tmp_path / "b", 0.75)]
+    (tmp_path / "notes").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert report.run([*runs, tmp_path / "notes"], form="latex") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("% needs")
+    assert out.endswith("\\end{table}\n")
+    assert r"a\_1 & 50.00" in out
+    assert "Skipped, not a run" in err
+    assert report.run(runs, form="csv") == 0
+    assert capsys.readouterr().out.startswith("run,origin,")
+    assert report.run(runs, form="markdown") == 0
+    assert "| b | **75.00** | **75.00** |" in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_is_not_also_written_to_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--format latex and --output") as caught:
+        report.run([make_run(tmp_path / "a")], form="latex", output=tmp_path / "b")
+    assert "--format latex > FILE" in caught.value.fix

@@ -70,6 +70,22 @@ def test_the_report_stands_alone(learned: Path) -> None:
     assert (learned / "ckpt/toy/tables.csv").exists()
 
 
+def test_eval_stores_an_interval_and_a_paper_gets_its_table(learned: Path) -> None:
+    metrics = json.loads((learned / "ckpt/toy/eval/test/metrics.json").read_text())
+    about = metrics["uncertainty"]
+    assert (about["draws"], about["seed"], about["level"], about["reason"]) == (1000, 0, 0.95, "")
+    assert len(about["mean_ap"]) == len(metrics["tious"])
+    assert about["average_map"]["low"] <= metrics["average_map"] <= about["average_map"]["high"]
+    before = {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
+    done = actloc(learned, "report", "ckpt/toy", "--format", "latex")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].startswith("%")
+    assert done.stdout.splitlines()[-1] == r"\end{table}"
+    low, high = (f"{100 * about['average_map'][end]:.2f}" for end in ("low", "high"))
+    assert f"{low}--{high}" in done.stdout
+    assert before == {path: path.read_bytes() for path in learned.rglob("*") if path.is_file()}
+
+
 def test_predict_finds_the_colours_of_a_video_it_never_saw(learned: Path) -> None:
     from tests.toy import make_video
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from actloc.evaluation.predictions import Prediction, Predictions, write_predictions
 from actloc.evaluation.results import Counts, Results, Threshold, TrainedRun, TrueAction, Video, write_results
+from actloc.evaluation.uncertainty import Interval, Uncertainty
 from actloc.settings.published import PublishedMap
 
 TIOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
@@ -71,6 +72,13 @@ def made_up(name: str, seed: int, num_videos: int = 35) -> tuple[Results, Predic
         recall_multiples=[1, 5],
         recall=[mean_ap, mean_ap],
         published=PUBLISHED,
+        uncertainty=Uncertainty(
+            level=0.95,
+            draws=1000,
+            seed=0,
+            mean_ap=[Interval(low=0.9 * value, high=value) for value in mean_ap],
+            average_map=Interval(low=0.5, high=0.6),
+        ),
     )
     return results, predictions
 

@@ -9,6 +9,7 @@ import pytest
 from actloc.evaluation.matching import worst_first
 from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import Results, TrueAction, Video
+from actloc.reports.comparison import pairs_with_first
 from actloc.reports.html import MOST_TIMELINES, report_page
 from actloc.reports.run_settings import differing, key_facts
 from actloc.reports.runs import Evaluation, read_run
@@ -84,7 +85,9 @@ def test_each_video_is_drawn_once_with_a_lane_for_each_run(evaluations: list[Eva
     assert f"The worst {MOST_TIMELINES} of 35 videos" in page.text
     assert "5 more videos without timelines" in page.text
     videos = evaluations[0].results.videos
-    assert all(page.text.count(video.id) == 1 for video in videos)
+    _, changed = pairs_with_first(evaluations)[0].details(("run 1", "run 2"))
+    listed = {row[0].text for row in changed.rows}
+    assert all(page.text.count(video.id) == 1 + (video.id in listed) for video in videos)
     lanes = [label for label in page.values("aria-label") if ", truth: " in label or ", run " in label]
     assert sum(", truth: " in label for label in lanes) == sum(", run 1: " in label for label in lanes) > 0
     assert sum(", run 1: " in label for label in lanes) == sum(", run 2: " in label for label in lanes)
