@@ -313,6 +313,7 @@ def evaluate(
     RESULTS,
     "actloc report ckpt/sample_efficientnet_actionformer",
     "actloc report ckpt/sample_efficientnet_actionformer ckpt/seed1 --output ckpt/comparison",
+    "actloc report ckpt/sample_efficientnet_actionformer --card",
 )
 def report(
     runs: Annotated[
@@ -329,13 +330,21 @@ def report(
             help="Folder for the report. Default: the run's own; for several runs, report_of_A_and_B beside the first."
         ),
     ] = None,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Write a model card instead: README.md beside the weights that `eval` uses."),
+    ] = False,
+    license_id: Annotated[
+        str | None,
+        typer.Option("--license", metavar="ID", help="With --card: the licence of the weights, such as apache-2.0."),
+    ] = None,
     overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:
     """Write tables and report.html, for one run or for several side by side."""
     from actloc.commands import report as reporting
 
-    return reporting.run(runs, output=output, code=code or (), overwrite=overwrite)
+    return reporting.run(runs, output=output, code=code or (), overwrite=overwrite, card=card, license_id=license_id)
 
 
 from actloc.command_line import applying, diagnosing, experts  # noqa: E402, F401 - last: listed last on the help page

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from actloc import console, files
+from actloc.commands import model_cards
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
@@ -20,13 +21,21 @@ _LONGEST_NAME, _AND = 120, "_and_"
 
 
 def run(
-    names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = (), overwrite: bool = False
+    names: Sequence[str | Path],
+    *,
+    output: Path | None = None,
+    code: Sequence[Path] = (),
+    overwrite: bool = False,
+    card: bool = False,
+    license_id: str | None = None,
 ) -> int:
     """Writes report.html, tables.md and tables.csv into `output`; prints the numbers.
 
     By default one run's report is in its folder, and that of several is in a folder of its own beside the first.
 
     `code` is the user's own, for runs of a task of the user's own.
+
+    With `card` a model card of each run is written instead, and names `license_id` as the licence of the weights.
 
     Of several names, files and folders that are not runs are skipped: `ckpt/*` matches them too.
     """
@@ -36,6 +45,8 @@ def run(
     if skipped:
         console.say(f"Skipped, not a run: {console.first_ten(skipped)}")
     run_folders = list({one.resolve(): one for one in run_folders}.values())
+    if card or license_id is not None:
+        return model_cards.run(run_folders, output=output, card=card, license_id=license_id, overwrite=overwrite)
     folder = output or (run_folders[0] if len(run_folders) == 1 else _folder_of_several(run_folders))
     if folder.exists() and not folder.is_dir():
         raise UserError(

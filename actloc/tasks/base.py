@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from actloc.prediction.base import FilePredictor, Predicting
     from actloc.prediction.video_predictor import VideoPredictor
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -113,6 +114,14 @@ class TaskConfig(TaskSettings, ABC):
     @abstractmethod
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Prints the results of runs; returns the contents of report.html, tables.md and tables.csv by name."""
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """What the model card of a run's weights says, with what was measured of this checkpoint; raises UserError."""
+        raise UserError(
+            f"The task {self.name} does not write model cards.",
+            "Expected a run of a task that does.",
+            "Add the method `card` to the task; actloc/tasks/localization.py is an example.",
+        )
 
     @abstractmethod
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actloc.encoders.base import EncoderConfig
     from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -189,6 +190,12 @@ class Config(TaskConfig):
         from actloc.localization import reporting
 
         return reporting.report(run_folders)
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """Average precision and how to use the run."""
+        from actloc.localization import card
+
+        return card.contents(run, checkpoint)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From the checkpoints of several detectors."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from actloc.prediction.base import Predicting
     from actloc.recognition.predictor import RecognitionPredictor
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -212,6 +213,12 @@ class Config(TaskConfig):
         from actloc.recognition import reporting
 
         return reporting.report(run_folders)
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """Accuracies and how to use the run."""
+        from actloc.recognition import card
+
+        return card.contents(run, checkpoint)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From an official checkpoint of the encoder with its classifier."""
