@@ -104,6 +104,12 @@ class VideoPredictor:
             return found
         if failed is not None and isinstance(video, np.ndarray):
             raise _failed_of_one()
+        if not isinstance(video, Iterable):
+            raise UserError(
+                f"The video is a {type(video).__name__}.",
+                "Expected a path, a list of paths, or frames as arrays.",
+                "Pass one of these.",
+            )
         items: Iterator[Any] = iter(video)
         first = next(items, None)
         if isinstance(first, str | os.PathLike) or (first is None and fps is None):
@@ -132,7 +138,7 @@ class VideoPredictor:
         with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
             path = Path(folder) / NAME
             write_frames(frames, fps, path)
-            (found,) = self._predicted({"the frames": path}, span, progress, None).values()
+            (found,) = self._predicted({"the video of the frames": path}, span, progress, None).values()
             return found
 
     def _single(self, path: Path) -> Path:

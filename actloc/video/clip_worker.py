@@ -50,7 +50,7 @@ class ClipWorker:
 
     def serve(self, request: dict[str, Any]) -> None:  # Any: JSON values
         """Answers one request."""
-        part = Path(request["path"]), Span.from_json(request["span"])
+        part = Path(request["path"]), Span.from_json(request.get("span"))
         if request.get("hangs"):
             threading.Event().wait()  # an injected fault: a decoder that never answers
         before = self._progress.frames_decoded

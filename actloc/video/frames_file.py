@@ -59,7 +59,8 @@ def _rate(fps: Any) -> Fraction:  # Any: not checked yet
             "Expected frames per second, a number above 0: times are counted with it.",
             "Pass the rate that the frames were taken at: predict(frames, fps=25)",
         )
-    return Fraction(fps).limit_denominator(1_001_000)
+    exact = fps if isinstance(fps, Fraction) else Fraction(float(fps))
+    return exact.limit_denominator(1_001_000)
 
 
 def _checked(frame: Any, number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:  # Any: not checked yet
