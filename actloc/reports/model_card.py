@@ -134,22 +134,23 @@ def _front_matter(run: Path, contents: Contents, record: RunRecord, license_id: 
         "license": license_id or _UNKNOWN_TO_HUB,
         "library_name": "actloc",
         "pipeline_tag": "video-classification",  # the nearest of the tasks that the hub knows
-        "tags": ["actloc", *contents.tags, *(str(one) for one in (detector, encoder) if one)],
+        "tags": ["actloc", *contents.tags, *(one_line(one) for one in (detector, encoder) if one)],
     }
     name = record.chosen.get("dataset.name")
     if name and not _is_own(str(name)):
-        data["datasets"] = [str(name)]
+        data["datasets"] = [one_line(name)]
     data["metrics"] = list(contents.metrics)
     results = [_indexed(contents.title, one) for one in contents.measured if one.metrics]
     if results:
-        data["model-index"] = [{"name": run.name, "results": results}]
+        data["model-index"] = [{"name": one_line(run.name), "results": results}]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _indexed(title: str, measured: Measured) -> dict[str, Any]:  # Any: YAML values
     results = measured.results
     variant = f", {results.variant}" if results.variant else ""
-    dataset: dict[str, Any] = {"name": f"{results.dataset}{variant}", "type": results.dataset, "split": results.subset}
+    name = one_line(f"{results.dataset}{variant}")
+    dataset: dict[str, Any] = {"name": name, "type": one_line(results.dataset), "split": one_line(results.subset)}
     known = {"annotations_sha256": results.annotations_sha256} if results.annotations_sha256 else {}
     if known or results.changed:
         dataset["args"] = {**known, **results.changed}
@@ -164,7 +165,8 @@ def _use(run: Path, checkpoint: Path, contents: Contents, record: RunRecord, enc
     has_thresholds = record.chosen.get("prediction.threshold") == "best_f1"
     scored = [f"eval/{one.folder.name}/metrics.json" for one in contents.measured[:1]] if has_thresholds else []
     frozen = ["frozen.safetensors"] if (run / "frozen.safetensors").exists() else []
-    needed = ", ".join(f"`{one}`" for one in ["config.yaml", f"{checkpoint.name}/", *frozen, *scored])
+    named = ["config.yaml", "environment.json", f"{checkpoint.name}/", *frozen, *scored]
+    needed = ", ".join(f"`{one}`" for one in named)
     call = f"actloc.load({name!r}{code}).predict({'new_video.mp4'!r})"
     encoder = record.chosen.get("features.encoder.name")
     if encoder and encoder_sha256 and record.chosen.get("features.name") != "encoded":
