@@ -106,7 +106,8 @@ def predictions_of(predictions: Any, annotations: Annotations) -> Predictions:  
     names, found = VideoNames(annotations.videos), {}
     called: dict[str, Any] = {}  # Any: a name as it was given
     for name, listed in predictions.items():
-        video_id = names.find(os.fspath(name)) or os.fspath(name)
+        text = str(os.fspath(name)) if isinstance(name, os.PathLike) else str(name)
+        video_id = names.find(text) or text
         if video_id in found:
             raise UserError(
                 f"{called[video_id]} and {name} are both the video {video_id}.",

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
+from actloc.experiment import Experiment
 from actloc.extraction.video_progress import VideoProgress
 from actloc.prediction.base import FilePredictor
 from actloc.prediction.inputs import named_videos
-from actloc.video.base import Span, VideoFacts
+from actloc.video.base import Span, VideoFacts, checked_path
 from actloc.video.clip_files import is_bare_folder_of_frames, is_folder_of_frames
 from actloc.video.frames_file import NAME, write_frames
 from actloc.video.reader import probe
@@ -40,8 +41,10 @@ class VideoPredictor:
     As a context manager it ends the processes that read videos; they also end with this process.
     """
 
-    def __init__(self, run: FilePredictor, *, takes_frames: bool) -> None:
+    def __init__(self, run: FilePredictor, experiment: Experiment, *, takes_frames: bool) -> None:
         self._run, self._takes_frames = run, takes_frames
+        self.experiment = experiment
+        """The settings of the run, with those that were changed."""
 
     @overload
     def predict(
@@ -83,8 +86,8 @@ class VideoPredictor:
         """What the run predicts of `video`, the best score first.
 
         `video` is a path; frames with their rate `fps`, as an array (T, H, W, 3) uint8 in RGB or an iterator of arrays
-        (H, W, 3), of which one is in memory at a time; or a list of paths, in which a folder stands for the videos in
-        it: then the result is a dict of lists by path, in this order.
+        (H, W, 3), of which one is in memory at a time; or a list of paths, in which a folder means the videos in it:
+        then the result is a dict of lists by path, in this order.
 
         With `start_s` and `end_s` (seconds; None is the start or the end of the video) only this part is predicted, as
         if a file held nothing else. Times in the result stay those of the whole video.
@@ -130,9 +133,13 @@ class VideoPredictor:
                 "Expected paths in a list of videos.",
                 "Predict frames from memory by themselves: predict(frames, fps=25)",
             )
-        nowhere = Path(os.devnull)
-        videos = named_videos([os.fspath(name) for name in listed], nowhere, takes_frames=self._takes_frames)
-        return self._predicted({str(path): path for path in videos}, span, progress, failed)
+        videos: dict[str, Path] = {}
+        for name in map(os.fspath, listed):
+            is_missing = failed is not None and not Path(name).exists()  # so that it is noted as others are
+            skipped = Path(os.devnull)
+            paths = [Path(name)] if is_missing else named_videos([name], skipped, takes_frames=self._takes_frames)
+            videos.update({str(path): path for path in paths})
+        return self._predicted(videos, span, progress, failed)
 
     def _of_frames(self, frames: Iterator[Any], fps: float | None, span: Span | None, progress: Progress | None) -> Any:
         with tempfile.TemporaryDirectory(prefix="actloc-") as folder:
@@ -163,6 +170,7 @@ class VideoPredictor:
         for name, path in videos.items():
             one = steps.of(facts.get(name))
             try:
+                checked_path(path, unlisted_folders=self._takes_frames)  # also where the video is converted first
                 found[name] = self._run.predict(path, one, span)
             except VideoError as error:
                 if failed is None:

@@ -28,6 +28,7 @@ from actloc.settings import parts
 
 NAME = "README.md"
 NOT_STATED = "not stated"
+_WEIGHTS = ("averaged.safetensors", "weights.safetensors")
 _UNKNOWN_TO_HUB = "unknown"
 """The hub's id of a licence that is not known."""
 _SHOWN = (
@@ -140,7 +141,8 @@ def _front_matter(run: Path, contents: Contents, record: RunRecord, license_id: 
     if name and not _is_own(str(name)):
         data["datasets"] = [one_line(name)]
     data["metrics"] = list(contents.metrics)
-    results = [_indexed(contents.title, one) for one in contents.measured if one.metrics]
+    fair = [one for one in contents.measured if one.metrics and not one.results.is_measured_on_training_videos()]
+    results = [_indexed(contents.title, one) for one in fair]
     if results:
         data["model-index"] = [{"name": one_line(run.name), "results": results}]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
@@ -304,7 +306,7 @@ def _made(record: RunRecord, environment: dict[str, Any], checkpoint: Path, cont
     versions = ", ".join(f"{name} {one}" for name, one in packages.items()) if isinstance(packages, dict) else ""
     results = [one.results for one in contents.measured]
     manifest = files.read_json(checkpoint / "manifest.json")
-    sums = [f"{name} sha256 {manifest[name]}" for name in ("averaged.safetensors", "weights.safetensors")]
+    sums = [f"{name} sha256 {sha256}" for name, sha256 in manifest.items() if name in _WEIGHTS]
     weights = results[0].weights if results else record.chosen.get("evaluation.weights")
     facts = [
         ("Command", record.command),

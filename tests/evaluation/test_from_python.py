@@ -85,6 +85,11 @@ def test_every_form_of_the_truth_gives_the_same(truth: Any, folder: Path) -> Non
     assert scored.thresholds == expected.thresholds
 
 
+def test_names_may_be_numbers() -> None:
+    truth, found = ({number: of[name] for number, name in enumerate("ab")} for of in (TRUTH, FOUND))
+    assert actloc.evaluate(truth, found).class_ap == actloc.evaluate(TRUTH, FOUND).class_ap
+
+
 @pytest.mark.parametrize(
     "found",
     [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from actloc.errors import UserError, VideoError
+from actloc.experiment import load
 from actloc.extraction.video_progress import VideoProgress
 from actloc.prediction.video_predictor import VideoPredictor
 from actloc.video.base import Span
@@ -60,7 +61,7 @@ def run() -> Run:
 
 @pytest.fixture
 def model(run: Run) -> Iterator[VideoPredictor]:
-    with VideoPredictor(run, takes_frames=False) as predictor:
+    with VideoPredictor(run, load("sample_efficientnet_actionformer"), takes_frames=False) as predictor:
         yield predictor
     assert run.is_closed
 
@@ -108,6 +109,9 @@ def test_a_video_that_cannot_be_read_is_raised_or_noted(model: VideoPredictor, f
     assert list(failed) == [str(broken)]
     assert failed[str(broken)].reason == "unreadable"
     assert steps[-1] == (pytest.approx(3.0), pytest.approx(3.0))
+    failed.clear()
+    assert list(model.predict(["missing.mp4", "a.mov"], failed=failed, start_s=1)) == ["a.mov"]
+    assert failed["missing.mp4"].reason == "not_a_file"
 
 
 def test_a_part_reaches_the_run(model: VideoPredictor, folder: Path, run: Run) -> None:

@@ -108,3 +108,18 @@ def test_what_is_not_known_is_not_stated(run: Path) -> None:
     assert front["license"] == "unknown"
     for what in ("Dataset", "Annotations: sha256", "These weights", "Command", "Machine", "Versions"):
         assert any(what in line and NOT_STATED in line for line in text.splitlines()), what
+
+
+def test_numbers_that_are_no_results_of_the_model_are_not_for_the_hub(run: Path) -> None:
+    """Those of videos that it was trained on are in the text, with the reason; those of true classes are nowhere."""
+    path = run / "eval/validation/metrics.json"
+    content = json.loads(path.read_text())
+    content["trained"]["trained_videos"] = [content["videos"][0]["id"]]
+    path.write_text(json.dumps(content))
+    front, text = written(run, localization_card.contents(run, run / "ckpt_000030"), CLASSES)
+    assert "model-index" not in front
+    assert "so the results are too good" in text
+    unknown = {"file": "truth", "sha256": None, "form": None, "rule": "sqrt", "top_k": 2, "top_1": 1.0}
+    content["classifier"] = {**unknown, "true_class_mean_ap": [1.0] * 10, "is_upper_bound": True}
+    path.write_text(json.dumps(content))
+    assert localization_card.contents(run, run / "ckpt_000030").measured == []
