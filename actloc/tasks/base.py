@@ -111,10 +111,6 @@ class TaskConfig(TaskSettings, ABC):
         Without a class, for the best one. `layer` names the layer of the encoder that is looked at.
         """
 
-    @abstractmethod
-    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
-        """Prints the results of runs; returns the contents of report.html, tables.md and tables.csv by name."""
-
     def card(self, run: Path, checkpoint: Path) -> Contents:
         """What the model card of a run's weights says, with what was measured of this checkpoint; raises UserError."""
         raise UserError(
@@ -122,6 +118,10 @@ class TaskConfig(TaskSettings, ABC):
             "Expected a run of a task that does.",
             "Add the method `card` to the task; actloc/tasks/localization.py is an example.",
         )
+
+    @abstractmethod
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
+        """Prints the results of runs; returns the contents of report.html, tables.md and tables.csv by name."""
 
     @abstractmethod
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:

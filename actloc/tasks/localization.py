@@ -185,17 +185,17 @@ class Config(TaskConfig):
 
         return explain_detection(experiment, video, label, at, layer, fps)
 
-    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
-        """Average precision, timelines and class tables."""
-        from actloc.localization import reporting
-
-        return reporting.report(run_folders)
-
     def card(self, run: Path, checkpoint: Path) -> Contents:
         """Average precision and how to use the run."""
         from actloc.localization import card
 
         return card.contents(run, checkpoint)
+
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
+        """Average precision, timelines and class tables."""
+        from actloc.localization import reporting
+
+        return reporting.report(run_folders)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From the checkpoints of several detectors."""

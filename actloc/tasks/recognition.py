@@ -208,17 +208,17 @@ class Config(TaskConfig):
         with encoder_called():
             return explain_video(experiment, video, label, at, layer)
 
-    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
-        """Accuracies, classes, confusion."""
-        from actloc.recognition import reporting
-
-        return reporting.report(run_folders)
-
     def card(self, run: Path, checkpoint: Path) -> Contents:
         """Accuracies and how to use the run."""
         from actloc.recognition import card
 
         return card.contents(run, checkpoint)
+
+    def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
+        """Accuracies, classes, confusion."""
+        from actloc.recognition import reporting
+
+        return reporting.report(run_folders)
 
     def to_run(self, file: Path, folder: Path, experiment: Experiment) -> Path:
         """From an official checkpoint of the encoder with its classifier."""
