@@ -39,6 +39,8 @@ def _measured(folder: Path, results: Results) -> Measured:
     ]
     beside = published.beside_published(results)
     counts = results.counts
+    reason = getattr(uncertainty, "reason", "")
+    unmeasured = [f"There are no intervals: {reason}."] if reason else []
     return Measured(
         folder=folder,
         results=results,
@@ -51,5 +53,5 @@ def _measured(folder: Path, results: Results) -> Measured:
         ],
         level=None if uncertainty is None else uncertainty.level,
         tables=[*([beside] if beside else []), class_table(results)],
-        limits=[*results.cautions(), *(f"{line}." for line in counts.cut_lines())],
+        limits=[*results.cautions(), *unmeasured, *(f"{line}." for line in counts.cut_lines())],
     )

@@ -33,6 +33,8 @@ def _measured(folder: Path, results: RecognitionResults) -> Measured:
     ]
     left_out, unreadable = results.counts.clips_left_out, results.counts.unreadable
     missing = f"{console.count(left_out, 'clip was', 'clips were')} left out of unreadable videos: "
+    reason = getattr(uncertainty, "reason", "")
+    unmeasured = [f"There are no intervals: {reason}."] if reason else []
     return Measured(
         folder=folder,
         results=results,
@@ -45,5 +47,9 @@ def _measured(folder: Path, results: RecognitionResults) -> Measured:
         ],
         level=None if uncertainty is None else uncertainty.level,
         tables=[*([overview([results], with_cautions=False)] if results.published else []), per_class(results)],
-        limits=[*results.cautions(), *([f"{missing}{console.first_ten(unreadable)}."] if left_out else [])],
+        limits=[
+            *results.cautions(),
+            *unmeasured,
+            *([f"{missing}{console.first_ten(unreadable)}."] if left_out else []),
+        ],
     )

@@ -245,7 +245,7 @@ def _numbers(measured: Measured) -> str:
     if has_intervals:
         caption.append("The intervals come from drawing the videos of the subset again and again (bootstrap).")
     elif measured.metrics:
-        caption.append(f"95 % intervals: {NOT_STATED}.")
+        caption.append("95 % intervals: not measured.")
     changed = f", {settings_text(results.changed)}" if results.changed else ""
     title = f"{results.dataset} {results.subset}, {measured.scored}{changed}"
     tables = [Table(title, columns, 1, rows, caption), *measured.tables]
