@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.errors import UserError, VideoError
-from actloc.experiment import Experiment
 from actloc.extraction.video_progress import VideoProgress
 from actloc.prediction.base import FilePredictor
 from actloc.prediction.inputs import named_videos
@@ -41,10 +40,8 @@ class VideoPredictor:
     As a context manager it ends the processes that read videos; they also end with this process.
     """
 
-    def __init__(self, run: FilePredictor, experiment: Experiment, *, takes_frames: bool) -> None:
+    def __init__(self, run: FilePredictor, *, takes_frames: bool) -> None:
         self._run, self._takes_frames = run, takes_frames
-        self.experiment = experiment
-        """The settings of the run, with those that were changed."""
 
     @overload
     def predict(

@@ -159,4 +159,4 @@ def load_predictor(run: str | Path, code: Sequence[Path] = (), settings: Sequenc
     parts.use_code(code)
     experiment = load(str(run), list(settings))
     task = task_of(experiment)
-    return VideoPredictor(task.predictor(experiment), experiment, takes_frames=task.takes_frames)
+    return VideoPredictor(task.predictor(experiment), takes_frames=task.takes_frames)

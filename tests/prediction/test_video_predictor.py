@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from actloc.errors import UserError, VideoError
-from actloc.experiment import load
 from actloc.extraction.video_progress import VideoProgress
 from actloc.prediction.video_predictor import VideoPredictor
 from actloc.video.base import Span
@@ -61,7 +60,7 @@ def run() -> Run:
 
 @pytest.fixture
 def model(run: Run) -> Iterator[VideoPredictor]:
-    with VideoPredictor(run, load("sample_efficientnet_actionformer"), takes_frames=False) as predictor:
+    with VideoPredictor(run, takes_frames=False) as predictor:
         yield predictor
     assert run.is_closed
 
