@@ -315,6 +315,7 @@ def evaluate(
     "actloc report ckpt/sample_efficientnet_actionformer",
     "actloc report ckpt/sample_efficientnet_actionformer ckpt/seed1 --output ckpt/comparison",
     "actloc report ckpt/sample_efficientnet_actionformer --format latex",
+    "actloc report ckpt/sample_efficientnet_actionformer --card",
 )
 def report(
     runs: Annotated[
@@ -335,6 +336,14 @@ def report(
         TableForm | None,
         typer.Option("--format", help="Print the table in this form and nothing else, and write no files."),
     ] = None,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Write a model card instead: README.md beside the weights that `eval` uses."),
+    ] = False,
+    license_id: Annotated[
+        str | None,
+        typer.Option("--license", metavar="ID", help="With --card: the licence of the weights, such as apache-2.0."),
+    ] = None,
     overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:
@@ -345,7 +354,9 @@ def report(
     """
     from actloc.commands import report as reporting
 
-    return reporting.run(runs, output=output, form=form, code=code or (), overwrite=overwrite)
+    return reporting.run(
+        runs, output=output, form=form, card=card, license_id=license_id, code=code or (), overwrite=overwrite
+    )
 
 
 from actloc.command_line import applying, diagnosing, experts  # noqa: E402, F401 - last: listed last on the help page

@@ -45,10 +45,9 @@ def _git(*arguments: str) -> str | None:
 
 
 def machine() -> str:
-    """System, processor and number of cores, and the GPU if torch sees one."""
-    import torch
-
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    """System, processor and number of cores, and the GPU if torch is in use and sees one."""
+    torch = sys.modules.get("torch")  # who scores predictions from Python needs no torch
+    gpu = f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""
     return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores{gpu}"
 
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",
-    "report": "RUN... --output --format --overwrite --code",
+    "report": "RUN... --output --format --card --license --overwrite --code",
     "predict": "RUN VIDEO... --output --shard --engine --format --overwrite --set --code",
     "convert-predictions": "IN OUT [KEY=VALUE]... --form --code --overwrite",
     "explain": "RUN VIDEO --label --at --layer --fps --output --overwrite --set --code",

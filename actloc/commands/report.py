@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from actloc import console, files
+from actloc.commands import model_cards
 from actloc.errors import UserError
 from actloc.evaluation.results import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
@@ -23,6 +24,8 @@ def run(
     *,
     output: Path | None = None,
     form: TableForm | None = None,
+    card: bool = False,
+    license_id: str | None = None,
     code: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> int:
@@ -34,6 +37,8 @@ def run(
 
     `code` is the user's own, for runs of a task of the user's own.
 
+    With `card` a model card of each run is written instead, and names `license_id` as the licence of the weights.
+
     Of several names, files and folders that are not runs are skipped: `ckpt/*` matches them too.
     """
     parts.use_code(code)
@@ -42,6 +47,9 @@ def run(
     if skipped:
         console.say(f"Skipped, not a run: {console.first_ten(skipped)}")
     run_folders = list({one.resolve(): one for one in run_folders}.values())
+    if card or license_id is not None:
+        others = {"--output": output, "--format": form}
+        return model_cards.run(run_folders, others, card=card, license_id=license_id, overwrite=overwrite)
     if form is not None:
         return _print_table(run_folders, form, output)
     folder = output or (run_folders[0] if len(run_folders) == 1 else _folder_of_several(run_folders))

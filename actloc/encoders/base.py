@@ -6,7 +6,7 @@ import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -58,6 +58,9 @@ class EncoderConfig(Part):
     def has_weights(self) -> bool:
         """Whether there is anything to learn or to count in the encoder."""
         return True
+
+    weights_license: ClassVar[str] = ""
+    """The licence of weights that are installed with actloc, as the Hugging Face hub names it; usually empty."""
 
     @property
     def has_adapters(self) -> bool:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,8 +40,13 @@ def read(path: Path, classes: Collection[str] = ()) -> Predictions:
 
 
 def _read_json(path: Path) -> Predictions:
+    return of_json(files.read_json(path, keep_odd_numbers=True), path)
+
+
+def of_json(parsed: Any, path: Path) -> Predictions:  # Any: parsed JSON
+    """The predictions in ActivityNet's form; raises UserError that names `path` and what is wrong."""
     try:
-        content = _ActivityNet.model_validate(files.read_json(path, keep_odd_numbers=True))
+        content = _ActivityNet.model_validate(parsed)
     except ValidationError as error:
         places = [f"{'.'.join(map(str, one['loc'])) or 'top level'}: {one['msg']}" for one in error.errors()]
         raise _unreadable(path, places) from error

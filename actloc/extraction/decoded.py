@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from actloc.encoders.base_network import ClipEncoder
 from actloc.settings.sections import MachineSettings
+from actloc.video.base import Span
 from actloc.video.reader import Summary, read_frames
 from actloc.video.windows import ClipSpacing, Picking
 
@@ -25,6 +26,7 @@ class DecodedVideo:
         spacing: ClipSpacing,
         machine: MachineSettings,
         check_stop: Callable[[], None],
+        span: Span | None = None,
     ) -> None:
         self._given = 0
         self._reader = read_frames(
@@ -35,6 +37,7 @@ class DecodedVideo:
             reader=machine.reader,
             timeout_s=machine.decode_timeout_s,
             check_stop=check_stop,
+            span=span,
         )
         self._interval = spacing.frame_interval
         self._windower = spacing.windower(lambda: self.picking)

@@ -29,6 +29,7 @@ from actloc.settings.sameness import shaping
 from actloc.settings.sections import MachineSettings
 from actloc.store.filling import describe, refuse_changed, source_of, state_of
 from actloc.store.info import FeatureInfo, Features
+from actloc.video.base import Span
 from actloc.video.reader import Summary
 from actloc.video.windows import ClipSpacing
 
@@ -62,9 +63,10 @@ def encode_into(
     spacing: ClipSpacing,
     machine: MachineSettings,
     check_stop: Callable[[], None] = lambda: None,
+    span: Span | None = None,
 ) -> FeatureInfo:
-    """Writes the rows of one video to a sink; returns the metadata, or raises VideoError."""
-    ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop)
+    """Writes the rows of one video, or of a part of it, to a sink; returns the metadata, or raises VideoError."""
+    ((_, outcome),) = encode_videos({path.stem: path}, encoder, spacing, machine, lambda _: rows, check_stop, span)
     if isinstance(outcome, VideoError):
         raise outcome
     return outcome
@@ -77,6 +79,7 @@ def encode_videos(
     machine: MachineSettings,
     open_rows: Callable[[str], RowSink],
     check_stop: Callable[[], None] = lambda: None,
+    span: Span | None = None,
 ) -> Generator[tuple[str, FeatureInfo | VideoError]]:
     """Writes each video's rows to the sink that `open_rows` returns for its id.
 
@@ -101,7 +104,8 @@ def encode_videos(
             if ahead and len(active) < most_active:
                 video_id, path = ahead.popleft()
                 try:
-                    active.append(VideoInProgress(video_id, path, encoder, spacing, machine, open_rows, check_stop))
+                    of_video = video_id, path, encoder, spacing, machine, open_rows, check_stop, span
+                    active.append(VideoInProgress(*of_video))
                 except VideoError as error:
                     yield video_id, error
                 continue
@@ -129,7 +133,7 @@ def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterato
 
 
 class VideoInProgress:
-    """A video whose features are being extracted; decoding starts in the constructor."""
+    """A video, or a part of it, whose features are being extracted; decoding starts in the constructor."""
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class VideoInProgress:
         machine: MachineSettings,
         open_rows: Callable[[str], RowSink],
         check_stop: Callable[[], None],
+        span: Span | None = None,
     ) -> None:
         self.video_id = video_id
         self.failure: VideoError | None = None
@@ -149,7 +154,7 @@ class VideoInProgress:
         self._item_bytes = 0
         self._path, self._encoder, self._spacing = path, encoder, spacing
         self._state = state_of([path])
-        self._decoded = DecodedVideo(path, encoder, spacing, machine, check_stop)
+        self._decoded = DecodedVideo(path, encoder, spacing, machine, check_stop, span)
         try:
             self._sink = open_rows(video_id)
         except BaseException:

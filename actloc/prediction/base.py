@@ -4,11 +4,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actloc.annotations.rows import WrittenVideo
 from actloc.evaluation.results import Record
 from actloc.extraction.video_progress import VideoProgress
+from actloc.video.base import Span
+
+
+class FilePredictor(Protocol):
+    """Applies a trained run to files of videos, for `actloc.load(RUN)`; its networks are loaded once."""
+
+    def predict(self, video: Path, progress: VideoProgress, span: Span | None = None) -> list[Any]:  # Any: task's form
+        """What the run predicts of a video, or of a part of it, the best score first; raises VideoError.
+
+        Times are those of the whole video. Who works on the video tells `progress` how far it is, in this part.
+        """
+
+    def close(self) -> None:
+        """Ends the processes that read videos, if there are some; they also end with this process."""
 
 
 @dataclass(frozen=True)

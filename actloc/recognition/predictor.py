@@ -9,9 +9,11 @@ from actloc.annotations.model import AnnotatedVideo
 from actloc.evaluation.columns import Floats
 from actloc.experiment import Experiment
 from actloc.extraction.converting import as_prepared
-from actloc.recognition.clips import LabelledClip
+from actloc.extraction.video_progress import VideoProgress
+from actloc.recognition.clips import ClipSource, LabelledClip
 from actloc.recognition.networks import clip_source, load_trained, views_of
 from actloc.recognition.scores import averaged, softmax
+from actloc.video.base import Span
 from actloc.video.clip_files import id_of
 
 
@@ -41,19 +43,23 @@ class RecognitionPredictor:
         """Ends the processes that read clips; they also end with this process."""
         self._source.reader.close()
 
-    def predict(self, video: str | Path) -> list[ClassProbability]:
+    def predict(
+        self, video: Path, progress: VideoProgress | None = None, span: Span | None = None
+    ) -> list[ClassProbability]:
         """Every class of the run with its probability in a video file or folder of frames, the best first.
 
-        Raises VideoError if the video cannot be read.
+        With `span` in this part of it. Raises VideoError if the video cannot be read.
         """
-        row = self.probabilities(Path(video))
+        row = self.probabilities(video, span)
         return [ClassProbability(self.classes[number], float(row[number])) for number in ranked(row)]
 
-    def probabilities(self, video: Path) -> Floats:
-        """Those of each class (K,), for the video as a whole; raises VideoError."""
-        with as_prepared(video, self.experiment.preparation, takes_frames=True) as file:
+    def probabilities(self, video: Path, span: Span | None = None) -> Floats:
+        """Those of each class (K,), for the video as a whole or for a part of it; raises VideoError."""
+        reader = self._source.reader
+        source = ClipSource(reader, self._source.sampling, self._source.steps)  # knows no times of other parts yet
+        with as_prepared(video, self.experiment.preparation, takes_frames=True) as file, reader.limited_to(span):
             clip = LabelledClip(AnnotatedVideo(id_of(video), "", file=file), ())
-            row = averaged(self.trained.scorer.logits(self.views.read(self._source, clip)), self.views.average)
+            row = averaged(self.trained.scorer.logits(self.views.read(source, clip)), self.views.average)
         return softmax(row) if self.views.average == "logits" else row
 
 

@@ -3,7 +3,8 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console
@@ -30,6 +31,7 @@ from actloc.sources import folders
 from actloc.sources.base_source import Source
 from actloc.store.info import grid as stored_grid
 from actloc.structures import VideoDetections
+from actloc.video.base import Span
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,22 @@ class Predictor:
         """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""
         self.trained.close()
 
-    def predict(self, video: str | Path) -> list[Prediction]:
-        """The actions in a video file, best score first, without those below the threshold of their class.
+    def predict(self, video: Path, progress: VideoProgress | None = None, span: Span | None = None) -> list[Prediction]:
+        """The actions in a video file or in a part of it, best score first, without those below the threshold of their
+        class. Times are those of the whole video.
 
         Raises VideoError if the video cannot be read.
         """
-        found = self.detect(Path(video))
+        found = self.detect(video, progress, span)
         for setting in self.limits_that_matter(found.predictions, found.cut_by):
-            console.warn(f"{video}: {setting} left out detections of lower scores", id=Path(video).stem)
-        return self.counted(found.predictions)
+            console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
+        before_s = 0.0 if span is None else span.start_s
+        return [
+            replace(one, start_s=round(one.start_s + before_s, 6), end_s=round(one.end_s + before_s, 6))
+            if before_s
+            else one
+            for one in self.counted(found.predictions)
+        ]
 
     def counted(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Those that reach the threshold of their class."""
@@ -133,11 +142,15 @@ class Predictor:
         lowest = min((one.score for one in predictions), default=-math.inf)
         return list(cut_by) if lowest >= min(self.thresholds.values()) else []
 
-    def detect(self, video: Path, progress: VideoProgress | None = None) -> Found:
-        """Everything that the detector finds in a video file; raises VideoError."""
-        progress = progress or VideoProgress()
-        with as_prepared(video, self.experiment.preparation) as file, RowsInFile() as rows:
-            source = self._source(video.stem, file, rows, progress)
+    def detect(self, video: Path, progress: VideoProgress | None = None, span: Span | None = None) -> Found:
+        """Everything that the detector finds in a video file, or in a part of it at times in this part.
+
+        Raises VideoError.
+        """
+        progress, live = progress or VideoProgress(), self.trained.live
+        limited = nullcontext() if live is None else live.reader.limited_to(span)
+        with as_prepared(video, self.experiment.preparation) as file, RowsInFile() as rows, limited:
+            source = self._source(video.stem, file, rows, progress, span)
             duration_s = source.videos[0].duration_s
             try:
                 samples = progress.through(source.evaluation_samples(0))
@@ -148,7 +161,9 @@ class Predictor:
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
         return Found(predictions, duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
 
-    def _source(self, video_id: str, file: Path, rows: RowsInFile, progress: VideoProgress) -> Source:
+    def _source(
+        self, video_id: str, file: Path, rows: RowsInFile, progress: VideoProgress, span: Span | None
+    ) -> Source:
         """The video as a source of features, which are kept in `rows` unless they are made later; raises VideoError."""
         features = self.experiment.features
         if self.trained.live is not None:
@@ -158,7 +173,7 @@ class Predictor:
         shown = AnnotatedVideo(video_id, "", fps=None if progress.facts is None else progress.facts.fps)
         row_s = seconds_per_clip(shown, features.spacing) / vectors_per_clip(self.encoder, features.spacing)
         watched = WatchedRows(rows, progress, row_s)
-        info = local.encode_into(watched, file, self.encoder, features.spacing, self.experiment.machine)
+        info = local.encode_into(watched, file, self.encoder, features.spacing, self.experiment.machine, span=span)
         video = AnnotatedVideo(video_id, "", duration_s=info.duration_s)
         seen = features.on_grid_unread(rows.read, info.steps, info.channels, stored_grid(info))
         return OneVideo(features, video, *seen)

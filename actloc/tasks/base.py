@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from actloc.errors import UserError
 from actloc.evaluation.results import ResultsHead
@@ -21,20 +21,12 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
-    from actloc.prediction.base import Predicting
+    from actloc.prediction.base import FilePredictor, Predicting
+    from actloc.prediction.video_predictor import VideoPredictor
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
-
-
-class VideoPredictor(Protocol):
-    """Applies a trained run to videos, one at a time; its networks are loaded once."""
-
-    def predict(self, video: str | Path) -> list[Any]:  # Any: each task's own form, with `label` and `score`
-        """What the run predicts of a video file, the best score first; raises VideoError."""
-
-    def close(self) -> None:
-        """Ends the processes that read videos, if there are some; they also end with this process."""
 
 
 class TaskConfig(TaskSettings, ABC):
@@ -104,7 +96,7 @@ class TaskConfig(TaskSettings, ABC):
         """The trained run, loaded for `predict`; raises UserError."""
 
     @abstractmethod
-    def predictor(self, experiment: Experiment) -> VideoPredictor:
+    def predictor(self, experiment: Experiment) -> FilePredictor:
         """The trained run, loaded for `actloc.load(RUN).predict(VIDEO)`; raises UserError."""
 
     @abstractmethod
@@ -121,6 +113,14 @@ class TaskConfig(TaskSettings, ABC):
 
         Without a class, for the best one. `layer` names the layer of the encoder that is looked at.
         """
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """What the model card of a run's weights says, with what was measured of this checkpoint; raises UserError."""
+        raise UserError(
+            f"The task {self.name} does not write model cards.",
+            "Expected a run of a task that does.",
+            "Add the method `card` to the task; actloc/tasks/localization.py is an example.",
+        )
 
     @abstractmethod
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
@@ -159,8 +159,11 @@ def task_named(name: str) -> TaskConfig:
     return task
 
 
-def load_predictor(run: str | Path, code: Sequence[Path] = ()) -> VideoPredictor:
-    """The predictor of a run, with the user's own `code` and that of ACTLOC_CODE."""
+def load_predictor(run: str | Path, code: Sequence[Path] = (), settings: Sequence[str] = ()) -> VideoPredictor:
+    """The predictor of a run, with changed settings, the user's own `code` and that of ACTLOC_CODE."""
+    from actloc.prediction.video_predictor import VideoPredictor
+
     parts.use_code(code)
-    experiment = load(str(run))
-    return task_of(experiment).predictor(experiment)
+    experiment = load(str(run), list(settings))
+    task = task_of(experiment)
+    return VideoPredictor(task.predictor(experiment), takes_frames=task.takes_frames)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actloc.encoders.base import EncoderConfig
     from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -185,6 +186,12 @@ class Config(TaskConfig):
         from actloc.runs.explaining import explain_detection
 
         return explain_detection(experiment, video, label, at, layer, fps)
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """Average precision and how to use the run."""
+        from actloc.localization import card
+
+        return card.contents(run, checkpoint)
 
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Average precision, timelines and class tables."""

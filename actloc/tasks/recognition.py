@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from actloc.prediction.base import Predicting
     from actloc.recognition.predictor import RecognitionPredictor
     from actloc.reports.explanations import Explanation
+    from actloc.reports.model_card import Contents
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -207,6 +208,12 @@ class Config(TaskConfig):
 
         with encoder_called():
             return explain_video(experiment, video, label, at, layer)
+
+    def card(self, run: Path, checkpoint: Path) -> Contents:
+        """Accuracies and how to use the run."""
+        from actloc.recognition import card
+
+        return card.contents(run, checkpoint)
 
     def report(self, run_folders: Sequence[Path]) -> dict[str, str]:
         """Accuracies, classes, confusion."""

@@ -7,7 +7,9 @@ import stat
 import struct
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import actloc
 from actloc.errors import EnvironmentProblem, VideoError
@@ -49,6 +51,40 @@ class VideoFacts:
     fps: float
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a video, in seconds from its first frame; it is read as a file that holds only this part.
+
+    Time zero is `start_s`, and the picture shown then is the first one. Pictures from `end_s` on are left out; None is
+    the end of the video.
+    """
+
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @classmethod
+    def from_json(cls, ends: list[float | None] | None) -> Self | None:
+        """The part that `to_json` describes; None is the whole video."""
+        return None if ends is None else cls(ends[0] or 0.0, ends[1])
+
+    def to_json(self) -> list[float | None]:
+        """Both ends, for a message."""
+        return [self.start_s, self.end_s]
+
+    def after_start(self, time_s: Fraction) -> Fraction:
+        """A time in the video as a time in this part."""
+        return time_s - Fraction(self.start_s)
+
+    def cuts(self, time_s: Fraction) -> bool:
+        """Whether the part ends at this time of the video, or before it."""
+        return self.end_s is not None and time_s >= Fraction(self.end_s)
+
+    def length(self, end_s: Fraction) -> Fraction:
+        """Seconds of this part of a video that ends at `end_s`."""
+        last_s = end_s if self.end_s is None else min(end_s, Fraction(self.end_s))
+        return max(self.after_start(last_s), Fraction(0))
 
 
 @dataclass(frozen=True)

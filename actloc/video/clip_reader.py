@@ -25,7 +25,7 @@ from actloc import fault_injection
 from actloc.errors import VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import step_messages
-from actloc.video.base import MESSAGE, OPEN_VIDEOS, checked_path, python_command, python_environment
+from actloc.video.base import MESSAGE, OPEN_VIDEOS, Span, checked_path, python_command, python_environment
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.reader import Rate, check_installed, end_of, no_progress, raise_failure
 
@@ -86,6 +86,16 @@ class ClipReader:
         self._starter = ThreadPoolExecutor(1)
         self.frames_decoded = 0
         """Pictures that the decoders gave in all reads so far, also those on the way to the ones that were wanted."""
+        self._span: Span | None = None
+
+    @contextmanager
+    def limited_to(self, span: Span | None) -> Iterator[None]:
+        """Until the block ends, every video is this part of it; None is the whole video."""
+        self._span = span
+        try:
+            yield
+        finally:
+            self._span = None
 
     def times(self, path: Path) -> VideoTimes:
         """The length of a video and the form of its frames; decodes one picture if its packets state their times.
@@ -150,7 +160,8 @@ class ClipReader:
         hangs = fault_injection.inject("decode") == "hang"
         checked = checked_path(path, unlisted_folders=self._unlisted_folders)
         worker.is_idle = False
-        worker.send({**request, "path": str(checked), "hangs": hangs})
+        span = None if self._span is None else self._span.to_json()
+        worker.send({**request, "path": str(checked), "hangs": hangs, "span": span})
         while True:
             kind, count, size = worker.header()
             if kind in (b"E", b"X", b"B", b"C"):

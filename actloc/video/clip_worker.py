@@ -26,7 +26,7 @@ import numpy as np
 
 from actloc.errors import UserError, VideoError
 from actloc.video import step_messages
-from actloc.video.base import OPEN_VIDEOS
+from actloc.video.base import OPEN_VIDEOS, Span
 from actloc.video.channel import Channel, open_channel, reporting
 from actloc.video.decode import after_steps, reader_of, with_fallback
 from actloc.video.listing import Listing, Progress, list_pictures
@@ -35,6 +35,9 @@ from actloc.video.windows import frames_of_clip
 
 _LISTED_PICTURES = 4_000_000  # of all videos together: 64 MB, 37 hours at 30 frames per second
 
+Part = tuple[Path, Span | None]
+"""A video, or a part of it."""
+
 
 class ClipWorker:
     """Answers requests; it keeps the last videos open, and more lists of their pictures."""
@@ -42,45 +45,45 @@ class ClipWorker:
     def __init__(self, settings: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
         self._settings, self._channel = settings, channel
         self._progress = Progress(channel.report_progress)
-        self._listings: OrderedDict[Path, Listing] = OrderedDict()
-        self._open: OrderedDict[Path, Video] = OrderedDict()
+        self._listings: OrderedDict[Part, Listing] = OrderedDict()
+        self._open: OrderedDict[Part, Video] = OrderedDict()
 
     def serve(self, request: dict[str, Any]) -> None:  # Any: JSON values
         """Answers one request."""
-        path = Path(request["path"])
+        part = Path(request["path"]), Span.from_json(request.get("span"))
         if request.get("hangs"):
             threading.Event().wait()  # an injected fault: a decoder that never answers
         before = self._progress.frames_decoded
         answer = self._send_times if request["task"] == "times" else self._send_clips
         try:
             try:
-                answer(self._video(path), request)
+                answer(self._video(part), request)
             except UnverifiedError:
-                self._close(path)
-                self._list(path, from_packets=False)
-                answer(self._video(path), request)
+                self._close(part)
+                self._list(part, from_packets=False)
+                answer(self._video(part), request)
         except BaseException:
-            self._close(path)
+            self._close(part)
             raise
         self._channel.send_json(b"E", frames_decoded=self._progress.frames_decoded - before)
 
-    def _video(self, path: Path) -> Video:
-        if path not in self._open:
-            if path not in self._listings:
-                self._list(path)
-            self._listings.move_to_end(path)
-            self._open[path] = open_video(path, self._listings[path], self._progress)
+    def _video(self, part: Part) -> Video:
+        if part not in self._open:
+            if part not in self._listings:
+                self._list(part)
+            self._listings.move_to_end(part)
+            self._open[part] = open_video(part[0], self._listings[part], self._progress)
             if len(self._open) > OPEN_VIDEOS:
                 self._close(next(iter(self._open)))
-        self._open.move_to_end(path)
-        return self._open[path]
+        self._open.move_to_end(part)
+        return self._open[part]
 
-    def _list(self, path: Path, *, from_packets: bool = True) -> None:
+    def _list(self, part: Part, *, from_packets: bool = True) -> None:
         before = self._progress.frames_decoded
-        rates = self._settings["fps"], self._settings["decode_fps"]
-        self._listings[path] = with_fallback(
+        rates, (path, span) = (self._settings["fps"], self._settings["decode_fps"]), part
+        self._listings[part] = with_fallback(
             reader_of(path, self._settings["reader"]),
-            lambda reader: list_pictures(path, reader, *rates, self._progress, from_packets=from_packets),
+            lambda reader: list_pictures(path, reader, *rates, self._progress, span, from_packets=from_packets),
             lambda: self._progress.frames_decoded > before,
         )
         while sum(len(listed.numbers) for listed in self._listings.values()) > _LISTED_PICTURES:
@@ -88,9 +91,9 @@ class ClipWorker:
                 break
             self._listings.popitem(last=False)
 
-    def _close(self, path: Path) -> None:
-        if path in self._open:
-            self._open.pop(path).close()
+    def _close(self, part: Part) -> None:
+        if part in self._open:
+            self._open.pop(part).close()
 
     def _send_times(self, video: Video, request: dict[str, Any]) -> None:
         steps = step_messages.from_json(request["steps"])

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from actloc.damage import is_ours
 from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import step_messages
-from actloc.video.base import LONGEST_S
+from actloc.video.base import LONGEST_S, Span
 from actloc.video.channel import Channel, open_channel, reporting
 from actloc.video.frame_transforms import FrameStep, Resize, Shown
 from actloc.video.readers.base import DecodingStats, Picture
@@ -104,7 +104,9 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
         return
     stats = DecodingStats()
     fps, decode_fps = rates(module, path, request["fps"], request["decode_fps"], channel.report_progress)
-    pictures = resampled(_watched(module.pictures(path, stats), channel), stats, decode_fps)
+    span = Span.from_json(request.get("span"))
+    decoded = _watched(module.pictures(path, stats), channel)
+    pictures = resampled(decoded if span is None else within(decoded, stats, span), stats, decode_fps)
     picking = Picking(float(decode_fps), float(fps))
     is_whole = picking.step.is_integer()
     if is_whole:
@@ -167,6 +169,18 @@ def _watched(pictures: Iterator[Picture], channel: Channel) -> Iterator[Picture]
         for picture in pictures:
             channel.report_progress()
             yield picture
+
+
+def within(pictures: Iterator[Picture], stats: DecodingStats, span: Span) -> Iterator[Picture]:
+    """The pictures up to the end of a part of the video, at times in this part: negative before it.
+
+    What follows is not decoded. At the end, `stats.end_s` is the length of the part.
+    """
+    for picture in pictures:
+        if span.cuts(picture.time_s):
+            break
+        yield Picture(span.after_start(picture.time_s), picture.frame)
+    stats.end_s = span.length(stats.end_s)
 
 
 def resampled(pictures: Iterator[Picture], stats: DecodingStats, fps: Fraction) -> Iterator[tuple[Picture, int]]:

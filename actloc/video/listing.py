@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from actloc.errors import VideoError
+from actloc.video.base import Span
 from actloc.video.decode import Upright, files_fault, frame_number, rates
 from actloc.video.readers import images, pyav
 from actloc.video.readers.base import DecodingStats, opened, packets, video_stream
@@ -59,7 +60,7 @@ class Listing:
     fps: Fraction
     decode_fps: Fraction
     numbers: NDArray[np.int64]
-    """First frame at `decode_fps` that may show each picture."""
+    """First frame at `decode_fps` that may show each picture; negative for pictures before the part that is read."""
     num_shown: int
     """Frames at `decode_fps`."""
     duration_s: float
@@ -99,31 +100,41 @@ def list_pictures(
     fps: float | str,
     decode_fps: float | str | None,
     progress: Progress,
+    span: Span | None = None,
     *,
     from_packets: bool = True,
 ) -> Listing:
-    """Lists the pictures, from the packets alone where they can be trusted; raises VideoError as extraction does."""
+    """Lists the pictures, from the packets alone where they can be trusted; raises VideoError as extraction does.
+
+    With `span` the frames are those of this part of the video; all of its pictures are listed.
+    """
     module = importlib.import_module(f"actloc.video.readers.{reader}")
     exact = rates(module, path, fps, decode_fps, progress.report)
     with files_fault():
         if reader == "images":
-            return _of_folder(path, *exact)
-        by_packets = _of_packets(path, *exact, progress) if reader == "pyav" and from_packets else None
-        return by_packets or _of_decoding(path, reader, *exact, progress)
+            return _of_folder(path, *exact, span or Span())
+        by_packets = _of_packets(path, *exact, span or Span(), progress) if reader == "pyav" and from_packets else None
+        return by_packets or _of_decoding(path, reader, *exact, span or Span(), progress)
 
 
-def _of_folder(folder: Path, fps: Fraction, decode_fps: Fraction) -> Listing:
+def _num_shown(span: Span, end_s: Fraction, last_s: Fraction, decode_fps: Fraction) -> int:
+    """Frames of a part of a video that ends at `end_s` and whose last picture has the time `last_s`."""
+    last_s = last_s if span.end_s is None else min(last_s, Fraction(span.end_s))
+    return max(frame_number(span.length(end_s), decode_fps), frame_number(span.after_start(last_s), decode_fps), 0)
+
+
+def _of_folder(folder: Path, fps: Fraction, decode_fps: Fraction, span: Span) -> Listing:
     own_fps, count = images.listed(folder)
     found = list(images.files(folder, count))
     end_s = (found[-1][0] + 1) / own_fps if found else Fraction(0)
     DecodingStats(frames=len(found), end_s=end_s).check(images.declared(own_fps, count))
-    numbers = [frame_number(number / own_fps, decode_fps) for number, _ in found]
-    shown = max(frame_number(end_s, decode_fps), numbers[-1])
+    numbers = [frame_number(span.after_start(number / own_fps), decode_fps) for number, _ in found]
+    shown = _num_shown(span, end_s, found[-1][0] / own_fps, decode_fps)
     files = [file for _, file in found]
-    return Listing("images", fps, decode_fps, np.array(numbers), shown, float(end_s), files=files)
+    return Listing("images", fps, decode_fps, np.array(numbers), shown, float(span.length(end_s)), files=files)
 
 
-def _of_packets(path: Path, fps: Fraction, decode_fps: Fraction, progress: Progress) -> Listing | None:
+def _of_packets(path: Path, fps: Fraction, decode_fps: Fraction, span: Span, progress: Progress) -> Listing | None:
     """None where the packets are not those of a whole and usual file: decoding it then says what is wrong."""
     with opened(path) as container:
         if not any(name in container.format.name for name in _SEEKABLE):
@@ -143,15 +154,18 @@ def _of_packets(path: Path, fps: Fraction, decode_fps: Fraction, progress: Progr
         except VideoError:
             return None
     ratio = found.time_base * decode_fps
-    rounded = (_halves_up(stamp - first, ratio) for stamp in found.stamps.tolist())
+    before = Fraction(span.start_s) / found.time_base  # in ticks of the stream
+    rounded = (_halves_up(stamp - first, ratio, before) for stamp in found.stamps.tolist())
     numbers = np.fromiter(rounded, np.int64, len(found.stamps))
-    shown = max(frame_number(stats.end_s, decode_fps), frame_number(last_s, decode_fps))
-    return Listing("pyav", fps, decode_fps, numbers, shown, float(stats.end_s), packets=found)
+    shown = _num_shown(span, stats.end_s, last_s, decode_fps)
+    return Listing("pyav", fps, decode_fps, numbers, shown, float(span.length(stats.end_s)), packets=found)
 
 
-def _halves_up(count: int, ratio: Fraction) -> int:
-    """`count * ratio` rounded as `frame_number` does it, without the time that Fractions take."""
-    return (2 * count * ratio.numerator + ratio.denominator) // (2 * ratio.denominator)
+def _halves_up(count: int, ratio: Fraction, before: Fraction) -> int:
+    """`(count - before) * ratio` rounded as `frame_number` does it, without the time that Fractions take."""
+    above = (count * before.denominator - before.numerator) * ratio.numerator
+    below = before.denominator * ratio.denominator
+    return (2 * above + below) // (2 * below)
 
 
 def _packets(
@@ -185,10 +199,13 @@ def _packets(
     return Packets(np.array(stamps, np.int64), np.sort(np.array(keys, np.int64)), last_duration, stream.time_base)
 
 
-def _of_decoding(path: Path, reader: str, fps: Fraction, decode_fps: Fraction, progress: Progress) -> Listing:
-    stats, numbers = DecodingStats(), []
+def _of_decoding(
+    path: Path, reader: str, fps: Fraction, decode_fps: Fraction, span: Span, progress: Progress
+) -> Listing:
+    stats, numbers, last_s = DecodingStats(), [], Fraction(0)
     for picture in importlib.import_module(f"actloc.video.readers.{reader}").pictures(path, stats):
         progress.count()
-        numbers.append(frame_number(picture.time_s, decode_fps))
-    shown = max(frame_number(stats.end_s, decode_fps), numbers[-1])
-    return Listing(reader, fps, decode_fps, np.array(numbers), shown, float(stats.end_s))
+        numbers.append(frame_number(span.after_start(picture.time_s), decode_fps))
+        last_s = picture.time_s
+    shown = _num_shown(span, stats.end_s, last_s, decode_fps)
+    return Listing(reader, fps, decode_fps, np.array(numbers), shown, float(span.length(stats.end_s)))

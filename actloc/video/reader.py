@@ -22,7 +22,16 @@ from actloc import fault_injection
 from actloc.errors import CodeError, DecoderBugError, UserError, VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms, step_messages
-from actloc.video.base import MESSAGE, Survey, VideoFacts, checked_path, find_ffmpeg, python_command, python_environment
+from actloc.video.base import (
+    MESSAGE,
+    Span,
+    Survey,
+    VideoFacts,
+    checked_path,
+    find_ffmpeg,
+    python_command,
+    python_environment,
+)
 from actloc.video.frame_transforms import FrameStep
 from actloc.video.windows import Picking
 
@@ -61,6 +70,7 @@ def read_frames(
     reader: ReaderName = "pyav",
     timeout_s: float = 30.0,
     check_stop: Callable[[], None] = lambda: None,
+    span: Span | None = None,
 ) -> "FrameReader":
     """Starts decoding `path`; iterate the result for RGB frames (H, W, 3) uint8, `fps` of them per second.
 
@@ -70,14 +80,14 @@ def read_frames(
     Call it from a thread that lives until reading ends: the decoding process is killed with it.
 
     Time zero is the first frame's timestamp; each output frame is the picture shown at that time, as with ffmpeg's
-    filter `fps`. Each frame then goes through `steps`, which may change its size, channels and type. `check_stop` is
-    called several times a second while there is no frame yet; what it raises ends the reading. Failures raise
-    VideoError, from here or from the iteration.
+    filter `fps`; with `span` only this part of the video is read. Each frame then goes through `steps`, which may
+    change its size, channels and type. `check_stop` is called several times a second while there is no frame yet; what
+    it raises ends the reading. Failures raise VideoError, from here or from the iteration.
     """
     check_installed(reader, steps)
     hangs = fault_injection.inject("decode") == "hang"
     request = {"task": "frames", "path": str(checked_path(path)), "reader": reader, "hangs": hangs}
-    rates = {"fps": fps, "decode_fps": decode_fps}
+    rates = {"fps": fps, "decode_fps": decode_fps, "span": None if span is None else span.to_json()}
     return FrameReader({**request, **rates, "steps": step_messages.to_json(steps)}, timeout_s, check_stop)
 
 

