@@ -269,6 +269,8 @@ class Results(ResultsHead):
     """None if no classifier was used."""
     published: PublishedMap | None = None
     """What others published for these settings; None where nothing is known, and in files of older versions."""
+    ambiguous: dict[str, list[list[float]]] = {}
+    """By video, THUMOS14's Ambiguous intervals in seconds, if the protocol forgives predictions there."""
 
     @model_validator(mode="after")
     def _lists_belong_together(self) -> Self:

@@ -169,6 +169,11 @@ def score(
         recall=_recall(truth_columns, columns, evaluation),
         classifier=origin.classifier,
         published=origin.published,
+        ambiguous={
+            video.id: [list(interval) for interval in video.ambiguous]
+            for video in truth.videos
+            if video.ambiguous and protocol.skips_ambiguous
+        },
     )
 
 
