@@ -16,13 +16,15 @@ from actloc.tasks.base import TaskConfig, task_named
 
 _NAMES = ("report.html", "tables.md", "tables.csv")
 """Every task's report has these files."""
+_MORE_NAMES = ("curves.csv",)
+"""Some tasks' reports have these too."""
 _LONGEST_NAME, _AND = 120, "_and_"
 
 
 def run(
     names: Sequence[str | Path], *, output: Path | None = None, code: Sequence[Path] = (), overwrite: bool = False
 ) -> int:
-    """Writes report.html, tables.md and tables.csv into `output`; prints the numbers.
+    """Writes report.html, tables.md, tables.csv and what else the task has into `output`; prints the numbers.
 
     By default one run's report is in its folder, and that of several is in a folder of its own beside the first.
 
@@ -43,9 +45,10 @@ def run(
         )
     task = _task_of(run_folders)
     is_in_run = any(folder.resolve() == one.resolve() for one in run_folders)
-    made = [folder / name for name in _NAMES]
+    made = [folder / name for name in (*_NAMES, *_MORE_NAMES)]
     outputs.refuse_others(made, overwrite=overwrite or is_in_run)
     contents = task.report(run_folders)
+    made = [path for path in made if path.name in contents]
     with nullcontext() if is_in_run else outputs.recording(made):
         for path in made:
             files.write_text(path, contents[path.name])

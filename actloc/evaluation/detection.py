@@ -77,7 +77,7 @@ def best_f1_thresholds(
 
 
 def best_f1(is_hit: Booleans, scores: Floats, num_truths: int) -> tuple[float, float] | None:
-    """The threshold of `best_f1_thresholds` for predictions sorted by score, best first, and its F1; None without hit."""
+    """The threshold of `best_f1_thresholds` for predictions sorted best first, and its F1; None without a hit."""
     if not is_hit.any():
         return None
     f1 = 2 * np.cumsum(is_hit) / (np.arange(1, len(is_hit) + 1) + num_truths)

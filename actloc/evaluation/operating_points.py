@@ -1,12 +1,14 @@
-"""What a score threshold does: precision, recall and F1 of the predictions that reach it, and how far scores are right."""
+"""What score thresholds do, precision, recall and F1 of what reaches them, and how well scores are calibrated."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from actloc.evaluation.columns import Booleans, Floats, Integers
+from actloc.evaluation.detection import best_f1
 
 Judged = tuple[Booleans, Floats]
 """Which predictions are hits, and their scores, best first: an entry of `Pairing.judged`."""
@@ -65,12 +67,18 @@ def pooled(judged: Sequence[Judged]) -> Judged:
 def counted(judged: Judged, thresholds: Sequence[float]) -> tuple[Integers, Integers]:
     """How many predictions reach each of the thresholds (T,), and how many of these are right (T,).
 
-    All predictions were matched once. Where predictions choose, best score first, those below a threshold change nothing
-    for those above it; where true actions choose (THUMOS14's protocols), this is the count that best F1 is based on too.
+    All predictions were matched once. Where predictions choose, best score first, those below a threshold change
+    nothing for those above it; where true actions choose (THUMOS14's protocols), best F1 is based on this count too.
     """
     is_hit, scores = judged
     kept = np.searchsorted(-scores, -np.asarray(thresholds, dtype=np.float64), side="right").astype(np.int64)
     return kept, np.append(0, np.cumsum(is_hit, dtype=np.int64))[kept]
+
+
+def best_point(judged: Judged, num_truths: int) -> Point | None:
+    """The point of the threshold with the best F1, as `detection.best_f1_thresholds` chooses it; None without hits."""
+    best = best_f1(*judged, num_truths)
+    return None if best is None else points(judged, [best[0]], num_truths)[0]
 
 
 def points(judged: Judged, thresholds: Sequence[float], num_truths: int) -> list[Point]:
@@ -114,7 +122,7 @@ def reliability(judged: Judged, num_bins: int = 10) -> list[Bin]:
             int(end - first),
             int(is_hit[first:end].sum()),
         )
-        for first, end in zip(edges[:-1], edges[1:], strict=True)
+        for first, end in pairwise(edges)
     ]
 
 

@@ -1,8 +1,8 @@
 """Precision-recall curves whose area is the average precision that the protocol defines.
 
-A curve is a step function of recall from 0 to 1. With n true actions, its precision between recall (i - 1) / n and i / n
-is that at the i-th hit; interpolated where the protocol does so, and 0 where there is no i-th hit. The area under these
-steps is the average precision, without any further rule.
+A curve is a step function of recall from 0 to 1. With n true actions, its precision between recall (i - 1) / n and
+i / n is that at the i-th hit; interpolated where the protocol does so, and 0 where there is no i-th hit. The area under
+these steps is the average precision, without any further rule.
 """
 
 from collections.abc import Sequence

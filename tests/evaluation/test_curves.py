@@ -112,7 +112,8 @@ def test_best_f1_is_the_f1_of_its_threshold(truths: list[Any], predicted: list[A
 
 
 @given(
-    pairs=st.lists(st.tuples(st.booleans(), SCORES | st.floats(0, 1)), max_size=60), num_bins=st.sampled_from([2, 5, 10])
+    pairs=st.lists(st.tuples(st.booleans(), SCORES | st.floats(0, 1)), max_size=60),
+    num_bins=st.sampled_from([2, 5, 10]),
 )
 @settings(deadline=None, max_examples=150)
 def test_bins_have_equal_counts_but_for_equal_scores(pairs: list[tuple[bool, float]], num_bins: int) -> None:
@@ -147,7 +148,9 @@ def test_scores_outside_0_to_1_have_no_calibration_error() -> None:
     assert operating.score_range(np.zeros(3)) == (0.0, 1.0)
 
 
-@given(truths=TRUTHS, predicted=PREDICTIONS, lowest=st.lists(st.sampled_from([0.2, 0.5, np.nan]), min_size=3, max_size=3))
+@given(
+    truths=TRUTHS, predicted=PREDICTIONS, lowest=st.lists(st.sampled_from([0.2, 0.5, np.nan]), min_size=3, max_size=3)
+)
 @settings(deadline=None, max_examples=200)
 def test_confusion_equals_its_definition(truths: list[Any], predicted: list[Any], lowest: list[float]) -> None:
     truth, predictions = columns(truths, predicted)
@@ -162,7 +165,7 @@ def test_confusion_equals_its_definition(truths: list[Any], predicted: list[Any]
             pairs[label, label] += 1
             continue
         best = max(
-            ((overlap_of(truth, row, predictions, place), truth.labels[row] == label, -row) for row in range(len(truth)))
+            (overlap_of(truth, row, predictions, place), truth.labels[row] == label, -row) for row in range(len(truth))
         )
         if best[0] < 0.5:
             background[label] += 1
