@@ -14,8 +14,8 @@ class Confusion:
     """Counts of predictions that count, and of true actions.
 
     A prediction counts if its score reaches the best-F1 threshold of its class. It is right if it is matched, best
-    score first, to a true action of its class at tIoU 0.5. Each that is not right is counted once, by the true action that
-    it overlaps most (of equal overlaps, one of its own class, then the first): if that is below tIoU 0.5, as
+    score first, to a true action of its class at tIoU 0.5. Each that is not right is counted once, by the true action
+    that it overlaps most (of equal overlaps, one of its own class, then the first): if that is below tIoU 0.5, as
     background; if that action is of its own class, as repeated, because a prediction of higher score has it; else as a
     confusion of the action's class with its own.
     """

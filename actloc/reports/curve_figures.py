@@ -113,10 +113,7 @@ def view(curves: Curves) -> CurvesView:
             for tiou, by_class in zip(curves.tious, curves.by_class, strict=True)
         ],
         num_left_out=len(order) - len(drawn),
-        bars=[
-            SmallCurve(curves.labels[place], curves.num_actions[place], means[place] / len(curves.tious), "")
-            for place in order
-        ],
+        bars=[Rank(curves.labels[place], curves.num_actions[place], means[place]) for place in order],
         has_matrix=len(curves.results.classes) <= LARGEST_MATRIX,
         confusion=confusion_table(curves),
         calibration=calibration_table(curves),
@@ -158,7 +155,7 @@ def first_chosen(at: Sequence[AtTiou]) -> int:
 
 
 def _small(curves: Curves, curve: Floats, place: int) -> SmallCurve:
-    return SmallCurve(curves.labels[place], curves.num_actions[place], float(curve.mean()), plots.step_path(curve))
+    return SmallCurve(curves.labels[place], curves.num_actions[place], float(curve.mean()), plots.small_path(curve))
 
 
 def _bins(curves: Curves) -> list[tuple[float, float]]:

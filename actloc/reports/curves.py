@@ -1,7 +1,7 @@
 """The part of a report about curves and thresholds: what its page, its tables and curves.csv show of a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,10 @@ def curves_of(results: Results, predictions: Predictions) -> Curves | None:
     """Measures curves by the protocol of the results; None without true actions, or if the protocol is unknown."""
     protocol = next((one for name, one in PROTOCOLS.items() if name == results.protocol), None)
     truth = truth_of(results)
+    known = set(truth.classes)
+    truth = replace(
+        truth, actions={key: tuple(one for one in found if one.label in known) for key, found in truth.actions.items()}
+    )
     if protocol is None or not any(truth.actions.values()):
         return None
     columns, predicted = scoring.to_columns(truth, predictions, protocol)

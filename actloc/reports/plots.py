@@ -31,7 +31,12 @@ class Line:
         return (self.number + self.number // _NUM_MARKS) % _NUM_MARKS
 
 
-def step_path(curve: Floats, left: float = 0, top: float = 0, width: float = SMALL, height: float = SMALL) -> str:
+def small_path(curve: Floats) -> str:
+    """A step function in the box of a small curve, as the upper edge of an area that ends at the box's bottom."""
+    return f"{step_path(curve, 0, 0, SMALL, SMALL)}V{SMALL}"
+
+
+def step_path(curve: Floats, left: float, top: float, width: float, height: float) -> str:
     """A step function from 0 to 1 as an SVG path; neighbouring steps of one height are one."""
     is_end = np.append(np.diff(curve) != 0, True)
     ends = (np.flatnonzero(is_end) + 1) / len(curve)

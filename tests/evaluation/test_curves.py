@@ -1,6 +1,7 @@
 """Curves, thresholds, calibration and confusion against plain definitions, prediction by prediction."""
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,22 @@ def test_the_area_under_a_curve_is_the_average_precision(name: Any, truths: list
         assert mean_curve(curves).mean() == pytest.approx(ap.mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize(("name", "is_interpolated"), [("actionformer", True), ("thumos_without_ambiguous", False)])
+def test_a_curve_is_the_precision_at_each_hit(name: Any, is_interpolated: bool) -> None:
+    truth = truth_of([(0, start, start + 4, 0) for start in (0, 10, 20, 30)])
+    rows = [(0, 50, 54, 0, 0.9), (0, 0, 4, 0, 0.8), (0, 10, 14, 0, 0.7), (0, 60, 64, 0, 0.6), (0, 20, 24, 0, 0.5)]
+    (curve,) = precisions(Pairing(truth, predictions_of(rows), 0.5, PROTOCOLS[name]), 0.5)
+    at_hits = [1 / 2, 2 / 3, 3 / 5]
+    expected = [max(at_hits[place:]) for place in range(3)] if is_interpolated else at_hits
+    assert curve.tolist() == pytest.approx([*expected, 0])
+
+
 def test_a_long_curve_is_thinned_and_a_short_one_is_not() -> None:
     curve = np.linspace(1, 0, 1000)
     assert len(thinned(curve)) == 100
     assert thinned(curve).mean() == pytest.approx(curve.mean(), abs=1e-12)
     assert thinned(curve)[0] == pytest.approx(curve[:10].mean())
-    assert thinned(curve[:100]) is not None and (thinned(curve[:100]) == curve[:100]).all()
+    assert (thinned(curve[:100]) == curve[:100]).all()
 
 
 def plainly_right(truth: TruthColumns, predictions: PredictionColumns, kept: list[int], tiou: float) -> dict[int, int]:
@@ -122,7 +133,7 @@ def test_bins_have_equal_counts_but_for_equal_scores(pairs: list[tuple[bool, flo
     bins = operating.reliability(judged, num_bins)
     assert sum(one.count for one in bins) == len(pairs)
     assert sum(one.right for one in bins) == sum(hit for hit, _ in pairs)
-    assert all(one.highest < other.lowest for one, other in zip(bins, bins[1:], strict=False))
+    assert all(one.highest < other.lowest for one, other in pairwise(bins))
     if len({score for _, score in pairs}) == len(pairs) >= num_bins:
         assert {one.count for one in bins} <= {len(pairs) // num_bins, len(pairs) // num_bins + 1}
         assert len(bins) == num_bins
