@@ -29,10 +29,10 @@ def average_precision(
 
 
 def precisions_at_hits(is_hit: Booleans, protocol: Protocol) -> Floats:
-    """The precision at each hit; interpolated, the highest precision at this hit or a later one."""
+    """The precision at each hit; interpolated, the highest precision at this hit or a later one, last hit first."""
     hits = np.flatnonzero(is_hit)
     precisions: Floats = np.arange(1, len(hits) + 1) / (hits + 1)
-    return np.maximum.accumulate(precisions[::-1])[::-1] if protocol.is_interpolated else precisions
+    return np.maximum.accumulate(precisions[::-1]) if protocol.is_interpolated else precisions
 
 
 def recall_at(

@@ -22,6 +22,7 @@ def precisions(pairing: Pairing, tiou: float) -> list[Floats]:
     curves = []
     for (is_hit, _), num_truths in zip(pairing.judged(tiou), pairing.truth_counts, strict=True):
         at_hits = precisions_at_hits(is_hit, pairing.protocol)
+        at_hits = at_hits[::-1] if pairing.protocol.is_interpolated else at_hits
         curves.append(np.append(at_hits, np.zeros(num_truths - len(at_hits))))
     return curves
 

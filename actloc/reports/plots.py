@@ -33,7 +33,7 @@ class Line:
 
 def small_path(curve: Floats) -> str:
     """A step function in the box of a small curve, as the upper edge of an area that ends at the box's bottom."""
-    return f"{step_path(curve, 0, 0, SMALL, SMALL)}V{SMALL}"
+    return f"M0 {SMALL}L{step_path(curve, 0, 0, SMALL, SMALL)[1:]}V{SMALL}"
 
 
 def step_path(curve: Floats, left: float, top: float, width: float, height: float) -> str:
@@ -44,7 +44,7 @@ def step_path(curve: Floats, left: float, top: float, width: float, height: floa
         f"V{_short(top + height * (1 - value))}H{_short(left + width * end)}"
         for value, end in zip(curve[is_end], ends, strict=True)
     ]
-    return f"M{_short(left)} {_short(top + height)}{''.join(parts)}"
+    return f"M{_short(left)} {parts[0][1:]}{''.join(parts[1:])}"
 
 
 def curve_line(name: str, curve: Floats, number: int) -> Line:
