@@ -24,6 +24,7 @@ from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Vide
 from actloc.reports import curve_figures, figures, published, text, timelines
 from actloc.reports.cells import Table, mean
 from actloc.reports.curves import Curves, curves_of
+from actloc.reports.data_tables import data_tables
 from actloc.reports.reproduction import commands
 from actloc.reports.run_settings import differing, key_facts
 from actloc.reports.runs import Evaluation, RunRecord
@@ -79,6 +80,7 @@ class RunView:
     facts: list[tuple[str, str]]
     omissions: list[Omission]
     tables: list[Table]
+    data: list[Table]
     classes: list[ClassLine]
     lengths: figures.Lengths | None
     timelines: list[timelines.Timeline]
@@ -272,6 +274,7 @@ def _view(number: int, name: str, evaluation: Evaluation, curves: Curves | None,
         facts=_facts(evaluation),
         omissions=_omissions(results),
         tables=[*([beside] if beside else []), *map(_average_first, more_tables([results]))],
+        data=data_tables(evaluation.run, evaluation.chosen, results),
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
         timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],
