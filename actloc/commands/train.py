@@ -26,7 +26,7 @@ from actloc.training import checkpoint as checkpoints
 from actloc.training import summary
 from actloc.training.distributed import Processes, joined
 
-_OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv", "errors.csv")
+_OURS = ("environment.json", "eval", "report.html", "tables.md", "tables.csv", "errors.csv", "curves.csv")
 """Files that may be in a folder before its run: left by a kill at the very start, or by `eval --predictions`."""
 
 

@@ -24,12 +24,12 @@ def average_precision(
     for row, tiou in enumerate(tious):
         for column, (is_hit, _) in enumerate(pairing.judged(tiou)):
             # the area is the mean, over the true actions, of the precision at each hit
-            areas[row, column] = _precisions(is_hit, protocol).sum() / pairing.truth_counts[column]
+            areas[row, column] = precisions_at_hits(is_hit, protocol).sum() / pairing.truth_counts[column]
     return areas
 
 
-def _precisions(is_hit: Booleans, protocol: Protocol) -> Floats:
-    """The precision at each hit; interpolated, the highest precision at this hit or a later one."""
+def precisions_at_hits(is_hit: Booleans, protocol: Protocol) -> Floats:
+    """The precision at each hit; interpolated, the highest precision at this hit or a later one, last hit first."""
     hits = np.flatnonzero(is_hit)
     precisions: Floats = np.arange(1, len(hits) + 1) / (hits + 1)
     return np.maximum.accumulate(precisions[::-1]) if protocol.is_interpolated else precisions
@@ -71,16 +71,20 @@ def best_f1_thresholds(
     with the best F1 the highest is used. Classes without a hit have no entry.
     """
     pairing = Pairing(truth, predictions, tiou, protocol)
-    thresholds = {}
-    for column, (is_hit, scores) in enumerate(pairing.judged(tiou)):
-        counts = np.arange(1, len(is_hit) + 1)
-        f1 = 2 * np.cumsum(is_hit) / (counts + pairing.truth_counts[column])
-        f1[:-1][scores[:-1] == scores[1:]] = 0  # no threshold separates predictions of equal score
-        if is_hit.any():
-            best = int(f1.argmax())
-            next_score = scores[best + 1] if best + 1 < len(scores) else 0.0
-            thresholds[int(truth.classes[column])] = (float(scores[best] + next_score) / 2, float(f1[best]))
-    return thresholds
+    judged = zip(truth.classes, pairing.truth_counts, pairing.judged(tiou), strict=True)
+    best = {int(label): best_f1(is_hit, scores, int(number)) for label, number, (is_hit, scores) in judged}
+    return {label: found for label, found in best.items() if found is not None}
+
+
+def best_f1(is_hit: Booleans, scores: Floats, num_truths: int) -> tuple[float, float] | None:
+    """The threshold of `best_f1_thresholds` for predictions sorted best first, and its F1; None without a hit."""
+    if not is_hit.any():
+        return None
+    f1 = 2 * np.cumsum(is_hit) / (np.arange(1, len(is_hit) + 1) + num_truths)
+    f1[:-1][scores[:-1] == scores[1:]] = 0  # no threshold separates predictions of equal score
+    best = int(f1.argmax())
+    next_score = scores[best + 1] if best + 1 < len(scores) else 0.0
+    return float(scores[best] + next_score) / 2, float(f1[best])
 
 
 def count_ties(predictions: PredictionColumns) -> int:

@@ -13,7 +13,8 @@ from actloc.evaluation.protocols import Protocol
 from actloc.evaluation.results import Results, TrueAction, Video
 
 MATCH_TIOU = 0.5
-_PROTOCOL = Protocol(ties="first_row")
+JUDGING = Protocol(ties="first_row")
+"""How a report says which predictions are right: best score first, whatever the protocol of its mAP."""
 
 Verdict = Literal["right", "wrong", "below", "unjudged"]
 Thresholds = Mapping[str, float | None]
@@ -84,7 +85,7 @@ def judge(truth: list[TrueAction], predictions: list[Prediction], thresholds: Th
         claims = [predictions[place] for place in counted]
         columns = TruthColumns(*_columns(truth, number))
         claimed = PredictionColumns(*_columns(claims, number), np.array([one.score for one in claims]))
-        pairing = Pairing(columns, claimed, MATCH_TIOU, _PROTOCOL)
+        pairing = Pairing(columns, claimed, MATCH_TIOU, JUDGING)
         for place, row in zip(*pairing.matches(MATCH_TIOU), strict=True):
             verdicts[counted[pairing.rows[place]]] = "right"
             found[row] = True

@@ -11,6 +11,8 @@ from actloc.reports import epochs, error_tables
 from actloc.reports.cells import Table
 from actloc.reports.comparison import Pair, pairs_with_first
 from actloc.reports.csv_table import as_csv
+from actloc.reports.curve_tables import curve_tables, curves_csv
+from actloc.reports.curves import curves_of
 from actloc.reports.error_figures import cost_sentence
 from actloc.reports.error_tables import error_comparison, tables_of
 from actloc.reports.html import report_page
@@ -23,7 +25,7 @@ from actloc.settings.choices import TableForm
 
 
 def report(run_folders: Sequence[Path]) -> dict[str, str]:
-    """Prints the numbers; returns the contents of report.html, tables.md, tables.csv and errors.csv by name."""
+    """Prints the numbers; returns the contents of the report's files by name."""
     evaluations = read(run_folders)
     pairs = pairs_with_first(evaluations)
     contents = contents_of(evaluations, pairs)
@@ -83,9 +85,13 @@ def contents_of(evaluations: Sequence[Evaluation], pairs: Sequence[Pair]) -> dic
         for pair, name in zip(pairs, names[1:], strict=True):
             both = names[0], name
             listed += [] if pair.hindrance else [pair.overall(both), *pair.details(both)]
+    curves = [curves_of(one.results, one.predictions) for one in evaluations]
+    known = [(name, one) for name, one in zip(names, curves, strict=True) if one is not None]
+    listed += [table for _, one in known for table in curve_tables(one) if len(runs) == 1]
     return {
-        "report.html": report_page(evaluations, pairs),
+        "report.html": report_page(evaluations, pairs, curves),
         "tables.md": "\n".join(as_markdown(table) for table in listed),
         "tables.csv": as_csv(runs),
         "errors.csv": error_tables.as_csv(runs, errors),
+        "curves.csv": curves_csv(known),
     }

@@ -1,7 +1,7 @@
 """Self-contained HTML pages: the report of one or several runs, and the timelines of `actloc predict`.
 
-All foreign text passes through Jinja's autoescape and `printable`. A page contains no address and no script but the
-filter of reports, and its Content-Security-Policy forbids all others, so that a hostile name in a dataset cannot harm
+All foreign text passes through Jinja's autoescape and `printable`. A page contains no address and no script but those
+of reports, and its Content-Security-Policy forbids all others, so that a hostile name in a dataset cannot harm
 whoever opens it.
 """
 
@@ -21,9 +21,11 @@ from actloc import console
 from actloc.evaluation.matching import MATCH_TIOU, Judged, Thresholds, worst_first
 from actloc.evaluation.predictions import Predictions
 from actloc.evaluation.results import UNKNOWN_VIDEOS, Results, ResultsHead, Video
-from actloc.reports import epochs, figures, published, text, timelines
+from actloc.reports import curve_figures, epochs, figures, published, text, timelines
 from actloc.reports.cells import Table, mean
 from actloc.reports.comparison import Pair, pairs_with_first
+from actloc.reports.curves import Curves, curves_of
+from actloc.reports.data_tables import data_tables
 from actloc.reports.error_figures import ErrorView, error_view
 from actloc.reports.error_tables import error_comparison
 from actloc.reports.reproduction import commands
@@ -42,6 +44,7 @@ MOST_TIMELINES = 30
 """Videos drawn on a page, about 1 MB of it; the others are listed in a table."""
 MOST_CLASSES = 40
 """Classes of a table that are not folded."""
+_SCRIPTS = ("filter.js", "thresholds.js")
 _MOST_PREDICTED = 200
 """Videos drawn on the page of `actloc predict`."""
 
@@ -80,6 +83,7 @@ class RunView:
     facts: list[tuple[str, str]]
     omissions: list[Omission]
     tables: list[Table]
+    data: list[Table]
     classes: list[ClassLine]
     lengths: figures.Lengths | None
     timelines: list[timelines.Timeline]
@@ -87,6 +91,8 @@ class RunView:
     curve: figures.Curve | None
     errors: ErrorView | None
     """Where it fails; None without true actions."""
+    curves: curve_figures.CurvesView | None
+    """None if there are no true actions."""
     published: str
     """The published figure and the difference to it, in one line; empty if nothing is published."""
     commands: list[str]
@@ -112,27 +118,40 @@ class Comparison:
     settings: Table | None
     errors: list[Table]
     classes: Table
+    curves: list[curve_figures.AtTiou]
     timelines: list[timelines.Timeline]
     undrawn: list[UndrawnVideo]
 
 
-def report_page(evaluations: Sequence[Evaluation], pairs: Sequence[Pair] | None = None) -> str:
+def report_page(
+    evaluations: Sequence[Evaluation],
+    pairs: Sequence[Pair] | None = None,
+    curves: Sequence[Curves | None] | None = None,
+) -> str:
     """The page `report.html`: first a comparison if there are several runs, then each run by itself.
 
-    `pairs` are those of the first run with each of the others, if they are known already.
+    `pairs` are those of the first run with each of the others, and `curves` those of each run, if they are known
+    already.
     """
+    if curves is None:
+        curves = [curves_of(one.results, one.predictions) for one in evaluations]
     names = run_names([evaluation.results for evaluation in evaluations])
     views = [
-        _view(number, name, evaluation, is_alone=len(evaluations) == 1)
-        for number, (name, evaluation) in enumerate(zip(names, evaluations, strict=True), start=1)
+        _view(number, name, evaluation, measured, is_alone=len(evaluations) == 1)
+        for number, (name, evaluation, measured) in enumerate(zip(names, evaluations, curves, strict=True), start=1)
     ]
     pairs = pairs_with_first(evaluations) if pairs is None else pairs
-    compared = _comparison(evaluations, names, pairs) if len(evaluations) > 1 else None
+    compared = _comparison(evaluations, names, pairs, curves) if len(evaluations) > 1 else None
     page = template("report.html.jinja")
     return page.render(runs=views, compared=compared, match_tiou=MATCH_TIOU, most_classes=MOST_CLASSES)
 
 
-def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str], pairs: Sequence[Pair]) -> Comparison:
+def _comparison(
+    evaluations: Sequence[Evaluation],
+    names: Sequence[str],
+    pairs: Sequence[Pair],
+    curves: Sequence[Curves | None],
+) -> Comparison:
     runs = [evaluation.results for evaluation in evaluations]
     short = {number: f"run {number}" for number in range(1, len(runs) + 1)}
     labels = dict.fromkeys(label for run in runs for label in run.classes)
@@ -159,6 +178,7 @@ def _comparison(evaluations: Sequence[Evaluation], names: Sequence[str], pairs: 
         settings=differing(list(short.values()), [one.as_used for one in evaluations]),
         errors=error_comparison(list(short.values()), [one.errors for one in evaluations]),
         classes=class_comparison(runs, list(short.values())),
+        curves=curve_figures.compared(curves, list(short.values())),
         timelines=[timelines.compared_timeline(by_run, looks) for by_run in in_order[:MOST_TIMELINES]],
         undrawn=[
             UndrawnVideo(
@@ -232,6 +252,7 @@ def _environment() -> Environment:
         "room_steps_px": timelines.ROOM_STEPS_PX,
         "most_counted": timelines.MOST_COUNTED,
         "most_below": timelines.MOST_BELOW,
+        "first_chosen": curve_figures.first_chosen,
     }
     return environment
 
@@ -261,10 +282,10 @@ def script_policy() -> str:
 
 @functools.cache
 def _script() -> Markup:
-    return Markup(Path(__file__).with_name("filter.js").read_text(encoding="utf-8"))
+    return Markup("".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _SCRIPTS))
 
 
-def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> RunView:
+def _view(number: int, name: str, evaluation: Evaluation, curves: Curves | None, *, is_alone: bool) -> RunView:
     """Timelines only for a run that is alone: those of several are drawn together."""
     results, anchor = evaluation.results, f"run-{number}"
     beside = published.beside_published(results)
@@ -282,12 +303,14 @@ def _view(number: int, name: str, evaluation: Evaluation, *, is_alone: bool) -> 
             *([beside] if beside else []),
             *map(_average_first, [*more_tables([results]), *(in_epochs if is_alone else [])]),
         ],
+        data=data_tables(evaluation.run, evaluation.chosen, results),
         classes=_class_lines(results, looks.colours),
         lengths=figures.lengths(judged),
         timelines=[timelines.judged_timeline(item, looks) for item in judged[: MOST_TIMELINES * is_alone]],
         undrawn=judged[MOST_TIMELINES:] if is_alone else [],
         curve=figures.curve(evaluation.losses),
         errors=error_view(evaluation.errors) if evaluation.errors else None,
+        curves=None if curves is None else curve_figures.view(curves),
         published=published.headline(results),
         commands=commands(evaluation, results),
         settings=evaluation.settings,

@@ -17,7 +17,7 @@ _FINISHED = "finished.json"
 _FILES = (
     *("config.yaml", "environment.json", _FINISHED, "log.jsonl", "bad_batch.json", "memory_budget.json", "best"),
     *("frozen.safetensors", "annotations.json", "initialised.json", "tb/events.out.tfevents.*"),
-    *("report.html", "tables.md", "tables.csv", "errors.csv"),
+    *("report.html", "tables.md", "tables.csv", "errors.csv", "curves.csv"),
     *(
         "eval/**/metrics.json",
         "eval/**/predictions.json",

@@ -40,7 +40,7 @@ class Config(TaskConfig):
     """The task of detectors."""
 
     results = Results
-    report_files = ("report.html", "tables.md", "tables.csv", "errors.csv")
+    report_files = ("report.html", "tables.md", "tables.csv", "errors.csv", "curves.csv")
     finds_actions = True
     sections: ClassVar[Mapping[str, type[Section] | str]] = {
         "run": sections.RunSettings,

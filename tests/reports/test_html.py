@@ -12,7 +12,7 @@ from actloc.evaluation.results import Results, Video
 from actloc.reports.html import MOST_TIMELINES, predictions_page, report_page
 from actloc.reports.runs import Evaluation
 
-SCRIPT = Path("actloc/reports/filter.js").read_text()
+SCRIPT = "".join(Path(f"actloc/reports/{name}.js").read_text() for name in ("filter", "thresholds"))
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 MAY_HOLD_ADDRESSES = ("src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "xmlns", "style")
 
