@@ -1,4 +1,4 @@
-"""The commands that apply trained runs to new videos, `predict` and `explain`; those that show or convert predictions."""
+"""The commands that apply runs to new videos, `predict` and `explain`; those that show or convert predictions."""
 
 import re
 from pathlib import Path

@@ -117,10 +117,8 @@ def _with_videos(viewed: ViewedSet, name: str, videos: Sequence[str]) -> ViewedS
             )
         missing = f"No file of this name is in {' '.join(videos)}."
         return with_files(_without_files(viewed, missing), found, missing)
-    dataset = next(
-        (folder for folder in (Path(name), *Path(name).parents, _run_of(name)) if folder and is_run(folder)), None
-    )
-    experiment = _experiment(dataset) if dataset else None
+    around = [Path(name), *Path(name).parents[:3], _run_of(name)]  # eval/test/predictions.json is in a run, too
+    experiment = next((_experiment(folder) for folder in around if folder and is_run(folder)), None)
     if experiment is None:
         return viewed
     again = f"Name the folder of the videos: actloc view {name} FOLDER"

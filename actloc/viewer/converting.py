@@ -19,7 +19,7 @@ _LONGEST_SIDE = 1280
 _RECIPE = "1"
 """Changes with the arguments below, so that copies made by others are not used."""
 _EVEN = f"trunc({{side}}*min(1,{_LONGEST_SIDE}/max(iw,ih))/2)*2"
-# Every browser plays baseline features of H.264 with 8 bits and AAC; a key frame every two seconds, so that seeking is quick.
+# What every browser plays: H.264 with 8 bits and AAC. A key frame every two seconds makes seeking quick.
 _VIDEO = (
     *("-vf", f"scale=w='max(2,{_EVEN.format(side='iw')})':h='max(2,{_EVEN.format(side='ih')})',format=yuv420p"),
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-force_key_frames", "expr:gte(t,n_forced*2)"),
@@ -28,7 +28,7 @@ _SOUND = ("-c:a", "aac", "-b:a", "128k", "-ac", "2")
 _FILE = ("-map_metadata", "-1", "-map_chapters", "-1", "-sn", "-dn", "-movflags", "+faststart", "-f", "mp4")
 
 
-class _Cancelled(Exception):
+class _Cancelled(Exception):  # noqa: N818 - not an error: it was asked for
     """The conversion is not wanted any more."""
 
 
@@ -137,9 +137,8 @@ class Converter:
             try:
                 check()
                 self._note(copy, Conversion("running"))
-                self._make_room(0)
                 write_copy(video, copy, check, report)
-                self._make_room(0, keep=copy)
+                self._make_room(keep=copy)
                 self._note(copy, Conversion("done", 1.0))
             except _Cancelled:
                 pass
@@ -153,10 +152,10 @@ class Converter:
             if self._conversions[copy].state != "stopped":
                 self._conversions[copy] = conversion
 
-    def _make_room(self, needed: int, keep: Path | None = None) -> None:
+    def _make_room(self, keep: Path) -> None:
         """Deletes the copies that were not looked at for the longest time, until all fit."""
         copies = sorted(self._copies(), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in copies) + needed
+        total = sum(path.stat().st_size for path in copies)
         for path in copies:
             if total <= self.most_bytes:
                 return

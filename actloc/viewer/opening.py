@@ -159,7 +159,7 @@ def with_truth(
             f"{source} has none of {console.count(len(there), 'video')} with predictions"
             if subset is None
             else f"{source} has no subset {subset}{console.nearest(subset, subsets)}",
-            f"Expected ids such as {console.first_ten(list(annotated)[:3])}; found {console.first_ten(list(there)[:3])}.",
+            f"Expected ids as in the predictions, such as {console.first_ten(list(there)[:3])}.",
             "Check that the file belongs to these predictions, and the --subset.",
         )
     others = sorted(there.keys() - chosen.keys())

@@ -40,13 +40,10 @@ def of_set(viewed: ViewedSet, converter: Converter) -> dict[str, Any]:  # Any: J
 
 def columns(judge: Judge) -> bytes:
     """Little-endian: how many predictions and true actions (uint32 each), scores (float64), labels of both (uint16)."""
-    head = struct.pack("<II", len(judge.scores), len(judge.true_labels))
-    scores, labels, true_labels = (
-        judge.scores.astype("<f8"),
-        judge.labels.astype("<u2"),
-        judge.true_labels.astype("<u2"),
-    )
-    return head + scores.tobytes() + labels.tobytes() + true_labels.tobytes()
+    truth, predictions = judge.truth, judge.predictions
+    head = struct.pack("<II", len(predictions), len(truth))
+    labels = predictions.labels.astype("<u2").tobytes() + truth.labels.astype("<u2").tobytes()
+    return head + predictions.scores.astype("<f8").tobytes() + labels
 
 
 def outcomes(judged: Judged) -> bytes:

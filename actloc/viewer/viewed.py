@@ -41,7 +41,8 @@ class ViewedSet:
     @property
     def classes(self) -> list[str]:
         """Every label that occurs, sorted: their places are the numbers of the classes."""
-        labels = {one.label for video in self.videos for one in [*video.truth, *video.predictions]}
+        labels = {one.label for video in self.videos for one in video.predictions}
+        labels |= {one.label for video in self.videos for one in video.truth}
         return sorted(labels | set(self.thresholds))
 
     @property
