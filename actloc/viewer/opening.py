@@ -74,7 +74,7 @@ def results(folder: Path) -> ViewedSet:
         ViewedVideo(video.id, predictions.get(video.id, []), video.truth, video.duration_s) for video in found.videos
     ]
     return ViewedSet(
-        title=f"{found.name}, {folder.name}",
+        title=f"{found.name}, {found.subset}",
         facts=_facts(found),
         videos=videos,
         has_truth=True,
@@ -91,7 +91,11 @@ def _facts(found: Results) -> list[tuple[str, str]]:
         ("Data", f"{found.dataset}{found.variant and f', {found.variant}'}, {found.subset}"),
         (f"mAP at tIoU {span}", f"{average}{found.over_classes()}"),
         ("Protocol", found.protocol),
-        ("Checkpoint", found.checkpoint),
+        ("Checkpoint", f"{found.checkpoint}{f', {found.weights} weights' if found.weights else ''}"),
+        *(
+            [("Changed settings", ", ".join(f"{key}={value}" for key, value in found.changed.items()))]
+            * bool(found.changed)
+        ),
         *cautions,
     ]
 

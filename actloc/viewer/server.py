@@ -76,14 +76,14 @@ class Viewer:
         self._playing = lru_cache(1024)(self._playing_of)
         self._rules = Map(
             [
-                Rule("/", endpoint=self._page),
-                Rule("/files/<name>", endpoint=self._file),
-                Rule("/set.json", endpoint=lambda request: _json(payloads.of_set(viewed, converter))),
-                Rule("/columns", endpoint=lambda request: _bytes(payloads.columns(self._judge))),
-                Rule("/outcomes/<tiou>", endpoint=self._outcomes),
-                Rule("/videos/<int:number>", endpoint=self._video),
+                Rule("/", endpoint=self._page, methods=["GET"]),
+                Rule("/files/<name>", endpoint=self._file, methods=["GET"]),
+                Rule("/set.json", endpoint=self._set, methods=["GET"]),
+                Rule("/columns", endpoint=self._columns, methods=["GET"]),
+                Rule("/outcomes/<tiou>", endpoint=self._outcomes, methods=["GET"]),
+                Rule("/videos/<int:number>", endpoint=self._video, methods=["GET"]),
                 Rule("/videos/<int:number>/playing", endpoint=self._playing_now, methods=["GET", "POST", "DELETE"]),
-                Rule("/videos/<int:number>/media", endpoint=self._media),
+                Rule("/videos/<int:number>/media", endpoint=self._media, methods=["GET"]),
             ]
         )
 
@@ -125,6 +125,12 @@ class Viewer:
         if name not in _FILES:
             raise NotFound
         return Response(_content(name), mimetype=_FILES[name])
+
+    def _set(self, request: Request) -> Response:
+        return _json(payloads.of_set(self.viewed, self.converter))
+
+    def _columns(self, request: Request) -> Response:
+        return _bytes(payloads.columns(self._judge))
 
     def _outcomes(self, request: Request, tiou: str) -> Response:
         if tiou not in self._tious or not self.viewed.has_truth:
@@ -184,9 +190,9 @@ def _settle_range(environ: WSGIEnvironment, size: int) -> None:
 
     A list of ranges, or one in another unit, gets the whole file; a suffix longer than the file is all of it.
     """
-    unit, _, spec = environ.get("HTTP_RANGE", "").partition("=")
-    if not spec:
+    if "HTTP_RANGE" not in environ:
         return
+    unit, _, spec = environ["HTTP_RANGE"].partition("=")
     first, dash, last = spec.strip().partition("-")
     if unit.strip().lower() != "bytes" or "," in spec or not dash:
         del environ["HTTP_RANGE"]

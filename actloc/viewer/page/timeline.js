@@ -9,6 +9,7 @@ const MOST_CLASSES = 60;
 const FAINTEST = 0.2; // opacity of the lowest score: still visible
 const ZOOMS = [1, 2, 4, 8, 16, 32, 64, 128];
 const TICK_PX = 90;
+const TEXT_PX = 50;
 
 /** What is shown of a video: true actions, and predictions that reach the threshold, each with its outcome. */
 export function segmentsOf(set, outcome, state, number, segments, thresholds) {
@@ -267,7 +268,8 @@ export class Timeline {
     const least = (this.extent * TICK_PX) / width;
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600].find((one) => one >= least) ?? 7200;
     const ticks = [];
-    for (let number = 0; number * step <= this.extent; number++) {
+    const last = this.extent * (1 - TEXT_PX / width); // a text after it would be cut off
+    for (let number = 0; number * step <= last; number++) {
       const tick = element("span", "tick", clock(number * step + 1e-9, step < 1 ? 1 : 0));
       tick.style.left = `${((100 * number * step) / this.extent).toFixed(4)}%`;
       ticks.push(tick);
