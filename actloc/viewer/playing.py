@@ -20,7 +20,7 @@ _CONTAINERS = {"avi": "AVI", "mpegts": "MPEG-TS", "flv": "FLV", "asf": "WMV", "m
 
 @dataclass(frozen=True)
 class Playing:
-    """What the page is told of a video's file."""
+    """What the page gets to know of a video's file."""
 
     state: Literal["plays", "converts", "none"]
     """converts: it can be converted, or is being converted."""

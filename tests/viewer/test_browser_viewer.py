@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
+from actloc.reports.text import UNMEASURED
 from tests.chromium import launched, needs_browser
 from tests.viewer.made_up_set import HOSTILE, PREDICTIONS, SECONDS, viewing, write_run, write_videos
 
@@ -274,7 +275,7 @@ def test_predictions_alone_have_no_precision(browser: Browser, folder: Path, wat
     alone.write_bytes((folder / "run/eval/test/predictions.json").read_bytes())
     with viewing(folder, "found.json") as (address, _):
         for page in opened(browser, address, watched):
-            expect(page.locator(ALL)).to_have_text(["–"] * 6)
+            expect(page.locator(ALL)).to_have_text([UNMEASURED] * 6)
             expect(page.locator("#numbers-scope")).to_contain_text("Without truth there is no precision")
             expect(page.locator(".segment")).to_have_count(len(PREDICTIONS["first"]))
             expect(page.locator("#kinds")).to_be_hidden()

@@ -4,6 +4,7 @@ import http.client
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from actloc.evaluation.results import TrueAction
 from actloc.viewer import opening, server
 from actloc.viewer.converting import Converter
 from actloc.viewer.viewed import ViewedSet, ViewedVideo, matched, with_files
-from tests.videos import Clips
+from tests.videos import Clips, ffmpeg
 from tests.viewer.made_up_set import HOSTILE, viewing, write_run
 
 TOKEN = "the-token-of-this-call"
@@ -239,3 +240,32 @@ def test_a_set_without_any_true_action_has_only_background() -> None:
         video = ViewedVideo("a", [Prediction("run", 0.5, 1.0, 2.0)], truth)
         judged = Judge(ViewedSet("", [], [video], has_truth=True, tious=[0.5])).judged(0.5)
         assert judged.kinds.tolist() == kinds
+
+
+def test_a_conversion_ends_with_the_viewer_and_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "long.avi"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1280x720:r=30:d=60", "-c:v", "mpeg4", source)
+    converter = Converter(tmp_path / "cache")
+    converter.start(source, 60.0)
+    while (conversion := converter.conversion_of(source)) is None or conversion.share == 0:
+        assert conversion is None or conversion.state in ("waiting", "running")
+        time.sleep(0.01)
+    assert conversion.state == "running"
+    converter.close()  # waits for the thread, which kills ffmpeg
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_video_that_ffmpeg_cannot_read_fails_with_a_reason_and_the_oldest_copies_go(tmp_path: Path) -> None:
+    converter = Converter(tmp_path / "cache", most_bytes=1)
+    (tmp_path / "bad.avi").write_bytes(b"no video")
+    converter.start(tmp_path / "bad.avi", None)
+    for name in ("one", "two"):
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=1", "-c:v", "mpeg4", tmp_path / f"{name}.avi")
+        converter.start(tmp_path / f"{name}.avi", 1.0)
+    while converter.copy_of(tmp_path / "two.avi") is None or converter.copy_of(tmp_path / "one.avi") is not None:
+        time.sleep(0.01)
+    failed = converter.conversion_of(tmp_path / "bad.avi")
+    assert failed
+    assert failed.state == "failed"
+    assert "cannot convert" in failed.reason
+    converter.close()
