@@ -237,6 +237,10 @@ def test_nothing_is_wider_than_the_page(browser: Browser, address: str, watched:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        right = (
+            "Math.max(...[...document.querySelectorAll('.controls *')].map(one => one.getBoundingClientRect().right))"
+        )
+        assert page.evaluate(f"{right} <= document.querySelector('main').getBoundingClientRect().right + 1")
         before = page.locator(".inner").bounding_box()
         page.locator("#zoom-in").click()
         after = page.locator(".inner").bounding_box()
