@@ -19,6 +19,7 @@ FLOORS = [
     {"reports", "prediction_forms", "diagnosis"},
     {"runs"},
     {"prediction"},
+    {"viewer"},
     {"localization", "recognition"},
     {"tasks"},
     {"commands"},

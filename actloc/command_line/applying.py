@@ -1,4 +1,4 @@
-"""The commands that apply trained runs to new videos: `predict`, `explain`; and what others read of predictions."""
+"""The commands that apply runs to new videos, `predict` and `explain`; those that show or convert predictions."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from actloc.command_line import completion
 from actloc.command_line.arguments import Code, OverwriteFiles, RunArgument, Settings
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import RESULTS, command
@@ -77,6 +78,62 @@ def predict(
         shard=shard,
         engine=engine,
         formats=formats,
+    )
+
+
+@command(
+    RESULTS,
+    "actloc view ckpt/sample_efficientnet_actionformer",
+    "actloc view predictions",
+    "actloc view found.json my_videos --annotations labels.csv",
+)
+def view(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run that eval has scored, a folder that predict wrote, or a file of predictions.",
+            autocompletion=completion.runs,
+        ),
+    ],
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEOS",
+            help="Video files or folders of them. Default: those of the run's dataset, or those that predict read.",
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which results of the run, such as test or test-raw; of --annotations, which subset."
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The true actions, in any form that is read: actloc ls annotation_forms"),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page. 0: a free one.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address; otherwise, on a terminal, a browser opens it.")
+    ] = False,
+    code: Code = None,
+) -> int:
+    """Watch videos above what was found in them: a page on this machine, until Ctrl-C.
+
+    A click on a segment seeks; a slider sets the score threshold; n and p go to the next and previous error. The page
+    needs no network. What a browser cannot play, such as AVI and HEVC, is converted when you ask for it.
+    """
+    from actloc.commands import view as viewing
+
+    return viewing.run(
+        source,
+        videos or (),
+        subset=subset,
+        annotations=annotations,
+        port=port,
+        opens_browser=not no_browser,
+        code=code or (),
     )
 
 

@@ -70,6 +70,7 @@ def run(
         console.say(f"Wrote {path}")
     console.say(f"Next: open {made[0]} in a browser; it needs no network.")
     if len(run_folders) == 1 and is_run(run_folders[0]):
+        console.say(f"To watch its videos above these timelines: actloc view {shlex.quote(str(run_folders[0]))}")
         console.say(f"To apply the run to new videos: actloc predict {shlex.quote(str(run_folders[0]))} VIDEO")
     console.emit("done", command="report", written=[str(path) for path in made])
     return 0

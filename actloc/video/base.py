@@ -104,6 +104,24 @@ class Survey:
     """Why decoding would fail, as `truncated: ...`; empty if nothing shows it."""
 
 
+@dataclass(frozen=True)
+class Playback:
+    """What a player needs to know of a video file; names are FFmpeg's."""
+
+    container: str
+    """All names of the format: `mov,mp4,m4a,3gp,3g2,mj2`."""
+    codec: str
+    profile: str
+    pixels: str
+    """The form of the pixels, such as yuv420p."""
+    sound: str
+    """The codec of the first sound; empty without sound."""
+    offset_s: float
+    """When the first picture is shown, counted from the first sound or picture, as players count."""
+    duration_s: float
+    """From the first picture on."""
+
+
 def checked_path(path: Path, *, unlisted_folders: bool = False) -> Path:
     """The absolute path of a regular file or of a folder of extracted frames; raises VideoError `not_a_file`.
 

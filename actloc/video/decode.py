@@ -95,12 +95,13 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
             facts = module.facts(path)
         channel.send_json(b"V", **asdict(facts))
         return
-    if request["task"] == "survey":
+    if request["task"] in ("survey", "playback"):
         if reader != "pyav":
             raise VideoError("unreadable", f"PyAV cannot open it; {reader} is used to read it")
         with files_fault():
-            surveyed = importlib.import_module("actloc.video.survey").survey(path)
-        channel.send_json(b"V", **asdict(surveyed))
+            module = importlib.import_module(f"actloc.video.{request['task']}")
+            found = getattr(module, request["task"])(path)
+        channel.send_json(b"V", **asdict(found))
         return
     stats = DecodingStats()
     fps, decode_fps = rates(module, path, request["fps"], request["decode_fps"], channel.report_progress)

@@ -53,8 +53,11 @@ def run(
     timeout_s: float = 60.0,
     folder: Path | None = None,
     check_stop: Callable[[], None] = lambda: None,
+    report: Callable[[float], None] = lambda written_s: None,
 ) -> int:
     """Runs ffmpeg in `folder` and returns the number of frames it wrote.
+
+    `report` is called with the seconds of video that are written, several times a second.
 
     Raises VideoError `unreadable` with ffmpeg's own message, `timeout` after `timeout_s` seconds without progress,
     OSError on a full disk, and what `check_stop`, called several times a second, raises. ffmpeg never outlives this
@@ -72,7 +75,7 @@ def run(
     ) as process:
         watched = _Watched(process)
         try:
-            watched.wait(timeout_s, check_stop)
+            watched.wait(timeout_s, check_stop, report)
             process.wait(timeout_s)  # it has closed its output and is about to end
         finally:
             process.kill()
@@ -95,7 +98,12 @@ class _Watched:
     def num_frames(self) -> int:
         return int(self._state.get("frame", 0))
 
-    def wait(self, timeout_s: float, check_stop: Callable[[], None]) -> None:
+    @property
+    def written_s(self) -> float:
+        text = self._state.get("out_time_us", "")  # N/A before the first frame
+        return int(text) / 1e6 if text.isdecimal() else 0.0
+
+    def wait(self, timeout_s: float, check_stop: Callable[[], None], report: Callable[[float], None]) -> None:
         """Returns when ffmpeg has closed its output."""
         last_change = time.monotonic()
         while True:
@@ -106,6 +114,7 @@ class _Watched:
                     return
                 if self._take(content):
                     last_change = time.monotonic()
+                    report(self.written_s)
             if time.monotonic() - last_change > timeout_s:
                 raise VideoError("timeout", "ffmpeg made no progress", f"a frame within {timeout_s:g} s", "none")
 

@@ -24,6 +24,7 @@ from actloc.settings.choices import ReaderName
 from actloc.video import frame_transforms, step_messages
 from actloc.video.base import (
     MESSAGE,
+    Playback,
     Span,
     Survey,
     VideoFacts,
@@ -125,6 +126,13 @@ def survey(path: Path, *, timeout_s: float = 60.0) -> Survey:
     request = {"task": "survey", "path": str(checked_path(path)), "reader": "pyav"}
     with FrameReader(request, timeout_s, lambda: None) as child:
         return Survey(**child.facts())
+
+
+def playback(path: Path, *, timeout_s: float = 30.0) -> Playback:
+    """What a player needs to know of a file, from its header; raises VideoError."""
+    request = {"task": "playback", "path": str(checked_path(path)), "reader": "pyav"}
+    with FrameReader(request, timeout_s, lambda: None) as child:
+        return Playback(**child.facts())
 
 
 class FrameReader:

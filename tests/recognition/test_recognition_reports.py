@@ -11,7 +11,8 @@ from actloc.evaluation.results import write_results
 from actloc.recognition import reporting
 from actloc.recognition.results import ClassAccuracy, Confused, RecognitionCounts, RecognitionResults
 from actloc.settings.published import PublishedAccuracy
-from tests.reports.browser import browser, measured
+from tests.chromium import needs_browser
+from tests.reports.browser import measured
 from tests.reports.test_html import Page, assert_harmless
 
 CLASSES = ["Apply eye makeup & <b>more</b>", *(f"class_{number}" for number in range(1, 28))]
@@ -90,7 +91,7 @@ def test_several_runs_have_settings_classes_and_a_filter(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(browser() is None, reason="no Chromium here; name a browser with ACTLOC_BROWSER=FILE")
+@needs_browser
 @pytest.mark.parametrize("number", [1, 2])
 def test_nothing_is_cut_and_no_texts_overlap(number: int, tmp_path: Path) -> None:
     runs = [write(tmp_path / name, made(name), "1e-3") for name in ("a", "b")[:number]]

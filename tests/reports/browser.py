@@ -1,15 +1,11 @@
 """Measures pages in a real browser, which alone knows their layout: what is cut, and which texts overlap."""
 
-import html
-import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+from tests import chromium
+
 _MEASURE = """
 const visible = (element) => element.checkVisibility({contentVisibilityAuto: true, opacityProperty: true})
   && element.getClientRects().length > 0;
@@ -58,31 +54,6 @@ function measure() {
   return found;
 }
 """
-_FRAME = """
-addEventListener("load", () => {
-  ACTION
-  const found = measure();
-  parent.postMessage(found, "*");
-});
-"""
-_WRAPPER = """<!DOCTYPE html><html><body>FRAMES<script>
-const found = [];
-addEventListener("message", (event) => {
-  found.push(event.data);
-  if (found.length === COUNT) {
-    const text = document.createElement("pre");
-    text.id = "measured";
-    text.textContent = JSON.stringify(found);
-    document.body.replaceChildren(text);
-  }
-});
-</script></body></html>"""
-
-
-def browser() -> str | None:
-    """The browser to measure with: ACTLOC_BROWSER, or the system's Chromium; None if there is none."""
-    named = os.environ.get("ACTLOC_BROWSER")
-    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def measured(
@@ -90,26 +61,16 @@ def measured(
 ) -> dict[int, dict[str, Any]]:  # Any: JSON values
     """What is cut and what overlaps, by the width of the window, after the script `action`.
 
-    The page's own policy, which forbids the script that measures, is taken out; without `has_script`, its script too.
+    Without `has_script`, the page's own script is taken out.
     """
-    program = browser()
-    assert program is not None, "the caller asks first"
-    script = f"<script>{_MEASURE}{_FRAME.replace('ACTION', action)}</script>"
-    text, number = _POLICY.subn("", page)
-    assert number == 1, "a page has one policy"
-    if not has_script:
-        text = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
-    text = text.replace("</body>", f"{script}</body>")
-    frames = [
-        f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(text)}"></iframe>'
-        for width in widths
-    ]
-    wrapper = folder / "wrapper.html"
-    wrapper.write_text(_WRAPPER.replace("COUNT", str(len(widths))).replace("FRAMES", "".join(frames)))
-    profile = folder / "profile"
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-    words += ["--virtual-time-budget=20000", "--timeout=90000", "--window-size=1600,1000", "--dump-dom"]
-    done = subprocess.run([program, *words, wrapper.as_uri()], capture_output=True, text=True, timeout=240, check=False)
-    match = re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert match, f"the browser measured nothing: {done.stderr[-2000:]}"
-    return {found["width"]: found for found in json.loads(html.unescape(match[1]))}
+    text = page if has_script else re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    file = folder / "page.html"
+    file.write_text(text)
+    found = {}
+    with chromium.launched() as browser:
+        for width in widths:
+            opened = browser.new_page(viewport={"width": width, "height": 900})
+            opened.goto(file.as_uri())
+            found[width] = opened.evaluate(f"() => {{ {_MEASURE}\n{action}\nreturn measure(); }}")
+            opened.close()
+    return found

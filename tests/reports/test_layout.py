@@ -7,13 +7,11 @@ import pytest
 from actloc.commands import report
 from actloc.evaluation.predictions import write_predictions
 from actloc.evaluation.results import ClassifierRecord, write_results
-from tests.reports.browser import browser, measured
+from tests.chromium import needs_browser
+from tests.reports.browser import measured
 from tests.reports.made_up_runs import TIOUS, made_up, write_run
 
-pytestmark = [
-    pytest.mark.skipif(browser() is None, reason="no Chromium here; name a browser with ACTLOC_BROWSER=FILE"),
-    pytest.mark.slow,
-]
+pytestmark = [needs_browser, pytest.mark.slow]
 WIDTHS = (1280, 768, 390)
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; });"
 
