@@ -14,6 +14,7 @@ from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
 from actloc.annotations.tables import COLUMNS, FRAME_COLUMNS, OPTIONAL_COLUMNS
 from actloc.annotations.times import number_of, seconds_of
+from actloc.errors import Problem
 
 _NAMES = ("video", "label")
 _FORMULA = re.compile(r"'*[=+@\t\r-]")
@@ -21,7 +22,7 @@ _PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 class Config(FormConfig):
-    """What is wrong in it is a problem: people write such files by hand."""
+    """Rows that cannot be used are left out, but for those of an open quotation mark, which hides other rows."""
 
     title: ClassVar[str] = "a table of actions"
     reads_any_text: ClassVar[bool] = True
@@ -48,7 +49,13 @@ class Config(FormConfig):
                 columns[end] = (*COLUMNS[end], *of_frames)
         listed = Listed()
         for line, cells in tables.rows_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
-            listed.rows.append(_row(f"{file.path}:{line}", cells, reading if unit == "frames" else None))
+            where, wrong = f"{file.path}:{line}", cells[tables.TOO_MANY]
+            if wrong == tables.SWALLOWED:
+                listed.problems.append(Problem(where, wrong))
+            elif wrong:  # cells may be in the wrong columns
+                listed.leave_out(where, wrong)
+            else:
+                listed.rows.append(_row(where, cells, reading if unit == "frames" else None))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
@@ -67,22 +74,24 @@ class Config(FormConfig):
 
 
 def _row(where: str, cells: dict[str, str], frames: Reading | None) -> Row:
-    video, label, problem = _text(cells["video"]), _text(cells["label"]), cells[tables.TOO_MANY]
-    read = number_of if frames else seconds_of
+    """`frames` reads the numbers of frames; None: they are seconds."""
+    video, label, unusable = _text(cells["video"]), _text(cells["label"]), ""
+    read = _frame if frames else seconds_of
     start, end = read(cells["start"]), read(cells["end"])
-    if not problem and (start is None or end is None):
+    if start is None or end is None:
         bad = cells["start"] if start is None else cells["end"]
-        expected = "a number of a frame" if frames else "seconds or H:MM:SS"
-        problem = f"cannot read the time {bad!r}; expected {expected}"
-    if not problem and not label:
-        problem = "the label is empty"
-    if frames and start is not None and end is not None:
+        expected = "the whole number of a frame" if frames else "seconds or H:MM:SS"
+        unusable = f"cannot read the time {bad!r}; expected {expected}"
+    elif frames:
         start, end = frames.seconds(video, start, end, 0)
-    score, is_broken = number_of(cells.get("score", "")), bool(cells[tables.TOO_MANY])
-    tier, subset = cells.get("tier", ""), _text(cells.get("subset", ""))
-    return Row(
-        video, start or 0.0, end or 0.0, label, where, subset, tier, score=score, problem=problem, is_broken=is_broken
-    )
+    score, tier, subset = number_of(cells.get("score", "")), cells.get("tier", ""), _text(cells.get("subset", ""))
+    return Row(video, start or 0.0, end or 0.0, label, where, subset, tier, score=score, unusable=unusable)
+
+
+def _frame(text: str) -> float | None:
+    """The number of a frame; None for other text and for what is between two frames."""
+    number = number_of(text)
+    return number if number is not None and number.is_integer() else None
 
 
 def _cell(text: str) -> str:

@@ -26,10 +26,6 @@ class Row:
     score: float | None = None
     unusable: str = ""
     """Why a row is left out, if its tier is read at all."""
-    problem: str = ""
-    """What is wrong with a row of a table that the user wrote; it is refused, not left out."""
-    is_broken: bool = False
-    """Whether its cells may be in the wrong columns."""
 
 
 @dataclass

@@ -119,16 +119,23 @@ def test_cues_of_subtitles_without_a_blank_line_between_them_stay_apart(tmp_path
     assert segments(read(tmp_path / "v.srt")) == {"v": [(1, 5, "run"), (6, 7, "40 yards")]}
 
 
-def test_a_database_may_have_durations_as_text_and_problems_name_the_right_action(tmp_path: Path) -> None:
-    listed = [{"segment": ["1", 2], "label": "run"}, {"segment": [2, 1], "label": "run"}]
+def test_a_database_may_have_durations_as_text_and_wrong_segments_are_left_out(tmp_path: Path) -> None:
+    segments_in = (["1", 2], [2, 1], [1, 2], [3, 4], [5, 6], [float("nan"), 6], [-1, 6])
+    listed = [{"segment": one, "label": "run"} for one in segments_in] + [{"segment": [1, 2], "label": " "}]
+    listed += [{"segment": [second, second + 1], "label": "run"} for second in (6, 7)]
     entry = {"subset": "training", "duration": "10.5", "annotations": listed}
     (tmp_path / "a.json").write_text(json.dumps({"database": {"v": entry}}))
     found = read(tmp_path / "a.json")
     assert found.videos["v"].duration_s == 10.5
-    assert [str(one) for one in found.problems] == [
-        "database['v'].annotations[0]: segment: found ['1', 2], expected [start, end] in seconds",
+    assert found.problems == []
+    assert [str(one).removeprefix("database['v'].annotations") for one in found.left_out] == [
+        "[0]: segment: found ['1', 2], expected [start, end] in seconds",
+        "[1]: run 2-1 s ends before it starts",
+        "[5]: segment: found [nan, 6], expected [start, end] in seconds",
+        "[6]: run -1-6 s starts before the video",
+        "[7]: the label is empty",
     ]
-    assert found.places == {("v", 0): "database['v'].annotations[1]"}
+    assert found.places["v", 0] == "database['v'].annotations[2]"
 
 
 def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> None:
