@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from actloc.annotation_forms.base import FormConfig
-from actloc.annotations import tables
+from actloc.annotations import table_times, tables
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.tables import COLUMNS, FRAME_COLUMNS, OPTIONAL_COLUMNS
-from actloc.annotations.times import number_of, seconds_of
+from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS
+from actloc.annotations.times import number_of
 from actloc.errors import Problem
 
 _NAMES = ("video", "label")
@@ -33,20 +33,12 @@ class Config(FormConfig):
     def recognises(self, file: SourceFile) -> bool:
         """By the names of its columns, in the first line that has any text."""
         names = set(tables.header_of(file.head))
-        has_ends = all(names & {*COLUMNS[end], *FRAME_COLUMNS[end]} for end in ("start", "end"))
-        return not (file.is_xml or file.is_json) and has_ends and all(names & {*COLUMNS[one]} for one in _NAMES)
+        has_names = all(names & {*COLUMNS[one]} for one in _NAMES)
+        return not (file.is_xml or file.is_json) and table_times.has_ends(names) and has_names
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """Line by line; `unit` and `first_frame` say what the numbers are."""
-        names, settings = set(tables.header_of(file.head)), reading.settings
-        are_frames = not all(names & {*COLUMNS[end]} for end in FRAME_COLUMNS)
-        unit = settings.unit or ("frames" if are_frames and settings.annotations_fps else "")
-        columns = dict(COLUMNS)
-        for end, of_frames in FRAME_COLUMNS.items():
-            if unit == "frames":
-                columns[end] = (*of_frames, *COLUMNS[end])
-            elif unit == "seconds":
-                columns[end] = (*COLUMNS[end], *of_frames)
+        columns, unit = table_times.columns_and_unit(tables.header_of(file.head), reading.settings)
         listed = Listed()
         for line, cells in tables.rows_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
             where, wrong = f"{file.path}:{line}", cells[tables.TOO_MANY]
@@ -55,7 +47,7 @@ class Config(FormConfig):
             elif wrong:  # cells may be in the wrong columns
                 listed.leave_out(where, wrong)
             else:
-                listed.rows.append(_row(where, cells, reading if unit == "frames" else None))
+                listed.rows.append(_row(where, cells, unit, reading))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
@@ -73,25 +65,11 @@ class Config(FormConfig):
         return {target: stream.getvalue()}
 
 
-def _row(where: str, cells: dict[str, str], frames: Reading | None) -> Row:
-    """`frames` reads the numbers of frames; None: they are seconds."""
-    video, label, unusable = _text(cells["video"]), _text(cells["label"]), ""
-    read = _frame if frames else seconds_of
-    start, end = read(cells["start"]), read(cells["end"])
-    if start is None or end is None:
-        bad = cells["start"] if start is None else cells["end"]
-        expected = "the whole number of a frame" if frames else "seconds or H:MM:SS"
-        unusable = f"cannot read the time {bad!r}; expected {expected}"
-    elif frames:
-        start, end = frames.seconds(video, start, end, 0)
+def _row(where: str, cells: dict[str, str], unit: str, reading: Reading) -> Row:
+    video, label = _text(cells["video"]), _text(cells["label"])
+    start_s, end_s, unusable = table_times.times_of(cells["start"], cells["end"], unit, video, reading)
     score, tier, subset = number_of(cells.get("score", "")), cells.get("tier", ""), _text(cells.get("subset", ""))
-    return Row(video, start or 0.0, end or 0.0, label, where, subset, tier, score=score, unusable=unusable)
-
-
-def _frame(text: str) -> float | None:
-    """The number of a frame; None for other text and for what is between two frames."""
-    number = number_of(text)
-    return number if number is not None and number.is_integer() else None
+    return Row(video, start_s, end_s, label, where, subset, tier, score=score, unusable=unusable)
 
 
 def _cell(text: str) -> str:

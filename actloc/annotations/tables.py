@@ -30,7 +30,10 @@ _OTHER_UNITS = {
         "Set annotations_fps, the frames per second at which they were counted, where the dataset has it; or divide: "
         "start / fps and, if the last frame is part of the action, (end + 1) / fps.",
     ),
-    "milliseconds": (re.compile(r"[_(\[](?:ms|msecs?|milliseconds?)[)\]]?$"), "Divide them by 1000."),
+    "milliseconds": (
+        re.compile(r"[_(\[](?:ms|msecs?|milliseconds?)[)\]]?$"),
+        "Set unit=milliseconds, where the dataset has it; or divide them by 1000.",
+    ),
 }
 
 COLUMNS = {

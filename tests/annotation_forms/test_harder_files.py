@@ -183,6 +183,9 @@ class TestElan:
             "action\t\t00:00:00.500\t0.5\t00:00:01.500\t1.5\t00:00:01.000\t1.0\trun",
             "action\t00:00:00.500\t00:00:01.500\t00:00:01.000\trun",
             "action\t00:00:00.500\t0.5\t00:00:01.500\t1.5\t1.0\trun\tclip.mp4",
+            "action\t\t0.500\t500\t1.500\t1500\t1.000\t1000\trun",
+            "action\t\t00:00:00.500\t500\t00:00:01.500\t1500\t00:00:01.000\t1000\trun",
+            "Tier\tBegin Time - msec\tEnd Time - msec\tDuration - msec\tAnnotation\naction\t500\t1500\t1000\trun",
             "Tier\tBegin Time - ss.msec\tEnd Time - ss.msec\tDuration - ss.msec\tAnnotation\naction\t0.5\t1.5\t1\trun",
         ],
     )
@@ -191,6 +194,21 @@ class TestElan:
         found = read(tmp_path / "clip.txt")
         assert found.form == "elan_tab"
         assert segments(found) == {"clip": [(0.5, 1.5, "run")]}
+
+    def test_whole_numbers_without_a_name_need_a_unit(self, tmp_path: Path) -> None:
+        (tmp_path / "clip.txt").write_text("action\t500\t1500\t1000\trun\naction\t2000\t3000\t1000\trun\n")
+        with pytest.raises(UserError, match="are whole numbers without a unit") as caught:
+            read(tmp_path / "clip.txt")
+        assert caught.value.fix.startswith("Set dataset.unit=milliseconds or dataset.unit=seconds")
+        facts = AnnotatedVideo("clip", "", duration_s=3.0)
+        with pytest.raises(UserError, match=r"The last one is 3000, and the video has 3\.0 s") as caught:
+            read(tmp_path / "clip.txt", "clip", at_hand={"clip": facts})
+        assert caught.value.fix == "Set dataset.unit=milliseconds"
+        expected = {"clip": [(0.5, 1.5, "run"), (2.0, 3.0, "run")]}
+        assert segments(read(tmp_path / "clip.txt", unit="milliseconds")) == expected
+        assert segments(read(tmp_path / "clip.txt", unit="seconds"))["clip"][0] == (500, 1500, "run")
+        (tmp_path / "clip.txt").write_text("action\t0\t1.5\t1.5\trun\naction\t2\t3\t1\trun\n")  # as other lines say
+        assert segments(read(tmp_path / "clip.txt")) == {"clip": [(0, 1.5, "run"), (2, 3, "run")]}
 
 
 class TestXml:

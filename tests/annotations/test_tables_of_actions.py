@@ -9,6 +9,7 @@ from actloc.annotations import own_actions
 from actloc.annotations.model import Action
 from actloc.annotations.video_names import VideoNames
 from actloc.errors import UserError
+from tests.annotation_forms.reading_files import read as read_with
 
 SUBSETS = ["train", "test", "validation"]
 
@@ -71,8 +72,7 @@ def test_a_list_of_records_is_read(tmp_path: Path) -> None:
     [
         ("video,start_frame,end_frame,label", "start_frame and end_frame are frames", "frames per second"),
         ("video,start (frames),end (frames),label", "are frames", "frames per second"),
-        ("video,start_ms,end_ms,label", "start_ms and end_ms are milliseconds", "by 1000"),
-        ("video,Begin Time - msec,End Time - msec,label", "are milliseconds", "by 1000"),
+        ("video,start_ms,end,label", "the times in start_ms are milliseconds", "by 1000"),
     ],
 )
 def test_times_in_other_units_are_named_with_the_way_to_seconds(
@@ -82,6 +82,24 @@ def test_times_in_other_units_are_named_with_the_way_to_seconds(
         read(tmp_path / "labels.csv", f"{header}\nv0,10,20,run\n")
     assert unit in caught.value.found
     assert cure in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        ("video,start_ms,end_ms,label", {}),
+        ("video,Begin Time - msec,End Time - msec,label", {}),
+        ("video,start [ms],end [ms],label", {}),
+        ("video,start,end,label", {"unit": "milliseconds"}),
+    ],
+)
+def test_milliseconds_are_read_where_columns_or_settings_say_so(
+    tmp_path: Path, header: str, settings: dict[str, str]
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"{header}\nv0,500,1250,run\nv0,1s,2,run\n")
+    found = read_with(tmp_path / "labels.csv", **settings)
+    assert found.videos["v0"].actions == (Action(0.5, 1.25, "run"),)
+    assert [one.what for one in found.left_out] == ["cannot read the time '1s'; expected milliseconds"]
 
 
 @pytest.mark.parametrize(
