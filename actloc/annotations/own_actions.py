@@ -182,7 +182,8 @@ def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Probl
     for name, duration_s in listed.durations_s.items():
         video_id = names.find(name) if name in used else None
         if video_id is not None:
-            stated.setdefault(video_id, AnnotatedVideo(video_id, "", duration_s=duration_s))
+            rate = listed.rates.get(name)
+            stated.setdefault(video_id, AnnotatedVideo(video_id, "", duration_s=duration_s, fps=rate))
     return stated
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ def files_findings(listed: Annotations, *, decodes: bool) -> tuple[list[Finding]
     durations = {video.id: video.duration_s for video in listed.videos.values() if video.duration_s}
     found, signatures = videos.findings(there, durations, decodes=decodes) if there else ([], {})
     found = grouped(found)
+    counts = Counter(str(named[video_id]) for video_id in gone)
+    shared = [path for path, number in counts.items() if number > 1]
+    if shared:
+        what = f"Several videos name the same file, which is gone: {console.first_ten(shared)}"
+        found.append(Finding("warning", "same_file", what, "", "Name the file of each video", shared))
     if gone:
         what = f"Files of {console.count(len(gone), 'video')} are gone: {console.first_ten(gone)}"
         fix = "Put them back, or run: actloc prepare CONFIG"

@@ -148,3 +148,23 @@ def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> 
     assert segments(read(tmp_path / "v.TextGrid", "v", at_hand=at_hand, point_seconds=0.4)) == {
         "v": [(9.7, 10.05, "clap")]
     }
+
+
+def test_files_that_systems_keep_in_folders_are_no_annotations(tmp_path: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "~$clip.csv", "._clip_a.srt"):
+        (tmp_path / name).write_bytes(b"\0\1no annotations")
+    (tmp_path / "clip_a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nrun\n")
+    assert segments(read(tmp_path)) == {"clip_a": [(1, 2, "run")]}
+
+
+def test_times_of_boris_may_be_clocks(tmp_path: Path) -> None:
+    names = "Observation id\tSource\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)"
+    row = "first\tplayer #1:v.mp4\t\trun\tSTATE\t0:01:02.500\t00:01:04"
+    (tmp_path / "a.tsv").write_text(f"{names}\n{row}\n")
+    found = read(tmp_path / "a.tsv")
+    assert found.form == "boris_aggregated"
+    assert segments(found) == {"v": [(62.5, 64, "run")]}
+    names = "Observation id,Source,Subject,Behavior,Behavior type,Time"
+    rows = "".join(f"first,player #1:v.mp4,,run,{kind},{time}\n" for kind, time in (("START", "0:02"), ("STOP", "3.5")))
+    (tmp_path / "t.csv").write_text(f"{names}\n{rows}")
+    assert segments(read(tmp_path / "t.csv")) == {"v": [(2, 3.5, "run")]}

@@ -194,3 +194,10 @@ def test_it_starts_and_works_without_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "camera shakes" in (tmp_path / "out/clip_a.vtt").read_text()
+
+
+def test_rates_that_boris_states_are_those_of_the_frames_for_label_studio(tmp_path: Path) -> None:
+    assert convert(str(FILES / "project.boris"), str(tmp_path / "out.json"), form="label-studio") == 0
+    (task,) = json.loads((tmp_path / "out.json").read_text())
+    assert task["data"]["fps"] == 25.0
+    assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 13, "end": 50}]

@@ -190,6 +190,17 @@ def test_rows_that_are_left_out_are_named_before_and_after_prepare(made: Path) -
         assert one["fix"] == "Correct them, then run: actloc prepare made.yaml"
 
 
+def test_a_file_that_is_gone_and_named_by_two_videos_is_named(made: Path) -> None:
+    file = made / "prepared/annotations.json"
+    form = json.loads(file.read_text())
+    for name in ("v00", "v01"):
+        form["database"][name]["file"] = "videos/gone.mp4"
+    file.write_text(json.dumps(form))
+    _, found = doctor(made, "made.yaml")
+    (one,) = (event for event in found if event["kind"] == "same_file")
+    assert one["what"] == "Several videos name the same file, which is gone: videos/gone.mp4"
+
+
 def test_the_environment_has_no_personal_paths_and_starts_without_torch(tmp_path: Path) -> None:
     status, found = doctor(tmp_path)
     assert status == 0
