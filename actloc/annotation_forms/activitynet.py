@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from actloc.annotations import form as annotation_form
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
+
+_SEGMENT = re.compile(r"\.annotations\[\d+\]$")
+"""The end of the place of a segment."""
 
 
 class Config(FormConfig):
@@ -26,9 +30,11 @@ class Config(FormConfig):
         return isinstance(file.json, dict) and isinstance(file.json.get("database"), dict)
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
-        """What is wrong in it is a problem: people write such files with programs of their own."""
+        """Segments that cannot be used are left out; what is wrong with a video or with the classes is a problem."""
         annotations, problems = annotation_form.parsed_own(file.path, file.json)
-        listed, refused = Listed(problems=problems), {problem.where for problem in problems}
+        listed, refused = Listed(), {problem.where for problem in problems}
+        for problem in problems:
+            (listed.left_out if _SEGMENT.search(problem.where) else listed.problems).append(problem)
         for name, video in annotations.videos.items():
             where = f"database[{name!r}]"
             listed.videos[name] = replace(video, actions=())

@@ -21,7 +21,7 @@ class FormConfig(Part):
     short_name: ClassVar[str] = ""
     """Another name for --form; empty if there is none."""
     is_written_by_hand: ClassVar[bool] = False
-    """Whether people write such files themselves: a row that cannot be right is then refused, not left out."""
+    """Whether people write such files themselves: they are refused if most of their rows cannot be used."""
     reads_any_text: ClassVar[bool] = False
     """Whether `annotations_form` may name this form for text that is not recognised: lines that do not fit are left
     out, or the message says what is wrong."""

@@ -8,7 +8,7 @@ from actloc.annotations.boris import Media, sources
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.times import number_of
+from actloc.annotations.times import number_of, seconds_of
 
 
 class Config(FormConfig):
@@ -30,7 +30,7 @@ class Config(FormConfig):
         for line, cells in lines:
             row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
             where = f"{file.path}:{line}"
-            start_s, stop_s = number_of(row.get("start", "")), number_of(row.get("stop", ""))
+            start_s, stop_s = seconds_of(row.get("start", "")), seconds_of(row.get("stop", ""))
             is_point = row.get("behavior_type", "").upper().startswith("POINT")
             label = row.get("behavior", "")
             media = _media(row, reading)

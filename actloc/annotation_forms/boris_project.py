@@ -69,7 +69,9 @@ def _read(listed: Listed, where: str, observation: dict[str, Any], kinds: dict[s
         what = {"LIVE": "it was made live", "IMAGES": "it is of pictures"}.get(kind, "its first player has no medium")
         listed.leave_out(where, f"{what}, so its {console.count(len(rows), 'event')} cannot be placed in a video")
         return
-    lengths = _dict(_dict(observation.get("media_info")).get("length"))
+    about = _dict(observation.get("media_info"))
+    lengths, rates = _dict(about.get("length")), _dict(about.get("fps"))
+    listed.rates |= {name: rate for name in names if (rate := _positive(rates.get(name)))}
     media = Media(names, [_positive(lengths.get(name)) for name in names], reading)
     offset_s = _number(observation.get("time offset")) or 0.0
     if offset_s:

@@ -12,7 +12,7 @@ from actloc.annotations.boris import Event, Media, pair, sources
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.times import number_of
+from actloc.annotations.times import number_of, seconds_of
 
 _MOST_LINES_BEFORE = 200
 
@@ -62,7 +62,7 @@ def _is_header(names: Sequence[str]) -> bool:
 
 
 def _event(row: dict[str, str], where: str, observation: str, listed: Listed) -> Event | None:
-    time_s, label = number_of(row.get("time", "")), row.get("behavior", "")
+    time_s, label = seconds_of(row.get("time", "")), row.get("behavior", "")
     kind = next(
         (one.lower() for one in (row.get("status", ""), row.get("behavior_type", "")) if one.lower() in _KINDS), ""
     )

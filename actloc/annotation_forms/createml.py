@@ -12,36 +12,42 @@ from actloc.annotations.times import number_of, seconds_of
 
 
 class Config(FormConfig):
-    """The keys may have the names that the columns of a table may have; what is wrong in it is a problem."""
+    """The keys may have the names that the columns of a table may have."""
 
     title: ClassVar[str] = "a list of actions, as of Create ML"
     is_written_by_hand: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
-        """By its records, which have a video and plain values."""
+        """By its records, most of which have a video and plain values."""
         content = file.json
-        return isinstance(content, list) and bool(content) and all(_is_record(record) for record in content)
+        return isinstance(content, list) and 2 * sum(map(_is_record, content)) > len(content)
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """Record by record."""
-        listed = Listed()
-        for number, cells in tables.read_records(file.path, file.json, COLUMNS, OPTIONAL_COLUMNS):
+        listed, places = Listed(), []
+        for number, record in enumerate(file.json):
+            if _is_record(record):
+                places.append(number)
+            else:
+                listed.leave_out(f"{file.path}: [{number}]", "expected an object with video, start, end and label")
+        records = [file.json[number] for number in places]
+        for index, cells in tables.read_records(file.path, records, COLUMNS, OPTIONAL_COLUMNS):
             start_s, end_s = seconds_of(cells["start"]), seconds_of(cells["end"])
-            problem = "" if cells["label"] else "the label is empty"
+            unusable = ""
             if start_s is None or end_s is None:
                 bad = cells["start"] if start_s is None else cells["end"]
-                problem = f"cannot read the time {bad!r}; expected seconds or H:MM:SS"
+                unusable = f"cannot read the time {bad!r}; expected seconds or H:MM:SS"
             listed.rows.append(
                 Row(
                     cells["video"],
                     start_s or 0.0,
                     end_s or 0.0,
                     cells["label"],
-                    f"{file.path}: [{number}]",
+                    f"{file.path}: [{places[index]}]",
                     cells.get("subset", ""),
                     cells.get("tier", ""),
                     score=number_of(cells.get("score", "")),
-                    problem=problem,
+                    unusable=unusable,
                 )
             )
         return listed

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from actloc.annotation_forms.base import FormConfig
-from actloc.annotations import tables
+from actloc.annotations import table_times, tables
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
-from actloc.annotations.tables import COLUMNS, FRAME_COLUMNS, OPTIONAL_COLUMNS
-from actloc.annotations.times import number_of, seconds_of
+from actloc.annotations.tables import COLUMNS, OPTIONAL_COLUMNS
+from actloc.annotations.times import number_of
+from actloc.errors import Problem
 
 _NAMES = ("video", "label")
 _FORMULA = re.compile(r"'*[=+@\t\r-]")
@@ -21,7 +22,7 @@ _PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 class Config(FormConfig):
-    """What is wrong in it is a problem: people write such files by hand."""
+    """Rows that cannot be used are left out, but for those of an open quotation mark, which hides other rows."""
 
     title: ClassVar[str] = "a table of actions"
     reads_any_text: ClassVar[bool] = True
@@ -32,23 +33,21 @@ class Config(FormConfig):
     def recognises(self, file: SourceFile) -> bool:
         """By the names of its columns, in the first line that has any text."""
         names = set(tables.header_of(file.head))
-        has_ends = all(names & {*COLUMNS[end], *FRAME_COLUMNS[end]} for end in ("start", "end"))
-        return not (file.is_xml or file.is_json) and has_ends and all(names & {*COLUMNS[one]} for one in _NAMES)
+        has_names = all(names & {*COLUMNS[one]} for one in _NAMES)
+        return not (file.is_xml or file.is_json) and table_times.has_ends(names) and has_names
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """Line by line; `unit` and `first_frame` say what the numbers are."""
-        names, settings = set(tables.header_of(file.head)), reading.settings
-        are_frames = not all(names & {*COLUMNS[end]} for end in FRAME_COLUMNS)
-        unit = settings.unit or ("frames" if are_frames and settings.annotations_fps else "")
-        columns = dict(COLUMNS)
-        for end, of_frames in FRAME_COLUMNS.items():
-            if unit == "frames":
-                columns[end] = (*of_frames, *COLUMNS[end])
-            elif unit == "seconds":
-                columns[end] = (*COLUMNS[end], *of_frames)
+        columns, unit = table_times.columns_and_unit(tables.header_of(file.head), reading.settings)
         listed = Listed()
         for line, cells in tables.rows_of(file.path, file.text, columns, OPTIONAL_COLUMNS):
-            listed.rows.append(_row(f"{file.path}:{line}", cells, reading if unit == "frames" else None))
+            where, wrong = f"{file.path}:{line}", cells[tables.TOO_MANY]
+            if wrong == tables.SWALLOWED:
+                listed.problems.append(Problem(where, wrong))
+            elif wrong:  # cells may be in the wrong columns
+                listed.leave_out(where, wrong)
+            else:
+                listed.rows.append(_row(where, cells, unit, reading))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
@@ -66,23 +65,11 @@ class Config(FormConfig):
         return {target: stream.getvalue()}
 
 
-def _row(where: str, cells: dict[str, str], frames: Reading | None) -> Row:
-    video, label, problem = _text(cells["video"]), _text(cells["label"]), cells[tables.TOO_MANY]
-    read = number_of if frames else seconds_of
-    start, end = read(cells["start"]), read(cells["end"])
-    if not problem and (start is None or end is None):
-        bad = cells["start"] if start is None else cells["end"]
-        expected = "a number of a frame" if frames else "seconds or H:MM:SS"
-        problem = f"cannot read the time {bad!r}; expected {expected}"
-    if not problem and not label:
-        problem = "the label is empty"
-    if frames and start is not None and end is not None:
-        start, end = frames.seconds(video, start, end, 0)
-    score, is_broken = number_of(cells.get("score", "")), bool(cells[tables.TOO_MANY])
-    tier, subset = cells.get("tier", ""), _text(cells.get("subset", ""))
-    return Row(
-        video, start or 0.0, end or 0.0, label, where, subset, tier, score=score, problem=problem, is_broken=is_broken
-    )
+def _row(where: str, cells: dict[str, str], unit: str, reading: Reading) -> Row:
+    video, label = _text(cells["video"]), _text(cells["label"])
+    start_s, end_s, unusable = table_times.times_of(cells["start"], cells["end"], unit, video, reading)
+    score, tier, subset = number_of(cells.get("score", "")), cells.get("tier", ""), _text(cells.get("subset", ""))
+    return Row(video, start_s, end_s, label, where, subset, tier, score=score, unusable=unusable)
 
 
 def _cell(text: str) -> str:

@@ -19,11 +19,9 @@ class Config(FormConfig):
     suffix: ClassVar[str] = ".json"
 
     def recognises(self, file: SourceFile) -> bool:
-        """By its keys, and a list for each video."""
+        """By its keys."""
         content = file.json
-        if not isinstance(content, dict) or "classes" not in content or not isinstance(content.get("labels"), dict):
-            return False
-        return all(one is None or isinstance(one, list) for one in content["labels"].values())
+        return isinstance(content, dict) and "classes" in content and isinstance(content.get("labels"), dict)
 
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """Video by video, also those without detections."""
@@ -31,6 +29,9 @@ class Config(FormConfig):
         for video, detections in file.json["labels"].items():
             listed.videos[video] = AnnotatedVideo(video, "")
             listed.video_places[video] = f"{file.path}: labels[{video!r}]"
+            if not isinstance(detections, list | None):
+                listed.leave_out(listed.video_places[video], f"expected a list, found {detections!r:.40}")
+                continue
             for number, detection in enumerate(detections or ()):
                 where = f"{file.path}: labels[{video!r}][{number}]"
                 if isinstance(detection, dict):

@@ -28,9 +28,9 @@ class Config(FormConfig):
     counts_frames: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
-        """By its tasks, which have data and annotations or predictions."""
+        """By its tasks, most of which have data and annotations or predictions."""
         content = file.json
-        return isinstance(content, list) and bool(content) and all(_is_task(task) for task in content)
+        return isinstance(content, list) and 2 * sum(map(_is_task, content)) > len(content)
 
     def is_companion(self, file: SourceFile) -> bool:
         """A labelling configuration, such as the one that is written with the tasks."""
@@ -40,7 +40,10 @@ class Config(FormConfig):
         """The annotations that were not cancelled; of tasks that have no such list at all, the predictions."""
         listed, unlabelled = Listed(), 0
         for number, task in enumerate(file.json):
-            where = f"{file.path}: task {task.get('id', number)}"
+            where = f"{file.path}: task {_dict(task).get('id', number)}"
+            if not _is_task(task):
+                listed.leave_out(where, "expected an object with data and annotations")
+                continue
             done = [one for one in _results(task) if not _dict(one).get("was_cancelled")]
             unlabelled += not done
             if not done:

@@ -76,7 +76,7 @@ def raise_problems(source: Path, problems: list[Problem], listing_folder: Path) 
     if not problems:
         return
     # first what is wrong with the file as a whole, which may explain all others
-    problems = sorted(problems, key=lambda one: (one.where != str(source), _in_reading_order(one)))
+    problems = sorted(problems, key=lambda one: (one.where != str(source), in_reading_order(one)))
     listing = problems_file(listing_folder)
     try:
         files.write_text(listing, "".join(f"{problem}\n" for problem in problems))
@@ -96,7 +96,7 @@ def problems_file(folder: Path) -> Path:
     return folder / "annotation_problems.txt"
 
 
-def _in_reading_order(problem: Problem) -> list[tuple[int, str]]:
+def in_reading_order(problem: Problem) -> list[tuple[int, str]]:
     """Sorts line 9 before line 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", problem.where)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from actloc import console
 from actloc.annotations import own_files, tiers
-from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, is_repeat
+from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, in_reading_order, is_repeat
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
 from actloc.annotations.subsets import meanings
@@ -40,6 +40,9 @@ class OwnActions:
     """All files that were read."""
     places: dict[tuple[str, int], str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    """What the user must correct first."""
+    wrong: list[Problem] = field(default_factory=list)
+    """Those of `left_out` that someone wrote by hand, to be corrected with the problems if there are any."""
 
 
 def read(
@@ -67,15 +70,16 @@ def read(
     stated = _stated(listed, names, absent, result.problems)
     of_videos = _Rows(subsets, names, absent, result)
     for row in listed.rows:
-        if row.unusable:
-            listed.leave_out(row.where, row.unusable)
+        why = row.unusable or _wrong_with(row, reading)
+        if why:
+            listed.leave_out(row.where, why)
         elif row.is_point:
             _add_point(row, of_videos, listed, reading)
-        elif row.end_s <= row.start_s and not (row.problem or found.form.is_written_by_hand):
-            listed.leave_out(row.where, f"{row.label} {row.start_s:g}-{row.end_s:g} s has no length")
         else:
             of_videos.add(row)
     of_videos.report_unknown_subsets()
+    if found.form.is_written_by_hand:
+        _judge_wrong_rows(path, result, of_videos.num_rows)
     for video_id in {**stated, **of_videos.actions}:
         video = stated.get(video_id) or AnnotatedVideo(video_id, "")
         subset = of_videos.meant(video.subset) or of_videos.subset_of.get(video_id, "")
@@ -83,6 +87,37 @@ def read(
         result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions)
     _drop_repeats(path, result)
     return result
+
+
+def _wrong_with(row: Row, reading: Reading) -> str:
+    """Why a row cannot be an action of any video; empty if it can."""
+    what = f"{row.label} {row.start_s:g}-{row.end_s:g} s"
+    if not row.video.strip() or not row.label.strip():
+        return f"the {'label' if row.video.strip() else 'video'} is empty"
+    if not (math.isfinite(row.start_s) and math.isfinite(row.end_s)):
+        return f"{what} is not finite"
+    if row.is_point:
+        return ""
+    if row.start_s < 0:
+        settings = reading.settings
+        counts = f"; if frames count from 0, set {reading.prefix}first_frame=0"
+        may_count = settings.annotations_fps is not None and settings.first_frame != 0
+        return f"{what} starts before the video{counts if may_count else ''}"
+    if row.end_s <= row.start_s:
+        return f"{what} {'has no length' if row.end_s == row.start_s else 'ends before it starts'}"
+    return ""
+
+
+def _judge_wrong_rows(path: Path, result: OwnActions, num_others: int) -> None:
+    """Makes problems of wrong rows if they are the most: then all rows may be meant otherwise than they are read."""
+    number = len(result.left_out)
+    result.left_out.sort(key=in_reading_order)
+    if number <= num_others:
+        result.wrong = result.left_out
+        return
+    counted = f"{number} of {console.count(number + num_others, 'row')}"
+    result.problems += [Problem(str(path), f"{counted} cannot be used, too many to leave out"), *result.left_out]
+    result.left_out = []
 
 
 def _drop_repeats(path: Path, found: OwnActions) -> None:
@@ -147,7 +182,8 @@ def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Probl
     for name, duration_s in listed.durations_s.items():
         video_id = names.find(name) if name in used else None
         if video_id is not None:
-            stated.setdefault(video_id, AnnotatedVideo(video_id, "", duration_s=duration_s))
+            rate = listed.rates.get(name)
+            stated.setdefault(video_id, AnnotatedVideo(video_id, "", duration_s=duration_s, fps=rate))
     return stated
 
 
@@ -169,7 +205,7 @@ def _add_point(row: Row, of_videos: "_Rows", listed: Listed, reading: Reading) -
 
 
 class _Rows:
-    """Gathers rows by video; what is wrong with one goes to the problems of the result."""
+    """Gathers rows by video; those that do not fit go to the problems of the result."""
 
     def __init__(self, subsets: list[str] | None, names: VideoNames, absent: str, result: OwnActions) -> None:
         self._subsets, self._names, self._absent = subsets, names, absent
@@ -183,23 +219,21 @@ class _Rows:
         self._unknown: Counter[str] = Counter()
         self._first_with: dict[str, str] = {}
         self._ids: dict[str, str | None] = {}
+        self.num_rows = 0
 
     def add(self, row: Row) -> None:
-        """Adds a row to those of its video, unless it is wrong."""
+        """Adds a row to those of its video; that it does not fit the videos or other rows is a problem."""
         problems, where = self._result.problems, row.where
-        problem = row.problem
+        self.num_rows += 1
         if row.video not in self._ids:
             self._ids[row.video] = self._names.find(row.video)
         video_id = self._ids[row.video]
         if video_id is None and _is_unsafe(row.video):
-            problem = f"the id {row.video!r} is empty or would leave its folder"
-        elif video_id is None and not row.is_broken:
-            if row.video not in self._reported:
-                problems.append(Problem(where, f"{self._absent} {row.video}{self._names.nearest(row.video)}"))
+            problems.append(Problem(where, f"the id {row.video!r} is empty or would leave its folder"))
+        elif video_id is None and row.video not in self._reported:
+            problems.append(Problem(where, f"{self._absent} {row.video}{self._names.nearest(row.video)}"))
             self._reported.add(row.video)
-        if problem:
-            problems.append(Problem(where, problem))
-        if problem or video_id is None:
+        if video_id is None:
             return
         subset = self.meant(row.subset)
         if subset and self._subsets is not None and subset not in self._subsets:

@@ -1,6 +1,7 @@
 """Finds the form of each file of annotations by its content, and reads the files of a folder as one."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from actloc.errors import UserError
 from actloc.settings import parts
 
 _OTHERS = f"Other forms that are read: actloc ls {KIND}."
+
+
+_OF_SYSTEMS = re.compile(r"\.|~\$|(thumbs\.db|desktop\.ini)$", re.IGNORECASE)
+"""Hidden files, those of open documents of Office, and those that Windows keeps in folders."""
 
 
 class Form(Protocol):
@@ -99,7 +104,7 @@ def files_in(path: Path, skip: Collection[Path] = ()) -> list[Path]:
     found = []
     for folder, names, files in os.walk(path):
         names[:] = [one for one in names if not one.startswith(".") and (Path(folder) / one).resolve() not in skipped]
-        paths = (Path(folder) / name for name in files if not name.startswith("."))
+        paths = (Path(folder) / name for name in files if not _OF_SYSTEMS.match(name))
         found += [one for one in paths if one.suffix.lower() not in VIDEO_SUFFIXES and one.resolve() not in skipped]
     return sorted(found)
 

@@ -39,9 +39,9 @@ class ReadingSettings(Section):
     annotations_fps: PositiveFloat | Literal["video"] | None = None
     """Frames per second at which the annotation tool counted, where the annotations count frames: Label Studio, CVAT,
     FiftyOne, MS-TCN, columns of frames. video: each video's own rate. A number must be the rate of the videos."""
-    unit: Literal["seconds", "frames"] | None = None
-    """Tables: what start and end are; frames at both ends belong to the action. null: frames if the columns are named
-    so (start_frame, end_frame), else seconds."""
+    unit: Literal["seconds", "milliseconds", "frames"] | None = None
+    """Tables: what start and end are; frames at both ends belong to the action. null: what the columns are named
+    (start_frame, end_frame; start_ms, end_ms), else seconds."""
     first_frame: Literal[0, 1] | None = None
     """The number of a video's first frame; null: as the tool counts, and 0 in tables."""
     tiers: tuple[str, ...] = ()

@@ -26,10 +26,6 @@ class Row:
     score: float | None = None
     unusable: str = ""
     """Why a row is left out, if its tier is read at all."""
-    problem: str = ""
-    """What is wrong with a row of a table that the user wrote; it is refused, not left out."""
-    is_broken: bool = False
-    """Whether its cells may be in the wrong columns."""
 
 
 @dataclass
@@ -49,6 +45,8 @@ class Listed:
     """Where each of `videos` is listed."""
     durations_s: dict[str, float] = field(default_factory=dict)
     """By name, of videos whose length a file states."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """By name, frames per second of videos whose rate a file states."""
     ends_s: dict[str, float] = field(default_factory=dict)
     """By name, where the time line of a file ends, which may not be the length of the video."""
 
@@ -73,6 +71,7 @@ class Listed:
         self.videos = {**other.videos, **self.videos}
         self.video_places = {**other.video_places, **self.video_places}
         self.durations_s = {**other.durations_s, **self.durations_s}
+        self.rates = {**other.rates, **self.rates}
         self.ends_s = {**other.ends_s, **self.ends_s}
 
 

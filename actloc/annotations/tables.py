@@ -16,6 +16,8 @@ from actloc.errors import UserError
 
 TOO_MANY = "too many cells"
 """The key of what is wrong with the cells of a row, as after an unquoted comma; no column of a table has this name."""
+SWALLOWED = "a cell of several lines; is a quotation mark not closed?"
+"""What is wrong with the cells where one may hold further rows."""
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 SPREADSHEET_BYTES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 """The first bytes of spreadsheets: of archives, as .xlsx and .ods are, and of .xls."""
@@ -28,7 +30,10 @@ _OTHER_UNITS = {
         "Set annotations_fps, the frames per second at which they were counted, where the dataset has it; or divide: "
         "start / fps and, if the last frame is part of the action, (end + 1) / fps.",
     ),
-    "milliseconds": (re.compile(r"[_(\[](?:ms|msecs?|milliseconds?)[)\]]?$"), "Divide them by 1000."),
+    "milliseconds": (
+        re.compile(r"[_(\[](?:ms|msecs?|milliseconds?)[)\]]?$"),
+        "Set unit=milliseconds, where the dataset has it; or divide them by 1000.",
+    ),
 }
 
 COLUMNS = {
@@ -210,5 +215,5 @@ def _row(cells: list[str], column: dict[str, int], num_columns: int, delimiter: 
     # a label may have a line feed; what an open quotation mark swallows of the next rows has all their delimiters too
     swallowed = [line for cell in row.values() if "\n" in cell for line in cell.split("\n")[1:]]
     if delimiter and any(line.count(delimiter) >= num_columns - 1 for line in swallowed):
-        row[TOO_MANY] = "a cell of several lines; is a quotation mark not closed?"
+        row[TOO_MANY] = SWALLOWED
     return row

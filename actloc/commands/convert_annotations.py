@@ -50,7 +50,7 @@ def run(
     paths = list(texts)
     wrote = console.first_ten(paths) if target in texts else f"{console.count(len(paths), 'file')} in {target}"
     console.result(f"Wrote {wrote}")
-    left = f"left out {left_out.summary(listed)}" if listed.left_out else "nothing left out"
+    left = f"left out {left_out.summary(len(listed.left_out), annotations)}" if listed.left_out else "nothing left out"
     console.result(
         f"Read {listed.form} ({listed.title}): {console.count(len(annotations.videos), 'video')}, "
         f"{console.count(num_actions, 'action')} of {console.count(len(annotations.classes), 'class', 'classes')}; "
@@ -123,6 +123,8 @@ def read(
     classes = sorted({action.label for video in videos.values() for action in video.actions})
     annotations = Annotations(tuple(classes), videos)
     problems = listed.problems + model.check(annotations, listed.places)
+    if problems:
+        problems += listed.wrong
     for problem in problems:
         console.detail(problem)
     if problems:

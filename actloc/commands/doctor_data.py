@@ -2,13 +2,14 @@
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actloc import console
-from actloc.annotations import prepared, subsets
+from actloc.annotations import left_out, prepared, subsets
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
 from actloc.diagnosis import annotations as annotation_checks
@@ -66,6 +67,11 @@ def files_findings(listed: Annotations, *, decodes: bool) -> tuple[list[Finding]
     durations = {video.id: video.duration_s for video in listed.videos.values() if video.duration_s}
     found, signatures = videos.findings(there, durations, decodes=decodes) if there else ([], {})
     found = grouped(found)
+    counts = Counter(str(named[video_id]) for video_id in gone)
+    shared = [path for path, number in counts.items() if number > 1]
+    if shared:
+        what = f"Several videos name the same file, which is gone: {console.first_ten(shared)}"
+        found.append(Finding("warning", "same_file", what, "", "Name the file of each video", shared))
     if gone:
         what = f"Files of {console.count(len(gone), 'video')} are gone: {console.first_ten(gone)}"
         fix = "Put them back, or run: actloc prepare CONFIG"
@@ -95,6 +101,7 @@ def _annotations(dataset: DatasetConfig, found: list[Finding]) -> tuple[Annotati
         if changed:
             what = f"{console.first_ten(changed)} changed after `actloc prepare` read it"
             found.append(Finding("warning", "changed_sources", what, str(changed[0]), "Run: actloc prepare CONFIG"))
+        _add_left_out(dataset, dataset.folder, found)
         return annotation_checks.read(dataset.annotations_file)
     if not dataset.has_own_labels and dataset.has_actions:
         raise UserError(
@@ -104,10 +111,19 @@ def _annotations(dataset: DatasetConfig, found: list[Finding]) -> tuple[Annotati
         )
     what = f"{dataset.annotations_file} is not prepared yet; its sources were checked"
     found.append(Finding("note", "not_prepared", what, str(dataset.folder), "Run: actloc prepare CONFIG"))
-    return _collected(dataset), []
+    return _collected(dataset, found), []
 
 
-def _collected(dataset: DatasetConfig) -> Annotations:
+def _add_left_out(dataset: DatasetConfig, folder: Path, found: list[Finding]) -> None:
+    """Adds what `prepare` left out of a user's annotations, as its file in `folder` lists it."""
+    unused = left_out.read(folder) if dataset.has_own_labels else []
+    if unused:
+        what = f"{console.count(len(unused), 'row')} of the annotations cannot be used: {console.first_ten(unused)}"
+        fix = "Correct them, then run: actloc prepare CONFIG"
+        found.append(Finding("warning", "left_out", what, str(dataset.folder), fix, len(unused)))
+
+
+def _collected(dataset: DatasetConfig, found: list[Finding]) -> Annotations:
     """What `prepare` would write, with a folder for what it writes beside it that is deleted again."""
     with tempfile.TemporaryDirectory() as folder:
         kept = subsets.file_in(dataset.folder)
@@ -115,7 +131,9 @@ def _collected(dataset: DatasetConfig) -> Annotations:
             shutil.copy(kept, subsets.file_in(Path(folder)))
         console.be_quiet(True)
         try:
-            return dataset.model_copy(update={"folder": Path(folder)}).collect()
+            collected = dataset.model_copy(update={"folder": Path(folder)}).collect()
+            _add_left_out(dataset, Path(folder), found)
+            return collected
         finally:
             console.be_quiet(False)
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actloc import console, experiment, files
-from actloc.annotations import own_files, subsets
+from actloc.annotations import left_out, own_files, subsets
+from actloc.annotations.model import Annotations
 from actloc.annotations.own_actions import OwnActions
 from actloc.commands import convert_annotations, init_file
 from actloc.commands.init_choices import Choices, Seen
@@ -73,7 +74,7 @@ def run(
     with outputs.recording([target]):
         files.write_text(target, text)
     parts.warn_of_unused_code()
-    _report(target, listed, seen, chosen)
+    _report(target, listed, found, seen, chosen)
     return 0
 
 
@@ -97,12 +98,13 @@ def _check(text: str, name: str) -> None:
         experiment.load(str(file))
 
 
-def _report(target: Path, listed: OwnActions, seen: Seen, chosen: Choices) -> None:
+def _report(target: Path, listed: OwnActions, found: Annotations, seen: Seen, chosen: Choices) -> None:
+    left = f"; left out {left_out.summary(len(listed.left_out), found)}" if listed.left_out else ""
     console.result(
         f"Read {listed.form} ({listed.title}): {console.count(seen.num_videos, 'video')} of "
         f"{seen.total_s / 60:.1f} minutes, {console.count(len(seen.actions_s), 'action')} of "
         f"{console.count(len(seen.classes), 'class', 'classes')}, {seen.action_s(0.1):.2f} to "
-        f"{seen.action_s(0.9):.2f} s long (without a tenth on each side)"
+        f"{seen.action_s(0.9):.2f} s long (without a tenth on each side){left}"
     )
     console.result(
         f"Chose {chosen.fps:g} frames per second ({chosen.step_s:g} s a step), {chosen.num_levels} levels, "
@@ -117,5 +119,6 @@ def _report(target: Path, listed: OwnActions, seen: Seen, chosen: Choices) -> No
         videos=seen.num_videos,
         actions=len(seen.actions_s),
         classes=dict(seen.classes),
+        left_out=[str(one) for one in listed.left_out],
         chosen={"fps": chosen.fps, "levels": chosen.num_levels, "dim": chosen.dim, "epochs": chosen.epochs},
     )

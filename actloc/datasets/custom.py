@@ -91,8 +91,11 @@ class Config(ReadingSettings, DatasetConfig):
             problems = subsets.problems_of_subsets(
                 self.annotations, members, allowed, where, may_be_unlabelled=is_stated
             )
+        if problems and listed.wrong:
+            problems += listed.wrong
+        else:
+            left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        left_out.report(listed, self.folder)
         background = [video.id for video in videos.values() if not video.actions]
         if background:
             verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"

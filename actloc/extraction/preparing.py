@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actloc import console, files
-from actloc.annotations import beyond_end, class_counts, model, prepared, subsets
+from actloc.annotations import beyond_end, class_counts, left_out, model, prepared, subsets
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
@@ -52,6 +52,9 @@ def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwri
         console.result(f"{dataset.name}: {dataset.variant}")
     if dataset.has_actions:
         _report(dataset, annotations, sides, known)
+    if dataset.has_own_labels and (unused := left_out.read(dataset.folder)):
+        listed = left_out.file_in(dataset.folder)
+        console.result(f"Left out {left_out.summary(len(unused), annotations)}; all are listed in {listed}")
     return annotations
 
 

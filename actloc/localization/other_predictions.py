@@ -14,6 +14,8 @@ from actloc.runs.trained import load_trained
 from actloc.training import checkpoint as checkpoints
 
 _LOOSER = 10
+_LOW = 0.3
+"""The average mAP below which the last weights are tried, however little of the initial ones the averages have."""
 _FEW = 2
 """Predictions for each true action, below which score thresholds are tried."""
 
@@ -24,7 +26,9 @@ def changes(experiment: Experiment, annotations: Annotations, results: Results |
     trained = results.trained if results else None
     share = trained.initial_share if trained else 0.0
     found = []
-    if experiment.evaluation.weights == "averaged" and trained is not None and share > MOST_INITIAL_SHARE:
+    is_low = results is not None and (results.average_map or 0.0) < _LOW
+    may_be_better = share > MOST_INITIAL_SHARE or is_low
+    if experiment.evaluation.weights == "averaged" and trained is not None and may_be_better:
         raw = experiment.with_section("evaluation", experiment.evaluation.model_copy(update={"weights": "raw"}))
         earlier = results_folder(raw, {})
         if (earlier / PREDICTIONS_NAME).is_file():
@@ -34,10 +38,10 @@ def changes(experiment: Experiment, annotations: Annotations, results: Results |
         else:
             predictions = None
         if predictions is not None:
-            caution = averages_caution(share, trained.step)
-            found.append(
-                _change("averaged_weights", "with the last weights, not the averaged ones", caution, predictions)
-            )
+            fix = f"Run: actloc eval {experiment.run_arguments} evaluation.weights=raw"
+            if share > MOST_INITIAL_SHARE:
+                fix = averages_caution(share, trained.step)
+            found.append(_change("averaged_weights", "with the last weights, not the averaged ones", fix, predictions))
     for settings in _limits(experiment, results) if is_trained else ():
         listed = " ".join(f"{name}={value}" for name, value in settings.items())
         predictions = _detected(_with_settings(experiment, settings), annotations)

@@ -119,16 +119,23 @@ def test_cues_of_subtitles_without_a_blank_line_between_them_stay_apart(tmp_path
     assert segments(read(tmp_path / "v.srt")) == {"v": [(1, 5, "run"), (6, 7, "40 yards")]}
 
 
-def test_a_database_may_have_durations_as_text_and_problems_name_the_right_action(tmp_path: Path) -> None:
-    listed = [{"segment": ["1", 2], "label": "run"}, {"segment": [2, 1], "label": "run"}]
+def test_a_database_may_have_durations_as_text_and_wrong_segments_are_left_out(tmp_path: Path) -> None:
+    segments_in = (["1", 2], [2, 1], [1, 2], [3, 4], [5, 6], [float("nan"), 6], [-1, 6])
+    listed = [{"segment": one, "label": "run"} for one in segments_in] + [{"segment": [1, 2], "label": " "}]
+    listed += [{"segment": [second, second + 1], "label": "run"} for second in (6, 7)]
     entry = {"subset": "training", "duration": "10.5", "annotations": listed}
     (tmp_path / "a.json").write_text(json.dumps({"database": {"v": entry}}))
     found = read(tmp_path / "a.json")
     assert found.videos["v"].duration_s == 10.5
-    assert [str(one) for one in found.problems] == [
-        "database['v'].annotations[0]: segment: found ['1', 2], expected [start, end] in seconds",
+    assert found.problems == []
+    assert [str(one).removeprefix("database['v'].annotations") for one in found.left_out] == [
+        "[0]: segment: found ['1', 2], expected [start, end] in seconds",
+        "[1]: run 2-1 s ends before it starts",
+        "[5]: segment: found [nan, 6], expected [start, end] in seconds",
+        "[6]: run -1-6 s starts before the video",
+        "[7]: the label is empty",
     ]
-    assert found.places == {("v", 0): "database['v'].annotations[1]"}
+    assert found.places["v", 0] == "database['v'].annotations[2]"
 
 
 def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> None:
@@ -141,3 +148,23 @@ def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> 
     assert segments(read(tmp_path / "v.TextGrid", "v", at_hand=at_hand, point_seconds=0.4)) == {
         "v": [(9.7, 10.05, "clap")]
     }
+
+
+def test_files_that_systems_keep_in_folders_are_no_annotations(tmp_path: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "~$clip.csv", "._clip_a.srt"):
+        (tmp_path / name).write_bytes(b"\0\1no annotations")
+    (tmp_path / "clip_a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nrun\n")
+    assert segments(read(tmp_path)) == {"clip_a": [(1, 2, "run")]}
+
+
+def test_times_of_boris_may_be_clocks(tmp_path: Path) -> None:
+    names = "Observation id\tSource\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)"
+    row = "first\tplayer #1:v.mp4\t\trun\tSTATE\t0:01:02.500\t00:01:04"
+    (tmp_path / "a.tsv").write_text(f"{names}\n{row}\n")
+    found = read(tmp_path / "a.tsv")
+    assert found.form == "boris_aggregated"
+    assert segments(found) == {"v": [(62.5, 64, "run")]}
+    names = "Observation id,Source,Subject,Behavior,Behavior type,Time"
+    rows = "".join(f"first,player #1:v.mp4,,run,{kind},{time}\n" for kind, time in (("START", "0:02"), ("STOP", "3.5")))
+    (tmp_path / "t.csv").write_text(f"{names}\n{rows}")
+    assert segments(read(tmp_path / "t.csv")) == {"v": [(2, 3.5, "run")]}

@@ -183,6 +183,9 @@ class TestElan:
             "action\t\t00:00:00.500\t0.5\t00:00:01.500\t1.5\t00:00:01.000\t1.0\trun",
             "action\t00:00:00.500\t00:00:01.500\t00:00:01.000\trun",
             "action\t00:00:00.500\t0.5\t00:00:01.500\t1.5\t1.0\trun\tclip.mp4",
+            "action\t\t0.500\t500\t1.500\t1500\t1.000\t1000\trun",
+            "action\t\t00:00:00.500\t500\t00:00:01.500\t1500\t00:00:01.000\t1000\trun",
+            "Tier\tBegin Time - msec\tEnd Time - msec\tDuration - msec\tAnnotation\naction\t500\t1500\t1000\trun",
             "Tier\tBegin Time - ss.msec\tEnd Time - ss.msec\tDuration - ss.msec\tAnnotation\naction\t0.5\t1.5\t1\trun",
         ],
     )
@@ -191,6 +194,21 @@ class TestElan:
         found = read(tmp_path / "clip.txt")
         assert found.form == "elan_tab"
         assert segments(found) == {"clip": [(0.5, 1.5, "run")]}
+
+    def test_whole_numbers_without_a_name_need_a_unit(self, tmp_path: Path) -> None:
+        (tmp_path / "clip.txt").write_text("action\t500\t1500\t1000\trun\naction\t2000\t3000\t1000\trun\n")
+        with pytest.raises(UserError, match="are whole numbers without a unit") as caught:
+            read(tmp_path / "clip.txt")
+        assert caught.value.fix.startswith("Set dataset.unit=milliseconds or dataset.unit=seconds")
+        facts = AnnotatedVideo("clip", "", duration_s=3.0)
+        with pytest.raises(UserError, match=r"The last one is 3000, and the video has 3\.0 s") as caught:
+            read(tmp_path / "clip.txt", "clip", at_hand={"clip": facts})
+        assert caught.value.fix == "Set dataset.unit=milliseconds"
+        expected = {"clip": [(0.5, 1.5, "run"), (2.0, 3.0, "run")]}
+        assert segments(read(tmp_path / "clip.txt", unit="milliseconds")) == expected
+        assert segments(read(tmp_path / "clip.txt", unit="seconds"))["clip"][0] == (500, 1500, "run")
+        (tmp_path / "clip.txt").write_text("action\t0\t1.5\t1.5\trun\naction\t2\t3\t1\trun\n")  # as other lines say
+        assert segments(read(tmp_path / "clip.txt")) == {"clip": [(0, 1.5, "run"), (2, 3, "run")]}
 
 
 class TestXml:
@@ -276,10 +294,14 @@ class TestText:
         (tmp_path / "a.csv").write_text("video,start_frame,end_frame,label\nv0,12,49,run\n")
         assert segments(read(tmp_path / "a.csv", annotations_fps=25.0)) == {"v0": [(0.48, 2.0, "run")]}
         assert segments(read(tmp_path / "a.csv", annotations_fps=25.0, first_frame=1)) == {"v0": [(0.44, 1.96, "run")]}
-        (tmp_path / "a.csv").write_text("video,start,end,label\nv0,12,49,run\nv0,a,2,run\n")
+        (tmp_path / "a.csv").write_text(
+            "video,start,end,label\nv0,12,49,run\nv0,a,2,run\nv0,50.0,60,run\nv0,1.5,3,run\n"
+        )
         found = read(tmp_path / "a.csv", annotations_fps=25.0, unit="frames")
-        assert segments(found) == {"v0": [(0.48, 2.0, "run")]}
-        assert [one.what for one in found.problems] == ["cannot read the time 'a'; expected a number of a frame"]
+        assert segments(found) == {"v0": [(0.48, 2.0, "run"), (2.0, 2.44, "run")]}
+        expected = "expected the whole number of a frame"
+        assert whys(found) == [f"cannot read the time {bad!r}; {expected}" for bad in ("a", "1.5")]
+        assert found.problems == []
         with pytest.raises(ValueError, match="frames needs annotations_fps"):
             read(tmp_path / "a.csv", unit="frames")
 
@@ -418,6 +440,20 @@ class TestOthers:
         assert found.scores == {("v", 0): 0.25}
         assert whys(found) == ["the label 7 is neither a name nor the number of a class", "cannot read its ends [1]"]
 
+    def test_entries_that_are_none_are_left_out_of_lists_of_tools(self, tmp_path: Path) -> None:
+        content = {"classes": ["run"], "labels": {"v": [{"label": 0, "timestamps": [1, 2]}, 5], "w": 3}}
+        (tmp_path / "f.json").write_text(json.dumps(content))
+        found = read(tmp_path / "f.json")
+        assert segments(found) == {"v": [(1, 2, "run")], "w": []}
+        assert whys(found) == ["expected an object, found 5", "expected a list, found 3"]
+        value = {"ranges": [{"start": 1, "end": 25}, {"start": 0, "end": 5}], "timelinelabels": ["run"]}
+        task = {"data": {"video": "v.mp4"}, "annotations": [{"result": [{"type": "timelinelabels", "value": value}]}]}
+        (tmp_path / "l.json").write_text(json.dumps([task, task | {"data": {"video": "w.mp4"}}, "x"]))
+        found = read(tmp_path / "l.json", annotations_fps=25.0)
+        assert segments(found) == {"v": [(0, 1, "run")], "w": [(0, 1, "run")]}
+        below = "run -0.04-0.2 s starts before the video; if frames count from 0, set dataset.first_frame=0"
+        assert whys(found) == ["expected an object with data and annotations", below, below]
+
     def test_a_json_above_the_limit_is_refused_with_its_size(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -429,17 +465,17 @@ class TestOthers:
         with pytest.raises(UserError, match=r"b\.boris\.gz has 0 MB, packed\."):
             read(tmp_path / "b.boris.gz")
 
-    def test_segments_without_a_length_are_left_out_of_files_of_tools_and_refused_in_tables(
-        self, tmp_path: Path
-    ) -> None:
+    def test_segments_without_a_length_are_left_out(self, tmp_path: Path) -> None:
         (tmp_path / "v.srt").write_text(
             "1\n00:00:01,000 --> 00:00:01,000\nrun\n\n2\n00:00:01,000 --> 00:00:02,000\nrun\n"
         )
         found = read(tmp_path / "v.srt")
         assert segments(found) == {"v": [(1, 2, "run")]}
         assert whys(found) == ["run 1-1 s has no length"]
-        (tmp_path / "a.csv").write_text("video,start,end,label\nv,1,1,run\n")
-        assert segments(read(tmp_path / "a.csv")) == {"v": [(1, 1, "run")]}  # the check of all actions reports it
+        (tmp_path / "a.csv").write_text("video,start,end,label\nv,1,1,run\nv,1,2,run\n")
+        found = read(tmp_path / "a.csv")
+        assert segments(found) == {"v": [(1, 2, "run")]}
+        assert whys(found) == ["run 1-1 s has no length"]
 
     def test_one_video_listed_in_two_files_is_a_problem(self, tmp_path: Path) -> None:
         for name in ("a.json", "b.json"):

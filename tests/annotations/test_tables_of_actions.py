@@ -9,6 +9,7 @@ from actloc.annotations import own_actions
 from actloc.annotations.model import Action
 from actloc.annotations.video_names import VideoNames
 from actloc.errors import UserError
+from tests.annotation_forms.reading_files import read as read_with
 
 SUBSETS = ["train", "test", "validation"]
 
@@ -54,10 +55,16 @@ def test_excels_csv_in_europe_is_read_with_its_letters(tmp_path: Path, capsys: p
 
 
 def test_a_list_of_records_is_read(tmp_path: Path) -> None:
-    content = '\ufeff[{"video": "v0.mp4", "start": 2, "end": 4.5, "label": "run"}, {"video": "v0.mp4", "start": null}]'
+    records = ["x", *({"video": "v0.mp4", "start": second, "end": 4.5, "label": "run"} for second in (2, 3, 4, 5))]
+    content = "\ufeff" + json.dumps([*records, {"video": "v0.mp4", "start": None}])
     found = read(tmp_path / "createml.json", content)
-    assert found.videos["v0"].actions == (Action(2.0, 4.5, "run"),)
-    assert [problem.what for problem in found.problems] == ["cannot read the time ''; expected seconds or H:MM:SS"]
+    assert found.videos["v0"].actions == tuple(Action(float(second), 4.5, "run") for second in (2, 3, 4))
+    assert [str(one).partition("createml.json: ")[2] for one in found.left_out] == [
+        "[0]: expected an object with video, start, end and label",
+        "[4]: run 5-4.5 s ends before it starts",
+        "[5]: cannot read the time ''; expected seconds or H:MM:SS",
+    ]
+    assert found.problems == []
 
 
 @pytest.mark.parametrize(
@@ -65,8 +72,7 @@ def test_a_list_of_records_is_read(tmp_path: Path) -> None:
     [
         ("video,start_frame,end_frame,label", "start_frame and end_frame are frames", "frames per second"),
         ("video,start (frames),end (frames),label", "are frames", "frames per second"),
-        ("video,start_ms,end_ms,label", "start_ms and end_ms are milliseconds", "by 1000"),
-        ("video,Begin Time - msec,End Time - msec,label", "are milliseconds", "by 1000"),
+        ("video,start_ms,end,label", "the times in start_ms are milliseconds", "by 1000"),
     ],
 )
 def test_times_in_other_units_are_named_with_the_way_to_seconds(
@@ -76,6 +82,24 @@ def test_times_in_other_units_are_named_with_the_way_to_seconds(
         read(tmp_path / "labels.csv", f"{header}\nv0,10,20,run\n")
     assert unit in caught.value.found
     assert cure in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        ("video,start_ms,end_ms,label", {}),
+        ("video,Begin Time - msec,End Time - msec,label", {}),
+        ("video,start [ms],end [ms],label", {}),
+        ("video,start,end,label", {"unit": "milliseconds"}),
+    ],
+)
+def test_milliseconds_are_read_where_columns_or_settings_say_so(
+    tmp_path: Path, header: str, settings: dict[str, str]
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"{header}\nv0,500,1250,run\nv0,1s,2,run\n")
+    found = read_with(tmp_path / "labels.csv", **settings)
+    assert found.videos["v0"].actions == (Action(0.5, 1.25, "run"),)
+    assert [one.what for one in found.left_out] == ["cannot read the time '1s'; expected milliseconds"]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +127,29 @@ def test_a_quotation_mark_that_swallows_rows_is_reported(tmp_path: Path) -> None
     assert [problem.what for problem in found.problems] == ["a cell of several lines; is a quotation mark not closed?"]
 
 
+def test_wrong_rows_are_left_out_unless_they_are_the_most(tmp_path: Path) -> None:
+    wrong = "v0,x,2,run\nv0,1,2,\n,1,2,run\nv0,1,2,run,fast\nv0,1\nv0,-1,2,run\n"
+    right = "".join(f"v0,{second},{second + 1},run\n" for second in range(6))
+    found = read(tmp_path / "a.csv", f"video,start,end,label\n{right}{wrong}")
+    assert [str(one).partition("a.csv:")[2] for one in found.left_out] == [
+        "8: cannot read the time 'x'; expected seconds or H:MM:SS",
+        "9: the label is empty",
+        "10: the video is empty",
+        "11: 5 cells for 4 columns",
+        "12: cannot read the time ''; expected seconds or H:MM:SS",
+        "13: run -1-2 s starts before the video",
+    ]
+    assert found.problems == []
+    assert len(found.videos["v0"].actions) == 6
+    found = read(tmp_path / "a.csv", f"video,start,end,label\n{right}{wrong}v0,5,4,run\n")
+    assert str(found.problems[0]).endswith("a.csv: 7 of 13 rows cannot be used, too many to leave out")
+    assert (len(found.problems), found.left_out) == (8, [])
+
+
 def test_one_broken_cell_brings_one_problem(tmp_path: Path) -> None:
     rows = "v0,x,2,run\n/home/me/v0.mp4,1,2,run\n/home/me/gone.mp4,1,2,run\n/home/me/gone.mp4,3,4,run\n"
     found = read(tmp_path / "a.csv", f"video,start,end,label\n{rows}")
-    assert [str(problem).partition("a.csv:")[2] for problem in found.problems] == [
+    assert [str(one).partition("a.csv:")[2] for one in (*found.left_out, *found.problems)] == [
         "2: cannot read the time 'x'; expected seconds or H:MM:SS",
         "4: vids has no video /home/me/gone.mp4.",
     ]

@@ -138,12 +138,12 @@ def _wrong_stride(folder: Path) -> None:
     shutil.copy(folder / "made.yaml", folder / "ckpt/made/config.yaml")
 
 
-def _averaged(folder: Path) -> None:
+def _averaged(folder: Path, share: float = 0.95) -> None:
     chance, annotations = random.Random(2), _annotations(folder)
     names = [video.id for video in annotations.of_subset("test")]
     at = [chance.uniform(0, 30) for _ in names]
     poor = {name: [Prediction("run", 0.1, start, start + 3)] for name, start in zip(names, at, strict=True)}
-    write_run(folder, poor, share=0.95, raw=good(annotations, "test"))
+    write_run(folder, poor, share=share, raw=good(annotations, "test"))
 
 
 def _feature(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Folder], None]:
@@ -259,6 +259,7 @@ FAULTS: dict[str, tuple[str, Callable[[Folder], None]]] = {
     "predictions of another subset": ("wrong_subset", lambda f: write_run(f, good(_annotations(f), "train"))),
     "other names of videos": ("video_names", _other_names),
     "averaged weights of a short schedule": ("averaged_weights", _averaged),
+    "averaged weights that are worse for another reason": ("averaged_weights", lambda f: _averaged(f, share=0.01)),
     "wrong stride in the settings": ("grid", _wrong_stride),
     "nan in features": ("not_finite", _feature("v05.npy", _not_finite)),
     "constant columns": ("constant_channels", _feature("*.npy", _constant)),

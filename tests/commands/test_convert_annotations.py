@@ -105,13 +105,19 @@ def test_settings_are_checked_before_anything_is_read(words: list[str], found: s
     assert found in caught.value.found
 
 
-def test_a_row_of_a_table_that_cannot_be_right_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_wrong_rows_of_a_table_are_left_out_with_their_lines_unless_they_are_the_most(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video,start,end,label\nv,2,1,run\nv,x,1,run\n")
     with pytest.raises(UserError) as caught:
         convert(str(tmp_path / "a.csv"), str(tmp_path / "out.json"))
-    assert "a.csv:2: 2-1 s of v ends before or at its start" in caught.value.found
+    assert "2 of 2 rows cannot be used, too many to leave out" in caught.value.found
+    assert "a.csv:2: run 2-1 s ends before it starts" in caught.value.found
     assert "a.csv:3: cannot read the time 'x'" in caught.value.found
     assert not (tmp_path / "out.json").exists()
+    (tmp_path / "a.csv").write_text("video,start,end,label\nv,2,1,run\nv,1,2,run\n")
+    done = actloc(tmp_path, "convert-annotations", "a.csv", "out.json", "--form", "activitynet")
+    assert done.returncode == 0, done.stderr
+    assert "a.csv:2: run 2-1 s ends before it starts" in done.stderr
+    assert done.stdout.splitlines()[-1].endswith("1 video, 1 action of 1 class; left out 1 of 2 rows")
 
 
 def test_a_form_of_ones_own_is_one_file(tmp_path: Path) -> None:
@@ -188,3 +194,10 @@ def test_it_starts_and_works_without_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "camera shakes" in (tmp_path / "out/clip_a.vtt").read_text()
+
+
+def test_rates_that_boris_states_are_those_of_the_frames_for_label_studio(tmp_path: Path) -> None:
+    assert convert(str(FILES / "project.boris"), str(tmp_path / "out.json"), form="label-studio") == 0
+    (task,) = json.loads((tmp_path / "out.json").read_text())
+    assert task["data"]["fps"] == 25.0
+    assert task["predictions"][0]["result"][0]["value"]["ranges"] == [{"start": 13, "end": 50}]

@@ -171,7 +171,34 @@ def test_wrong_rows_are_found_before_anything_is_prepared(made: Path) -> None:
     status, found = doctor(made, "made.yaml")
     assert status == 2
     assert found[0]["kind"] == "annotations"
-    assert "ends before or at its start" in found[0]["what"]
+    assert "1 of 1 row cannot be used" in found[0]["what"]
+    assert "ends before it starts" in found[0]["what"]
+
+
+def test_rows_that_are_left_out_are_named_before_and_after_prepare(made: Path) -> None:
+    rows = "v00,1,2,run,train\nv01,1,2,run,test\nv01,5,4,run,\n"
+    (made / "labels.csv").write_text(f"video,start,end,label,subset\n{rows}")
+    shutil.rmtree(made / "prepared")
+    assert actloc(made, "prepare", "made.yaml").returncode == 0
+    _, after = doctor(made, "made.yaml")
+    shutil.rmtree(made / "prepared")
+    _, before = doctor(made, "made.yaml")
+    for found in (before, after):
+        (one,) = (event for event in found if event["kind"] == "left_out")
+        assert one["severity"] == "warning"
+        assert "1 row of the annotations cannot be used: labels.csv:" in one["what"]
+        assert one["fix"] == "Correct them, then run: actloc prepare made.yaml"
+
+
+def test_a_file_that_is_gone_and_named_by_two_videos_is_named(made: Path) -> None:
+    file = made / "prepared/annotations.json"
+    form = json.loads(file.read_text())
+    for name in ("v00", "v01"):
+        form["database"][name]["file"] = "videos/gone.mp4"
+    file.write_text(json.dumps(form))
+    _, found = doctor(made, "made.yaml")
+    (one,) = (event for event in found if event["kind"] == "same_file")
+    assert one["what"] == "Several videos name the same file, which is gone: videos/gone.mp4"
 
 
 def test_the_environment_has_no_personal_paths_and_starts_without_torch(tmp_path: Path) -> None:

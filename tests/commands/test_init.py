@@ -28,10 +28,14 @@ def seen(lengths: list[float], *, videos: int = 30, video_s: float = 40.0, **mor
 
 def test_the_toy_set_gets_a_file_that_loads_and_prepares(tmp_path: Path) -> None:
     make_toy(tmp_path)
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write(f"{next(iter(SCENES))},2,1,red\n")
     done = actloc(tmp_path, "init", "videos", "labels.csv", "--output", "mine.yaml")
     assert done.returncode == 0, done.stderr
+    assert "red 2-1 s ends before it starts" in done.stderr
     first, chosen, wrote = done.stdout.splitlines()
     assert first.startswith("Read csv_table (a table of actions): 6 videos of 0.4 minutes, 8 actions of 2 classes")
+    assert first.endswith("; left out 1 of 9 rows")
     assert chosen == "Chose 8 frames per second (0.25 s a step), 3 levels, 64 channels, 100 epochs"
     assert wrote == "Wrote mine.yaml"
     assert "Next: actloc prepare mine.yaml" in done.stderr

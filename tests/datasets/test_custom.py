@@ -77,17 +77,37 @@ def test_every_wrong_row_is_reported_with_its_line(videos: Path, tmp_path: Path)
         collect(videos, tmp_path, text)
     message = str(caught.value)
     for part in (
-        "labels.csv:2: 1-0.5 s of a ends before or at its start",
+        "labels.csv: 5 of 9 rows cannot be used, too many to leave out",
+        "labels.csv:2: run 1-0.5 s ends before it starts",
         "labels.csv:3: 0-30 s of a ends 28.00 s after the video",
         "labels.csv:4: cannot read the time 'x'; expected seconds or H:MM:SS",
         "labels.csv:5: the label is empty",
         "labels.csv:6: unknown subset 'tset'. Did you mean test?",
-        "labels.csv:7: the id '' is empty",
+        "labels.csv:7: the video is empty",
         "labels.csv:8: the id '../e' is empty or would leave its folder",
         "labels.csv:9: cannot read the time 'nan'",
         "labels.csv:10: a is in 'train' above and in 'test' here",
     ):
         assert part in message, message
+
+
+def test_a_few_wrong_rows_are_listed_counted_and_left_out(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = "a,0,1,run,train\nb,0,1,run,test\nb,1,2,run,test\n"
+    found = prepared(videos, tmp_path, f"video,start,end,label,subset\n{right}a,1,0.5,run,train\nb,x,1,run,test\n")
+    assert {name: len(video.actions) for name, video in found.videos.items() if video.actions} == {"a": 1, "b": 2}
+    printed, listing = capsys.readouterr(), tmp_path / "prepared/annotations_left_out.txt"
+    assert "labels.csv:5: run 1-0.5 s ends before it starts" in printed.err
+    assert printed.out.splitlines()[-1] == f"Left out 2 of 5 rows; all are listed in {listing}"
+    assert [line.partition("labels.csv:")[2][:1] for line in listing.read_text().splitlines()] == ["5", "6"]
+    # what must be corrected first is listed together with what would be left out
+    with pytest.raises(UserError) as caught:
+        prepared(videos, tmp_path, f"video,start,end,label,subset\n{right}a,1,0.5,run,train\nb,0,99,run,test\n")
+    assert "has 2 problems" in caught.value.found
+    assert "labels.csv:5: run 1-0.5 s ends" in caught.value.found
+    prepared(videos, tmp_path, f"video,start,end,label,subset\n{right}")
+    assert not listing.exists()
 
 
 def test_an_end_a_little_past_the_video_is_clipped(videos: Path, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from tests.toy import make_video
 FILES = Path("tests/annotation_forms/files")
 PAGE = Path("configs/OWN_DATA.md")
 SCENE = [("red", 0.4, 1.67), ("blue", 1.67, 2.93), ("red", 6.0, 8.3)]  # as the export of Label Studio says
-NAMES = [f"clip_{letter}" for letter in "abcdef"]
+NAMES = [f"clip_{letter}" for letter in "abcdefghijkl"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six videos of 11 seconds, at 30 frames per second, and exports of three tools that name all of them."""
+    """Twelve videos of 11 seconds, at 30 frames per second, and exports of three tools that name all of them."""
     made = tmp_path_factory.mktemp("own_data")
     (made / "elan_files").mkdir()
     tasks = json.loads((FILES / "label_studio.json").read_text())
