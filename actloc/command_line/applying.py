@@ -17,6 +17,7 @@ from actloc.command_line.program import RESULTS, command
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --format label-studio,elan",
+    "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --video --clips clips",
 )
 def predict(
     run: RunArgument,
@@ -54,6 +55,20 @@ def predict(
             "boris, via, vtt, ...; json, csv and srt are always written.",
         ),
     ] = "",
+    video: Annotated[
+        bool,
+        typer.Option(
+            "--video",
+            help="Also write VIDEO_labelled.mp4: a copy with the labels of its segments and a timeline on the picture.",
+        ),
+    ] = False,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -77,6 +92,8 @@ def predict(
         shard=shard,
         engine=engine,
         formats=formats,
+        video=video,
+        clips=clips,
     )
 
 
