@@ -13,7 +13,7 @@ from actloc.prediction import tool_files, work
 from actloc.prediction.burnt_in import LabelledCopies
 from actloc.prediction.clips import Clips
 from actloc.prediction.inputs import named_videos, with_ids
-from actloc.prediction.made_files import is_made
+from actloc.prediction.made_files import without_made
 from actloc.prediction.outcomes import RECORD_NAME, Outcomes
 from actloc.prediction.video_files import VideoFiles
 from actloc.reports import outputs
@@ -57,7 +57,7 @@ def run(
         )
     predict_all = _engine(engine, experiment, task)
     named = named_videos(names, output, takes_frames=task.takes_frames)
-    videos = [path for path in named if not is_made(path)]
+    videos = without_made(named)
     if not videos:
         raise UserError(
             f"{console.first_ten(named)} {'was' if len(named) == 1 else 'were'} made by predict.",

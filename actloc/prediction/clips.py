@@ -72,7 +72,8 @@ class Clips(VideoFiles):
         if before is not None and before.made_with != made_with:
             self.made.remove(before)
             before = None
-        self.made.refuse_others(list(named), overwrite=self._overwrite, option="--clips")
+        own = [] if before is None else [before]
+        self.made.refuse_others(list(named), overwrite=self._overwrite, option="--clips", of=own)
         there = [] if before is None else [name for name in named if name not in self.made.missing(before)]
         rows = [
             {"file": name, "start": one.start_s, "end": one.end_s, "label": one.label, "score": one.score}
@@ -114,7 +115,10 @@ def _length_s(one: Segment) -> float:
 def _name(video_id: str, number: int, one: Segment) -> str:
     """`walk_0001_open_door_12.3-15.6.mp4`: nothing in it leads out of the folder or starts an option."""
     times = f"{max(one.start_s, 0.0):.1f}-{max(one.end_s, 0.0):.1f}"
-    return f"{files.safe_name(video_id)}_{number:04d}_{slug(one.label)}_{times}.mp4"
+    name = files.safe_name(video_id)
+    if name[0] in "=+-@":  # an option of a program, or a formula in the table
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    return f"{name}_{number:04d}_{slug(one.label)}_{times}.mp4"
 
 
 def slug(label: str) -> str:

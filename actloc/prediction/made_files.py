@@ -72,9 +72,11 @@ class MadeFiles:
             if not paths[name].is_file() or size not in (None, paths[name].stat().st_size)
         ]
 
-    def refuse_others(self, names: Sequence[str], *, overwrite: bool, option: str) -> None:
-        """Raises UserError if files of these names are there that were not made here."""
-        own = {name: size for made in self.all() for name, size in made.sizes.items()}
+    def refuse_others(
+        self, names: Sequence[str], *, overwrite: bool, option: str, of: Sequence[Made] | None = None
+    ) -> None:
+        """Raises UserError if files of these names are there that no record, or none of `of`, has."""
+        own = {name: size for made in (self.all() if of is None else of) for name, size in made.sizes.items()}
         others = []
         for name in names:
             path = self.folder / name
@@ -95,11 +97,12 @@ class MadeFiles:
         return self._records / f"{files.safe_name(video_id)}.json"
 
 
-def is_made(path: Path) -> bool:
-    """Whether a file was made by `predict`, and so is no video to predict."""
-    if not (path.parent / _RECORDS).is_dir():
-        return False
-    return any(path.name in made.sizes for made in MadeFiles(path.parent).all())
+def without_made(videos: Sequence[Path]) -> list[Path]:
+    """The files that were not made by `predict`: copies and clips are no videos to predict."""
+    made: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in videos}:
+        made[folder] = {name for one in MadeFiles(folder).all() for name in one.sizes}
+    return [path for path in videos if path.name not in made[path.parent]]
 
 
 def _read(file: Path) -> Made | None:

@@ -168,11 +168,12 @@ def _found(call: Call, predicting: Predicting, outcomes: Sequence[Outcome]) -> l
     if not call.video_files:
         return []
     colours = looks_of(predicting.labels, {}).colours
-    whole = {one: Path(absolute(call.output / one.path)) for one in outcomes if one.failure is None}
-    return [
-        Found(path, one.state, predicting.annotated(one.id, path.name, one.result), colours)
-        for one, path in whole.items()
-    ]
+    found = []
+    for one in outcomes:
+        if one.failure is None:
+            path = Path(absolute(call.output / one.path))
+            found.append(Found(path, one.state, predicting.annotated(one.id, path.name, one.result), colours))
+    return found
 
 
 def _reported(

@@ -20,7 +20,7 @@ SLOWED = 10
 """How many times slower the clock of burnt-in subtitles is: their form has hundredths of a second, frames have less."""
 _TICKS = 90_000  # a second; every standard frame rate, and the milliseconds of Matroska, are whole numbers of them
 _MS = 1e-7  # of rounding in a time that is meant as a whole millisecond
-_TIMEOUT_S = 120
+_TIMEOUT_S = 120.0
 _SEEK_BEFORE_S = 10.0  # pictures right after the place where a decoder starts may be damaged
 # Square pixels, because players disagree about others on top of a rotation; H.264 needs even sides.
 _SQUARE = "scale=w='if(eq(sar,1),iw,2*round(iw*sar/2))':h=ih,setsar=1,pad=w='2*ceil(iw/2)':h='2*ceil(ih/2)'"
@@ -97,7 +97,7 @@ def _printed(arguments: Sequence[str]) -> tuple[str, str]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise VideoError("timeout", "ffmpeg did not respond", f"an answer within {_TIMEOUT_S} s", "none") from error
+        raise VideoError("timeout", "ffmpeg did not respond", f"an answer within {_TIMEOUT_S:g} s", "none") from error
     return done.stderr.decode("utf-8", "replace"), done.stdout.decode("utf-8", "replace")
 
 
@@ -139,7 +139,7 @@ def burn_in(
         (folder / "fonts").mkdir()
         (folder / "fonts" / font.name).symlink_to(font)
 
-    _write(source, target, shown, arguments, prepare, report_time)
+    _write(source, target, shown, arguments, prepare, _TIMEOUT_S, report_time)
 
 
 def cut_out(source: Path, target: Path, shown: Shown, start_s: float, end_s: float) -> None:
@@ -148,31 +148,42 @@ def cut_out(source: Path, target: Path, shown: Shown, start_s: float, end_s: flo
     `target` is replaced once it is complete. Raises VideoError.
     """
     start, end = (shown.first_ticks + in_ms(time_s) * _TICKS // 1000 for time_s in (start_s, end_s))
+    end = max(end, start + 1)  # the frame at its start
     before_s = max(0.0, start / _TICKS - _SEEK_BEFORE_S) if shown.is_indexed else 0.0
     opened = [*(["-ss", f"{before_s:.3f}"] if before_s else []), *input_arguments(checked_path(source))]
     skipped = round(float(f"{before_s:.3f}") * _TICKS)  # ffmpeg counts from where it starts
     start, end = start - skipped, end - skipped
-    listing = ["-map", "0:V:0", "-vf", f"settb=1/{_TICKS},trim=end_pts={end}", "-enc_time_base", f"1:{_TICKS}"]
-    heading, table = _printed(
-        [*opened, *listing, "-fps_mode", "vfr", "-c:v", "wrapped_avframe", "-f", "framecrc", "pipe:1"]
-    )
-    stamps = _stamps(table)
-    if not stamps:
-        reason = console.first_ten(heading.strip().splitlines()[-1:])
-        raise VideoError("unreadable", f"no frame before {end_s:.3f} s: {reason}", "frames", "none")
-    inside = [stamp for stamp in stamps if start <= stamp < end]
-    if not inside:  # a segment between two frames
-        inside = [stamps[-1]]
-    first, last = inside[0], inside[-1]
-    video = f"settb=1/{_TICKS},trim=start_pts={first}:end_pts={last + 1},setpts=PTS-({first}),{_SQUARE}"
-    length_s = max(end - first, _TICKS // 100) / _TICKS
-    sound = f"asetpts='PTS-({first})/{_TICKS}/TB',atrim=start=0:end={length_s:.6f}"
+    waiting_s = _TIMEOUT_S + max(0.0, start / _TICKS)  # nothing is written before the start is reached
+    inside: list[int] = []
+
+    def prepare(folder: Path) -> None:
+        listed = f"settb=1/{_TICKS},trim=end_pts={end}"
+        kept = [
+            "-enc_time_base",
+            f"1:{_TICKS}",
+            "-fps_mode",
+            "vfr",
+            "-c:v",
+            "wrapped_avframe",
+            "-f",
+            "framecrc",
+            "times",
+        ]
+        ffmpeg.run([*opened, "-map", "0:V:0", "-vf", listed, *kept], timeout_s=waiting_s, folder=folder)
+        stamps = _stamps(files.read_text(folder / "times"))
+        if not stamps:
+            raise VideoError("unreadable", f"it has no frame before {end_s:.3f} s", "frames", "none")
+        inside.extend([stamp for stamp in stamps if stamp >= start] or stamps[-1:])  # it may be between two frames
 
     def arguments(with_sound: bool) -> list[str]:
+        first, last = inside[0], inside[-1]
+        video = f"settb=1/{_TICKS},trim=start_pts={first}:end_pts={last + 1},setpts=PTS-({first}),{_SQUARE}"
+        length_s = max(end - first, _TICKS // 100) / _TICKS
+        sound = f"asetpts='PTS-({first})/{_TICKS}/TB',atrim=start=0:end={length_s:.6f}"
         heard = ["-map", "0:a:0", "-af", sound, *_AAC] if with_sound else []
         return [*opened, "-map", "0:V:0", "-vf", video, *heard]
 
-    _write(source, target, shown, arguments, lambda folder: None, lambda seconds: None)
+    _write(source, target, shown, arguments, prepare, waiting_s)
 
 
 def _write(
@@ -181,7 +192,8 @@ def _write(
     shown: Shown,
     arguments: Callable[[bool], list[str]],
     prepare: Callable[[Path], None],
-    report_time: Callable[[float], None],
+    timeout_s: float,
+    report_time: Callable[[float], None] = lambda seconds: None,
 ) -> None:
     """Runs ffmpeg, with sound if there is some and ffmpeg can use it, in a folder beside the target."""
     files.make_folder(target.parent)
@@ -191,13 +203,17 @@ def _write(
         inject("write")
         prepare(files.make_folder(temporary))
         output = [*_H264, *_TIMED, *_PLAIN, "-f", "mp4", made.name]
-        run = {"timeout_s": _TIMEOUT_S, "folder": temporary, "report_time": report_time}
+
+        def run(with_sound: bool) -> int:
+            whole = [*arguments(with_sound), *output]
+            return ffmpeg.run(whole, timeout_s=timeout_s, folder=temporary, report_time=report_time)
+
         try:
-            num_frames = ffmpeg.run([*arguments(bool(shown.sound)), *output], **run)  # type: ignore[arg-type]
+            num_frames = run(bool(shown.sound))
         except VideoError as error:
             if not shown.sound:
                 raise
-            num_frames = ffmpeg.run([*arguments(False), *output], **run)  # type: ignore[arg-type]
+            num_frames = run(False)
             console.warn(f"{source}: the copy has no sound, which ffmpeg cannot use: {error.detail}")
         if not num_frames:
             raise VideoError("empty", "there are no frames to encode", "at least one frame", "0 frames")
