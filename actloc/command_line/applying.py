@@ -10,6 +10,31 @@ from actloc.command_line.arguments import Code, OverwriteFiles, RunArgument, Set
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import RESULTS, command
 
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORM,FORM",
+        help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
+        "boris, via, vtt, ...; json, csv and srt are always written.",
+    ),
+]
+Video = Annotated[
+    bool,
+    typer.Option(
+        "--video",
+        help="Also write VIDEO_labelled.mp4: a copy with the labels of its segments and a timeline on the picture.",
+    ),
+]
+ClipsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--clips",
+        metavar="FOLDER",
+        help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
+    ),
+]
+
 
 @command(
     RESULTS,
@@ -46,29 +71,9 @@ def predict(
         Literal["local", "ray"],
         typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
     ] = "local",
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORM,FORM",
-            help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
-            "boris, via, vtt, ...; json, csv and srt are always written.",
-        ),
-    ] = "",
-    video: Annotated[
-        bool,
-        typer.Option(
-            "--video",
-            help="Also write VIDEO_labelled.mp4: a copy with the labels of its segments and a timeline on the picture.",
-        ),
-    ] = False,
-    clips: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
-        ),
-    ] = None,
+    formats: Formats = "",
+    video: Video = False,
+    clips: ClipsFolder = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),

@@ -71,16 +71,24 @@ def run(
 
     made = [RECORD_NAME, *summaries(list(ids))]
     outputs.refuse_others([output / name for name in made], overwrite=overwrite)
-    kinds: list[VideoFiles] = []
-    if task.finds_actions:
-        kinds.append(LabelledCopies(output, is_wanted=video, overwrite=overwrite))
-    if clips is not None:
-        kinds.append(Clips(clips, output, overwrite=overwrite))
+    kinds = _video_files(task, output, clips, has_copies=video, overwrite=overwrite)
     for kind in kinds:
         kind.check(ids)
     with closing(task.predicting(experiment)) as predicting:
         call = work.Call(videos, output, summaries, overwrite, own, forms, kinds)
         return work.run(call, predicting, predict_all)
+
+
+def _video_files(
+    task: TaskConfig, output: Path, clips: Path | None, *, has_copies: bool, overwrite: bool
+) -> list[VideoFiles]:
+    """The kinds of video files that the folder may have; also those of earlier calls, which may be out of date."""
+    kinds: list[VideoFiles] = []
+    if task.finds_actions:
+        kinds.append(LabelledCopies(output, is_wanted=has_copies, overwrite=overwrite))
+    if clips is not None:
+        kinds.append(Clips(clips, output, overwrite=overwrite))
+    return kinds
 
 
 def _engine(name: str, experiment: Experiment, task: TaskConfig) -> work.Engine:
