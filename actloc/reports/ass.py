@@ -30,6 +30,7 @@ _MOST_ROWS = 6  # of the timeline
 _EIGHTH = 8  # drawings have whole numbers, here of eighths of pixels
 _AFTER_S = 60.0  # the last frames may be after the length that was measured
 _SQUARE = "\u25a0"
+_LEFT_TO_RIGHT = "\u200e"  # without width: keeps the score after a label in Hebrew or Arabic
 _JOINER = "\u2060"  # without width: parts a backslash from a letter with which it would be a command
 
 
@@ -99,8 +100,8 @@ YCbCr Matrix: None
 [V4+ Styles]
 Format: Name, Fontname, Fontsize, PrimaryColour, OutlineColour, BackColour, BorderStyle, Outline, Shadow, Alignment, \
 MarginL, MarginR, MarginV, Encoding
-Style: label, {family}, {size}, &H00FFFFFF, &H00000000, &H60000000, 4, {border:.2f}, {padding}, 7, 0, 0, 0, -1
-Style: shape, {family}, {size}, &H00FFFFFF, &H00000000, &H00000000, 1, {border:.2f}, 0, 7, 0, 0, 0, -1
+Style: label, {family}, {size}, &H00FFFFFF, &H00000000, &H60000000, 4, {border:.2f}, {padding}, 7, 0, 0, 0, 1
+Style: shape, {family}, {size}, &H00FFFFFF, &H00000000, &H00000000, 1, {border:.2f}, 0, 7, 0, 0, 0, 1
 
 [Events]
 Format: Layer, Start, End, Style, Text
@@ -126,7 +127,7 @@ def _labels(segments: Sequence[Segment], places: Sequence[int], look: Look) -> l
     for one, place in zip(segments, places, strict=True):
         if place < num_shown:
             square = f"{{\\1c{_colour(COLOURS[look.colours.get(one.label, 0)])}}}{_SQUARE}{{\\1c{_colour(_WHITE)}}}"
-            shown = f"{square} {escaped(_fitting(one, look))}"
+            shown = f"{square} {_fitting(one, look)}"
             found.append(_label(one.start_s, one.end_s, place, shown, look))
     rest = [one for one, place in zip(segments, places, strict=True) if place >= num_shown]
     times = sorted({time_s for one in rest for time_s in (one.start_s, one.end_s)})
@@ -143,15 +144,15 @@ def _label(start_s: float, end_s: float, place: int, shown: str, look: Look) -> 
 
 
 def _fitting(one: Segment, look: Look) -> str:
-    """The label with an ellipsis where it is too wide, and the score, which is never cut."""
+    """The label, escaped and with an ellipsis where it is too wide, and the score, which is never cut."""
     label = text.one_line(one.label)
-    score = "" if one.score is None else f" {text.score(one.score)}"
+    score = "" if one.score is None else f"{_LEFT_TO_RIGHT} {text.score(one.score)}"
     room_px = look.width - 5 * look.margin_px - _width_px(f"{_SQUARE} {score}", look.font_px)
     if _width_px(label, look.font_px) <= room_px:
-        return label + score
+        return escaped(label) + score
     while label and _width_px(f"{label}\u2026", look.font_px) > room_px:
         label = label[:-1].rstrip()
-    return f"{label}\u2026{score}"
+    return f"{escaped(label)}\u2026{score}"
 
 
 @functools.cache

@@ -48,7 +48,7 @@ def test_too_many_labels_are_counted_in_the_last_line() -> None:
 def test_everything_fits_and_long_labels_keep_their_score(width: int, height: int) -> None:
     look = ass.Look(width, height, 10.0, {}, 10)
     (shown,) = labels(ass.overlay([Segment(1, 2, "a label of many words " * 20, 0.87)], look))
-    assert shown.endswith("\u2026 0.87")
+    assert shown.endswith("\u2026\u200e 0.87")
     left, top, right, bottom = look.bar
     assert 0 <= left < right <= width
     assert height * 0.6 < top < bottom <= height

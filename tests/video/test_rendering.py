@@ -201,3 +201,24 @@ def test_an_ffmpeg_without_libass_is_named_with_what_to_install(
     rendering.check_ffmpeg(with_labels=False)
     with pytest.raises(EnvironmentProblem, match=r"the filter ass \(libass\)[\s\S]*pip install imageio-ffmpeg"):
         rendering.check_ffmpeg(with_labels=True)
+
+
+def test_a_video_that_was_cut_without_encoding_keeps_its_times(tmp_path: Path) -> None:
+    made(tmp_path, "with sound.mp4")
+    cut = tmp_path / "cut.mp4"
+    ffmpeg("-ss", "0.77", "-i", str(tmp_path / "with sound.mp4"), "-c", "copy", str(cut))
+    before = frames(cut)
+    after = frames(burnt(cut, [Segment(1.0, 2.0, "red", 0.9)], 3.2))
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=2e-5)
+    assert [time for time, picture in after if has_label(picture)] == [time for time, _ in after if 1 <= time < 2]
+
+
+def test_sound_that_cannot_be_used_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = made(tmp_path, "with sound.mp4"), tmp_path / "out.mp4"
+    shown = rendering.look_at(source)
+    broken = rendering.Shown(shown.width, shown.height, shown.first_ticks, "opus", is_indexed=True)
+    mute = made(tmp_path, "plain.mp4")  # as if its sound could not be read
+    text = ass.overlay([], ass.Look(shown.width, shown.height, 4.0, {}, rendering.SLOWED))
+    rendering.burn_in(mute, target, broken, text, ass.FONT)
+    assert "the copy has no sound, which ffmpeg cannot use" in " ".join(capsys.readouterr().err.split())
+    assert len(frames(target)) == 120
