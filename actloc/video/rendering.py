@@ -21,6 +21,8 @@ SLOWED = 10
 _TICKS = 90_000  # a second; every standard frame rate, and the milliseconds of Matroska, are whole numbers of them
 _MS = 1e-7  # of rounding in a time that is meant as a whole millisecond
 _TIMEOUT_S = 120.0
+# ffmpeg counts from the start of the streams that it reads, so every call reads the sound, if only its first packet.
+_SOUND_OPENED = ("-map", "0:a:0", "-c:a", "copy", "-frames:a", "1", "-f", "null", "-")
 _SEEK_BEFORE_S = 10.0  # pictures right after the place where a decoder starts may be damaged
 # Square pixels, because players disagree about others on top of a rotation; H.264 needs even sides.
 _SQUARE = "scale=w='if(eq(sar,1),iw,2*round(iw*sar/2))':h=ih,setsar=1,pad=w='2*ceil(iw/2)':h='2*ceil(ih/2)'"
@@ -72,14 +74,16 @@ def _listed(option: str) -> str:
 
 def look_at(source: Path) -> Shown:
     """How a video is shown; raises VideoError if its first frame cannot be read."""
-    first = ["-map", "0:V:0", "-vf", _SQUARE, "-frames:v", "1", "-enc_time_base", f"1:{_TICKS}", "-f", "framecrc"]
-    header, printed = _printed([*input_arguments(checked_path(source)), *first, "pipe:1"])
-    size = re.search(r"(?m)^#dimensions 0: (\d+)x(\d+)", printed)
-    stamps = _stamps(printed)
-    if size is None or not stamps:
-        reason = console.first_ten(header.strip().splitlines()[-1:]) or "no frame"
-        raise VideoError("unreadable", f"ffmpeg cannot show its first frame: {reason}", "a frame", "none")
+    opened = input_arguments(checked_path(source))
+    header, _ = _printed(opened)
     sound = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    first = ["-map", "0:V:0", "-vf", _SQUARE, "-frames:v", "1", "-enc_time_base", f"1:{_TICKS}", "-f", "framecrc"]
+    complaints, table = _printed([*opened, *first, "pipe:1", *(_SOUND_OPENED if sound else ())])
+    size = re.search(r"(?m)^#dimensions 0: (\d+)x(\d+)", table)
+    stamps = _stamps(table)
+    if size is None or not stamps:
+        reason = console.first_ten(complaints.strip().splitlines()[-1:]) or "no frame"
+        raise VideoError("unreadable", f"ffmpeg cannot show its first frame: {reason}", "a frame", "none")
     found = re.search(r"Input #0, (\w+)", header)
     is_indexed = found is not None and found[1] in _INDEXED
     return Shown(int(size[1]), int(size[2]), stamps[0], sound[1] if sound else "", is_indexed)
@@ -102,8 +106,8 @@ def _printed(arguments: Sequence[str]) -> tuple[str, str]:
 
 
 def _stamps(table: str) -> list[int]:
-    """The times of frames in framecrc's table `stream, dts, pts, ...`."""
-    return [int(line.split(",")[2]) for line in table.splitlines() if line and not line.startswith("#")]
+    """The times of frames in framecrc's table `stream, dts, pts, ...`; stream 0 is the video."""
+    return [int(line.split(",")[2]) for line in table.splitlines() if line.startswith("0,")]
 
 
 def in_ms(time_s: float) -> int:
@@ -169,7 +173,11 @@ def cut_out(source: Path, target: Path, shown: Shown, start_s: float, end_s: flo
             "framecrc",
             "times",
         ]
-        ffmpeg.run([*opened, "-map", "0:V:0", "-vf", listed, *kept], timeout_s=waiting_s, folder=folder)
+        ffmpeg.run(
+            [*opened, "-map", "0:V:0", "-vf", listed, *kept, *(_SOUND_OPENED if shown.sound else ())],
+            timeout_s=waiting_s,
+            folder=folder,
+        )
         stamps = _stamps(files.read_text(folder / "times"))
         if not stamps:
             raise VideoError("unreadable", f"it has no frame before {end_s:.3f} s", "frames", "none")
@@ -206,6 +214,8 @@ def _write(
 
         def run(with_sound: bool) -> int:
             whole = [*arguments(with_sound), *output]
+            if shown.sound and not with_sound:
+                whole += _SOUND_OPENED
             return ffmpeg.run(whole, timeout_s=timeout_s, folder=temporary, report_time=report_time)
 
         try:

@@ -1,6 +1,7 @@
 """Copies with labels and clips agree with their videos frame by frame, whatever the file is like."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -29,6 +30,7 @@ KINDS = {
     "old.avi": ["-f", "lavfi", "-i", "color=gray:s=160x120:r=25:d=4", *SOUND, "-c:v", "mpeg4", "-c:a", "pcm_s16le"],
     "it's a, [b]: 100%;'x'.mp4": [*GREY, *X264],
     "-y.mp4": [*GREY, *X264],
+    "sound starts first.mpg": ["-f", "lavfi", "-i", "color=gray:s=160x120:r=25:d=4", *SOUND, "-c:v", "mpeg2video"],
     "odd.mkv": ["-f", "lavfi", "-i", "color=gray:s=161x121:r=30:d=4", "-c:v", "ffv1"],
     "wide pixels.mp4": [*GREY, "-vf", "setsar=3/2", *X264],
     "small.mp4": ["-f", "lavfi", "-i", "color=gray:s=64x36:r=30:d=4", *X264],
@@ -71,7 +73,9 @@ def test_labels_are_on_exactly_the_frames_of_their_segments(name: str, tmp_path:
     start_s, end_s = before[len(before) // 3][0], 2.7123
     after = frames(burnt(source, [Segment(start_s, end_s, "red", 0.9)]))
     times = [time for time, _ in before]
-    np.testing.assert_allclose([time for time, _ in after], times, rtol=0, atol=2e-5)
+    # MPEG-PS does not stamp each picture; ffmpeg's program guesses some otherwise than its library, by a frame at most
+    atol = 0.0401 if source.suffix == ".mpg" else 2e-5
+    np.testing.assert_allclose([time for time, _ in after], times, rtol=0, atol=atol)
     shown = [time for time, (_, picture) in zip(times, after, strict=True) if has_label(picture)]
     assert shown == [time for time in times if start_s <= time < end_s]
     assert not any(has_label(picture) for _, picture in before)
@@ -138,6 +142,7 @@ NUMBERS = {
     "long.mkv": ["r=10:d=25", *X264, "-g", "250", "-bf", "2"],
     "long.avi": ["r=10:d=25", "-c:v", "ffv1"],
     "long.ts": ["r=10:d=25", *X264, "-output_ts_offset", "3"],
+    "sound.mpg": ["r=25:d=4", *SOUND, "-pix_fmt", "yuv420p", "-c:v", "mpeg2video", "-q:v", "2"],
     "late.mp4": ["r=30:d=4", *SOUND, *X264, "-c:a", "aac"],
 }
 
@@ -215,10 +220,9 @@ def test_a_video_that_was_cut_without_encoding_keeps_its_times(tmp_path: Path) -
 
 def test_sound_that_cannot_be_used_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = made(tmp_path, "with sound.mp4"), tmp_path / "out.mp4"
-    shown = rendering.look_at(source)
-    broken = rendering.Shown(shown.width, shown.height, shown.first_ticks, "opus", is_indexed=True)
-    mute = made(tmp_path, "plain.mp4")  # as if its sound could not be read
+    ffmpeg("-i", str(source), "-c:v", "copy", "-c:a", "wmav2", str(tmp_path / "raw.mkv"))
+    shown = replace(rendering.look_at(tmp_path / "raw.mkv"), sound="aac")  # copied, and MP4 does not hold it
     text = ass.overlay([], ass.Look(shown.width, shown.height, 4.0, {}, rendering.SLOWED))
-    rendering.burn_in(mute, target, broken, text, ass.FONT)
+    rendering.burn_in(tmp_path / "raw.mkv", target, shown, text, ass.FONT)
     assert "the copy has no sound, which ffmpeg cannot use" in " ".join(capsys.readouterr().err.split())
     assert len(frames(target)) == 120
