@@ -11,6 +11,31 @@ from actloc.command_line.arguments import Code, OverwriteFiles, RunArgument, Set
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import RESULTS, command
 
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORM,FORM",
+        help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
+        "boris, via, vtt, ...; json, csv and srt are always written.",
+    ),
+]
+Video = Annotated[
+    bool,
+    typer.Option(
+        "--video",
+        help="Also write VIDEO_labelled.mp4: a copy with the labels of its segments and a timeline on the picture.",
+    ),
+]
+ClipsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--clips",
+        metavar="FOLDER",
+        help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
+    ),
+]
+
 
 @command(
     RESULTS,
@@ -18,6 +43,7 @@ from actloc.command_line.program import RESULTS, command
     "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --output found prediction.threshold=0.3",
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --shard 1/4",
     "actloc predict ckpt/sample_efficientnet_actionformer data/spliced_sample/videos --format label-studio,elan",
+    "actloc predict ckpt/sample_efficientnet_actionformer my.mp4 --video --clips clips",
 )
 def predict(
     run: RunArgument,
@@ -46,15 +72,9 @@ def predict(
         Literal["local", "ray"],
         typer.Option(help="local: this machine; ray: the cluster at RAY_ADDRESS, or a local one."),
     ] = "local",
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORM,FORM",
-            help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
-            "boris, via, vtt, ...; json, csv and srt are always written.",
-        ),
-    ] = "",
+    formats: Formats = "",
+    video: Video = False,
+    clips: ClipsFolder = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -78,6 +98,8 @@ def predict(
         shard=shard,
         engine=engine,
         formats=formats,
+        video=video,
+        clips=clips,
     )
 
 

@@ -44,6 +44,7 @@ class FindingActions(Predicting):
         self._predictor = Predictor(experiment)
         self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
         self._setting = experiment.prediction.threshold
+        self.labels = sorted(self._thresholds)  # as on the page
         checkpoint, encoder = self._predictor.trained.checkpoint, self._predictor.encoder
         name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
         settings = settings_of_videos(experiment, without="evaluation.")

@@ -48,6 +48,8 @@ class Predicting(ABC):
     form: type[Record]
     """The form of a video's result, in which it is stored."""
     made_with: MadeWith
+    labels: Sequence[str] = ()
+    """The classes of segments in the order of their colours, where the task finds segments."""
 
     @abstractmethod
     def predict(self, video: Path, progress: VideoProgress) -> Record:

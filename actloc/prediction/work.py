@@ -13,14 +13,16 @@ from actloc.errors import EXIT_SOME_INPUTS_FAILED, VideoError
 from actloc.evaluation.results import Record
 from actloc.extraction.plan import Shard, shared_out
 from actloc.extraction.video_progress import PaceByBytes, VideoOnBar, VideoProgress
-from actloc.prediction import tool_files
+from actloc.prediction import tool_files, video_files
 from actloc.prediction.base import Predicting
-from actloc.prediction.inputs import with_ids
+from actloc.prediction.inputs import absolute, with_ids
 from actloc.prediction.outcomes import Outcome, Outcomes, VideoState
+from actloc.prediction.video_files import Found, VideoFiles
 from actloc.prefetch import load_ahead
 from actloc.reports import outputs
+from actloc.reports.timelines import looks_of
 from actloc.signals import stopping_at_once
-from actloc.store.filling import failure, refuse_changed, state_of
+from actloc.store.filling import FailureRow, failure, refuse_changed, state_of
 from actloc.video.base import VideoFacts
 from actloc.video.reader import probe
 
@@ -42,6 +44,8 @@ class Call:
     shard: Shard | None = None
     forms: Sequence[WritableForm] = ()
     """The forms of annotation tools to write as well."""
+    video_files: Sequence[VideoFiles] = ()
+    """The kinds of video files that the folder may have; the wanted ones are made."""
 
 
 def run(call: Call, predicting: Predicting, engine: Engine) -> int:
@@ -71,10 +75,17 @@ def run(call: Call, predicting: Predicting, engine: Engine) -> int:
             if not left:
                 ordered = [key for key in dict.fromkeys([*videos, *stored]) if key in stored]
                 _summarise(call, outcomes, predicting, [stored[key] for key in ordered])
+        own = [stored[key] for key in share if key in stored]
+        unmade = video_files.make_all(call.video_files, _found(call, predicting, own))
+        if unmade and not left:
+            with files.taking_turns(call.output):
+                failed = [one.failure for one in outcomes.all() if one.failure is not None]
+                with outputs.recording([call.output / FAILED_NAME]):
+                    files.write_json_lines(call.output / FAILED_NAME, [*failed, *unmade])
     if not left and len(stored) > len(videos):
         earlier = console.count(len(stored) - len(videos), "video")
         console.say(f"The summaries in {call.output} also have {earlier} of earlier calls")
-    return _reported(call, predicting, [stored[key] for key in share if key in stored], len(left))
+    return _reported(call, predicting, own, len(left), unmade)
 
 
 def _share(videos: Mapping[str, Path], shard: Shard) -> dict[str, Path]:
@@ -152,7 +163,22 @@ def _store(
         console.emit("video_done", id=video_id, **predicting.event(found))
 
 
-def _reported(call: Call, predicting: Predicting, own: Sequence[Outcome], num_left: int) -> int:
+def _found(call: Call, predicting: Predicting, outcomes: Sequence[Outcome]) -> list[Found]:
+    """The segments of videos of which video files can be made."""
+    if not call.video_files:
+        return []
+    colours = looks_of(predicting.labels, {}).colours
+    found = []
+    for one in outcomes:
+        if one.failure is None:
+            path = Path(absolute(call.output / one.path))
+            found.append(Found(path, one.state, predicting.annotated(one.id, path.name, one.result), colours))
+    return found
+
+
+def _reported(
+    call: Call, predicting: Predicting, own: Sequence[Outcome], num_left: int, unmade: Sequence[FailureRow]
+) -> int:
     """Prints the results of this call's share; returns the exit status."""
     results = {one.id: one.result for one in own if one.failure is None}
     predicting.show(results)
@@ -162,9 +188,13 @@ def _reported(call: Call, predicting: Predicting, own: Sequence[Outcome], num_le
             "and so does the same command without --shard"
         )
     console.emit("done", path=str(call.output), videos=len(results))
+    if unmade:
+        videos = console.count(len({row["id"] for row in unmade}), "video")
+        why = "" if num_left else f"; see {call.output}/{FAILED_NAME}"
+        console.error(f"Some labelled copies or clips of {videos} could not be written{why}")
     failed = [one.failure for one in own if one.failure is not None]
     if not failed:
-        return 0
+        return EXIT_SOME_INPUTS_FAILED if unmade else 0
     counts = sorted(Counter(row["reason"] for row in failed).items())
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
     why = reasons if num_left else f"see {call.output}/{FAILED_NAME}"
@@ -181,6 +211,9 @@ def _summarise(call: Call, outcomes: Outcomes, predicting: Predicting, found: Se
     """Writes what is made of all outcomes: those of the call in its order, then those of earlier calls."""
     results = {one.id: one.result for one in found if one.failure is None}
     names = call.summaries(list(results))
+    everything = _found(call, predicting, found)
+    for kind in call.video_files:
+        kind.remove_stale(everything)
     with outputs.recording([call.output / name for name in names]):
         predicting.write(call.output, results)
         if call.forms:

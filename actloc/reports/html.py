@@ -202,8 +202,9 @@ def predictions_page(
     Predictions below their class's threshold, if `thresholds` are given, are drawn as not counting. `facts`, such as
     the name of the run, are shown at the top. Of thousands of videos the first are drawn, and the others counted.
     """
-    labels = sorted({one.label for claimed in predictions.values() for one in claimed})
-    looks = timelines.looks_of(labels, predictions)
+    labels = {one.label for claimed in predictions.values() for one in claimed}
+    # with all classes of the run, a class has the same colour whatever else is found
+    looks = timelines.looks_of(sorted(labels | (thresholds or {}).keys()), predictions)
     drawn = [
         timelines.predicted_timeline(video, predictions.get(video.id, []), thresholds, looks)
         for video in videos[:_MOST_PREDICTED]

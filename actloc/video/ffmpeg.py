@@ -53,11 +53,11 @@ def run(
     timeout_s: float = 60.0,
     folder: Path | None = None,
     check_stop: Callable[[], None] = lambda: None,
-    report: Callable[[float], None] = lambda written_s: None,
+    report_time: Callable[[float], None] = lambda seconds: None,
 ) -> int:
     """Runs ffmpeg in `folder` and returns the number of frames it wrote.
 
-    `report` is called with the seconds of video that are written, several times a second.
+    `report_time` is called with the second of the output that is reached, several times a second.
 
     Raises VideoError `unreadable` with ffmpeg's own message, `timeout` after `timeout_s` seconds without progress,
     OSError on a full disk, and what `check_stop`, called several times a second, raises. ffmpeg never outlives this
@@ -75,7 +75,7 @@ def run(
     ) as process:
         watched = _Watched(process)
         try:
-            watched.wait(timeout_s, check_stop, report)
+            watched.wait(timeout_s, check_stop, report_time)
             process.wait(timeout_s)  # it has closed its output and is about to end
         finally:
             process.kill()
@@ -99,11 +99,11 @@ class _Watched:
         return int(self._state.get("frame", 0))
 
     @property
-    def written_s(self) -> float:
-        text = self._state.get("out_time_us", "")  # N/A before the first frame
-        return int(text) / 1e6 if text.isdecimal() else 0.0
+    def _reached_s(self) -> float:
+        text = self._state.get("out_time_us", "")
+        return int(text) / 1e6 if text.lstrip("-").isdigit() else 0.0  # N/A before the first frame
 
-    def wait(self, timeout_s: float, check_stop: Callable[[], None], report: Callable[[float], None]) -> None:
+    def wait(self, timeout_s: float, check_stop: Callable[[], None], report_time: Callable[[float], None]) -> None:
         """Returns when ffmpeg has closed its output."""
         last_change = time.monotonic()
         while True:
@@ -114,7 +114,7 @@ class _Watched:
                     return
                 if self._take(content):
                     last_change = time.monotonic()
-                    report(self.written_s)
+                    report_time(self._reached_s)
             if time.monotonic() - last_change > timeout_s:
                 raise VideoError("timeout", "ffmpeg made no progress", f"a frame within {timeout_s:g} s", "none")
 
@@ -250,7 +250,7 @@ def _write_mp4(
         num_frames = run([*arguments, *output, f"file:{temporary}"], timeout_s=timeout_s, check_stop=check_stop)
         if not num_frames:
             raise VideoError("empty", "there are no frames to encode", "at least one frame", "0 frames")
-        _sync(temporary)
+        sync(temporary)
         files.replace(temporary, target)
     finally:
         files.remove(temporary)
@@ -296,7 +296,8 @@ def extract_frames(
     return num_frames
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when the file is on the disk."""
     inject("fsync")
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

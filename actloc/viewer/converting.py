@@ -179,7 +179,7 @@ def write_copy(
     inputs = [*input_arguments(checked_path(video)), "-map", "0:V:0", "-map", "0:a:0?"]
     try:
         arguments = [*inputs, *_VIDEO, *_SOUND, *_FILE, f"file:{temporary}"]
-        if not ffmpeg.run(arguments, check_stop=check_stop, report=report):
+        if not ffmpeg.run(arguments, check_stop=check_stop, report_time=report):
             raise VideoError("empty", "there are no pictures in it", "at least one frame", "0 frames")
         files.replace(temporary, copy)
     finally:

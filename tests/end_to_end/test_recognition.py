@@ -393,6 +393,9 @@ def test_commands_on_features_say_that_the_task_has_none(toy_clips: Path, comman
 def test_options_of_other_tasks_are_refused(folder: Path, trained: Path) -> None:
     told = ran(folder, "eval", "toy.yaml", "--predictions", "found.json", status=2)
     assert "Remove --predictions; score an official checkpoint with evaluation.weights_file=FILE" in told
+    for option in (["--video"], ["--clips", "clips"]):
+        told = ran(folder, "predict", "toy.yaml", "videos", *option, status=2)
+        assert f"{option[0]} was given, and the task is recognition." in told
     assert "Remove --save-scores" in ran(trained, "eval", "ckpt/toy", "--save-scores", "scores.json", status=2)
     told = ran(folder, "eval", "toy.yaml", "--save-scores", "scores.txt", status=2)
     assert "Expected a file name that ends in .json, .h5 or .hdf5." in told
