@@ -14,10 +14,12 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.results import Results
 from actloc.localization.reporting import contents_of
 from actloc.reports import curve_figures, plots
+from actloc.reports.comparison import pairs_with_first
 from actloc.reports.curve_tables import curve_tables, curves_csv, threshold_table
 from actloc.reports.curves import Curves, curves_of
 from actloc.reports.runs import Evaluation
-from tests.reports.browser import browser, measured
+from tests.chromium import needs_browser
+from tests.reports.browser import measured
 from tests.reports.made_up_runs import made_up
 
 
@@ -99,7 +101,7 @@ def evaluation_of(results: Results, predictions: Predictions) -> Evaluation:
 
 def test_the_tables_and_the_csv_have_the_numbers() -> None:
     results, predictions = made_up("run", 1)
-    contents = contents_of([evaluation_of(results, predictions)])
+    contents = contents_of([evaluation_of(results, predictions)], [])
     assert "Score thresholds of best F1" in contents["tables.md"]
     assert "35 videos of validation with 140 actions" in contents["tables.md"]
     assert "optimistic" in contents["report.html"]
@@ -159,14 +161,14 @@ def many_classes(num_classes: int, num_videos: int) -> tuple[Results, Prediction
 
 @pytest.mark.parametrize(("num_classes", "num_videos"), [(20, 213), (200, 600)])
 def test_pages_of_large_benchmarks_stay_below_5_mb(num_classes: int, num_videos: int) -> None:
-    contents = contents_of([evaluation_of(*many_classes(num_classes, num_videos))])
+    contents = contents_of([evaluation_of(*many_classes(num_classes, num_videos))], [])
     assert len(contents["report.html"].encode()) < 5e6
     assert len(contents["curves.csv"].encode()) < 10e6
 
 
 def test_mean_curves_of_runs_are_drawn_over_each_other() -> None:
     evaluations = [evaluation_of(*made_up(f"run_{seed}", seed)) for seed in (1, 2, 3)]
-    page = contents_of(evaluations)["report.html"]
+    page = contents_of(evaluations, pairs_with_first(evaluations))["report.html"]
     assert page.count('id="compared-curves"') == 1
     assert 'aria-label="Mean precision-recall curves of the runs at tIoU 0.50, area: run 1 ' in page
     at = curve_figures.compared([curves_of(one.results, one.predictions) for one in evaluations], ["a", "b", "c"])
@@ -174,11 +176,11 @@ def test_mean_curves_of_runs_are_drawn_over_each_other() -> None:
     assert len({(line.number % 6, line.shape) for line in at[0].lines}) == 3
 
 
-@pytest.mark.skipif(browser() is None, reason="no Chromium here; name a browser with ACTLOC_BROWSER=FILE")
+@needs_browser
 @pytest.mark.slow
 def test_the_slider_shows_the_counts_of_its_threshold(tmp_path: Path) -> None:
     results, predictions = made_up("run", 1)
-    page = contents_of([evaluation_of(results, predictions)])["report.html"]
+    page = contents_of([evaluation_of(results, predictions)], [])["report.html"]
     curves = scored()
     point, one = curves.all_points.points[80], curves.class_points[3].points[80]
     ask = (

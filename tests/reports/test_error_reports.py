@@ -14,6 +14,7 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.results import Results, Video
 from actloc.localization.reporting import contents_of
 from actloc.reports import error_tables
+from actloc.reports.comparison import pairs_with_first
 from actloc.reports.error_figures import cost_sentence, error_view, ranges
 from actloc.reports.html import report_page
 from actloc.reports.runs import Evaluation
@@ -89,14 +90,14 @@ def test_without_predictions_the_page_says_so(make_results: Callable[..., Result
 
 def test_without_true_actions_there_is_nothing_to_analyse(make_results: Callable[..., Results]) -> None:
     results = make_results(videos=[Video(id="a", duration_s=3.0)])
-    contents = contents_of([evaluation_of(results, {})])
+    contents = contents_of([evaluation_of(results, {})], [])
     assert "There are no true actions." in contents["report.html"]
     assert "Where it fails" not in contents["tables.md"]
     assert contents["errors.csv"].count("\n") == 1
 
 
 def test_hostile_names_do_no_harm(results: Results, predictions: Predictions) -> None:
-    text = contents_of([evaluation_of(results, predictions)])["errors.csv"]
+    text = contents_of([evaluation_of(results, predictions)], [])["errors.csv"]
     rows = list(csv.DictReader(io.StringIO(text)))
     assert f"'{FORMULA}" in {row["class"] for row in rows}
     assert FORMULA not in {row["class"] for row in rows}
@@ -112,7 +113,7 @@ def test_figures_have_words_beside_colours(results: Results, predictions: Predic
 
 def test_several_runs_are_compared_kind_by_kind() -> None:
     evaluations = [evaluation_of(*made_up(f"seed {seed}", seed, num_videos=4)) for seed in (1, 2)]
-    contents = contents_of(evaluations)
+    contents = contents_of(evaluations, pairs_with_first(evaluations))
     table = error_tables.cost_comparison(["a", "b"], [analysis_of(one.results, one.predictions) for one in evaluations])
     assert [row[0].text for row in table.rows] == ["a", "b"]
     assert [sum(cell.is_best for cell in row) for row in table.rows] == [1, 1]
