@@ -135,6 +135,7 @@ def score(
     thresholds = detection.best_f1_thresholds(truth_columns, columns, evaluation.threshold_tiou, protocol)
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
+    times = bootstrap.times_of(video_order(truth, predictions), truth.actions)
     return Results(
         name=origin.run_name,
         dataset=dataset_name,
@@ -171,9 +172,7 @@ def score(
         classifier=origin.classifier,
         published=origin.published,
         error_bins=bins_for(evaluation.error_bins, dataset_name),
-        uncertainty=bootstrap.uncertainty(
-            truth_columns, columns, tious, bootstrap.times_of(video_order(truth, predictions), truth.actions), protocol
-        ),
+        uncertainty=bootstrap.uncertainty(truth_columns, columns, tious, times, protocol),
         ambiguous={
             video.id: [list(interval) for interval in video.ambiguous]
             for video in truth.videos

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from actloc.evaluation.results import Results
+from actloc.evaluation.uncertainty import Interval, Uncertainty
 from actloc.localization import card as localization_card
 from actloc.reports.model_card import NOT_STATED, Contents, Metric, card
 from tests.reports.made_up_runs import CLASSES, write_run
@@ -80,14 +81,12 @@ def test_intervals_are_beside_the_numbers_where_they_were_measured(run: Path) ->
 
 
 def test_intervals_of_results_are_taken_over(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interval = SimpleNamespace(low=0.1, high=0.2)
-    found = SimpleNamespace(level=0.95, mean_ap=[interval] * 10, average_map=None)
+    interval = Interval(low=0.1, high=0.2)
+    found = Uncertainty(level=0.95, draws=1000, seed=0, mean_ap=[interval] * 10, average_map=None)
     original = localization_card.read_results
 
-    def with_intervals(folder: Path) -> Any:
-        results = original(folder)
-        object.__setattr__(results, "uncertainty", found)
-        return results
+    def with_intervals(folder: Path) -> Results:
+        return original(folder).model_copy(update={"uncertainty": found})
 
     monkeypatch.setattr(localization_card, "read_results", with_intervals)
     (measured,) = localization_card.contents(run, run / "ckpt_000030").measured
