@@ -10,6 +10,7 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, get_args
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from actloc import experiment, recipes
 from actloc.errors import VideoReason
 from tests.test_house_rules import FLOORS
 from tests.toy import CONFIG, SCENES, actloc, copy_toy, make_video
+from tests.viewer.made_up_set import viewing
 
 NAME, ARCHIVE_NAME = "sample_efficientnet_actionformer", "thumos14_i3d_actionformer"
 LIVE_NAME = "sample_efficientnet_end_to_end_actionformer"
@@ -33,6 +35,7 @@ COMMANDS = [
     "eval",
     "report",
     "predict",
+    "view",
     "doctor",
     "convert",
     "convert-annotations",
@@ -51,6 +54,7 @@ PAGES = [
             "configs/README.md",
             "configs/OWN_DATA.md",
             "configs/PYTHON.md",
+            "configs/RESULTS.md",
             "configs/end_to_end.md",
             "configs/recognition.md",
             "data/README.md",
@@ -106,6 +110,11 @@ class Shell:
         if plain in self.ran:
             return
         words = [name for word in arguments for name in (self._expanded(word) if "*" in word else [word])]
+        if words[0] == "view":  # which serves until it is stopped
+            with viewing(self.folder, *words[1:]) as (address, _), urlopen(address) as answer:
+                assert b"<video" in answer.read()
+            self.ran.add(plain)
+            return
         done = actloc(self.folder, *words)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         self.ran.add(plain)
@@ -151,6 +160,7 @@ def shell(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         f"convert ckpt/{ARCHIVE_NAME} epoch_035.pth.tar",
     ):
         shell.run(f"actloc {line}")
+    shutil.copy(folder / f"ckpt/{NAME}/eval/test/predictions.json", folder / "found.json")
     for name in ("ours", "published"):
         shutil.copytree(folder / STORE, folder / "data" / name)
     return shell
