@@ -83,7 +83,9 @@ def test_help_and_version_are_commands_too() -> None:
         ("train own_videos --overwite", "train own_videos --overwrite"),
         ("train own_videos --force", "train own_videos --overwrite"),
         ("extract-features own_videos --dry", "extract-features own_videos --dry-run"),
-        ("predict --run ckpt/x --video v.mp4 --conf 0.3", "predict ckpt/x v.mp4 prediction.threshold=0.3"),
+        ("predict --run ckpt/x --input v.mp4 --conf 0.3", "predict ckpt/x v.mp4 prediction.threshold=0.3"),
+        # --video is an option of actloc's own, which takes no value: the file after it is still the video
+        ("predict --run ckpt/x --video v.mp4 --conf 0.3", "predict ckpt/x --video v.mp4 prediction.threshold=0.3"),
         ("report ckpt/x --out folder", "report ckpt/x --output folder"),
     ],
 )
