@@ -26,8 +26,12 @@ needs_browser = pytest.mark.skipif(
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A headless browser without a network; as root, Chromium runs only without its sandbox."""
-    words = ["--no-sandbox"] if os.geteuid() == 0 else []
+    """A headless browser without a network.
+
+    It has no sandbox, which root, and containers without user namespaces, cannot use; the pages are our own. It keeps
+    shared memory in files, since /dev/shm of a container is small.
+    """
+    words = ["--no-sandbox", "--disable-dev-shm-usage"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=words)
         try:
