@@ -144,7 +144,7 @@ def load_trained(experiment: Experiment) -> TrainedRecognizer:
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedRecognizer:
     """The recogniser of an official checkpoint; raises UserError if it has not as many classes as these."""
     encoder = built(RecognitionSections.of(experiment).encoder.for_checkpoint(file))
-    recognizer = _ready(experiment, encoder, published_classifier(encoder, len(classes)))
+    recognizer = _ready(experiment, encoder, published_classifier(encoder, len(classes), classes=classes))
     return _trained(experiment, recognizer, classes, file.name, file)
 
 
