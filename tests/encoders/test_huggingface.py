@@ -356,3 +356,12 @@ def test_bfloat16_gives_float32_features_that_are_close(models: tuple[Path, dict
             rounded = encoder.encode(clips)
     assert rounded.dtype == torch.float32
     assert error(rounded, exact) < 0.1
+
+
+def test_without_the_extra_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_models.write(tmp_path, "dinov3")
+    config = Config(model=str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for ask in (config.require_weights, config.build, config.network):
+        with pytest.raises(UserError, match=r'pip install "actloc\[hf\]"'):
+            ask()

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests import torchless
 from tests.encoders import tiny_models
+from tests.end_to_end.test_recognition_starts_localization import RECOGNITION
 from tests.toy import CONFIG, TEST_VIDEOS, actloc, copy_toy, digests
 
 BEFORE, _, AFTER = CONFIG.partition("features:")
@@ -76,6 +79,28 @@ def test_it_learns_with_the_detector(kind: str, preset: str, folder: Path) -> No
         assert done.returncode == 0, done.stderr
     metrics = json.loads((folder / "ckpt" / name / "eval/test/metrics.json").read_text())
     assert metrics["task"] == "localization"
+
+
+@pytest.mark.slow
+def test_a_model_with_a_classifier_names_clips_by_its_own_class_names(folder: Path) -> None:
+    model = tiny_models.write(folder / "names", "videomae_classifier")
+    config = json.loads((folder / "names/config.json").read_text())
+    config["id2label"] = {"0": "red", "1": "none", "2": "blue"}
+    (folder / "names/config.json").write_text(json.dumps(config))
+    encoder = "{name: huggingface, model: names}"
+    (folder / "names.yaml").write_text(RECOGNITION.replace("ENCODER", encoder).replace("FRAMES", "4"))
+    done = actloc(folder, "convert", "names/model.safetensors", "ckpt/names", "names.yaml")
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "eval", "ckpt/names", "--save-scores", "scores.json")
+    assert done.returncode == 0, done.stderr
+    (file,) = (folder / "ckpt/names").glob("ckpt_*/averaged.safetensors")
+    rows = load_file(file)["classifier/weight"]
+    assert torch.equal(rows, model.classifier.weight[[2, 0]])  # blue, red: the order of the annotations
+    config["id2label"]["2"] = "green"
+    (folder / "names/config.json").write_text(json.dumps(config))
+    done = actloc(folder, "convert", "names/model.safetensors", "ckpt/other", "names.yaml")
+    assert done.returncode == 2
+    assert "no class named blue" in done.stderr
 
 
 def test_adapters_are_refused(folder: Path) -> None:
