@@ -129,17 +129,17 @@ class Config(EncoderConfig):
 
     def network(self) -> HuggingFace:
         """The encoder with random weights."""
-        return self._drawn(has_classifier=self.folder().has_classifier)
+        return self._drawn()
 
     def network_for(self, weights: Mapping[str, Tensor]) -> HuggingFace:
         """The encoder with random weights, and a classifier if these have one."""
-        return self._drawn(has_classifier=any(name.startswith("classifier.") for name in weights))
+        return self._drawn(keeps_classifier="classifier.weight" in weights)
 
-    def _drawn(self, *, has_classifier: bool) -> HuggingFace:
+    def _drawn(self, *, keeps_classifier: bool = True) -> HuggingFace:
         model_folder.require_installed()
         from actloc.encoders.huggingface.network import drawn
 
-        return drawn(self, has_classifier=has_classifier)
+        return drawn(self, keeps_classifier=keeps_classifier)
 
     def for_checkpoint(self, file: Path) -> Self:
         """These settings for the folder of this file of weights."""

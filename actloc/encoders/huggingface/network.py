@@ -176,13 +176,17 @@ class HuggingFace(ClipEncoder):
         return self.classifier(features.mean(2))
 
 
-def drawn(config: Config, *, has_classifier: bool) -> HuggingFace:
-    """The encoder with random weights, the same in every process."""
+def drawn(config: Config, *, keeps_classifier: bool = True) -> HuggingFace:
+    """The encoder with random weights, the same in every process; without its classifier, if that is not kept."""
     folder = config.folder()
+    has_classifier = folder.has_classifier
     model_class = _model_class(folder, has_classifier=has_classifier)
     settings = model_class.config_class.from_pretrained(folder.path, local_files_only=True)
     with same_draws():
-        return HuggingFace(config, folder, model_class(settings), has_classifier=has_classifier)
+        encoder = HuggingFace(config, folder, model_class(settings), has_classifier=has_classifier)
+    if has_classifier and not keeps_classifier:
+        del encoder._modules["classifier"]
+    return encoder
 
 
 def loaded(config: Config) -> HuggingFace:
