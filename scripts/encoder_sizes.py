@@ -13,7 +13,7 @@ from actloc import files
 from actloc.commands.init_choices import CLIP_FRAMES, SMALL_PICTURES
 from actloc.commands.show_encoder import encoder_size
 from actloc.encoders import base_sizes as sizes
-from actloc.encoders import efficientnet_lite0
+from actloc.encoders import efficientnet_lite0, huggingface
 from actloc.encoders.base import EncoderConfig
 from actloc.experiment import load
 from actloc.tasks.base import task_of
@@ -24,7 +24,8 @@ def shipped_encoders() -> Iterator[tuple[EncoderConfig, int]]:
     for file in sorted(Path("configs").glob("**/*.yaml")):
         experiment = load(str(file))
         found = (task_of(experiment).encoder_in(section) for section in experiment.sections.values())
-        yield from (one for one in found if one is not None)
+        # a model in a folder of the user's has whatever size that folder says
+        yield from (one for one in found if one is not None and not isinstance(one[0], huggingface.Config))
     yield efficientnet_lite0.Config.model_validate({"name": "efficientnet_lite0", **SMALL_PICTURES}), CLIP_FRAMES
 
 

@@ -53,6 +53,10 @@ class ClipEncoder(nn.Module, ABC):
     """Deviation of the initial weights of a new classifier."""
     weights_sha256: str | None = None
     """sha256 of the weights file; None if there are no weights."""
+    revision: str | None = None
+    """The commit of a model that comes from a hub; features record it."""
+    class_names: tuple[str, ...] | None = None
+    """The classes of its classifier, in order, where the weights name them."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

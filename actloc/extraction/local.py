@@ -43,6 +43,8 @@ def recipe(encoder: ClipEncoder, spacing: ClipSpacing, dtype: Dtype) -> dict[str
         "weights_sha256": encoder.weights_sha256,
         "features": {**asdict(spacing), "dtype": dtype},
     }
+    if encoder.revision is not None:
+        made_with["revision"] = encoder.revision
     own_code = code_files.of(type(encoder.config))
     return {**made_with, "code": own_code} if own_code else made_with
 

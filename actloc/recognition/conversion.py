@@ -26,7 +26,7 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
     refuse_existing(folder)
     classes = read_prepared(experiment.dataset, experiment.arguments).classes
     encoder = built(RecognitionSections.of(experiment).encoder.for_checkpoint(file))
-    recognizer = Recognizer(encoder, published_classifier(encoder, len(classes)))
+    recognizer = Recognizer(encoder, published_classifier(encoder, len(classes), classes=classes))
     trained = recognizer.trained_modules("usual")
     weights = modules.learning(trained)
     sha256 = files.sha256_of_file(file)

@@ -1,5 +1,6 @@
 """Recognisers of a run: new ones to train, trained ones, and those of official checkpoints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -99,14 +100,14 @@ def views_of(experiment: Experiment) -> Views:
     return Views(settings.clips, settings.crops, settings.short_side, settings.crop, settings.average)
 
 
-def new_recognizer(experiment: Experiment, num_classes: int) -> Recognizer:
-    """The experiment's recogniser with the weights that training starts from."""
+def new_recognizer(experiment: Experiment, num_classes: int, classes: Sequence[str] = ()) -> Recognizer:
+    """The experiment's recogniser with the weights that training starts from; `classes` are their names, if known."""
     sections = RecognitionSections.of(experiment)
     settings, config = sections.network, sections.encoder
     torch.manual_seed(experiment.run.seed)
     encoder = config.network() if settings.start == "random" else built(config)
     if settings.classifier == "file":
-        classifier = published_classifier(encoder, num_classes, "; or set network.classifier=new")
+        classifier = published_classifier(encoder, num_classes, "; or set network.classifier=new", classes)
     else:
         torch.manual_seed(experiment.run.seed)  # the same classifier, however the encoder's weights were made
         classifier = new_classifier(encoder, num_classes)
@@ -144,7 +145,7 @@ def load_trained(experiment: Experiment) -> TrainedRecognizer:
 def load_official(experiment: Experiment, file: Path, classes: tuple[str, ...]) -> TrainedRecognizer:
     """The recogniser of an official checkpoint; raises UserError if it has not as many classes as these."""
     encoder = built(RecognitionSections.of(experiment).encoder.for_checkpoint(file))
-    recognizer = _ready(experiment, encoder, published_classifier(encoder, len(classes)))
+    recognizer = _ready(experiment, encoder, published_classifier(encoder, len(classes), classes=classes))
     return _trained(experiment, recognizer, classes, file.name, file)
 
 

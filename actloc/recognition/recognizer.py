@@ -1,7 +1,7 @@
 """The network that names the class of a clip: an encoder of clips, dropout and one linear layer."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -115,12 +115,17 @@ def new_classifier(encoder: ClipEncoder, num_classes: int) -> nn.Linear:
     return classifier
 
 
-def published_classifier(encoder: ClipEncoder, num_classes: int, otherwise: str = "") -> nn.Linear:
+def published_classifier(
+    encoder: ClipEncoder, num_classes: int, otherwise: str = "", classes: Sequence[str] = ()
+) -> nn.Linear:
     """The classifier of the encoder's weights file, which the encoder loses.
 
-    Raises UserError if it has none, or not one for so many classes; `otherwise` says what else could be done.
+    Where the weights name their classes, those of `classes` are taken, in that order. Raises UserError if it has none,
+    or not one for so many classes; `otherwise` says what else could be done.
     """
     classifier = _take_classifier(encoder)
+    if classifier is not None and encoder.class_names is not None and classes:
+        classifier = _of_classes(classifier, encoder.class_names, classes, otherwise)
     if classifier is None or classifier.out_features != num_classes:
         found = "no classifier" if classifier is None else f"a classifier of {_classes(classifier.out_features)}"
         raise UserError(
@@ -152,6 +157,21 @@ def restored(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> tuple[Clip
     classifier = nn.Linear(channels, num_classes)
     classifier.load_state_dict(of_classifier)
     return encoder, classifier
+
+
+def _of_classes(classifier: nn.Linear, named: Sequence[str], wanted: Sequence[str], otherwise: str) -> nn.Linear:
+    """The rows of the wanted classes, by name; raises UserError for a class that has no row."""
+    missing = [name for name in wanted if name not in named]
+    if missing:
+        raise UserError(
+            f"The classifier of features.encoder has no class named {console.first_ten(missing)}.",
+            f"Expected the classes of the annotations among its own: {console.first_ten(named)}.",
+            f"Rename the classes of the annotations, or choose weights of these classes{otherwise}",
+        )
+    rows = [list(named).index(name) for name in wanted]
+    chosen = nn.Linear(classifier.in_features, len(rows))
+    chosen.load_state_dict({key: one[rows] for key, one in classifier.state_dict().items()})
+    return chosen
 
 
 def _classes(number: int) -> str:

@@ -58,7 +58,7 @@ def new_learner(
     clips = required_clips(used, experiment.dataset.training_subset, "dataset.training_subset")
     subset = training.validation_subset
     scored = required_clips(annotations, subset, "training.validation_subset") if subset else []
-    recognizer, device = new_recognizer(experiment, len(classes)), device_of(experiment)
+    recognizer, device = new_recognizer(experiment, len(classes), classes), device_of(experiment)
     annotator = None
     if sections.token_labels.annotator is not None:
         require_tokens(recognizer.encoder)

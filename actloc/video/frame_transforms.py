@@ -18,7 +18,18 @@ from actloc.video.base import LARGEST_SIDE
 Frame = NDArray[Any]  # (H, W, c) uint8 or float32
 Shown = tuple[Frame, int]
 """A frame and how many times in a row it is shown."""
-Method = Literal["swscale_bicubic", "bilinear", "rounded_bilinear", "pil_bilinear", "pil_lanczos", "cv2_bilinear"]
+Method = Literal[
+    "swscale_bicubic",
+    "bilinear",
+    "rounded_bilinear",
+    "pil_nearest",
+    "pil_lanczos",
+    "pil_bilinear",
+    "pil_bicubic",
+    "pil_box",
+    "pil_hamming",
+    "cv2_bilinear",
+]
 Rounding = Literal["even", "nearest", "floor"]
 Place = Literal["start", "centre", "end"]
 _FLOW_BOUND = 20  # pixels from one frame to the next; I3D's flow is clipped there
@@ -263,7 +274,7 @@ def _neighbours(size: int, new_size: int) -> tuple[NDArray[Any], NDArray[Any], N
 def _by_pillow(frame: Frame, height: int, width: int, method: str) -> Frame:
     from PIL import Image
 
-    how = Image.Resampling.LANCZOS if method == "pil_lanczos" else Image.Resampling.BILINEAR
+    how = Image.Resampling[method.removeprefix("pil_").upper()]
     parts = [frame[..., :3]] if frame.dtype == np.uint8 else []  # it has no pictures of several float32 channels
     parts += [frame[..., channel] for channel in range(3 if parts else 0, frame.shape[2])]
     resized = [np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize((width, height), how)) for part in parts]

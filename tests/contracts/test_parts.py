@@ -241,11 +241,11 @@ class TestEncoder:
     def test_published_weights_that_are_not_there_are_told_with_where_they_are(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = parts.find("encoders", name).Config()
-        if isinstance(config, PublishedConfig):
+        config = parts.find("encoders", name).Config
+        if issubclass(config, PublishedConfig):
             monkeypatch.chdir(tmp_path)
             with pytest.raises(UserError, match="published at"):
-                config.build()
+                config().build()
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -17,6 +17,7 @@ from tests.live.windows import difference, gradient, live, rows_of, small_detect
 ENCODERS = {  # frames, height, width and channels of a clip: the smallest that pass all layers
     "dualformer": (4, 64, 64, 3),  # a clip gives two vectors
     "efficientnet_lite0": (2, 32, 32, 3),
+    "huggingface": (4, 32, 32, 3),  # a tiny V-JEPA 2
     "i3d": (8, 32, 32, 5),
     "r2plus1d": (4, 16, 16, 3),
     "slowfast": (8, 32, 32, 3),
