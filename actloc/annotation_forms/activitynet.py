@@ -32,11 +32,12 @@ class Config(FormConfig):
     def read(self, file: SourceFile, reading: Reading) -> Listed:
         """Segments that cannot be used are left out; what is wrong with a video or with the classes is a problem."""
         annotations, problems = annotation_form.parsed_own(file.path, file.json)
+        problems = [replace(one, where=f"{file.path}: {one.where}") for one in problems]
         listed, refused = Listed(), {problem.where for problem in problems}
         for problem in problems:
             (listed.left_out if _SEGMENT.search(problem.where) else listed.problems).append(problem)
         for name, video in annotations.videos.items():
-            where = f"database[{name!r}]"
+            where = f"{file.path}: database[{name!r}]"
             listed.videos[name] = replace(video, actions=())
             listed.video_places[name] = where
             places = (f"{where}.annotations[{number}]" for number in itertools.count())

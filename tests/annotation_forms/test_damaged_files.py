@@ -64,4 +64,6 @@ def test_a_forced_form_that_the_file_cannot_have_is_refused(tmp_path: Path) -> N
 
 def test_a_database_whose_annotations_are_no_list_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"database": {"v": {"annotations": 3}}}')
-    assert [str(one) for one in read(tmp_path / "a.json").problems] == ["database['v']: annotations: expected a list"]
+    assert [str(one) for one in read(tmp_path / "a.json").problems] == [
+        f"{tmp_path / 'a.json'}: database['v']: annotations: expected a list"
+    ]

@@ -128,14 +128,15 @@ def test_a_database_may_have_durations_as_text_and_wrong_segments_are_left_out(t
     found = read(tmp_path / "a.json")
     assert found.videos["v"].duration_s == 10.5
     assert found.problems == []
-    assert [str(one).removeprefix("database['v'].annotations") for one in found.left_out] == [
+    place = f"{tmp_path / 'a.json'}: database['v'].annotations"
+    assert [str(one).removeprefix(place) for one in found.left_out] == [
         "[0]: segment: found ['1', 2], expected [start, end] in seconds",
         "[1]: run 2-1 s ends before it starts",
         "[5]: segment: found [nan, 6], expected [start, end] in seconds",
         "[6]: run -1-6 s starts before the video",
         "[7]: the label is empty",
     ]
-    assert found.places["v", 0] == "database['v'].annotations[2]"
+    assert found.places["v", 0] == f"{place}[2]"
 
 
 def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> None:

@@ -480,4 +480,7 @@ class TestOthers:
     def test_one_video_listed_in_two_files_is_a_problem(self, tmp_path: Path) -> None:
         for name in ("a.json", "b.json"):
             (tmp_path / name).write_text('{"database": {"v": {"annotations": []}}}')
-        assert [one.what for one in read(tmp_path).problems] == ["v is also in database['v']"]
+        (problem,) = read(tmp_path).problems
+        assert (
+            str(problem) == f"{tmp_path / 'b.json'}: database['v']: v is also in {tmp_path / 'a.json'}: database['v']"
+        )
