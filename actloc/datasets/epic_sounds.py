@@ -105,7 +105,7 @@ def _class_number(text: str, path: Path) -> int:
 
 
 def _classes(names: dict[int, str], folder: Path) -> tuple[str, ...]:
-    """The name of every class, from the tables' column class where they have one; id_007 for a number without a name."""
+    """The name of every class, from the tables' column class; id_007 for a number without a name there."""
     classes = tuple(names.get(number, f"id_{number:03d}") for number in range(_NUM_CLASSES))
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:

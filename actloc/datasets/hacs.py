@@ -14,7 +14,7 @@ from actloc.settings.sections import InputFile, OptionalInputFolder
 from actloc.video.folder import with_files
 
 _NUM_CLASSES = 200
-_NUM_VALIDATION = {"1.1.1": 5981, "1.1": 5982}
+_NUM_VALIDATION = {"v1.1.1": 5981, "v1.1": 5982}
 """Validation videos of each version of the official file."""
 
 
@@ -23,8 +23,8 @@ class Config(DatasetConfig):
 
     annotations: InputFile
     """The official HACS_segments_v1.1.1.json, in ActivityNet's form; its durations are text."""
-    version: Literal["1.1.1", "1.1"] = "1.1.1"
-    """The version of the file: 1.1.1 has 5,981 validation videos, 1.1 has 5,982. Results name it."""
+    version: Literal["v1.1.1", "v1.1"] = "v1.1.1"
+    """The version of the file: v1.1.1 has 5,981 validation videos, v1.1 has 5,982. Results name it."""
     videos: OptionalInputFolder = None
     """A folder of the videos, named by their ids with or without v_; folders in it are searched too. null: features
     come from files."""
@@ -36,7 +36,7 @@ class Config(DatasetConfig):
     @property
     def variant(self) -> str:
         """The version of the annotations."""
-        return f"version {self.version}"
+        return self.version
 
     def collect(self) -> Annotations:
         """Annotations of every video; raises UserError if the file is of the other version."""
@@ -59,9 +59,9 @@ class Config(DatasetConfig):
         for version, number in _NUM_VALIDATION.items():
             if found == number:
                 raise UserError(
-                    f"{self.annotations} has {found:,} validation videos, as version {version} has.",
-                    f"Expected {official:,}, those of version {self.version}.",
+                    f"{self.annotations} has {found:,} validation videos, as {version} has.",
+                    f"Expected {official:,}, those of {self.version}.",
                     f"Set dataset.version={version}, so that results name the version that they were measured on.",
                 )
         videos = console.count(found, "validation video")
-        console.warn(f"{self.annotations} has {videos}, the official file of version {self.version} {official:,}")
+        console.warn(f"{self.annotations} has {videos}, the official {self.version} {official:,}")

@@ -49,19 +49,19 @@ def test_hacs_durations_are_text_and_defects_are_listed_and_kept(
     assert [kind in line for kind, line in zip(kinds, defects_of(config), strict=True)] == [True] * 3
     printed = " ".join(capsys.readouterr().err.split())
     assert "has 2 classes, the official file 200; is it a part of the official file?" in printed
-    assert "has 1 validation video, the official file of version 1.1.1 5,981" in printed
+    assert "has 1 validation video, the official v1.1.1 5,981" in printed
 
 
 def test_the_other_version_of_hacs_is_refused_and_results_name_the_version(tmp_path: Path) -> None:
     config = small(hacs, tmp_path)
     video = {"subset": "validation", "duration": "9.5", "annotations": [{"segment": [1, 2], "label": "Archery"}]}
     config.annotations.write_text(json.dumps({"database": {f"v{number:010d}": video for number in range(5982)}}))
-    with pytest.raises(UserError, match="5,982 validation videos, as version 1.1 has") as error:
+    with pytest.raises(UserError, match=r"5,982 validation videos, as v1\.1 has") as error:
         config.collect()
-    assert "dataset.version=1.1," in error.value.fix
-    older = config.model_copy(update={"version": "1.1"})
+    assert "dataset.version=v1.1," in error.value.fix
+    older = config.model_copy(update={"version": "v1.1"})
     assert len(older.collect().of_subset("validation")) == 5982
-    assert (config.variant, older.variant) == ("version 1.1.1", "version 1.1")
+    assert (config.variant, older.variant) == ("v1.1.1", "v1.1")
 
 
 def test_fineaction_is_read_and_a_reversed_segment_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
