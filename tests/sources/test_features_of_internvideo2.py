@@ -1,4 +1,4 @@
-"""Made-up features in the form of InternVideo2-6B's, .pt with 3200 channels, on HACS; the real ones were not at hand."""
+"""Made-up features in the form of InternVideo2-6B's (.pt, 3200 channels) on HACS; the real ones were not at hand."""
 
 import os
 from pathlib import Path
