@@ -1,4 +1,4 @@
-"""HACS Segments: 200 activities in 37,600 + 5,981 videos of at most four minutes, from the official JSON."""
+"""HACS Segments: 200 activities in 37,600 + 5,981 videos, from the official JSON."""
 
 from dataclasses import replace
 from pathlib import Path
