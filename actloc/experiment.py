@@ -20,7 +20,7 @@ from actloc.settings.parts import Chosen
 from actloc.settings.run_folder import incomplete
 from actloc.settings.sections import Part, Result, Section
 from actloc.settings.task import TaskSettings
-from actloc.settings.validation import missing_inputs, problem, validated
+from actloc.settings.validation import LEFT_OPEN, missing_inputs, problem, validated
 from actloc.settings.yaml_text import COMMAND_LINE, SettingsDocument
 
 if TYPE_CHECKING:
@@ -384,10 +384,10 @@ def _code_to_give(folder: Path) -> str:
 
 def _like(document: SettingsDocument) -> str:
     """The first of our configs with the same task, dataset and source; else with the same task; else the sample's."""
-    others = {
-        file.stem: yaml_text.read(file, []).data for file in configs() if file.resolve() != document.file.resolve()
-    }
-    others = {name: {"task": {"name": _USUAL_TASK}} | data for name, data in others.items() if data}
+    files_of_others = (file for file in configs() if file.resolve() != document.file.resolve())
+    read = {file.stem: yaml_text.read(file, []).data for file in files_of_others}
+    complete = {name: data for name, data in read.items() if data and LEFT_OPEN not in yaml_text.dump(data)}
+    others = {name: {"task": {"name": _USUAL_TASK}} | data for name, data in complete.items()}
     for keys in (("task", "dataset", "features"), ("task",)):
         named = [_named(document.data.get(key)) for key in keys]
         like = [name for name, data in others.items() if [_named(data.get(key)) for key in keys] == named]

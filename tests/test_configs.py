@@ -12,6 +12,7 @@ from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base_network import vectors_per_clip
 from actloc.encoders.videomae import Config as VideoMAEConfig
 from actloc.end_to_end.choosing import LearningClips
+from actloc.errors import UserError
 from actloc.ops.candidates import all_candidates, random_rows
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop
@@ -50,11 +51,57 @@ ADATAD = {  # by size: the published average mAP on THUMOS14 and ActivityNet, an
     "h": ("huge", "74.95", "39.31", 1e-4),
     "g": ("giant", "77.07", "39.77", 1e-4),
 }
+LEFT_OPEN = {  # what nobody has published about a config's features, which the user must set
+    "thumos14_internvideo2_6b_actionformer": ("features.clip_frames=16", "features.align=centred"),
+    "activitynet13_internvideo2_6b_actionformer": (
+        "features.fps=15",
+        "features.clip_frames=16",
+        "features.align=centred",
+    ),
+    "hacs_internvideo2_6b_actionformer": ("features.fps=native", "features.clip_frames=16", "features.align=valid"),
+}
+READ_IN_PLACE = {  # channels, classes, and the published grid: rate, stride, clip length, first clip; None: left open
+    "thumos14_videomae2_g_actionformer": (1408, 20, ("native", 4, 16, "valid")),
+    "fineaction_videomae2_g_actionformer": (1408, 106, (30, 16, 16, "valid")),
+    "epic_sounds_slowfast_actionformer": (2304, 44, (30, 6, 32, "valid")),
+    "thumos14_internvideo2_6b_actionformer": (3200, 20, ("native", 4, None, None)),
+    "activitynet13_internvideo2_6b_actionformer": (3200, 1, (None, 8, None, None)),
+    "hacs_internvideo2_6b_actionformer": (3200, 200, (None, 8, None, None)),
+}
 
 
 @pytest.mark.parametrize("file", sorted(Path("configs").glob("*.yaml")), ids=lambda file: file.stem)
 def test_a_config_loads_under_its_own_name(file: Path) -> None:
-    assert experiment.load(str(file)).run.name == file.stem
+    assert experiment.load(str(file), list(LEFT_OPEN.get(file.stem, ()))).run.name == file.stem
+
+
+@pytest.mark.parametrize("name", LEFT_OPEN)
+def test_what_nobody_has_published_has_no_default_and_is_asked_for(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment.load(name)
+    asked = re.findall(r"(features\.\w+) is required, .*; write \1=VALUE, expected .", caught.value.found)
+    assert asked == [typed.partition("=")[0] for typed in LEFT_OPEN[name]]
+    assert len(caught.value.found.splitlines()) == 1 + len(asked)
+    shown = caught.value.fix.rpartition("actloc show ")[2]
+    assert experiment.load(shown).task.name == "localization"  # not one that has something open too
+    for typed in LEFT_OPEN[name]:  # each of them is needed
+        with pytest.raises(UserError, match=typed.partition("=")[0]):
+            experiment.load(name, [other for other in LEFT_OPEN[name] if other != typed])
+
+
+@pytest.mark.parametrize("name", READ_IN_PLACE)
+def test_features_read_in_place_have_the_published_grid_and_a_detector_that_can_be_built(name: str) -> None:
+    channels, num_classes, grid = READ_IN_PLACE[name]
+    loaded = experiment.load(name, list(LEFT_OPEN.get(name, ())))
+    features = loaded.features
+    found = (features.fps, features.stride_frames, features.clip_frames, features.align)
+    opened = {typed.partition("=")[0].removeprefix("features.") for typed in LEFT_OPEN.get(name, ())}
+    names = ("fps", "stride_frames", "clip_frames", "align")
+    assert tuple(None if key in opened else value for key, value in zip(names, found, strict=True)) == grid
+    with torch.device("meta"):
+        detector = loaded.detector.build(channels, num_classes, features.max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) > 0
+    assert ("\npublished:" in Path(f"configs/{name}.yaml").read_text()) == ("videomae2" in name)
 
 
 def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
@@ -62,7 +109,7 @@ def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
     existing = {file.stem for file in Path("configs").rglob("*.yaml")}
     assert set(listed) <= existing
     adatad = {f"{data}_videomae_{size}_actionformer" for data in ("thumos14", "activitynet13") for size in ADATAD}
-    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() | adatad <= set(listed)
+    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() | READ_IN_PLACE.keys() | adatad <= set(listed)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)

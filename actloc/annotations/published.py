@@ -112,6 +112,25 @@ def number(text: str, where: object) -> float:
     return value
 
 
+def clock_seconds(text: str, where: object, decimals: int) -> float:
+    """Seconds of `HH:MM:SS.sss`, as EPIC's tables have them; raises UserError that says `where` the cell is."""
+    cells = text.split(":")
+    if len(cells) != 3:
+        raise UserError(
+            f"{where}: {text!r} is not a time.", "Expected HH:MM:SS.sss.", "Download the official file again."
+        )
+    hours, minutes, seconds = (number(cell, where) for cell in cells)
+    return round(hours * 3600 + minutes * 60 + seconds, decimals)
+
+
+def warn_of_classes(annotations: Annotations, official: int, file: Path) -> None:
+    """Warns if a dataset's file does not have the official number of classes: scores on it are of another task."""
+    found = len(annotations.classes)
+    if found != official:
+        few = "; is it a part of the official file?" if found < official else ""
+        console.warn(f"{file} has {console.count(found, 'class', 'classes')}, the official file {official}{few}")
+
+
 def read_segment_lines(path: Path, label: str) -> list[tuple[str, Action]]:
     """Reads the video and the action of each line `video start end` of a THUMOS text file, which has one class."""
     found = []

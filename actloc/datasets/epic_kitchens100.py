@@ -111,7 +111,7 @@ def _read_times(path: Path, column: str | None, classes: list[str]) -> Iterator[
     """The video and the action of each row of an official table; None for the action if `column` is None."""
     times = ("start_timestamp", "stop_timestamp")
     for row in published.read_rows(path, ("video_id", *times, *([column] if column else []))):
-        start_s, end_s = (_seconds(row[time], path) for time in times)
+        start_s, end_s = (published.clock_seconds(row[time], path, _DECIMALS) for time in times)
         yield row["video_id"], Action(start_s, end_s, _label(row[column], classes, path)) if column else None
 
 
@@ -131,14 +131,3 @@ def _label(class_number: str, classes: list[str], path: Path) -> str:
             "Set dataset.labels to verb or noun.",
         )
     return classes[index]
-
-
-def _seconds(text: str, path: Path) -> float:
-    """Seconds of `HH:MM:SS.ss`."""
-    cells = text.split(":")
-    if len(cells) != 3:
-        raise UserError(
-            f"{path}: {text!r} is not a time.", "Expected HH:MM:SS.ss.", "Download the official file again."
-        )
-    hours, minutes, seconds = (published.number(cell, path) for cell in cells)
-    return round(hours * 3600 + minutes * 60 + seconds, _DECIMALS)

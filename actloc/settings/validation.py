@@ -20,6 +20,8 @@ from actloc.settings.yaml_text import KeyPath, SettingsDocument, dotted
 
 Suggest = Callable[[str, Iterable[str]], str]
 """Gives the setting that a wrong name may mean, from the name with its section and the section's settings."""
+LEFT_OPEN = "???"
+"""The value of a setting that a file leaves to the user, because nobody has published it (as in Hydra's files)."""
 
 
 def validated(  # Any: pydantic's type forms have no type
@@ -36,8 +38,26 @@ def validated(  # Any: pydantic's type forms have no type
         for details in error.errors(include_url=False):
             path, what = _explain(form, key, data, details, suggest)
             found[path] = f"{found[path]}, or {what.partition('expected ')[2]}" if path in found else what
+        for path, what in found.items():
+            if _at(data, path[1:]) == LEFT_OPEN:
+                found[path] = _to_fill_in(form, data, path, what)
         document.problems += [problem(document, path, what) for path, what in found.items()]
     return None
+
+
+def _at(data: Any, path: KeyPath) -> Any:  # Any: YAML values
+    for step in path:
+        data = data.get(step) if isinstance(data, dict) else None
+    return data
+
+
+def _to_fill_in(form: Any, data: Any, path: KeyPath, what: str) -> str:  # Any: as above
+    """What to write for a setting that the file leaves to the user, from `what` is wrong with its value."""
+    expected = what.partition("expected ")[2].partition(". Known: ")[0]
+    section = _settings_class(form, path[1:-1], data)
+    meaning = meanings.meaning(section, str(path[-1])) if section is not None else ""
+    known = f" ({meaning.rstrip('.')})" if meaning else ""
+    return f"is required, and the file leaves it to you{known}; write {dotted(path)}=VALUE, expected {expected}"
 
 
 def problem(document: SettingsDocument, path: KeyPath, what: str) -> Problem:

@@ -75,6 +75,66 @@ def _ego4d_mq(folder: Path) -> None:
     shutil.copytree(GOLDEN / "ego4d_raw", folder / "moments")
 
 
+def _activitynet_form(path: Path, entries: dict[str, tuple[str, object, list[tuple[float, float, str]]]]) -> None:
+    """A made-up file in the form of ActivityNet's: subset, duration and actions by video."""
+    database = {
+        video_id: {
+            "subset": subset,
+            "duration": duration,
+            "annotations": [{"segment": [start, end], "label": label} for start, end, label in actions],
+        }
+        for video_id, (subset, duration, actions) in entries.items()
+    }
+    path.write_text(json.dumps({"version": "made up", "database": database}))
+
+
+def _hacs(folder: Path) -> None:
+    """Made up, with durations as text like the official ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _activitynet_form(
+        folder / "HACS_segments_v1.1.1.json",
+        {
+            "aaaaaaaaaa0": ("training", "90.5", [(1.5, 20, "Archery"), (1.5, 20, "Archery"), (30, 31, "Beer pong")]),
+            "aaaaaaaaaa1": ("validation", "60.0", [(50, 61.25, "Beer pong"), (5, 5, "Archery")]),
+            "aaaaaaaaaa2": ("testing", "12.34", []),
+        },
+    )
+
+
+def _fineaction(folder: Path) -> None:
+    """Made up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _activitynet_form(
+        folder / "annotations_gt.json",
+        {
+            "v_00000001": ("training", 30.0, [(0.2, 1.1, "putting a plate"), (2, 2.5, "pass basketball")]),
+            "v_00000002": ("validation", 10.0, [(8, 10.5, "pass basketball"), (7, 6, "putting a plate")]),
+            "v_00000003": ("testing", 20.0, []),
+        },
+    )
+
+
+def _epic_sounds(folder: Path) -> None:
+    """Made-up rows with the official columns."""
+    header = (
+        "annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,start_sample,stop_sample,"
+        "description,class,class_id\n"
+    )
+    write_files(
+        folder / "epic_sounds",
+        {
+            "EPIC_Sounds_train.csv": header
+            + "P91_01_0,P91,P91_01,00:00:01.089,00:00:03.500,26136,84000,rustle,rustle,4\n"
+            + 'P91_01_1,P91,P91_01,01:02:03.100,01:02:04.250,89354400,89382000,"click, twice",click,3\n',
+            "EPIC_Sounds_validation.csv": header
+            + "P92_117_0,P92,P92_117,00:00:00.000,00:00:59.999,0,1439976,water,water,43\n",
+            "EPIC_Sounds_detection_test_videos.csv": "video_id\nP93_02\n",
+            "EPIC_100_video_info.csv": "video_id,duration,fps,resolution\nP91_01,4000.5,59.94,1920x1080\n"
+            "P92_117,59.5,50.0,1920x1080\n",
+        },
+    )
+
+
 def _multithumos(folder: Path) -> None:
     (folder / "multithumos.json").write_text(
         json.dumps(
@@ -227,6 +287,9 @@ RAW: dict[str, Callable[[Path], None]] = {
     "ego4d_mq": _ego4d_mq,
     "multithumos": _multithumos,
     "charades": _charades,
+    "hacs": _hacs,
+    "fineaction": _fineaction,
+    "epic_sounds": _epic_sounds,
     "hapt": _hapt,
     "kinetics": _kinetics,
     "something_something": _something_something,

@@ -19,7 +19,18 @@ from tests.datasets.raw import RAW
 
 ODD_VALUES = [None, True, -1, 0, 1e308, 2**70, "", "a\nb", "v\0", [], {}, [None]]
 ODD_CELLS = ["", "nan", "-1", "1e400", "9" * 400, "x", "\x00", '"', "\ufeff", "../x", "1,5"]
-DATASETS = ["thumos14", "activitynet13", "epic_kitchens100", "ego4d_mq", "multithumos", "charades", "hapt"]
+DATASETS = [
+    "thumos14",
+    "activitynet13",
+    "epic_kitchens100",
+    "ego4d_mq",
+    "multithumos",
+    "charades",
+    "hacs",
+    "fineaction",
+    "epic_sounds",
+    "hapt",
+]
 Json = Any
 """Whatever JSON can hold."""
 
