@@ -382,6 +382,9 @@ def read_results(folder: Path) -> Results:
 
 def read_record(path: Path, form: type[_Form]) -> _Form:
     """Reads a file of `eval`; raises UserError that names the first place where it is not what `form` describes."""
+    if not path.exists():
+        again = f"Evaluate again: actloc eval {path.parent.parent.parent}"
+        raise UserError(f"{path} does not exist.", "Expected a file as actloc eval writes it.", again)
     content = files.read_json(path, keep_odd_numbers=True)
     try:
         return form.model_validate(content)

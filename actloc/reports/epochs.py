@@ -64,21 +64,25 @@ def is_validated_on(subset: object, results: ResultsHead) -> bool:
 def tables(scored: Sequence[tuple[RunRecord, ResultsHead]], names: Sequence[str]) -> list[Table]:
     """One table with both epochs of each run that was validated on what is scored; none if there is no such run."""
     pairs = [
-        (name, results, both)
+        (name, record.run, results, both)
         for name, (record, results) in zip(names, scored, strict=True)
         if is_validated_on(record.chosen.get("training.validation_subset"), results)
         and (both := last_and_best(record.run / "log.jsonl")) is not None
     ]
     if not pairs:
         return []
-    keys = dict.fromkeys(key for _, _, both in pairs for one in both for key in one.values)
+    # Several results of a run have one log, whose numbers are of the settings of training.
+    of_runs: dict[Path, tuple[str, tuple[Validation, Validation]]] = {}
+    for name, run, _, both in pairs:
+        of_runs.setdefault(run, (name, both))
+    keys = dict.fromkeys(key for _, both in of_runs.values() for one in both for key in one.values)
     ordered = sorted(keys, key=lambda key: (key in _SHOWN, key))
     rows = []
-    for name, _, (last, best) in pairs:
+    for name, (last, best) in of_runs.values():
         for what, one in (("last", last), ("best", best)):
             numbers = [one.values.get(key) for key in ordered]
             rows.append([Cell(name), Cell(f"{what}, {one.when}"), *(Cell(percent(value)) for value in numbers)])
-    subsets = ", ".join(dict.fromkeys(results.subset for _, results, _ in pairs))
+    subsets = ", ".join(dict.fromkeys(results.subset for _, _, results, _ in pairs))
     return [
         Table(
             title=f"Last and best epoch, validated on {subsets}",
@@ -88,7 +92,7 @@ def tables(scored: Sequence[tuple[RunRecord, ResultsHead]], names: Sequence[str]
             caption=[
                 f"In percent, by the log of the training. The best epoch is chosen on {subsets}, which is scored: its "
                 "numbers are optimistic. Compare last epochs, or validate on other videos.",
-                *_scored([(name, results) for name, results, _ in pairs]),
+                *_scored([(name, results) for name, _, results, _ in pairs]),
             ],
         )
     ]

@@ -153,6 +153,8 @@ def _profile_sentence(best: list[float] | None) -> str:
     rest = best[TRUE_POSITIVE + 1 :]
     most = max(range(len(rest)), key=rest.__getitem__)
     right = f"Of the best G predictions of each class, {percent(best[TRUE_POSITIVE])} % are true positives"
+    if not rest[most]:
+        return f"{right}."
     return f"{right}; the most frequent error is {KIND_NAMES[most + 1]}, with {percent(rest[most])} %."
 
 

@@ -113,8 +113,9 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
 def test_predictions_that_are_gone_are_an_error(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
     (run / "eval" / "test" / "predictions.json").unlink()
-    with pytest.raises(UserError, match=r"predictions\.json does not exist"):
+    with pytest.raises(UserError, match=r"predictions\.json does not exist") as caught:
         report.run([run])
+    assert caught.value.fix == f"Evaluate again: actloc eval {run}"
 
 
 def test_a_missing_run_gets_the_nearest_name(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def test_both_epochs_are_shown_and_which_is_which(tmp_path: Path) -> None:
     assert "average mAP: 70.00 at epoch 4 (the last), 80.00 at epoch 2 (the best, which is optimistic" in said
 
 
+def test_several_results_of_a_run_have_its_epochs_once(tmp_path: Path) -> None:
+    write_log(tmp_path / "a")
+    one = evaluation("a", folder=tmp_path, settings=ON_TEST)
+    (table,) = epochs.tables([(one, one.results)] * 2, ["a", "a, evaluation.weights=raw"])
+    assert [[cell.text for cell in row][:2] for row in table.rows] == [["a", "last, epoch 4"], ["a", "best, epoch 2"]]
+    assert table.caption[1] == "The other tables show the last epoch of a, a, evaluation.weights=raw."
+
+
 def test_a_run_that_was_validated_on_other_videos_or_not_at_all_has_no_such_table(tmp_path: Path) -> None:
     write_log(tmp_path / "a")
     for settings in ({}, {"training.validation_subset": None}, {"training.validation_subset": "validation"}):

@@ -50,6 +50,16 @@ def test_the_sentences_say_what_the_figures_show() -> None:
     )
 
 
+def test_without_an_error_among_the_best_predictions_none_is_named() -> None:
+    truth, _ = recorded("thumos")
+    found = {
+        one.id: [Prediction(action.label, 1.0, action.start_s, action.end_s) for action in one.truth] for one in truth
+    }
+    assert error_view(analyse(truth, found, [0.5], "thumos14")).profile == (
+        "Of the best G predictions of each class, 100.00 % are true positives."
+    )
+
+
 def test_every_bar_is_whole_and_in_the_order_of_the_kinds() -> None:
     view = error_view(analyse(*recorded("anet"), [0.5, 0.7], "activitynet"))
     drawn = [group for group in view.groups if group.parts]

@@ -7,6 +7,7 @@ import pytest
 from actloc.commands import report
 from actloc.evaluation.predictions import write_predictions
 from actloc.evaluation.results import ClassifierRecord, write_results
+from actloc.evaluation.uncertainty import Interval, Uncertainty
 from tests.chromium import needs_browser
 from tests.reports.browser import measured
 from tests.reports.made_up_runs import TIOUS, made_up, write_run
@@ -57,6 +58,32 @@ def test_ten_full_tious_and_their_table_by_source_of_classes_fit(tmp_path: Path)
     found = measured(page, (*WIDTHS, 710), tmp_path)
     assert all((one["cut"], one["overlaps"], one["unmarked"]) == ([], [], []) for one in found.values())
     assert found[1280]["scrolled"] == []
+
+
+def test_five_full_tious_fit_beside_a_long_interval(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "demo", 1, num_videos=3)
+    results, predictions = made_up(run.name, 1, num_videos=3)
+    sure = Interval(low=1.0, high=1.0)
+    few = {
+        "tious": results.tious[:5],
+        "mean_ap": [1.0] * 5,
+        "average_map": 1.0,
+        "class_ap": [row[:5] for row in results.class_ap],
+        "recall": [row[:5] for row in results.recall],
+        "uncertainty": Uncertainty(level=0.95, draws=1000, seed=0, mean_ap=[sure] * 5, average_map=sure),
+    }
+    written = run / "eval" / "validation"
+    write_results(written, results.model_copy(update=few), write_predictions(written, predictions))
+    report.run([run], output=tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    found = measured(page, (1200, 1024, 900, *WIDTHS, 710), tmp_path)
+    assert all((one["cut"], one["overlaps"]) == ([], []) for one in found.values())
+
+
+def test_the_marks_of_curves_are_small(page: str, tmp_path: Path) -> None:
+    ask = "const marks = [...document.querySelectorAll('.mark:not(svg)')].map((one) => one.getBBox().width); "
+    ask += "if (!marks.length || Math.max(...marks) > 10) throw new Error(`marks of ${Math.max(...marks)} px`);"
+    assert measured(page, (1280,), tmp_path, ask)[1280]["texts"] > 50
 
 
 def test_the_measurement_finds_what_is_cut_and_what_overlaps(page: str, tmp_path: Path) -> None:
