@@ -1,4 +1,4 @@
-"""A table `video,start,end,label[,subset][,tier][,score][,annotated]`, separated as spreadsheets do; times or frames."""
+"""A table `video,start,end,label[,subset][,tier][,score][,annotated]`, with any usual separator; times or frames."""
 
 import csv
 import io

@@ -69,7 +69,7 @@ class Video(Record):
     id: str
     duration_s: NonNegativeFloat
     truth: list[TrueAction] = []
-    annotated: list[tuple[float, float]] = []
+    annotated: list[list[float]] = []
     """Intervals in seconds of which every action is known, and outside of which nothing is scored; empty: all."""
 
 

@@ -132,8 +132,6 @@ def score(
 ) -> Results:
     """Everything `eval` measures about the predictions for one subset."""
     tious, protocol = evaluation.tious, PROTOCOLS[evaluation.protocol]
-    every, predictions = predictions, within_annotated(truth, predictions)
-    num_outside = sum(len(listed) - len(predictions[video_id]) for video_id, listed in every.items())
     truth_columns, columns = to_columns(truth, predictions, protocol)
     ap = detection.average_precision(truth_columns, columns, tious, protocol)
     present = {int(label): column for column, label in enumerate(truth_columns.classes)}
@@ -170,9 +168,7 @@ def score(
             else Threshold(score=None, f1=0.0)
             for label in labels
         ],
-        counts=_counts(truth, predictions, origin, detection.count_ties(columns)).model_copy(
-            update={"dropped": {_OUTSIDE: num_outside} if num_outside else {}}
-        ),
+        counts=_counts(truth, predictions, origin, detection.count_ties(columns)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
         recall_multiples=list(evaluation.recall_at),
         recall=_recall(truth_columns, columns, evaluation),
@@ -270,7 +266,9 @@ def _prediction_columns(
 
 
 def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -> Counts:
-    known, classes = truth.actions, set(truth.classes)
+    known, classes, every = truth.actions, set(truth.classes), predictions
+    predictions = within_annotated(truth, every)
+    num_outside = sum(len(listed) - len(predictions[video_id]) for video_id, listed in every.items())
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
     unknown_labels = sorted({one.label for found in predictions.values() for one in found} - classes)
@@ -287,6 +285,7 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
         cut_videos=dict(origin.cut_videos),
+        dropped={_OUTSIDE: num_outside} if num_outside else {},
         names={heading: names for heading, names in named.items() if names},
     )
 
@@ -294,4 +293,6 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
 def _video(video: AnnotatedVideo, actions: tuple[Action, ...]) -> Video:
     shown = [TrueAction(label=action.label, start_s=action.start_s, end_s=action.end_s) for action in actions]
     duration_s = video.duration_s or max((action.end_s for action in actions), default=0.0)
-    return Video(id=video.id, duration_s=duration_s, truth=shown, annotated=list(video.annotated))
+    return Video(
+        id=video.id, duration_s=duration_s, truth=shown, annotated=[list(interval) for interval in video.annotated]
+    )
