@@ -8,6 +8,7 @@ S clips of a video    F frames of a clip    H W pixels    N segments
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -59,6 +60,8 @@ class Targets:
 
     segments: Tensor
     labels: Tensor
+    unlabelled: Tensor | None = None
+    """(M, 2) in feature steps: where it is not known what happens, which losses ignore; None: nowhere."""
 
     @staticmethod
     def none() -> Targets:
@@ -66,6 +69,25 @@ class Targets:
         import torch
 
         return Targets(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """The targets with all steps changed, as by a move to the beginning of a window."""
+        unlabelled = None if self.unlabelled is None else change(self.unlabelled)
+        return Targets(change(self.segments), self.labels, unlabelled)
+
+    def to(self, device: torch.device) -> Targets:
+        """The targets on `device`."""
+        unlabelled = None if self.unlabelled is None else self.unlabelled.to(device)
+        return Targets(self.segments.to(device), self.labels.to(device), unlabelled)
+
+    def is_unlabelled(self, steps: Tensor) -> Tensor:
+        """(P,): whether it is not known what happens at each of the `steps` (P,)."""
+        import torch
+
+        if self.unlabelled is None:
+            return torch.zeros_like(steps, dtype=torch.bool)
+        starts, ends = self.unlabelled.to(steps.device).T
+        return ((steps[:, None] > starts) & (steps[:, None] < ends)).any(dim=1)
 
 
 def one_action(segment: Tensor, label: int) -> Targets:
@@ -206,9 +228,7 @@ class Batch:
 
     def targets(self, device: torch.device) -> list[Targets]:
         """The samples' actions on `device`."""
-        return [
-            Targets(sample.targets.segments.to(device), sample.targets.labels.to(device)) for sample in self.samples
-        ]
+        return [sample.targets.to(device) for sample in self.samples]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Config(FormConfig):
             known = {"subset": video.subset, "duration": video.duration_s, "fps": video.fps}
             database[video.id] = {
                 **{key: value for key, value in known.items() if value},
+                **({"annotated": [list(interval) for interval in video.annotated]} if video.annotated else {}),
                 "annotations": [
                     {
                         "segment": [round(one.start_s, 6), round(one.end_s, 6)],

@@ -1,14 +1,15 @@
-"""A table `video,start,end,label[,subset][,tier][,score]`, with commas, semicolons or tabs; times or frames."""
+"""A table `video,start,end,label[,subset][,tier][,score][,annotated]`, with any usual separator; times or frames."""
 
 import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from actloc.annotation_forms.base import FormConfig
-from actloc.annotations import table_times, tables
+from actloc.annotations import annotated_time, table_times, tables
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row, WrittenVideo
 from actloc.annotations.source_file import SourceFile
@@ -46,22 +47,38 @@ class Config(FormConfig):
                 listed.problems.append(Problem(where, wrong))
             elif wrong:  # cells may be in the wrong columns
                 listed.leave_out(where, wrong)
+            elif (annotated := annotated_time.parsed(cells.get("annotated", ""))) is None:
+                found = f"annotated: found {cells['annotated']!r}"
+                listed.problems.append(Problem(where, f"{found}, expected intervals in seconds, as 0-60;120-180"))
+            elif annotated and not any(cells[name] for name in ("start", "end", "label")):
+                subset = _text(cells.get("subset", ""))
+                row = Row(_text(cells["video"]), 0.0, 0.0, "", where, subset, annotated=annotated, has_action=False)
+                listed.rows.append(row)
             else:
-                listed.rows.append(_row(where, cells, unit, reading))
+                listed.rows.append(replace(_row(where, cells, unit, reading), annotated=annotated))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
-        """One file, with a column for subsets and one for scores where there are any."""
+        """One file, with columns for subsets, scores and annotated time where there are any.
+
+        The annotated time of a video is in the first of its rows; without an action it has a row of its own.
+        """
         has_subsets = any(video.subset for video in videos)
         has_scores = any(one.score is not None for video in videos for one in video.segments)
+        has_annotated = any(video.annotated for video in videos)
+        optional = {"subset": has_subsets, "score": has_scores, "annotated": has_annotated}
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["video", "start", "end", "label", *["subset"] * has_subsets, *["score"] * has_scores])
+        writer.writerow(["video", "start", "end", "label", *(name for name, is_there in optional.items() if is_there)])
         for video in videos:
+            annotated, subset = annotated_time.written(video.annotated), [_cell(video.subset)] * has_subsets
             for one in video.segments:
                 cells = [_cell(video.name), f"{one.start_s:.6f}", f"{one.end_s:.6f}", _cell(one.label)]
                 score = "" if one.score is None else f"{one.score:.6g}"
-                writer.writerow([*cells, *[_cell(video.subset)] * has_subsets, *[score] * has_scores])
+                writer.writerow([*cells, *subset, *[score] * has_scores, *[annotated] * has_annotated])
+                annotated = ""
+            if annotated and not video.segments:
+                writer.writerow([_cell(video.name), "", "", "", *subset, *[""] * has_scores, annotated])
         return {target: stream.getvalue()}
 
 

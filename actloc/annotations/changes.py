@@ -34,6 +34,7 @@ def changes(old: Annotations, new: Annotations) -> Changes:
         *_classes(old.classes, new.classes, renamed),
         *_actions(pairs, renamed),
         *_facts(pairs),
+        *_annotated(pairs),
     ]
     if old.variant != new.variant:
         lines.append(f"another variant: {old.variant or 'none'} before, {new.variant or 'none'} now")
@@ -113,6 +114,12 @@ def _actions(pairs: Iterable[tuple[AnnotatedVideo, AnnotatedVideo]], renamed: Ma
 
 def _with_new_names(actions: Sequence[Action], renamed: Mapping[str, str]) -> list[Action]:
     return [replace(action, label=renamed.get(action.label, action.label)) for action in actions]
+
+
+def _annotated(pairs: Iterable[tuple[AnnotatedVideo, AnnotatedVideo]]) -> list[str]:
+    ids = [old.id for old, new in pairs if old.annotated != new.annotated]
+    verb = "has" if len(ids) == 1 else "have"
+    return [f"{console.count(len(ids), 'video')} {verb} another annotated time: {console.first_ten(ids)}"] * bool(ids)
 
 
 def _facts(pairs: Iterable[tuple[AnnotatedVideo, AnnotatedVideo]]) -> list[str]:

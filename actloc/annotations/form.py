@@ -2,7 +2,8 @@
 
 {"version": ..., "classes": [...], "past_end": "refuse" | "keep", "database": {id: video}}, where a video is
 {"subset", "duration", "fps", "frames", "file", "annotations": [{"segment": [start, end], "label", "label_id"}]}.
-Optional: "variant": name; in a video "ambiguous": [[start, end]] and "rows": {"video", "first", "end"}.
+Optional: "variant": name; in a video "ambiguous": [[start, end]], "annotated": [[start, end]] (the rest of the video is
+not annotated) and "rows": {"video", "first", "end"}.
 
 Reading checks everything and reports all problems together, so that a user can fix them in one go.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actloc import files
+from actloc.annotations import annotated_time
 from actloc.annotations.model import (
     Action,
     AnnotatedVideo,
@@ -53,6 +55,8 @@ def to_text(annotations: Annotations) -> str:
         }
         if video.ambiguous:
             database[video.id]["ambiguous"] = [list(interval) for interval in video.ambiguous]
+        if video.annotated:
+            database[video.id]["annotated"] = [list(interval) for interval in video.annotated]
         if video.rows:
             rows = video.rows
             database[video.id]["rows"] = {"video": rows.video_id, "first": rows.first, "end": rows.end}
@@ -69,8 +73,10 @@ def to_text(annotations: Annotations) -> str:
 def read(path: Path) -> Annotations:
     """Reads and checks this format or any ActivityNet JSON; raises one UserError that lists every problem."""
     annotations, problems = _parsed(_form(path))
+    for video in annotations.videos.values():
+        problems += annotated_time.problems_of(video, f"database[{video.id!r}].annotated")
     raise_problems(path, problems + check(annotations), path.parent)
-    return clip_past_end(annotations)
+    return annotated_time.settled(clip_past_end(annotations))
 
 
 def parsed_own(path: Path, content: Any) -> tuple[Annotations, list[Problem]]:  # Any: parsed JSON
@@ -139,7 +145,8 @@ def _video(  # Any: not yet checked
         fps=_number(where, "fps", entry.get("fps"), problems),
         frames=entry.get("frames") if isinstance(entry.get("frames"), int) else None,
         file=Path(file) if isinstance(file, str) else None,
-        ambiguous=_ambiguous(where, entry.get("ambiguous") or [], problems),
+        ambiguous=_intervals(where, "ambiguous", entry.get("ambiguous") or [], problems),
+        annotated=_annotated(where, entry.get("annotated"), problems),
         rows=_rows(where, entry.get("rows"), problems),
     )
 
@@ -155,9 +162,18 @@ def _rows(where: str, entry: Any, problems: list[Problem]) -> FeatureRows | None
     return None
 
 
-def _ambiguous(where: str, listed: Any, problems: list[Problem]) -> tuple[tuple[float, float], ...]:  # Any: unchecked
+def _annotated(where: str, listed: Any, problems: list[Problem]) -> tuple[annotated_time.Span, ...]:  # Any: unchecked
+    if listed == []:
+        what = "annotated: found no interval, expected at least one; leave out the key if all of the video is annotated"
+        problems.append(Problem(where, what))
+    return _intervals(where, "annotated", [] if listed is None else listed, problems)
+
+
+def _intervals(  # Any: not yet checked
+    where: str, key: str, listed: Any, problems: list[Problem]
+) -> tuple[annotated_time.Span, ...]:
     if not isinstance(listed, list) or not all(_is_segment(interval) for interval in listed):
-        problems.append(Problem(where, f"ambiguous: found {listed!r}, expected a list of [start, end] in seconds"))
+        problems.append(Problem(where, f"{key}: found {listed!r}, expected a list of [start, end] in seconds"))
         return ()
     return tuple((float(start), float(end)) for start, end in listed)
 

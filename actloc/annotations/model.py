@@ -46,6 +46,9 @@ class AnnotatedVideo:
     file: Path | None = None
     ambiguous: tuple[tuple[float, float], ...] = ()
     """Intervals (seconds) whose action is unclear: they have no class, and some protocols forgive predictions there."""
+    annotated: tuple[tuple[float, float], ...] = ()
+    """Intervals (seconds), in order, of which every action is listed; what happens elsewhere is not known. Empty: all
+    of the video is annotated."""
     rows: FeatureRows | None = None
     """Of a clip: which rows of its whole video's features belong to it."""
 

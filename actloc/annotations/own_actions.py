@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actloc import console
-from actloc.annotations import own_files, tiers
+from actloc.annotations import annotated_time, own_files, tiers
 from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, in_reading_order, is_repeat
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
@@ -63,13 +63,18 @@ def read(
     reading = reading or Reading()
     found = own_files.read(path, reading, skip)
     listed = found.listed
-    listed.rows = tiers.chosen(listed.rows, reading.settings.tiers, f"{reading.prefix}tiers", path)
+    statements = [row for row in listed.rows if not row.has_action]
+    of_actions = [row for row in listed.rows if row.has_action]
+    listed.rows = tiers.chosen(of_actions, reading.settings.tiers, f"{reading.prefix}tiers", path) + statements
     result = OwnActions(found.form.name, found.form.title, listed.left_out, listed.notes, files=found.files)
     result.problems += listed.problems
     _name_by_file(listed, names)
     stated = _stated(listed, names, absent, result.problems)
     of_videos = _Rows(subsets, names, absent, result)
     for row in listed.rows:
+        of_videos.state(row)
+        if not row.has_action:
+            continue
         why = row.unusable or _wrong_with(row, reading)
         if why:
             listed.leave_out(row.where, why)
@@ -80,11 +85,20 @@ def read(
     of_videos.report_unknown_subsets()
     if found.form.is_written_by_hand:
         _judge_wrong_rows(path, result, of_videos.num_rows)
-    for video_id in {**stated, **of_videos.actions}:
+    annotated = of_videos.annotated
+    if reading.settings.annotated is not None:
+        of_file, wrong = annotated_time.read_file(
+            reading.settings.annotated, f"{reading.prefix}annotated", names, absent
+        )
+        result.problems += wrong
+        for video_id, listed_intervals in of_file.items():
+            annotated.setdefault(video_id, []).extend(listed_intervals)
+    for video_id in {**stated, **of_videos.actions, **annotated}:
         video = stated.get(video_id) or AnnotatedVideo(video_id, "")
         subset = of_videos.meant(video.subset) or of_videos.subset_of.get(video_id, "")
         actions = tuple(of_videos.actions.get(video_id, ()))
-        result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions)
+        intervals = *video.annotated, *annotated.get(video_id, ())
+        result.videos[video_id] = replace(video, id=video_id, subset=subset, actions=actions, annotated=intervals)
     _drop_repeats(path, result)
     return result
 
@@ -211,6 +225,7 @@ class _Rows:
         self._subsets, self._names, self._absent = subsets, names, absent
         self._result = result
         self.actions: dict[str, list[Action]] = {}
+        self.annotated: dict[str, list[annotated_time.Span]] = {}
         self.subset_of: dict[str, str] = {}
         # cells with a path or an extension: two videos with one id would differ in them
         self._written: dict[str, str] = {}
@@ -221,10 +236,27 @@ class _Rows:
         self._ids: dict[str, str | None] = {}
         self.num_rows = 0
 
+    def state(self, row: Row) -> None:
+        """Adds the annotated time that a row states to that of its video."""
+        video_id = self._video_of(row) if row.annotated else None
+        if video_id is not None:
+            self.annotated.setdefault(video_id, []).extend(row.annotated)
+
     def add(self, row: Row) -> None:
         """Adds a row to those of its video; that it does not fit the videos or other rows is a problem."""
-        problems, where = self._result.problems, row.where
         self.num_rows += 1
+        video_id = self._video_of(row)
+        if video_id is None:
+            return
+        listed = self.actions.setdefault(video_id, [])
+        self._result.places[video_id, len(listed)] = row.where
+        if row.score is not None:
+            self._result.scores[video_id, len(listed)] = row.score
+        listed.append(Action(row.start_s, row.end_s, _label(row.label)))
+
+    def _video_of(self, row: Row) -> str | None:
+        """The id of a row's video, None with a problem if there is none; checks its subset and its name."""
+        problems, where = self._result.problems, row.where
         if row.video not in self._ids:
             self._ids[row.video] = self._names.find(row.video)
         video_id = self._ids[row.video]
@@ -234,7 +266,7 @@ class _Rows:
             problems.append(Problem(where, f"{self._absent} {row.video}{self._names.nearest(row.video)}"))
             self._reported.add(row.video)
         if video_id is None:
-            return
+            return None
         subset = self.meant(row.subset)
         if subset and self._subsets is not None and subset not in self._subsets:
             self._unknown[subset] += 1
@@ -246,11 +278,7 @@ class _Rows:
             problems.append(Problem(where, f"{video_id} is {self._written[video_id]} above and {row.video} here"))
         if video_id not in self._result.names:
             self._result.names[video_id] = re.split(r"[/\\]", row.video)[-1]
-        listed = self.actions.setdefault(video_id, [])
-        self._result.places[video_id, len(listed)] = where
-        if row.score is not None:
-            self._result.scores[video_id, len(listed)] = row.score
-        listed.append(Action(row.start_s, row.end_s, _label(row.label)))
+        return video_id
 
     def meant(self, subset: str) -> str:
         """The subset that a word means."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import PositiveFloat, model_validator
 
@@ -10,7 +10,7 @@ from actloc import console
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.settings import parts
-from actloc.settings.sections import Section
+from actloc.settings.sections import InputPath, Section, ShippedPath
 
 _SAME_RATE = 1e-3 * (1 - 1e-9)
 """Rates closer than this share of each other are the same, such as 29.97 and 30000 / 1001; 30 is not."""
@@ -46,6 +46,10 @@ class ReadingSettings(Section):
     """The number of a video's first frame; null: as the tool counts, and 0 in tables."""
     tiers: tuple[str, ...] = ()
     """The tiers (ELAN, Praat), attributes (VIA) or controls (Label Studio) to read; needed if there are several."""
+    annotated: Annotated[ShippedPath | None, InputPath("file")] = None
+    """A table `video,start,end` (seconds or H:MM:SS) of the time that is annotated, for videos of which only parts
+    are: the rest is neither learned nor scored. null: all of each video, but where the annotations say so themselves
+    (column `annotated` of tables, key `annotated` of JSON)."""
     point_seconds: PositiveFloat | None = None
     """Makes each point event an action of this length, half before and half after it; null: they are left out."""
 

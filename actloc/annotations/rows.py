@@ -26,6 +26,10 @@ class Row:
     score: float | None = None
     unusable: str = ""
     """Why a row is left out, if its tier is read at all."""
+    annotated: tuple[tuple[float, float], ...] = ()
+    """Intervals of the video of which every action is listed, as the row states them."""
+    has_action: bool = True
+    """False for a row that only states what is annotated."""
 
 
 @dataclass
@@ -96,6 +100,8 @@ class WrittenVideo:
     duration_s: float | None = None
     fps: float | None = None
     subset: str = ""
+    annotated: tuple[tuple[float, float], ...] = ()
+    """Intervals of which every action is listed; empty: all of the video."""
 
     @property
     def in_ms(self) -> list[tuple[int, int, Segment]]:

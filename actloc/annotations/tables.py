@@ -53,9 +53,10 @@ COLUMNS = {
     "subset": ("subset", "split"),
     "tier": ("tier",),
     "score": ("score", "confidence", "probability"),
+    "annotated": ("annotated", "annotated_time"),
 }
 """Of a table of actions. The names of ELAN's export of annotations to text are the last ones of each."""
-OPTIONAL_COLUMNS = ("subset", "tier", "score")
+OPTIONAL_COLUMNS = ("subset", "tier", "score", "annotated")
 FRAME_COLUMNS = {
     end: tuple(f"{name}{frame}" for name in names for frame in ("_frame", "_frames", "frame", "_(frames)", "_[frames]"))
     + tuple(f"frame_{name}" for name in names)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actloc import console, files
-from actloc.annotations import left_out, model, own_actions, writing
+from actloc.annotations import annotated_time, left_out, model, own_actions, writing
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.annotations.own_actions import OwnActions
 from actloc.annotations.reading import Reading, ReadingSettings
@@ -113,7 +113,8 @@ def read(
         return with_all_facts({one: AnnotatedVideo(one, "", file=file) for one, file in found.items()})
 
     reading = Reading(settings, "", lambda name: at_hand().get(names.find(name) or ""))
-    listed = own_actions.read(source, None, names, f"{settings.videos} has no video", reading, skip)
+    others = (*skip, *([settings.annotated] if settings.annotated else []))
+    listed = own_actions.read(source, None, names, f"{settings.videos} has no video", reading, others)
     videos = {}
     for video_id in sorted(listed.videos):
         video, facts = listed.videos[video_id], at_hand().get(video_id)
@@ -123,6 +124,8 @@ def read(
     classes = sorted({action.label for video in videos.values() for action in video.actions})
     annotations = Annotations(tuple(classes), videos)
     problems = listed.problems + model.check(annotations, listed.places)
+    for video in videos.values():
+        problems += annotated_time.problems_of(video, str(settings.annotated or source))
     if problems:
         problems += listed.wrong
     for problem in problems:
@@ -134,7 +137,7 @@ def read(
             f"Fix {'it' if len(problems) == 1 else 'them'}; --verbose lists all of them.",
         )
     left_out.report(listed, None)
-    return listed, model.clip_past_end(annotations), at_hand()
+    return listed, annotated_time.settled(model.clip_past_end(annotations)), at_hand()
 
 
 def _videos(listed: OwnActions, annotations: Annotations, settings: Settings) -> list[WrittenVideo]:
@@ -150,6 +153,7 @@ def _videos(listed: OwnActions, annotations: Annotations, settings: Settings) ->
             video.duration_s,
             video.fps or stated,
             video.subset,
+            video.annotated,
         )
         for video in annotations.videos.values()
     ]

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import model_validator
 
 from actloc import console
-from actloc.annotations import left_out, model, own_actions, own_files, subsets
+from actloc.annotations import annotated_time, left_out, model, own_actions, own_files, subsets
 from actloc.annotations.beyond_end import other_unit
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.annotations.reading import Reading, ReadingSettings
@@ -40,8 +40,14 @@ class Config(ReadingSettings, DatasetConfig):
     def sources(self) -> list[Path]:
         """The annotations, and the subsets that are kept."""
         kept = subsets.file_in(self.folder)
-        listed = own_files.files_in(self.annotations, (self.folder,)) if self.annotations.exists() else []
-        return [*listed, *([kept] if kept.is_file() else [])]
+        listed = own_files.files_in(self.annotations, self._others) if self.annotations.exists() else []
+        optional = [file for file in (kept, self.annotated) if file is not None and file.is_file()]
+        return [*listed, *optional]
+
+    @property
+    def _others(self) -> tuple[Path, ...]:
+        """What may be in the folder of annotations and is none of them."""
+        return (self.folder, *([self.annotated] if self.annotated else []))
 
     @property
     def has_videos(self) -> bool:
@@ -50,7 +56,7 @@ class Config(ReadingSettings, DatasetConfig):
 
     def collect(self) -> Annotations:
         """Annotations of every video that is in the folder; without a folder, of every video in the file."""
-        ours = (*own_files.files_in(self.annotations, (self.folder,)), self.folder)
+        ours = (*own_files.files_in(self.annotations, self._others), *self._others)
         found = videos_by_id(self.videos, skip=ours) if self.videos else {}
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
         names = VideoNames(found.keys() if self.videos else None)
@@ -64,7 +70,7 @@ class Config(ReadingSettings, DatasetConfig):
         # headers are read before the annotations only if these need rates or lengths
         reading = Reading(self, facts=lambda name: at_hand().get(names.find(name) or ""))
         absent = f"{self.videos} has no video"
-        listed = own_actions.read(self.annotations, allowed, names, absent, reading, (self.folder,))
+        listed = own_actions.read(self.annotations, allowed, names, absent, reading, self._others)
         videos = {}
         for video_id in sorted({*at_hand(), *listed.videos}):
             facts, video = at_hand().get(video_id), listed.videos.get(video_id)
@@ -77,6 +83,8 @@ class Config(ReadingSettings, DatasetConfig):
             videos = with_all_facts(videos)  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         problems = listed.problems + model.check(Annotations(tuple(classes), videos), listed.places)
+        for video in videos.values():
+            problems += annotated_time.problems_of(video, str(self.annotated or self.annotations))
         unit = other_unit(videos.values())
         if problems and unit:
             problems.append(Problem(str(self.annotations), unit))
@@ -101,7 +109,7 @@ class Config(ReadingSettings, DatasetConfig):
             verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
             share = f"{len(background)} of {console.count(len(videos), 'video')}"
             console.say(f"{share} {verb} used as background: {console.first_ten(background)}")
-        return model.clip_past_end(Annotations(tuple(classes), videos))
+        return annotated_time.settled(model.clip_past_end(Annotations(tuple(classes), videos)))
 
     def sides(self, annotations: Annotations) -> dict[str, str]:
         """The subset of every video by its path in the folder."""

@@ -30,6 +30,8 @@ class DetectorConfig(Part, ABC):
 
     scores_classes: ClassVar[bool] = False
     """Whether its detections have `class_scores`, which `fusion.scores=own` uses."""
+    ignores_unlabelled: ClassVar[bool] = False
+    """Whether its losses ignore the `unlabelled` time of targets; others are not trained on partly annotated videos."""
     class_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that have no effect on a dataset of one class."""
 
@@ -86,6 +88,8 @@ class ClasslessConfig(DetectorConfig):
 
 class PointConfig(DetectorConfig):
     """Settings that detectors share whose points, the steps of a pyramid, each predict a segment."""
+
+    ignores_unlabelled: ClassVar[bool] = True
 
     projection: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
     """For features of several kinds side by side: for each its channels and the channels it is projected to."""

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from actloc import console, files
+from actloc.annotations import annotated_time, left_out, model, own_actions
 from actloc.annotations import form as annotation_form
-from actloc.annotations import left_out, model, own_actions
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.annotations.reading import Reading, ReadingSettings
 from actloc.annotations.video_names import VideoNames
@@ -75,13 +75,15 @@ def _whole(
     source: str, annotations: Annotations, problems: list[Problem], places: dict[tuple[str, int], str] | None = None
 ) -> Annotations:
     problems = problems + model.check(annotations, places)
+    for video in annotations.videos.values():
+        problems += annotated_time.problems_of(video, source)
     if problems:
         raise UserError(
             f"{source} has {console.count(len(problems), 'problem')}:\n  {console.first_lines(problems)}",
             "Expected 0 <= start < end <= duration in seconds, a label for each action, and each video once.",
             "Correct them.",
         )
-    return model.clip_past_end(annotations)
+    return annotated_time.settled(model.clip_past_end(annotations))
 
 
 def predictions_of(predictions: Any, annotations: Annotations) -> Predictions:  # Any: not checked yet

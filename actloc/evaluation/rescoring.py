@@ -21,6 +21,7 @@ def truth_of(results: Results) -> scoring.Truth:
             results.subset,
             tuple(Action(one.start_s, one.end_s, one.label) for one in video.truth),
             video.duration_s,
+            annotated=tuple((start, end) for start, end in video.annotated),
             ambiguous=tuple((start, end) for start, end in results.ambiguous.get(video.id, [])),
         )
         for video in results.videos

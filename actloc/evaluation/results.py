@@ -69,6 +69,8 @@ class Video(Record):
     id: str
     duration_s: NonNegativeFloat
     truth: list[TrueAction] = []
+    annotated: list[list[float]] = []
+    """Intervals in seconds of which every action is known, and outside of which nothing is scored; empty: all."""
 
 
 class Threshold(Record):
@@ -102,11 +104,12 @@ class Counts(Record):
     """The names that make up a count, under a heading: `{"videos of unknown predictions": ["v_1"]}`."""
 
     def cut_lines(self) -> list[str]:
-        """A sentence without a full stop for each limit that left out detections."""
-        return [
+        """A sentence without a full stop for each limit that left out detections, and for what else was left out."""
+        of_limits = [
             f"{setting} left out detections of lower scores in {count} of {console.count(self.videos, 'video')}"
             for setting, count in self.cut_videos.items()
         ]
+        return [*of_limits, *(f"{what.capitalize()}: {count} left out" for what, count in self.dropped.items())]
 
 
 class ClassifierRecord(Record):

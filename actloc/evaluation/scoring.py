@@ -10,6 +10,7 @@ import numpy as np
 import actloc
 from actloc import provenance
 from actloc.annotations import model
+from actloc.annotations.annotated_time import is_mostly_outside
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import bootstrap, detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
@@ -32,6 +33,8 @@ from actloc.settings import code_files
 from actloc.settings.published import PublishedMap
 from actloc.settings.sections import EvaluationSettings
 from actloc.structures import VideoDetections
+
+_OUTSIDE = "predictions outside the annotated time"
 
 
 def to_predictions(found: Sequence[VideoDetections], classes: Sequence[str]) -> Predictions:
@@ -204,13 +207,28 @@ def validation_scores(
     return {"average_mAP": float(precision.mean()), **{f"mAP/{tiou:.2f}": float(value) for tiou, value in per_tiou}}
 
 
+def within_annotated(truth: Truth, predictions: Predictions) -> Predictions:
+    """The predictions without those whose larger part is outside the annotated time: nobody knows if they are right."""
+    annotated = {video.id: video.annotated for video in truth.videos if video.annotated}
+    return {
+        video_id: [one for one in listed if not is_mostly_outside(annotated[video_id], one.start_s, one.end_s)]
+        if video_id in annotated
+        else listed
+        for video_id, listed in predictions.items()
+    }
+
+
 def video_order(truth: Truth, predictions: Predictions) -> list[str]:
     """The videos of both sides in the order of their numbers in columns."""
     return sorted({*truth.actions, *predictions})
 
 
 def to_columns(truth: Truth, predictions: Predictions, protocol: Protocol) -> tuple[TruthColumns, PredictionColumns]:
-    """Both sides as numbers. Keeps predictions for videos outside the subset: they are wrong."""
+    """Both sides as numbers, without predictions outside the annotated time.
+
+    Keeps predictions for videos outside the subset: they are wrong.
+    """
+    predictions = within_annotated(truth, predictions)
     number = {video_id: place for place, video_id in enumerate(video_order(truth, predictions))}
     return _truth_columns(truth, number), _prediction_columns(truth, predictions, protocol, number)
 
@@ -248,7 +266,9 @@ def _prediction_columns(
 
 
 def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -> Counts:
-    known, classes = truth.actions, set(truth.classes)
+    known, classes, every = truth.actions, set(truth.classes), predictions
+    predictions = within_annotated(truth, every)
+    num_outside = sum(len(listed) - len(predictions[video_id]) for video_id, listed in every.items())
     unknown_videos = [video_id for video_id in predictions if video_id not in known]
     empty = [video.id for video in truth.videos if not predictions.get(video.id)]
     unknown_labels = sorted({one.label for found in predictions.values() for one in found} - classes)
@@ -265,6 +285,7 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
         ties=ties,
         duplicates_removed=sum(len(video.actions) - len(truth.actions[video.id]) for video in truth.videos),
         cut_videos=dict(origin.cut_videos),
+        dropped={_OUTSIDE: num_outside} if num_outside else {},
         names={heading: names for heading, names in named.items() if names},
     )
 
@@ -272,4 +293,6 @@ def _counts(truth: Truth, predictions: Predictions, origin: Origin, ties: int) -
 def _video(video: AnnotatedVideo, actions: tuple[Action, ...]) -> Video:
     shown = [TrueAction(label=action.label, start_s=action.start_s, end_s=action.end_s) for action in actions]
     duration_s = video.duration_s or max((action.end_s for action in actions), default=0.0)
-    return Video(id=video.id, duration_s=duration_s, truth=shown)
+    return Video(
+        id=video.id, duration_s=duration_s, truth=shown, annotated=[list(interval) for interval in video.annotated]
+    )

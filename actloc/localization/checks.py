@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from actloc import console
 from actloc.annotations.model import Action, Annotations
+from actloc.detectors.base import DetectorConfig
 from actloc.errors import UserError
+from actloc.settings import parts
 from actloc.sources.base_source import Source
 
 
@@ -52,6 +54,19 @@ def check_actions(annotations: Annotations, source: Source, training: str, evalu
         names = console.first_ten(dict.fromkeys(one.video_id for one in beyond))
         starts = console.count(len(beyond), "training action starts", "training actions start")
         console.warn(f"{starts} after the features of the video end: {names}")
+
+
+def check_annotated(detector: DetectorConfig, source: Source) -> None:
+    """Raises UserError for partly annotated videos if the detector would learn their other time as background."""
+    partly = [video.id for video in source.videos if video.annotated]
+    if partly and not detector.ignores_unlabelled:
+        able = [name for name in parts.names("detectors") if parts.find("detectors", name).Config.ignores_unlabelled]
+        raise UserError(
+            f"{console.count(len(partly), 'training video is', 'training videos are')} partly annotated "
+            f"({console.first_ten(partly)}), and the losses of detector {detector.name} need all of a video.",
+            "Expected fully annotated videos, or a detector whose losses ignore the time that is not annotated.",
+            f"Use one of {', '.join(able)}, or annotate the videos whole",
+        )
 
 
 def short_actions(source: Source) -> str:

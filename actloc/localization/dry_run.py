@@ -13,7 +13,7 @@ from actloc.devices import choose_device
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.experiment import Experiment
-from actloc.localization.checks import check_actions
+from actloc.localization.checks import check_actions, check_annotated
 from actloc.runs.localizer import LocalizationLearner
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.reuse import starts_anew
@@ -74,6 +74,7 @@ def _learner(
     source = _source(experiment, used, experiment.dataset.training_subset, live, missing)
     try:
         check_actions(annotations, source, experiment.dataset.training_subset, experiment.dataset.evaluation_subset)
+        check_annotated(experiment.detector, source)
     except UserError as error:
         missing.append(_message(experiment, error))
     if starts_anew(experiment, overwrite=False):

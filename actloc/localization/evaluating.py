@@ -122,6 +122,7 @@ def _results(annotations: Annotations, scored: Scored) -> tuple[Path, Results]:
         annotations = annotations if experiment.fusion.rule == fusion.UNCHANGED else every_class
     truth = scoring.truth_of(annotations, dataset.evaluation_subset, protocol)
     results = scoring.score(dataset.name, dataset.evaluation_subset, truth, found, origin, experiment.evaluation)
+    found = scoring.within_annotated(truth, found)  # what reads these files judges all that is in them
     folder = results_folder(experiment, origin.changed, file=origin.file)
     predictions = write_predictions(folder, found)  # first: if this is killed, the report refuses the mixture
     write_errors(folder, results, found)

@@ -11,7 +11,7 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
 from actloc.evaluation import fusion, scoring
 from actloc.experiment import Experiment
-from actloc.localization.checks import check_actions, short_actions
+from actloc.localization.checks import check_actions, check_annotated, short_actions
 from actloc.runs.localizer import LocalizationLearner, Localizer
 from actloc.runs.memory_budget import Fitted, within_budget
 from actloc.runs.prepared import PreparedTraining
@@ -76,6 +76,7 @@ def _learner(
     used = with_actions(experiment.dataset, for_training(experiment.dataset, annotations))
     source = experiment.features.build(used, experiment.dataset.training_subset, live)
     check_actions(annotations, source, experiment.dataset.training_subset, experiment.dataset.evaluation_subset)
+    check_annotated(experiment.detector, source)
     give_bank(experiment, source, is_new=is_new, processes=processes)
     scored = experiment.features.build(annotations, subset, live) if subset else source
 

@@ -111,6 +111,8 @@ class AnchorTargets:
 class AnchorCriterion(Criterion):
     """Focal loss of all anchors and DIoU loss of the positive ones, both divided by the step's number of samples.
 
+    Anchors whose centre is in the unlabelled time of their video are ignored, unless they are positive.
+
     Without `start_step` every call is a step.
     """
 
@@ -140,6 +142,8 @@ class AnchorCriterion(Criterion):
             classes[video, positive, of_video.labels[actions[positive]]] = 1
             segments[video, positive] = of_video.segments.float()[actions[positive]]
             is_used[video] = actions != IGNORED
+            if of_video.unlabelled is not None:
+                is_used[video] &= (actions >= 0) | ~of_video.is_unlabelled(anchors.mean(dim=1))
         return AnchorTargets(classes, segments, is_used)
 
     def forward(self, outputs: AnchorOutputs, targets: list[Targets]) -> dict[str, Tensor]:

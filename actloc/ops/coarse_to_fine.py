@@ -13,6 +13,7 @@ from torch import Tensor
 from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
 from actloc.ops.losses import iou_around_point, softmax_focal_loss
+from actloc.ops.points import labelled
 from actloc.structures import Targets
 
 BACKGROUND, ACTION = 0, 1  # the two confidences; of a video's classes background is the first too
@@ -20,6 +21,7 @@ FOCAL_WEIGHTS = (0.25, 0.75)  # of background and of action
 BAND_PART = 10  # a boundary is a band a 10th as wide as its action,
 NARROWEST_BAND = 2.0  # and at least this many fine positions
 LEVEL_BOUNDARY_WEIGHT = 0.1  # of the boundaries that the refinement branches find on the finest level
+NO_CLASS = -100  # of a video that is background as far as it is labelled
 NOTHING_REACHES = 2.0  # an IoU that no segment has
 
 
@@ -106,7 +108,8 @@ def boundary_maps(target: Targets, num_positions: int, positions_per_step: float
 class CoarseToFineCriterion(Criterion):
     """AFSD's losses: each video's are divided by its own number of positive points, then averaged over the videos.
 
-    The mean is over the videos of the whole step, once `start_step` was called.
+    The mean is over the videos of the whole step, once `start_step` was called. Points and positions in the unlabelled
+    time of their video have no loss, unless they are boundaries; such a video without an action has no class either.
     """
 
     weight_follows_from_targets = True
@@ -136,7 +139,8 @@ class CoarseToFineCriterion(Criterion):
             share = 1 / counted.sum(dim=1, keepdim=True).clamp(min=1)
             return (values * share.expand(chosen.shape)[chosen]).sum() / videos
 
-        positive, refined, every = assigned.positive, assigned.refined, torch.ones_like(assigned.positive)
+        positive, refined = assigned.positive, assigned.refined
+        every = labelled(torch.ones_like(positive), outputs.points.centers, targets)
         confidence, refined_confidence = (
             softmax_focal_loss(at_least_float32(logits)[every], are_actions[every].long(), FOCAL_WEIGHTS)
             for logits, are_actions in ((outputs.logits, positive), (outputs.refined_logits, refined))
@@ -152,6 +156,9 @@ class CoarseToFineCriterion(Criterion):
         starts, ends = self._boundaries(outputs, targets)
         # the class of a video is that of its first action
         classes = torch.stack([F.pad(target.labels + 1, (0, 1), value=BACKGROUND)[0] for target in targets])
+        for row, target in enumerate(targets):
+            if target.unlabelled is not None and not len(target.labels):
+                classes[row] = NO_CLASS
         return {
             "distances": mean(coarse, positive, positive),
             "confidence": mean(confidence, every, positive),
@@ -160,7 +167,10 @@ class CoarseToFineCriterion(Criterion):
             "quality": mean(quality, positive, positive),
             "starts": starts.sum() / videos,
             "ends": ends.sum() / videos,
-            "video_class": F.cross_entropy(at_least_float32(outputs.class_logits), classes, reduction="sum") / videos,
+            "video_class": F.cross_entropy(
+                at_least_float32(outputs.class_logits), classes, ignore_index=NO_CLASS, reduction="sum"
+            )
+            / videos,
         }
 
     def _boundaries(self, outputs: CoarseToFineOutputs, targets: list[Targets]) -> tuple[Tensor, Tensor]:
@@ -168,10 +178,17 @@ class CoarseToFineCriterion(Criterion):
         fine, *of_levels = outputs.boundary_features
         maps = [boundary_maps(target, fine.shape[2], fine.shape[2] / self.max_steps) for target in targets]
         expected = torch.stack(maps)  # (B, 2, L)
+        is_partly_labelled = any(target.unlabelled is not None for target in targets)
+        if is_partly_labelled:
+            positions = torch.arange(fine.shape[2], device=fine.device) * (self.max_steps / fine.shape[2])
+            known = expected | labelled(torch.ones_like(expected[:, 0]), positions, targets)[:, None]
         losses = []
         for features, weight in ((fine, 1.0), *((one, LEVEL_BOUNDARY_WEIGHT) for one in of_levels)):
             found = torch.stack([at_least_float32(half).tanh().mean(dim=1) for half in features.chunk(2, dim=1)], dim=1)
             wanted = expected[..., :: fine.shape[2] // features.shape[2]].to(found)
-            losses.append(weight * F.binary_cross_entropy(found, wanted, reduction="none").mean(dim=2))
+            one_loss = F.binary_cross_entropy(found, wanted, reduction="none")
+            if is_partly_labelled:
+                one_loss = one_loss * known[..., :: fine.shape[2] // features.shape[2]]
+            losses.append(weight * one_loss.mean(dim=2))
         starts, ends = torch.stack(losses).sum(dim=0).unbind(dim=1)
         return starts, ends

@@ -67,6 +67,13 @@ def assign_targets(
     return classes, torch.where(shortest < math.inf, offsets, 0.0)
 
 
+def labelled(is_real: Tensor, steps: Tensor, targets: list[Targets]) -> Tensor:
+    """Those of the points (B, P) that are real at which it is known what happens; points are at `steps` (P,)."""
+    if all(target.unlabelled is None for target in targets):
+        return is_real
+    return is_real & ~torch.stack([target.is_unlabelled(steps) for target in targets])
+
+
 def chosen_or_inside(chosen: Tensor, steps: Tensor, is_real: Tensor, segment: Tensor) -> Tensor:
     """The real points that are `chosen`; without any, those inside `segment` (2,), or else the nearest to its centre.
 

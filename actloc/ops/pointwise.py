@@ -14,7 +14,7 @@ from torch import Tensor
 from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
 from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
-from actloc.ops.points import Points, best_segments, joined, level_points, longer
+from actloc.ops.points import Points, best_segments, joined, labelled, level_points, longer
 from actloc.structures import Detections, Targets
 
 NORMALISER_MOMENTUM = 0.9  # ActionFormer, section 3.4: how much of the loss normaliser stays at each training step
@@ -55,6 +55,7 @@ Assign = Callable[[Points, list[Targets], PointOutputs | None], Assignment]
 class PointCriterion(Criterion):
     """Focal loss of all real points and DIoU loss of the positive ones, both divided by a running count of positives.
 
+    Points in the unlabelled time of their video have no loss, unless they are positive: all of an action is labelled.
     The count moves at every call in training, or, once `start_step` was called, only there.
     """
 
@@ -87,7 +88,8 @@ class PointCriterion(Criterion):
             self._move_normaliser(float(torch.where(positive, assigned.weights, 0.0).sum()))
         smoothing = self.label_smoothing
         classes = assigned.classes * (1 - smoothing) + smoothing / (assigned.classes.shape[2] + 1)
-        weights = torch.where(positive, assigned.weights, outputs.mask.float())
+        real = labelled(outputs.mask, outputs.points.steps, targets)
+        weights = torch.where(positive, assigned.weights, real.float())
         focal = sigmoid_focal_loss(at_least_float32(outputs.logits), classes) * weights[..., None]
         classification = focal.sum() / self.normaliser
         distances = distance_iou_loss(at_least_float32(outputs.offsets), assigned.offsets) * assigned.weights

@@ -42,7 +42,7 @@ def random_window(
     """Start and length of a window that keeps at least one action, and what is left of the actions in it.
 
     Windows reach `offset_steps` beyond their first and last step. If 200 windows keep no action, the last of them is
-    returned without actions; where windows may be empty, the first one is.
+    returned without actions; where windows may be empty, the first one is that has a labelled step.
     Draws from `generator`: the length if it is random, then one start per try.
     """
     max_steps = rules.max_steps
@@ -53,12 +53,22 @@ def random_window(
     if length == num_steps:
         return 0, num_steps, targets
     start, kept = 0, Targets.none()
-    for _ in range(1 if rules.may_be_empty else _MOST_TRIES):
+    may_be_empty = rules.may_be_empty or not has_actions
+    for _ in range(_MOST_TRIES):
         start = generator.randint(0, num_steps - length)
         kept = _inside(targets, start - offset_steps, start + length + offset_steps, rules)
-        if len(kept.labels) or not has_actions:
+        if len(kept.labels) or (may_be_empty and has_labelled_step(kept, start, length)):
             break
-    return start, length, Targets(kept.segments - start, kept.labels)
+    return start, length, kept.mapped(lambda steps: steps - start)
+
+
+def has_labelled_step(targets: Targets, start: int, length: int) -> bool:
+    """Whether it is known what happens at any of the `length` steps from `start` on."""
+    if targets.unlabelled is None:
+        return True
+    import torch
+
+    return not bool(targets.is_unlabelled(torch.arange(start, start + length)).all())
 
 
 def covering_windows(num_steps: int, length: int, overlap: float, *, last_is_whole: bool) -> list[tuple[int, int]]:
@@ -92,7 +102,7 @@ def _inside(targets: Targets, start: float, end: float, rules: WindowRules) -> T
     is_kept = inside / (targets.segments[:, 1] - targets.segments[:, 0]) >= rules.min_kept
     if rules.min_filled is not None:
         is_kept |= inside / (end - start) >= rules.min_filled
-    return Targets(clipped[is_kept], targets.labels[is_kept])
+    return replace(targets, segments=clipped[is_kept], labels=targets.labels[is_kept])
 
 
 def training_window(sample: Sample, generator: random.Random, *, clips_past_end: bool, rules: WindowRules) -> Sample:
@@ -110,7 +120,7 @@ def window_of(sample: Sample, start: int, length: int, *, clips_past_end: bool, 
     if clips_past_end:
         targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
     kept = _inside(targets, start - reach, start + length + reach, rules)
-    return sample.part(start, length, Targets(kept.segments - start, kept.labels))
+    return sample.part(start, length, kept.mapped(lambda steps: steps - start))
 
 
 def window_at_any_frame(
@@ -126,12 +136,12 @@ def window_at_any_frame(
         targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
     start, length, kept = random_window(
         num_frames,
-        Targets(targets.segments * step, targets.labels),
+        targets.mapped(lambda steps: steps * step),
         generator,
         offset_steps=reach * step,
         rules=replace(rules, max_steps=round(rules.max_steps * step)),
     )
-    return start, math.ceil(length / step), Targets(kept.segments / step, kept.labels)
+    return start, math.ceil(length / step), kept.mapped(lambda frames: frames / step)
 
 
 def _reach_steps(grid: Grid) -> float:
@@ -161,7 +171,8 @@ def clip_past_end(targets: Targets, end_steps: float, min_kept: float) -> Target
     starts, ends = targets.segments.unbind(1)
     share = (ends.clamp(max=end_steps) - starts) / (ends - starts)
     is_kept = (starts < end_steps) & (share >= min_kept)
-    return Targets(targets.segments[is_kept].clamp(max=end_steps), targets.labels[is_kept])
+    segments = targets.segments[is_kept].clamp(max=end_steps)
+    return replace(targets, segments=segments, labels=targets.labels[is_kept])
 
 
 def resize(features: Tensor, num_steps: int) -> Tensor:

@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from actloc.annotations import annotated_time
 from actloc.annotations.model import AnnotatedVideo, Annotations, without_duplicates
 from actloc.end_to_end.bank import Bank
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError, VideoError
-from actloc.ops.windows import covering_windows, training_window, window_of
+from actloc.ops.windows import covering_windows, has_labelled_step, training_window, window_of
 from actloc.sources.base import SourceConfig
 from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Sample, Targets, Visit
 
@@ -93,7 +94,8 @@ class Source(ABC):
         for number in range(len(self.videos)):
             whole = self.evaluation_sample(number)
             for start, length in covering_windows(whole.num_steps, config.max_steps, overlap, last_is_whole=True):
-                if config.empty_windows or len(self._window_of(whole, start, length).targets.labels):
+                targets = self._window_of(whole, start, length).targets
+                if len(targets.labels) or (config.empty_windows and has_labelled_step(targets, 0, length)):
                     found.append((number, start, length))
         if not found:
             raise UserError(
@@ -137,8 +139,11 @@ class Source(ABC):
         if self.config.step_time == "start":
             grid = replace(grid, offset_frames=spacing.offset_frames - spacing.clip_frames / 2)
         actions = without_duplicates(video.actions) if self.config.drop_duplicates else video.actions
+        # in the numbers of this grid, which keep infinity as it is
+        gaps = torch.tensor(annotated_time.gaps(video.annotated), dtype=torch.float32)
+        unlabelled = grid.steps(gaps) if video.annotated else None
         if not actions:
-            return Sample(video.id, features, Targets.none(), grid)
+            return Sample(video.id, features, replace(Targets.none(), unlabelled=unlabelled), grid)
         segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
         labels = torch.tensor([self._label_number[action.label] for action in actions])
-        return Sample(video.id, features, Targets(grid.steps(segments), labels), grid)
+        return Sample(video.id, features, Targets(grid.steps(segments), labels, unlabelled), grid)

@@ -21,6 +21,7 @@ class Config(DetectorConfig):
     """Settings of AFSD; the defaults are TALLFormer's for ActivityNet, with 384 steps of two frames."""
 
     scores_classes: ClassVar[bool] = True
+    ignores_unlabelled: ClassVar[bool] = True
 
     dim: PositiveInt = 512
     """Channels of every level of the pyramid."""

@@ -5,7 +5,7 @@ The paper is arXiv 2204.01680; this is its detector for THUMOS14. The one for Ac
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -25,6 +25,8 @@ class Config(DetectorConfig):
     It works on windows of `features.max_steps` steps, in training and evaluation (`features.window_steps`). Shorter
     windows are padded, and the padding is not masked: what the encoder makes of it takes part, as officially.
     """
+
+    ignores_unlabelled: ClassVar[bool] = True
 
     dim: PositiveInt = 512
     """Channels of the shortened sequence and of every level of the pyramid."""

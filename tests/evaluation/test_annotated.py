@@ -1,0 +1,79 @@
+"""Nothing outside the annotated time is scored."""
+
+from pathlib import Path
+
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.evaluation import rescoring, scoring
+from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.protocols import PROTOCOLS
+from actloc.evaluation.results import Results
+from actloc.settings.sections import EvaluationSettings
+from tests.toy import actloc, make_toy
+
+SETTINGS = EvaluationSettings(tious=(0.5,))
+VIDEOS = {
+    "a": AnnotatedVideo("a", "test", (Action(0, 10, "run"),), 100.0, annotated=((0, 30), (60, 70))),
+    "b": AnnotatedVideo("b", "test", (Action(0, 10, "run"),), 100.0),
+}
+ANNOTATIONS = Annotations(("run",), VIDEOS)
+INSIDE: Predictions = {
+    "a": [Prediction("run", 0.8, 0, 10), Prediction("run", 0.7, 62, 68), Prediction("run", 0.6, 25, 32)],
+    "b": [Prediction("run", 0.95, 40, 50), Prediction("run", 0.5, 0, 10)],
+}
+OUTSIDE: Predictions = {"a": [Prediction("run", 0.99, 40, 50), Prediction("run", 0.9, 28, 33)]}
+ALL = {"a": [*OUTSIDE["a"], *INSIDE["a"]], "b": INSIDE["b"]}
+
+
+def scored(predictions: Predictions) -> Results:
+    truth = scoring.truth_of(ANNOTATIONS, "test", PROTOCOLS[SETTINGS.protocol])
+    return scoring.score("custom", "test", truth, predictions, scoring.Origin("file", "run"), SETTINGS)
+
+
+def test_predictions_outside_are_neither_right_nor_wrong_and_are_counted() -> None:
+    with_them, without = scored(ALL), scored(INSIDE)
+    assert with_them.mean_ap == without.mean_ap
+    assert with_them.thresholds == without.thresholds
+    assert with_them.uncertainty == without.uncertainty
+    assert with_them.counts.predictions == 5
+    assert with_them.counts.cut_lines() == ["Predictions outside the annotated time: 2 left out"]
+    assert without.counts.cut_lines() == []
+
+
+def test_validation_and_rescoring_take_the_same_truth() -> None:
+    results = scored(ALL)
+    assert scoring.validation_scores(ANNOTATIONS, "test", ALL, SETTINGS)["average_mAP"] == results.average_map
+    again = Results.model_validate_json(results.model_dump_json())
+    assert again.videos[0].annotated == [[0, 30], [60, 70]]
+    assert rescoring.hindrance(again, ALL) == "" == rescoring.hindrance(again, INSIDE)
+    whole = again.model_copy(update={"videos": [again.videos[0].model_copy(update={"annotated": []}), again.videos[1]]})
+    assert rescoring.hindrance(whole, ALL)
+
+
+TABLE = """\
+video,start,end,label,subset,annotated
+v0,1,2,red,train,
+v1,0.5,1.75,blue,train,0-2
+v3,1,3,blue,train,
+v2,0.5,1.5,red,test,0-1.75
+v5,0.75,1.75,red,test,
+v5,2.25,3.25,blue,test,
+"""
+
+
+def test_a_partly_annotated_dataset_is_trained_and_scored(tmp_path: Path) -> None:
+    folder = make_toy(tmp_path)
+    (folder / "labels.csv").write_text(TABLE)
+    for command in ("prepare", "extract-features", "train", "eval"):
+        done = actloc(folder, command, "toy.yaml")
+        assert done.returncode == 0, done.stderr
+    run = folder / "ckpt" / "toy"
+    results = Results.model_validate_json(next(run.glob("eval/*/metrics.json")).read_bytes())
+    annotated = {video.id: video.annotated for video in results.videos}
+    assert annotated["v2"] == [[0, 1.75]]
+    assert annotated["v5"] == []
+    assert results.counts.dropped["predictions outside the annotated time"] > 0
+    report = actloc(folder, "report", "ckpt/toy")
+    assert report.returncode == 0, report.stderr
+    refused = actloc(folder, "train", "toy.yaml", "detector={name: etad}", "run.name=other", "--dry-run")
+    assert refused.returncode == 2
+    assert "partly annotated (v1)" in refused.stdout + refused.stderr
