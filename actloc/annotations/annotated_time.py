@@ -94,15 +94,15 @@ def settled(annotations: Annotations) -> Annotations:
 
     All of an action is known, so its whole time counts as annotated; a note says how many borders have moved.
     """
-    videos, crossing = {}, []
+    videos, crossing = dict(annotations.videos), []
     for video in annotations.videos.values():
-        spans = [(a.start_s, a.end_s) for a in video.actions]
+        if not video.annotated:
+            continue
+        spans = [(action.start_s, action.end_s) for action in video.actions]
         within = merged((start, min(end, video.duration_s or end)) for start, end in video.annotated)
-        if within:
-            if any(not any(s - SAME_S <= start and end <= e + SAME_S for s, e in within) for start, end in spans):
-                crossing.append(video.id)
-            within = merged([*within, *spans])
-        videos[video.id] = replace(video, annotated=within)
+        if any(not any(s - SAME_S <= start and end <= e + SAME_S for s, e in within) for start, end in spans):
+            crossing.append(video.id)
+        videos[video.id] = replace(video, annotated=merged([*within, *spans]))
     if crossing:
         console.say(
             f"Actions cross the border of the annotated time of {console.count(len(crossing), 'video')}, which is "
