@@ -1,0 +1,32 @@
+"""Segments without an annotation that score above most annotated ones."""
+
+from collections.abc import Iterator
+
+from actloc.diagnosis.labels.suspicion import Judged, Judgement, Suspicion, as_action, overlap
+
+_OVERLAP = 0.3
+"""The temporal IoU from which a segment is that of an annotation, or of a surer prediction."""
+
+
+def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
+    """Each segment that no annotation of any class overlaps, the surest first, once.
+
+    Confidence x (the share of annotations whose own prediction is less sure). Segments that are less sure than half of
+    those are left out, and so are those in an interval that is annotated as ambiguous.
+    """
+    kept: list[Suspicion] = []
+    for row, prediction, confidence in zip(one.overlaps, one.found, one.confidences, strict=True):
+        share = judgement.share_below(confidence)
+        is_ambiguous = any(
+            min(prediction.end_s, end) - max(prediction.start_s, start) > 0 for start, end in one.video.ambiguous
+        )
+        is_known = row.max(initial=0.0) >= _OVERLAP or is_ambiguous
+        if share < 1 / 2 or is_known or any(overlap(prediction, it.suggested) >= _OVERLAP for it in kept if it.suggested):
+            continue
+        sentence = (
+            f"The run finds {prediction.label} at {prediction.start_s:.2f}-{prediction.end_s:.2f} s, "
+            f"{100 * confidence:.0f} % sure, more than of {100 * share:.0f} % of the annotations; nothing is annotated"
+        )
+        own = as_action(prediction)
+        kept.append(Suspicion("unlabelled", one.video.id, None, confidence * share, own, sentence))
+    yield from kept
