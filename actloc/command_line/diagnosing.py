@@ -15,6 +15,7 @@ from actloc.command_line.program import DATA, command
     "actloc doctor sample_efficientnet_actionformer",
     "actloc doctor ckpt/sample_efficientnet_actionformer --json",
     "actloc doctor data/spliced_sample/videos --full",
+    "actloc doctor ckpt/sample_efficientnet_actionformer --labels --folds 3",
 )
 def doctor(
     target: Annotated[
@@ -27,12 +28,29 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
     full: Annotated[bool, typer.Option("--full", help="Decode every video, and compare their pictures; slow.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="List the annotations that a trained run contradicts, in label_audit.csv.")
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            min=2,
+            help="With --labels: split the videos in this many folds, and let runs that are trained on the others "
+            "judge each; as slow as training this many runs.",
+        ),
+    ] = None,
     code: Code = None,
 ) -> int:
     """Report what is wrong with the machine, the data or a run, the worst first, and how to fix it; changes nothing.
 
     Of a run it computes why the mAP is low. The exit status is 2 where a command would fail or results are false.
+    With --labels it lists annotations that are likely wrong instead, and what the run finds in their place.
     """
+    if labels or folds is not None:
+        from actloc.commands import doctor_labels
+
+        return doctor_labels.run(target, overrides or (), code or (), folds, labels=labels, full=full)
     from actloc.commands import doctor as diagnosing
 
     return diagnosing.run(target, overrides or (), code or (), decodes=full)

@@ -9,8 +9,9 @@ from actloc.annotations import form as annotation_form
 from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions
-from actloc.experiment import Experiment
+from actloc.experiment import Experiment, load
 from actloc.localization import detecting
+from actloc.settings.sameness import differences
 from actloc.training.distributed import ALONE
 
 FOLDER = "label_audit"
@@ -37,8 +38,8 @@ def cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: in
     """What runs of the same settings find in videos that they were not trained on.
 
     The audited videos are split by their names; for each fold a run is trained on the others, in `label_audit` in the
-    run's folder, and finds actions in its own. A call after a stop continues; a fold whose annotations changed is
-    trained anew.
+    run's folder, and finds actions in its own. A call after a stop continues; a fold whose annotations or
+    settings changed is trained anew.
     """
     from actloc.commands import train
 
@@ -55,11 +56,7 @@ def cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: in
         own = order[number::num_folds]
         console.say(f"Fold {number + 1} of {num_folds}: {console.count(len(own), 'video')} to judge")
         of_fold, is_changed = _fold(experiment, annotations, videos, own, f"fold_{number + 1}_of_{num_folds}")
-        console.be_quiet(True)
-        try:
-            train.run(of_fold, overwrite=is_changed)
-        finally:
-            console.be_quiet(False)
+        train.run(of_fold, overwrite=is_changed)
         found |= _detected(of_fold, annotations, own)
     return found
 
@@ -67,7 +64,7 @@ def cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: in
 def _fold(
     experiment: Experiment, annotations: Annotations, videos: list[AnnotatedVideo], own: list[AnnotatedVideo], name: str
 ) -> tuple[Experiment, bool]:
-    """The experiment that trains on the other videos, and whether it was trained on other annotations before."""
+    """The experiment that trains on the other videos, and whether it was trained on other annotations or settings before."""
     dataset = experiment.dataset
     held = {video.id for video in own}
     sides = {True: "held_out", False: dataset.training_subset}
@@ -75,14 +72,15 @@ def _fold(
     text = annotation_form.to_text(replace(annotations, videos=moved))
     folder = experiment.run_folder / FOLDER / f"{name}_annotations"
     of_fold = dataset.model_copy(update={"folder": folder, "evaluation_subset": "held_out"})
-    file = of_fold.annotations_file
-    is_changed = not file.is_file() or files.read_text(file) != text
     run = experiment.run.model_copy(update={"folder": experiment.run_folder / FOLDER, "name": name})
     # the fold's own videos must not choose its checkpoint
     training = experiment.training.model_copy(update={"validation_subset": None})
     result = experiment.with_section("dataset", of_fold).with_section("run", run).with_section("training", training)
-    if is_changed:
-        files.write_text(file, text)
+    files.write_text(of_fold.annotations_file, text)
+    copy, settings = result.run_folder / "annotations.json", result.run_folder / "config.yaml"
+    is_changed = copy.is_file() and files.read_text(copy) != text
+    if settings.is_file() and not is_changed:
+        is_changed = bool(differences(load(str(settings)).shaping("weights"), result.shaping("weights"), "", ""))
     return result, is_changed
 
 

@@ -25,10 +25,11 @@ _FILES = (
         "eval/**/clips.csv",
         "eval/**/events.out.tfevents.*",
     ),
+    *("label_audit.csv", "label_audit/*_annotations/annotations.json"),
     *("bank/*/store.json", "bank/*/.lock*", "bank/*/*.h5"),
 )
 """What commands write into a run's folder, beside its checkpoints."""
-_FOLDERS = ("tb", "eval/**/", "eval", "bank/*/", "bank")
+_FOLDERS = ("tb", "eval/**/", "eval", "bank/*/", "bank", "label_audit/*/", "label_audit")
 
 
 def write_record(experiment: Experiment, folder: Path, network: str, size: Mapping[str, int]) -> None:
@@ -64,6 +65,8 @@ def _config(experiment: Experiment, folder: Path, before: object) -> str:
 def remove_run(folder: Path) -> None:
     """Deletes what actloc wrote into a run's folder; other files, such as a user's notes, stay."""
     checkpoints.remove_all(folder)
+    for fold in folder.glob("label_audit/fold_*"):
+        remove_run(fold)
     for pattern in _FILES:
         for path in folder.glob(pattern):
             files.remove(path)

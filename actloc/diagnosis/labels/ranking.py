@@ -31,7 +31,10 @@ def _of_video(judgement: Judgement, one: Judged) -> list[Suspicion]:
     for extra in unlabelled.found(judgement, one):
         assert extra.suggested is not None, "it is what was found"
         is_told = any(
-            row.action and row.suggested and overlap(row.suggested, extra.suggested) >= MATCH and row.suspicion >= _LEAST
+            row.action
+            and row.suggested
+            and overlap(row.suggested, extra.suggested) >= MATCH
+            and row.suspicion >= _LEAST
             for row in rows
         )
         if not is_told:

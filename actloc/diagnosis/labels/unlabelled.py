@@ -21,7 +21,11 @@ def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
             min(prediction.end_s, end) - max(prediction.start_s, start) > 0 for start, end in one.video.ambiguous
         )
         is_known = row.max(initial=0.0) >= _OVERLAP or is_ambiguous
-        if share < 1 / 2 or is_known or any(overlap(prediction, it.suggested) >= _OVERLAP for it in kept if it.suggested):
+        if (
+            share < 1 / 2
+            or is_known
+            or any(overlap(prediction, it.suggested) >= _OVERLAP for it in kept if it.suggested)
+        ):
             continue
         sentence = (
             f"The run finds {prediction.label} at {prediction.start_s:.2f}-{prediction.end_s:.2f} s, "

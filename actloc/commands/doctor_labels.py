@@ -1,0 +1,114 @@
+"""`actloc doctor RUN --labels`: the annotations that a trained run contradicts, the most suspicious first."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from actloc import console, files
+from actloc.annotations.model import Annotations
+from actloc.datasets.base import read_prepared
+from actloc.diagnosis.labels.suspicion import Suspicion
+from actloc.errors import UserError
+from actloc.evaluation.predictions import Predictions
+from actloc.experiment import Experiment, load
+from actloc.reports.text import csv_cell
+from actloc.settings import parts
+
+_SHOWN = 20
+_COLUMNS = (
+    *("video", "start", "end", "label", "kind", "suspicion"),
+    *("suggested start", "suggested end", "suggested label", "reason"),
+)
+
+
+def run(
+    target: str | None, overrides: Sequence[str], code: Sequence[Path], folds: int | None, *, labels: bool, full: bool
+) -> int:
+    """Writes label_audit.csv into the run and prints its first rows; the exit status is 0 whatever they are.
+
+    `folds`: how many runs of the same settings judge videos that they were not trained on; None: the run itself judges.
+    """
+    parts.use_code(code)
+    if not labels or full:
+        raise UserError(
+            "--folds was given without --labels." if not labels else "--labels and --full were both given.",
+            "Expected --folds with --labels." if not labels else "Expected one: --labels reads no video.",
+            "Add --labels" if not labels else "Remove one of them",
+        )
+    if target is None:
+        raise UserError(
+            "--labels was given without a run.",
+            "Expected a trained run, whose predictions are compared with the annotations.",
+            "Name one: actloc doctor RUN --labels",
+        )
+    experiment = load(target, list(overrides))
+    if "detector" not in experiment.sections:
+        raise UserError(
+            f"{target} is of the task {experiment.task.name}.",
+            "Expected a run of the task localization, whose annotations have a start and an end.",
+            "Name another run: actloc ls runs",
+        )
+    annotations = read_prepared(experiment.dataset, experiment.arguments)
+    # imported after the checks, which answer faster without torch
+    from actloc.localization import auditing
+
+    if folds is None:
+        predictions = auditing.predictions_of_run(experiment, annotations)
+        subset = experiment.dataset.training_subset
+        console.warn(
+            f"The run judges labels of {subset!r} that it was trained on: a network that has memorised them "
+            f"contradicts fewer. To use runs that have not seen them: "
+            f"actloc doctor {experiment.arguments} --labels --folds 3"
+        )
+    else:
+        predictions = auditing.cross_fitted(experiment, annotations, folds)
+    return _report(experiment, annotations, predictions, folds)
+
+
+def _report(experiment: Experiment, annotations: Annotations, predictions: Predictions, folds: int | None) -> int:
+    from actloc.diagnosis.labels.ranking import ranked
+    from actloc.diagnosis.labels.suspicion import judged
+    from actloc.localization import auditing
+
+    videos = auditing.audited(experiment, annotations)
+    missing = [video.id for video in videos if video.id not in predictions]
+    if missing:
+        have = console.count(len(missing), "video has", "videos have")
+        console.warn(f"{have} no predictions, and is not judged: {console.first_ten(missing)}")
+    judgement = judged(videos, predictions)
+    rows = ranked(judgement)
+    path = auditing.audit_file(experiment)
+    files.write_text(path, as_csv(rows))
+    for number, row in enumerate(rows):
+        if number < _SHOWN:
+            console.result(f"{row.suspicion:.2f} {row.kind}, {row.video_id}: {row.sentence}")
+        suggested = row.suggested and [row.suggested.start_s, row.suggested.end_s, row.suggested.label]
+        annotated = row.action and [row.action.start_s, row.action.end_s, row.action.label]
+        value = {"suspicion": row.suspicion, "annotated": annotated, "suggested": suggested}
+        kind = f"label_{row.kind}"
+        fields = {"severity": "note", "kind": kind, "what": row.sentence, "where": row.video_id, "value": value}
+        console.emit("finding", **fields, fix="Look at the video there, and correct the annotation if it is wrong")
+    num_actions = sum(len(one.video.actions) for one in judgement.videos)
+    by = "the run itself" if folds is None else f"{folds} runs that were not trained on them"
+    console.result(
+        f"{console.count(len(rows), 'suspicion')} in {console.count(len(judgement.videos), 'video')} with "
+        f"{console.count(num_actions, 'annotation')}, judged by {by}; all are in {path}"
+    )
+    console.emit("done", errors=0, warnings=0, path=str(path), suspicions=len(rows), folds=folds)
+    return 0
+
+
+def as_csv(rows: Sequence[Suspicion]) -> str:
+    """The table: times in seconds with three decimals; empty cells where there is no annotation, or no suggestion."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        ends = [
+            ["", "", ""] if one is None else [f"{one.start_s:.3f}", f"{one.end_s:.3f}", csv_cell(one.label)]
+            for one in (row.action, row.suggested)
+        ]
+        where = [csv_cell(row.video_id), *ends[0]]
+        writer.writerow([*where, row.kind, f"{row.suspicion:.4f}", *ends[1], csv_cell(row.sentence)])
+    return stream.getvalue()
