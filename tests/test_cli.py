@@ -20,7 +20,7 @@ COMMANDS = {
     "extract-features": "CONFIG [KEY.KEY=VALUE]... --shard --engine --dry-run --code --allow-changed-code --overwrite",
     "convert-annotations": "IN OUT [KEY=VALUE]... --form --code --overwrite",
     "train": "CONFIG [KEY.KEY=VALUE]... --resume --dry-run --check --code --allow-changed-code --overwrite",
-    "doctor": "[CONFIG] [KEY.KEY=VALUE]... --full --code",
+    "doctor": "[CONFIG] [KEY.KEY=VALUE]... --full --labels --folds --code",
     "ls": "[KIND] --code",
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",

@@ -64,7 +64,7 @@ def cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: in
 def _fold(
     experiment: Experiment, annotations: Annotations, videos: list[AnnotatedVideo], own: list[AnnotatedVideo], name: str
 ) -> tuple[Experiment, bool]:
-    """The experiment that trains on the other videos, and whether it was trained on other annotations or settings before."""
+    """The experiment that trains on the other videos, and whether it was trained on others, or otherwise, before."""
     dataset = experiment.dataset
     held = {video.id for video in own}
     sides = {True: "held_out", False: dataset.training_subset}

@@ -154,8 +154,10 @@ def _calibrated(scores: np.ndarray, hits: np.ndarray) -> np.ndarray:
         while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
             total, number = blocks.pop()
             blocks[-1] = (blocks[-1][0] + total, blocks[-1][1] + number)
-    shares = np.maximum.accumulate([(total + 1) / (number + 2) for total, number in blocks]) if blocks else []
-    # few hits among many: the added ones must not lift what is below a rising curve
+    if not blocks:
+        return np.zeros(0)
+    # with few predictions in a block the added ones could make the curve fall again
+    shares = np.maximum.accumulate([(total + 1) / (number + 2) for total, number in blocks])
     confidences = np.empty(len(scores))
     confidences[order] = np.repeat(shares, [number for _, number in blocks])
     return confidences
