@@ -16,6 +16,7 @@ MATCH = 0.5
 NEAR = 0.1
 """The temporal IoU from which a prediction is near an annotation."""
 _MOST_PER_VIDEO = 200
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ class Judgement:
         return 1.0 - float(np.searchsorted(self.supports, support, side="right")) / max(len(self.supports), 1)
 
     def share_below(self, confidence: float) -> float:
-        """The share of annotations whose own prediction is less sure."""
-        return float(np.searchsorted(self.scores_of_true, confidence, side="left")) / max(len(self.scores_of_true), 1)
+        """The share of annotations whose own prediction is less sure; those that are as sure count a half."""
+        below, up_to = (np.searchsorted(self.scores_of_true, confidence, side=side) for side in _SIDES)
+        return float(below + up_to) / 2 / max(len(self.scores_of_true), 1)
 
 
 _LEAST_DEVIATION = 0.05

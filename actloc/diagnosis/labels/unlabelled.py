@@ -11,8 +11,9 @@ _OVERLAP = 0.3
 def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
     """Each segment that no annotation of any class overlaps, the surest first, once.
 
-    Confidence x (the share of annotations whose own prediction is less sure). Segments that are less sure than half of
-    those are left out, and so are those in an interval that is annotated as ambiguous.
+    Confidence x min(1, 2 x the share of annotations whose own prediction is less sure): all of its confidence where it
+    scores above most of them. Segments that score above less than a quarter of them are left out, and so are those in
+    an interval that is annotated as ambiguous.
     """
     kept: list[Suspicion] = []
     for row, prediction, confidence in zip(one.overlaps, one.found, one.confidences, strict=True):
@@ -29,8 +30,8 @@ def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
             continue
         sentence = (
             f"The run finds {prediction.label} at {prediction.start_s:.2f}-{prediction.end_s:.2f} s, "
-            f"{100 * confidence:.0f} % sure, more than of {100 * share:.0f} % of the annotations; nothing is annotated"
+            f"{100 * confidence:.0f} % sure, as of the surest {100 * (1 - share):.0f} % of the annotations; nothing is annotated there"
         )
         own = as_action(prediction)
-        kept.append(Suspicion("unlabelled", one.video.id, None, confidence * share, own, sentence))
+        kept.append(Suspicion("unlabelled", one.video.id, None, confidence * min(1.0, 2.0 * share), own, sentence))
     yield from kept
