@@ -67,6 +67,7 @@ def remove_run(folder: Path) -> None:
     checkpoints.remove_all(folder)
     for fold in folder.glob("label_audit/fold_*"):
         remove_run(fold)
+        files.remove(fold / ".lock")  # nothing else would use it
     for pattern in _FILES:
         for path in folder.glob(pattern):
             files.remove(path)

@@ -148,18 +148,20 @@ def _correct(video: AnnotatedVideo, found: Sequence[Prediction], overlaps: np.nd
 
 
 def _calibrated(scores: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """The share of hits among predictions of about the same score, one hit and one miss added to each share."""
-    order = np.argsort(scores, kind="stable")
-    blocks: list[tuple[float, int]] = []
-    for hit in hits[order]:
-        blocks.append((float(hit), 1))
-        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
-            total, number = blocks.pop()
-            blocks[-1] = (blocks[-1][0] + total, blocks[-1][1] + number)
-    if not blocks:
+    """The share of hits among predictions of about the same score, one hit and one miss added to each share.
+
+    Equal scores have equal confidence.
+    """
+    if not len(scores):
         return np.zeros(0)
+    _, place, numbers = np.unique(scores, return_inverse=True, return_counts=True)
+    blocks: list[tuple[float, int, int]] = []  # hits, predictions, different scores
+    for total, number in zip(np.bincount(place, weights=hits), numbers, strict=True):
+        blocks.append((float(total), int(number), 1))
+        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
+            last = blocks.pop()
+            blocks[-1] = (blocks[-1][0] + last[0], blocks[-1][1] + last[1], blocks[-1][2] + last[2])
     # with few predictions in a block the added ones could make the curve fall again
-    shares = np.maximum.accumulate([(total + 1) / (number + 2) for total, number in blocks])
-    confidences = np.empty(len(scores))
-    confidences[order] = np.repeat(shares, [number for _, number in blocks])
-    return confidences
+    shares = np.maximum.accumulate([(total + 1) / (number + 2) for total, number, _ in blocks])
+    of_scores: np.ndarray = np.repeat(shares, [different for _, _, different in blocks])
+    return of_scores[place]

@@ -30,7 +30,7 @@ def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
             continue
         sentence = (
             f"The run finds {prediction.label} at {prediction.start_s:.2f}-{prediction.end_s:.2f} s, "
-            f"{100 * confidence:.0f} % sure, as of the surest {100 * (1 - share):.0f} % of the annotations; nothing is annotated there"
+            f"{100 * confidence:.0f} % sure, more than of {100 * share:.0f} % of the annotations; nothing is annotated"
         )
         own = as_action(prediction)
         kept.append(Suspicion("unlabelled", one.video.id, None, confidence * min(1.0, 2.0 * share), own, sentence))
