@@ -54,7 +54,7 @@ def run(
     from actloc.localization import auditing
 
     if folds is None:
-        predictions = auditing.predictions_of_run(experiment, annotations)
+        predictions = auditing.detected(experiment, annotations, auditing.audited(experiment, annotations))
         subset = experiment.dataset.training_subset
         console.warn(
             f"The run judges labels of {subset!r} that it was trained on: a network that has memorised them "
@@ -62,8 +62,21 @@ def run(
             f"actloc doctor {experiment.arguments} --labels --folds 3"
         )
     else:
-        predictions = auditing.cross_fitted(experiment, annotations, folds)
+        predictions = _cross_fitted(experiment, annotations, folds)
     return _report(experiment, annotations, predictions, folds)
+
+
+def _cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: int) -> Predictions:
+    """What runs find in the videos that they were not trained on; a call after a stop continues."""
+    from actloc.commands import train
+    from actloc.localization import auditing
+
+    found: Predictions = {}
+    for number, fold in enumerate(auditing.folds(experiment, annotations, num_folds), 1):
+        console.say(f"Fold {number} of {num_folds}: {console.count(len(fold.videos), 'video')} to judge")
+        train.run(fold.experiment, overwrite=fold.is_changed)
+        found |= auditing.detected(fold.experiment, annotations, fold.videos)
+    return found
 
 
 def _report(experiment: Experiment, annotations: Annotations, predictions: Predictions, folds: int | None) -> int:

@@ -385,8 +385,8 @@ def read_results(folder: Path) -> Results:
 
 def read_record(path: Path, form: type[_Form]) -> _Form:
     """Reads a file of `eval`; raises UserError that names the first place where it is not what `form` describes."""
+    again = f"Evaluate again: actloc eval {path.parent.parent.parent}"
     if not path.exists():
-        again = f"Evaluate again: actloc eval {path.parent.parent.parent}"
         raise UserError(f"{path} does not exist.", "Expected a file as actloc eval writes it.", again)
     content = files.read_json(path, keep_odd_numbers=True)
     try:
@@ -395,8 +395,5 @@ def read_record(path: Path, form: type[_Form]) -> _Form:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
         differences = console.count(error.error_count(), "place differs", "places differ")
-        raise UserError(
-            f"{path}: {place}: {first['msg']}.",
-            f"Expected a file as actloc eval writes it; {differences}.",
-            f"Evaluate again: actloc eval {path.parent.parent.parent}",
-        ) from error
+        problem = f"{path}: {place}: {first['msg']}."
+        raise UserError(problem, f"Expected a file as actloc eval writes it; {differences}.", again) from error

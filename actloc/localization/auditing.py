@@ -1,7 +1,7 @@
-"""Predictions of a run for the videos whose annotations it judges, and of runs that did not see them."""
+"""The videos whose annotations a run judges, what it finds in them, and runs that do not see what they judge."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console, files
@@ -29,42 +29,38 @@ def audited(experiment: Experiment, annotations: Annotations) -> list[AnnotatedV
     return list(found.values())
 
 
-def predictions_of_run(experiment: Experiment, annotations: Annotations) -> Predictions:
-    """What the run finds in the videos that are audited, those it was trained on among them."""
-    return _detected(experiment, annotations, audited(experiment, annotations))
+@dataclass(frozen=True)
+class Fold:
+    """Some of the audited videos, and the experiment of the run that is trained on the others."""
+
+    experiment: Experiment
+    videos: list[AnnotatedVideo]
+    is_changed: bool
+    """Whether its run was trained on other annotations or with other settings before."""
 
 
-def cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: int) -> Predictions:
-    """What runs of the same settings find in videos that they were not trained on.
+def folds(experiment: Experiment, annotations: Annotations, number: int) -> list[Fold]:
+    """The audited videos, split by their names; runs of the same settings are to be trained in the run's folder.
 
-    The audited videos are split by their names; for each fold a run is trained on the others, in `label_audit` in the
-    run's folder, and finds actions in its own. A call after a stop continues; a fold whose annotations or
-    settings changed is trained anew.
+    Writes the annotations of each. Raises UserError if there are fewer videos than folds.
     """
-    from actloc.commands import train
-
     videos = audited(experiment, annotations)
     order = sorted(videos, key=lambda video: hashlib.sha256(video.id.encode()).hexdigest())
-    if len(order) < num_folds:
+    if len(order) < number:
         raise UserError(
-            f"--folds {num_folds} is more than the {console.count(len(order), 'annotated video')}.",
+            f"--folds {number} is more than the {console.count(len(order), 'annotated video')}.",
             "Expected a video in each fold at least.",
             f"Set --folds {max(2, len(order))} or fewer, or leave it out",
         )
-    found: Predictions = {}
-    for number in range(num_folds):
-        own = order[number::num_folds]
-        console.say(f"Fold {number + 1} of {num_folds}: {console.count(len(own), 'video')} to judge")
-        of_fold, is_changed = _fold(experiment, annotations, videos, own, f"fold_{number + 1}_of_{num_folds}")
-        train.run(of_fold, overwrite=is_changed)
-        found |= _detected(of_fold, annotations, own)
-    return found
+    parts = [order[first::number] for first in range(number)]
+    return [
+        _fold(experiment, annotations, videos, own, f"fold_{place}_of_{number}") for place, own in enumerate(parts, 1)
+    ]
 
 
 def _fold(
     experiment: Experiment, annotations: Annotations, videos: list[AnnotatedVideo], own: list[AnnotatedVideo], name: str
-) -> tuple[Experiment, bool]:
-    """The experiment that trains on the other videos, and whether it was trained on others, or otherwise, before."""
+) -> Fold:
     dataset = experiment.dataset
     held = {video.id for video in own}
     sides = {True: "held_out", False: dataset.training_subset}
@@ -81,10 +77,10 @@ def _fold(
     is_changed = copy.is_file() and files.read_text(copy) != text
     if settings.is_file() and not is_changed:
         is_changed = bool(differences(load(str(settings)).shaping("weights"), result.shaping("weights"), "", ""))
-    return result, is_changed
+    return Fold(result, own, is_changed)
 
 
-def _detected(experiment: Experiment, annotations: Annotations, videos: list[AnnotatedVideo]) -> Predictions:
+def detected(experiment: Experiment, annotations: Annotations, videos: list[AnnotatedVideo]) -> Predictions:
     """Detections in these videos, whatever subset they are in."""
     judged = {video.id: replace(video, subset="judged") for video in videos}
     dataset = experiment.dataset.model_copy(update={"evaluation_subset": "judged"})
