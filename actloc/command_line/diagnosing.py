@@ -45,7 +45,7 @@ def doctor(
     """Report what is wrong with the machine, the data or a run, the worst first, and how to fix it; changes nothing.
 
     Of a run it computes why the mAP is low. The exit status is 2 where a command would fail or results are false.
-    With --labels it lists annotations that are likely wrong instead, and what the run finds in their place.
+    With --labels it lists annotations that are likely wrong instead, in the run's label_audit.csv.
     """
     if labels or folds is not None:
         from actloc.commands import doctor_labels

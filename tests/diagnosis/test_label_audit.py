@@ -38,7 +38,7 @@ def test_an_annotation_with_no_score_near_it() -> None:
     first = audit({"v07": (jump, run, Action(26.0, 29.0, "run"))})[0]
     assert (first.kind, first.video_id, first.action) == ("missed", "v07", Action(26.0, 29.0, "run"))
     assert first.suggested is None
-    assert first.suspicion == pytest.approx(40 / 41), "all but itself have support"
+    assert first.suspicion == pytest.approx(0.05 / (0.05 + 1 / 41)), "all but itself have support"
 
 
 @pytest.mark.parametrize("end_s", [3.2, 7.0])
@@ -87,7 +87,7 @@ def test_a_run_that_finds_little_does_not_suspect_what_it_misses() -> None:
     found = {name: listed if number < 4 else [] for number, (name, listed) in enumerate(predictions().items())}
     missed = [row.suspicion for row in audit({}, found) if row.kind == "missed"]
     assert len(missed) == 32
-    assert max(missed) == pytest.approx(8 / 40), "the share of annotations that it does find"
+    assert max(missed) == pytest.approx(0.05 / (0.05 + 32 / 40)), "as likely as without looking"
 
 
 def test_videos_without_predictions_are_not_judged() -> None:

@@ -63,9 +63,9 @@ class Judgement:
     usual_deviation: float
     """The median distance of a predicted boundary from that of the annotation it matches, as a share of its length."""
 
-    def share_above(self, support: float) -> float:
-        """The share of annotations with a higher support."""
-        return 1.0 - float(np.searchsorted(self.supports, support, side="right")) / max(len(self.supports), 1)
+    def share_up_to(self, support: float) -> float:
+        """The share of annotations with no more support."""
+        return float(np.searchsorted(self.supports, support, side="right")) / max(len(self.supports), 1)
 
     def share_below(self, confidence: float) -> float:
         """The share of annotations whose own prediction is less sure; those that are as sure count a half."""
