@@ -1,6 +1,7 @@
 """Each kind of wrong label is the first row of the audit of predictions that are otherwise right."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -76,10 +77,11 @@ def test_an_action_that_is_not_annotated() -> None:
     assert [row.kind for row in rows].count("unlabelled") == 1, "not what is less sure than annotated actions"
 
 
-def test_an_ambiguous_interval_needs_no_annotation() -> None:
+@pytest.mark.parametrize("known", [{"ambiguous": ((9.0, 17.0),)}, {"annotated": ((0.0, 9.0),)}])
+def test_an_ambiguous_interval_and_time_that_is_not_annotated_need_no_annotation(known: dict[str, Any]) -> None:
     jump, _ = TRUE["v07"]
     videos = [AnnotatedVideo(name, "train", actions, 30.0) for name, actions in TRUE.items() if name != "v07"]
-    videos.append(AnnotatedVideo("v07", "train", (jump,), 30.0, ambiguous=((9.0, 17.0),)))
+    videos.append(AnnotatedVideo("v07", "train", (jump,), 30.0, **known))
     assert not [row for row in ranked(judged(videos, predictions())) if row.kind == "unlabelled"]
 
 

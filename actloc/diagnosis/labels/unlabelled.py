@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from actloc.annotations.annotated_time import is_mostly_outside
 from actloc.diagnosis.labels.suspicion import Judged, Judgement, Suspicion, as_action, overlap
 
 _OVERLAP = 0.3
@@ -13,7 +14,7 @@ def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
 
     Confidence x min(1, 2 x the share of annotations whose own prediction is less sure): all of its confidence where it
     scores above most of them. Segments that score above less than a quarter of them are left out, and so are those in
-    an interval that is annotated as ambiguous.
+    an interval that is annotated as ambiguous, or outside the annotated time of the video.
     """
     kept: list[Suspicion] = []
     for row, prediction, confidence in zip(one.overlaps, one.found, one.confidences, strict=True):
@@ -21,7 +22,8 @@ def found(judgement: Judgement, one: Judged) -> Iterator[Suspicion]:
         is_ambiguous = any(
             min(prediction.end_s, end) - max(prediction.start_s, start) > 0 for start, end in one.video.ambiguous
         )
-        is_known = row.max(initial=0.0) >= _OVERLAP or is_ambiguous
+        is_outside = is_mostly_outside(one.video.annotated, prediction.start_s, prediction.end_s)
+        is_known = row.max(initial=0.0) >= _OVERLAP or is_ambiguous or is_outside
         if (
             share < 1 / 2
             or is_known
