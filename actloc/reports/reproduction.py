@@ -13,7 +13,7 @@ from actloc.reports.text import one_line
 PATHS = (
     *("dataset.annotations", "dataset.blocked", "dataset.class_names", "dataset.classes", "dataset.clips"),
     *("dataset.folder", "dataset.labels", "dataset.metadata", "dataset.raw", "dataset.test_list"),
-    *("dataset.training_list", "dataset.validation_list", "dataset.videos"),
+    *("dataset.training_list", "dataset.validation_list", "dataset.videos", "dataset.annotated", "dataset.video_info"),
     *("encoder.flow_weights", "encoder.global_features", "encoder.raft_weights", "encoder.weights"),
     *("features.path", "features.more_paths", "features.bank", "fusion.scores", "training.initialise"),
 )

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     ("line", "offered"),
     [
         ("actloc tra", ["train"]),
-        ("actloc train own_", ["own_clips", "own_videos"]),
+        ("actloc train own_", ["own_clips", "own_videos", "own_videos_huggingface"]),
         ("actloc eval ckpt/", ["ckpt/own_v2"]),
         ("actloc predict ", ["ckpt/own_v2"]),
         ("actloc train own_videos schedule.e", ["schedule.epochs="]),
