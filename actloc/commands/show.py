@@ -35,7 +35,7 @@ def run(experiment: Experiment) -> int:
 
 def _show_encoder(config: EncoderConfig, num_frames: int, num_classes: int | None) -> None:
     size = sizes.recorded(config, num_frames)
-    if size is None:
+    if size is None and config.is_described:
         # counted only for settings that are not recorded, because this imports torch
         from actloc.commands.show_encoder import encoder_size
 

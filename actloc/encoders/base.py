@@ -59,6 +59,11 @@ class EncoderConfig(Part):
         """Whether there is anything to learn or to count in the encoder."""
         return True
 
+    @property
+    def is_described(self) -> bool:
+        """Whether the settings, with the files at hand, say how the network is built: it can be counted then."""
+        return True
+
     weights_license: ClassVar[str] = ""
     """The licence of weights that are installed with actloc, as the Hugging Face hub names it; usually empty."""
 

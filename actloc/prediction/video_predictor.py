@@ -219,7 +219,7 @@ class VideoPredictor:
 
 
 class _Steps:
-    """Adds up how far several videos are, and tells the caller; what it says never falls."""
+    """Adds up how far several videos are, for the caller's function; the seconds that it gets never fall."""
 
     def __init__(self, progress: Progress | None, total_s: float) -> None:
         self._progress, self._total_s = progress, total_s
@@ -229,14 +229,14 @@ class _Steps:
         """That of the next video."""
         if self._progress is None:
             return VideoProgress(facts)
-        return _Watched(facts, lambda seconds: self._tell(self._before_s + seconds))
+        return _Watched(facts, lambda seconds: self._report(self._before_s + seconds))
 
     def over(self, video: VideoProgress) -> None:
         """The video is done, or failed."""
         self._before_s += video.facts.duration_s if video.facts else 0.0
-        self._tell(self._before_s)
+        self._report(self._before_s)
 
-    def _tell(self, done_s: float) -> None:
+    def _report(self, done_s: float) -> None:
         self._last_s = max(self._last_s, min(done_s, self._total_s))
         if self._progress is not None:
             self._progress(self._last_s, self._total_s)
@@ -245,13 +245,13 @@ class _Steps:
 class _Watched(VideoProgress):
     """The progress of one video, which is passed on."""
 
-    def __init__(self, facts: VideoFacts | None, tell: Callable[[float], None]) -> None:
+    def __init__(self, facts: VideoFacts | None, report: Callable[[float], None]) -> None:
         super().__init__(facts)
-        self._tell = tell
+        self._report = report
 
     def at(self, seconds: float) -> None:
         """Passes it on."""
-        self._tell(min(seconds, self.facts.duration_s if self.facts else 0.0))
+        self._report(min(seconds, self.facts.duration_s if self.facts else 0.0))
 
 
 def _span(start_s: Any, end_s: Any) -> Span | None:  # Any: not checked yet

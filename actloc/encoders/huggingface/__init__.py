@@ -94,6 +94,11 @@ class Config(EncoderConfig):
         return folder.family.classifies if folder.has_classifier else folder.family.pools[0]
 
     @property
+    def is_described(self) -> bool:
+        """Whether the model's folder is there, whose config.json describes the network."""
+        return self._folder_if_there() is not None
+
+    @property
     def exact_frames(self) -> int | None:
         """The number of frames of a model with a position for each; None for others, or where it is not there."""
         folder = self._folder_if_there()
@@ -117,7 +122,7 @@ class Config(EncoderConfig):
         """The files of the model, downloaded where that is allowed; raises UserError with what is missing."""
         model_folder.require_installed()
         folder = self.folder(may_download=self.allow_download)
-        folder.family  # noqa: B018 - an unknown one raises
+        folder.require_supported()
         return folder.all_files()
 
     def build(self) -> HuggingFace:

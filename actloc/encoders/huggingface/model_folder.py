@@ -34,10 +34,15 @@ class ModelFolder:
     @property
     def family(self) -> Family:
         """The family of the model; raises UserError for one that is not supported."""
+        self.require_supported()
+        return FAMILIES[self.config["model_type"]]
+
+    def require_supported(self) -> None:
+        """Raises UserError for a model of no family that actloc knows."""
         config = self.config
         kind = config.get("model_type")
         if kind in FAMILIES:
-            return FAMILIES[kind]
+            return
         own_code = "auto_map" in config
         named = ", ".join(sorted({family.title for family in FAMILIES.values()}))
         raise UserError(
