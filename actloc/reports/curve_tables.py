@@ -72,8 +72,8 @@ def calibration_table(curves: Curves) -> Table:
         num_names=1,
         rows=[
             [
-                Cell(f"{score(one.lowest)} to {score(one.highest)}"),
-                *(Cell(text) for text in (score(one.mean_score), percent(one.share_right))),
+                Cell(f"{one.lowest:.3g} to {one.highest:.3g}"),  # bins of low scores differ in the third digit
+                *(Cell(text) for text in (f"{one.mean_score:.3g}", percent(one.share_right))),
                 *(Cell(str(number)) for number in (one.count, one.right)),
             ]
             for one in curves.bins
