@@ -125,10 +125,14 @@ class DecoderBugError(Exception):
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the work was saved as asked
-    """A signal asked the command to stop; its work so far is saved, unless it starts from the beginning next time."""
+    """A signal asked the command to stop; its work so far is saved, unless it starts from the beginning next time.
 
-    def __init__(self, signal_number: int, *, is_saved: bool = True) -> None:
+    `is_agreed` where all processes of a job stop at the same place, and the first has saved the work of all.
+    """
+
+    def __init__(self, signal_number: int, *, is_saved: bool = True, is_agreed: bool = False) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
         self.is_saved = is_saved
+        self.is_agreed = is_agreed
         self.status = 128 + signal_number

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from actloc import console
 from actloc.devices import choose_device
-from actloc.errors import EnvironmentProblem, UserError
+from actloc.errors import EnvironmentProblem, Stopped, UserError
 from actloc.settings.code_errors import blaming
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def joined(device_name: str) -> Iterator[Processes]:
     """Connects the processes that torchrun started, over NCCL on GPUs and gloo otherwise; without it there is one.
 
     `device_name` is the setting machine.device; raises UserError for a GPU that does not exist.
-    Rank 0 prints; if processes fail, the first to fail prints its error.
+    Rank 0 prints; if processes fail, the first to fail prints its error. Where all agreed to stop, it is rank 0 again:
+    the others, which may end before it, have written nothing and do not know what it has saved.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -153,8 +154,9 @@ def joined(device_name: str) -> Iterator[Processes]:
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_LONGEST_WAIT)
     try:
         yield Processes(rank, size)
-    except BaseException:
-        console.be_quiet(store.add("actloc/failed", 1) != 1)
+    except BaseException as error:
+        is_agreed = isinstance(error, Stopped) and error.is_agreed
+        console.be_quiet(rank != 0 if is_agreed else store.add("actloc/failed", 1) != 1)
         raise
     finally:
         torch.distributed.destroy_process_group()

@@ -170,7 +170,7 @@ class Trainer:
                 if number:
                     folder = self.save(log, is_extra=True)
                     log.note("stop", self.step, signal=signal.Signals(number).name, checkpoint=folder.name)
-                    raise Stopped(number)
+                    raise Stopped(number, is_agreed=True)
             log.note("finish", self.step)
         console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data")
 
