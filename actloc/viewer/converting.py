@@ -4,6 +4,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -63,17 +64,23 @@ class Converter:
     def copy_of(self, video: Path) -> Path | None:
         """The finished copy of the video as it is now; None if there is none."""
         copy = self._place(video)
-        if copy is None or not copy.is_file():
+        if copy is None:
             return None
-        os.utime(copy)  # it was looked at now
+        try:
+            os.utime(
+                copy
+            )  # it was looked at now; a check before this could be true of a copy that is deleted meanwhile
+        except FileNotFoundError:
+            return None
         return copy
 
     def conversion_of(self, video: Path) -> Conversion | None:
-        """How far the conversion is; None if it was never asked for."""
+        """How far the conversion is; None if it was never asked for, or its copy was deleted to make room."""
         copy = self._place(video)
         if copy is not None and copy.is_file():
             return Conversion("done", 1.0)
-        return None if copy is None else self._conversions.get(copy)
+        known = None if copy is None else self._conversions.get(copy)
+        return None if known is None or known.state == "done" else known
 
     def start(self, video: Path, duration_s: float | None) -> Conversion:
         """Has the video converted, unless it is or was."""
@@ -108,10 +115,15 @@ class Converter:
 
     def size(self) -> int:
         """Bytes of all copies."""
-        return sum(path.stat().st_size for path in self._copies())
+        return sum(state.st_size for _, state in self._copies())
 
-    def _copies(self) -> list[Path]:
-        return [path for path in self.folder.glob("*.mp4") if not path.name.startswith(".")]
+    def _copies(self) -> list[tuple[Path, os.stat_result]]:
+        """All copies; one that is deleted meanwhile, here or by another viewer, is left out."""
+        found = []
+        for path in self.folder.glob("*.mp4"):
+            with suppress(FileNotFoundError):
+                found += [] if path.name.startswith(".") else [(path, path.stat())]
+        return found
 
     def _place(self, video: Path) -> Path | None:
         """The copy's path, which another path, size or time of the video would change; None without the video."""
@@ -154,13 +166,13 @@ class Converter:
 
     def _make_room(self, keep: Path) -> None:
         """Deletes the copies that were not looked at for the longest time, until all fit."""
-        copies = sorted(self._copies(), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in copies)
-        for path in copies:
+        copies = sorted(self._copies(), key=lambda one: one[1].st_mtime)
+        total = sum(state.st_size for _, state in copies)
+        for path, state in copies:
             if total <= self.most_bytes:
                 return
             if path != keep:
-                total -= path.stat().st_size
+                total -= state.st_size
                 files.remove(path)
 
 

@@ -268,4 +268,21 @@ def test_a_video_that_ffmpeg_cannot_read_fails_with_a_reason_and_the_oldest_copi
     assert failed
     assert failed.state == "failed"
     assert "cannot convert" in failed.reason
+    assert converter.conversion_of(tmp_path / "one.avi") is None, "its copy went, so it can be asked for again"
+    converter.start(tmp_path / "one.avi", 1.0)
+    while converter.copy_of(tmp_path / "one.avi") is None:
+        time.sleep(0.01)
     converter.close()
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".mp4"]
+
+
+def test_a_copy_that_is_deleted_while_it_is_looked_for_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.avi").write_bytes(b"a video")
+    (tmp_path / "cache").mkdir()
+    converter = Converter(tmp_path / "cache")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    assert converter.copy_of(tmp_path / "one.avi") is None
+    (tmp_path / "cache/gone.mp4").symlink_to(tmp_path / "nowhere")
+    assert converter.size() == 0
