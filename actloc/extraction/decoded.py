@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from actloc.encoders.base_network import ClipEncoder
 from actloc.settings.sections import MachineSettings
 from actloc.video.base import Span
-from actloc.video.reader import Summary, read_frames
+from actloc.video.reader import FrameReader, Summary, read_frames
 from actloc.video.windows import ClipSpacing, Picking
 
 
@@ -39,6 +39,17 @@ class DecodedVideo:
             check_stop=check_stop,
             span=span,
         )
+        self._begin(encoder, spacing)
+
+    @classmethod
+    def of_reader(cls, reader: FrameReader, encoder: ClipEncoder, spacing: ClipSpacing) -> Self:
+        """The items of a video that is being read already."""
+        made = cls.__new__(cls)
+        made._given, made._reader = 0, reader
+        made._begin(encoder, spacing)
+        return made
+
+    def _begin(self, encoder: ClipEncoder, spacing: ClipSpacing) -> None:
         self._interval = spacing.frame_interval
         self._windower = spacing.windower(lambda: self.picking)
         frames = self._counted(encoder.frames(iter(self._reader)))

@@ -5,6 +5,7 @@ A JSON request arrives on stdin, which then stays open as long as the parent liv
 
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary                                 V  JSON: the facts of a header or of packets
+L  JSON: a line about a live source's connection
 """
 
 import importlib
@@ -40,6 +41,9 @@ _MATRIX_BYTES = 9 * 4
 
 def serve(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
     """Answers one request: facts of a header or of packets, or all frames of a video."""
+    if request["task"] == "live":
+        _answer_live(request, channel)
+        return
     path = Path(request["path"])
     if request.get("hangs"):
         threading.Event().wait()  # an injected fault: a decoder that never answers
@@ -90,6 +94,7 @@ def files_fault() -> Iterator[None]:
 
 def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) -> None:
     module = importlib.import_module(f"actloc.video.readers.{reader}")
+    request = {**request, "reader": reader}
     if request["task"] == "facts":
         with files_fault():
             facts = module.facts(path)
@@ -107,7 +112,32 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
     fps, decode_fps = rates(module, path, request["fps"], request["decode_fps"], channel.report_progress)
     span = Span.from_json(request.get("span"))
     decoded = _watched(module.pictures(path, stats), channel)
-    pictures = resampled(decoded if span is None else within(decoded, stats, span), stats, decode_fps)
+    _send_video(request, decoded if span is None else within(decoded, stats, span), stats, (fps, decode_fps), channel)
+
+
+def _answer_live(request: dict[str, Any], channel: Channel) -> None:  # Any: JSON values
+    from actloc.video.live import LiveSource
+    from actloc.video.readers import live
+
+    stats, source = DecodingStats(), LiveSource.from_json(request["source"])
+    rates = _exact(request["fps"], None), _exact(request["decode_fps"] or request["fps"], None)
+
+    def say(line: str) -> None:
+        channel.send_json(b"L", line=line)
+
+    decoded = _watched(live.pictures(source, stats, say, channel.report_progress), channel)
+    _send_video({**request, "reader": "pyav"}, decoded, stats, rates, channel)
+
+
+def _send_video(
+    request: dict[str, Any],  # Any: JSON values
+    decoded: Iterator[Picture],
+    stats: DecodingStats,
+    rates: tuple[Fraction, Fraction],
+    channel: Channel,
+) -> None:
+    fps, decode_fps = rates
+    pictures = resampled(decoded, stats, decode_fps)
     picking = Picking(float(decode_fps), float(fps))
     is_whole = picking.step.is_integer()
     if is_whole:
@@ -123,7 +153,7 @@ def _answer(request: dict[str, Any], path: Path, reader: str, channel: Channel) 
         duration_s=float(stats.end_s),
         width=stats.width,
         height=stats.height,
-        reader=reader,
+        reader=request["reader"],
     )
 
 

@@ -143,7 +143,9 @@ class FrameReader:
         request: dict[str, Any],  # Any: JSON values
         timeout_s: float,
         check_stop: Callable[[], None],
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
+        self._say = say
         self._file = str(request["path"])
         self._timeout_s = timeout_s
         self._check_stop = check_stop
@@ -190,6 +192,8 @@ class FrameReader:
                 elif kind == b"F":
                     frame = np.frombuffer(content, self._dtype).reshape(self._shape)
                     yield from itertools.repeat(frame, count)
+                elif kind == b"L":
+                    self._say(json.loads(content)["line"])
                 elif kind == b"E":
                     self._summary = Summary(**json.loads(content))
                     return

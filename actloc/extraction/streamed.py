@@ -1,0 +1,67 @@
+"""Features of a video that is read once and as it comes: rows go to a sink, and nothing else is kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from actloc.encoders.base_network import ClipEncoder, check_clips
+from actloc.errors import UserError
+from actloc.extraction.batches import BatchedNetwork
+from actloc.extraction.decoded import DecodedVideo
+from actloc.extraction.rows import RowAssembly, RowSink
+from actloc.settings.sections import MachineSettings
+from actloc.store.info import Features
+from actloc.video.live import LiveSource, read_live
+from actloc.video.reader import Summary, read_frames
+from actloc.video.windows import ClipSpacing
+
+
+class _Receiver:
+    def __init__(self, assembly: RowAssembly) -> None:
+        self._assembly = assembly
+
+    def receive(self, vectors: Features) -> None:
+        self._assembly.take(vectors)
+
+
+def encode_stream(
+    source: Path | LiveSource,
+    encoder: ClipEncoder,
+    spacing: ClipSpacing,
+    machine: MachineSettings,
+    sink: RowSink,
+    say: Callable[[str], None],
+) -> Summary:
+    """Passes the rows of the source to the sink as they come; returns what it contained. Raises VideoError."""
+    refuse(encoder, spacing)
+    rates = {"fps": spacing.fps, "decode_fps": spacing.decode_fps, "steps": encoder.config.frame_steps()}
+    common = {**rates, "reader": machine.reader, "timeout_s": machine.decode_timeout_s}
+    reader = read_frames(source, **common) if isinstance(source, Path) else read_live(source, **common, say=say)
+    decoded = DecodedVideo.of_reader(reader, encoder, spacing)
+    try:
+        place = source if isinstance(source, Path) else Path(source.name)
+        assembly = RowAssembly(place.name, place, encoder, spacing, sink, lambda: decoded.picking)
+        network, receiver = BatchedNetwork(encoder, spacing, machine), _Receiver(assembly)
+        for item in decoded:
+            network.add(receiver, [item])
+        network.finish()
+        assembly.end(decoded.num_frames)
+        return decoded.summary
+    finally:
+        decoded.close()
+
+
+def refuse(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
+    """Raises UserError for features that need more than the frames so far, or a rate that only a file states."""
+    check_clips(encoder, spacing)
+    if "native" in (spacing.fps, spacing.decode_fps):
+        raise UserError(
+            "features.fps is native: the rate of each video.",
+            "Expected a number of frames per second, because the rate of a live source is not known.",
+            "Use a run whose features.fps is a number.",
+        )
+    if type(encoder).video_term is not ClipEncoder.video_term:
+        raise UserError(
+            f"The encoder {encoder.config.name} adds a term of the whole video to each feature.",
+            "Expected an encoder that looks at clips only.",
+            "Use a run with another encoder.",
+        )

@@ -1,0 +1,179 @@
+"""Rows that arrive one by one give what `predict` finds in all of them, as soon as it is settled."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from actloc.errors import UserError
+from actloc.evaluation.postprocess import postprocess
+from actloc.ops.settling import Candidates, Settling
+from actloc.ops.suppression import hard_suppression_per_class, soft_suppression, soft_suppression_per_class
+from actloc.runs.localizer import Localizer
+from actloc.runs.watching import WatchingDetector
+from actloc.settings.sections import SuppressionSettings
+from actloc.structures import Detections, Grid
+from tests.runs.test_long_videos import ACTIONFORMER, CPU, NARROW, TEMPORALMAXER, build
+
+GRID = Grid(1.0, 1.0, 0.0)
+SOFT = SuppressionSettings(max_kept=100_000, min_score=0.01)
+
+
+def many(number: int, seed: int) -> Candidates:
+    """Segments of two classes in order of time, within 400 steps; some are long, and no scores are equal."""
+    draw = np.random.default_rng(seed)
+    starts = np.sort(draw.uniform(0, 400, number))
+    lengths = draw.exponential(8, number).clip(0.5, 40)
+    labels = draw.integers(0, 2, number)
+    return Candidates(np.column_stack((starts, starts + lengths)), draw.permutation(number) / number + 0.001, labels)
+
+
+def by_time(found: Candidates) -> list[tuple[float, ...]]:
+    rows = np.column_stack((found.segments, found.scores, found.labels))
+    return sorted(map(tuple, np.round(rows, 4).tolist()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rule", ["soft", "hard", "across"])
+def test_settled_piece_by_piece_is_suppressed_at_once(seed: int, rule: str) -> None:
+    every, lowest = many(500, seed), 0.05
+    segments, scores = every.segments.astype(np.float32), every.scores.astype(np.float32)
+    if rule == "hard":
+        given: dict[str, Any] = {"tiou": 0.3, "min_score": 0.0, "max_kept": 10_000}
+        places, kept = hard_suppression_per_class(segments, scores, every.labels, **given)
+    elif rule == "soft":
+        given = {"sigma": 0.4, "min_score": 0.001, "max_kept": 10_000}
+        places, kept = soft_suppression_per_class(segments, scores, every.labels, **given)
+    else:
+        places, kept = soft_suppression(segments, scores, sigma=0.4, min_score=0.001, max_kept=10_000)
+    shown = kept >= lowest
+    expected = Candidates(every.segments[places[shown]], kept[shown].astype(np.float64), every.labels[places[shown]])
+    settling = Settling(
+        "hard" if rule == "hard" else "soft",
+        by_class=rule != "across",
+        sigma=0.4,
+        tiou=0.3,
+        min_score=0.0 if rule == "hard" else 0.001,
+        lowest=np.full(2, lowest),
+    )
+    found, most, parts = Candidates.none(), 0, 0
+    for start in range(0, 420, 10):
+        here = (every.segments[:, 0] >= start) & (every.segments[:, 0] < start + 10)
+        settling.add(every.at(here))
+        done = settling.settled(start + 10)
+        assert (done.segments[:, 1] <= start + 10).all()
+        parts += bool(len(done))
+        found, most = found.followed_by(done), max(most, len(settling))
+    found = found.followed_by(settling.settled(math.inf))
+    assert len(settling) == 0
+    assert by_time(found) == by_time(expected)
+    assert parts > 5
+    assert most < len(every) / 2
+
+
+def watched(localizer: Localizer, rows: np.ndarray, **more: Any) -> tuple[list[Candidates], WatchingDetector]:
+    """What is settled after each row, in the order in which it comes."""
+    detector = WatchingDetector(localizer, np.full(3, 0.01), more.pop("longest", 1e4), **more)
+    parts: list[Candidates] = []
+    for row in rows:
+        detector.add(row[None], parts.append)
+    detector.end(parts.append)
+    return parts, detector
+
+
+@pytest.mark.parametrize(("base", "changes"), [(ACTIONFORMER, NARROW), (TEMPORALMAXER, {})])
+@pytest.mark.parametrize("num_steps", [3, 64, 301, 603])
+@pytest.mark.parametrize("window_steps", [None, 16])
+def test_rows_that_arrive_give_what_predict_finds(
+    base: Any, changes: dict[str, Any], num_steps: int, window_steps: int | None
+) -> None:
+    detector = build(base, changes)
+    localizer = Localizer(detector, CPU, "float32", SOFT, 64)
+    rows = np.random.default_rng(0).normal(size=(num_steps, 6)).astype(np.float32)
+    features = torch.zeros(1, 6, detector.padded_steps(num_steps))
+    features[0, :, :num_steps] = torch.from_numpy(rows).T
+    with torch.inference_mode():
+        (whole,) = detector.detect(features, (torch.arange(features.shape[2]) < num_steps)[None])
+    assert not whole.cut_by
+    kept = postprocess(whole, GRID, math.inf, SOFT)
+    expected = without_low(kept, 0.01)
+    parts, _ = watched(localizer, rows, window_steps=window_steps)
+    found = Candidates.none()
+    for part in parts:
+        found = found.followed_by(part)
+    found = replace(found, segments=found.segments.clip(0))
+    assert len(found) == len(expected) > 0
+    assert_close(found, expected)
+
+
+def without_low(found: Detections, lowest: float) -> Candidates:
+    high = found.scores >= lowest
+    columns = (found.segments[high].double(), found.scores[high].double(), found.labels[high])
+    return Candidates(*(column.numpy() for column in columns))
+
+
+def assert_close(found: Candidates, expected: Candidates) -> None:
+    """Each has its like in the other, within 1e-3 steps."""
+    left = [tuple(row) for row in np.column_stack((expected.labels, expected.segments, expected.scores)).tolist()]
+    for row in np.column_stack((found.labels, found.segments, found.scores)).tolist():
+        best = min(left, key=lambda other: max(abs(a - b) for a, b in zip(row, other, strict=True)))
+        assert max(abs(a - b) for a, b in zip(row, best, strict=True)) < 1e-3, (row, best)
+        left.remove(best)
+
+
+def test_what_is_too_long_is_dropped_and_counted_and_the_rest_does_not_wait_for_the_end() -> None:
+    detector = build(ACTIONFORMER, NARROW)
+    localizer = Localizer(detector, CPU, "float32", SOFT, 64)
+    rows = np.random.default_rng(0).normal(size=(900, 6)).astype(np.float32)
+    parts, watching = watched(localizer, rows, longest=6.0, window_steps=16)
+    assert watching.num_too_long > 0
+    lengths = [length for part in parts for length in (part.segments[:, 1] - part.segments[:, 0]).tolist()]
+    assert max(lengths) <= 6.0
+    assert sum(bool(len(part)) for part in parts[:-1]) > 3
+    assert len(parts[-1]) < len(lengths) / 2
+    assert watching.delays.most == watching.delays.window + watching.delays.margin + 6.0
+
+
+def test_hours_after_the_start_segments_are_as_exact_as_at_the_start() -> None:
+    """The same rows again and again give the same segments, a period later each time."""
+    detector = build(TEMPORALMAXER, {})
+    localizer = Localizer(detector, CPU, "float32", SOFT, 64)
+    watching = WatchingDetector(localizer, np.full(3, 0.01), 20.0)
+    period = watching.delays.window * 4
+    rows = np.random.default_rng(0).normal(size=(period, 6)).astype(np.float32)
+    found = Candidates.none()
+
+    def settled(part: Candidates) -> None:
+        nonlocal found
+        found = found.followed_by(part)
+
+    watching.add(rows, settled)
+    far = 2**21 // period * period  # in float32 a quarter of a step from the next number
+    watching._kept += far
+    watching._first_row += far
+    watching._num_rows += far
+    late, found = found, Candidates.none()
+    assert len(late)
+    for _ in range(3):
+        watching.add(rows, settled)
+    starts = found.segments[:, 0]
+    fractions = np.unique(np.round(starts % 0.25, 6))
+    assert len(fractions) > 10
+
+
+def test_detectors_and_suppression_that_need_the_whole_video_are_refused() -> None:
+    whole = build(ACTIONFORMER, {"windows": -1})
+    with pytest.raises(UserError, match="looks at the whole video at once"):
+        WatchingDetector(Localizer(whole, CPU, "float32", SOFT, 64), np.full(3, 0.1), 10.0)
+    other = build(ACTIONFORMER, NARROW)
+    for changes, name in (
+        ({"method": "weighted"}, "method is weighted"),
+        ({"method": "none"}, "method is none"),
+        ({"multiclass": False}, "voting_threshold"),
+    ):
+        settings = SuppressionSettings(**changes)
+        with pytest.raises(UserError, match=name):
+            WatchingDetector(Localizer(other, CPU, "float32", settings, 64), np.full(3, 0.1), 10.0)
