@@ -26,6 +26,7 @@ COMMANDS = {
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",
     "report": "RUN... --output --format --card --license --overwrite --code",
     "predict": "RUN VIDEO... --output --shard --engine --format --video --clips --overwrite --set --code",
+    "watch": "RUN SOURCE --output --every --longest-action --retry-for --overwrite --set --code",
     "view": "RUN [VIDEOS]... --subset --annotations --port --no-browser --code",
     "convert-predictions": "IN OUT [KEY=VALUE]... --form --code --overwrite",
     "explain": "RUN VIDEO --label --at --layer --fps --output --overwrite --set --code",

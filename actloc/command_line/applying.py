@@ -105,6 +105,70 @@ def predict(
 
 @command(
     RESULTS,
+    "actloc watch ckpt/sample_efficientnet_actionformer /dev/video0",
+    "actloc watch ckpt/sample_efficientnet_actionformer rtsp://camera.local/stream --every 10",
+    "actloc watch ckpt/sample_efficientnet_actionformer tcp://127.0.0.1:9000 --longest-action 20 --retry-for 600",
+)
+def watch(
+    run: RunArgument,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file, a named pipe, a camera such as /dev/video0, or tcp://ADDRESS, rtsp://ADDRESS.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for segments.jsonl, one line for each segment.")] = Path(
+        "watched"
+    ),
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="How often the detector looks: shorter is sooner, and more work. Default: as `predict` does.",
+        ),
+    ] = None,
+    longest_action: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Drop longer candidates; shorter is sooner. Default: twice the longest action of training.",
+        ),
+    ] = None,
+    retry_for: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Try a lost connection again for this long, then take it as the end.",
+        ),
+    ] = 60.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call found.")] = False,
+    settings: Settings = None,
+    code: Code = None,
+) -> int:
+    """Find actions in live video: each is printed and written as soon as nothing can change it.
+
+    The segments are those that `predict` finds in the whole recording.
+    """
+    return run_on(
+        "watch",
+        run,
+        settings,
+        code,
+        source=source,
+        output=output,
+        every_s=every,
+        longest_action_s=longest_action,
+        retry_s=retry_for,
+        overwrite=overwrite,
+    )
+
+
+@command(
+    RESULTS,
     "actloc view ckpt/sample_efficientnet_actionformer",
     "actloc view predictions",
     "actloc view found.json my_videos --annotations labels.csv",

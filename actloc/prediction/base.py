@@ -10,6 +10,7 @@ from actloc.annotations.rows import WrittenVideo
 from actloc.evaluation.results import Record
 from actloc.extraction.video_progress import VideoProgress
 from actloc.video.base import Span
+from actloc.video.live import LiveSource
 
 
 class FilePredictor(Protocol):
@@ -20,6 +21,16 @@ class FilePredictor(Protocol):
 
         Times are those of the whole video. Who works on the video tells `progress` how far it is, in this part.
         """
+
+    def close(self) -> None:
+        """Ends the processes that read videos, if there are some; they also end with this process."""
+
+
+class WatchingSource(Protocol):
+    """A trained run at work on a source that is read as it comes."""
+
+    def run(self, source: Path | LiveSource) -> int:
+        """Prints and writes what is found; the exit status, after the end of the source. Raises VideoError."""
 
     def close(self) -> None:
         """Ends the processes that read videos, if there are some; they also end with this process."""

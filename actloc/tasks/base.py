@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
-    from actloc.prediction.base import FilePredictor, Predicting
+    from actloc.prediction.base import FilePredictor, Predicting, WatchingSource
     from actloc.prediction.video_predictor import VideoPredictor
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
@@ -94,6 +94,13 @@ class TaskConfig(TaskSettings, ABC):
     @abstractmethod
     def predicting(self, experiment: Experiment) -> Predicting:
         """The trained run, loaded for `predict`; raises UserError."""
+
+    def watching(
+        self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None
+    ) -> WatchingSource:
+        """The run at work on a source as it comes, which writes to `file`; only asked of a task that has
+        `finds_actions`."""
+        raise NotImplementedError
 
     @abstractmethod
     def predictor(self, experiment: Experiment) -> FilePredictor:

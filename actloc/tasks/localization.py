@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from actloc.annotations.model import Annotations
     from actloc.encoders.base import EncoderConfig
+    from actloc.localization.watching import Watching
     from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
@@ -164,6 +165,17 @@ class Config(TaskConfig):
         from actloc.localization.predicting import FindingActions
 
         return FindingActions(experiment)
+
+    def watching(
+        self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None
+    ) -> Watching:
+        """Actions in a source as it comes."""
+        chosen_checkpoint.check(experiment)
+        if not experiment.features.trains_encoder and experiment.features.encoder is not None:
+            experiment.features.encoder.require_weights()
+        from actloc.localization.watching import Watching
+
+        return Watching(experiment, file, longest_action_s, every_s)
 
     def predictor(self, experiment: Experiment) -> Predictor:
         """Finds actions in one video at a time."""
