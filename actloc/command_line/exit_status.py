@@ -40,6 +40,7 @@ _LESS_MEMORY = {
     "evaluate": "machine.clip_batch=1, features.window_steps=N",
     "predict": "machine.clip_batch=1, features.window_steps=N",
     "explain": "machine.clip_batch=1, features.window_steps=N",
+    "watch": "machine.clip_batch=1",
 }
 """The settings of each command that lower the memory it needs."""
 _WRONG_PATHS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}

@@ -21,6 +21,7 @@ _OTHER_VERBS = {
     "eval": "evaluate test score val evaluation metrics",
     "report": "plot visualize vis html table tables results summary",
     "predict": "infer inference detect find localize demo prediction",
+    "watch": "live stream camera listen monitor realtime",
     "explain": "gradcam grad-cam cam saliency heatmap attention why",
     "ls": "list models",
     "show": "cat config print-config settings",

@@ -11,6 +11,7 @@ from actloc.encoders.base_network import vectors_per_clip
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.experiment import Experiment
+from actloc.extraction.batches import batch_size
 from actloc.extraction.streamed import encode_stream
 from actloc.ops.settling import Candidates
 from actloc.runs.predictor import Predictor
@@ -109,15 +110,19 @@ class Watching:
         console.warn(line)
 
     def _say_delay(self) -> None:
-        delays, clip_s = self._detector.delays, self._spacing.clip_frames / self._grid.fps
-        parts = [delays.window * self._step_s, delays.margin * self._step_s + clip_s, self.longest_s]
+        delays, spacing, encoder = self._detector.delays, self._spacing, self._encoder
+        frames = batch_size(encoder, spacing, self._experiment.machine, encoder.device.type)
+        frames *= 1 if encoder.is_framewise else spacing.stride_frames
+        batch_s = (frames + spacing.clip_frames) / self._grid.fps
+        parts = [delays.window * self._step_s, delays.margin * self._step_s, self.longest_s, batch_s]
         listed = [console.duration(one) for one in parts]
         console.say(
             f"Segments are printed at most {console.duration(sum(parts))} after their end, or later if a better one "
             f"that overlaps them ends later: {listed[0]} for a window, {listed[1]} for what the network sees after it, "
-            f"and {listed[2]} for the longest action (--every and --longest-action change them)"
+            f"{listed[2]} for the longest action, and {listed[3]} for a batch of the encoder (shorter with --every, "
+            "--longest-action and --set machine.clip_batch=1)"
         )
-        console.emit("delay", window_s=parts[0], reach_s=parts[1], longest_action_s=parts[2])
+        console.emit("delay", window_s=parts[0], reach_s=parts[1], longest_action_s=parts[2], batch_s=parts[3])
 
     def _settled(self, found: Candidates) -> None:
         """Prints and writes segments, by their starts."""

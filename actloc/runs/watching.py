@@ -167,4 +167,3 @@ def refuse_suppression(settings: SuppressionSettings) -> None:
         "Expected method soft or hard, and no voting across classes.",
         "Set suppression.method=soft suppression.multiclass=true",
     )
-
