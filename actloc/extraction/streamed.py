@@ -11,7 +11,7 @@ from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings.sections import MachineSettings
 from actloc.store.info import Features
 from actloc.video.live import LiveSource, read_live
-from actloc.video.reader import Summary, read_frames
+from actloc.video.reader import Summary
 from actloc.video.windows import ClipSpacing
 
 
@@ -33,10 +33,7 @@ def encode_stream(
 ) -> Summary:
     """Passes the rows of the source to the sink as they come; returns what it contained. Raises VideoError."""
     refuse(encoder, spacing)
-    rates = {"fps": spacing.fps, "decode_fps": spacing.decode_fps, "steps": encoder.config.frame_steps()}
-    common = {**rates, "reader": machine.reader, "timeout_s": machine.decode_timeout_s}
-    reader = read_frames(source, **common) if isinstance(source, Path) else read_live(source, **common, say=say)
-    decoded = DecodedVideo.of_reader(reader, encoder, spacing)
+    decoded = _decoded(source, encoder, spacing, machine, say)
     try:
         place = source if isinstance(source, Path) else Path(source.name)
         assembly = RowAssembly(place.name, place, encoder, spacing, sink, lambda: decoded.picking)
@@ -48,6 +45,27 @@ def encode_stream(
         return decoded.summary
     finally:
         decoded.close()
+
+
+def _decoded(
+    source: Path | LiveSource,
+    encoder: ClipEncoder,
+    spacing: ClipSpacing,
+    machine: MachineSettings,
+    say: Callable[[str], None],
+) -> DecodedVideo:
+    if isinstance(source, Path):
+        return DecodedVideo(source, encoder, spacing, machine, lambda: None)
+    reader = read_live(
+        source,
+        fps=spacing.fps,
+        decode_fps=spacing.decode_fps,
+        steps=encoder.config.frame_steps(),
+        reader=machine.reader,
+        timeout_s=machine.decode_timeout_s,
+        say=say,
+    )
+    return DecodedVideo.of_reader(reader, encoder, spacing)
 
 
 def refuse(encoder: ClipEncoder, spacing: ClipSpacing) -> None:
