@@ -30,10 +30,14 @@ def encode_stream(
     machine: MachineSettings,
     sink: RowSink,
     say: Callable[[str], None],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Passes the rows of the source to the sink as they come; returns what it contained. Raises VideoError."""
+    """Passes the rows of the source to the sink as they come; returns what it contained. Raises VideoError.
+
+    `check_stop` is called several times a second while there is no frame yet; what it raises ends the reading.
+    """
     refuse(encoder, spacing)
-    decoded = _decoded(source, encoder, spacing, machine, say)
+    decoded = _decoded(source, encoder, spacing, machine, say, check_stop)
     try:
         place = source if isinstance(source, Path) else Path(source.name)
         assembly = RowAssembly(place.name, place, encoder, spacing, sink, lambda: decoded.picking)
@@ -53,9 +57,10 @@ def _decoded(
     spacing: ClipSpacing,
     machine: MachineSettings,
     say: Callable[[str], None],
+    check_stop: Callable[[], None],
 ) -> DecodedVideo:
     if isinstance(source, Path):
-        return DecodedVideo(source, encoder, spacing, machine, lambda: None)
+        return DecodedVideo(source, encoder, spacing, machine, check_stop)
     reader = read_live(
         source,
         fps=spacing.fps,
@@ -64,6 +69,7 @@ def _decoded(
         reader=machine.reader,
         timeout_s=machine.decode_timeout_s,
         say=say,
+        check_stop=check_stop,
     )
     return DecodedVideo.of_reader(reader, encoder, spacing)
 

@@ -54,7 +54,7 @@ class Watching:
             None if every_s is None else max(int(every_s / self._step_s), 1),
         )
         self.longest_s, self.num_found = longest_s, 0
-        self._end_s, self._stop = float("inf"), StopFlag()
+        self._end_s, self._stop = float("inf"), StopFlag(is_saved=False)
 
     def run(self, source: Path | LiveSource) -> int:
         """The exit status, after the end of the source; raises VideoError, and Stopped after what was left is settled.
@@ -64,18 +64,18 @@ class Watching:
         self._say_delay()
         files.make_folder(self._file.parent)
         files.write_text(self._file, "")
-        machine, before = self._experiment.machine, self._detector.num_steps
+        machine = self._experiment.machine
         with self._stop:
             try:
-                summary = encode_stream(source, self._encoder, self._spacing, machine, self, self._say)
+                stop = self._stop.raise_if_set
+                summary = encode_stream(source, self._encoder, self._spacing, machine, self, self._say, stop)
                 self._end_s = summary.duration_s
             except Stopped:
                 self._finish()
                 raise
             except VideoError:
-                if self._detector.num_steps == before:
-                    raise
-                self._finish()
+                if self._detector.num_steps:
+                    self._finish()
                 raise
             self._finish()
         return 0

@@ -97,9 +97,10 @@ def read_live(
     reader: ReaderName,
     timeout_s: float,
     say: Callable[[str], None],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> FrameReader:
     """As `actloc.video.reader.read_frames`, of a live source; `say` takes what is said of the connection."""
     check_installed(reader, steps)
     request = {"task": "live", "path": source.name, "source": asdict(source), "fps": fps, "decode_fps": decode_fps}
     longest_s = max(timeout_s, source.silent_s + _SILENT_S)
-    return FrameReader({**request, "steps": step_messages.to_json(steps)}, longest_s, lambda: None, say)
+    return FrameReader({**request, "steps": step_messages.to_json(steps)}, longest_s, check_stop, say)

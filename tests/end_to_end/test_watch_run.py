@@ -1,13 +1,15 @@
 """`actloc watch`: a file gives what `predict` finds, a lost connection is opened again, other sources are refused."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import torchless
-from tests.toy import TEST_VIDEOS, actloc, copy_toy
+from tests.toy import TEST_VIDEOS, actloc, copy_toy, start
 from tests.video.test_live import as_mpegts, served
 
 EVERYTHING = ("--set", "prediction.threshold=0", "--set", "suppression.max_kept=100000")
@@ -68,6 +70,19 @@ def test_a_lost_connection_is_said_and_the_rest_is_found(folder: Path) -> None:
     assert "trying again" in done.stderr
     assert "connected again" in done.stderr
     assert max(one["end_s"] for one in segments(folder)) > 6  # each connection has 4 s
+
+
+@pytest.mark.slow
+def test_a_pipe_that_is_idle_can_be_left(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with start(folder, "watch", "ckpt/toy", "pipe", "--json", *EVERYTHING) as running:
+        assert json.loads(running.stdout.readline())["event"] == "delay"
+        with (folder / "pipe").open("wb"):
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate()
+    assert running.returncode == 130
+    assert "Stopped by SIGINT" in said
+    assert segments(folder) == []
 
 
 def test_wrong_sources_are_refused_without_torch(folder: Path) -> None:
