@@ -31,12 +31,7 @@ def many(number: int, seed: int) -> Candidates:
     return Candidates(np.column_stack((starts, starts + lengths)), draw.permutation(number) / number + 0.001, labels)
 
 
-def by_time(found: Candidates) -> list[tuple[float, ...]]:
-    rows = np.column_stack((found.segments, found.scores, found.labels))
-    return sorted(map(tuple, np.round(rows, 4).tolist()))
-
-
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("rule", ["soft", "hard", "across"])
 def test_settled_piece_by_piece_is_suppressed_at_once(seed: int, rule: str) -> None:
     every, lowest = many(500, seed), 0.05
@@ -69,7 +64,7 @@ def test_settled_piece_by_piece_is_suppressed_at_once(seed: int, rule: str) -> N
         found, most = found.followed_by(done), max(most, len(settling))
     found = found.followed_by(settling.settled(math.inf))
     assert len(settling) == 0
-    assert by_time(found) == by_time(expected)
+    assert_close(found, expected)
     assert parts > 5
     assert most < len(every) / 2
 
@@ -85,7 +80,7 @@ def watched(localizer: Localizer, rows: np.ndarray, **more: Any) -> tuple[list[C
 
 
 @pytest.mark.parametrize(("base", "changes"), [(ACTIONFORMER, NARROW), (TEMPORALMAXER, {})])
-@pytest.mark.parametrize("num_steps", [3, 64, 301, 603])
+@pytest.mark.parametrize("num_steps", [3, 301])
 @pytest.mark.parametrize("window_steps", [None, 16])
 def test_rows_that_arrive_give_what_predict_finds(
     base: Any, changes: dict[str, Any], num_steps: int, window_steps: int | None
@@ -155,13 +150,11 @@ def test_hours_after_the_start_segments_are_as_exact_as_at_the_start() -> None:
     watching._kept += far
     watching._first_row += far
     watching._num_rows += far
-    late, found = found, Candidates.none()
-    assert len(late)
+    found = Candidates.none()
     for _ in range(3):
         watching.add(rows, settled)
-    starts = found.segments[:, 0]
-    fractions = np.unique(np.round(starts % 0.25, 6))
-    assert len(fractions) > 10
+    # in float32 these would all be quarters of a step
+    assert len(np.unique(np.round(found.segments[:, 0] % 0.25, 6))) > 10
 
 
 def test_detectors_and_suppression_that_need_the_whole_video_are_refused() -> None:
