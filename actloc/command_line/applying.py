@@ -149,7 +149,7 @@ def watch(
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Find actions in live video: each is printed and written as soon as nothing can change it.
+    """Find actions in live video: each as soon as nothing can change it.
 
     The segments are those that `predict` finds in the whole recording.
     """
