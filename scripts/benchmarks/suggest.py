@@ -11,6 +11,7 @@ A run that is scored is not repeated, and a stopped one is resumed by its checkp
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -25,7 +26,7 @@ from actloc import console
 from actloc.annotations import form
 from actloc.annotations.annotated_time import Span, merged
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from scripts.benchmarks.suggest_calls import Calls, Failed
+from scripts.benchmarks.suggest_calls import Calls, CallError
 from scripts.benchmarks.suggest_table import Row, show, write
 
 _UNLABELLED = "unlabelled"
@@ -71,7 +72,7 @@ def main() -> None:
     with Calls() as calls:
         try:
             benches = [prepared(data, raw[data.name], folder, options.toy, calls) for data in chosen]
-        except Failed as failed:
+        except CallError as failed:
             sys.exit(str(failed))
         if options.prepare:
             return
@@ -123,7 +124,7 @@ def prepared(data: Data, raw: Path, folder: Path, is_toy: bool, calls: Calls) ->
         (own / "prepared/complete").write_text("")
     record, now = own / "settings.json", json.dumps(asdict(data), indent=1)
     if record.is_file() and record.read_text() != now:
-        raise Failed(f"{own} has runs of other settings ({record}). Choose another --folder.")
+        raise CallError(f"{own} has runs of other settings ({record}). Choose another --folder.")
     record.write_text(now)
     return Bench(data, own, settings, form.read(own / "prepared/annotations.json"), calls)
 
@@ -237,7 +238,7 @@ def random_windows(
         while borders[-1] < _duration(video):
             borders.append(borders[-1] + window_s)
         borders[-1] = _duration(video)
-        windows += [(video.id, ends) for ends in zip(borders, borders[1:], strict=False)]
+        windows += [(video.id, ends) for ends in itertools.pairwise(borders)]
     draw.shuffle(windows)
     return windows
 
@@ -307,7 +308,7 @@ def _run(works: Sequence[Callable[[], None]], processes: int) -> list[str]:
         try:
             for future in as_completed(futures):
                 failed = future.exception()
-                if isinstance(failed, Failed):
+                if isinstance(failed, CallError):
                     failures.append(str(failed))
                 elif failed is not None:
                     raise failed

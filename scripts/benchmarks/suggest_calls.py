@@ -9,7 +9,7 @@ from typing import Self
 _SHOWN = 15
 
 
-class Failed(Exception):
+class CallError(Exception):
     """A command that did not succeed, with the end of what it printed."""
 
 
@@ -31,13 +31,13 @@ class Calls:
                 process.terminate()
 
     def actloc(self, log: Path, *arguments: str) -> None:
-        """Runs a command, and adds what it prints to `log`; raises Failed if its exit status is not 0."""
+        """Runs a command, and adds what it prints to `log`; raises CallError if its exit status is not 0."""
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "actloc", *arguments]
         with log.open("ab") as output:
             with self._lock:
                 if self._is_over:
-                    raise Failed("stopped")
+                    raise CallError("stopped")
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
                 self._running.add(process)
             status = process.wait()
@@ -45,4 +45,4 @@ class Calls:
             self._running.discard(process)
         if status:
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-_SHOWN:])
-            raise Failed(f"actloc {' '.join(arguments)}\nexit status {status}; the end of {log}:\n  {last}")
+            raise CallError(f"actloc {' '.join(arguments)}\nexit status {status}; the end of {log}:\n  {last}")
