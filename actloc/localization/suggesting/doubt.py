@@ -79,13 +79,12 @@ def doubt(
             sentence = f"{ordered[0]} or {ordered[1]} at {_moments(window)[at]:.1f} s"
         else:
             sentence = _near_threshold(found, thresholds, window)
-    return Doubt(
-        float(unsure.mean()), float(differing.mean()), sentence, _difference(gaps, found, others, window, names)
-    )
+    difference = _difference(gaps, found, others, window, names)
+    return Doubt(float(unsure.mean()), float(differing.mean()), sentence, difference)
 
 
 def _near(listed: Curves) -> NDArray[np.float64]:
-    """1 where a class is at its threshold, 0 where all are surely there or surely not: 4p(1 - p), of the worst class."""
+    """4p(1 - p) of the worst class: 1 where one is at its threshold, 0 where all are surely there or surely not."""
     return np.max([4.0 * curve * (1.0 - curve) for curve in listed.values()], axis=0) if listed else np.zeros(_MOMENTS)
 
 

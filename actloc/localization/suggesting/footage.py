@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from actloc import console
 from actloc.annotations import annotated_time
@@ -14,6 +15,7 @@ from actloc.annotations.subsets import meanings
 _USUAL_WINDOW_S = 30.0
 _LEAST_S = 1.0
 """Shorter stretches between annotated intervals are no use to an annotator."""
+_UNKNOWN = "of unknown length"
 
 
 @dataclass
@@ -49,9 +51,8 @@ class Footage:
             self.videos.append(video)
             self.spans[video.id] = used
         else:
-            self.left_out["annotated already" if not spans else f"nothing of {_LEAST_S:g} s is unlabelled"].append(
-                video.id
-            )
+            why = f"less than {_LEAST_S:g} s of which is unlabelled" if spans else "annotated already"
+            self.left_out[why].append(video.id)
 
     def sentences(self) -> list[str]:
         """What was left out, one reason in each."""
@@ -87,7 +88,7 @@ def of_dataset(annotations: Annotations, training: str, held: Mapping[str, str])
         if video.id in held:
             found.left_out[held[video.id]].append(video.id)
         elif video.duration_s is None:
-            found.left_out["of unknown length"].append(video.id)
+            found.left_out[_UNKNOWN].append(video.id)
         else:
             is_labelled = bool(video.actions) or video.subset.lower() in labelled
             found.add(video, unlabelled(video, video.duration_s, is_labelled=is_labelled))
@@ -103,19 +104,16 @@ def unlabelled(video: AnnotatedVideo, duration_s: float, *, is_labelled: bool) -
 
 
 def labelled(videos: Iterable[AnnotatedVideo]) -> dict[str, list[Span]]:
-    """The annotated stretches of videos whose length is known, by id."""
-    return {
-        video.id: list(video.annotated) or [(0.0, video.duration_s)]
-        for video in videos
-        if video.annotated or video.duration_s
-    }
+    """The annotated stretches of videos, by id; without those that state neither intervals nor their length."""
+    found = {video.id: list(video.annotated) or [(0.0, video.duration_s or 0.0)] for video in videos}
+    return {video_id: spans for video_id, spans in found.items() if spans[-1][1] > 0}
 
 
 def tiled(spans: Iterable[Span], window_s: float) -> list[Span]:
     """Windows of `window_s` seconds from the start of each stretch.
 
-    What is left at its end is a window of its own if it has half of that length, or if it is all there is; otherwise the
-    last window is longer by it.
+    What is left at its end is a window of its own if it has half of that length, or if it is all there is; otherwise
+    the last window is longer by it.
     """
     found = []
     for start, end in spans:
@@ -141,3 +139,35 @@ def intervals(annotations: Annotations, picked: Iterable[tuple[str, Span]]) -> d
     for video_id, window in picked:
         found.setdefault(video_id, []).append(window)
     return {video_id: annotated_time.merged(spans) for video_id, spans in sorted(found.items())}
+
+
+def known_video(annotations: Annotations, video_id: str, file: Path) -> AnnotatedVideo | None:
+    """The video of a dataset that a file is: by its path, or by its name where the size is the same, or not known."""
+    place = file.resolve()
+    by_path = (one for one in annotations.videos.values() if one.file is not None and one.file.resolve() == place)
+    known = next(by_path, None) or annotations.videos.get(video_id)
+    if known is None or known.file is None or not (known.file.is_file() and file.is_file()):
+        return known
+    return known if known.file.stat().st_size == file.stat().st_size else None
+
+
+def of_files(
+    annotations: Annotations, training: str, held: Mapping[str, str], files: Mapping[str, Path]
+) -> tuple[Footage, dict[str, Path]]:
+    """What is left out of some files, and the paths of the others by the ids of their videos.
+
+    The footage has those of these videos that the dataset has too; their stretches are known once they are read.
+    """
+    own = of_dataset(annotations, training, held)
+    reasons = {video_id: why for why, ids in own.left_out.items() for video_id in ids}
+    found, used = Footage(), dict[str, Path]()
+    for video_id, path in files.items():
+        known = known_video(annotations, video_id, path)
+        if known is None and video_id in annotations.videos:
+            found.left_out["whose name another video of the dataset has"].append(str(path))
+        elif known is not None and reasons.get(known.id, _UNKNOWN) != _UNKNOWN:
+            found.left_out[reasons[known.id]].append(known.id)
+        else:
+            used[known.id if known else video_id] = path
+    found.videos = [annotations.videos[video_id] for video_id in used if video_id in annotations.videos]
+    return found, used

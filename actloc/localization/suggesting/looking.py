@@ -177,12 +177,8 @@ def window_means(localizer: Localizer, source: Source, index: int, windows: Sequ
         for start, end in ends.tolist():
             first = min(max(start, 0), last - 1)
             length = max(min(end, last) - first, 1)
-            part = (
-                whole.part(first, length, Targets.none()).features
-                if features is None
-                else features[:, first:][:, :length]
-            )
-            found.append(part.double().mean(dim=1).cpu().numpy())
+            part = whole.part(first, length, Targets.none()).features if features is None else features[:, first:]
+            found.append(part[:, :length].double().mean(dim=1).cpu().numpy())
     return found
 
 
