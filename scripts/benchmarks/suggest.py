@@ -26,7 +26,7 @@ from actloc import console
 from actloc.annotations import form
 from actloc.annotations.annotated_time import Span, merged
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
-from scripts.benchmarks.suggest_calls import Calls, CallError
+from scripts.benchmarks.suggest_calls import CallError, Calls
 from scripts.benchmarks.suggest_table import Row, show, write
 
 _UNLABELLED = "unlabelled"
