@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", default="0,1,2", help="with commas between them")
     add("--processes", type=int, default=1, help="runs at a time, each of one thread")
     add("--steps", type=int, help="steps of each run; 525 for HAPT and 300 for the sample")
+    add("--budgets", help="with commas: the start and those of both ways; 2,4,8,16,32 for HAPT, 2,4,6,8,12 else")
     add("--window-s", type=float, help="length of a window; 30 s for HAPT and 6 s for the sample")
     add("--hapt", type=Path, default=Path(hapt), help="HAPT as downloaded, or its folder")
     add("--sample", type=Path, default=Path("data/sample"), help="folder of the sample's clips")
@@ -107,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _with_options(data: Data, options: argparse.Namespace) -> Data:
     data = replace(data, num_steps=options.steps or data.num_steps, window_s=options.window_s or data.window_s)
+    if options.budgets:
+        data = replace(data, budgets=tuple(int(budget) for budget in options.budgets.split(",")))
     return replace(data, budgets=(2, 3), num_steps=4) if options.toy else data
 
 
