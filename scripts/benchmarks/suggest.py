@@ -2,9 +2,9 @@
 
 Two recordings are drawn for each seed and labelled whole; both ways start from them. Each further budget adds windows,
 those that `actloc suggest` chooses with the run of the budget before, or random ones of the same length, in their order
-until the labelled time reaches the budget: that of so many mean training recordings. The labels of a window are those
-of the truth; an action that crosses its border is labelled to its end, and this time counts as labelled. The last
-budget is everything. Every run takes about the same number of steps and keeps its last weights.
+until the labelled time reaches the budget: that of so many training recordings of mean length. The labels of a window
+are those of the truth; an action that crosses its border is labelled to its end, and this time counts as labelled. The
+last budget is everything. Every run takes about the same number of steps and keeps its last weights.
 
 A run that is scored is not repeated, and a stopped one is resumed by its checkpoint; neither are windows chosen again.
 """
@@ -20,7 +20,9 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from actloc import console
 from actloc.annotations import form
@@ -71,16 +73,23 @@ def main() -> None:
     raw = {"hapt": options.hapt, "sample": options.sample}
     with Calls() as calls:
         try:
-            benches = [prepared(data, raw[data.name], folder, options.toy, calls) for data in chosen]
+            benches = [prepared(data, raw[data.name], folder, options, calls) for data in chosen]
         except CallError as failed:
             sys.exit(str(failed))
         if options.prepare:
             return
-        failures = _run([work for one in benches for work in one.works(seeds)], options.processes)
-    tables = {one.data.name: sorted(one.rows, key=lambda row: (row.budget, row.way, row.seed)) for one in benches}
+        settings = {one.data.name: asdict(one.data) for one in benches}
+        lock, output = Lock(), options.output or folder / "table.json"
+
+        def keep() -> None:
+            with lock:  # written after each run, so that a stop loses none
+                write(output, settings, {one.data.name: one.sorted_rows() for one in benches})
+
+        chains = [work for one in benches for work in one.chains(seeds, keep)]
+        failures = _run([*chains, *(work for one in benches for work in one.single_runs(seeds, keep))], options, calls)
     for one in benches:
-        show(one.title, tables[one.data.name])
-    write(options.output or folder / "table.json", {one.data.name: asdict(one.data) for one in benches}, tables)
+        show(one.title, one.sorted_rows())
+    console.say(f"Wrote {output}")
     if failures:
         sys.exit("\n".join(failures))
 
@@ -101,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample", type=Path, default=Path("data/sample"), help="folder of the sample's clips")
     add("--folder", type=Path, default=Path("ckpt/bench_suggest"), help="folder for runs and the table")
     add("--output", type=Path, help="file for the table; table.json in the folder")
+    add("--device", default="cpu", help="machine.device of the runs")
     add("--prepare", action="store_true", help="only prepare annotations and features")
     add("--toy", action="store_true", help="one seed, one budget, two epochs: only to see that all runs")
     return parser
@@ -113,12 +123,12 @@ def _with_options(data: Data, options: argparse.Namespace) -> Data:
     return replace(data, budgets=(2, 3), num_steps=4) if options.toy else data
 
 
-def prepared(data: Data, raw: Path, folder: Path, is_toy: bool, calls: Calls) -> "Bench":
+def prepared(data: Data, raw: Path, folder: Path, options: argparse.Namespace, calls: Calls) -> "Bench":
     """The data set with annotations and features, which are made if they are missing."""
     own = folder / data.name
     settings = [f"dataset.folder={own / 'prepared'}", f"features.path={own / 'prepared/features'}"]
-    settings += [f"{data.raw}={raw}", "machine.device=cpu"]
-    if is_toy and data.name == "sample":
+    settings += [f"{data.raw}={raw}", f"machine.device={options.device}"]
+    if options.toy and data.name == "sample":
         settings += ["features.encoder.short_side=32", "features.encoder.crop=32"]
     if not (own / "prepared/complete").is_file():
         calls.actloc(own / "prepared.log", "prepare", data.config, *settings)
@@ -156,20 +166,35 @@ class Bench:
     def _training(self) -> list[AnnotatedVideo]:
         return sorted(self.truth.of_subset("train"), key=lambda video: video.id)
 
-    def works(self, seeds: Sequence[int]) -> list[Callable[[], None]]:
-        """What can be done at the same time, the longest first: suggestions need the runs before theirs."""
-        chains = [lambda seed=seed: self._suggested(seed) for seed in seeds]
-        later = [lambda seed=seed, at=at: self._random(seed, at) for seed in seeds for at in self.data.budgets[1:]]
-        return [*chains, *later, *(lambda seed=seed: self._everything(seed) for seed in seeds)]
+    def chains(self, seeds: Sequence[int], keep: Callable[[], None]) -> list[Callable[[], None]]:
+        """The start and the suggestions of each seed, one after another; `keep` is called after each run."""
+        return [partial(self._suggested, seed, keep) for seed in seeds]
 
-    def _suggested(self, seed: int) -> None:
+    def single_runs(self, seeds: Sequence[int], keep: Callable[[], None]) -> list[Callable[[], None]]:
+        """All others, each of which needs no other."""
+        return [
+            partial(work, seed, budget, keep)
+            for seed in seeds
+            for budget, work in (
+                *((budget, self._random) for budget in self.data.budgets[1:]),
+                (len(self._training), self._everything),
+            )
+        ]
+
+    def sorted_rows(self) -> list[Row]:
+        """The scored runs, by budget."""
+        return sorted(self.rows, key=lambda row: (row.budget, row.way, row.seed))
+
+    def _suggested(self, seed: int, keep: Callable[[], None]) -> None:
         name, labelled = "start", start(self._training, self.data.budgets[0], seed)
         self._score(seed, "start", self.data.budgets[0], labelled)
+        keep()
         for budget in self.data.budgets[1:]:
             run, name = self.folder / f"seed_{seed}" / name, f"suggest_{budget}"
             windows = self._windows_of(run, self.folder / f"seed_{seed}" / f"{name}_windows", labelled, budget)
             labelled = revealed(self._training, labelled, windows, self._seconds(budget))
             self._score(seed, "suggest", budget, labelled)
+            keep()
 
     def _windows_of(self, run: Path, output: Path, labelled: Labelled, budget: int) -> list[tuple[str, Span]]:
         """What `actloc suggest` chooses with a run, the best first."""
@@ -180,13 +205,15 @@ class Bench:
         rows = csv.DictReader((output / "suggested.csv").read_text().splitlines())
         return [(row["video"], (float(row["start_s"]), float(row["end_s"]))) for row in rows]
 
-    def _random(self, seed: int, budget: int) -> None:
+    def _random(self, seed: int, budget: int, keep: Callable[[], None]) -> None:
         labelled = start(self._training, self.data.budgets[0], seed)
         windows = random_windows(self._training, labelled, self.data.window_s, seed)
         self._score(seed, "random", budget, revealed(self._training, labelled, windows, self._seconds(budget)))
+        keep()
 
-    def _everything(self, seed: int) -> None:
-        self._score(seed, "all", len(self._training), {one.id: ((0.0, _duration(one)),) for one in self._training})
+    def _everything(self, seed: int, budget: int, keep: Callable[[], None]) -> None:
+        self._score(seed, "all", budget, {one.id: ((0.0, _duration(one)),) for one in self._training})
+        keep()
 
     def _seconds(self, budget: int) -> float:
         total_s = sum(_duration(video) for video in self._training)
@@ -303,10 +330,10 @@ def _duration(video: AnnotatedVideo) -> float:
     return video.duration_s
 
 
-def _run(works: Sequence[Callable[[], None]], processes: int) -> list[str]:
-    """Does everything that can be done; returns what failed, in words."""
+def _run(works: Sequence[Callable[[], None]], options: argparse.Namespace, calls: Calls) -> list[str]:
+    """Does everything that can be done, the longest first; returns what failed, in words."""
     failures = []
-    with ThreadPoolExecutor(processes) as pool:
+    with ThreadPoolExecutor(options.processes) as pool:
         futures: list[Future[None]] = [pool.submit(work) for work in works]
         try:
             for future in as_completed(futures):
@@ -316,6 +343,7 @@ def _run(works: Sequence[Callable[[], None]], processes: int) -> list[str]:
                 elif failed is not None:
                     raise failed
         except BaseException:
+            calls.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failures

@@ -14,7 +14,7 @@ class CallError(Exception):
 
 
 class Calls:
-    """Runs actloc; at the end, processes that still run are ended: they save what they have, and can be resumed."""
+    """Runs actloc; processes that are ended save what they have, and can be resumed."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -25,6 +25,10 @@ class Calls:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends what runs, and starts nothing more."""
         with self._lock:
             self._is_over = True
             for process in self._running:

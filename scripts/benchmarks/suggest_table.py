@@ -1,6 +1,5 @@
 """The printed and the written table of `scripts/bench suggest`."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from actloc import console, provenance
+from actloc import console, files, provenance
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,4 @@ def write(
         "cores": os.cpu_count(),
         "data": {name: {**data[name], "rows": [asdict(row) for row in rows]} for name, rows in tables.items()},
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record, indent=1) + "\n")
-    console.say(f"Wrote {file}")
+    files.write_json(file, record)
