@@ -70,16 +70,12 @@ def written_videos(
     videos = []
     for video_id, own in windows.items():
         known = annotations.videos.get(video_id) or AnnotatedVideo(video_id, "")
-        path = paths.get(video_id) or known.file
         inside = sorted(
             {claim for one in own for claim in one.found}, key=lambda one: (one.start_s, one.end_s, one.label)
         )
-        segments = tuple(Segment(one.start_s, one.end_s, one.label, one.score) for one in inside)
-        name = path.name if path else video_id
-        spans = merged(one.window for one in own)
-        video = WrittenVideo(video_id, name, segments, known.duration_s, known.fps, annotated=spans)
-        rates = tool_files.with_rates({path: video}) if path else [video]
-        videos += [replace(one, fps=one.fps or known.fps) for one in rates]
+        segments = [Segment(one.start_s, one.end_s, one.label, one.score) for one in inside]
+        video = tool_files.of_video(known, segments, paths.get(video_id))
+        videos.append(replace(video, annotated=merged(one.window for one in own)))
     return videos
 
 
