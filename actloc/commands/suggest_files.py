@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from actloc.annotations.writing import WritableForm
 from actloc.experiment import Experiment
 from actloc.prediction import tool_files
 from actloc.reports.text import csv_cell
+from actloc.runs.record import config_of
+from actloc.settings import own_code
 
 if TYPE_CHECKING:
     from actloc.localization.suggesting.suggestion import Suggestion
@@ -114,4 +117,6 @@ def next_steps(experiment: Experiment, output: Path, forms: Sequence[WritableFor
         return [
             f"{first}. Dataset {experiment.dataset.name} has no dataset.annotated to state what is annotated: {file}"
         ]
-    return [f"{first}. Then: actloc prepare CONFIG dataset.annotated={file}"]
+    config = config_of(experiment.run_folder)
+    again = shlex.join(["actloc", "prepare", config, f"dataset.annotated={file}", *own_code.options()])
+    return [f"{first}. Then: {again}, and train with the same settings; run.name=ANOTHER keeps this run"]

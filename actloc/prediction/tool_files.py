@@ -73,7 +73,7 @@ def with_rates(videos: Mapping[Path, WrittenVideo]) -> list[WrittenVideo]:
 
 
 def of_video(video: AnnotatedVideo, segments: Iterable[Segment], file: Path | None = None) -> WrittenVideo:
-    """Segments of a dataset's video, or of a `file` in place of its own, with the rate of the file or the stated one."""
+    """Segments of a video, by its own or by another file, with the rate of this file, or else the stated one."""
     path = file or video.file
     name = path.name if path else video.id
     rate = (_rate(path) if path else None) or video.fps

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _HIGH = 0.5
 """A rank or a novelty from which it is a reason."""
+_LEAST = 0.01
+"""What is lower is no reason, however it ranks."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ def _suggestion(looked: "Looked", choice: Choice, own: Doubt) -> Suggestion:
 def reason(choice: Choice, own: Doubt) -> str:
     """What speaks for a window, the strongest first: all that is high among the windows."""
     named = []
-    if own.unsure_of:
+    if own.unsure_of and own.uncertainty >= _LEAST:
         named.append((choice.uncertainty_rank, f"unsure: {own.unsure_of}"))
-    if own.differs_in:
+    if own.differs_in and own.disagreement >= _LEAST:
         named.append((choice.disagreement_rank, f"weights disagree: {own.differs_in}"))
     far = f"{choice.distance:.1f} times as far from annotated and earlier windows as usual"
     named.append((choice.novelty, f"unlike others: {far if np.isfinite(choice.distance) else 'nothing is annotated'}"))
