@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _HIGH = 0.5
 """A rank or a novelty from which it is a reason."""
-_LEAST = 0.01
+_LEAST = 0.03
 """What is lower is no reason, however it ranks."""
 
 
