@@ -113,9 +113,9 @@ def predict(
 
 @command(
     RESULTS,
-    "actloc suggest ckpt/sample_efficientnet_actionformer new_videos --minutes 10",
-    "actloc suggest ckpt/my_actions --minutes 20 --window-s 60 --format label-studio,elan",
-    "actloc suggest ckpt/my_actions --dry-run",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 new_video.mp4 --minutes 10",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --minutes 20 --window-s 60 --format elan --output next",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --dry-run",
 )
 def suggest(
     run: RunArgument,

@@ -171,14 +171,12 @@ def _write(
     from actloc.localization.suggesting import footage
 
     videos = suggest_files.written_videos(found, plan.annotations, plan.paths or {})
-    names = [TABLE_NAME, INTERVALS_NAME, FAILED_NAME, *tool_files.names_of(forms, [video.id for video in videos])]
-    outputs.remove_ours(output, lambda name: tool_files.is_name_of_any(name) and name not in names)
-    with outputs.recording([output / name for name in names]):
+    tool_files.write_in_place(forms, output, videos)
+    with outputs.recording([output / name for name in (TABLE_NAME, INTERVALS_NAME, FAILED_NAME)]):
         files.write_text(output / TABLE_NAME, suggest_files.as_csv(found))
         intervals = footage.intervals(plan.annotations, [(one.video_id, one.window) for one in found])
         files.write_text(output / INTERVALS_NAME, suggest_files.intervals_csv(intervals))
         files.write_json_lines(output / FAILED_NAME, looked.failed)
-        tool_files.write(forms, output, videos)
 
 
 def _reported(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from actloc.annotations.writing import WritableForm
 from actloc.experiment import Experiment
 from actloc.prediction import tool_files
 from actloc.reports.text import csv_cell
+from actloc.runs.record import config_of
+from actloc.settings import own_code
 
 if TYPE_CHECKING:
     from actloc.localization.suggesting.suggestion import Suggestion
@@ -70,16 +73,12 @@ def written_videos(
     videos = []
     for video_id, own in windows.items():
         known = annotations.videos.get(video_id) or AnnotatedVideo(video_id, "")
-        path = paths.get(video_id) or known.file
         inside = sorted(
             {claim for one in own for claim in one.found}, key=lambda one: (one.start_s, one.end_s, one.label)
         )
-        segments = tuple(Segment(one.start_s, one.end_s, one.label, one.score) for one in inside)
-        name = path.name if path else video_id
-        spans = merged(one.window for one in own)
-        video = WrittenVideo(video_id, name, segments, known.duration_s, known.fps, annotated=spans)
-        rates = tool_files.with_rates({path: video}) if path else [video]
-        videos += [replace(one, fps=one.fps or known.fps) for one in rates]
+        segments = [Segment(one.start_s, one.end_s, one.label, one.score) for one in inside]
+        video = tool_files.of_video(known, segments, paths.get(video_id))
+        videos.append(replace(video, annotated=merged(one.window for one in own)))
     return videos
 
 
@@ -118,4 +117,6 @@ def next_steps(experiment: Experiment, output: Path, forms: Sequence[WritableFor
         return [
             f"{first}. Dataset {experiment.dataset.name} has no dataset.annotated to state what is annotated: {file}"
         ]
-    return [f"{first}. Then: actloc prepare CONFIG dataset.annotated={file}"]
+    config = config_of(experiment.run_folder)
+    again = shlex.join(["actloc", "prepare", config, f"dataset.annotated={file}", *own_code.options()])
+    return [f"{first}. Then: {again}, and train with the same settings; run.name=ANOTHER keeps this run"]

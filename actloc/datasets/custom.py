@@ -3,7 +3,7 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -30,6 +30,11 @@ class Config(ReadingSettings, DatasetConfig):
     annotations: InputFileOrFolder
     """A table `video,start,end,label[,subset]` (seconds or H:MM:SS), or a file of an annotation tool: see `actloc ls
     annotation_forms`. A folder of such files is read as one, all of one form; videos in it are passed over."""
+
+    unannotated: Literal["background", "unlabelled"] = "background"
+    """What videos without an action, annotated time or subset are. background: nothing happens in them. unlabelled:
+    nobody has looked at them; they are neither trained on nor scored, `suggest` chooses from them, and once something
+    in them is annotated they are training videos."""
 
     @model_validator(mode="after")
     def _reads_what_it_does_not_write(self) -> Self:
@@ -59,6 +64,7 @@ class Config(ReadingSettings, DatasetConfig):
         ours = (*own_files.files_in(self.annotations, self._others), *self._others)
         found = videos_by_id(self.videos, skip=ours) if self.videos else {}
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
+        allowed += [subsets.UNLABELLED] if self.unannotated == "unlabelled" else []
         names = VideoNames(found.keys() if self.videos else None)
 
         @functools.cache
@@ -79,6 +85,8 @@ class Config(ReadingSettings, DatasetConfig):
             if facts and video and facts.duration_s is not None:
                 video = replace(video, duration_s=facts.duration_s, fps=facts.fps)
             videos[video_id] = video or facts or AnnotatedVideo(video_id, "")
+        if self.unannotated == "unlabelled":
+            videos = {key: _open_if_unannotated(video) for key, video in videos.items()}
         if not self.videos:
             videos = with_all_facts(videos)  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
@@ -104,7 +112,9 @@ class Config(ReadingSettings, DatasetConfig):
         else:
             left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        background = [video.id for video in videos.values() if not video.actions]
+        background = [
+            video.id for video in videos.values() if not (video.actions or video.subset == subsets.UNLABELLED)
+        ]
         if background:
             verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
             share = f"{len(background)} of {console.count(len(videos), 'video')}"
@@ -129,3 +139,8 @@ class Config(ReadingSettings, DatasetConfig):
         )
         chosen = subsets.with_subsets(members, self.folder, self.training_subset, self.evaluation_subset)
         return {video_id: replace(video, subset=chosen[names[video_id]]) for video_id, video in videos.items()}
+
+
+def _open_if_unannotated(video: AnnotatedVideo) -> AnnotatedVideo:
+    is_annotated = video.actions or video.annotated or video.subset
+    return video if is_annotated else replace(video, subset=subsets.UNLABELLED)

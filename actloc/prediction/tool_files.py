@@ -6,10 +6,12 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations import writing
+from actloc.annotations.model import AnnotatedVideo
 from actloc.annotations.reading import KIND
-from actloc.annotations.rows import WrittenVideo
+from actloc.annotations.rows import Segment, WrittenVideo
 from actloc.annotations.writing import WritableForm
 from actloc.errors import UserError, VideoError
+from actloc.reports import outputs
 from actloc.settings import parts
 from actloc.video.reader import probe
 
@@ -68,6 +70,24 @@ def is_name_of_any(name: str) -> bool:
 def with_rates(videos: Mapping[Path, WrittenVideo]) -> list[WrittenVideo]:
     """The videos with the rates of their files, by path; without a rate where a file cannot be read."""
     return [replace(video, fps=_rate(path)) for path, video in videos.items()]
+
+
+def of_video(video: AnnotatedVideo, segments: Iterable[Segment], file: Path | None = None) -> WrittenVideo:
+    """Segments of a video, by its own or by another file, with the rate of this file, or else the stated one."""
+    path = file or video.file
+    name = path.name if path else video.id
+    rate = (_rate(path) if path else None) or video.fps
+    return WrittenVideo(video.id, name, tuple(segments), video.duration_s, rate)
+
+
+def write_in_place(forms: Sequence[WritableForm], output: Path, videos: Sequence[WrittenVideo]) -> None:
+    """Writes the videos in place of those of an earlier call; files that somebody changed since then stay."""
+    names = names_of(forms, [video.id for video in videos])
+    outputs.remove_ours(output, lambda name: is_name_of_any(name) and name not in names)
+    if not names:
+        return
+    with outputs.recording([output / name for name in names]):
+        write(forms, output, videos)
 
 
 def write(forms: Sequence[WritableForm], output: Path, videos: Sequence[WrittenVideo]) -> None:

@@ -76,3 +76,38 @@ def test_what_cannot_be_audited_is_refused(trained: Path, arguments: list[str], 
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_suggestions_are_written_for_annotation_tools(trained: Path, tmp_path: Path) -> None:
+    folder = copy_toy(trained, tmp_path / "toy")
+    command = ("doctor", "ckpt/toy", "--labels", "--format", "csv,elan", "--output", "corrected")
+    done = actloc(folder, *command)
+    assert done.returncode == 0, done.stderr
+    with (folder / "ckpt/toy/label_audit.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["suggested label"]]
+    assert rows
+    with (folder / "corrected/predictions_csv_table.csv").open() as file:
+        written = list(csv.DictReader(file))
+    of_audit = {(row["video"], row["suggested start"], row["suggested label"], row["suspicion"]) for row in rows}
+    assert {
+        (row["video"].removesuffix(".mp4"), f"{float(row['start']):.3f}", row["label"], f"{float(row['score']):.4f}")
+        for row in written
+    } == of_audit
+    assert {path.stem for path in (folder / "corrected").glob("*.eaf")} == {row["video"] for row in rows}
+    (folder / "corrected" / f"{rows[0]['video']}.eaf").write_text("corrected by hand")
+    assert actloc(folder, *command).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "elan"), "--format was given without --labels."),
+        (("--output", "x"), "--output was given without --labels."),
+        (("--labels", "--output", "x"), "--output x was given without --format."),
+        (("--labels", "--format", "elna"), "--format elna is no form that doctor --labels writes. Did you mean elan?"),
+    ],
+)
+def test_mistaken_forms_are_answered(trained: Path, options: tuple[str, ...], message: str) -> None:
+    done = actloc(trained, "doctor", "ckpt/toy", *options)
+    assert done.returncode == 2
+    assert message in done.stderr

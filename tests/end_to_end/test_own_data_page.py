@@ -47,11 +47,11 @@ def quickened(config: Path) -> None:
 
 def test_the_commands_of_the_page_run_and_nothing_is_lost_on_the_way(folder: Path) -> None:
     shell, lines = Shell(folder), printed(PAGE)
-    assert len(lines) == 7 + 6 + 6 + 3 + 2 + 3
+    assert len(lines) == 7 + 6 + 6 + 3 + 3 + 2 + 3
     for line in lines:
         words = shlex.split(line)
         # after a few epochs, scores are low
-        shell.run(f"{line} prediction.threshold=0" if "predict" in words else line)
+        shell.run(f"{line} prediction.threshold=0" if {"predict", "suggest"} & {*words} else line)
         if "init" in words:
             quickened(folder / words[-1])
     for name, again, settings in (

@@ -1,7 +1,7 @@
 """Which windows to annotate within a budget: those that a run doubts, unlike what is annotated and unlike each other.
 
-Plain functions on arrays. The greedy choice is the farthest-point rule of core-set selection (Sener and Savarese, 2018,
-arXiv 1708.00489, algorithm 1), weighted by the doubts of the run as in density-free uncertainty sampling.
+Plain functions on arrays. Novelty is the greedy farthest-point rule of core-set selection (Sener and Savarese, 2018,
+arXiv 1708.00489, algorithm 1); half of a window's value is novelty, the other half the doubts of the run.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ class Choice:
     index: int
     """Its row in the arrays."""
     value: float
-    """From 0 to 1: novelty x (1 + rank of uncertainty + rank of disagreement) / 3."""
+    """From 0 to 1: the mean of novelty and doubt."""
+    doubt: float
+    """From 0 to 1: the share of all windows whose ranks of uncertainty and disagreement have a lower sum."""
     novelty: float
     """From 0 to 1: a half at the usual distance between annotated windows, 0.75 at three times of it."""
     distance: float
@@ -43,15 +45,15 @@ def chosen(
     """The windows to annotate, the most valuable first, of `budget_s` seconds in all at most.
 
     `features` (N, C) and `annotated` (M, C) are means over windows of unlabelled and of annotated footage, `lengths_s`
-    (N,) the seconds of the former; `uncertainty` and `disagreement` (N,) are of any scale, since only their order
-    counts. A window that is longer than what is left of the budget is passed over. Equal values: the first row.
+    (N,) the seconds of the former; of `uncertainty` and `disagreement` (N,), from 0 to 1, only the order counts, and
+    hundredths. A window that is longer than what is left of the budget is passed over. Equal values: the first row.
 
     Novelty is d / (d + usual): d is the distance of standardised features to the nearest window that is annotated or
     chosen before, and `usual` the median distance of an annotated window to the nearest other one.
     """
     own, known = standardised(features, annotated)
     ranks = np.stack([rank(uncertainty), rank(disagreement)])
-    weight = (1.0 + ranks.sum(axis=0)) / 3.0
+    doubt = rank(ranks.sum(axis=0))
     usual = _usual(known if len(known) > 1 else own)
     nearest = _nearest(own, known)
     is_open, left_s, found = np.ones(len(own), dtype=bool), budget_s, list[Choice]()
@@ -60,18 +62,19 @@ def chosen(
         if not fits.any():
             return found
         novelty = _novelty(nearest, usual)
-        best = int(np.where(fits, novelty * weight, -1.0).argmax())
+        value = (novelty + doubt) / 2.0
+        best = int(np.where(fits, value, -1.0).argmax())
         distance = float(nearest[best] / usual) if usual else float(nearest[best])
-        value = float(novelty[best] * weight[best])
-        found.append(Choice(best, value, float(novelty[best]), distance, *ranks[:, best].tolist()))
+        numbers = float(value[best]), float(doubt[best]), float(novelty[best]), distance
+        found.append(Choice(best, *numbers, *ranks[:, best].tolist()))
         is_open[best] = False
         left_s -= float(lengths_s[best])
         nearest = np.minimum(nearest, _distances(own, own[best : best + 1])[:, 0])
 
 
 def rank(values: Floats) -> Floats:
-    """(N,): the share of the values that are lower than each, from 0 to below 1; equal values have the same."""
-    values = np.asarray(values, dtype=np.float64)
+    """(N,): the share of the values that are lower than each by a hundredth or so, from 0 to below 1."""
+    values = np.round(np.asarray(values, dtype=np.float64), 2)
     lower: Floats = np.searchsorted(np.sort(values), values, side="left") / max(len(values), 1)
     return lower
 

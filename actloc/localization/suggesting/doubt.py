@@ -102,7 +102,7 @@ def _near_threshold(found: Sequence[Prediction], thresholds: Mapping[str, float]
 
     best = max(found, key=weight)
     where = f"{best.label} at {best.start_s:.1f}-{best.end_s:.1f} s"
-    return f"{where} scores {best.score:.2g}, its threshold is {thresholds[best.label]:.2g}"
+    return f"{where} ({best.score:.2g}, threshold {thresholds[best.label]:.2g})"
 
 
 def _difference(
@@ -121,8 +121,7 @@ def _difference(
         at = (one.score for one in listed if one.label == label and one.start_s <= moment <= one.end_s)
         return max(at, default=0.0)
 
-    both = f"{score(found):.2g} by the {names[0]} weights, {score(others):.2g} by the {names[1]} ones"
-    return f"{label} at {moment:.1f} s scores {both}"
+    return f"{label} at {moment:.1f} s ({names[0]} {score(found):.2g}, {names[1]} {score(others):.2g})"
 
 
 def _moments(window: Span) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Predictions
+from actloc.evaluation.results import MOST_INITIAL_SHARE
 from actloc.experiment import Experiment
 from actloc.extraction.video_progress import PaceByBytes, VideoOnBar, VideoProgress
 from actloc.layers.precision import computing_in
@@ -49,7 +50,7 @@ class Looked:
     found: Predictions = field(default_factory=dict)
     """By video: every detection by the weights that the settings choose, the best score first."""
     others: Predictions = field(default_factory=dict)
-    """The same by the other weights."""
+    """The same by the other weights; the same as `found` where these two are not compared."""
     failed: list[FailureRow] = field(default_factory=list)
     """Videos that cannot be read."""
 
@@ -79,10 +80,24 @@ def of_dataset(experiment: Experiment, annotations: Annotations, unlabelled: Foo
                 windows = footage.tiled(unlabelled.spans[video.id], window_s)
                 looked.add(video.id, windows, window_means(trained.localizer, source, index, windows))
                 bar(1)
+    if not are_comparable(trained):
+        looked.others = looked.found
+        return looked
     with closing(load_trained(_with_weights(experiment, other))) as trained:
         source = _source(experiment, annotations, unlabelled.videos, trained)
         looked.others = _detected(experiment, trained, source, unlabelled)
     return looked
+
+
+def are_comparable(trained: TrainedDetector) -> bool:
+    """Whether averaged and raw weights that disagree show a doubt; a warning says if not."""
+    share = trained.run.initial_share if trained.run is not None else 0.0
+    if share > MOST_INITIAL_SHARE:
+        console.warn(
+            f"The averaged weights still hold {100 * share:.0f}% of the initial ones: where they differ from the raw "
+            "ones says nothing, and is not counted. Train for longer, or with average.warm_up=true"
+        )
+    return share <= MOST_INITIAL_SHARE
 
 
 def of_files(
@@ -92,7 +107,9 @@ def of_files(
     own, other = both_weights(experiment)
     with ExitStack() as held:
         predictor = held.enter_context(closing(Predictor(experiment)))
-        beside = held.enter_context(closing(predictor.with_weights(other)))
+        beside = (
+            held.enter_context(closing(predictor.with_weights(other))) if are_comparable(predictor.trained) else None
+        )
         looked = Looked(predictor.thresholds, (own, other))
         for video_id, path, progress in _on_bar(videos):
             try:
@@ -106,7 +123,7 @@ def of_files(
 
 def _look(
     predictor: Predictor,
-    beside: Predictor,
+    beside: Predictor | None,
     video_id: str,
     path: Path,
     known: AnnotatedVideo | None,
@@ -123,9 +140,10 @@ def _look(
         spans.add(video, footage.unlabelled(video, found.duration_s, is_labelled=False))
         windows = footage.tiled(spans.spans.get(video_id, ()), window_s)
         means = window_means(localizer, source, 0, windows)
-        if predictor.trained.live is None:
+        others = found
+        if beside is not None and predictor.trained.live is None:
             others = beside.found_in(source, VideoProgress())
-    if predictor.trained.live is not None:  # its encoder has other weights too
+    if beside is not None and predictor.trained.live is not None:  # its encoder has other weights too
         with beside.opened(path, VideoProgress()) as source:
             others = beside.found_in(source, VideoProgress())
     looked.found[video_id], looked.others[video_id] = found.predictions, others.predictions

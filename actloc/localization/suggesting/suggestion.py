@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _HIGH = 0.5
 """A rank or a novelty from which it is a reason."""
+_LEAST = 0.03
+"""What is lower is no reason, however it ranks."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,14 @@ def _suggestion(looked: "Looked", choice: Choice, own: Doubt) -> Suggestion:
 
 
 def reason(choice: Choice, own: Doubt) -> str:
-    """What speaks for a window, the strongest first: all that is high among the windows, or else the highest."""
+    """What speaks for a window, the strongest first: all that is high among the windows."""
     named = []
-    if own.unsure_of:
+    if own.unsure_of and own.uncertainty >= _LEAST:
         named.append((choice.uncertainty_rank, f"unsure: {own.unsure_of}"))
-    if own.differs_in:
+    if own.differs_in and own.disagreement >= _LEAST:
         named.append((choice.disagreement_rank, f"weights disagree: {own.differs_in}"))
-    if not np.isfinite(choice.distance):
-        named.append((choice.novelty, "new footage: nothing is annotated yet"))
-    else:
-        far = f"{choice.distance:.1f} times the usual distance from what is annotated or suggested before"
-        named.append((choice.novelty, f"new footage: {far}"))
+    far = f"{choice.distance:.1f} times as far from annotated and earlier windows as usual"
+    named.append((choice.novelty, f"unlike others: {far if np.isfinite(choice.distance) else 'nothing is annotated'}"))
     named.sort(key=lambda one: -one[0])
     high = [sentence for value, sentence in named if value >= _HIGH]
-    return "; ".join(high or [named[0][1]])
+    return "; ".join(high) or "nothing stands out: the best of what is left"
