@@ -123,7 +123,8 @@ def test_another_test_set_of_one_name_is_said_to_be_another(make_results: Callab
     (_, line) = tables.warning([first, second])
     assert line == (
         "run_b was scored on other videos or labels of test than run_a: 1 video only there (new), "
-        "1 video only in run_a (nothing to see), 1 video with other labels (silent). To compare them, score both on the same annotations: actloc eval RUN"
+        "1 video only in run_a (nothing to see), 1 video with other labels (silent). "
+        "To compare them, score both on the same annotations: actloc eval RUN"
     )
     assert len(tables.warning([first, make_results(name="run_b", videos=[new], subset="val")])) == 1
 
