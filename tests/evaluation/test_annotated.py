@@ -1,13 +1,21 @@
 """Nothing outside the annotated time is scored."""
 
 from pathlib import Path
+from typing import ClassVar
+from unittest.mock import Mock
+
+import pytest
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
+from actloc.detectors.etad import Config as Etad
+from actloc.errors import UserError
 from actloc.evaluation import rescoring, scoring
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import Results
+from actloc.localization.checks import check_annotated
 from actloc.settings.sections import EvaluationSettings
+from actloc.sources.base_source import Source
 from tests.toy import actloc, make_toy
 
 SETTINGS = EvaluationSettings(tious=(0.5,))
@@ -74,6 +82,20 @@ def test_a_partly_annotated_dataset_is_trained_and_scored(tmp_path: Path) -> Non
     assert results.counts.dropped["predictions outside the annotated time"] > 0
     report = actloc(folder, "report", "ckpt/toy")
     assert report.returncode == 0, report.stderr
-    refused = actloc(folder, "train", "toy.yaml", "detector={name: etad}", "run.name=other", "--dry-run")
-    assert refused.returncode == 2
-    assert "partly annotated (v1)" in refused.stdout + refused.stderr
+    classless = "{name: etad, dim: 16, head_dim: 8, trunk_dim: 16, conv_groups: 2, norm_groups: 2}"
+    other = actloc(folder, "train", "toy.yaml", f"detector={classless}", "run.name=other")
+    assert other.returncode == 0, other.stderr
+
+
+class OfOnesOwn(Etad):
+    """A detector that says nothing of unlabelled time."""
+
+    ignores_unlabelled: ClassVar[bool] = False
+
+
+def test_a_detector_that_would_learn_the_rest_as_background_is_refused() -> None:
+    partly, whole = (Mock(spec=Source, videos=[VIDEOS[name]]) for name in "ab")
+    check_annotated(OfOnesOwn(), whole)
+    check_annotated(Etad(), partly)
+    with pytest.raises(UserError, match=r"1 training video is partly annotated \(a\)"):
+        check_annotated(OfOnesOwn(), partly)
