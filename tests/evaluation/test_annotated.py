@@ -62,6 +62,7 @@ video,start,end,label,subset,annotated
 v0,1,2,red,train,
 v1,0.5,1.75,blue,train,0-2
 v3,1,3,blue,train,
+v4,,,,train,1-2
 v2,0.5,1.5,red,test,0-1.75
 v5,0.75,1.75,red,test,
 v5,2.25,3.25,blue,test,
@@ -71,9 +72,13 @@ v5,2.25,3.25,blue,test,
 def test_a_partly_annotated_dataset_is_trained_and_scored(tmp_path: Path) -> None:
     folder = make_toy(tmp_path)
     (folder / "labels.csv").write_text(TABLE)
+    said = {}
     for command in ("prepare", "extract-features", "train", "eval"):
         done = actloc(folder, command, "toy.yaml")
         assert done.returncode == 0, done.stderr
+        said[command] = " ".join((done.stdout + done.stderr).split())
+    assert "Partly annotated: 3 of 6 videos, 0:00:05 of their" in said["prepare"]
+    assert "1 video has no action in its annotated time, which is used as background: v4" in said["train"]
     run = folder / "ckpt" / "toy"
     results = Results.model_validate_json(next(run.glob("eval/*/metrics.json")).read_bytes())
     annotated = {video.id: video.annotated for video in results.videos}
