@@ -112,13 +112,17 @@ class Config(ReadingSettings, DatasetConfig):
         else:
             left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        background = [
-            video.id for video in videos.values() if not (video.actions or video.subset == subsets.UNLABELLED)
-        ]
-        if background:
-            verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
-            share = f"{len(background)} of {console.count(len(videos), 'video')}"
-            console.say(f"{share} {verb} used as background: {console.first_ten(background)}")
+        background = [video for video in videos.values() if not (video.actions or video.subset == subsets.UNLABELLED)]
+        whole = [video.id for video in background if not video.annotated]
+        if whole:
+            verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
+            share = f"{len(whole)} of {console.count(len(videos), 'video')}"
+            console.say(f"{share} {verb} used as background: {console.first_ten(whole)}")
+        partly = [video.id for video in background if video.annotated]
+        if partly:
+            verb = "has no action in its" if len(partly) == 1 else "have no action in their"
+            share = f"{len(partly)} of {console.count(len(videos), 'video')}"
+            console.say(f"{share} {verb} annotated time, which is used as background: {console.first_ten(partly)}")
         return annotated_time.settled(model.clip_past_end(Annotations(tuple(classes), videos)))
 
     def sides(self, annotations: Annotations) -> dict[str, str]:
