@@ -87,8 +87,9 @@ class ModelFolder:
             raise UserError(
                 f"{path} has a processor that is not an object.", "Expected a complete file.", "Copy it again."
             )
-        values.check_processor(path, found)
-        return found
+        set_values = {name: value for name, value in found.items() if value is not None}  # null: the class's default
+        values.check_processor(path, set_values)
+        return set_values
 
     def _processor_file(self) -> Path:
         for name in _PROCESSORS:
