@@ -1,4 +1,4 @@
-"""Folders of models that are broken, or made to run code: each is an error of the user's, and nothing in them is run."""
+"""Folders of models that are broken, or made to run code: each is refused with a sentence, and nothing in them runs."""
 
 import json
 import os

@@ -64,9 +64,7 @@ class ModelFolder:
     @property
     def has_classifier(self) -> bool:
         """Whether the weights have a classifier."""
-        return self.family.classifier is not None and self.family.classifier in (
-            self.config.get("architectures") or ()
-        )
+        return self.family.classifier is not None and self.family.classifier in (self.config.get("architectures") or ())
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -1,8 +1,8 @@
 """Frames as a model's processor makes them, from the values of its file; transformers' own code is not used.
 
-Tests compare with the processors of VideoMAE, TimeSformer, ViViT, SigLIP, SigLIP 2 and CLIP that run without torchvision,
-and with frames that those of V-JEPA 2 and DINOv3, which need it, once made. All are equal, but a rounded pixel of V-JEPA 2
-may differ by 1 of 255: torchvision adds up 8-bit pixels in another way.
+Tests compare with the processors of VideoMAE, TimeSformer, ViViT, SigLIP, SigLIP 2 and CLIP that run without
+torchvision, and with frames that those of V-JEPA 2 and DINOv3, which need it, once made. All are equal, but a rounded
+pixel of V-JEPA 2 may differ by 1 of 255: torchvision adds up 8-bit pixels in another way.
 """
 
 import math

@@ -12,6 +12,7 @@ from actloc.errors import UserError
 
 _Two = Annotated[list[PositiveInt], Len(2, 2)]
 _Side = PositiveInt | _Two
+_Number = Annotated[str, Field(pattern=r"^\d{1,9}$")]
 _Colours = Annotated[list[float], Len(3, 3)]
 _ONE_OR_TWO = "a positive number, or two (height and width)"
 Json = dict[str, Any]  # Any: JSON values
@@ -39,7 +40,7 @@ class _Config(_Network):
 
     vision_config: Json = Field({}, description="an object")
     architectures: list[str] | None = Field(None, description="a list of names, or null")
-    id2label: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], str] = Field({}, description="names of numbers from 0 on")
+    id2label: dict[_Number, str] = Field({}, description="names of numbers from 0 on")
 
 
 class _Height(_Values):
