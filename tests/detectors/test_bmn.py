@@ -14,8 +14,8 @@ from torch import Tensor
 from actloc.detectors.bmn import Config
 from actloc.detectors.bmn.network import Bmn
 from actloc.errors import UserError
-from actloc.settings.sections import SuppressionSettings
 from actloc.evaluation.postprocess import postprocess
+from actloc.experiment import load
 from actloc.ops.boundary_matching import (
     MatchingCriterion,
     MatchingOutputs,
@@ -222,7 +222,7 @@ def test_proposals_suppression_and_segments_are_the_official_ones(case: Case) ->
         assert_close((kept.segments + 0.5) / case.steps, official[:, :2], 1e-6)
         assert_close(kept.scores, official[:, 2], 1e-7)
         covered = facts["duration_second"] * (facts["duration_frame"] // 16 * 16) / facts["duration_frame"]
-        settings = SuppressionSettings(method="none")
+        settings = load("activitynet13_tsn_bmn").suppression
         timed = postprocess(kept, even_grid(1.0, covered, case.steps), covered, settings)
         assert_close(timed.segments, case.arrays[f"final{video}_segments"], 1e-5 * covered)
 
