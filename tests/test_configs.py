@@ -150,7 +150,11 @@ def test_the_config_of_bmn_has_the_official_network_training_and_rules() -> None
     official = {"official_balance": True, "reaches_end": False}  # all other settings are the defaults
     assert loaded.detector.model_dump() == BmnConfig(**official).model_dump() | {"name": "bmn"}
     assert loaded.features.resize_to == loaded.features.max_steps == 100
-    assert (loaded.optimizer.name, loaded.optimizer.learning_rate, loaded.optimizer.weight_decay) == ("adam", 1e-3, 1e-4)
+    assert (loaded.optimizer.name, loaded.optimizer.learning_rate, loaded.optimizer.weight_decay) == (
+        "adam",
+        1e-3,
+        1e-4,
+    )
     assert (loaded.optimizer.decays, loaded.optimizer.clip_norm, loaded.training.batch_size) == ("all", 0.0, 16)
     assert (loaded.schedule.epochs, loaded.schedule.milestones, loaded.schedule.gamma) == (9, (7,), 0.1)
     assert (loaded.suppression.method, loaded.evaluation.weights) == ("none", "raw")

@@ -116,7 +116,8 @@ class CascadeCriterion(DrawingCriterion):
     def with_draws(self, outputs: CascadeOutputs, targets: list[Targets], draw: Draw) -> dict[str, Tensor]:
         """Float32 scalars: `boundaries`, and one for each stage.
 
-        `draw` is asked for as many numbers as there are candidates, up to five times for each stage: for the first IoU score, twice for the second, for starts, for ends.
+        `draw` is asked for as many numbers as there are candidates, up to five times for each stage: for the first IoU
+        score, twice for the second, for starts, for ends.
         """
         boundaries, first = outputs.boundaries, outputs.stages[0].anchors
         num_steps = boundaries.shape[2]

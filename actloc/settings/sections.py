@@ -372,8 +372,8 @@ class FusionSettings(Section):
         default=None, validation_alias=AliasChoices("scores", "file")
     )
     """The class scores. own: the detector's, of detectors that score classes, such as afsd, bmn and etad; truth: 1 for
-    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's; null:
-    detections keep the class that the detector gave them."""
+    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
     """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
     {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as

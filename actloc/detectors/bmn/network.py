@@ -1,6 +1,5 @@
 """The network of BMN; its modules are named as in the public PyTorch code, so that its files fit."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,7 +43,8 @@ class Bmn(Detector):
         self.x_1d_s = curve()
         self.x_1d_e = curve()
         self.x_1d_p = nn.Sequential(conv(dim, 1), nn.ReLU())
-        self.x_3d_p = nn.Sequential(nn.Conv3d(dim, config.sampled_dim, (config.num_samples, 1, 1)), nn.ReLU())
+        over_samples = nn.Conv3d(dim, config.sampled_dim, (config.num_samples, 1, 1))
+        self.x_3d_p = nn.Sequential(over_samples, nn.ReLU())
         self.x_2d_p = nn.Sequential(
             nn.Conv2d(config.sampled_dim, inner, 1),
             nn.ReLU(),
@@ -80,16 +80,15 @@ class Bmn(Detector):
         by a dense matrix, and stores C * S numbers for each of T * T cells.
         """
         num_videos, _, num_steps = features.shape
-        conv, activation = self.x_3d_p
-        kernel = conv.weight[..., 0, 0]  # (C', C, S)
+        weight, bias = self.x_3d_p.get_parameter("0.weight"), self.x_3d_p.get_parameter("0.bias")
+        kernel = weight[..., 0, 0]  # (C', C, S)
         steps = torch.einsum("ocs,bct->stbo", kernel, features).flatten(0, 1).flatten(1)  # (S * T, B * C')
         with full_precision(features.device):
             steps = at_least_float32(steps)
             weights = self.weights.to(steps)
             cells = F.embedding_bag(self.rows, steps, self.first, mode="sum", per_sample_weights=weights)
         cells = cells.view(num_steps, num_steps, num_videos, -1).permute(2, 3, 0, 1)
-        found: Tensor = activation(cells + conv.bias[:, None, None])
-        return found
+        return F.relu(cells + bias[:, None, None])
 
     def segment_score(self, outputs: MatchingOutputs, segment: Tensor, label: int) -> Tensor:
         """The scores of the cells that would learn the action as theirs, added up; without any, of the nearest."""
