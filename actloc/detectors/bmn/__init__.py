@@ -8,7 +8,7 @@ from __future__ import annotations  # names for the type checker only: settings 
 import math
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from actloc.detectors.base import ClasslessConfig
 from actloc.errors import UserError
