@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from actloc import experiment
+from actloc.detectors.bmn import Config as BmnConfig
 from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base_network import vectors_per_clip
 from actloc.encoders.videomae import Config as VideoMAEConfig
@@ -139,6 +140,24 @@ def test_a_config_of_etad_has_the_official_size_and_samples(name: str) -> None:
     assert max_steps in (features.resize_to, features.window_steps)
     assert features.training_overlap == (features.window_overlap if features.window_steps else None)
     assert loaded.evaluation.weights == "raw"
+
+
+def test_the_config_of_bmn_has_the_official_network_training_and_rules() -> None:
+    loaded = experiment.load("configs/activitynet13_tsn_bmn.yaml")
+    with torch.device("meta"):
+        detector = loaded.detector.build(400, 1, loaded.features.max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) == 4978564
+    official = {"official_balance": True, "reaches_end": False}  # all other settings are the defaults
+    assert loaded.detector.model_dump() == BmnConfig(**official).model_dump() | {"name": "bmn"}
+    assert loaded.features.resize_to == loaded.features.max_steps == 100
+    assert (loaded.optimizer.name, loaded.optimizer.learning_rate, loaded.optimizer.weight_decay) == (
+        "adam",
+        1e-3,
+        1e-4,
+    )
+    assert (loaded.optimizer.decays, loaded.optimizer.clip_norm, loaded.training.batch_size) == ("all", 0.0, 16)
+    assert (loaded.schedule.epochs, loaded.schedule.milestones, loaded.schedule.gamma) == (9, (7,), 0.1)
+    assert (loaded.suppression.method, loaded.evaluation.weights) == ("none", "raw")
 
 
 @pytest.mark.parametrize("name", END_TO_END)

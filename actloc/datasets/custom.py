@@ -1,6 +1,7 @@
 """Your own videos: a folder of videos, and their actions in a table or as an annotation tool wrote them."""
 
 import functools
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -112,17 +113,7 @@ class Config(ReadingSettings, DatasetConfig):
         else:
             left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        background = [video for video in videos.values() if not (video.actions or video.subset == subsets.UNLABELLED)]
-        whole = [video.id for video in background if not video.annotated]
-        if whole:
-            verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
-            share = f"{len(whole)} of {console.count(len(videos), 'video')}"
-            console.say(f"{share} {verb} used as background: {console.first_ten(whole)}")
-        partly = [video.id for video in background if video.annotated]
-        if partly:
-            verb = "has no action in its" if len(partly) == 1 else "have no action in their"
-            share = f"{len(partly)} of {console.count(len(videos), 'video')}"
-            console.say(f"{share} {verb} annotated time, which is used as background: {console.first_ten(partly)}")
+        _report_background(videos.values())
         return annotated_time.settled(model.clip_past_end(Annotations(tuple(classes), videos)))
 
     def sides(self, annotations: Annotations) -> dict[str, str]:
@@ -148,3 +139,18 @@ class Config(ReadingSettings, DatasetConfig):
 def _open_if_unannotated(video: AnnotatedVideo) -> AnnotatedVideo:
     is_annotated = video.actions or video.annotated or video.subset
     return video if is_annotated else replace(video, subset=subsets.UNLABELLED)
+
+
+def _report_background(videos: Collection[AnnotatedVideo]) -> None:
+    """Says which videos teach by having no action; of those in part annotated, the annotated time does."""
+    background = [video for video in videos if not (video.actions or video.subset == subsets.UNLABELLED)]
+    whole = [video.id for video in background if not video.annotated]
+    if whole:
+        verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
+        share = f"{len(whole)} of {console.count(len(videos), 'video')}"
+        console.say(f"{share} {verb} used as background: {console.first_ten(whole)}")
+    partly = [video.id for video in background if video.annotated]
+    if partly:
+        verb = "has no action in its" if len(partly) == 1 else "have no action in their"
+        share = f"{len(partly)} of {console.count(len(videos), 'video')}"
+        console.say(f"{share} {verb} annotated time, which is used as background: {console.first_ten(partly)}")

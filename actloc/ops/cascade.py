@@ -4,14 +4,13 @@ The losses of a stage take part of the candidates: those that are far from every
 many as are near one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actloc.ops.criterion import Criterion
+from actloc.ops.criterion import Draw, DrawingCriterion
 from actloc.ops.points import labelled
 from actloc.structures import Targets
 
@@ -22,9 +21,6 @@ CLASS_TIOU = 0.9  # with its action, from which a candidate is one for the first
 HIGH_TIOU, LOW_TIOU = 0.7, 0.3  # between the three groups of candidates of the second IoU score
 IOU_WEIGHT, OFFSET_WEIGHT, END_CLASS_WEIGHT = 5.0, 10.0, 0.5
 STEP_CENTER = 0.5  # step i reaches from i - 0.5 to i + 0.5, and the first begins where parts of the sequence do
-
-Draw = Callable[[int], Tensor]
-"""Numbers (N,), at least 0 and below 1."""
 
 
 @dataclass(frozen=True)
@@ -143,51 +139,23 @@ def thinned(chosen: Tensor, wanted: Tensor, draws: Tensor, *, as_official: bool)
     return chosen & (draws > 1 - ratio)
 
 
-class CascadeCriterion(Criterion):
+class CascadeCriterion(DrawingCriterion):
     """ETAD's losses: of the boundaries, and of every stage.
 
     Steps in the unlabelled time of their video have no loss, unless they are near a boundary. Neither have candidates
     that an action there could overlap more than their own action does; without one, all that reach into that time.
-
-    What is drawn at random follows from a seed and the number of the call, and is the same on every device; so training
-    that goes on from `training_state` draws what it would have drawn.
     """
 
     def __init__(self, stage_tious: tuple[float, ...], *, official_balance: bool) -> None:
         super().__init__()
         self.stage_tious = stage_tious
         self.official_balance = official_balance
-        self.seed = torch.initial_seed() % 2**31
-        self.calls = 0
-
-    def training_state(self) -> dict[str, float]:
-        """The seed, and the number of calls in training so far."""
-        return {"seed": float(self.seed), "calls": float(self.calls)}
-
-    def load_training_state(self, state: dict[str, float]) -> None:
-        """Goes on from what `training_state` gave."""
-        self.seed, self.calls = int(state["seed"]), int(state["calls"])
-
-    def generator(self, purpose: int) -> torch.Generator:
-        """For the draws of the next call; those of another `purpose` are others."""
-        calls = self.calls if self.training else 0
-        return torch.Generator().manual_seed((self.seed * 2**24 + calls * 2 + purpose) % 2**63)
-
-    def forward(self, outputs: CascadeOutputs, targets: list[Targets]) -> dict[str, Tensor]:
-        """Float32 scalars: `boundaries`, and one for each stage."""
-        generator = self.generator(1)
-
-        def draw(count: int) -> Tensor:
-            return torch.rand(count, generator=generator).to(outputs.boundaries.device)
-
-        losses = self.with_draws(outputs, targets, draw)
-        self.calls += self.training
-        return losses
 
     def with_draws(self, outputs: CascadeOutputs, targets: list[Targets], draw: Draw) -> dict[str, Tensor]:
-        """The losses; `draw` is asked for as many numbers as there are candidates.
+        """Float32 scalars: `boundaries`, and one for each stage.
 
-        That is up to five times for each stage: for the first IoU score, twice for the second, for starts, for ends.
+        `draw` is asked for as many numbers as there are candidates, up to five times for each stage: for the first IoU
+        score, twice for the second, for starts, for ends.
         """
         boundaries, first = outputs.boundaries, outputs.stages[0].anchors
         num_steps = boundaries.shape[2]
@@ -196,7 +164,9 @@ class CascadeCriterion(Criterion):
         near = near > IS_BOUNDARY
         steps = torch.arange(num_steps, device=near.device)
         known = near | labelled(torch.ones_like(near[:, 0]), steps, targets)[:, None]
-        starts, ends = (_balanced_loss(boundaries[:, side], near[:, side], known[:, side]) for side in (0, 1))
+        starts, ends = (
+            balanced_loss(boundaries[:, side][known[:, side]], near[:, side][known[:, side]]) for side in (0, 1)
+        )
         losses = {"boundaries": starts + ends}
         unlabelled = [
             None if one.unlabelled is None else as_parts(one.unlabelled.to(first), num_steps) for one in targets
@@ -259,14 +229,14 @@ class CascadeCriterion(Criterion):
         return ((weights * (scores - ious)) ** 2).sum() / weights.sum()
 
 
-def _balanced_loss(scores: Tensor, positive: Tensor, known: Tensor) -> Tensor:
+def balanced_loss(scores: Tensor, positive: Tensor) -> Tensor:
     """Half the mean log loss of the positive steps and half that of the others; without one kind, of the other.
 
-    All are (B, T); steps that are not `known` do not count, and without any that are the loss is 0.
+    Both have the same shape; without any steps the loss is 0.
     """
-    parts = [-(score + EPSILON).log() for score in (scores[positive & known], 1 - scores[~positive & known])]
+    parts = [-(score + EPSILON).log() for score in (scores[positive], 1 - scores[~positive])]
     means = [part.mean() for part in parts if len(part)]
-    return torch.stack(means).mean() if means else 0 * scores.sum()
+    return torch.stack(means).mean() if means else scores.sum()
 
 
 def _offsets_between(anchors: Tensor, actions: Tensor) -> Tensor:

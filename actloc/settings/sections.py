@@ -293,7 +293,7 @@ class EvaluationSettings(ScoredWeights):
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights_file: Annotated[Path | None, Shapes("nothing")] = None
-    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
+    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's, BMN's or ETAD's),
     with classes numbered as in the annotations; null: score the run."""
     threshold_tiou: OpenFraction = 0.5
     """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
@@ -371,9 +371,9 @@ class FusionSettings(Section):
     scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
         default=None, validation_alias=AliasChoices("scores", "file")
     )
-    """The class scores. own: the detector's, of detectors that score classes, such as afsd and etad; truth: 1 for the
-    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's; null:
-    detections keep the class that the detector gave them."""
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd, bmn and etad; truth: 1 for
+    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
     """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
     {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as
