@@ -18,6 +18,7 @@ from actloc.structures import Detections, Targets
 KEPT_PER_WINDOW = "detector.kept_per_window"
 SMALLEST_CHANCE = 1e-8  # inside the logarithms of the cost
 ALPHA = 0.25
+LAYER_LOSSES, ACTIONNESS = ("classification", "segments", "iou"), "actionness"
 STEP_CENTER = 0.5  # step i reaches from i - 0.5 to i + 0.5, and the first begins where parts do
 
 
@@ -116,43 +117,32 @@ class QueryCriterion(Criterion):
         self,
         *,
         costs: tuple[float, float, float],
-        weights: tuple[float, float, float],
-        actionness_weight: float,
+        weights: tuple[float, float, float, float],
         is_actionness_own: bool,
     ) -> None:
         super().__init__()
-        self.class_cost, self.segment_cost, self.iou_cost = costs
-        self.weights = weights
-        self.actionness_weight = actionness_weight
+        self.costs = costs
+        self.weights = dict(zip((*LAYER_LOSSES, ACTIONNESS), weights, strict=True))
         self.is_actionness_own = is_actionness_own
 
     def forward(self, outputs: QueryOutputs, targets: list[Targets]) -> dict[str, Tensor]:
         """Named float32 scalars whose sum training minimises: over all layers, and the actionness of the last."""
-        layers, actionness = self.unweighted(outputs, targets)
-        class_weight, segment_weight, iou_weight = self.weights
-        classes, segments, ious = map(torch.stack, zip(*layers, strict=True))
-        losses = {
-            "classification": class_weight * classes.sum(),
-            "segments": segment_weight * segments.sum(),
-            "iou": iou_weight * ious.sum(),
-        }
-        if actionness is not None:
-            losses["actionness"] = self.actionness_weight * actionness
-        return losses
+        actions = [as_parts(one, span) for one, span in zip(targets, outputs.spans, strict=True)]
+        return self.weighted(self.unweighted(outputs, actions, targets))
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of all layers, from those (L,) of each."""
+        return {name: self.weights[name] * of_layers.sum() for name, of_layers in losses.items()}
 
     def unweighted(
-        self, outputs: QueryOutputs, targets: list[Targets]
-    ) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor | None]:
-        """The losses of classes, of segments and of their IoU for each layer, and that of actionness."""
-        actions = [as_parts(one, span) for one, span in zip(targets, outputs.spans, strict=True)]
+        self, outputs: QueryOutputs, actions: list[QueryTargets], targets: list[Targets]
+    ) -> dict[str, Tensor]:
+        """The losses (L,) of each layer by name, and that of actionness (1,); `targets` say what is unlabelled."""
         num_actions = max(1, sum(map(len, actions)))
         layers, ignored = [], torch.zeros(0)
         for layer_logits, segments in zip(outputs.logits, outputs.segments, strict=True):
             logits = at_least_float32(layer_logits)
-            ignored = torch.stack([
-                touches_unlabelled(one.detach(), target, span, length)
-                for one, target, span, length in zip(segments, targets, outputs.spans, outputs.lengths, strict=True)
-            ])
+            ignored = self._ignored(outputs, segments, targets)
             classes, found, learned = torch.zeros_like(logits), [], []
             for video, one in enumerate(actions):
                 queries, numbers = self.matched(logits[video], segments[video], one)
@@ -161,35 +151,36 @@ class QueryCriterion(Criterion):
                 found.append(segments[video, queries])
                 learned.append(one.segments[numbers])
             ours, theirs = torch.cat(found), torch.cat(learned)
-            focal = sigmoid_focal_loss(logits, classes, alpha=ALPHA)
-            layers.append((
-                focal.masked_fill(ignored[..., None], 0).sum() / num_actions,
-                (ours - theirs).abs().sum() / num_actions,
-                (1 - overlaps(ours, theirs)).sum() / num_actions,
-            ))
-        if outputs.actionness is None:
-            return layers, None
-        off = (outputs.actionness.sigmoid() - self.highest_ious(outputs.segments[-1], actions)).abs()
-        return layers, off.masked_fill(ignored, 0).mean()
+            focal = sigmoid_focal_loss(logits, classes, alpha=ALPHA).masked_fill(ignored[..., None], 0)
+            layers.append(torch.stack((focal.sum(), (ours - theirs).abs().sum(), (1 - overlaps(ours, theirs)).sum())))
+        losses = dict(zip(LAYER_LOSSES, (torch.stack(layers) / num_actions).T, strict=True))
+        if outputs.actionness is not None:
+            off = (outputs.actionness.sigmoid() - self.highest_ious(outputs.segments[-1], actions)).abs()
+            losses[ACTIONNESS] = off.masked_fill(ignored, 0).mean()[None]
+        return losses
+
+    @torch.no_grad()
+    def _ignored(self, outputs: QueryOutputs, segments: Tensor, targets: list[Targets]) -> Tensor:
+        """(B, Q): which segments (B, Q, 2) reach into unlabelled time."""
+        columns = zip(segments, targets, outputs.spans, outputs.lengths, strict=True)
+        return torch.stack([touches_unlabelled(*column) for column in columns])
 
     def matched(self, logits: Tensor, segments: Tensor, actions: QueryTargets) -> tuple[Tensor, Tensor]:
         """The queries of one video that learn an action, and which: logits (Q, K), segments (Q, 2)."""
-        return match(
-            matching_cost(logits, segments, actions, self.class_cost, self.segment_cost, self.iou_cost)
-        )
+        return match(matching_cost(logits, segments, actions, *self.costs))
 
     @torch.no_grad()
     def highest_ious(self, segments: Tensor, actions: list[QueryTargets]) -> Tensor:
         """(B, Q): of each segment (B, Q, 2) with the actions of its video, or as officially with those of all videos."""
         if not self.is_actionness_own:
-            actions = [QueryTargets(*map(torch.cat, zip(*((a.segments, a.labels) for a in actions), strict=True)))] * len(
-                actions
-            )
+            listed = [torch.cat([one.segments for one in actions])] * len(actions)
+        else:
+            listed = [one.segments for one in actions]
         # an IoU of 0 in front: there may be no action
-        return torch.stack([
-            F.pad(overlaps(one[:, None], listed.segments), (1, 0)).amax(dim=1)
-            for one, listed in zip(segments, actions, strict=True)
-        ])
+        found = [
+            F.pad(overlaps(one[:, None], them), (1, 0)).amax(dim=1) for one, them in zip(segments, listed, strict=True)
+        ]
+        return torch.stack(found)
 
 
 @torch.no_grad()

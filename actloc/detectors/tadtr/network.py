@@ -75,8 +75,7 @@ class TadTR(Detector):
             )
         self.criterion = QueryCriterion(
             costs=(config.class_cost, config.segment_cost, config.iou_cost),
-            weights=(config.class_weight, config.segment_weight, config.iou_weight),
-            actionness_weight=config.actionness_weight,
+            weights=(config.class_weight, config.segment_weight, config.iou_weight, config.actionness_weight),
             is_actionness_own=config.actionness_actions == "video",
         )
 
