@@ -1,10 +1,11 @@
 """The deformable transformer of TadTR (Liu et al., 2022, arXiv 2106.10271, section III-B): attention to a few places.
 
-It is that of Deformable DETR (Zhu et al., 2021, arXiv 2010.04159) in one dimension and at one scale. Places are parts of
-the sequence, from 0 where its first step begins to 1 where its last one ends.
+It is that of Deformable DETR (Zhu et al., 2021, arXiv 2010.04159) in one dimension and at one scale. Places are parts
+of the sequence, from 0 where its first step begins to 1 where its last one ends.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from actloc.layers.precision import at_least_float32, full_precision
 
 EPSILON = 1e-5  # inverse_sigmoid takes parts nearer to 0 or 1 as if they were this far
 POSITION_EPSILON = 1e-6
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 def inverse_sigmoid(parts: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def sine_positions(mask: Tensor, dim: int) -> Tensor:
 
 
 def interpolation_weights(positions: Tensor, shares: Tensor, num_steps: int) -> Tensor:
-    """(..., T): how much of each step is in the sum of samples at `positions` (..., P), of which `shares` (..., P) count.
+    """(..., T): how much each step counts in the sum of samples at `positions` (..., P), weighted by `shares` (..., P).
 
     A sample is interpolated between the two steps around its position; beyond the first and last one there is nothing.
     """
@@ -163,9 +164,17 @@ class SegmentHead(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, 2)])
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        last = nn.Linear(dim, 2)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), last])
+
+    def start_at(self, width: float) -> None:
+        """Begin with widths whose logit is this much above that of the reference; without a reference this is all of it."""
+        bias = self.layers[-1].bias
+        assert isinstance(bias, Tensor)
+        with torch.no_grad():
+            bias[1] = width
 
     def forward(self, content: Tensor) -> Tensor:
         """(B, Q, C) to (B, Q, 2)."""

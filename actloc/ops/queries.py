@@ -102,7 +102,7 @@ def touches_unlabelled(segments: Tensor, targets: Targets, span: Tensor, length:
     """(Q,): whether a segment (Q, 2) is in part where it is not known what happens; padding is known to be nothing."""
     if targets.unlabelled is None:
         return torch.zeros_like(segments[:, 0], dtype=torch.bool)
-    gaps = at_least_float32(targets.unlabelled).to(segments).clamp(-STEP_CENTER, length - STEP_CENTER)
+    gaps = at_least_float32(targets.unlabelled).to(segments).clamp(min=-STEP_CENTER).minimum(length - STEP_CENTER)
     starts, ends = (with_ends(segments) * span - STEP_CENTER).unbind(dim=1)
     return ((starts[:, None] < gaps[:, 1]) & (ends[:, None] > gaps[:, 0]) & (gaps[:, 1] > gaps[:, 0])).any(dim=1)
 
@@ -171,7 +171,7 @@ class QueryCriterion(Criterion):
 
     @torch.no_grad()
     def highest_ious(self, segments: Tensor, actions: list[QueryTargets]) -> Tensor:
-        """(B, Q): of each segment (B, Q, 2) with the actions of its video, or as officially with those of all videos."""
+        """(B, Q): of each segment (B, Q, 2) with the actions of its video, or as officially of all videos."""
         if not self.is_actionness_own:
             listed = [torch.cat([one.segments for one in actions])] * len(actions)
         else:

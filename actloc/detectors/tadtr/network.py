@@ -37,16 +37,15 @@ class TadTR(Detector):
         dim, heads, layers = config.dim, config.num_heads, config.decoder_layers
         self.config = config
         self.max_steps = max_steps
-        if config.refinement:
-            self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(layers))
-            self.segment_embed = nn.ModuleList(SegmentHead(dim) for _ in range(layers))
-        else:  # one pair of heads for all layers, which the official weights list for each
-            self.class_embed = nn.ModuleList([nn.Linear(dim, num_classes)] * layers)
-            self.segment_embed = nn.ModuleList([SegmentHead(dim)] * layers)
-        for head in self.class_embed:
+        # without refinement one pair of heads is for all layers, and the official weights list it for each
+        different = layers if config.refinement else 1
+        class_heads = [nn.Linear(dim, num_classes) for _ in range(different)]
+        segment_heads = [SegmentHead(dim) for _ in range(different)]
+        for head in class_heads:
             nn.init.constant_(head.bias, -math.log((1 - PRIOR) / PRIOR))
-        with torch.no_grad():
-            self.segment_embed[0].layers[-1].bias[1] = FIRST_WIDTH
+        segment_heads[0].start_at(FIRST_WIDTH)
+        self.class_embed = nn.ModuleList(class_heads * (layers // different))
+        self.segment_embed = nn.ModuleList(segment_heads * (layers // different))
         inner = config.hidden_dim, config.dropout, config.activation
         self.transformer = DeformableTransformer(
             Encoder([EncoderLayer(dim, heads, config.encoder_points, *inner) for _ in range(config.encoder_layers)]),
@@ -92,7 +91,7 @@ class TadTR(Detector):
         return QueryOutputs(logits, segments, actionness, seen.sum(dim=1), mask.sum(dim=1))
 
     def memory(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, C) steps that queries look at, of (B, C, T) features; those where `mask` (B, T) is false are unseen."""
+        """(B, T, C) steps that queries look at, of (B, C, T) features; `mask` (B, T) is false where they do not."""
         return self.transformer.encode(self.input_proj[0](features).transpose(1, 2), mask)
 
     def _actionness(self, memory: Tensor, segments: Tensor) -> Tensor:
