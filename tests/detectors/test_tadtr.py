@@ -1,5 +1,7 @@
 """TadTR, compared with its code: tiny networks, and the one for THUMOS14 at full size."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from actloc.detectors.tadtr import Config
 from actloc.detectors.tadtr.network import TadTR
 from actloc.errors import UserError
 from actloc.layers.deformable_transformer import interpolation_weights, sine_positions
+from actloc.ops.queries import QueryOutputs, QueryTargets, as_parts, match
 from actloc.structures import Detections, Targets
+from actloc.training.optimizer import parameter_groups
 from tests.golden.cases import drawn, padded, unmatched
-from tests.golden.tadtr_cases import Case, official_weights, state_entries
+from tests.golden.tadtr_cases import FOLDER, Case, state_entries
 
 NAMES_OF_LOSSES = {"classification": "ce", "segments": "segments", "iou": "iou", "actionness": "actionness"}
 NAMES = ["tiny", "tiny_no_refine", "thumos14_i3d2s"]
@@ -133,10 +137,6 @@ def test_a_new_network_starts_like_the_official_one() -> None:
     detector = Config().build(2048, 20, 128)
     assert sum(weight.numel() for weight in detector.parameters()) == 8661594
     state = detector.state_dict()
-    import json
-
-    from tests.golden.tadtr_cases import FOLDER
-
     for name, _, _, (low, high, std) in json.loads((FOLDER / "state_dicts" / "thumos14_i3d2s.json").read_text()):
         weight = state[name]
         if low == high or std in (0, 1) or weight.numel() < 100:  # constants, and the first biases
@@ -150,4 +150,131 @@ def test_a_new_network_starts_like_the_official_one() -> None:
 
 def small(**changes: Any) -> TadTR:
     torch.manual_seed(0)
-    return Config.model_validate(Config.small().model_dump() | {"dropout": 0.0} | changes).build(6, 3, 64)
+    return Config.model_validate(Config.small().model_dump() | changes).build(6, 3, 64)
+
+
+def outputs_at(ends: list[list[float]], logits: Tensor, actionness: Tensor | None = None) -> QueryOutputs:
+    """Outputs of one video of 64 steps, of which 40 are its own: one layer, segments (Q, 2) in steps."""
+    places = (torch.tensor(ends) + 0.5) / 64
+    segments = torch.stack((places.mean(dim=1), places.diff(dim=1)[:, 0]), dim=1)[None]
+    return QueryOutputs([logits[None]], [segments], actionness, torch.tensor([64]), torch.tensor([40]))
+
+
+def test_samples_are_interpolated_and_nothing_is_beyond_the_ends() -> None:
+    values = drawn(0, 1, 9)[0].double()
+    positions = torch.linspace(-2, 10, 49, dtype=torch.float64)
+    shares = torch.linspace(0.1, 1, 49, dtype=torch.float64)
+    weights = interpolation_weights(positions[:, None], shares[:, None], 9)
+    padded_values = np.concatenate(([0, 0], values, [0, 0]))
+    expected = shares * torch.from_numpy(np.interp(positions, np.arange(-2, 11), padded_values))
+    torch.testing.assert_close(weights @ values, expected)
+    added = interpolation_weights(positions, shares, 9)
+    torch.testing.assert_close(added @ values, expected.sum())
+
+
+def test_an_action_has_the_query_that_costs_least_and_of_too_many_actions_some_are_left() -> None:
+    queries, numbers = match(torch.tensor([[4.0, 1.0], [2.0, 9.0], [3.0, 3.0]]))
+    assert (queries.tolist(), numbers.tolist()) == ([0, 1], [1, 0])
+    queries, numbers = match(torch.tensor([[4.0, 1.0, 2.0], [5.0, 0.5, 9.0]]))
+    assert (queries.tolist(), numbers.tolist()) == ([0, 1], [2, 1])
+    assert [one.numel() for one in match(torch.zeros(4, 0))] == [0, 0]
+    assert len(match(torch.full((3, 2), float("nan")))[0]) == 2  # the loss that follows says what is wrong
+
+
+def test_actions_are_cut_to_their_window_and_those_outside_it_are_left_out() -> None:
+    actions = Targets(torch.tensor([[-3.5, 15.5], [60.0, 70.0], [64.0, 70.0], [8.0, 8.0]]), torch.tensor([0, 1, 2, 1]))
+    parts = as_parts(actions, torch.tensor(64))
+    torch.testing.assert_close(parts.segments, torch.tensor([[8.0, 16.0], [62.25, 3.5]]) / 64)
+    assert parts.labels.tolist() == [0, 1]
+
+
+def test_queries_in_unlabelled_time_have_no_gradient_and_all_others_keep_theirs() -> None:
+    inf = float("inf")
+    # of an action, reaching into a gap, beside it, beyond the annotated end, in the padding, matched inside a gap
+    ends = [[2.0, 6.0], [7.0, 9.0], [6.0, 8.0], [30.0, 36.0], [41.0, 50.0], [10.0, 12.0]]
+    actions = Targets(torch.tensor([[2.0, 6.0], [10.0, 12.0]]), torch.tensor([1, 2]))
+    partly = replace(actions, unlabelled=torch.tensor([[-inf, 0.0], [8.0, 14.0], [35.0, inf]]))
+    gradients = []
+    for targets in (partly, actions):
+        logits = (0.1 * drawn(0, 6, 3)).requires_grad_()
+        actionness = drawn(1, 1, 6).requires_grad_()
+        losses = small().criterion(outputs_at(ends, logits, actionness), [targets])
+        torch.stack(list(losses.values())).sum().backward()
+        assert logits.grad is not None
+        assert actionness.grad is not None
+        gradients.append((logits.grad.abs().sum(dim=1), actionness.grad[0].abs()))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours > 0).tolist() == [True, False, True, False, True, True]
+        assert (theirs > 0).all()
+        assert torch.equal(ours[ours > 0], theirs[ours > 0])
+
+
+def test_actionness_learns_the_actions_of_the_batch_or_of_its_own_video() -> None:
+    segments = torch.tensor([[[0.25, 0.5]], [[0.75, 0.5]]])
+    actions = [
+        QueryTargets(torch.tensor([[0.75, 0.5]]), torch.tensor([0])),
+        QueryTargets(torch.zeros(0, 2), torch.zeros(0)),
+    ]
+    assert small().criterion.highest_ious(segments, actions).tolist() == [[0], [1]]
+    own = small(actionness_actions="video").criterion
+    assert own.highest_ious(segments, actions).tolist() == [[0], [0]]
+
+
+def test_padding_counts_unless_it_is_masked() -> None:
+    videos = padded([drawn(0, 6, 40)], 64)
+    features = torch.cat([videos[0], videos[0] + torch.cat((torch.zeros(1, 6, 40), torch.ones(1, 6, 24)), dim=2)])
+    mask = videos[1].expand(2, -1)
+    counted, masked = small().eval()(features, mask), small(padding_counts=False).eval()
+    assert counted.spans.tolist() == [64, 64]
+    assert masked(features, mask).spans.tolist() == [40, 40]
+    memory = masked.transformer.encode(torch.cat([videos[0][:, :1].expand(1, 32, 64).transpose(1, 2)] * 2), mask)
+    other = memory.clone()
+    other[0, 40:] += 1  # what is masked is not looked at
+    found = [
+        masked.transformer.decode(masked.query_embed.weight, one, mask, masked.segment_embed) for one in (memory, other)
+    ]
+    assert torch.equal(found[0][0][-1], found[1][0][-1])
+    everywhere = torch.ones_like(mask)
+    seen = [
+        masked.transformer.decode(masked.query_embed.weight, one, everywhere, masked.segment_embed)
+        for one in (memory, other)
+    ]
+    assert not torch.equal(seen[0][0][-1][0], seen[1][0][-1][0])
+
+
+def test_a_query_can_give_a_segment_of_every_class_and_the_best_are_kept() -> None:
+    detector = small(kept_per_window=4)
+    logits = torch.tensor([[1.0, 2.0, -5.0], [0.0, 3.0, -6.0]])
+    (found,) = detector.select(outputs_at([[2.0, 6.0], [10.0, 20.0]], logits, torch.tensor([[0.0, -1.0]])))
+    assert found.labels.tolist() == [1, 0, 1, 0]
+    torch.testing.assert_close(found.segments, torch.tensor([[2.0, 6.0]] * 2 + [[10.0, 20.0]] * 2))
+    chances = torch.tensor([2.0, 1.0, 3.0, 0.0]).sigmoid() * torch.tensor([0.0, 0.0, -1.0, -1.0]).sigmoid()
+    torch.testing.assert_close(found.scores, chances)
+    assert found.cut_by == {"detector.kept_per_window"}
+    (whole,) = small(kept_per_window=6).select(outputs_at([[2.0, 6.0], [10.0, 20.0]], logits))
+    assert (len(whole), whole.cut_by) == (6, frozenset())
+
+
+def test_segments_outside_the_window_cannot_be_explained() -> None:
+    detector = small().eval()
+    outputs = detector(*padded([drawn(0, 6, 64)], 64))
+    with pytest.raises(UserError, match="outside the 64 steps"):
+        detector.segment_score(outputs, torch.tensor([70.0, 80.0]), 0)
+
+
+def test_what_chooses_where_to_look_learns_at_its_own_rate() -> None:
+    detector = small(sampling_rate_factor=0.25)
+    rates = {name: detector.rate_factor(name) for name, _ in detector.named_parameters()}
+    groups = parameter_groups(detector, 0.5, 2.0, decays_all=True, rates={k: v for k, v in rates.items() if v != 1})
+    assert [(group["rate_factor"], group["weight_decay"]) for group in groups] == [(2, 0.5)] * 2 + [(0.5, 0.5)] * 2
+    slow = {id(one) for group in groups[2:] for one in group["params"]}
+    assert slow == {id(one) for name, one in detector.named_parameters() if "sampling" in name or "reference" in name}
+    assert sum(len(group["params"]) for group in groups) == len(rates)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dim": 48}, {"dim": 64, "num_heads": 6}, {"actionness": False, "actionness_actions": "video"}]
+)
+def test_settings_that_do_not_fit_each_other_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"dim: found|actionness_actions"):
+        Config.model_validate(settings)
