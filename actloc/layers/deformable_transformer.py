@@ -170,7 +170,7 @@ class SegmentHead(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), last])
 
     def start_at(self, width: float) -> None:
-        """Begin with widths whose logit is this much above that of the reference; without a reference this is all of it."""
+        """Begin with widths whose logit is this much above that of the reference, or above 0 if that has none."""
         bias = self.layers[-1].bias
         assert isinstance(bias, Tensor)
         with torch.no_grad():

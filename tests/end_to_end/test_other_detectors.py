@@ -193,8 +193,8 @@ def test_tadtr_learns_on_windows_goes_on_after_a_stop_and_needs_no_suppression(e
     folder = copy_toy(encoded, tmp_path / "toy")
     text = re.sub(r"detector:\n(  .*\n)+", TADTR, (folder / "toy.yaml").read_text())
     (folder / "toy.yaml").write_text(text.replace("max_steps: 32", WINDOWS))
-    train = ("train", "toy.yaml", "optimizer.decays=all")
-    assert actloc(folder, *train, ACTLOC_FAULT="step:6:kill").returncode != 0
+    train = ("train", "toy.yaml", "optimizer.decays=all", "schedule.epochs=3")
+    assert actloc(folder, *train, ACTLOC_FAULT="step:8:kill").returncode != 0
     done = actloc(folder, *train)
     assert done.returncode == 0, done.stderr
     assert "Resuming after step" in done.stderr
