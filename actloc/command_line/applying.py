@@ -114,7 +114,7 @@ def predict(
 @command(
     RESULTS,
     "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 new_video.mp4 --minutes 10",
-    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --minutes 20 --window-s 60 --format elan --output next",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --window-s 60 --format elan --output next",
     "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --dry-run",
 )
 def suggest(
