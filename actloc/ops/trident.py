@@ -23,7 +23,7 @@ class TridentOutputs(PointOutputs):
 
     def distances(self, videos: Tensor, points: Tensor, classes: Tensor) -> Tensor:
         """Distances to start and end (N, 2), in strides, at least float32, for N triples of numbers, (N,) each."""
-        before, after = at_least_float32(self.offsets)[videos, points].unflatten(1, (2, -1)).unbind(1)  # (N, bins)
+        before, after = at_least_float32(self.offsets)[videos, points].chunk(2, dim=1)  # (N, bins) each
         steps = torch.arange(before.shape[1], device=points.device)
         back = steps.flip(0)
         start = before + self._neighbours(self.start_logits, videos, points[:, None] - back, classes, points)
