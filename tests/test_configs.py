@@ -22,6 +22,10 @@ from actloc.video.frame_transforms import Crop
 OFFICIAL = {  # channels of the features, classes, steps of a training window, weights of the official network
     "thumos14_i3d_actionformer": (2048, 20, 2304, 29251612),
     "thumos14_i3d_temporalmaxer": (2048, 20, 2304, 7117852),
+    "thumos14_i3d_tridet": (2048, 20, 2304, 15989604),
+    "activitynet13_tsp_tridet": (512, 1, 768, 12811555),
+    "epic_kitchens100_verb_slowfast_tridet": (2304, 97, 2304, 18594123),
+    "epic_kitchens100_noun_slowfast_tridet": (2304, 300, 2304, 19503532),
     "activitynet13_tsp_actionformer": (512, 1, 192, 6943497),
     "activitynet13_i3d_actionformer": (2048, 1, 192, 8123145),
     "epic_kitchens100_verb_slowfast_actionformer": (2304, 97, 2304, 29763177),

@@ -282,13 +282,17 @@ def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: floa
         rest, table = rest[~is_near], table[~is_near]
 
 
-def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
+def vote(
+    kept: Float32s, segments: Float32s, scores: Float32s, threshold: float, *, by_overlap: bool = True
+) -> Float32s:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
-    Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
+    Weights are score (N,) times IoU, or without `by_overlap` the score alone, as in TriDet's and DyFADet's code. A kept
+    segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = torch.from_numpy(np.where(overlaps >= threshold, scores * overlaps, np.float32(0)))
+    votes = scores * overlaps if by_overlap else np.broadcast_to(scores, overlaps.shape)
+    weights = torch.from_numpy(np.where(overlaps >= threshold, votes, np.float32(0)))
     weights /= weights.sum(dim=1, keepdim=True)
     # torch adds up in the official order; NumPy's product differs from it by some units in the last place
     means: Float32s = (weights @ torch.from_numpy(segments)).numpy()

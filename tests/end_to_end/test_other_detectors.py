@@ -31,6 +31,39 @@ def test_temporalmaxer_says_that_its_passes_count_apart_and_finds_actions(encode
     assert all(found.values())
 
 
+TRIDET = """\
+detector:
+  name: tridet
+  dim: 16
+  windows: 3
+  window_factor: 1.5
+  mlp_dim: 24
+  num_stem_blocks: 1
+  num_branch_blocks: 2
+  initial_conv_std: 0.1
+  regression_ranges: [[0, 4], [4, 8], [8, 10000]]
+  num_bins: 4
+"""
+
+
+def test_tridet_is_tried_trained_scored_and_converted_both_ways(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = (folder / "toy.yaml").read_text()
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", TRIDET, text))
+    for command in (("train", "toy.yaml", "--dry-run"), ("train", "toy.yaml"), ("eval", "ckpt/toy")):
+        done = actloc(folder, *command)
+        assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
+    assert all(found.values())
+    results = json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())
+    done = actloc(folder, "convert", "ckpt/toy", "toy.pth.tar")
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "eval", "toy.yaml", "evaluation.weights_file=toy.pth.tar", "run.name=official")
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "ckpt/official/eval/test/metrics.json").read_text())
+    assert again["mean_ap"] == results["mean_ap"]
+
+
 TALLFORMER = """\
 detector:
   name: tallformer
