@@ -142,15 +142,15 @@ def _open_if_unannotated(video: AnnotatedVideo) -> AnnotatedVideo:
 
 
 def _report_background(videos: Collection[AnnotatedVideo]) -> None:
-    """Says which videos teach by having no action; of those in part annotated, the annotated time does."""
+    """Lists the videos without actions, of which all or the annotated time is background."""
     background = [video for video in videos if not (video.actions or video.subset == subsets.UNLABELLED)]
     whole = [video.id for video in background if not video.annotated]
+    partly = [video.id for video in background if video.annotated]
+    total = console.count(len(videos), "video")
     if whole:
         verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
-        share = f"{len(whole)} of {console.count(len(videos), 'video')}"
-        console.say(f"{share} {verb} used as background: {console.first_ten(whole)}")
-    partly = [video.id for video in background if video.annotated]
+        console.say(f"{len(whole)} of {total} {verb} used as background: {console.first_ten(whole)}")
     if partly:
         verb = "has no action in its" if len(partly) == 1 else "have no action in their"
-        share = f"{len(partly)} of {console.count(len(videos), 'video')}"
-        console.say(f"{share} {verb} annotated time, which is used as background: {console.first_ten(partly)}")
+        names = console.first_ten(partly)
+        console.say(f"{len(partly)} of {total} {verb} annotated time, which is used as background: {names}")
