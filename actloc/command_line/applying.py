@@ -152,10 +152,11 @@ def suggest(
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Choose what to annotate next: windows that the run is unsure of, or that are unlike what is annotated.
+    """Choose what to annotate next: windows of unlabelled footage.
 
-    Writes suggested.csv with the reasons, what the run finds there as pre-annotations, and annotated.csv, to be named
-    by dataset.annotated once the windows are annotated. Videos that eval scores are never suggested.
+    The run is unsure of them, or they are unlike what is annotated. Writes suggested.csv with the reasons, what the run
+    finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated once the windows are annotated.
+    Videos that eval scores are never suggested.
     """
     words = videos or []
     given = [word for word in words if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]

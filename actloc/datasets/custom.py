@@ -86,8 +86,7 @@ class Config(ReadingSettings, DatasetConfig):
             if facts and video and facts.duration_s is not None:
                 video = replace(video, duration_s=facts.duration_s, fps=facts.fps)
             videos[video_id] = video or facts or AnnotatedVideo(video_id, "")
-        if self.unannotated == "unlabelled":
-            videos = {key: _open_if_unannotated(video) for key, video in videos.items()}
+        videos = {video_id: self._open_if_unannotated(video) for video_id, video in videos.items()}
         if not self.videos:
             videos = with_all_facts(videos)  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
@@ -135,10 +134,9 @@ class Config(ReadingSettings, DatasetConfig):
         chosen = subsets.with_subsets(members, self.folder, self.training_subset, self.evaluation_subset)
         return {video_id: replace(video, subset=chosen[names[video_id]]) for video_id, video in videos.items()}
 
-
-def _open_if_unannotated(video: AnnotatedVideo) -> AnnotatedVideo:
-    is_annotated = video.actions or video.annotated or video.subset
-    return video if is_annotated else replace(video, subset=subsets.UNLABELLED)
+    def _open_if_unannotated(self, video: AnnotatedVideo) -> AnnotatedVideo:
+        is_known = self.unannotated == "background" or video.actions or video.annotated or video.subset
+        return video if is_known else replace(video, subset=subsets.UNLABELLED)
 
 
 def _report_background(videos: Collection[AnnotatedVideo]) -> None:

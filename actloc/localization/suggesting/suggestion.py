@@ -79,4 +79,4 @@ def reason(choice: Choice, own: Doubt) -> str:
     named.append((choice.novelty, f"unlike others: {far if np.isfinite(choice.distance) else 'nothing is annotated'}"))
     named.sort(key=lambda one: -one[0])
     high = [sentence for value, sentence in named if value >= _HIGH]
-    return "; ".join(high) or "nothing stands out: the best of what is left"
+    return "; ".join(high) or "no reason is strong: the best of the rest"
