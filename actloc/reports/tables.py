@@ -312,8 +312,8 @@ def _of_other_videos(runs: Sequence[Results]) -> list[str]:
         ]
         if parts:
             lines.append(
-                f"{name} was scored on another {run.subset} than {names[0]}: {', '.join(parts)}. To compare them, "
-                "score both on the same annotations: actloc eval RUN"
+                f"{name} was scored on other videos or labels of {run.subset} than {names[0]}: {', '.join(parts)}. "
+                "To compare them, score both on the same annotations: actloc eval RUN"
             )
     return lines
 

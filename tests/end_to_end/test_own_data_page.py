@@ -75,7 +75,7 @@ def test_the_commands_of_the_page_run_and_nothing_is_lost_on_the_way(folder: Pat
                 assert ours[:2] == pytest.approx(theirs[:2], abs=1 / 30)
     assert (folder / "new_tasks.xml").exists()
     compared = (folder / "ckpt/report_of_my_actions_and_my_actions_more/tables.md").read_text()
-    assert "Change: my_actions_more minus my_actions" in compared
+    assert "mAP in percent: my_actions_more against my_actions" in compared
     assert ("clap" in {label for _, _, label in segments(read(folder / "new.boris"))["clip_b"]}) is True
     for output, file, settings in (
         ("predictions", "predictions_label_studio.json", {"annotations_fps": 30.0}),
