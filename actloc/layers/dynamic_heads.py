@@ -36,7 +36,7 @@ class ConstantWeight(nn.Module):
 
 
 def shifted(features: Tensor, kernel: int) -> Tensor:
-    """(B, C, T) to (B, C * kernel, T): channel c * kernel + i is channel c, i - kernel // 2 steps later; zeros beyond."""
+    """(B, C, T) to (B, C * kernel, T): channel c * kernel + i is channel c, i - kernel // 2 steps later; else zero."""
     windows = F.pad(features, (kernel // 2, kernel // 2)).unfold(2, kernel, 1)  # (B, C, T, kernel)
     return windows.transpose(2, 3).flatten(1, 2)
 
@@ -74,8 +74,8 @@ class _GatedConv(nn.Module):
 class DynamicAggregation(nn.Module):
     """Each step's neighbours, weighted by numbers that follow from the features, become its new features.
 
-    `form` is what weighs them: `gate`, themselves times a gate for each channel, so they are squared, as in the official
-    code; or `conv`, a gated convolution of them.
+    `form` is what weighs them: `gate`, themselves times a gate for each channel, so that they are squared, as in the
+    official code; or `conv`, a gated convolution of them.
     """
 
     def __init__(self, dim: int, out_dim: int, kernel: int, shift: float, form: Literal["gate", "conv"]) -> None:
