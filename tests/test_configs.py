@@ -19,6 +19,7 @@ from actloc.ops.windows import covering_windows
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop
 
+UNUSED = 2 * 2 * 2 * 512  # weights of DyFADet's heads that nothing uses: they are stored and do not learn
 OFFICIAL = {  # channels of the features, classes, steps of a training window, weights of the official network
     "thumos14_i3d_actionformer": (2048, 20, 2304, 29251612),
     "thumos14_i3d_temporalmaxer": (2048, 20, 2304, 7117852),
@@ -26,6 +27,11 @@ OFFICIAL = {  # channels of the features, classes, steps of a training window, w
     "activitynet13_tsp_tridet": (512, 1, 768, 12811555),
     "epic_kitchens100_verb_slowfast_tridet": (2304, 97, 2304, 18594123),
     "epic_kitchens100_noun_slowfast_tridet": (2304, 300, 2304, 19503532),
+    "thumos14_i3d_dyfadet": (2048, 20, 2304, 28517160 - UNUSED),
+    "thumos14_videomae2_g_dyfadet": (1408, 20, 2304, 27534120 - UNUSED),
+    "activitynet13_tsp_dyfadet": (512, 1, 768, 20282133 - UNUSED),
+    "epic_kitchens100_verb_slowfast_dyfadet": (2304, 97, 2304, 30884981 - UNUSED),
+    "epic_kitchens100_noun_slowfast_dyfadet": (2304, 300, 2304, 31170368 - UNUSED),
     "activitynet13_tsp_actionformer": (512, 1, 192, 6943497),
     "activitynet13_i3d_actionformer": (2048, 1, 192, 8123145),
     "epic_kitchens100_verb_slowfast_actionformer": (2304, 97, 2304, 29763177),

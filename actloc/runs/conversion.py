@@ -18,7 +18,7 @@ from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import official_content
 
-_WRITTEN = ("actionformer", "tridet")
+_WRITTEN = ("actionformer", "tridet", "dyfadet")
 """Detectors whose official files have the form of ActionFormer's, and are written in it."""
 
 

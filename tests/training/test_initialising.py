@@ -76,6 +76,7 @@ def detectors(name: str, *numbers: int) -> list[nn.Module]:
     [
         ("actionformer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
         ("temporalmaxer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
+        ("dyfadet", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
         ("tridet", {f"{h}_head.cls_head.conv.{w}" for h in ("cls", "start", "end") for w in ("weight", "bias")}, set()),
         ("etad", {"classifier.output.weight", "classifier.output.bias"}, set()),
         ("bmn", {"classifier.output.weight", "classifier.output.bias"}, set()),
