@@ -122,7 +122,7 @@ def _cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: i
     found: Predictions = {}
     for number, fold in enumerate(auditing.folds(experiment, annotations, num_folds), 1):
         console.say(f"Fold {number} of {num_folds}: {console.count(len(fold.videos), 'video')} to judge")
-        train.run(fold.experiment, overwrite=fold.is_changed)
+        train.run(fold.experiment, overwrite=fold.is_changed, is_part=True)
         found |= auditing.detected(fold.experiment, annotations, fold.videos)
     return found
 

@@ -1,6 +1,7 @@
 """Your own videos: a folder of videos, and their actions in a table or as an annotation tool wrote them."""
 
 import functools
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -111,13 +112,7 @@ class Config(ReadingSettings, DatasetConfig):
         else:
             left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        background = [
-            video.id for video in videos.values() if not (video.actions or video.subset == subsets.UNLABELLED)
-        ]
-        if background:
-            verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
-            share = f"{len(background)} of {console.count(len(videos), 'video')}"
-            console.say(f"{share} {verb} used as background: {console.first_ten(background)}")
+        _report_background(videos.values())
         return annotated_time.settled(model.clip_past_end(Annotations(tuple(classes), videos)))
 
     def sides(self, annotations: Annotations) -> dict[str, str]:
@@ -142,3 +137,18 @@ class Config(ReadingSettings, DatasetConfig):
     def _open_if_unannotated(self, video: AnnotatedVideo) -> AnnotatedVideo:
         is_known = self.unannotated == "background" or video.actions or video.annotated or video.subset
         return video if is_known else replace(video, subset=subsets.UNLABELLED)
+
+
+def _report_background(videos: Collection[AnnotatedVideo]) -> None:
+    """Lists the videos without actions, of which all or the annotated time is background."""
+    background = [video for video in videos if not (video.actions or video.subset == subsets.UNLABELLED)]
+    whole = [video.id for video in background if not video.annotated]
+    partly = [video.id for video in background if video.annotated]
+    total = console.count(len(videos), "video")
+    if whole:
+        verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
+        console.say(f"{len(whole)} of {total} {verb} used as background: {console.first_ten(whole)}")
+    if partly:
+        verb = "has no action in its" if len(partly) == 1 else "have no action in their"
+        names = console.first_ten(partly)
+        console.say(f"{len(partly)} of {total} {verb} annotated time, which is used as background: {names}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actloc import console, files
-from actloc.annotations import beyond_end, class_counts, left_out, model, prepared, subsets
+from actloc.annotations import annotated_time, beyond_end, class_counts, left_out, model, prepared, subsets
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
@@ -89,6 +89,8 @@ def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, s
     if unlabelled:
         names = console.first_ten(video.id for video in unlabelled)
         console.result(f"{subsets.UNLABELLED}: {console.count(len(unlabelled), 'video')} ({names})")
+    if part := annotated_time.summary(annotations):
+        console.result(part)
     class_counts.report(
         annotations, dataset.training_subset, dataset.evaluation_subset, has_own_labels=dataset.has_own_labels
     )

@@ -62,6 +62,26 @@ def test_runs_judge_only_what_they_did_not_see_and_are_not_trained_twice(trained
     assert not (folder / "ckpt/toy/label_audit").exists(), "they judge labels with the settings of the run that is gone"
 
 
+def test_stopped_and_killed_in_the_middle_of_a_fold_it_goes_on_there(trained: Path, tmp_path: Path) -> None:
+    folder, whole = (copy_toy(trained, tmp_path / name) for name in ("toy", "whole"))
+    command = ("doctor", "ckpt/toy", "--labels", "--folds", "2", "--json")
+    expected = actloc(whole, *command)
+    assert expected.returncode == 0, expected.stderr
+    assert "actloc eval" not in expected.stderr, "nobody scores the run of a fold"
+    assert [event["event"] for event in events(expected.stdout)].count("done") == 1
+    stopped = actloc(folder, *command, ACTLOC_FAULT="step:2:term")
+    assert stopped.returncode == 143
+    assert stopped.stderr.splitlines()[-1] == "Stopped by SIGTERM. Run the same command again to continue."
+    num_steps = [len(path.read_text().splitlines()) for path in whole.glob("ckpt/toy/label_audit/fold_1*/log.jsonl")]
+    killed = actloc(folder, *command, ACTLOC_FAULT=f"step:{num_steps[0]}:kill")  # one was taken before
+    assert killed.returncode == -9
+    assert (folder / "ckpt/toy/label_audit/fold_1_of_2/finished.json").is_file()
+    assert not (folder / "ckpt/toy/label_audit/fold_2_of_2/finished.json").is_file()
+    done = actloc(folder, *command)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "ckpt/toy/label_audit.csv").read_bytes() == (whole / "ckpt/toy/label_audit.csv").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
