@@ -197,7 +197,8 @@ def _reported(
     console.result(f"{console.count(len(found), 'window')} in {videos}: {minutes}")
     console.say(f"Wrote {output}/{TABLE_NAME} and {INTERVALS_NAME}")
     if found:
-        for line in suggest_files.next_steps(experiment, output, forms):
+        has_new_videos = any(one.video_id not in plan.annotations.videos for one in found)
+        for line in suggest_files.next_steps(experiment, output, forms, has_new_videos=has_new_videos):
             console.say(line)
     console.emit("done", path=str(output), windows=len(found), seconds=seconds, unlabelled_s=total_s)
     if looked.failed:

@@ -108,11 +108,14 @@ def show(found: Sequence["Suggestion"]) -> None:
         console.result_table(table, lines)
 
 
-def next_steps(experiment: Experiment, output: Path, forms: Sequence[WritableForm]) -> list[str]:
+def next_steps(
+    experiment: Experiment, output: Path, forms: Sequence[WritableForm], *, has_new_videos: bool
+) -> list[str]:
     """What to do with the files."""
     file = output / INTERVALS_NAME
     first = "Next: annotate every action in these windows"
     first += ", from the pre-annotations, and add them to your annotations" if forms else ""
+    first += "; put new videos beside your others" if has_new_videos else ""
     if "annotated" not in type(experiment.dataset).model_fields:
         return [
             f"{first}. Dataset {experiment.dataset.name} has no dataset.annotated to state what is annotated: {file}"

@@ -61,4 +61,7 @@ def test_reasons_are_what_is_high_the_strongest_first() -> None:
         "unlike others: 1.5 times as far from annotated and earlier windows as usual"
     )
     low = Choice(0, 0.1, 0.1, 0.1, 0.1, uncertainty_rank=0.9, disagreement_rank=0.9)
-    assert reason(low, Doubt(0.001, 0.0, "something", "")) == "no reason is strong: the best of the rest"
+    assert reason(low, Doubt(0.001, 0.0, "something", "")) == (
+        "no reason is strong; the strongest: "
+        "unlike others: 0.1 times as far from annotated and earlier windows as usual"
+    )

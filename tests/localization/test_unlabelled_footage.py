@@ -6,6 +6,7 @@ import pytest
 
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.localization.suggesting.footage import (
+    by_place,
     held_out,
     intervals,
     known_video,
@@ -84,9 +85,10 @@ def test_files_are_known_by_path_or_by_name_and_size(tmp_path: Path) -> None:
     video = AnnotatedVideo("a", "test", duration_s=9.0, file=own)
     gone = AnnotatedVideo("gone", "train", duration_s=9.0, annotated=((0.0, 2.0),), file=tmp_path / "gone.mp4")
     annotations = Annotations(("jump",), {"a": video, "gone": gone})
-    assert known_video(annotations, "renamed", own) is video
-    assert known_video(annotations, "a", copy) is video
-    assert known_video(annotations, "a", other) is None
+    places = by_place(annotations)
+    assert known_video(annotations, places, "renamed", own) is video
+    assert known_video(annotations, places, "a", copy) is video
+    assert known_video(annotations, places, "a", other) is None
     held = held_out(annotations, USES)
     new = tmp_path / "new.mp4"
     found, used = of_files(annotations, "train", held, {"a": copy, "gone": tmp_path / "moved.mp4", "new": new})

@@ -141,11 +141,16 @@ def intervals(annotations: Annotations, picked: Iterable[tuple[str, Span]]) -> d
     return {video_id: annotated_time.merged(spans) for video_id, spans in sorted(found.items())}
 
 
-def known_video(annotations: Annotations, video_id: str, file: Path) -> AnnotatedVideo | None:
-    """The video of a dataset that a file is: by its path, or by its name where the size is the same, or not known."""
-    place = file.resolve()
-    by_path = (one for one in annotations.videos.values() if one.file is not None and one.file.resolve() == place)
-    known = next(by_path, None) or annotations.videos.get(video_id)
+def by_place(annotations: Annotations) -> dict[Path, AnnotatedVideo]:
+    """The videos of a dataset by the resolved paths of their files."""
+    return {video.file.resolve(): video for video in annotations.videos.values() if video.file is not None}
+
+
+def known_video(
+    annotations: Annotations, places: Mapping[Path, AnnotatedVideo], video_id: str, file: Path
+) -> AnnotatedVideo | None:
+    """The video of a dataset that a file is: by its place, or by its name where the size is the same, or not known."""
+    known = places.get(file.resolve()) or annotations.videos.get(video_id)
     if known is None or known.file is None or not (known.file.is_file() and file.is_file()):
         return known
     return known if known.file.stat().st_size == file.stat().st_size else None
@@ -160,9 +165,9 @@ def of_files(
     """
     own = of_dataset(annotations, training, held)
     reasons = {video_id: why for why, ids in own.left_out.items() for video_id in ids}
-    found, used = Footage(), dict[str, Path]()
+    found, used, places = Footage(), dict[str, Path](), by_place(annotations)
     for video_id, path in files.items():
-        known = known_video(annotations, video_id, path)
+        known = known_video(annotations, places, video_id, path)
         if known is None and video_id in annotations.videos:
             found.left_out["whose name another video of the dataset has"].append(str(path))
         elif known is not None and reasons.get(known.id, _UNKNOWN) != _UNKNOWN:

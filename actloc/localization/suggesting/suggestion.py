@@ -69,7 +69,7 @@ def _suggestion(looked: "Looked", choice: Choice, own: Doubt) -> Suggestion:
 
 
 def reason(choice: Choice, own: Doubt) -> str:
-    """What speaks for a window, the strongest first: all that is high among the windows."""
+    """What speaks for a window, the strongest first: all that is high among the windows, or else the highest."""
     named = []
     if own.unsure_of and own.uncertainty >= _LEAST:
         named.append((choice.uncertainty_rank, f"unsure: {own.unsure_of}"))
@@ -79,4 +79,4 @@ def reason(choice: Choice, own: Doubt) -> str:
     named.append((choice.novelty, f"unlike others: {far if np.isfinite(choice.distance) else 'nothing is annotated'}"))
     named.sort(key=lambda one: -one[0])
     high = [sentence for value, sentence in named if value >= _HIGH]
-    return "; ".join(high) or "no reason is strong: the best of the rest"
+    return "; ".join(high) or f"no reason is strong; the strongest: {named[0][1]}"
