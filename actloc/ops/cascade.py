@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actloc.ops.criterion import Draw, DrawingCriterion
+from actloc.ops.points import labelled
 from actloc.structures import Targets
 
 EPSILON = 1e-6  # inside logarithms, and the shortest length that a target is divided by
@@ -43,6 +44,22 @@ class CascadeOutputs:
     boundaries: Tensor
     """(B, 2, T): probabilities of a start and of an end at each step."""
     stages: list[Stage]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the candidates of a batch learn, whichever stage they are in."""
+
+    matched: Tensor
+    """(B, K, 2): their actions, parts of the sequence."""
+    has_action: Tensor
+    """(B, K)."""
+    near: Tensor
+    """(B, 2, T): whether a step is near a start, and near an end."""
+    known: Tensor
+    """(B, 2, T): whether it is known if it is."""
+    unlabelled: list[Tensor | None]
+    """Of each video (M, 2), parts of the sequence."""
 
 
 def refined(anchors: Tensor, offsets: Tensor) -> Tensor:
@@ -93,6 +110,23 @@ def matched_actions(anchors: Tensor, segments: list[Tensor]) -> tuple[Tensor, Te
     return matched, has_action
 
 
+def are_settled(anchors: Tensor, ious: Tensor, unlabelled: list[Tensor | None]) -> Tensor:
+    """Whether `ious` (B, K) are the highest that anchors (B, K, 2) have with any action, listed or not: (B, K).
+
+    Actions that nobody has listed are in the `unlabelled` intervals (M, 2) of their video, so the IoU with one of them
+    is at most the share of the anchor that is in its interval. All are parts of the sequence.
+    """
+    settled = torch.ones_like(ious, dtype=torch.bool)
+    for row, intervals in enumerate(unlabelled):
+        if intervals is not None:
+            starts, ends = anchors[row, :, :1], anchors[row, :, 1:]  # (K, 1)
+            shared = torch.minimum(ends, intervals[:, 1]) - torch.maximum(starts, intervals[:, 0])  # (K, M)
+            # up to EPSILON an anchor only touches the interval; one that ends before it starts overlaps nothing
+            most = torch.where(ends > starts, (shared - EPSILON) / (ends - starts), 0)
+            settled[row] = (most <= ious[row, :, None]).all(dim=1)
+    return settled
+
+
 def thinned(chosen: Tensor, wanted: Tensor, draws: Tensor, *, as_official: bool) -> Tensor:
     """Whether each of the `chosen` (N,) is kept, so that about `wanted` are.
 
@@ -106,7 +140,11 @@ def thinned(chosen: Tensor, wanted: Tensor, draws: Tensor, *, as_official: bool)
 
 
 class CascadeCriterion(DrawingCriterion):
-    """ETAD's losses: of the boundaries, and of every stage."""
+    """ETAD's losses: of the boundaries, and of every stage.
+
+    Steps in the unlabelled time of their video have no loss, unless they are near a boundary. Neither have candidates
+    that an action there could overlap more than their own action does; without one, all that reach into that time.
+    """
 
     def __init__(self, stage_tious: tuple[float, ...], *, official_balance: bool) -> None:
         super().__init__()
@@ -123,49 +161,67 @@ class CascadeCriterion(DrawingCriterion):
         num_steps = boundaries.shape[2]
         actions = [as_parts(target.segments.to(first), num_steps) for target in targets]
         near = torch.stack([boundary_targets(segments, num_steps) for segments in actions])  # (B, 2, T)
-        starts, ends = (balanced_loss(boundaries[:, side], near[:, side] > IS_BOUNDARY) for side in (0, 1))
+        near = near > IS_BOUNDARY
+        steps = torch.arange(num_steps, device=near.device)
+        known = near | labelled(torch.ones_like(near[:, 0]), steps, targets)[:, None]
+        starts, ends = (
+            balanced_loss(boundaries[:, side][known[:, side]], near[:, side][known[:, side]]) for side in (0, 1)
+        )
         losses = {"boundaries": starts + ends}
-        matched, has_action = matched_actions(first, actions)
+        unlabelled = [
+            None if one.unlabelled is None else as_parts(one.unlabelled.to(first), num_steps) for one in targets
+        ]
+        learned = _Learned(*matched_actions(first, actions), near, known, unlabelled)
         for number, (stage, tiou) in enumerate(zip(outputs.stages, self.stage_tious, strict=True), start=1):
-            losses[f"stage_{number}"] = self._stage_loss(stage, tiou, matched, has_action, near, draw)
+            losses[f"stage_{number}"] = self._stage_loss(stage, tiou, learned, draw)
         return losses
 
-    def _stage_loss(
-        self, stage: Stage, tiou: float, matched: Tensor, has_action: Tensor, near: Tensor, draw: Draw
-    ) -> Tensor:
-        anchors, num_steps = stage.anchors, near.shape[2]
-        ious = torch.where(has_action, overlaps(anchors, matched), 0).flatten()
-        class_score, iou_score, start_score, end_score = stage.scores.flatten(0, 1).unbind(dim=1)
+    def _stage_loss(self, stage: Stage, tiou: float, learned: _Learned, draw: Draw) -> Tensor:
+        anchors, num_steps = stage.anchors, learned.near.shape[2]
+        ious = torch.where(learned.has_action, overlaps(anchors, learned.matched), 0)
+        settled = are_settled(anchors, ious, learned.unlabelled)
+        cells = (anchors * num_steps).nan_to_num().clamp(0, num_steps - 1).long()  # (B, K, 2)
+        near, known = (
+            steps.transpose(1, 2).take_along_dim(cells, dim=1)[settled] for steps in (learned.near, learned.known)
+        )  # (N, 2), N settled candidates of all videos
+        ious = ious[settled]
+        class_score, iou_score, start_score, end_score = stage.scores[settled].unbind(dim=1)
         iou_class = self._thinned_loss(class_score, ious > CLASS_TIOU, draw)
         iou_value = self._iou_loss(iou_score, ious, draw)
         is_positive = ious > tiou
-        wanted = _offsets_between(anchors, matched).flatten(0, 1)[is_positive]
-        found = stage.offsets.flatten(0, 1)[is_positive]
+        wanted = _offsets_between(anchors, learned.matched)[settled][is_positive]
+        found = stage.offsets[settled][is_positive]
         offsets = F.smooth_l1_loss(found, wanted, reduction="sum") / is_positive.sum().clamp(min=1)
-        cells = (anchors * num_steps).nan_to_num().clamp(0, num_steps - 1).long()  # (B, K, 2)
-        are_ends = (near.transpose(1, 2).take_along_dim(cells, dim=1) > IS_BOUNDARY).flatten(0, 1)  # (B * K, 2)
-        start_class = self._thinned_loss(start_score, are_ends[:, 0], draw)
-        end_class = self._thinned_loss(end_score, are_ends[:, 1], draw)
+        start_class, end_class = (
+            self._thinned_loss(scores[known[:, side]], near[known[:, side], side], draw)
+            for side, scores in enumerate((start_score, end_score))
+        )
         return (
             iou_class + IOU_WEIGHT * iou_value + OFFSET_WEIGHT * offsets + END_CLASS_WEIGHT * (start_class + end_class)
         )
 
     def _thinned_loss(self, scores: Tensor, positive: Tensor, draw: Draw) -> Tensor:
-        """The mean log loss (both (N,)) over positive candidates and about as many others; over all without any."""
+        """The mean log loss (both (N,)) over positive candidates and about as many others; over all without any.
+
+        Without candidates 0.
+        """
         no_loss = -(1 - scores + EPSILON).log()
         count = positive.sum()
         if not count:
-            return no_loss.mean()
+            return no_loss.mean() if len(scores) else no_loss.sum()
         others = thinned(~positive, count, draw(len(scores)), as_official=self.official_balance)
         total = -(scores + EPSILON).log()[positive].sum() + no_loss[others].sum()
         return total / (count + others.sum())
 
     def _iou_loss(self, scores: Tensor, ious: Tensor, draw: Draw) -> Tensor:
-        """The mean squared error over candidates of high IoU, and about as many of middle and of low IoU."""
+        """The mean squared error over candidates of high IoU, and about as many of middle and of low IoU.
+
+        Without candidates of high IoU the mean over all, and without any 0.
+        """
         high, low = ious > HIGH_TIOU, ious <= LOW_TIOU
         count = high.sum()
         if not count:
-            return F.mse_loss(scores, ious)
+            return F.mse_loss(scores, ious, reduction="mean" if len(scores) else "sum")
         middle, low = (
             thinned(group, count, draw(len(scores)), as_official=self.official_balance) for group in (~high & ~low, low)
         )
@@ -174,9 +230,13 @@ class CascadeCriterion(DrawingCriterion):
 
 
 def balanced_loss(scores: Tensor, positive: Tensor) -> Tensor:
-    """Half the mean log loss of the positive steps and half that of the others; without one kind, of the other."""
+    """Half the mean log loss of the positive steps and half that of the others; without one kind, of the other.
+
+    Both have the same shape; without any steps the loss is 0.
+    """
     parts = [-(score + EPSILON).log() for score in (scores[positive], 1 - scores[~positive])]
-    return torch.stack([part.mean() for part in parts if len(part)]).mean()
+    means = [part.mean() for part in parts if len(part)]
+    return torch.stack(means).mean() if means else scores.sum()
 
 
 def _offsets_between(anchors: Tensor, actions: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ scores hard suppression, which sorts, takes the lowest index first; the soft one
 """
 
 import heapq
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -194,6 +194,37 @@ def hard_suppression_per_class(
     return indices, scores[indices]
 
 
+def suppression_between_windows(
+    segments: Float32s,
+    scores: Float32s,
+    labels: NDArray[np.integer] | None,
+    windows: Sequence[tuple[float, float]],
+    *,
+    tiou: float,
+    min_score: float,
+    max_kept: int,
+) -> tuple[Indices, Float32s]:
+    """As `hard_suppression`, once for each time that neighbouring `windows`, starts and ends, share; TadTR's rule.
+
+    Only segments that reach into the shared time drop each other, of whatever window they are, and only those of the
+    same label (N,) if there are labels. One that reaches into two such times can be kept twice.
+    """
+    starts, ends = segments.T
+    shared = [(following[0], window[1]) for window, following in pairwise(windows) if following[0] < window[1]]
+    reaching = [(starts < last) & (ends > first) for first, last in shared]
+    is_alone = ~np.any(reaching, axis=0) if reaching else np.ones(len(scores), dtype=bool)
+    kept = [np.flatnonzero(is_alone & (scores > min_score)) if min_score > 0 else np.flatnonzero(is_alone)]
+    for rows in filter(len, map(np.flatnonzero, reaching)):
+        of_rows = np.zeros(len(rows), dtype=np.int64) if labels is None else labels[rows]
+        chosen, _ = hard_suppression_per_class(
+            segments[rows], scores[rows], of_rows, tiou=tiou, min_score=min_score, max_kept=max_kept
+        )
+        kept.append(rows[chosen])
+    indices = np.concatenate(kept)
+    indices = indices[np.argsort(-scores[indices], kind="stable")[:max_kept]]
+    return indices, scores[indices]
+
+
 def _overlaps(segment: Float32s, others: Float32s) -> Float32s:
     """The official overlap of one segment (2,) with others (N, 2)."""
     shared = np.maximum(np.minimum(others[:, 1], segment[1]) - np.maximum(others[:, 0], segment[0]), np.float32(0))
@@ -251,13 +282,17 @@ def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: floa
         rest, table = rest[~is_near], table[~is_near]
 
 
-def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
+def vote(
+    kept: Float32s, segments: Float32s, scores: Float32s, threshold: float, *, by_overlap: bool = True
+) -> Float32s:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
-    Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
+    Weights are score (N,) times IoU, or without `by_overlap` the score alone, as in TriDet's and DyFADet's code. A kept
+    segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = torch.from_numpy(np.where(overlaps >= threshold, scores * overlaps, np.float32(0)))
+    votes = scores * overlaps if by_overlap else np.broadcast_to(scores, overlaps.shape)
+    weights = torch.from_numpy(np.where(overlaps >= threshold, votes, np.float32(0)))
     weights /= weights.sum(dim=1, keepdim=True)
     # torch adds up in the official order; NumPy's product differs from it by some units in the last place
     means: Float32s = (weights @ torch.from_numpy(segments)).numpy()
