@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from actloc import experiment
+from actloc.detectors.bmn import Config as BmnConfig
 from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base_network import vectors_per_clip
 from actloc.encoders.videomae import Config as VideoMAEConfig
@@ -18,9 +19,19 @@ from actloc.ops.windows import covering_windows
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop
 
+UNUSED = 2 * 2 * 2 * 512  # weights of DyFADet's heads that nothing uses: they are stored and do not learn
 OFFICIAL = {  # channels of the features, classes, steps of a training window, weights of the official network
     "thumos14_i3d_actionformer": (2048, 20, 2304, 29251612),
     "thumos14_i3d_temporalmaxer": (2048, 20, 2304, 7117852),
+    "thumos14_i3d_tridet": (2048, 20, 2304, 15989604),
+    "activitynet13_tsp_tridet": (512, 1, 768, 12811555),
+    "epic_kitchens100_verb_slowfast_tridet": (2304, 97, 2304, 18594123),
+    "epic_kitchens100_noun_slowfast_tridet": (2304, 300, 2304, 19503532),
+    "thumos14_i3d_dyfadet": (2048, 20, 2304, 28517160 - UNUSED),
+    "thumos14_videomae2_g_dyfadet": (1408, 20, 2304, 27534120 - UNUSED),
+    "activitynet13_tsp_dyfadet": (512, 1, 768, 20282133 - UNUSED),
+    "epic_kitchens100_verb_slowfast_dyfadet": (2304, 97, 2304, 30884981 - UNUSED),
+    "epic_kitchens100_noun_slowfast_dyfadet": (2304, 300, 2304, 31170368 - UNUSED),
     "activitynet13_tsp_actionformer": (512, 1, 192, 6943497),
     "activitynet13_i3d_actionformer": (2048, 1, 192, 8123145),
     "epic_kitchens100_verb_slowfast_actionformer": (2304, 97, 2304, 29763177),
@@ -143,6 +154,24 @@ def test_a_config_of_etad_has_the_official_size_and_samples(name: str) -> None:
     assert max_steps in (features.resize_to, features.window_steps)
     assert features.training_overlap == (features.window_overlap if features.window_steps else None)
     assert loaded.evaluation.weights == "raw"
+
+
+def test_the_config_of_bmn_has_the_official_network_training_and_rules() -> None:
+    loaded = experiment.load("configs/activitynet13_tsn_bmn.yaml")
+    with torch.device("meta"):
+        detector = loaded.detector.build(400, 1, loaded.features.max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) == 4978564
+    official = {"official_balance": True, "reaches_end": False}  # all other settings are the defaults
+    assert loaded.detector.model_dump() == BmnConfig(**official).model_dump() | {"name": "bmn"}
+    assert loaded.features.resize_to == loaded.features.max_steps == 100
+    assert (loaded.optimizer.name, loaded.optimizer.learning_rate, loaded.optimizer.weight_decay) == (
+        "adam",
+        1e-3,
+        1e-4,
+    )
+    assert (loaded.optimizer.decays, loaded.optimizer.clip_norm, loaded.training.batch_size) == ("all", 0.0, 16)
+    assert (loaded.schedule.epochs, loaded.schedule.milestones, loaded.schedule.gamma) == (9, (7,), 0.1)
+    assert (loaded.suppression.method, loaded.evaluation.weights) == ("none", "raw")
 
 
 @pytest.mark.parametrize("name", TADTR)

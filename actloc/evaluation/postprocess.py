@@ -60,7 +60,8 @@ def _suppressed(
     cut_by = detections.cut_by | ({MAX_KEPT} if len(indices) > max_kept else set())
     indices, kept, final_scores = indices[:max_kept], kept[:max_kept], final_scores[:max_kept]
     if settings.method != "weighted" and not settings.multiclass and settings.voting_threshold > 0:
-        kept = vote(kept, segments, scores, settings.voting_threshold)
+        by_overlap = settings.voting_weights == "score_and_overlap"
+        kept = vote(kept, segments, scores, settings.voting_threshold, by_overlap=by_overlap)
     class_scores = detections.class_scores_of(torch.from_numpy(indices))
     kept_segments, kept_scores, kept_labels = map(torch.from_numpy, (kept, final_scores, labels[indices]))
     return Detections(kept_segments, kept_scores, kept_labels, class_scores, cut_by)

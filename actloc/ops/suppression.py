@@ -133,6 +133,30 @@ def _rounds(
     return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=np.float32)
 
 
+def soft_suppression_by_length(
+    parts: NDArray[np.float64], scores: NDArray[np.float64], *, sigma: float, tious: tuple[float, float], max_kept: int
+) -> tuple[Indices, NDArray[np.float64]]:
+    """BMN's form: a kept segment lowers only the scores of those that overlap it by more than a bound.
+
+    The bound goes from the first of `tious` to the second with the length of the kept segment; `parts` (N, 2) are of
+    the whole sequence. Returns indices (M,), best first, and lowered scores (M,). As in the official code the last
+    segment that is left is never kept.
+    """
+    scores, is_left = scores.copy(), np.ones(len(scores), dtype=bool)
+    starts, ends = parts.T
+    kept: list[int] = []
+    while len(kept) < min(max_kept, len(scores) - 1):
+        best = int(np.where(is_left, scores, -np.inf).argmax())
+        is_left[best] = False
+        kept.append(best)
+        shared = np.maximum(np.minimum(ends, ends[best]) - np.maximum(starts, starts[best]), 0)
+        # in the official order: between segments of whole steps the overlap often equals the bound
+        overlaps = shared / ((ends - starts) - shared + ends[best] - starts[best])
+        is_lowered = is_left & (overlaps > tious[0] + (tious[1] - tious[0]) * (ends[best] - starts[best]))
+        scores[is_lowered] *= np.exp(-np.square(overlaps[is_lowered]) / sigma)
+    return np.array(kept, dtype=np.int64), scores[kept]
+
+
 def hard_suppression(
     segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
 ) -> tuple[Indices, Float32s]:
@@ -258,13 +282,17 @@ def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: floa
         rest, table = rest[~is_near], table[~is_near]
 
 
-def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
+def vote(
+    kept: Float32s, segments: Float32s, scores: Float32s, threshold: float, *, by_overlap: bool = True
+) -> Float32s:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
-    Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
+    Weights are score (N,) times IoU, or without `by_overlap` the score alone, as in TriDet's and DyFADet's code. A kept
+    segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = torch.from_numpy(np.where(overlaps >= threshold, scores * overlaps, np.float32(0)))
+    votes = scores * overlaps if by_overlap else np.broadcast_to(scores, overlaps.shape)
+    weights = torch.from_numpy(np.where(overlaps >= threshold, votes, np.float32(0)))
     weights /= weights.sum(dim=1, keepdim=True)
     # torch adds up in the official order; NumPy's product differs from it by some units in the last place
     means: Float32s = (weights @ torch.from_numpy(segments)).numpy()

@@ -82,7 +82,8 @@ def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: Sched
         lowest = LOWEST_SHARE if settings.lowest_share is None else settings.lowest_share
         rate = restarting_rate(*start, settings.restart_epochs or settings.epochs, lowest, settings.warmup_epochs)
     else:
-        rate = learning_rate(*start, settings.epochs, settings.warmup_epochs)
+        final = None if settings.lowest_share is None else base * settings.lowest_share
+        rate = learning_rate(*start, settings.epochs, settings.warmup_epochs, final)
     warmup_steps = settings.warmup_steps or settings.warmup_first_epochs * steps_per_epoch
     if step < warmup_steps:
         share = WARMUP_SHARE if settings.warmup_share is None else settings.warmup_share
@@ -90,17 +91,21 @@ def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: Sched
     return rate
 
 
-def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int) -> float:
-    """The rate of step `step` (from 0): a linear warm-up from 0 to `base`, then half a cosine down to 1e-8.
+def learning_rate(
+    step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int, final: float | None = None
+) -> float:
+    """The rate of step `step` (from 0): a linear warm-up from 0 to `base`, then half a cosine down to `final`.
 
     The first step of a warm-up has rate 0 and the last has `base`; a warm-up of one step has rate 0.
-    Without a warm-up the cosine ends at 0. After the last epoch the rate stays constant.
+    Without `final` the cosine ends at 1e-8, or at 0 if there is no warm-up. After the last epoch the rate stays
+    constant.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
     if step < warmup_steps:
         return _warm_up(step, base, warmup_steps)
     progress = min((step - warmup_steps) / (epochs * steps_per_epoch), 1.0)
-    final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a separate schedule for each
+    if final is None:
+        final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a separate schedule for each
     return final + 0.5 * (base - final) * (1 + math.cos(math.pi * progress))
 
 

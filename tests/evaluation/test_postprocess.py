@@ -41,6 +41,16 @@ def test_suppression_across_classes_votes() -> None:
     assert voted.scores.tolist() == plain.scores.tolist()
 
 
+def test_votes_may_weigh_by_their_score_alone() -> None:
+    settings = SuppressionSettings(multiclass=False, max_kept=1, voting_threshold=0.9, voting_weights="score")
+    voted = postprocess(FOUND, GRID, 30.0, settings)
+    by_overlap = postprocess(FOUND, GRID, 30.0, settings.model_copy(update={"voting_weights": "score_and_overlap"}))
+    weights = 0.9, 0.8  # the second one overlaps the first by 19 / 20
+    end = (weights[0] * 40 + weights[1] * 39) / sum(weights)
+    assert voted.segments[0, 1].item() == pytest.approx((4 * end + 8) / 30)
+    assert voted.segments[0, 1] < by_overlap.segments[0, 1]
+
+
 def test_hard_suppression_keeps_scores_and_uses_its_own_threshold() -> None:
     strict, mild = (
         postprocess(FOUND, GRID, 30.0, SuppressionSettings(method="hard", tiou=tiou)) for tiou in (0.1, 0.99)
