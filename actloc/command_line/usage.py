@@ -21,6 +21,7 @@ _OTHER_VERBS = {
     "eval": "evaluate test score val evaluation metrics",
     "report": "plot visualize vis html table tables results summary",
     "predict": "infer inference detect find localize demo prediction",
+    "suggest": "select sample active-learning pick next label",
     "explain": "gradcam grad-cam cam saliency heatmap attention why",
     "ls": "list models",
     "show": "cat config print-config settings",
@@ -206,7 +207,7 @@ def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str
             others += [close[0], value] if value else close[:1]
         elif name in _FIRST_ARGUMENT and value and command:
             first.append(value)
-        elif name in _MORE_ARGUMENTS and value and command in ("predict", "explain"):
+        elif name in _MORE_ARGUMENTS and value and command in ("predict", "suggest", "explain"):
             others.append(value)
         elif command in _WITH_SETTINGS and (setting := _setting(name, value)):
             settings.append(setting)

@@ -59,6 +59,10 @@ class Detector(nn.Module, ABC):
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Told, before training from scratch, which class numbers no annotation of the dataset has."""
 
+    def rate_factor(self, parameter: str) -> float:
+        """By what the learning rate of the parameter of this name is multiplied."""
+        return 1.0
+
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """The criterion's losses; inputs as for `forward`, which may compute in bfloat16: the losses do not."""
         outputs = self(features, mask)

@@ -292,8 +292,8 @@ class EvaluationSettings(ScoredWeights):
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights_file: Annotated[Path | None, Shapes("nothing")] = None
-    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
-    with classes numbered as in the annotations; null: score the run."""
+    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's, BMN's, ETAD's
+    or TadTR's), with classes numbered as in the annotations; null: score the run."""
     threshold_tiou: OpenFraction = 0.5
     """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
     recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
@@ -344,16 +344,16 @@ class SuppressionSettings(Section):
 
     shapes = "results"
 
-    method: Literal["soft", "hard", "weighted", "none"] = "soft"
+    method: Literal["soft", "hard", "between_windows", "weighted", "none"] = "soft"
     """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; weighted: drop it, and
-    move the better one to the mean of both, weighted by score and overlap; none: keep all."""
+    move the better one to the mean of both, weighted by score and overlap; between_windows: as hard, once for each time
+    that two `features.window_steps` share, among what reaches into it (TadTR); none: keep all."""
     tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Hard and weighted: overlap with a better detection from which one is dropped. Weighted is published with 0.5."""
     sigma: PositiveFloat = 0.5
     """Width of the Gaussian that lowers overlapping scores."""
     min_score: NonNegativeFloat = 0.001
-    """Soft: detections whose lowered score falls below this are dropped; hard and weighted: those that are not above
-    it, if it is not 0."""
+    """Soft: drop detections whose lowered score falls below this; others: those that are not above it, if not 0."""
     max_kept: PositiveInt | None = None
     """Maximum number of detections to keep per video; null: 200 for each `features.max_steps` steps of it."""
     multiclass: bool = True
@@ -372,9 +372,9 @@ class FusionSettings(Section):
     scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
         default=None, validation_alias=AliasChoices("scores", "file")
     )
-    """The class scores. own: the detector's, of detectors that score classes, such as afsd and etad; truth: 1 for the
-    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's; null:
-    detections keep the class that the detector gave them."""
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd, bmn and etad; truth: 1 for
+    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
     """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
     {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as

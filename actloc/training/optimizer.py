@@ -25,22 +25,33 @@ class ParameterGroup(TypedDict):
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, rate_factor: float = 1.0, *, decays_all: bool = False
+    model: nn.Module,
+    weight_decay: float,
+    rate_factor: float = 1.0,
+    *,
+    decays_all: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> list[ParameterGroup]:
     """The trainable parameters, sorted by name: weights of convolutions and linear layers first, then the others.
 
     The others (biases, norms, scales, embeddings) do not decay, unless `decays_all`. `rate_factor` multiplies the
-    learning rate of all.
+    learning rate of all; `rates` multiply it further for the parameters that they name, which have groups of their own
+    after the others.
     """
+    rates = rates or {}
     trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
     decaying = {
         f"{name}.weight".removeprefix(".") for name, module in model.named_modules() if isinstance(module, _DECAYING)
     }
-    split = [name for name in trainable if name in decaying], [name for name in trainable if name not in decaying]
-    return [
-        {"params": [trainable[name] for name in names], "weight_decay": decay, "rate_factor": rate_factor}
-        for names, decay in zip(split, (weight_decay, weight_decay if decays_all else 0.0), strict=True)
-    ]
+    groups: list[ParameterGroup] = []
+    for rate in (1.0, *sorted(set(rates.values()) - {1.0})):
+        names = [name for name in trainable if rates.get(name, 1.0) == rate]
+        split = [name for name in names if name in decaying], [name for name in names if name not in decaying]
+        groups += [
+            {"params": [trainable[name] for name in part], "weight_decay": decay, "rate_factor": rate_factor * rate}
+            for part, decay in zip(split, (weight_decay, weight_decay if decays_all else 0.0), strict=True)
+        ]
+    return groups
 
 
 def factored_groups(
