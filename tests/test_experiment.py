@@ -155,9 +155,7 @@ def test_settings_of_a_segment_classifier_need_several_classes() -> None:
 
 def test_suppression_between_windows_needs_windows() -> None:
     found = complaint("suppression.method=between_windows")
-    assert (
-        "suppression.method: found between_windows, which has no effect because features" in found
-    )
+    assert "suppression.method: found between_windows, which has no effect because features" in found
     settings = ["suppression.method=between_windows", "features.window_steps=64"]
     assert experiment.load(str(CONFIG), settings).suppression.method == "between_windows"
 

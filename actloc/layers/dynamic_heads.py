@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actloc.layers.heads import LevelScale
-from actloc.layers.masked_conv import depthwise
+from actloc.layers.masked_conv import MaskedConv1d, depthwise
 from actloc.layers.norms import ChannelNorm
 
 Activation = Callable[[Tensor], Tensor]
@@ -157,18 +157,6 @@ class _DynamicTower(nn.Module):
         return levels
 
 
-class _LastConv(nn.Module):
-    """A convolution that keeps torch's first weights, also of its bias; its output is 0 on padded steps."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel, padding=kernel // 2)
-
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, T) to (B, C', T)."""
-        return self.conv(features) * mask
-
-
 class DynamicClassificationHead(_DynamicTower):
     """One logit per class and step; there is no class for background."""
 
@@ -185,7 +173,7 @@ class DynamicClassificationHead(_DynamicTower):
         prior_probability: float,
     ) -> None:
         super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, shift=shift, activation=activation)
-        self.cls_head = _LastConv(self.last_dim, num_classes, kernel)
+        self.cls_head = MaskedConv1d(self.last_dim, num_classes, kernel)
         self.start_at(prior_probability, range(num_classes))
 
     @torch.no_grad()
@@ -209,7 +197,7 @@ class DynamicRegressionHead(_DynamicTower):
     ) -> None:
         super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, shift=shift, activation="relu")
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
-        self.offset_head = _LastConv(self.last_dim, 2, kernel)
+        self.offset_head = MaskedConv1d(self.last_dim, 2, kernel)
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
         """Levels (B, C, T_l) to distances (B, P, 2), never negative; masks as in `DynamicClassificationHead`."""

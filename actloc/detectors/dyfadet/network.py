@@ -24,7 +24,8 @@ class DyFADet(ConvolutionalDetector):
             self.cls_head, self.reg_head = config.build_heads(num_classes)
         else:
             widths = config.dim, config.head_dim or config.dim
-            self.cls_head = DynamicClassificationHead(
+            # other kinds of heads than the base names: `forward` applies them
+            self.cls_head = DynamicClassificationHead(  # type: ignore[assignment]
                 *widths,
                 num_classes,
                 num_layers=config.head_layers,
@@ -33,7 +34,7 @@ class DyFADet(ConvolutionalDetector):
                 activation=config.activation,
                 prior_probability=config.prior_probability,
             )
-            self.reg_head = DynamicRegressionHead(
+            self.reg_head = DynamicRegressionHead(  # type: ignore[assignment]
                 *widths,
                 len(config.strides),
                 num_layers=config.head_layers,
