@@ -8,18 +8,30 @@ import pytest
 import torch
 
 from actloc import experiment
+from actloc.detectors.bmn import Config as BmnConfig
 from actloc.detectors.etad import Config as EtadConfig
 from actloc.encoders.base_network import vectors_per_clip
 from actloc.encoders.videomae import Config as VideoMAEConfig
 from actloc.end_to_end.choosing import LearningClips
 from actloc.errors import UserError
 from actloc.ops.candidates import all_candidates, random_rows
+from actloc.ops.windows import covering_windows
 from actloc.sources.encoded import Config as EncodedConfig
 from actloc.video.frame_transforms import Crop
 
+UNUSED = 2 * 2 * 2 * 512  # weights of DyFADet's heads that nothing uses: they are stored and do not learn
 OFFICIAL = {  # channels of the features, classes, steps of a training window, weights of the official network
     "thumos14_i3d_actionformer": (2048, 20, 2304, 29251612),
     "thumos14_i3d_temporalmaxer": (2048, 20, 2304, 7117852),
+    "thumos14_i3d_tridet": (2048, 20, 2304, 15989604),
+    "activitynet13_tsp_tridet": (512, 1, 768, 12811555),
+    "epic_kitchens100_verb_slowfast_tridet": (2304, 97, 2304, 18594123),
+    "epic_kitchens100_noun_slowfast_tridet": (2304, 300, 2304, 19503532),
+    "thumos14_i3d_dyfadet": (2048, 20, 2304, 28517160 - UNUSED),
+    "thumos14_videomae2_g_dyfadet": (1408, 20, 2304, 27534120 - UNUSED),
+    "activitynet13_tsp_dyfadet": (512, 1, 768, 20282133 - UNUSED),
+    "epic_kitchens100_verb_slowfast_dyfadet": (2304, 97, 2304, 30884981 - UNUSED),
+    "epic_kitchens100_noun_slowfast_dyfadet": (2304, 300, 2304, 31170368 - UNUSED),
     "activitynet13_tsp_actionformer": (512, 1, 192, 6943497),
     "activitynet13_i3d_actionformer": (2048, 1, 192, 8123145),
     "epic_kitchens100_verb_slowfast_actionformer": (2304, 97, 2304, 29763177),
@@ -37,6 +49,7 @@ ETAD = {  # the same four, and the candidates of a training step; weights are no
     "activitynet13_r2plus1d_34_etad": (512, 1, 128, 10343450, 495),
     "thumos14_i3d_etad": (2048, 1, 128, 10343450 + 256 * (2048 - 512) // 4 * 3, 617),  # its first convolution is wider
 }
+TADTR = {"thumos14_i3d_tadtr": (2048, 20, 128, 8661594)}  # the same four; weights are not averaged
 END_TO_END = {  # the same four, of networks that are trained with their encoder
     "thumos14_video_swin_b_tallformer": (1024, 20, 240, 29839038),
     "thumos14_video_swin_t_tallformer": (768, 20, 240, 29839038 - 256 * 512 * 3),  # its first convolution is narrower
@@ -109,7 +122,9 @@ def test_the_table_lists_configs_that_exist_and_all_official_ones() -> None:
     existing = {file.stem for file in Path("configs").rglob("*.yaml")}
     assert set(listed) <= existing
     adatad = {f"{data}_videomae_{size}_actionformer" for data in ("thumos14", "activitynet13") for size in ADATAD}
-    assert OFFICIAL.keys() | ETAD.keys() | END_TO_END.keys() | READ_IN_PLACE.keys() | adatad <= set(listed)
+    assert OFFICIAL.keys() | ETAD.keys() | TADTR.keys() | END_TO_END.keys() | READ_IN_PLACE.keys() | adatad <= set(
+        listed
+    )
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -139,6 +154,48 @@ def test_a_config_of_etad_has_the_official_size_and_samples(name: str) -> None:
     assert max_steps in (features.resize_to, features.window_steps)
     assert features.training_overlap == (features.window_overlap if features.window_steps else None)
     assert loaded.evaluation.weights == "raw"
+
+
+def test_the_config_of_bmn_has_the_official_network_training_and_rules() -> None:
+    loaded = experiment.load("configs/activitynet13_tsn_bmn.yaml")
+    with torch.device("meta"):
+        detector = loaded.detector.build(400, 1, loaded.features.max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) == 4978564
+    official = {"official_balance": True, "reaches_end": False}  # all other settings are the defaults
+    assert loaded.detector.model_dump() == BmnConfig(**official).model_dump() | {"name": "bmn"}
+    assert loaded.features.resize_to == loaded.features.max_steps == 100
+    assert (loaded.optimizer.name, loaded.optimizer.learning_rate, loaded.optimizer.weight_decay) == (
+        "adam",
+        1e-3,
+        1e-4,
+    )
+    assert (loaded.optimizer.decays, loaded.optimizer.clip_norm, loaded.training.batch_size) == ("all", 0.0, 16)
+    assert (loaded.schedule.epochs, loaded.schedule.milestones, loaded.schedule.gamma) == (9, (7,), 0.1)
+    assert (loaded.suppression.method, loaded.evaluation.weights) == ("none", "raw")
+
+
+@pytest.mark.parametrize("name", TADTR)
+def test_the_config_of_tadtr_has_the_official_size_and_windows(name: str) -> None:
+    channels, num_classes, max_steps, weights = TADTR[name]
+    loaded = experiment.load(f"configs/{name}.yaml")
+    with torch.device("meta"):
+        detector = loaded.detector.build(channels, num_classes, max_steps)
+    assert sum(weight.numel() for weight in detector.parameters()) == weights
+    features = loaded.features
+    assert (features.max_steps, features.window_steps) == (max_steps, max_steps)
+    # officially windows start at every 32nd step in training, the last one with the end of the video, and at every 96th
+    for steps, training, found in (
+        (224, [0, 32, 64, 96], [0, 96]),
+        (300, [0, 32, 64, 96, 128, 160, 172], [0, 96, 192]),
+    ):
+        overlap, last_is_whole = features.training_overlap, features.last_window == "whole"
+        assert overlap is not None
+        starts = [start for start, _ in covering_windows(steps, max_steps, overlap, last_is_whole=True)]
+        assert starts == training
+        windows = covering_windows(steps, max_steps, features.window_overlap, last_is_whole=last_is_whole)
+        assert windows == [(start, min(max_steps, steps - start)) for start in found]
+    assert loaded.evaluation.weights == "raw"
+    assert (loaded.suppression.method, loaded.suppression.tiou) == ("between_windows", 0.4)
 
 
 @pytest.mark.parametrize("name", END_TO_END)

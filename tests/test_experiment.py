@@ -153,6 +153,13 @@ def test_settings_of_a_segment_classifier_need_several_classes() -> None:
     assert experiment.load(str(CONFIG), ["detector={name: etad}", "fusion.scores=own"]).fusion.scores == "own"
 
 
+def test_suppression_between_windows_needs_windows() -> None:
+    found = complaint("suppression.method=between_windows")
+    assert "suppression.method: found between_windows, which has no effect because features" in found
+    settings = ["suppression.method=between_windows", "features.window_steps=64"]
+    assert experiment.load(str(CONFIG), settings).suppression.method == "between_windows"
+
+
 def test_the_older_name_of_class_scores_beside_the_newer_one_is_answered_with_it() -> None:
     assert "fusion.file is not a setting. Did you mean scores?" in complaint("fusion.scores=truth", "fusion.file=null")
     assert experiment.load(str(CONFIG), ["fusion.file=a.json"]).to_data()["fusion"]["scores"] == "a.json"

@@ -24,6 +24,7 @@ class Config(FormConfig):
     title: ClassVar[str] = "a JSON like ActivityNet's"
     is_written_by_hand: ClassVar[bool] = True
     suffix: ClassVar[str] = ".json"
+    keeps_annotated_time: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
         """By its key `database`."""

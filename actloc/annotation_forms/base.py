@@ -31,6 +31,8 @@ class FormConfig(Part):
     """Whether a file holds one video, so that several videos are written into a folder."""
     counts_frames: ClassVar[bool] = False
     """Whether what is written counts frames, so that every video needs a rate."""
+    keeps_annotated_time: ClassVar[bool] = False
+    """Whether what is written says which time of a video is annotated, where not all of it is."""
 
     @abstractmethod
     def recognises(self, file: SourceFile) -> bool:

@@ -30,6 +30,7 @@ class Config(FormConfig):
     is_written_by_hand: ClassVar[bool] = True
     short_name: ClassVar[str] = "csv"
     suffix: ClassVar[str] = ".csv"
+    keeps_annotated_time: ClassVar[bool] = True
 
     def recognises(self, file: SourceFile) -> bool:
         """By the names of its columns, in the first line that has any text."""

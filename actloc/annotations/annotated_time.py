@@ -130,6 +130,18 @@ def gaps(annotated: Sequence[Span]) -> list[Span]:
     return list(zip(borders[::2], borders[1::2], strict=True))
 
 
+def summary(annotations: Annotations) -> str:
+    """How many videos are partly annotated, and how much of them; empty if none is."""
+    partly = [video for video in annotations.videos.values() if video.annotated]
+    if not partly:
+        return ""
+    known_s = sum(end - start for video in partly for start, end in video.annotated)
+    durations_s = [video.duration_s for video in partly if video.duration_s is not None]
+    of = f" of their {console.duration(sum(durations_s))}" if len(durations_s) == len(partly) else ""
+    share = f"{len(partly)} of {console.count(len(annotations.videos), 'video')}"
+    return f"Partly annotated: {share}, {console.duration(known_s)}{of}; the rest is neither learned nor scored"
+
+
 def is_mostly_outside(annotated: Sequence[Span], start_s: float, end_s: float) -> bool:
     """Whether the larger part of a segment is outside the annotated time; of one without length, its moment."""
     if not annotated:

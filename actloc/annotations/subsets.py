@@ -20,6 +20,8 @@ from actloc.errors import Problem, UserError
 
 _NAME = "subsets.csv"
 _ONE_IN = 5
+UNLABELLED = "unlabelled"
+"""The subset of videos that nobody has annotated."""
 _COLUMNS: dict[str, tuple[str, ...]] = {"video": ("video",), "subset": ("subset",)}
 _WORDS = {
     "train": "train",
@@ -65,14 +67,16 @@ def name_of(file: Path | None, videos: Path | None, video_id: str) -> str:
 def with_subsets(members: Iterable[Member], folder: Path, training: str, evaluation: str) -> dict[str, str]:
     """The subset of each member by its name: stated, or kept from before in `folder`, or chosen.
 
-    Nothing is written. Raises UserError if subsets.csv in `folder` cannot be read.
+    One that was unlabelled before, and is not stated to be so any more, is for training. Nothing is written. Raises
+    UserError if subsets.csv in `folder` cannot be read.
     """
     listed = list(members)
     chosen = {member.name: member.subset for member in listed if member.subset}
     open_members = [member for member in listed if not member.subset]
     if not open_members:
         return chosen
-    kept = _kept(open_members, {member.name for member in listed}, folder)
+    before = _kept(open_members, {member.name for member in listed}, folder)
+    kept = {name: training if subset == UNLABELLED else subset for name, subset in before.items()}
     new = {member.name: evaluation if _is_for_evaluation(member.id) else training for member in open_members}
     if not kept and training != evaluation:
         groups = _groups(member for member in listed if member.subset in ("", training, evaluation))

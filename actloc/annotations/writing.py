@@ -26,6 +26,7 @@ class WritableForm(Protocol):
     suffix: str
     has_file_per_video: bool
     counts_frames: bool
+    keeps_annotated_time: bool
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
         """The text of every file, by its path."""

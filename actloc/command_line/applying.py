@@ -1,4 +1,4 @@
-"""The commands that apply runs to new videos, `predict` and `explain`; those that show or convert predictions."""
+"""The commands that apply runs to new videos, `predict`, `suggest` and `explain`; those that show predictions."""
 
 import re
 from pathlib import Path
@@ -18,6 +18,14 @@ Formats = Annotated[
         metavar="FORM,FORM",
         help="Files of annotation tools to write as well, which open them as pre-annotations: label-studio, elan, "
         "boris, via, vtt, ...; json, csv and srt are always written.",
+    ),
+]
+ToolForms = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORM,FORM",
+        help="Forms of annotation tools for the pre-annotations: label-studio, elan, boris, via, csv, ...",
     ),
 ]
 Video = Annotated[
@@ -163,6 +171,70 @@ def watch(
         every_s=every,
         longest_action_s=longest_action,
         retry_s=retry_for,
+        overwrite=overwrite,
+    )
+
+
+@command(
+    RESULTS,
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 new_video.mp4 --minutes 10",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --window-s 60 --format elan --output next",
+    "actloc suggest ckpt/sample_efficientnet_actionformer my.mp4 --dry-run",
+)
+def suggest(
+    run: RunArgument,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEOS",
+            help="Video files, folders of them, or a .txt list of paths. Default: what is not annotated in the videos "
+            "of the run's dataset. Settings among them override those of the run.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, max=100_000, help="How much to annotate: the length of all windows together.")
+    ] = 10.0,
+    window_s: Annotated[
+        float | None,
+        typer.Option(
+            "--window-s",
+            metavar="SECONDS",
+            min=1,
+            max=86_400,
+            help="The length of a window. Default: 30, or the longest training action.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the tables and the pre-annotations.")] = Path("suggestions"),
+    formats: ToolForms = "csv",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Report the footage and what is left out, then stop; exit 2 if it is unreadable."
+        ),
+    ] = False,
+    overwrite: OverwriteFiles = False,
+    settings: Settings = None,
+    code: Code = None,
+) -> int:
+    """Choose what to annotate next: windows of unlabelled footage.
+
+    The run is unsure of them, or they are unlike what is annotated. Writes suggested.csv with the reasons, what the run
+    finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated once the windows are annotated.
+    Videos that eval scores are never suggested.
+    """
+    words = videos or []
+    given = [word for word in words if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]
+    return run_on(
+        "suggest",
+        run,
+        [*(settings or []), *given],
+        code,
+        names=[word for word in words if word not in given],
+        minutes=minutes,
+        window_s=window_s,
+        output=output,
+        formats=formats,
+        dry_run=dry_run,
         overwrite=overwrite,
     )
 

@@ -1,11 +1,12 @@
 """The command that looks for what is wrong: its name, arguments and examples."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actloc.command_line import completion
-from actloc.command_line.arguments import Code, Overrides
+from actloc.command_line.arguments import Code, Overrides, OverwriteFiles
 from actloc.command_line.program import DATA, command
 
 
@@ -16,6 +17,7 @@ from actloc.command_line.program import DATA, command
     "actloc doctor ckpt/sample_efficientnet_actionformer --json",
     "actloc doctor data/spliced_sample/videos --full",
     "actloc doctor ckpt/sample_efficientnet_actionformer --labels --folds 3",
+    "actloc doctor ckpt/sample_efficientnet_actionformer --labels --format label-studio,elan",
 )
 def doctor(
     target: Annotated[
@@ -40,6 +42,17 @@ def doctor(
             "judge each; as slow as training this many runs.",
         ),
     ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORM,FORM",
+            help="With --labels: also write what the run finds in place of wrong annotations, and where there is none, "
+            "for annotation tools: label-studio, elan, boris, via, csv, ...",
+        ),
+    ] = "",
+    output: Annotated[Path | None, typer.Option(help="With --format: the folder. Default: label_suggestions.")] = None,
+    overwrite: OverwriteFiles = False,
     code: Code = None,
 ) -> int:
     """Report what is wrong with the machine, the data or a run, the worst first, and how to fix it; changes nothing.
@@ -47,10 +60,11 @@ def doctor(
     Of a run it computes why the mAP is low. The exit status is 2 where a command would fail or results are false.
     With --labels it lists annotations that are likely wrong instead, in the run's label_audit.csv.
     """
-    if labels or folds is not None:
+    if labels or folds is not None or formats or output is not None:
         from actloc.commands import doctor_labels
 
-        return doctor_labels.run(target, overrides or (), code or (), folds, labels=labels, full=full)
+        for_tools = doctor_labels.ForTools(formats, output, overwrite)
+        return doctor_labels.run(target, overrides or (), code or (), folds, for_tools, labels=labels, full=full)
     from actloc.commands import doctor as diagnosing
 
     return diagnosing.run(target, overrides or (), code or (), decodes=full)

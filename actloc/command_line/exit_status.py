@@ -39,6 +39,7 @@ _LESS_MEMORY = {
     "machine.num_workers=0; --dry-run reports the memory of a step",
     "evaluate": "machine.clip_batch=1, features.window_steps=N",
     "predict": "machine.clip_batch=1, features.window_steps=N",
+    "suggest": "machine.clip_batch=1, features.window_steps=N",
     "explain": "machine.clip_batch=1, features.window_steps=N",
     "watch": "machine.clip_batch=1",
 }

@@ -106,7 +106,7 @@ def convert(
     overrides: Overrides = None,
     code: Code = None,
 ) -> int:
-    """Convert an official checkpoint to a run, or a run of ActionFormer to one; weights only."""
+    """Convert an official checkpoint to a run, or a run of some detectors to one; weights only."""
     from actloc.commands import convert as converting
 
     return converting.run(source, target, config, overrides, code or ())

@@ -22,6 +22,7 @@ _OTHER_VERBS = {
     "report": "plot visualize vis html table tables results summary",
     "predict": "infer inference detect find localize demo prediction",
     "watch": "live stream camera listen monitor realtime",
+    "suggest": "select sample active-learning pick next label",
     "explain": "gradcam grad-cam cam saliency heatmap attention why",
     "ls": "list models",
     "show": "cat config print-config settings",
@@ -207,7 +208,7 @@ def _meant(command: str, typed: list[str], options: list[str]) -> tuple[list[str
             others += [close[0], value] if value else close[:1]
         elif name in _FIRST_ARGUMENT and value and command:
             first.append(value)
-        elif name in _MORE_ARGUMENTS and value and command in ("predict", "explain"):
+        elif name in _MORE_ARGUMENTS and value and command in ("predict", "suggest", "explain"):
             others.append(value)
         elif command in _WITH_SETTINGS and (setting := _setting(name, value)):
             settings.append(setting)

@@ -50,6 +50,13 @@ def run(
     paths = list(texts)
     wrote = console.first_ten(paths) if target in texts else f"{console.count(len(paths), 'file')} in {target}"
     console.result(f"Wrote {wrote}")
+    partly = [video.id for video in annotations.videos.values() if video.annotated]
+    if partly and not written_form.keeps_annotated_time:
+        of = console.count(len(partly), "partly annotated video")
+        console.warn(
+            f"{written_form.title} cannot say which time is annotated, so that of {of} is not written: "
+            f"{console.first_ten(partly)}. To keep it, write a table: --form csv"
+        )
     left = f"left out {left_out.summary(len(listed.left_out), annotations)}" if listed.left_out else "nothing left out"
     console.result(
         f"Read {listed.form} ({listed.title}): {console.count(len(annotations.videos), 'video')}, "

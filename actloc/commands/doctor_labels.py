@@ -3,15 +3,20 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations.model import Annotations
+from actloc.annotations.rows import Segment, WrittenVideo
+from actloc.annotations.writing import WritableForm
 from actloc.datasets.base import read_prepared
 from actloc.diagnosis.labels.suspicion import Suspicion
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions
 from actloc.experiment import Experiment, load
+from actloc.prediction import tool_files
+from actloc.reports import outputs
 from actloc.reports.text import csv_cell
 from actloc.settings import parts
 
@@ -22,8 +27,42 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class ForTools:
+    """Which files of annotation tools are written as well, and where."""
+
+    formats: str = ""
+    """Names of forms with commas between them; empty: none."""
+    output: Path | None = None
+    """The folder; None: label_suggestions."""
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self.output or Path("label_suggestions")
+
+    @property
+    def forms(self) -> list[WritableForm]:
+        """The forms; raises UserError for a name that is none, and where nothing is to be written into the folder."""
+        if self.output is not None and not self.formats:
+            raise UserError(
+                f"--output {self.output} was given without --format.",
+                "Expected forms of annotation tools to write there.",
+                "Add --format label-studio, or another form",
+            )
+        return tool_files.forms_named(self.formats, (), "doctor --labels")
+
+
 def run(
-    target: str | None, overrides: Sequence[str], code: Sequence[Path], folds: int | None, *, labels: bool, full: bool
+    target: str | None,
+    overrides: Sequence[str],
+    code: Sequence[Path],
+    folds: int | None,
+    for_tools: ForTools,
+    *,
+    labels: bool,
+    full: bool,
 ) -> int:
     """Writes label_audit.csv into the run and prints its first rows; the exit status is 0 whatever they are.
 
@@ -31,11 +70,13 @@ def run(
     """
     parts.use_code(code)
     if not labels or full:
+        alone = "--folds" if folds is not None else "--format" if for_tools.formats else "--output"
         raise UserError(
-            "--folds was given without --labels." if not labels else "--labels and --full were both given.",
-            "Expected --folds with --labels." if not labels else "Expected one: --labels reads no video.",
+            f"{alone} was given without --labels." if not labels else "--labels and --full were both given.",
+            f"Expected {alone} with --labels." if not labels else "Expected one: --labels reads no video.",
             "Add --labels" if not labels else "Remove one of them",
         )
+    forms = for_tools.forms
     if target is None:
         raise UserError(
             "--labels was given without a run.",
@@ -50,6 +91,9 @@ def run(
             "Name another run: actloc ls runs",
         )
     annotations = read_prepared(experiment.dataset, experiment.arguments)
+    if forms:
+        made = [for_tools.folder / name for name in tool_files.names_of(forms, list(annotations.videos))]
+        outputs.refuse_others(made, overwrite=for_tools.overwrite)
     # imported after the checks, which answer faster without torch
     from actloc.localization import auditing
 
@@ -63,7 +107,11 @@ def run(
         )
     else:
         predictions = _cross_fitted(experiment, annotations, folds)
-    return _report(experiment, annotations, predictions, folds)
+    rows = _report(experiment, annotations, predictions, folds)
+    if forms:
+        tool_files.write_in_place(forms, for_tools.folder, suggested_videos(rows, annotations))
+        console.say("Look at each suggestion: the run may be wrong")
+    return 0
 
 
 def _cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: int) -> Predictions:
@@ -74,12 +122,14 @@ def _cross_fitted(experiment: Experiment, annotations: Annotations, num_folds: i
     found: Predictions = {}
     for number, fold in enumerate(auditing.folds(experiment, annotations, num_folds), 1):
         console.say(f"Fold {number} of {num_folds}: {console.count(len(fold.videos), 'video')} to judge")
-        train.run(fold.experiment, overwrite=fold.is_changed)
+        train.run(fold.experiment, overwrite=fold.is_changed, is_part=True)
         found |= auditing.detected(fold.experiment, annotations, fold.videos)
     return found
 
 
-def _report(experiment: Experiment, annotations: Annotations, predictions: Predictions, folds: int | None) -> int:
+def _report(
+    experiment: Experiment, annotations: Annotations, predictions: Predictions, folds: int | None
+) -> list[Suspicion]:
     from actloc.diagnosis.labels.ranking import ranked
     from actloc.diagnosis.labels.suspicion import judged
     from actloc.localization import auditing
@@ -109,7 +159,20 @@ def _report(experiment: Experiment, annotations: Annotations, predictions: Predi
         f"{console.count(num_actions, 'annotation')}, judged by {by}; all are in {path}"
     )
     console.emit("done", errors=0, warnings=0, path=str(path), suspicions=len(rows), folds=folds)
-    return 0
+    return rows
+
+
+def suggested_videos(rows: Sequence[Suspicion], annotations: Annotations) -> list[WrittenVideo]:
+    """What the run finds in place of annotations, and where there is none, by video; scores are the suspicions."""
+    found: dict[str, list[Segment]] = {}
+    for row in rows:
+        if row.suggested is not None:
+            one = row.suggested
+            found.setdefault(row.video_id, []).append(Segment(one.start_s, one.end_s, one.label, row.suspicion))
+    return [
+        tool_files.of_video(annotations.videos[video_id], sorted(segments, key=lambda one: one.start_s))
+        for video_id, segments in sorted(found.items())
+    ]
 
 
 def as_csv(rows: Sequence[Suspicion]) -> str:

@@ -1,6 +1,7 @@
 """Extracts the features that a store does not have, after the checks that need no encoder."""
 
 import shlex
+from collections.abc import Collection
 from contextlib import closing
 
 from actloc import console, files, recipes
@@ -52,7 +53,7 @@ def extract_into(
         if is_complete(store, sources_of(videos)):
             store.write_index()
             console.result(f"{store.folder} is already complete")
-            return _report_end(experiment, store, videos, [], own)
+            return _report_end(experiment, store, videos, [], own, videos)
     request.check_files(experiment, videos)
     device = choose_device(experiment.machine.device)
     warn_of_slow_bfloat16(encoder.config.precision, device, "features.encoder.precision")
@@ -62,9 +63,10 @@ def extract_into(
     with files.locked(store.folder, str(own or "")), StopFlag() as stop:
         encoder = ready(encoder, device)
         store.begin(wanted, overwrite=overwrite)
+        before = set(store.ids())
         failed = extract(videos, store, encoder, spacing, dtype, experiment.machine, stop, own, encode)
         store.write_index()
-    return _report_end(experiment, store, videos, failed, own)
+    return _report_end(experiment, store, videos, failed, own, before)
 
 
 def _engine(name: str) -> Engine:
@@ -114,14 +116,17 @@ def _report_end(
     videos: dict[str, AnnotatedVideo],
     failed: list[FailureRow],
     shard: Shard | None,
+    before: Collection[str],
 ) -> int:
     done = len(videos) - len(failed)
+    new = len(videos.keys() - before) - sum(row["id"] not in before for row in failed)
     share, option = (f" of shard {shard.text}", f" --shard {shard.text}") if shard else ("", "")
     console.emit("done", path=str(store.folder), videos=done, failed=len(failed))
     if failed:
         again = f"actloc extract-features {experiment.arguments}{option}"
         return report_failures(store, len(videos), failed, again, str(shard or ""))
-    console.result(f"{store.folder}: features of {console.count(done, 'video')}{share}")
+    added = f", {new} of them new" if 0 < new < done else ""
+    console.result(f"{store.folder}: features of {console.count(done, 'video')}{share}{added}")
     if shard:
         console.say(f"Next, when all shards are done: actloc extract-features {experiment.arguments} --dry-run")
     elif experiment.features.trains_encoder and not request.is_for_bank(experiment):

@@ -34,8 +34,10 @@ def run(experiment: Experiment) -> int:
 
 
 def _show_encoder(config: EncoderConfig, num_frames: int, num_classes: int | None) -> None:
-    size = sizes.recorded(config, num_frames)
-    if size is None and config.is_described:
+    size, about = sizes.recorded(config, num_frames), config.about_files
+    if about:
+        console.result(f"# The encoder {config.name}: {about}")
+    if size is None and about is None:
         # counted only for settings that are not recorded, because this imports torch
         from actloc.commands.show_encoder import encoder_size
 

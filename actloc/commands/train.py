@@ -38,11 +38,13 @@ def run(
     check: bool = False,
     allow_changed_code: bool = False,
     overwrite: bool = False,
+    is_part: bool = False,
 ) -> int:
     """Trains to the end of the schedule; after a signal, saves everything and raises Stopped.
 
     `dry_run` reports the memory of a step and anything missing, and writes nothing; `check` takes two steps on top. A
     run trained with the user's own code is resumed with changed code only if `allow_changed_code`.
+    Training that `is_part` of another command leaves it to that one to say what to do next.
     """
     if dry_run and check:
         raise UserError(
@@ -58,17 +60,17 @@ def run(
 
             return train_check.run(experiment, processes)
         processes.of_first(lambda: _check_code(experiment, allow_changed_code or overwrite))
-        return _run(experiment, resume, overwrite, processes)
+        _run(experiment, resume, overwrite, processes)
+        return processes.of_first(lambda: _report_finished(experiment, is_part=is_part))
 
 
-def _run(experiment: Experiment, resume: str | None, overwrite: bool, processes: Processes) -> int:
+def _run(experiment: Experiment, resume: str | None, overwrite: bool, processes: Processes) -> None:
     start, is_done = processes.of_first(lambda: _look_at_folder(experiment, resume, overwrite))
     if not is_done:
         with ExitStack() as held:
             # one lock for the job: a second lock in the same job would be refused
             processes.of_first(lambda: held.enter_context(files.locked(experiment.run_folder)))
             _train(experiment, start, overwrite, held.enter_context(StopFlag()), processes)
-    return processes.of_first(lambda: _report_finished(experiment))
 
 
 def _look_at_folder(experiment: Experiment, resume: str | None, overwrite: bool) -> tuple[Path | None, bool]:
@@ -161,20 +163,17 @@ def _refuse_other_settings(experiment: Experiment) -> None:
         )
 
 
-def _report_finished(experiment: Experiment) -> int:
+def _report_finished(experiment: Experiment, *, is_part: bool) -> int:
+    """Prints how long training took, how far the loss fell, and what to do next unless it `is_part`."""
     folder = experiment.run_folder
     checkpoint = checkpoints.last(folder)
     if not any("converted" in numbers for numbers in checkpoints.newest_numbers(folder)):
         warn_of_averages(experiment.average, checkpoints.step_of(checkpoint))
     console.result(f"{folder} is trained: {checkpoint}")
-    _report_loss(experiment)
-    console.emit("done", path=str(folder), checkpoint=str(checkpoint))
-    console.say(f"Next: actloc eval {experiment.run_arguments}")
-    return 0
-
-
-def _report_loss(experiment: Experiment) -> None:
-    """Prints how long training took, how far the loss fell, and what to do if that is not far enough."""
     history, advice = history_and_advice(experiment)
-    for line in [*summary.lines(history), *advice]:
+    for line in [*summary.lines(history), *([] if is_part else advice)]:
         console.say(line)
+    if not is_part:
+        console.emit("done", path=str(folder), checkpoint=str(checkpoint))
+        console.say(f"Next: actloc eval {experiment.run_arguments}")
+    return 0

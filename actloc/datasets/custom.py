@@ -1,9 +1,10 @@
 """Your own videos: a folder of videos, and their actions in a table or as an annotation tool wrote them."""
 
 import functools
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -30,6 +31,11 @@ class Config(ReadingSettings, DatasetConfig):
     annotations: InputFileOrFolder
     """A table `video,start,end,label[,subset]` (seconds or H:MM:SS), or a file of an annotation tool: see `actloc ls
     annotation_forms`. A folder of such files is read as one, all of one form; videos in it are passed over."""
+
+    unannotated: Literal["background", "unlabelled"] = "background"
+    """What videos without an action, annotated time or subset are. background: nothing happens in them. unlabelled:
+    nobody has looked at them; they are neither trained on nor scored, `suggest` chooses from them, and once something
+    in them is annotated they are training videos."""
 
     @model_validator(mode="after")
     def _reads_what_it_does_not_write(self) -> Self:
@@ -59,6 +65,7 @@ class Config(ReadingSettings, DatasetConfig):
         ours = (*own_files.files_in(self.annotations, self._others), *self._others)
         found = videos_by_id(self.videos, skip=ours) if self.videos else {}
         allowed = [self.training_subset, self.evaluation_subset, self.validation_subset]
+        allowed += [subsets.UNLABELLED] if self.unannotated == "unlabelled" else []
         names = VideoNames(found.keys() if self.videos else None)
 
         @functools.cache
@@ -79,6 +86,7 @@ class Config(ReadingSettings, DatasetConfig):
             if facts and video and facts.duration_s is not None:
                 video = replace(video, duration_s=facts.duration_s, fps=facts.fps)
             videos[video_id] = video or facts or AnnotatedVideo(video_id, "")
+        videos = {video_id: self._open_if_unannotated(video) for video_id, video in videos.items()}
         if not self.videos:
             videos = with_all_facts(videos)  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
@@ -104,11 +112,7 @@ class Config(ReadingSettings, DatasetConfig):
         else:
             left_out.report(listed, self.folder)
         model.raise_problems(self.annotations, problems, self.folder)
-        background = [video.id for video in videos.values() if not video.actions]
-        if background:
-            verb = "has no annotations and is" if len(background) == 1 else "have no annotations and are"
-            share = f"{len(background)} of {console.count(len(videos), 'video')}"
-            console.say(f"{share} {verb} used as background: {console.first_ten(background)}")
+        _report_background(videos.values())
         return annotated_time.settled(model.clip_past_end(Annotations(tuple(classes), videos)))
 
     def sides(self, annotations: Annotations) -> dict[str, str]:
@@ -129,3 +133,22 @@ class Config(ReadingSettings, DatasetConfig):
         )
         chosen = subsets.with_subsets(members, self.folder, self.training_subset, self.evaluation_subset)
         return {video_id: replace(video, subset=chosen[names[video_id]]) for video_id, video in videos.items()}
+
+    def _open_if_unannotated(self, video: AnnotatedVideo) -> AnnotatedVideo:
+        is_known = self.unannotated == "background" or video.actions or video.annotated or video.subset
+        return video if is_known else replace(video, subset=subsets.UNLABELLED)
+
+
+def _report_background(videos: Collection[AnnotatedVideo]) -> None:
+    """Lists the videos without actions, of which all or the annotated time is background."""
+    background = [video for video in videos if not (video.actions or video.subset == subsets.UNLABELLED)]
+    whole = [video.id for video in background if not video.annotated]
+    partly = [video.id for video in background if video.annotated]
+    total = console.count(len(videos), "video")
+    if whole:
+        verb = "has no annotations and is" if len(whole) == 1 else "have no annotations and are"
+        console.say(f"{len(whole)} of {total} {verb} used as background: {console.first_ten(whole)}")
+    if partly:
+        verb = "has no action in its" if len(partly) == 1 else "have no action in their"
+        names = console.first_ten(partly)
+        console.say(f"{len(partly)} of {total} {verb} annotated time, which is used as background: {names}")

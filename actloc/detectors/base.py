@@ -5,7 +5,7 @@ from __future__ import annotations  # names for the type checker only: settings 
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from actloc.layers.pyramid import FeaturePyramid
     from actloc.ops.pointwise import Assign, PointCriterion
 
+SGP_GROUPS = 16  # of channels, in the official group norm of TriDet's blocks
 SIX_RANGES = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))  # official for THUMOS14 and ActivityNet
 
 
@@ -196,19 +197,10 @@ class PointConfig(DetectorConfig):
             scale_factor=self.scale_factor,
         )
 
-    def build_heads(self, num_classes: int) -> tuple[ClassificationHead, RegressionHead]:
-        """The heads that all levels share."""
-        from actloc.layers.heads import ClassificationHead, RegressionHead
+    def build_heads(self, num_classes: int, num_outputs: int = 2) -> tuple[ClassificationHead, RegressionHead]:
+        """The heads that all levels share; `num_outputs` of the second, two distances unless they are made of more."""
+        from actloc.layers.heads import RegressionHead
 
-        classification = ClassificationHead(
-            self.dim,
-            num_classes,
-            hidden_dim=self.head_dim,
-            num_layers=self.head_layers,
-            kernel=self.head_kernel,
-            has_norm=self.head_norm,
-            prior_probability=self.prior_probability,
-        )
         regression = RegressionHead(
             self.dim,
             len(self.strides),
@@ -216,10 +208,32 @@ class PointConfig(DetectorConfig):
             num_layers=self.head_layers,
             kernel=self.head_kernel,
             has_norm=self.head_norm,
+            num_outputs=num_outputs,
         )
-        return classification, regression
+        return self.build_class_head(num_classes, self.head_kernel), regression
 
-    def build_criterion(self, assign: Assign, *, weight_follows_from_targets: bool = True) -> PointCriterion:
+    def build_class_head(self, num_classes: int, kernel: int) -> ClassificationHead:
+        """A head with a logit for each class, and convolutions of this kernel."""
+        from actloc.layers.heads import ClassificationHead
+
+        return ClassificationHead(
+            self.dim,
+            num_classes,
+            hidden_dim=self.head_dim,
+            num_layers=self.head_layers,
+            kernel=kernel,
+            has_norm=self.head_norm,
+            prior_probability=self.prior_probability,
+        )
+
+    def build_criterion(
+        self,
+        assign: Assign,
+        *,
+        weight_follows_from_targets: bool = True,
+        counts_pairs: bool = False,
+        iou_power: float = 0.0,
+    ) -> PointCriterion:
         """The losses, with `assign` to say what points learn."""
         from actloc.ops.pointwise import PointCriterion
 
@@ -231,10 +245,67 @@ class PointConfig(DetectorConfig):
             loss_weight=self.loss_weight,
             initial_normaliser=self.initial_normaliser,
             weight_follows_from_targets=weight_follows_from_targets,
+            counts_pairs=counts_pairs,
+            iou_power=iou_power,
         )
 
 
-_OF_NETWORKS = ("Detector", "only_length", "ClassifyingDetector", "PointDetector")
+class ConvolutionalConfig(PointConfig):
+    """Settings that detectors share whose pyramid is TriDet's: `SGPBlock` of `layers/sgp.py`.
+
+    Its blocks use the mean and group norms of all steps, padded ones too, so every video is padded as officially.
+    """
+
+    windows: PositiveInt | tuple[PositiveInt, ...] = 1
+    """Steps under the narrow convolution of a block, for all levels or one number for each; odd. Blocks at full length
+    use 1, whatever the first number is."""
+    window_factor: PositiveFloat = 5.0
+    """How many times as many steps, plus those it has more, the wide convolution of a block sees: of a window w it is
+    (w + 1) times this, rounded, and one more if that is even."""
+    mlp_dim: PositiveInt = 768
+    """Channels inside the MLP of a block."""
+    num_stem_blocks: int = Field(default=2, ge=0)
+    """Blocks at full length."""
+    initial_conv_std: NonNegativeFloat = 0.0
+    """Standard deviation of the first weights of a block's convolutions. At 0, as published for THUMOS14 and
+    EPIC-Kitchens, they never learn: a block is then its norms and its MLP."""
+    position_embedding: bool = False
+    """Whether sinusoid positions are added to the embedding."""
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    """Chance that a residual branch of a shortening block is left out; at 0 the branches lose their learnable scales
+    too."""
+    neck: Literal["identity", "fpn"] = "identity"
+    """From pyramid to heads: only a norm for each level, or a top-down path that adds coarse levels to fine ones."""
+    neck_norm: bool = True
+    """Whether the neck has norms; without them the convolutions of the neck fpn have biases."""
+    input_noise: NonNegativeFloat = 0.0
+    """Standard deviation of the noise that is added to the features in training, padding included."""
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        num_levels = self.num_branch_blocks + 1
+        if isinstance(self.windows, tuple) and len(self.windows) != num_levels:
+            raise ValueError(f"windows has {len(self.windows)} numbers: one, or one for each of {num_levels} levels")
+        even = [window for window in self.level_windows if window % 2 == 0]
+        if even:
+            raise ValueError(f"windows: found {even[0]}, expected odd numbers, so that they have a centre")
+        if self.dim % SGP_GROUPS:
+            raise ValueError(f"dim is {self.dim}: the group norms of the blocks need a multiple of {SGP_GROUPS}")
+        return self
+
+    @property
+    def level_windows(self) -> list[int]:
+        """The window of each level of the pyramid."""
+        if isinstance(self.windows, tuple):
+            return list(self.windows)
+        return [self.windows] * (self.num_branch_blocks + 1)
+
+    def wide_window(self, window: int) -> int:
+        """Steps under the wide convolution of a block whose narrow one sees `window`: odd."""
+        return round((window + 1) * self.window_factor) // 2 * 2 + 1
+
+
+_OF_NETWORKS = ("Detector", "only_length", "ClassifyingDetector", "PointDetector", "ConvolutionalDetector")
 
 
 def __getattr__(name: str) -> Any:  # Any: whatever the module has

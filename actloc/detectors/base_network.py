@@ -3,16 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from actloc.detectors.base import PointConfig
+from actloc.detectors.base import SGP_GROUPS, ConvolutionalConfig, PointConfig
 from actloc.errors import TooLongError, UserError
 from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
+from actloc.layers.positions import PositionTable
 from actloc.layers.precision import at_least_float32, full_precision
+from actloc.layers.pyramid import build_neck, level_masks
 from actloc.layers.segment_classifier import SegmentClassifier
+from actloc.layers.sgp import SGPBlock
 from actloc.ops.criterion import Criterion
 from actloc.ops.points import chosen_or_inside, level_points
 from actloc.ops.pointwise import PointCriterion, PointOutputs, select_points
@@ -55,6 +58,10 @@ class Detector(nn.Module, ABC):
 
     def expect_no_actions_of(self, classes: list[int]) -> None:
         """Told, before training from scratch, which class numbers no annotation of the dataset has."""
+
+    def rate_factor(self, parameter: str) -> float:
+        """By what the learning rate of the parameter of this name is multiplied."""
+        return 1.0
 
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """The criterion's losses; inputs as for `forward`, which may compute in bfloat16: the losses do not."""
@@ -133,8 +140,11 @@ class PointDetector(Detector):
 
     def at_points(self, levels: list[Tensor], masks: list[Tensor]) -> PointOutputs:
         """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps."""
-        logits, offsets = apply_heads(self.cls_head, self.reg_head, levels, masks)
-        lengths = [level.shape[2] for level in levels]
+        return self.outputs(*apply_heads(self.cls_head, self.reg_head, levels, masks), masks)
+
+    def outputs(self, logits: Tensor, offsets: Tensor, masks: list[Tensor]) -> PointOutputs:
+        """What heads gave at the points of all levels, (B, P, K) and (B, P, 2), with the points; masks as above."""
+        lengths = [mask.shape[2] for mask in masks]
         points = level_points(lengths, self.config.strides, self.config.regression_ranges, logits.device)
         return PointOutputs(points, logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
 
@@ -186,3 +196,49 @@ class PointDetector(Detector):
     def divisor(self) -> int:
         """Official lengths beyond `max_steps` are multiples of this: of the coarsest stride, unless overridden."""
         return self.config.strides[-1]
+
+
+class ConvolutionalDetector(PointDetector):
+    """A point detector on TriDet's pyramid, which each kind builds in its own way with `build_levels`."""
+
+    config: ConvolutionalConfig
+
+    def build_levels(self, in_channels: int, *, downsampling: Literal["max", "average"], has_relu: bool) -> None:
+        """The pyramid and the neck; `downsampling` and `has_relu` as in `SGPBlock`."""
+        config = self.config
+
+        def block(window: int, stride: int) -> SGPBlock:
+            is_stem = stride == 1  # officially neither a window nor drop path, whatever the settings say
+            return SGPBlock(
+                config.dim,
+                window=1 if is_stem else window,
+                wide_window=config.wide_window(1 if is_stem else window),
+                mlp_dim=config.mlp_dim,
+                groups=SGP_GROUPS,
+                stride=stride,
+                downsampling=downsampling,
+                drop_path=0.0 if is_stem else config.drop_path,
+                conv_std=config.initial_conv_std,
+                has_relu=has_relu,
+            )
+
+        self.positions = PositionTable(self.max_steps, config.dim) if config.position_embedding else None
+        self.backbone = config.build_pyramid(in_channels, block, config.level_windows, config.num_stem_blocks)
+        self.neck = build_neck(config.neck, config.dim, len(config.strides), config.scale_factor, config.neck_norm)
+
+    def levels(self, features: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels (B, C, T_l) and masks (B, 1, T_l) for (B, C, T) features and their mask (B, T), finest first."""
+        if self.training and self.config.input_noise:
+            features = features + self.config.input_noise * torch.randn_like(features)
+        num_steps = features.shape[2]  # the official length: longer than `max_steps` where positions are stretched
+        positions = None if self.positions is None else self.positions([num_steps], num_steps)
+        masks = level_masks(mask[:, None], len(self.config.strides), self.config.scale_factor)
+        levels: list[Tensor] = self.neck(self.backbone(features, masks, positions), masks)
+        return levels, masks
+
+    @property
+    def divisor(self) -> int:
+        """The largest window, in feature steps; 1 is no window."""
+        return max(
+            stride * window for stride, window in zip(self.config.strides, self.config.level_windows, strict=True)
+        )

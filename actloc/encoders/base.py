@@ -60,9 +60,9 @@ class EncoderConfig(Part):
         return True
 
     @property
-    def is_described(self) -> bool:
-        """Whether the settings, with the files at hand, say how the network is built: it can be counted then."""
-        return True
+    def about_files(self) -> str | None:
+        """What files say of a network that only they describe, in a few words; None: the settings describe it."""
+        return None
 
     weights_license: ClassVar[str] = ""
     """The licence of weights that are installed with actloc, as the Hugging Face hub names it; usually empty."""

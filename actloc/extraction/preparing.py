@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actloc import console, files
-from actloc.annotations import beyond_end, class_counts, left_out, model, prepared, subsets
+from actloc.annotations import annotated_time, beyond_end, class_counts, left_out, model, prepared, subsets
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.datasets.base import DatasetConfig
@@ -85,6 +85,12 @@ def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, s
         named = f" ({console.first_ten(video.id for video in videos)})" if sides else ""
         size = f"{console.count(len(videos), 'video')}{named}"
         console.result(f"{subset}: {size}, {console.count(len(actions), 'action')} of {classes}")
+    unlabelled = annotations.of_subset(subsets.UNLABELLED) if sides else []
+    if unlabelled:
+        names = console.first_ten(video.id for video in unlabelled)
+        console.result(f"{subsets.UNLABELLED}: {console.count(len(unlabelled), 'video')} ({names})")
+    if part := annotated_time.summary(annotations):
+        console.result(part)
     class_counts.report(
         annotations, dataset.training_subset, dataset.evaluation_subset, has_own_labels=dataset.has_own_labels
     )
@@ -94,7 +100,7 @@ def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, s
     moved = [
         f"{name} from {known[name]} to {sides[name]}"
         for name in sorted(sides)
-        if known.get(name, sides[name]) != sides[name]
+        if known.get(name, sides[name]) not in (sides[name], subsets.UNLABELLED)
     ]
     if sides:
         console.say(f"The subset of each video is kept in {subsets.file_in(dataset.folder)}")

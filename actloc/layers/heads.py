@@ -92,7 +92,10 @@ class LevelScale(nn.Module):
 
 
 class RegressionHead(_Tower):
-    """Distances from a step to the start and to the end of its action, in strides of its level."""
+    """Distances from a step to the start and to the end of its action, in strides of its level.
+
+    TriDet's head gives more than these two numbers, of which distances are then made.
+    """
 
     def __init__(
         self,
@@ -103,13 +106,14 @@ class RegressionHead(_Tower):
         num_layers: int,
         kernel: int,
         has_norm: bool = True,
+        num_outputs: int = 2,
     ) -> None:
         super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
-        self.offset_head = MaskedConv1d(self.last_dim, 2, kernel)
+        self.offset_head = MaskedConv1d(self.last_dim, num_outputs, kernel)
 
     def forward(self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int]) -> Tensor:
-        """Joined levels (B, C, P) to distances (B, 2, P), never negative; masks as in `ClassificationHead`.
+        """Joined levels (B, C, P) to (B, `num_outputs`, P), never negative; masks as in `ClassificationHead`.
 
         `joined_lengths` are the steps of each level with its gap.
         """
@@ -123,11 +127,25 @@ def apply_heads(
 ) -> tuple[Tensor, Tensor]:
     """Levels (B, C, T_l) to logits (B, P, K) and distances (B, P, 2), the levels in a row without gaps.
 
-    `masks` (B, 1, T_l) are true on real steps.
+    `masks` (B, 1, T_l) are true on real steps. Both heads have the same kernel.
     """
     lengths, gap = [level.shape[2] for level in levels], classification.kernel // 2
-    joined, mask = join_levels(levels, gap), join_levels(masks, gap)
-    inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], gap)
-    logits = classification(joined, mask, inside)
-    distances = regression(joined, mask, inside, [length + gap for length in lengths])
+    joined, *both_masks = _joined(levels, masks, gap)
+    logits = classification(joined, *both_masks)
+    distances = regression(joined, *both_masks, [length + gap for length in lengths])
     return drop_gaps(logits, lengths, gap).transpose(1, 2), drop_gaps(distances, lengths, gap).transpose(1, 2)
+
+
+def apply_class_heads(
+    heads: Sequence[ClassificationHead], levels: list[Tensor], masks: list[Tensor]
+) -> tuple[Tensor, ...]:
+    """The logits (B, P, K) of each of several heads of the same kernel; arguments as for `apply_heads`."""
+    lengths, gap = [level.shape[2] for level in levels], heads[0].kernel // 2
+    joined = _joined(levels, masks, gap)
+    return tuple(drop_gaps(head(*joined), lengths, gap).transpose(1, 2) for head in heads)
+
+
+def _joined(levels: list[Tensor], masks: list[Tensor], gap: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The joined levels, and the two masks of `ClassificationHead`."""
+    inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], gap)
+    return join_levels(levels, gap), join_levels(masks, gap), inside

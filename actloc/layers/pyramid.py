@@ -1,6 +1,7 @@
 """ActionFormer's backbone and necks: one sequence becomes a pyramid, each level shorter than the one before."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,15 @@ class ConvBlock(nn.Module):
         """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output."""
         shortcut = features if self.downsample is None else self.downsample(features, mask)
         return F.relu(self.conv2(F.relu(self.conv1(features, mask)), mask) + shortcut)
+
+
+def build_neck(
+    kind: Literal["identity", "fpn"], dim: int, num_levels: int, scale_factor: int, has_norm: bool
+) -> nn.Module:
+    """ActionFormer's neck of this kind: `NormNeck` with a norm of its own for each level, or `TopDownNeck`."""
+    if kind == "fpn":
+        return TopDownNeck(dim, num_levels, scale_factor, has_norm=has_norm)
+    return NormNeck(channel_norm(dim, has_norm) for _ in range(num_levels))
 
 
 class NormNeck(nn.Module):

@@ -23,7 +23,7 @@ def detected(experiment: Experiment, annotations: Annotations, processes: Proces
     """Detects in all videos of the evaluation subset; raises UserError where the run does not fit them."""
     trained = _trained(experiment, annotations)
     with closing(trained):
-        source = _source(experiment, annotations, trained)
+        source = source_of(experiment, annotations, trained)
         listed = trained.localizer.detect(source, experiment.machine.num_workers, processes)
     measured = measured_with(experiment)
     origin = Origin(
@@ -62,7 +62,7 @@ def _trained(experiment: Experiment, annotations: Annotations) -> TrainedDetecto
     return replace(trained, classes=names)
 
 
-def _source(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
+def source_of(experiment: Experiment, annotations: Annotations, trained: TrainedDetector) -> Source:
     """The features to score on; raises UserError where the detector was trained on others."""
     source = experiment.features.build(annotations, experiment.dataset.evaluation_subset, trained.live)
     if source.in_channels != trained.in_channels:

@@ -1,11 +1,12 @@
 """Training a detector: the learner of a run, and what is printed about it before the first step."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
 
 from actloc import console
-from actloc.annotations.model import Annotations
+from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.datasets.base import for_training, with_actions
 from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError
@@ -100,6 +101,25 @@ def _learner(
     return LocalizationLearner(localizer, source, annotations, validate, processes)
 
 
+def _report_background(videos: Sequence[AnnotatedVideo], *, has_windows: bool) -> None:
+    """Lists the videos without actions; `has_windows`: whether training sees something of them."""
+    background = [video for video in videos if not video.actions]
+    whole, partly = (
+        [video.id for video in background if bool(video.annotated) == is_partly] for is_partly in (False, True)
+    )
+    used = "video has no actions and is used as background", "videos have no actions and are used as background"
+    used_partly = (
+        "video has no action in its annotated time, which is used as background",
+        "videos have no action in their annotated time, which is used as background",
+    )
+    if not has_windows:
+        used = "video has no actions and no window in an epoch", "videos have no actions and no window in an epoch"
+        used_partly = used
+    for ids, words in ((whole, used), (partly, used_partly)):
+        if ids:
+            console.say(f"{console.count(len(ids), *words)}: {console.first_ten(ids)}")
+
+
 def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
     experiment, source = fitted.experiment, learner.source
     actions = sum(len(video.actions) for video in source.videos)
@@ -130,12 +150,9 @@ def _report_start(fitted: Fitted, learner: LocalizationLearner) -> None:
     too_short = short_actions(source)
     if too_short:
         console.say(too_short)
-    background = [video.id for video in source.videos if not video.actions]
-    if background:
-        used = "video has no actions and is used as background", "videos have no actions and are used as background"
-        if experiment.features.training_overlap is not None and not experiment.features.empty_windows:
-            used = "video has no actions and no window in an epoch", "videos have no actions and no window in an epoch"
-        console.say(f"{console.count(len(background), *used)}: {console.first_ten(background)}")
+    _report_background(
+        source.videos, has_windows=experiment.features.training_overlap is None or experiment.features.empty_windows
+    )
     if source.missing:
         missing = [video.id for video in source.missing]
         skipped = "video has no features and is skipped", "videos have no features and are skipped"

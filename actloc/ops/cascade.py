@@ -4,14 +4,14 @@ The losses of a stage take part of the candidates: those that are far from every
 many as are near one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actloc.ops.criterion import Criterion
+from actloc.ops.criterion import Draw, DrawingCriterion
+from actloc.ops.points import labelled
 from actloc.structures import Targets
 
 EPSILON = 1e-6  # inside logarithms, and the shortest length that a target is divided by
@@ -21,9 +21,6 @@ CLASS_TIOU = 0.9  # with its action, from which a candidate is one for the first
 HIGH_TIOU, LOW_TIOU = 0.7, 0.3  # between the three groups of candidates of the second IoU score
 IOU_WEIGHT, OFFSET_WEIGHT, END_CLASS_WEIGHT = 5.0, 10.0, 0.5
 STEP_CENTER = 0.5  # step i reaches from i - 0.5 to i + 0.5, and the first begins where parts of the sequence do
-
-Draw = Callable[[int], Tensor]
-"""Numbers (N,), at least 0 and below 1."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,22 @@ class CascadeOutputs:
     boundaries: Tensor
     """(B, 2, T): probabilities of a start and of an end at each step."""
     stages: list[Stage]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the candidates of a batch learn, whichever stage they are in."""
+
+    matched: Tensor
+    """(B, K, 2): their actions, parts of the sequence."""
+    has_action: Tensor
+    """(B, K)."""
+    near: Tensor
+    """(B, 2, T): whether a step is near a start, and near an end."""
+    known: Tensor
+    """(B, 2, T): whether it is known if it is."""
+    unlabelled: list[Tensor | None]
+    """Of each video (M, 2), parts of the sequence."""
 
 
 def refined(anchors: Tensor, offsets: Tensor) -> Tensor:
@@ -97,6 +110,23 @@ def matched_actions(anchors: Tensor, segments: list[Tensor]) -> tuple[Tensor, Te
     return matched, has_action
 
 
+def are_settled(anchors: Tensor, ious: Tensor, unlabelled: list[Tensor | None]) -> Tensor:
+    """Whether `ious` (B, K) are the highest that anchors (B, K, 2) have with any action, listed or not: (B, K).
+
+    Actions that nobody has listed are in the `unlabelled` intervals (M, 2) of their video, so the IoU with one of them
+    is at most the share of the anchor that is in its interval. All are parts of the sequence.
+    """
+    settled = torch.ones_like(ious, dtype=torch.bool)
+    for row, intervals in enumerate(unlabelled):
+        if intervals is not None:
+            starts, ends = anchors[row, :, :1], anchors[row, :, 1:]  # (K, 1)
+            shared = torch.minimum(ends, intervals[:, 1]) - torch.maximum(starts, intervals[:, 0])  # (K, M)
+            # up to EPSILON an anchor only touches the interval; one that ends before it starts overlaps nothing
+            most = torch.where(ends > starts, (shared - EPSILON) / (ends - starts), 0)
+            settled[row] = (most <= ious[row, :, None]).all(dim=1)
+    return settled
+
+
 def thinned(chosen: Tensor, wanted: Tensor, draws: Tensor, *, as_official: bool) -> Tensor:
     """Whether each of the `chosen` (N,) is kept, so that about `wanted` are.
 
@@ -109,96 +139,89 @@ def thinned(chosen: Tensor, wanted: Tensor, draws: Tensor, *, as_official: bool)
     return chosen & (draws > 1 - ratio)
 
 
-class CascadeCriterion(Criterion):
+class CascadeCriterion(DrawingCriterion):
     """ETAD's losses: of the boundaries, and of every stage.
 
-    What is drawn at random follows from a seed and the number of the call, and is the same on every device; so training
-    that goes on from `training_state` draws what it would have drawn.
+    Steps in the unlabelled time of their video have no loss, unless they are near a boundary. Neither have candidates
+    that an action there could overlap more than their own action does; without one, all that reach into that time.
     """
 
     def __init__(self, stage_tious: tuple[float, ...], *, official_balance: bool) -> None:
         super().__init__()
         self.stage_tious = stage_tious
         self.official_balance = official_balance
-        self.seed = torch.initial_seed() % 2**31
-        self.calls = 0
-
-    def training_state(self) -> dict[str, float]:
-        """The seed, and the number of calls in training so far."""
-        return {"seed": float(self.seed), "calls": float(self.calls)}
-
-    def load_training_state(self, state: dict[str, float]) -> None:
-        """Goes on from what `training_state` gave."""
-        self.seed, self.calls = int(state["seed"]), int(state["calls"])
-
-    def generator(self, purpose: int) -> torch.Generator:
-        """For the draws of the next call; those of another `purpose` are others."""
-        calls = self.calls if self.training else 0
-        return torch.Generator().manual_seed((self.seed * 2**24 + calls * 2 + purpose) % 2**63)
-
-    def forward(self, outputs: CascadeOutputs, targets: list[Targets]) -> dict[str, Tensor]:
-        """Float32 scalars: `boundaries`, and one for each stage."""
-        generator = self.generator(1)
-
-        def draw(count: int) -> Tensor:
-            return torch.rand(count, generator=generator).to(outputs.boundaries.device)
-
-        losses = self.with_draws(outputs, targets, draw)
-        self.calls += self.training
-        return losses
 
     def with_draws(self, outputs: CascadeOutputs, targets: list[Targets], draw: Draw) -> dict[str, Tensor]:
-        """The losses; `draw` is asked for as many numbers as there are candidates.
+        """Float32 scalars: `boundaries`, and one for each stage.
 
-        That is up to five times for each stage: for the first IoU score, twice for the second, for starts, for ends.
+        `draw` is asked for as many numbers as there are candidates, up to five times for each stage: for the first IoU
+        score, twice for the second, for starts, for ends.
         """
         boundaries, first = outputs.boundaries, outputs.stages[0].anchors
         num_steps = boundaries.shape[2]
         actions = [as_parts(target.segments.to(first), num_steps) for target in targets]
         near = torch.stack([boundary_targets(segments, num_steps) for segments in actions])  # (B, 2, T)
-        starts, ends = (_balanced_loss(boundaries[:, side], near[:, side] > IS_BOUNDARY) for side in (0, 1))
+        near = near > IS_BOUNDARY
+        steps = torch.arange(num_steps, device=near.device)
+        known = near | labelled(torch.ones_like(near[:, 0]), steps, targets)[:, None]
+        starts, ends = (
+            balanced_loss(boundaries[:, side][known[:, side]], near[:, side][known[:, side]]) for side in (0, 1)
+        )
         losses = {"boundaries": starts + ends}
-        matched, has_action = matched_actions(first, actions)
+        unlabelled = [
+            None if one.unlabelled is None else as_parts(one.unlabelled.to(first), num_steps) for one in targets
+        ]
+        learned = _Learned(*matched_actions(first, actions), near, known, unlabelled)
         for number, (stage, tiou) in enumerate(zip(outputs.stages, self.stage_tious, strict=True), start=1):
-            losses[f"stage_{number}"] = self._stage_loss(stage, tiou, matched, has_action, near, draw)
+            losses[f"stage_{number}"] = self._stage_loss(stage, tiou, learned, draw)
         return losses
 
-    def _stage_loss(
-        self, stage: Stage, tiou: float, matched: Tensor, has_action: Tensor, near: Tensor, draw: Draw
-    ) -> Tensor:
-        anchors, num_steps = stage.anchors, near.shape[2]
-        ious = torch.where(has_action, overlaps(anchors, matched), 0).flatten()
-        class_score, iou_score, start_score, end_score = stage.scores.flatten(0, 1).unbind(dim=1)
+    def _stage_loss(self, stage: Stage, tiou: float, learned: _Learned, draw: Draw) -> Tensor:
+        anchors, num_steps = stage.anchors, learned.near.shape[2]
+        ious = torch.where(learned.has_action, overlaps(anchors, learned.matched), 0)
+        settled = are_settled(anchors, ious, learned.unlabelled)
+        cells = (anchors * num_steps).nan_to_num().clamp(0, num_steps - 1).long()  # (B, K, 2)
+        near, known = (
+            steps.transpose(1, 2).take_along_dim(cells, dim=1)[settled] for steps in (learned.near, learned.known)
+        )  # (N, 2), N settled candidates of all videos
+        ious = ious[settled]
+        class_score, iou_score, start_score, end_score = stage.scores[settled].unbind(dim=1)
         iou_class = self._thinned_loss(class_score, ious > CLASS_TIOU, draw)
         iou_value = self._iou_loss(iou_score, ious, draw)
         is_positive = ious > tiou
-        wanted = _offsets_between(anchors, matched).flatten(0, 1)[is_positive]
-        found = stage.offsets.flatten(0, 1)[is_positive]
+        wanted = _offsets_between(anchors, learned.matched)[settled][is_positive]
+        found = stage.offsets[settled][is_positive]
         offsets = F.smooth_l1_loss(found, wanted, reduction="sum") / is_positive.sum().clamp(min=1)
-        cells = (anchors * num_steps).nan_to_num().clamp(0, num_steps - 1).long()  # (B, K, 2)
-        are_ends = (near.transpose(1, 2).take_along_dim(cells, dim=1) > IS_BOUNDARY).flatten(0, 1)  # (B * K, 2)
-        start_class = self._thinned_loss(start_score, are_ends[:, 0], draw)
-        end_class = self._thinned_loss(end_score, are_ends[:, 1], draw)
+        start_class, end_class = (
+            self._thinned_loss(scores[known[:, side]], near[known[:, side], side], draw)
+            for side, scores in enumerate((start_score, end_score))
+        )
         return (
             iou_class + IOU_WEIGHT * iou_value + OFFSET_WEIGHT * offsets + END_CLASS_WEIGHT * (start_class + end_class)
         )
 
     def _thinned_loss(self, scores: Tensor, positive: Tensor, draw: Draw) -> Tensor:
-        """The mean log loss (both (N,)) over positive candidates and about as many others; over all without any."""
+        """The mean log loss (both (N,)) over positive candidates and about as many others; over all without any.
+
+        Without candidates 0.
+        """
         no_loss = -(1 - scores + EPSILON).log()
         count = positive.sum()
         if not count:
-            return no_loss.mean()
+            return no_loss.mean() if len(scores) else no_loss.sum()
         others = thinned(~positive, count, draw(len(scores)), as_official=self.official_balance)
         total = -(scores + EPSILON).log()[positive].sum() + no_loss[others].sum()
         return total / (count + others.sum())
 
     def _iou_loss(self, scores: Tensor, ious: Tensor, draw: Draw) -> Tensor:
-        """The mean squared error over candidates of high IoU, and about as many of middle and of low IoU."""
+        """The mean squared error over candidates of high IoU, and about as many of middle and of low IoU.
+
+        Without candidates of high IoU the mean over all, and without any 0.
+        """
         high, low = ious > HIGH_TIOU, ious <= LOW_TIOU
         count = high.sum()
         if not count:
-            return F.mse_loss(scores, ious)
+            return F.mse_loss(scores, ious, reduction="mean" if len(scores) else "sum")
         middle, low = (
             thinned(group, count, draw(len(scores)), as_official=self.official_balance) for group in (~high & ~low, low)
         )
@@ -206,10 +229,14 @@ class CascadeCriterion(Criterion):
         return ((weights * (scores - ious)) ** 2).sum() / weights.sum()
 
 
-def _balanced_loss(scores: Tensor, positive: Tensor) -> Tensor:
-    """Half the mean log loss of the positive steps and half that of the others; without one kind, of the other."""
+def balanced_loss(scores: Tensor, positive: Tensor) -> Tensor:
+    """Half the mean log loss of the positive steps and half that of the others; without one kind, of the other.
+
+    Both have the same shape; without any steps the loss is 0.
+    """
     parts = [-(score + EPSILON).log() for score in (scores[positive], 1 - scores[~positive])]
-    return torch.stack([part.mean() for part in parts if len(part)]).mean()
+    means = [part.mean() for part in parts if len(part)]
+    return torch.stack(means).mean() if means else scores.sum()
 
 
 def _offsets_between(anchors: Tensor, actions: Tensor) -> Tensor:

@@ -1,11 +1,16 @@
 """What every detector's losses have in common: they are computed of outputs and targets, and may remember steps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from actloc.structures import Targets
+
+Draw = Callable[[int], Tensor]
+"""Numbers (N,), at least 0 and below 1."""
 
 
 class Criterion(nn.Module, ABC):
@@ -38,3 +43,44 @@ class Criterion(nn.Module, ABC):
     def load_training_state(self, state: dict[str, float]) -> None:
         """Goes on from what `training_state` gave."""
         assert not state, f"this criterion has no training state, and was given {sorted(state)}"
+
+
+class DrawingCriterion(Criterion):
+    """Losses that draw at random, by a seed and the number of the call.
+
+    The draws are the same on every device, and training that goes on from `training_state` draws what it would have
+    drawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seed = torch.initial_seed() % 2**31
+        self.calls = 0
+
+    def training_state(self) -> dict[str, float]:
+        """The seed, and the number of calls in training so far."""
+        return {"seed": float(self.seed), "calls": float(self.calls)}
+
+    def load_training_state(self, state: dict[str, float]) -> None:
+        """Goes on from what `training_state` gave."""
+        self.seed, self.calls = int(state["seed"]), int(state["calls"])
+
+    def generator(self, purpose: int) -> torch.Generator:
+        """For the draws of the next call; those of another `purpose` are others."""
+        calls = self.calls if self.training else 0
+        return torch.Generator().manual_seed((self.seed * 2**24 + calls * 2 + purpose) % 2**63)
+
+    def forward(self, outputs: Any, targets: list[Targets]) -> dict[str, Tensor]:  # Any: the detector's own
+        """Named float32 scalars whose sum training minimises."""
+        generator = self.generator(1)
+
+        def draw(count: int) -> Tensor:
+            return torch.rand(count, generator=generator).to(outputs.boundaries.device)
+
+        losses = self.with_draws(outputs, targets, draw)
+        self.calls += self.training
+        return losses
+
+    @abstractmethod
+    def with_draws(self, outputs: Any, targets: list[Targets], draw: Draw) -> dict[str, Tensor]:
+        """The losses with the numbers that `draw` gives."""

@@ -1,7 +1,7 @@
 """The steps of a pyramid that predict segments, and what each of them should predict (ActionFormer, section 3.3)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from actloc.structures import Detections, Targets
 
 KEPT_PER_LEVEL = "detector.kept_per_level"
 EQUALLY_SHORT_STEPS = 1e-3  # actions this close in length to the shortest one at a point are all its classes
+
+SegmentsOf = Callable[[Tensor, Tensor], Tensor]
+"""The segments (N, 2), in feature steps, of N pairs: numbers of points and of classes, (N,) each."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,17 @@ def best_segments(scores: Tensor, segments: Tensor, score_threshold: float, max_
     Of those above `score_threshold` the first `max_kept` are taken. Of equal scores the earlier point comes first, then
     the lower class.
     """
+    return best_pairs(scores, lambda points, classes: segments[points], score_threshold, max_kept)
+
+
+def best_pairs(scores: Tensor, segments_of: SegmentsOf, score_threshold: float, max_kept: int) -> Detections:
+    """As `best_segments`, where each class may have a segment of its own: only those of the best are asked for."""
     flat = scores.flatten()
     above = (flat > score_threshold).nonzero().squeeze(1)
     best = above[flat[above].argsort(descending=True, stable=True)[:max_kept]]
+    points, classes = best // scores.shape[1], best % scores.shape[1]
     cut_by = frozenset({KEPT_PER_LEVEL} if len(above) > max_kept else ())
-    return Detections(segments[best // scores.shape[1]], flat[best], best % scores.shape[1], cut_by=cut_by)
+    return Detections(segments_of(points, classes), flat[best], classes, cut_by=cut_by)
 
 
 def best_of_both(earlier: Detections, later: Detections, max_kept: int) -> Detections:

@@ -7,14 +7,15 @@ learns, which `PointCriterion` is given as `assign`.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from actloc.layers.precision import at_least_float32
 from actloc.ops.criterion import Criterion
-from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
-from actloc.ops.points import Points, best_segments, joined, labelled, level_points, longer
+from actloc.ops.losses import SMALLEST_DENOMINATOR, distance_iou_loss, iou_around_point, sigmoid_focal_loss
+from actloc.ops.points import Points, best_pairs, joined, labelled, level_points, longer
 from actloc.structures import Detections, Targets
 
 NORMALISER_MOMENTUM = 0.9  # ActionFormer, section 3.4: how much of the loss normaliser stays at each training step
@@ -34,6 +35,10 @@ class PointOutputs:
     """(B, P): true on real points."""
     level_lengths: list[int]
     """Points of each level; they add up to P."""
+
+    def distances(self, videos: Tensor, points: Tensor, classes: Tensor) -> Tensor:
+        """Distances to start and end (N, 2), in strides, at least float32, for N triples of numbers, (N,) each."""
+        return at_least_float32(self.offsets)[videos, points]
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ Assign = Callable[[Points, list[Targets], PointOutputs | None], Assignment]
 class PointCriterion(Criterion):
     """Focal loss of all real points and DIoU loss of the positive ones, both divided by a running count of positives.
 
+    With `counts_pairs` a point has a DIoU loss for each of its classes, and their focal losses are multiplied by the
+    IoU of its segment to the power of `iou_power` (TriDet, section 3.4): a gradient also comes to the borders that way.
+
     Points in the unlabelled time of their video have no loss, unless they are positive: all of an action is labelled.
     The count moves at every call in training, or, once `start_step` was called, only there.
     """
@@ -69,6 +77,8 @@ class PointCriterion(Criterion):
         loss_weight: float,
         initial_normaliser: float,
         weight_follows_from_targets: bool = True,
+        counts_pairs: bool = False,
+        iou_power: float = 0.0,
     ) -> None:
         super().__init__()
         self.assign = assign
@@ -78,6 +88,8 @@ class PointCriterion(Criterion):
         self.loss_weight = loss_weight
         self.normaliser = initial_normaliser
         self.weight_follows_from_targets = weight_follows_from_targets
+        self.counts_pairs = counts_pairs
+        self.iou_power = iou_power
         self.moves_by_step = False
 
     def forward(self, outputs: PointOutputs, targets: list[Targets]) -> dict[str, Tensor]:
@@ -89,15 +101,37 @@ class PointCriterion(Criterion):
         smoothing = self.label_smoothing
         classes = assigned.classes * (1 - smoothing) + smoothing / (assigned.classes.shape[2] + 1)
         real = labelled(outputs.mask, outputs.points.steps, targets)
-        weights = torch.where(positive, assigned.weights, real.float())
-        focal = sigmoid_focal_loss(at_least_float32(outputs.logits), classes) * weights[..., None]
-        classification = focal.sum() / self.normaliser
-        distances = distance_iou_loss(at_least_float32(outputs.offsets), assigned.offsets) * assigned.weights
-        regression = torch.where(positive, distances, 0.0).sum() / self.normaliser
+        weights = torch.where(positive, assigned.weights, real.float())[..., None]
+        if self.counts_pairs:
+            pairs = ((assigned.classes > 0) & positive[..., None]).nonzero(as_tuple=True)
+            weights, distances = self._of_pairs(outputs, assigned, pairs, weights)
+        else:
+            distances = distance_iou_loss(at_least_float32(outputs.offsets), assigned.offsets) * assigned.weights
+            distances = torch.where(positive, distances, 0.0)
+        classification = (sigmoid_focal_loss(at_least_float32(outputs.logits), classes) * weights).sum()
+        classification = classification / self.normaliser
+        regression = distances.sum() / self.normaliser
         balance: Tensor | float = self.loss_weight
         if self.loss_weight <= 0:
             balance = classification.detach() / regression.detach().clamp(min=SMALLEST_BALANCED_LOSS)
         return {"classification": classification, "regression": balance * regression}
+
+    def _of_pairs(
+        self, outputs: PointOutputs, assigned: Assignment, pairs: tuple[Tensor, ...], weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weights (B, P, 1) of the focal losses, with a factor for each of `pairs`, and the pairs' DIoU losses (N,).
+
+        `pairs` are numbers of videos, points and classes, (N,) each.
+        """
+        videos, points, classes = pairs
+        learned, found = assigned.offsets[videos, points], outputs.distances(videos, points, classes)
+        counted = weights[videos, points, 0]
+        losses = distance_iou_loss(found, learned) * counted
+        if self.iou_power:
+            # a power below 1 has no finite slope at an IoU of 0
+            factors = iou_around_point(found, learned).clamp(min=SMALLEST_DENOMINATOR) ** self.iou_power
+            weights = weights.to(factors).expand_as(assigned.classes).index_put(pairs, factors * counted)
+        return weights, losses
 
     def weight_of(self, lengths: list[int], targets: list[Targets]) -> float:
         """The number of positive points of videos of these lengths in steps."""
@@ -139,17 +173,24 @@ def select_points(
 
 def best_of_levels(outputs: PointOutputs, score_threshold: float, kept_per_level: int) -> list[list[Detections]]:
     """Of each video and each level the best segments, as `best_segments` takes them."""
-    points, lengths = outputs.points, outputs.level_lengths
     scores = at_least_float32(outputs.logits).sigmoid() * outputs.mask[..., None]
-    reaches = at_least_float32(outputs.offsets) * points.strides[:, None]  # (B, P, 2) in feature steps
-    segments = torch.stack((points.steps - reaches[..., 0], points.steps + reaches[..., 1]), dim=2)
-    return [
-        [
-            best_segments(*of_level, score_threshold, kept_per_level)
-            for of_level in zip(of_video.split(lengths), where.split(lengths), strict=True)
-        ]
-        for of_video, where in zip(scores, segments, strict=True)
-    ]
+    videos = []
+    for video, of_video in enumerate(scores):
+        levels, first = [], 0
+        for of_level in of_video.split(outputs.level_lengths):
+            segments_of = partial(_segments, outputs, video, first)
+            levels.append(best_pairs(of_level, segments_of, score_threshold, kept_per_level))
+            first += len(of_level)
+        videos.append(levels)
+    return videos
+
+
+def _segments(outputs: PointOutputs, video: int, first: int, points: Tensor, classes: Tensor) -> Tensor:
+    """The segments (N, 2) in feature steps of N pairs of a point, counted from the video's `first`, and a class."""
+    rows = points + first
+    reaches = outputs.distances(torch.full_like(rows, video), rows, classes) * outputs.points.strides[rows, None]
+    steps = outputs.points.steps[rows]
+    return torch.stack((steps - reaches[:, 0], steps + reaches[:, 1]), dim=1)
 
 
 def part_of(outputs: PointOutputs, strides: list[int], start: int, end: int, first_step: int) -> PointOutputs:

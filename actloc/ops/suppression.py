@@ -5,8 +5,8 @@ scores hard suppression, which sorts, takes the lowest index first; the soft one
 """
 
 import heapq
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -133,6 +133,30 @@ def _rounds(
     return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=np.float32)
 
 
+def soft_suppression_by_length(
+    parts: NDArray[np.float64], scores: NDArray[np.float64], *, sigma: float, tious: tuple[float, float], max_kept: int
+) -> tuple[Indices, NDArray[np.float64]]:
+    """BMN's form: a kept segment lowers only the scores of those that overlap it by more than a bound.
+
+    The bound goes from the first of `tious` to the second with the length of the kept segment; `parts` (N, 2) are of
+    the whole sequence. Returns indices (M,), best first, and lowered scores (M,). As in the official code the last
+    segment that is left is never kept.
+    """
+    scores, is_left = scores.copy(), np.ones(len(scores), dtype=bool)
+    starts, ends = parts.T
+    kept: list[int] = []
+    while len(kept) < min(max_kept, len(scores) - 1):
+        best = int(np.where(is_left, scores, -np.inf).argmax())
+        is_left[best] = False
+        kept.append(best)
+        shared = np.maximum(np.minimum(ends, ends[best]) - np.maximum(starts, starts[best]), 0)
+        # in the official order: between segments of whole steps the overlap often equals the bound
+        overlaps = shared / ((ends - starts) - shared + ends[best] - starts[best])
+        is_lowered = is_left & (overlaps > tious[0] + (tious[1] - tious[0]) * (ends[best] - starts[best]))
+        scores[is_lowered] *= np.exp(-np.square(overlaps[is_lowered]) / sigma)
+    return np.array(kept, dtype=np.int64), scores[kept]
+
+
 def hard_suppression(
     segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
 ) -> tuple[Indices, Float32s]:
@@ -165,6 +189,37 @@ def hard_suppression_per_class(
         members[hard_suppression(segments[members], scores[members], **rule, max_kept=max_kept)[0]]
         for members in _members(labels)
     ]
+    indices = np.concatenate(kept)
+    indices = indices[np.argsort(-scores[indices], kind="stable")[:max_kept]]
+    return indices, scores[indices]
+
+
+def suppression_between_windows(
+    segments: Float32s,
+    scores: Float32s,
+    labels: NDArray[np.integer] | None,
+    windows: Sequence[tuple[float, float]],
+    *,
+    tiou: float,
+    min_score: float,
+    max_kept: int,
+) -> tuple[Indices, Float32s]:
+    """As `hard_suppression`, once for each time that neighbouring `windows`, starts and ends, share; TadTR's rule.
+
+    Only segments that reach into the shared time drop each other, of whatever window they are, and only those of the
+    same label (N,) if there are labels. One that reaches into two such times can be kept twice.
+    """
+    starts, ends = segments.T
+    shared = [(following[0], window[1]) for window, following in pairwise(windows) if following[0] < window[1]]
+    reaching = [(starts < last) & (ends > first) for first, last in shared]
+    is_alone = ~np.any(reaching, axis=0) if reaching else np.ones(len(scores), dtype=bool)
+    kept = [np.flatnonzero(is_alone & (scores > min_score)) if min_score > 0 else np.flatnonzero(is_alone)]
+    for rows in filter(len, map(np.flatnonzero, reaching)):
+        of_rows = np.zeros(len(rows), dtype=np.int64) if labels is None else labels[rows]
+        chosen, _ = hard_suppression_per_class(
+            segments[rows], scores[rows], of_rows, tiou=tiou, min_score=min_score, max_kept=max_kept
+        )
+        kept.append(rows[chosen])
     indices = np.concatenate(kept)
     indices = indices[np.argsort(-scores[indices], kind="stable")[:max_kept]]
     return indices, scores[indices]
@@ -227,13 +282,17 @@ def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: floa
         rest, table = rest[~is_near], table[~is_near]
 
 
-def vote(kept: Float32s, segments: Float32s, scores: Float32s, threshold: float) -> Float32s:
+def vote(
+    kept: Float32s, segments: Float32s, scores: Float32s, threshold: float, *, by_overlap: bool = True
+) -> Float32s:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
-    Weights are score (N,) times IoU. A kept segment without length comes out as nan, as it does officially.
+    Weights are score (N,) times IoU, or without `by_overlap` the score alone, as in TriDet's and DyFADet's code. A kept
+    segment without length comes out as nan, as it does officially.
     """
     overlaps = iou(kept[:, None], segments[None])  # (M, N)
-    weights = torch.from_numpy(np.where(overlaps >= threshold, scores * overlaps, np.float32(0)))
+    votes = scores * overlaps if by_overlap else np.broadcast_to(scores, overlaps.shape)
+    weights = torch.from_numpy(np.where(overlaps >= threshold, votes, np.float32(0)))
     weights /= weights.sum(dim=1, keepdim=True)
     # torch adds up in the official order; NumPy's product differs from it by some units in the last place
     means: Float32s = (weights @ torch.from_numpy(segments)).numpy()

@@ -29,6 +29,12 @@ class WindowRules:
     """or if it fills at least this fraction of the window; None: only the first rule counts."""
     may_be_empty: bool = False
     """Whether the first window is taken, even if no action is in it."""
+    has_margin: bool = True
+    """Whether windows reach beyond their first and last step, as the video does before its first one."""
+
+    def margin_steps(self, grid: Grid) -> float:
+        """How far windows on this grid reach beyond their first and last step."""
+        return _reach_steps(grid) if self.has_margin else 0.0
 
 
 def random_window(
@@ -110,7 +116,8 @@ def training_window(sample: Sample, generator: random.Random, *, clips_past_end:
     targets, reach = sample.targets, _reach_steps(sample.grid)
     if clips_past_end:
         targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
-    start, length, kept = random_window(sample.num_steps, targets, generator, offset_steps=reach, rules=rules)
+    margin = rules.margin_steps(sample.grid)
+    start, length, kept = random_window(sample.num_steps, targets, generator, offset_steps=margin, rules=rules)
     return sample.part(start, length, kept)
 
 
@@ -119,7 +126,8 @@ def window_of(sample: Sample, start: int, length: int, *, clips_past_end: bool, 
     targets, reach = sample.targets, _reach_steps(sample.grid)
     if clips_past_end:
         targets = clip_past_end(targets, sample.num_steps + reach, rules.min_kept)
-    kept = _inside(targets, start - reach, start + length + reach, rules)
+    margin = rules.margin_steps(sample.grid)
+    kept = _inside(targets, start - margin, start + length + margin, rules)
     return sample.part(start, length, kept.mapped(lambda steps: steps - start))
 
 
@@ -138,14 +146,14 @@ def window_at_any_frame(
         num_frames,
         targets.mapped(lambda steps: steps * step),
         generator,
-        offset_steps=reach * step,
+        offset_steps=rules.margin_steps(sample.grid) * step,
         rules=replace(rules, max_steps=round(rules.max_steps * step)),
     )
     return start, math.ceil(length / step), kept.mapped(lambda frames: frames / step)
 
 
 def _reach_steps(grid: Grid) -> float:
-    """How far windows reach beyond their first and last step: as the video does before its first one, if it does."""
+    """How far the video reaches before its first step, if it does."""
     return max(grid.offset_steps, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Results of `predict` as files of annotation tools, which open them as pre-annotations (`--format`)."""
+"""Segments that a run found as files of annotation tools, which open them as pre-annotations (`--format`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -6,10 +6,12 @@ from pathlib import Path
 
 from actloc import console, files
 from actloc.annotations import writing
+from actloc.annotations.model import AnnotatedVideo
 from actloc.annotations.reading import KIND
-from actloc.annotations.rows import WrittenVideo
+from actloc.annotations.rows import Segment, WrittenVideo
 from actloc.annotations.writing import WritableForm
 from actloc.errors import UserError, VideoError
+from actloc.reports import outputs
 from actloc.settings import parts
 from actloc.video.reader import probe
 
@@ -18,8 +20,8 @@ ALWAYS = ("json", "csv", "srt")
 _STEM = "predictions_"
 
 
-def forms_named(text: str) -> list[WritableForm]:
-    """The forms in a list with commas, each once, without those that are always written.
+def forms_named(text: str, always: Sequence[str] = ALWAYS, command: str = "predict") -> list[WritableForm]:
+    """The forms in a list with commas, each once, without those that the command always writes.
 
     Raises UserError for a name that is none of the forms that are written.
     """
@@ -28,14 +30,14 @@ def forms_named(text: str) -> list[WritableForm]:
     for word in filter(None, (one.strip() for one in text.split(","))):
         name = word.replace("_", "-").lower()
         form = known.get(name) or next((one for one in known.values() if one.name.replace("_", "-") == name), None)
-        if form is None and name not in ALWAYS:
-            every = [*ALWAYS, *(one for one in known if one not in ALWAYS)]
+        if form is None and name not in always:
+            every = [*always, *(one for one in known if one not in always)]
             raise UserError(
-                f"--format {word} is no form that predict writes{console.nearest(name, every, lists_known=False)}",
+                f"--format {word} is no form that {command} writes{console.nearest(name, every, lists_known=False)}",
                 f"Expected some of {', '.join(every)}, with commas between them.",
                 "Correct the name; a form of your own is loaded with --code FILE",
             )
-        if form is not None and _shown(form) not in ALWAYS:
+        if form is not None and _shown(form) not in always:
             found[form.name] = form
     return list(found.values())
 
@@ -65,14 +67,37 @@ def is_name_of_any(name: str) -> bool:
     return name.startswith(_STEM) or any(name.endswith(form.suffix) for form in _writable() if form.has_file_per_video)
 
 
-def write(forms: Sequence[WritableForm], output: Path, videos: Mapping[Path, WrittenVideo]) -> None:
-    """Writes the videos, which have the paths of their files, to the folder `output` in each form.
+def with_rates(videos: Mapping[Path, WrittenVideo]) -> list[WrittenVideo]:
+    """The videos with the rates of their files, by path; without a rate where a file cannot be read."""
+    return [replace(video, fps=_rate(path)) for path, video in videos.items()]
 
-    A video whose file has no rate any more is left out of forms that count frames, with a warning.
+
+def of_video(video: AnnotatedVideo, segments: Iterable[Segment], file: Path | None = None) -> WrittenVideo:
+    """Segments of a video, by its own or by another file, with the rate of this file, or else the stated one."""
+    path = file or video.file
+    name = path.name if path else video.id
+    rate = (_rate(path) if path else None) or video.fps
+    return WrittenVideo(video.id, name, tuple(segments), video.duration_s, rate)
+
+
+def write_in_place(forms: Sequence[WritableForm], output: Path, videos: Sequence[WrittenVideo]) -> None:
+    """Writes the videos in place of those of an earlier call; files that somebody changed since then stay."""
+    names = names_of(forms, [video.id for video in videos])
+    outputs.remove_ours(output, lambda name: is_name_of_any(name) and name not in names)
+    if not names:
+        return
+    with outputs.recording([output / name for name in names]):
+        write(forms, output, videos)
+
+
+def write(forms: Sequence[WritableForm], output: Path, videos: Sequence[WrittenVideo]) -> None:
+    """Writes the videos to the folder `output` in each form.
+
+    A video without a rate is left out of forms that count frames, with a warning.
     """
     if not forms:
         return
-    listed = [writing.printable(replace(video, fps=_rate(path))) for path, video in videos.items()]
+    listed = [writing.printable(video) for video in videos]
     for form in forms:
         used = [video for video in listed if video.fps or not form.counts_frames]
         if len(used) < len(listed):

@@ -219,7 +219,7 @@ def _summarise(call: Call, outcomes: Outcomes, predicting: Predicting, found: Se
         if call.forms:
             there = {one.id: call.output / one.path for one in found if one.failure is None}
             annotated = {path: predicting.annotated(key, path.name, results[key]) for key, path in there.items()}
-            tool_files.write(call.forms, call.output, annotated)
+            tool_files.write(call.forms, call.output, tool_files.with_rates(annotated))
         failed = [one.failure for one in found if one.failure is not None]
         files.write_json_lines(call.output / FAILED_NAME, failed)
     outcomes.remove_stale(names)

@@ -15,6 +15,7 @@ import yaml
 
 import actloc
 from actloc import console, files
+from actloc.annotations import annotated_time
 from actloc.annotations import form as annotation_form
 from actloc.annotations.model import Annotations
 from actloc.errors import UserError
@@ -219,7 +220,8 @@ def _data(annotations: Annotations | None, record: RunRecord, environment: dict[
         cells += [str(len(actions)), f"{max(lengths):.1f}" if lengths else UNMEASURED]
         rows.append([Cell(subset or "(none)"), *map(Cell, cells)])
     columns = ["subset", "videos", "hours", "actions", "longest action, s"]
-    return "\n".join([*lines, "", as_markdown(Table("Subsets", columns, 1, rows, []))])
+    partly = annotated_time.summary(annotations)
+    return "\n".join([*lines, "", as_markdown(Table("Subsets", columns, 1, rows, [f"{partly}."] if partly else []))])
 
 
 def _settings(record: RunRecord) -> str:
@@ -266,6 +268,9 @@ def _limits(contents: Contents, annotations: Annotations | None, record: RunReco
         longest = max(action.end_s - action.start_s for action in actions)
         learned = f"{console.count(len(videos), 'video')} with {console.count(len(actions), 'action')}"
         lines.append(f"It learned from {learned}; the longest action lasts {longest:.1f} s. It never saw a longer one.")
+    num_partly = sum(bool(video.annotated) for video in videos)
+    if num_partly:
+        lines.append(f"Of {console.count(num_partly, 'training video')} it learned from the annotated time only.")
     for measured in contents.measured:
         lines.append(
             f"It was measured on {measured.results.subset} of {measured.results.dataset} ({measured.scored}). How good "

@@ -289,7 +289,33 @@ def warning(runs: Sequence[Results]) -> list[str]:
         text = "The averages are over different tIoUs, so they cannot be compared and the best is not marked."
         return [] if share_tious(runs) else [text]
     differ = "data, protocol or use of true classes" if any(map(is_upper_bound, runs)) else "data or protocol"
-    return [f"The runs differ in {differ}, so the best is not marked."]
+    return [f"The runs differ in {differ}, so the best is not marked.", *_of_other_videos(runs)]
+
+
+def _of_other_videos(runs: Sequence[Results]) -> list[str]:
+    """How the videos and labels of runs differ from those of the first, where a subset of one name has changed."""
+    names, first = distinct_names(runs), runs[0]
+    lines = []
+    for name, run in zip(names[1:], runs[1:], strict=True):
+        if (run.dataset, run.variant, run.subset) != (first.dataset, first.variant, first.subset):
+            continue
+        before, now = ({video.id: video for video in one.videos} for one in (first, run))
+        found = {
+            "only there": sorted(now.keys() - before.keys()),
+            f"only in {names[0]}": sorted(before.keys() - now.keys()),
+            "with other labels": sorted(id_ for id_ in before.keys() & now.keys() if before[id_] != now[id_]),
+        }
+        parts = [
+            f"{console.count(len(ids), 'video')} {what} ({console.first_ten(ids)})"
+            for what, ids in found.items()
+            if ids
+        ]
+        if parts:
+            lines.append(
+                f"{name} was scored on other videos or labels of {run.subset} than {names[0]}: {', '.join(parts)}. "
+                "To compare them, score both on the same annotations: actloc eval RUN"
+            )
+    return lines
 
 
 def transposed(table: Table) -> Table:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from actloc.annotations import annotated_time
 from actloc.evaluation.matching import Judged, Judgement, Thresholds, is_counted
 from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.results import Video
@@ -97,6 +98,14 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Shade:
+    """A stretch of time that is not annotated; its position is in percent."""
+
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
 class Looks:
     """What all timelines of a page share: the colour number of each class, and the score drawn in full colour."""
 
@@ -127,6 +136,7 @@ class Timeline:
     num_below_shown: int
     rows: list[ClassRow]
     ticks: list[Tick]
+    shades: list[Shade]
     claims: list[Claim]
     runs: tuple[RunPart, ...] = ()
     """The runs, where there are several."""
@@ -181,7 +191,7 @@ def compared_timeline(by_run: Mapping[str, Judged], looks: Mapping[str, Looks]) 
         for name, judged in by_run.items()
     )
     in_time = sorted([*truth, *every], key=lambda claim: (claim.start_s, claim.end_s))
-    return Timeline(video, None, 0, 0, 0, 0, rows, _ticks(extent_s), in_time, parts)
+    return Timeline(video, None, 0, 0, 0, 0, rows, _ticks(extent_s), _shades(video, extent_s), in_time, parts)
 
 
 def _note_of_run(label: str, video: Video, judged: Judged, shown: list[Claim]) -> str:
@@ -236,6 +246,7 @@ def _timeline(
         num_below_shown=num_below_shown,
         rows=rows,
         ticks=_ticks(extent_s),
+        shades=_shades(video, extent_s),
         claims=in_time,
     )
 
@@ -253,6 +264,13 @@ def _extent(video: Video, truth: list[Claim], shown: list[Claim]) -> float:
     """The seconds that the axis spans: true actions may end after the video (THUMOS14), predictions are cut off."""
     extent_s = max([video.duration_s, *(claim.end_s for claim in truth)])
     return extent_s if extent_s > 0 else max([claim.end_s for claim in shown if claim.end_s > 0], default=1.0)
+
+
+def _shades(video: Video, extent_s: float) -> list[Shade]:
+    """Where the video is not annotated."""
+    gaps = annotated_time.gaps([(start, end) for start, end in video.annotated])
+    ends = [[100 * min(max(time / extent_s, 0.0), 1.0) for time in gap] for gap in gaps]
+    return [Shade(left, right - left) for left, right in ends if right > left]
 
 
 def _note(truth: list[Claim], claimed: list[Claim], judgement: Judgement | None) -> str:

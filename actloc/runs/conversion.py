@@ -1,4 +1,4 @@
-"""Converts official checkpoints to runs, and ActionFormer's back: weights and averaged weights only."""
+"""Converts official checkpoints to runs, and those of ActionFormer's form back: weights and averaged weights only."""
 
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from actloc.training.checkpoint import Checkpoint
 from actloc.training.modules import DETECTOR, ENCODER, of_module
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import official_content
+
+_WRITTEN = ("actionformer", "tridet", "dyfadet")
+"""Detectors whose official files have the form of ActionFormer's, and are written in it."""
 
 
 def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
@@ -60,17 +63,17 @@ def to_run(file: Path, folder: Path, experiment: Experiment) -> Path:
 def to_official(source: Path, file: Path, experiment: Experiment | None) -> None:
     """Writes the checkpoint in the folder `source` as an official file.
 
-    Raises UserError if the detector is not ActionFormer, or does not fit `experiment`, if given.
+    Raises UserError if the detector's official files cannot be written, or if it does not fit `experiment`, if given.
     """
     refuse_existing(file)
     stored = checkpoints.load(source)
     about = stored.numbers["about"]
     detector = about["settings"]["detector.name"]
-    if detector != "actionformer":
+    if detector not in _WRITTEN:
         raise UserError(
             f"{source} has weights of the detector {detector}.",
-            "Expected actionformer, the only detector whose official files can be written.",
-            "Name a run with the detector actionformer.",
+            f"Expected {' or '.join(_WRITTEN)}, the detectors whose official files can be written.",
+            f"Name a run with the detector {' or '.join(_WRITTEN)}.",
         )
     if experiment is not None:
         network = _outline(experiment, about["in_channels"], len(about["classes"]))

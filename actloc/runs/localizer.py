@@ -31,6 +31,7 @@ from actloc.training import modules
 from actloc.training.distributed import ALONE, Processes
 from actloc.training.modules import DETECTOR, ENCODER, Modules, TrainedModule
 
+HALF_STEP = 0.5  # a step is centred on its number
 _BANK = "bank"
 """The bank's part of a checkpoint's plain values."""
 
@@ -74,6 +75,7 @@ class Localizer:
         """
         self.detector.eval()
         found: list[Detections] = []
+        windows: list[tuple[float, float]] = []
         grid, num_steps = None, 0
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
@@ -82,11 +84,14 @@ class Localizer:
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
             segments = own.segments.cpu() + sample.first_step
             found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores, own.cut_by))
-            num_steps = max(num_steps, sample.first_step + sample.num_steps)
+            end = sample.first_step + sample.num_steps
+            windows.append((sample.first_step - HALF_STEP, end - HALF_STEP))
+            num_steps = max(num_steps, end)
         assert grid is not None, "a video has at least one window"
         merged = found[0] if len(found) == 1 else _merged(found)
-        longest_s, num_windows = duration_s, math.ceil(num_steps / self.max_steps)
-        return postprocess(merged, grid, math.inf if longest_s is None else longest_s, self.suppression, num_windows)
+        num_windows = math.ceil(num_steps / self.max_steps)
+        end_s = math.inf if duration_s is None else duration_s
+        return postprocess(merged, grid, end_s, self.suppression, num_windows, windows)
 
     def _detect(self, source: Source, sample: Sample) -> Detections:
         """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
@@ -185,6 +190,12 @@ def _check_detections(detector: Detector, found: object) -> None:
         raise wrong_return(list(shape), f"class_scores (1, K) or (N, K), here N is {number}, found {shape}", *methods)
 
 
+def _module_of(detector: Detector) -> TrainedModule:
+    """The detector, with the rates of what learns faster or slower than the rest of it."""
+    factors = {name: detector.rate_factor(name) for name, _ in detector.named_parameters()}
+    return TrainedModule(detector, rates={name: factor for name, factor in factors.items() if factor != 1})
+
+
 def _encoder_of(source: Source) -> Modules:
     """The encoder that the source runs in every step, by the settings of its own block; none for stored features."""
     if source.live is None:
@@ -208,7 +219,7 @@ class LocalizationLearner:
     ) -> None:
         self.localizer = localizer
         self.detector = localizer.detector
-        self.modules: Modules = {DETECTOR: TrainedModule(self.detector), **_encoder_of(source)}
+        self.modules: Modules = {DETECTOR: _module_of(self.detector), **_encoder_of(source)}
         self.detector.expect_no_actions_of(annotations.empty_classes)
         self.source = source
         self.annotations = annotations

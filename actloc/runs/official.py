@@ -11,10 +11,18 @@ from actloc.training.modules import DETECTOR, ENCODER
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import OfficialCheckpoint, read_official_checkpoint
 from actloc.weights.official_afsd import read_official_afsd
+from actloc.weights.official_bmn import read_official_bmn
 from actloc.weights.official_etad import read_official_etad
+from actloc.weights.official_tadtr import read_official_tadtr
 from actloc.weights.official_tallformer import read_official_tallformer
 
-_READERS = {"afsd": read_official_afsd, "etad": read_official_etad, "tallformer": read_official_tallformer}
+_READERS = {
+    "afsd": read_official_afsd,
+    "bmn": read_official_bmn,
+    "etad": read_official_etad,
+    "tadtr": read_official_tadtr,
+    "tallformer": read_official_tallformer,
+}
 """By detector; all others have ActionFormer's files."""
 
 

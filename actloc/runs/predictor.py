@@ -2,10 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
@@ -147,19 +149,40 @@ class Predictor:
 
         Raises VideoError.
         """
-        progress, live = progress or VideoProgress(), self.trained.live
+        progress = progress or VideoProgress()
+        with self.opened(video, progress, span) as source:
+            return self.found_in(source, progress)
+
+    @contextmanager
+    def opened(self, video: Path, progress: VideoProgress, span: Span | None = None) -> Iterator[Source]:
+        """The video, or a part of it, as a source of features that can be read until the block ends.
+
+        Raises VideoError if it cannot be read.
+        """
+        live = self.trained.live
         limited = nullcontext() if live is None else live.reader.limited_to(span)
         with as_prepared(video, self.experiment.preparation) as file, RowsInFile() as rows, limited:
-            source = self._source(video.stem, file, rows, progress, span)
-            duration_s = source.videos[0].duration_s
-            try:
-                samples = progress.through(source.evaluation_samples(0))
-                detections = self.trained.localizer.detect_one(source, samples, duration_s)
-            except UserError as error:  # too long for the detector: this video's failure, not the command's
-                raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
-        found = VideoDetections(video.stem, detections)
-        predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.stem]
-        return Found(predictions, duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
+            yield self._source(video.stem, file, rows, progress, span)
+
+    def found_in(self, source: Source, progress: VideoProgress) -> Found:
+        """Everything that the detector finds in a video that is open; raises VideoError."""
+        video = source.videos[0]
+        try:
+            samples = progress.through(source.evaluation_samples(0))
+            detections = self.trained.localizer.detect_one(source, samples, video.duration_s)
+        except UserError as error:  # too long for the detector: this video's failure, not the command's
+            raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
+        found = VideoDetections(video.id, detections)
+        predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.id]
+        return Found(predictions, video.duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
+
+    def with_weights(self, weights: Literal["averaged", "raw"]) -> "Predictor":
+        """The same run, encoder and thresholds with other weights of the checkpoint; both are to be closed."""
+        evaluation = self.experiment.evaluation.model_copy(update={"weights": weights})
+        other = copy(self)
+        other.experiment = self.experiment.with_section("evaluation", evaluation)
+        other.trained = load_trained(other.experiment)
+        return other
 
     def _source(
         self, video_id: str, file: Path, rows: RowsInFile, progress: VideoProgress, span: Span | None

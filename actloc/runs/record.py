@@ -87,6 +87,13 @@ def _before(path: Path) -> dict[str, Any]:  # Any: JSON values
     return content if isinstance(content, dict) and isinstance(content.get("earlier_code", []), list) else {}
 
 
+def config_of(folder: Path) -> str:
+    """The config that the run was made from, as it was typed; the folder itself if that is not known."""
+    block = _before(folder / "environment.json").get("run")
+    config = block.get("config") if isinstance(block, dict) else None
+    return config if isinstance(config, str) else str(folder)
+
+
 def training_size(folder: Path) -> dict[str, int]:
     """The numbers of videos, actions or clips, and classes that the run is trained on; empty if unknown."""
     block = _before(folder / "environment.json").get("run")

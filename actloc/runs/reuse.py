@@ -42,9 +42,11 @@ def refuse_changed_annotations(experiment: Experiment) -> None:
     if found is not None and not found.lines:
         return
     lines = ["what changed is unknown: the run kept no copy"] if found is None else found.lines
-    again = f"actloc train {experiment.arguments}"
+    again, compare = f"actloc train {experiment.arguments}", ""
     if is_finished(folder):
         keep = f"actloc eval {experiment.run_arguments}"
+        both = shlex.join([str(folder), str(folder.parent / "ANOTHER")])
+        compare = f"; to compare both: actloc eval each, then actloc report {both}"
     elif found is None:
         keep = f"put the old {file} back, then run the same command again"
     else:
@@ -53,7 +55,7 @@ def refuse_changed_annotations(experiment: Experiment) -> None:
         f"The annotations have changed since {folder} was trained:\n  {console.first_lines(lines)}",
         f"Expected those that it was trained on{'' if found is None else f', of which {folder / _COPY} is a copy'}.",
         f"Train another run on these: {again} run.name=ANOTHER; or replace this one: {again} --overwrite; or keep it "
-        f"as it is: {keep}",
+        f"as it is: {keep}{compare}",
     )
 
 

@@ -23,6 +23,7 @@ from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+_RESTARTS = ("cosine_restarts",)
 Result = Literal["nothing", "results", "weights", "detections", "features"]
 """What a setting changes, from the least to the most: what shapes features also shapes detections and weights.
 
@@ -186,9 +187,9 @@ class ScheduleSettings(Section):
     shapes = "weights"
 
     name: Literal["cosine", "cosine_by_epoch", "cosine_restarts", "multistep"] = "cosine"
-    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up; cosine_by_epoch: half a cosine down to 0 that
-    changes once in an epoch; cosine_restarts: the same every `restart_epochs`, down to `lowest_share`; multistep: drops
-    at `milestones`."""
+    """cosine: half a cosine down to 1e-8, or to 0 if there is no warm-up, or to `lowest_share`; cosine_by_epoch: half a
+    cosine down to 0 that changes once in an epoch; cosine_restarts: the same every `restart_epochs`, down to
+    `lowest_share`, 0.01 if it is null; multistep: drops at `milestones`."""
     epochs: PositiveInt = 30
     """Epochs after warm-up; `warmup_epochs` are added to them."""
     warmup_epochs: NonNegativeInt = 5
@@ -209,17 +210,15 @@ class ScheduleSettings(Section):
     restart_epochs: PositiveInt | None = None
     """cosine_restarts: epochs from one start at the full rate to the next. The rate changes once in an epoch."""
     lowest_share: Fraction | None = None
-    """cosine_restarts: the share of the full rate that a cosine falls towards; null: 0.01."""
+    """cosine and cosine_restarts: the share of the full rate that a cosine falls towards; null: as `name` says."""
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> "ScheduleSettings":
         if self.milestones and self.name != "multistep":
             raise ValueError(f"milestones: schedule.name={self.name} does not use them; set schedule.name=multistep")
-        for setting in ("restart_epochs", "lowest_share"):
-            if getattr(self, setting) is not None and self.name != "cosine_restarts":
-                raise ValueError(
-                    f"{setting}: schedule.name={self.name} does not use it; set schedule.name=cosine_restarts"
-                )
+        for setting, users in {"restart_epochs": _RESTARTS, "lowest_share": ("cosine", *_RESTARTS)}.items():
+            if getattr(self, setting) is not None and self.name not in users:
+                raise ValueError(f"{setting}: schedule.name={self.name} does not use it; set schedule.name={users[-1]}")
         if self.name == "cosine_restarts" and self.restart_epochs is None:
             raise ValueError("restart_epochs: schedule.name=cosine_restarts needs the epochs between two restarts")
         warm_ups = [one for one in ("warmup_steps", "warmup_first_epochs", "warmup_epochs") if getattr(self, one)]
@@ -293,8 +292,8 @@ class EvaluationSettings(ScoredWeights):
     tious: Annotated[tuple[OpenFraction, ...], Field(min_length=1)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal intersection over union at which a prediction counts as found; their mean is the average mAP."""
     weights_file: Annotated[Path | None, Shapes("nothing")] = None
-    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's or ETAD's .pth),
-    with classes numbered as in the annotations; null: score the run."""
+    """Score this official checkpoint of the detector (ActionFormer's .pth.tar; TALLFormer's, AFSD's, BMN's, ETAD's
+    or TadTR's), with classes numbered as in the annotations; null: score the run."""
     threshold_tiou: OpenFraction = 0.5
     """Temporal IoU at which `eval` finds the score threshold of best F1 for each class."""
     recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
@@ -345,22 +344,24 @@ class SuppressionSettings(Section):
 
     shapes = "results"
 
-    method: Literal["soft", "hard", "weighted", "none"] = "soft"
+    method: Literal["soft", "hard", "between_windows", "weighted", "none"] = "soft"
     """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; weighted: drop it, and
-    move the better one to the mean of both, weighted by score and overlap; none: keep all."""
+    move the better one to the mean of both, weighted by score and overlap; between_windows: as hard, once for each time
+    that two `features.window_steps` share, among what reaches into it (TadTR); none: keep all."""
     tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Hard and weighted: overlap with a better detection from which one is dropped. Weighted is published with 0.5."""
     sigma: PositiveFloat = 0.5
     """Width of the Gaussian that lowers overlapping scores."""
     min_score: NonNegativeFloat = 0.001
-    """Soft: detections whose lowered score falls below this are dropped; hard and weighted: those that are not above
-    it, if it is not 0."""
+    """Soft: drop detections whose lowered score falls below this; others: those that are not above it, if not 0."""
     max_kept: PositiveInt | None = None
     """Maximum number of detections to keep per video; null: 200 for each `features.max_steps` steps of it."""
     multiclass: bool = True
     """Suppress within each class; false: across classes, which voting needs."""
     voting_threshold: Fraction = 0.7
     """Soft and hard: overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
+    voting_weights: Literal["score_and_overlap", "score"] = "score_and_overlap"
+    """How much each of them counts: its score times its overlap, or its score, as in TriDet's and DyFADet's code."""
 
 
 class FusionSettings(Section):
@@ -371,9 +372,9 @@ class FusionSettings(Section):
     scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
         default=None, validation_alias=AliasChoices("scores", "file")
     )
-    """The class scores. own: the detector's, of detectors that score classes, such as afsd and etad; truth: 1 for the
-    class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's; null:
-    detections keep the class that the detector gave them."""
+    """The class scores. own: the detector's, of detectors that score classes, such as afsd, bmn and etad; truth: 1 for
+    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
+    null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
     """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
     {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as
@@ -393,8 +394,6 @@ class FusionSettings(Section):
 
     @model_validator(mode="after")
     def _has_windows(self) -> "FusionSettings":
-        if self.per == "segment" and self.scores in ("own", "truth"):
-            raise ValueError(
-                f"per: found segment, which needs fusion.scores=FILE; with {self.scores}, set fusion.per=video"
-            )
+        if self.per == "segment" and (scores := self.scores) in ("own", "truth"):
+            raise ValueError(f"per: found segment, which needs fusion.scores=FILE; with {scores}, set fusion.per=video")
         return self

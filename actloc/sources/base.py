@@ -74,6 +74,9 @@ class SourceConfig(Part):
     empty_windows: bool = False
     """Take windows wherever they fall, even without actions (TALLFormer), instead of searching for one with an action.
     """
+    window_margin: bool = True
+    """Keep what an action has beyond the first and last step of a training window, as far as the clips of these steps
+    reach; false: cut it at these steps (TriDet, DyFADet)."""
     training_overlap: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, Shapes("weights")] = None
     """Train on all windows of `max_steps` that cover a video and have an action, each once in an epoch; neighbours
     share this part of a window (OpenTAD on THUMOS14); it needs crop_ratio=null. null: in an epoch, one window of each
@@ -113,7 +116,9 @@ class SourceConfig(Part):
     @property
     def window_rules(self) -> WindowRules:
         """How training windows are cut, in feature steps."""
-        return WindowRules(self.max_steps, self.crop_ratio, self.min_kept, self.min_filled, self.empty_windows)
+        return WindowRules(
+            self.max_steps, self.crop_ratio, self.min_kept, self.min_filled, self.empty_windows, self.window_margin
+        )
 
     def to_grid(self, raw: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Features (C, T') as detectors see them, and their time grid, from rows (T, C) on `grid`."""

@@ -64,9 +64,9 @@ class Config(TaskConfig):
 
     @classmethod
     def problems(cls, document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: sections or None
-        """Classes that nothing scores, settings about classes where there is only one, and features of no videos."""
+        """Settings that need another one: for scores of classes, for several classes, for videos and for windows."""
         listed = _without_class_scores(document, values) + _without_classes(document, values)
-        return listed + _without_videos(document, values)
+        return listed + _without_videos(document, values) + _without_windows(document, values)
 
     def encoder_in(self, section: Section) -> tuple[EncoderConfig, int] | None:
         """That of the features."""
@@ -264,3 +264,12 @@ def _without_classes(document: SettingsDocument, values: Mapping[str, Any]) -> l
         for name in detector.class_settings
         if getattr(detector, name) != type(detector).model_fields[name].default
     ]
+
+
+def _without_windows(document: SettingsDocument, values: Mapping[str, Any]) -> list[Problem]:  # Any: as above
+    """A problem if suppression is to be between windows, and there is only one."""
+    features, suppression = values["features"], values["suppression"]
+    if not features or not suppression or suppression.method != "between_windows" or features.window_steps:
+        return []
+    reason = "which has no effect because features.window_steps is null; set none, or features.window_steps"
+    return [problem(document, ("suppression", "method"), f": found between_windows, {reason}")]

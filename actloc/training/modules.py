@@ -32,6 +32,8 @@ class TrainedModule:
     """Whether its buffers stay as they are, as those of an encoder whose batch norms keep their statistics."""
     factors: Mapping[str, Factors] | None = None
     """By parameter, what multiplies its learning rate and weight decay; None: see `parameter_groups`."""
+    rates: Mapping[str, float] | None = None
+    """By parameter, what multiplies its learning rate alone, where it has no `factors`; None: nothing does."""
 
     def groups(self, weight_decay: float, *, decays_all: bool = False) -> list[ParameterGroup]:
         """Its parameters that learn, as an optimizer takes them; `decays_all` has no effect on those with factors."""
@@ -40,7 +42,7 @@ class TrainedModule:
         own = weight_decay if self.weight_decay is None else self.weight_decay
         if self.factors is not None:
             return factored_groups(self.network, own, self.rate_factor, self.factors)
-        return parameter_groups(self.network, own, self.rate_factor, decays_all=decays_all)
+        return parameter_groups(self.network, own, self.rate_factor, decays_all=decays_all, rates=self.rates)
 
     def entries(self, *, changing: bool) -> dict[str, Tensor]:
         """The entries of the network's state dict that training changes, or the others."""

@@ -25,22 +25,33 @@ class ParameterGroup(TypedDict):
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, rate_factor: float = 1.0, *, decays_all: bool = False
+    model: nn.Module,
+    weight_decay: float,
+    rate_factor: float = 1.0,
+    *,
+    decays_all: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> list[ParameterGroup]:
     """The trainable parameters, sorted by name: weights of convolutions and linear layers first, then the others.
 
     The others (biases, norms, scales, embeddings) do not decay, unless `decays_all`. `rate_factor` multiplies the
-    learning rate of all.
+    learning rate of all; `rates` multiply it further for the parameters that they name, which have groups of their own
+    after the others.
     """
+    rates = rates or {}
     trainable = {name: parameter for name, parameter in sorted(model.named_parameters()) if parameter.requires_grad}
     decaying = {
         f"{name}.weight".removeprefix(".") for name, module in model.named_modules() if isinstance(module, _DECAYING)
     }
-    split = [name for name in trainable if name in decaying], [name for name in trainable if name not in decaying]
-    return [
-        {"params": [trainable[name] for name in names], "weight_decay": decay, "rate_factor": rate_factor}
-        for names, decay in zip(split, (weight_decay, weight_decay if decays_all else 0.0), strict=True)
-    ]
+    groups: list[ParameterGroup] = []
+    for rate in (1.0, *sorted(set(rates.values()) - {1.0})):
+        names = [name for name in trainable if rates.get(name, 1.0) == rate]
+        split = [name for name in names if name in decaying], [name for name in names if name not in decaying]
+        groups += [
+            {"params": [trainable[name] for name in part], "weight_decay": decay, "rate_factor": rate_factor * rate}
+            for part, decay in zip(split, (weight_decay, weight_decay if decays_all else 0.0), strict=True)
+        ]
+    return groups
 
 
 def factored_groups(
@@ -71,7 +82,8 @@ def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: Sched
         lowest = LOWEST_SHARE if settings.lowest_share is None else settings.lowest_share
         rate = restarting_rate(*start, settings.restart_epochs or settings.epochs, lowest, settings.warmup_epochs)
     else:
-        rate = learning_rate(*start, settings.epochs, settings.warmup_epochs)
+        final = None if settings.lowest_share is None else base * settings.lowest_share
+        rate = learning_rate(*start, settings.epochs, settings.warmup_epochs, final)
     warmup_steps = settings.warmup_steps or settings.warmup_first_epochs * steps_per_epoch
     if step < warmup_steps:
         share = WARMUP_SHARE if settings.warmup_share is None else settings.warmup_share
@@ -79,17 +91,21 @@ def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: Sched
     return rate
 
 
-def learning_rate(step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int) -> float:
-    """The rate of step `step` (from 0): a linear warm-up from 0 to `base`, then half a cosine down to 1e-8.
+def learning_rate(
+    step: int, base: float, steps_per_epoch: int, epochs: int, warmup_epochs: int, final: float | None = None
+) -> float:
+    """The rate of step `step` (from 0): a linear warm-up from 0 to `base`, then half a cosine down to `final`.
 
     The first step of a warm-up has rate 0 and the last has `base`; a warm-up of one step has rate 0.
-    Without a warm-up the cosine ends at 0. After the last epoch the rate stays constant.
+    Without `final` the cosine ends at 1e-8, or at 0 if there is no warm-up. After the last epoch the rate stays
+    constant.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
     if step < warmup_steps:
         return _warm_up(step, base, warmup_steps)
     progress = min((step - warmup_steps) / (epochs * steps_per_epoch), 1.0)
-    final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a separate schedule for each
+    if final is None:
+        final = FINAL_RATE if warmup_epochs else 0.0  # the official code has a separate schedule for each
     return final + 0.5 * (base - final) * (1 + math.cos(math.pi * progress))
 
 

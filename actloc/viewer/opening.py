@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from actloc import console, files
+from actloc.annotations.annotated_time import is_mostly_outside
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.evaluation import stored_predictions
@@ -71,7 +72,8 @@ def results(folder: Path) -> ViewedSet:
         )
     found, predictions = read_results(folder), read_predictions(folder)
     videos = [
-        ViewedVideo(video.id, predictions.get(video.id, []), video.truth, video.duration_s) for video in found.videos
+        ViewedVideo(video.id, predictions.get(video.id, []), video.truth, video.duration_s, annotated=video.annotated)
+        for video in found.videos
     ]
     return ViewedSet(
         title=f"{found.name}, {found.subset}",
@@ -151,7 +153,8 @@ def with_truth(
     """The set with the true actions of annotations.
 
     Its videos are those of the `subset`; without one, those of all subsets that videos with predictions are in. A video
-    without predictions counts: its actions are missed. Predictions for other videos are left out, and reported.
+    without predictions counts: its actions are missed. Predictions for other videos, and those whose larger part is
+    outside the annotated time, are left out, and reported.
     """
     there = {video.id: video for video in viewed.videos}
     by_case = {one.subset.lower() for key, one in annotated.items() if key in there}
@@ -169,14 +172,15 @@ def with_truth(
     others = sorted(there.keys() - chosen.keys())
     if others:
         console.warn(f"Left out {console.count(len(others), 'video')} without truth: {console.first_ten(others)}")
-    videos = []
+    videos, num_outside = [], 0
     for key, one in chosen.items():
         before = there.get(key, ViewedVideo(key, []))
         truth = [TrueAction(label=each.label, start_s=each.start_s, end_s=each.end_s) for each in one.actions]
-        videos.append(
-            ViewedVideo(
-                key, before.predictions, truth, one.duration_s or before.duration_s, before.file, before.without
-            )
-        )
+        inside = [each for each in before.predictions if not is_mostly_outside(one.annotated, each.start_s, each.end_s)]
+        num_outside += len(before.predictions) - len(inside)
+        duration_s = one.duration_s or before.duration_s
+        videos.append(ViewedVideo(key, inside, truth, duration_s, before.file, before.without, one.annotated))
+    if num_outside:
+        console.warn(f"Left out {console.count(num_outside, 'prediction')} outside the annotated time")
     facts = [*viewed.facts, ("Truth", str(source)), ("Subsets", ", ".join(sorted(wanted)))]
     return ViewedSet(viewed.title, facts, videos, has_truth=True, tious=viewed.tious, thresholds=viewed.thresholds)

@@ -57,6 +57,7 @@ def of_video(video: ViewedVideo, classes: Sequence[str]) -> dict[str, Any]:  # A
     return {
         "truth": [[number[one.label], one.start_s, one.end_s] for one in video.truth],
         "predictions": [[number[one.label], one.start_s, one.end_s] for one in video.predictions],
+        "annotated": [list(interval) for interval in video.annotated],
     }
 
 

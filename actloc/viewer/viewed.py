@@ -22,6 +22,8 @@ class ViewedVideo:
     file: Path | None = None
     without: str = "No file of this video is known."
     """Why there is no file, and what to do, where there is none."""
+    annotated: Sequence[Sequence[float]] = ()
+    """The intervals [start, end] in seconds of which the true actions are known; empty if all of the video is."""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,35 @@ def test_conversion_keeps_it(tmp_path: Path, name: str) -> None:
     assert [videos[one].annotated for one in "abc"] == [((0, 40), (50, 70)), ((5, 9.5),), ()]
 
 
+def test_a_form_that_cannot_keep_it_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.csv").write_text(TABLE)
+    for form_name, is_kept in (("csv", True), ("activitynet", True), ("elan", False), ("label-studio", False)):
+        # Label Studio counts frames
+        out = tmp_path / f"of_{form_name}"
+        convert_annotations.run(tmp_path / "labels.csv", out, form_name, ["annotations_fps=25"])
+        printed = " ".join("".join(capsys.readouterr()).split())
+        said = "cannot say which time is annotated, so that of 2 partly annotated videos is not written: a, b"
+        assert (said not in printed) == is_kept, printed
+
+
+def test_the_summary_says_how_much_of_how_many_videos_is_annotated() -> None:
+    videos = {"a": partly().videos["a"], "b": AnnotatedVideo("b", "train", (), 300.0)}
+    said = "Partly annotated: 1 of 2 videos, 0:00:20 of their 0:01:40; the rest is neither learned nor scored"
+    assert annotated_time.summary(Annotations(("run",), videos)) == said
+    of_unknown_length = Annotations(("run",), {"a": replace(videos["a"], duration_s=None)})
+    assert "1 of 1 video, 0:00:20; the rest" in annotated_time.summary(of_unknown_length)
+    assert annotated_time.summary(partly(annotated=())) == ""
+
+
+def test_only_the_annotated_time_of_a_video_without_actions_is_called_background(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    custom(tmp_path, TABLE).collect()
+    printed = "".join(capsys.readouterr())
+    assert "1 of 3 videos has no action in its annotated time, which is used as background: b" in printed
+    assert "no annotations" not in printed
+
+
 def test_gaps_are_the_rest_and_a_segment_is_outside_by_its_larger_part() -> None:
     inf = float("inf")
     assert annotated_time.gaps(((0, 10), (20, 30))) == [(-inf, 0), (10, 20), (30, inf)]

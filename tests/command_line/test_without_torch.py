@@ -92,6 +92,7 @@ def test_missing_files_and_names(folder: Path) -> None:
         *([command, "nosuch.yaml"] for command in ("train", "eval", "show", "prepare", "extract-features", "report")),
         ["predict", "ckpt/nosuch", "a.mp4"],
         ["predict", "toy.yaml", "nosuch.mp4"],
+        ["suggest", "ckpt/nosuch"],
         ["explain", "toy.yaml", "nosuch.mp4"],
         ["compare", "nosuch", "nosuch2"],
         ["export", "nosuch", "x.h5"],
@@ -135,13 +136,23 @@ def test_refusals_without_a_run_or_a_checkpoint(prepared: Path) -> None:
     run = prepared / "ckpt" / "toy"
     video = prepared / "videos" / "v0.mp4"
     video.write_bytes(b"")
-    commands = [["eval", "toy.yaml"], ["predict", "toy.yaml", str(video)], ["explain", "toy.yaml", str(video)]]
+    commands = [
+        ["eval", "toy.yaml"],
+        ["predict", "toy.yaml", str(video)],
+        ["suggest", "toy.yaml"],
+        ["explain", "toy.yaml", str(video)],
+    ]
     for output in check(prepared, commands, 2):
         assert "actloc train" in output
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(CONFIG)
     (run / "environment.json").write_text("{}")
-    of_run = [["eval", "ckpt/toy"], ["predict", "ckpt/toy", str(video)], ["convert", "ckpt/toy", "x.pth"]]
+    of_run = [
+        ["eval", "ckpt/toy"],
+        ["predict", "ckpt/toy", str(video)],
+        ["suggest", "ckpt/toy"],
+        ["convert", "ckpt/toy", "x.pth"],
+    ]
     for output in check(prepared, [*of_run, ["report", "ckpt/toy"]], 2):
         assert "actloc" in output
     check(prepared, [["train", "ckpt/toy", "--resume", "ckpt_000009"]], 2)

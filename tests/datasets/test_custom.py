@@ -48,6 +48,30 @@ def test_rows_become_actions_and_videos_without_rows_are_background(
     assert sorted(found.videos) == sorted(path.stem for path in videos.iterdir())
 
 
+def test_videos_without_rows_may_be_unlabelled_and_are_for_training_once_they_have_some(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(
+        folder=tmp_path / "prepared", videos=videos, annotations=tmp_path / "labels.csv", unannotated="unlabelled"
+    )
+    head, rows = (
+        "video,start,end,label,subset,annotated\n",
+        "a,0.5,1.0,run,train,\nb,0.25,1.5,run,test,\ne,,,,train,0-1\n",
+    )
+    (tmp_path / "labels.csv").write_text(head + rows)
+    found = prepare(config, PreparationSettings())
+    subset_of = {video.id: video.subset for video in found.videos.values()}
+    assert subset_of == {"a": "train", "b": "test", "e": "train", **dict.fromkeys(("c d", "f", "é"), "unlabelled")}
+    printed = capsys.readouterr()
+    assert "unlabelled: 3 videos (c d, f, é)" in printed.out
+    assert "1 of 6 videos has no annotations and is used as background: e" in printed.err
+    (tmp_path / "labels.csv").write_text(f"{head}{rows}f,0,1,run,,0-1.5\nc d,,,,,0-0.5\n")
+    found = prepare(config, PreparationSettings())
+    subset_of = {video.id: video.subset for video in found.videos.values()}
+    assert subset_of == {**dict.fromkeys(("a", "c d", "e", "f"), "train"), "b": "test", "é": "unlabelled"}
+    assert "move videos to another subset" not in capsys.readouterr().err
+
+
 def test_sides_are_chosen_once_and_kept_and_a_column_wins(videos: Path, tmp_path: Path) -> None:
     names = sorted(path.stem for path in videos.iterdir())
     text = "video,start,end,label\n" + "".join(f"{name},0,1,run\n" for name in names)

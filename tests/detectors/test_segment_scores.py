@@ -50,7 +50,7 @@ def test_a_step_along_its_gradient_raises_the_score_of_the_segment(name: str, nu
     assert raised.item() == pytest.approx(length * gradient.norm().item(), rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["actionformer", "temporalmaxer"])
+@pytest.mark.parametrize("name", ["actionformer", "temporalmaxer", "tridet", "dyfadet"])
 def test_points_that_would_learn_the_action_are_added_up(name: str) -> None:
     detector = built(name)
     outputs = detector(*given(detector))

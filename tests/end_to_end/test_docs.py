@@ -36,6 +36,7 @@ COMMANDS = [
     "eval",
     "report",
     "predict",
+    "suggest",
     "view",
     "doctor",
     "convert",

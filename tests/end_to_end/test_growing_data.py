@@ -130,7 +130,7 @@ def test_more_videos_change_no_side_and_lead_to_results_of_all_of_them(folder: P
     assert "is already complete" in told
     refused = ran(folder, "train", "toy.yaml", status=2)
     assert "3 videos added" in refused
-    assert "features of 15 videos" in follow(folder, told)
+    assert "features of 15 videos, 3 of them new" in follow(folder, told)
     told = ran(folder, "eval", "toy.yaml")
     assert "The annotations have changed since the run was trained: 3 videos added" in told
     assert_scored(folder, labels)
@@ -147,6 +147,8 @@ def test_more_videos_change_no_side_and_lead_to_results_of_all_of_them(folder: P
     found = assert_scored(folder, labels)
     assert found["trained"]["changes"] == []
     assert found["annotations_sha256"] == found["trained"]["annotations_sha256"]
+    (compare,) = re.findall(r"to compare both: actloc eval each, then actloc (.*)", refused)
+    assert "mAP in percent: ANOTHER against toy" in ran(folder, *shlex.split(compare))
 
 
 def test_a_renamed_class_has_its_new_name_and_its_threshold(folder: Path) -> None:

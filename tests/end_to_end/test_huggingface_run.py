@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from actloc.end_to_end.presets import FOR_ANY_ENCODER, PRESETS
 from tests import torchless
 from tests.encoders import tiny_models
 from tests.end_to_end.test_recognition_starts_localization import RECOGNITION
@@ -68,13 +69,19 @@ def test_stored_features_train_a_detector_and_a_changed_model_makes_them_anew(ki
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "preset"), [("vjepa2", "full"), ("vjepa2", "etad"), ("dinov3", "chunked")])
-def test_it_learns_with_the_detector(kind: str, preset: str, folder: Path) -> None:
-    name = f"{kind}_{preset}"
+@pytest.mark.parametrize("preset", FOR_ANY_ENCODER)
+def test_it_learns_with_the_detector(preset: str, folder: Path) -> None:
+    """Every preset that its kind allows: half of them with the model of clips, half with that of pictures."""
+    kind = list(MODELS)[FOR_ANY_ENCODER.index(preset) % 2]
+    name, file = f"{kind}_{preset}", f"{kind}_live.yaml"
     overrides = [f"features.preset={preset}", f"run.name={name}"]
-    done = actloc(folder, "train", f"{kind}_live.yaml", *overrides)
+    if PRESETS[preset].get("others") == "bank":
+        overrides.append(f"features.bank=bank_{kind}")
+        done = actloc(folder, "extract-features", file, *overrides)
+        assert done.returncode == 0, done.stderr
+    done = actloc(folder, "train", file, *overrides)
     assert done.returncode == 0, done.stderr
-    for command in ("eval", "extract-features"):
+    for command in ("eval",) if preset != "full" else ("eval", "extract-features"):
         done = actloc(folder, command, f"ckpt/{name}")
         assert done.returncode == 0, done.stderr
     metrics = json.loads((folder / "ckpt" / name / "eval/test/metrics.json").read_text())
@@ -96,6 +103,12 @@ def test_a_model_with_a_classifier_names_clips_by_its_own_class_names(folder: Pa
     (file,) = (folder / "ckpt/names").glob("ckpt_*/averaged.safetensors")
     rows = load_file(file)["classifier/weight"]
     assert torch.equal(rows, model.classifier.weight[[2, 0]])  # blue, red: the order of the annotations
+    done = actloc(folder, "predict", "ckpt/names", f"videos/{TEST_VIDEOS[0]}.mp4", "--output", "named")
+    assert done.returncode == 0, done.stderr
+    scores, predicted = (json.loads((folder / path).read_text()) for path in ("scores.json", "named/class_scores.json"))
+    assert predicted["classes"] == ["blue", "red"]
+    assert sum(predicted["results"][TEST_VIDEOS[0]]) == pytest.approx(1)
+    assert len(scores["results"]) > 0
     config["id2label"]["2"] = "green"
     (folder / "names/config.json").write_text(json.dumps(config))
     done = actloc(folder, "convert", "names/model.safetensors", "ckpt/other", "names.yaml")
@@ -114,6 +127,8 @@ def test_settings_are_shown_and_checked_without_torch(folder: Path) -> None:
         (["show", "vjepa2.yaml", "features.encoder.poling=mean"], 2, "pooling"),
         (["show", "vjepa2.yaml", "features.encoder.pooling=cls"], 2, "expected one of mean"),
         (["show", "vjepa2.yaml", "features.clip_frames=3"], 2, "a multiple of 2"),
+        (["show", "vjepa2.yaml"], 0, "# The encoder huggingface: a V-JEPA 2 of 24 channels, "),
+        (["show", "dinov3_live.yaml"], 0, "# The encoder huggingface: a DINOv3 of 24 channels"),
         (["ls", "encoders"], 0, "huggingface"),
         (["extract-features", "vjepa2.yaml", "features.encoder.model=nowhere"], 2, "does not exist"),
     ]

@@ -31,6 +31,39 @@ def test_temporalmaxer_says_that_its_passes_count_apart_and_finds_actions(encode
     assert all(found.values())
 
 
+TRIDET = """\
+detector:
+  name: tridet
+  dim: 16
+  windows: 3
+  window_factor: 1.5
+  mlp_dim: 24
+  num_stem_blocks: 1
+  num_branch_blocks: 2
+  initial_conv_std: 0.1
+  regression_ranges: [[0, 4], [4, 8], [8, 10000]]
+  num_bins: 4
+"""
+
+
+def test_tridet_is_tried_trained_scored_and_converted_both_ways(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = (folder / "toy.yaml").read_text()
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", TRIDET, text))
+    for command in (("train", "toy.yaml", "--dry-run"), ("train", "toy.yaml"), ("eval", "ckpt/toy")):
+        done = actloc(folder, *command)
+        assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "ckpt/toy/eval/test/predictions.json").read_text())["results"]
+    assert all(found.values())
+    results = json.loads((folder / "ckpt/toy/eval/test/metrics.json").read_text())
+    done = actloc(folder, "convert", "ckpt/toy", "toy.pth.tar")
+    assert done.returncode == 0, done.stderr
+    done = actloc(folder, "eval", "toy.yaml", "evaluation.weights_file=toy.pth.tar", "run.name=official")
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "ckpt/official/eval/test/metrics.json").read_text())
+    assert again["mean_ap"] == results["mean_ap"]
+
+
 TALLFORMER = """\
 detector:
   name: tallformer
@@ -170,3 +203,79 @@ def test_etad_finds_actions_of_one_class_that_get_their_classes_from_elsewhere(e
     found = json.loads(next((folder / "ckpt/one").rglob("predictions.json")).read_text())["results"]
     assert all({one["label"] for one in listed} <= {"red", "blue"} for listed in found.values())
     assert any(found.values())
+
+
+BMN = """\
+detector:
+  name: bmn
+  dim: 8
+  conv_groups: 1
+  sampled_dim: 8
+  map_dim: 8
+  num_samples: 4
+fusion:
+  scores: own
+"""
+
+
+def test_bmn_learns_in_windows_draws_the_same_after_a_stop_and_says_that_passes_count_alone(
+    encoded: Path, tmp_path: Path
+) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = (folder / "toy.yaml").read_text().replace("max_steps: 32", "max_steps: 32\n  window_steps: 32")
+    (folder / "toy.yaml").write_text(re.sub(r"detector:\n(  .*\n)+", BMN, text))
+    train = ("train", "toy.yaml", "schedule.epochs=2", "training.accumulate=2")
+    assert actloc(folder, *train, "run.name=stopped", ACTLOC_FAULT="step:3:kill").returncode != 0
+    for name in ("whole", "stopped"):
+        done = actloc(folder, *train, f"run.name={name}")
+        assert done.returncode == 0, done.stderr
+        assert "a step differs from one pass" in " ".join(done.stderr.split())
+        assert ("Resuming after step" in done.stderr) == (name == "stopped")
+        done = actloc(folder, "eval", f"ckpt/{name}")
+        assert done.returncode == 0, done.stderr
+    whole, stopped = (
+        json.loads(next((folder / f"ckpt/{name}").rglob("predictions.json")).read_text())["results"]
+        for name in ("whole", "stopped")
+    )
+    assert whole == stopped
+    assert {one["label"] for listed in whole.values() for one in listed} == {"red", "blue"}
+
+
+TADTR = """\
+detector:
+  name: tadtr
+  dim: 32
+  num_heads: 4
+  encoder_layers: 1
+  decoder_layers: 2
+  hidden_dim: 32
+  num_queries: 6
+suppression:
+  method: between_windows
+  tiou: 0.4
+  min_score: 0
+"""
+WINDOWS = "max_steps: 12\n  training_overlap: 0.5\n  crop_ratio: null\n  window_steps: 12\n  window_overlap: 0.25"
+
+
+def test_tadtr_learns_on_windows_goes_on_after_a_stop_and_needs_no_suppression(encoded: Path, tmp_path: Path) -> None:
+    folder = copy_toy(encoded, tmp_path / "toy")
+    text = re.sub(r"detector:\n(  .*\n)+", TADTR, (folder / "toy.yaml").read_text())
+    (folder / "toy.yaml").write_text(text.replace("max_steps: 32", WINDOWS))
+    train = ("train", "toy.yaml", "optimizer.decays=all", "schedule.epochs=3")
+    assert actloc(folder, *train, ACTLOC_FAULT="step:8:kill").returncode != 0
+    done = actloc(folder, *train)
+    assert done.returncode == 0, done.stderr
+    assert "Resuming after step" in done.stderr
+    for settings in ((), ("suppression.method=none",)):
+        done = actloc(folder, "eval", "ckpt/toy", *settings)
+        assert done.returncode == 0, done.stderr
+    merged, every = (
+        json.loads((folder / f"ckpt/toy/eval/{name}/predictions.json").read_text())["results"]
+        for name in ("test", "test-suppression.method=none")
+    )
+    assert sum(map(len, every.values())) >= sum(map(len, merged.values())) > 0
+    done = actloc(folder, "predict", "ckpt/toy", "videos/v5.mp4", "--output", "out", "--set", "prediction.threshold=0")
+    assert done.returncode == 0, done.stderr
+    predicted = json.loads((folder / "out/predictions.json").read_text())["results"]["v5"]
+    assert abs(predicted[0]["score"] - merged["v5"][0]["score"]) <= 1e-4

@@ -41,6 +41,16 @@ def test_suppression_across_classes_votes() -> None:
     assert voted.scores.tolist() == plain.scores.tolist()
 
 
+def test_votes_may_weigh_by_their_score_alone() -> None:
+    settings = SuppressionSettings(multiclass=False, max_kept=1, voting_threshold=0.9, voting_weights="score")
+    voted = postprocess(FOUND, GRID, 30.0, settings)
+    by_overlap = postprocess(FOUND, GRID, 30.0, settings.model_copy(update={"voting_weights": "score_and_overlap"}))
+    weights = 0.9, 0.8  # the second one overlaps the first by 19 / 20
+    end = (weights[0] * 40 + weights[1] * 39) / sum(weights)
+    assert voted.segments[0, 1].item() == pytest.approx((4 * end + 8) / 30)
+    assert voted.segments[0, 1] < by_overlap.segments[0, 1]
+
+
 def test_hard_suppression_keeps_scores_and_uses_its_own_threshold() -> None:
     strict, mild = (
         postprocess(FOUND, GRID, 30.0, SuppressionSettings(method="hard", tiou=tiou)) for tiou in (0.1, 0.99)
@@ -104,7 +114,7 @@ def apart(number: int) -> Detections:
     return Detections(torch.stack((starts, starts + 10), dim=1), scores, torch.zeros(number, dtype=torch.long))
 
 
-@pytest.mark.parametrize("method", ["soft", "hard", "weighted"])
+@pytest.mark.parametrize("method", ["soft", "hard", "between_windows", "weighted"])
 def test_longer_videos_keep_more_detections_and_a_limit_that_cuts_is_named(method: str) -> None:
     found, settings = apart(450), SuppressionSettings(method=method)
     whole = postprocess(found, GRID, float("inf"), settings, num_windows=3)
@@ -126,3 +136,22 @@ def test_limits_of_the_detector_are_passed_on() -> None:
     for method in ("none", "soft"):
         final = postprocess(before, GRID, 30.0, SuppressionSettings(method=method))
         assert final.cut_by == {"detector.kept_per_level"}
+
+
+def test_detections_drop_each_other_where_two_windows_meet_and_one_at_two_such_places_can_stay_twice() -> None:
+    # windows share 8 to 10, and 16 to 20: a pair away from both, a pair at the first, the last at both
+    segments = torch.tensor([[0.0, 5.0], [0.0, 6.0], [7.0, 9.0], [7.0, 9.5], [9.0, 17.0], [9.0, 17.5], [10.0, 16.0]])
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 0])
+    found = Detections(segments, torch.linspace(0.9, 0.3, 7), labels)
+    windows = [(0.0, 10.0), (8.0, 20.0), (16.0, 30.0)]
+    grid = Grid(fps=1.0, stride_frames=1, offset_frames=0)
+    settings = SuppressionSettings(method="between_windows", tiou=0.4, min_score=0)
+    kept = postprocess(found, grid, 30.0, settings, windows=windows)
+    assert kept.segments[:, 1].tolist() == [5.0, 6.0, 9.0, 17.0, 17.0, 17.5, 17.5, 16.0]
+    apart_from_class = settings.model_copy(update={"multiclass": False, "voting_threshold": 0})
+    across = postprocess(found, grid, 30.0, apart_from_class, windows=windows)
+    assert across.segments[:, 1].tolist() == [5.0, 6.0, 9.0, 17.0, 17.0, 16.0]
+    few = postprocess(found, grid, 30.0, settings.model_copy(update={"min_score": 0.75}), windows=windows)
+    assert few.segments[:, 1].tolist() == [5.0, 6.0]
+    assert len(postprocess(found, grid, 30.0, settings, windows=windows[:1])) == 7
+    assert len(postprocess(found, grid, 30.0, settings)) == 7

@@ -11,7 +11,9 @@ from actloc.ops.windows import (
     covering_windows,
     random_window,
     resize,
+    training_window,
     window_at_any_frame,
+    window_of,
 )
 from actloc.structures import Grid, Sample, Targets
 
@@ -59,6 +61,17 @@ def test_an_action_longer_than_the_window_is_kept_where_it_fills_it() -> None:
     _, length, kept = random_window(100, targets, random.Random(0), offset_steps=0.0, rules=filled)
     assert length == 10
     assert kept.segments.tolist() == [[0.0, 10.0]]
+
+
+@pytest.mark.parametrize("has_margin", [True, False])
+def test_what_an_action_has_beyond_the_steps_of_a_window_is_kept_if_windows_have_a_margin(has_margin: bool) -> None:
+    actions = Targets(torch.tensor([[0.0, 100.0]]), torch.tensor([0]))
+    sample = Sample("v", torch.zeros(1, 100), actions, Grid(30.0, 4.0, 8.0))
+    rules = WindowRules(10, None, 0.05, has_margin=has_margin)
+    ends = [[-2.0, 12.0]] if has_margin else [[0.0, 10.0]]
+    for first in (window_of(sample, 40, 10, clips_past_end=False, rules=rules), None):
+        window = first or training_window(sample, random.Random(7), clips_past_end=False, rules=rules)
+        assert window.targets.segments.tolist() == ends
 
 
 def test_where_windows_may_be_empty_all_starts_are_equally_likely() -> None:

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
+from actloc.ops.losses import distance_iou_loss, iou_around_point, sigmoid_focal_loss
 from actloc.ops.points import Points, level_points
 from actloc.ops.pointwise import Assignment, PointCriterion, PointOutputs, select_points
 from actloc.structures import Targets
@@ -48,6 +49,35 @@ def test_positive_points_count_by_their_weight_and_real_background_by_one() -> N
 def test_a_weight_of_zero_or_less_makes_the_losses_equally_large() -> None:
     losses = criterion(Assignment(CLASSES, TARGET_OFFSETS), loss_weight=0.0)(outputs(), [Targets.none()])
     torch.testing.assert_close(losses["classification"], losses["regression"])
+
+
+def test_each_class_of_a_point_counts_and_its_borders_weigh_its_score_with_a_gradient() -> None:
+    found, losses = outputs(), criterion(Assignment(CLASSES, TARGET_OFFSETS))
+    losses.counts_pairs, losses.iou_power = True, 0.25
+    offsets = found.offsets.clone().requires_grad_()
+    found = replace(found, offsets=offsets)
+    both = losses(found, [Targets.none()])
+    pairs = [(0, point, label) for point, label in (CLASSES[0] * found.mask[0, :, None]).nonzero().tolist()]
+    iou = torch.stack([iou_around_point(offsets[0, point], TARGET_OFFSETS[0, point]) for _, point, _ in pairs])
+    factors = found.mask[..., None].float().expand_as(CLASSES).clone()
+    for pair, factor in zip(pairs, iou**0.25, strict=True):
+        factors[pair] = factor
+    normaliser = losses.normaliser
+    expected = (sigmoid_focal_loss(found.logits, CLASSES) * factors).sum() / normaliser
+    torch.testing.assert_close(both["classification"], expected)
+    (gradient,) = torch.autograd.grad(both["classification"], offsets, retain_graph=True)
+    assert gradient.abs().sum() > 0
+    distances = [distance_iou_loss(offsets[0, point], TARGET_OFFSETS[0, point]) for _, point, _ in pairs]
+    torch.testing.assert_close(both["regression"], 3 * torch.stack(distances).sum() / normaliser)
+
+
+def test_a_segment_that_misses_its_action_has_a_finite_gradient() -> None:
+    losses = criterion(Assignment(CLASSES, TARGET_OFFSETS))
+    losses.counts_pairs, losses.iou_power = True, 0.2
+    offsets = torch.zeros_like(TARGET_OFFSETS).requires_grad_()
+    both = losses(replace(outputs(), offsets=offsets), [Targets.none()])
+    (gradient,) = torch.autograd.grad(both["classification"] + both["regression"], offsets)
+    assert gradient.isfinite().all()
 
 
 def test_what_points_learn_may_depend_on_the_outputs() -> None:

@@ -21,7 +21,9 @@ PARTLY = replace(ACTION, unlabelled=torch.tensor([[-INF, 0.0], [8.0, 12.0], [14.
 STRIDES, RANGES = [1, 2], [(0.0, 4.0), (4.0, 100.0)]
 
 
-def point_losses(logits: Tensor, targets: list[Targets]) -> tuple[dict[str, Tensor], PointCriterion]:
+def point_losses(
+    logits: Tensor, targets: list[Targets], iou_power: float | None
+) -> tuple[dict[str, Tensor], PointCriterion]:
     criterion = PointCriterion(
         lambda points, them, _: Assignment(*assign_targets(points, them, 2)),
         STRIDES,
@@ -29,6 +31,8 @@ def point_losses(logits: Tensor, targets: list[Targets]) -> tuple[dict[str, Tens
         label_smoothing=0.1,
         loss_weight=1.0,
         initial_normaliser=10.0,
+        counts_pairs=iou_power is not None,
+        iou_power=iou_power or 0.0,
     )
     points = level_points([16, 8], STRIDES, RANGES)
     offsets = torch.ones(len(targets), 24, 2, dtype=torch.float64)
@@ -36,12 +40,13 @@ def point_losses(logits: Tensor, targets: list[Targets]) -> tuple[dict[str, Tens
     return criterion(PointOutputs(points, logits, offsets, mask, [16, 8]), targets), criterion
 
 
-def test_points_outside_the_annotated_time_have_no_gradient_and_all_others_keep_theirs() -> None:
+@pytest.mark.parametrize("iou_power", [None, 0.0, 0.2])
+def test_points_outside_the_annotated_time_have_no_gradient_and_all_others_keep_theirs(iou_power: float | None) -> None:
     start = torch.randn(2, 24, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     gradients, normalisers = [], []
     for targets in ([PARTLY, ACTION], [ACTION, ACTION]):
         logits = start.clone().requires_grad_()
-        losses, criterion = point_losses(logits, targets)
+        losses, criterion = point_losses(logits, targets, iou_power)
         losses["classification"].backward()
         assert logits.grad is not None
         gradients.append(logits.grad)

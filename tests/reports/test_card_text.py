@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from actloc.annotations import form as annotation_form
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation.results import Results
 from actloc.evaluation.uncertainty import Interval, Uncertainty
 from actloc.localization import card as localization_card
@@ -98,6 +100,19 @@ def test_intervals_of_results_are_taken_over(run: Path, monkeypatch: pytest.Monk
 def test_results_of_another_checkpoint_are_left_out(run: Path) -> None:
     (run / "ckpt_000040").mkdir()
     assert localization_card.contents(run, run / "ckpt_000040").measured == []
+
+
+def test_partly_annotated_videos_are_counted_and_are_a_limit(run: Path) -> None:
+    videos = {
+        name: AnnotatedVideo(name, "training", (Action(1, 2, "run"),), 120.0, annotated=annotated)
+        for name, annotated in (("a", ((0, 60),)), ("b", ()))
+    }
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("dataset:\n", "dataset:\n  training_subset: training\n"))
+    annotation_form.write(run / "annotations.json", Annotations(("run",), videos))
+    _, text = written(run, localization_card.contents(run, run / "ckpt_000030"), CLASSES)
+    assert "Partly annotated: 1 of 2 videos, 0:01:00 of their 0:02:00; the rest is neither learned nor scored." in text
+    assert "Of 1 training video it learned from the annotated time only." in text
 
 
 def test_what_is_not_known_is_not_stated(run: Path) -> None:

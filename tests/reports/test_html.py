@@ -157,6 +157,19 @@ def test_videos_without_a_timeline_are_listed(evaluation: Evaluation, make_resul
     assert all(video.id in page.text for video in videos)
 
 
+def test_time_that_is_not_annotated_has_a_legend_entry_and_words(evaluation: Evaluation) -> None:
+    assert "not annotated" not in Page(report_page([evaluation])).text
+    first, *others = evaluation.results.videos
+    partly = first.model_copy(update={"annotated": [[0.0, first.duration_s / 2]]})
+    results = evaluation.results.model_copy(update={"videos": [partly, *others]})
+    page = Page(report_page([with_results(evaluation, results)]))
+    assert_harmless(page)
+    assert page.text.count("not annotated: predictions there are left out") == 1
+    assert f"annotated 0.0 to {first.duration_s / 2:.1f} s" in page.text
+    several = Page(report_page([with_results(evaluation, results)] * 2))
+    assert "not annotated: predictions there are left out" in several.text
+
+
 def test_a_true_action_whose_label_is_not_a_class_is_drawn(
     evaluation: Evaluation, make_results: Callable[..., Results]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from actloc.evaluation.results import ClassifierRecord, Results, TrainedRun
+from actloc.evaluation.results import ClassifierRecord, Results, TrainedRun, Video
 from actloc.reports import csv_table, tables
 
 
@@ -112,6 +112,21 @@ def test_results_on_videos_of_the_training_are_never_the_best(make_results: Call
 def test_the_best_is_not_marked_if_annotations_differ(make_results: Callable[..., Results]) -> None:
     other = make_results(name="b", videos=[{"id": "silent", "duration_s": 10.0}])
     assert not any(cell for row in best([make_results(), other]) for cell in row)
+
+
+def test_another_test_set_of_one_name_is_said_to_be_another(make_results: Callable[..., Results]) -> None:
+    first = make_results()
+    kept, changed, _ = first.videos
+    new = Video(id="new", duration_s=5.0)
+    annotated = changed.model_copy(update={"annotated": [[0.0, 5.0]]})
+    second = make_results(name="run_b", videos=[kept, annotated, new])
+    (_, line) = tables.warning([first, second])
+    assert line == (
+        "run_b was scored on other videos or labels of test than run_a: 1 video only there (new), "
+        "1 video only in run_a (nothing to see), 1 video with other labels (silent). "
+        "To compare them, score both on the same annotations: actloc eval RUN"
+    )
+    assert len(tables.warning([first, make_results(name="run_b", videos=[new], subset="val")])) == 1
 
 
 def test_what_the_numbers_may_mean_instead_is_said(make_results: Callable[..., Results]) -> None:

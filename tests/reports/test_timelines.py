@@ -11,6 +11,7 @@ from actloc.reports.timelines import (
     MOST_BELOW,
     MOST_COUNTED,
     Looks,
+    Shade,
     Timeline,
     judged_timeline,
     looks_of,
@@ -136,3 +137,11 @@ def test_classes_of_a_new_video_are_in_the_order_of_their_first_counted_segment(
     drawn = predicted_timeline(Video(id="v", duration_s=100.0), found, {"late": 0.5, "early": 0.5}, LOOKS)
     assert [row.label for row in drawn.rows] == ["early", "late"]
     assert [claim.kind for claim in drawn.claims] == ["below", "unjudged", "unjudged"]
+
+
+def test_time_that_is_not_annotated_is_shaded() -> None:
+    video = Video(id="v", duration_s=50.0, annotated=[[0, 10], [20, 30]])
+    assert predicted_timeline(video, [], None, LOOKS).shades == [Shade(20, 20), Shade(60, 40)]
+    assert predicted_timeline(Video(id="v", duration_s=50.0), [], None, LOOKS).shades == []
+    whole = Video(id="v", duration_s=50.0, annotated=[[0, 50]])
+    assert predicted_timeline(whole, [], None, LOOKS).shades == []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo
-from actloc.detectors import actionformer, temporalmaxer
+from actloc.detectors import actionformer, dyfadet, temporalmaxer, tridet
 from actloc.detectors.actionformer.network import ActionFormer
 from actloc.detectors.base import PointConfig
 from actloc.detectors.base_network import PointDetector
@@ -140,8 +140,10 @@ def test_the_published_settings_reach_as_far_as_they_say() -> None:
         actionformer.Config(windows=(7, 7, 7, 7, 7, -1)),
         actionformer.Config(position_embedding=True),
         temporalmaxer.Config(),  # its norm is over all steps
+        tridet.Config(dim=16),  # so are the means of its blocks
+        dyfadet.Config(dim=16),
     ],
-    ids=["global", "global in one level", "positions", "group norm"],
+    ids=["global", "global in one level", "positions", "group norm", "means", "means of the same blocks"],
 )
 def test_what_depends_on_the_whole_video_sees_it_whole(config: PointConfig) -> None:
     detector = config.build(6, 3, 64)

@@ -166,6 +166,26 @@ def test_every_file_format_gives_the_same_features(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, features.T, atol=2e-3 if "_old" in form.get("suffix", "") else 0)
 
 
+def test_each_subset_may_have_a_folder_of_its_name_as_tcanets_pickles_of_hacs(tmp_path: Path) -> None:
+    one, other = video("a"), replace(video("b"), subset="validation")
+    for subset, steps in (("train", 20), ("validation", 30)):
+        (tmp_path / subset).mkdir()
+        (tmp_path / subset / f"{'a' if subset == 'train' else 'b'}.pkl").write_bytes(pickle.dumps(array(steps)))
+    config = settings(tmp_path, suffix=".pkl", in_subset_folders=True)
+    both = annotations_of(a=one, b=other)
+    assert config.without_features(both) == []
+    for subset, steps in (("train", 20), ("validation", 30)):
+        np.testing.assert_array_equal(FolderSource(config, both, subset).evaluation_sample(0).features, array(steps).T)
+    assert config.without_features(annotations_of(a=replace(one, subset="validation"), b=other)) == ["a"]
+    (tmp_path / "train" / "gone.pkl").touch()
+    with pytest.raises(UserError, match=r"gone1\.pkl is missing\. Did you mean gone\.pkl"):
+        source(tmp_path, video("gone1"), suffix=".pkl", in_subset_folders=True)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["a"] = array()
+    with pytest.raises(UserError, match=r"in_subset_folders is true, and .*all\.h5 is a file"):
+        source(tmp_path / "all.h5", one, in_subset_folders=True)
+
+
 def test_several_folders_are_put_side_by_side_and_interpolated_only_if_the_settings_say_so(tmp_path: Path) -> None:
     for name, steps, channels in (("a", 20, 3), ("b", 19, 2)):
         (tmp_path / name).mkdir()

@@ -76,7 +76,11 @@ def detectors(name: str, *numbers: int) -> list[nn.Module]:
     [
         ("actionformer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
         ("temporalmaxer", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
+        ("dyfadet", {"cls_head.cls_head.conv.weight", "cls_head.cls_head.conv.bias"}, set()),
+        ("tridet", {f"{h}_head.cls_head.conv.{w}" for h in ("cls", "start", "end") for w in ("weight", "bias")}, set()),
         ("etad", {"classifier.output.weight", "classifier.output.bias"}, set()),
+        ("bmn", {"classifier.output.weight", "classifier.output.bias"}, set()),
+        ("tadtr", {f"class_embed.{layer}.{part}" for layer in (0, 1) for part in ("weight", "bias")}, set()),
         ("tallformer", set(), {"head.retina_cls.weight", "head.retina_cls.bias"}),
         ("afsd", set(), {"video_classifier.weight", "video_classifier.bias"}),
     ],

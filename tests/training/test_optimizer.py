@@ -87,6 +87,14 @@ def test_with_restarts_the_rate_is_pytorchs_of_the_epoch() -> None:
     np.testing.assert_allclose(warmed, [learning_rate(step, 0.1, 3, 4, 2) for step in range(6)] + found)
 
 
+def test_a_cosine_falls_to_a_share_of_the_rate_if_the_settings_name_one() -> None:
+    settings = ScheduleSettings(epochs=5, warmup_epochs=10, lowest_share=0.05)  # TriDet on ActivityNet, eta_min 5e-5
+    found = [scheduled_rate(step, 1e-3, 7, settings) for step in range(7 * 15)]
+    progress = np.arange(7 * 5) / (7 * 5)
+    np.testing.assert_allclose(found[70:], 5e-5 + 0.5 * (1e-3 - 5e-5) * (1 + np.cos(np.pi * progress)), rtol=1e-12)
+    assert found[:70] == [learning_rate(step, 1e-3, 7, 5, 10) for step in range(70)]
+
+
 TALLFORMER = ScheduleSettings(
     name="cosine_restarts", epochs=1000, warmup_epochs=0, restart_epochs=100, warmup_steps=500
 )

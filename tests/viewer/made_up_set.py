@@ -34,6 +34,7 @@ PREDICTIONS = {
     "second": [("run", 0.95, 2.0, 4.0)],
 }
 SECONDS = 20
+ANNOTATED = {"second": [[0.0, 8.0], [12.0, 15.0]]}
 
 
 def write_run(folder: Path) -> Path:
@@ -45,7 +46,8 @@ def write_run(folder: Path) -> Path:
         truth_per_class=[3, 3], thresholds=[Threshold(score=0.35, f1=0.5), Threshold(score=0.85, f1=0.5)],
         counts=Counts(videos=3, truths=6, predictions=9),
         videos=[
-            Video(id=name, duration_s=SECONDS, truth=[TrueAction(label=a, start_s=s, end_s=e) for a, s, e in truth])
+            Video(id=name, duration_s=SECONDS, annotated=ANNOTATED.get(name, []),
+                  truth=[TrueAction(label=a, start_s=s, end_s=e) for a, s, e in truth])
             for name, truth in TRUTH.items()
         ],
     )  # fmt: skip

@@ -250,6 +250,17 @@ def test_nothing_is_wider_than_the_page(browser: Browser, address: str, watched:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_time_that_is_not_annotated_is_shaded_and_named(page: Page) -> None:
+    expect(page.locator("#unannotated")).to_be_hidden()
+    page.locator("#videos button", has_text="second").click()
+    expect(page.locator("#video-name")).to_have_text("second")
+    expect(page.locator("#unannotated")).to_contain_text("not annotated")
+    shades = page.locator(".track.true .unannotated")
+    styles = [shades.nth(number).evaluate("one => [one.style.left, one.style.width]") for number in range(2)]
+    assert styles == [["40%", "20%"], ["75%", "25%"]]
+    expect(page.locator(".unannotated")).to_have_count(2 * 2 + 1)
+
+
 def test_a_hostile_name_is_text_and_a_video_without_a_file_says_why(page: Page) -> None:
     page.locator("#videos button", has_text=HOSTILE).click()
     expect(page.locator("#video-name")).to_have_text(HOSTILE)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actloc.annotations.model import Action, AnnotatedVideo
 from actloc.errors import UserError
+from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import TrueAction
 from actloc.viewer import opening, server
 from actloc.viewer.converting import Converter
@@ -205,6 +207,21 @@ def test_columns_and_outcomes_are_those_of_the_set(served: Served) -> None:
     assert scores.tolist() == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.2, 0.95]
     assert np.frombuffer(outcomes, "<i4", 6).tolist() == [0, 6, 7, -1, 8, -1]
     assert np.frombuffer(outcomes, np.uint8, 9, 24).tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+
+
+def test_a_partly_annotated_video_says_when_its_actions_are_known(served: Served) -> None:
+    annotated = [json.loads(served.client.own(f"videos/{number}")[1])["annotated"] for number in range(3)]
+    assert annotated == [[], [[0, 8], [12, 15]], []]
+
+
+def test_predictions_outside_the_annotated_time_are_left_out_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Prediction("run", 0.9, 1, 3), Prediction("run", 0.8, 5, 9), Prediction("run", 0.7, 4, 7)]
+    viewed = ViewedSet("", [], [ViewedVideo("v", found)], has_truth=False, tious=[0.5])
+    truth = AnnotatedVideo("v", "test", (Action(1, 3, "run"),), 20.0, annotated=((0, 6),))
+    (video,) = opening.with_truth(viewed, {"v": truth}, None, Path("labels.json")).videos
+    assert video.predictions == [found[0], found[2]]
+    assert video.annotated == ((0, 6),)
+    assert "Left out 1 prediction outside the annotated time" in "".join(capsys.readouterr())
 
 
 def test_a_port_in_use_is_the_users_error(served: Served) -> None:

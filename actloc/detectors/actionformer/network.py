@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from actloc.detectors.actionformer import Config
 from actloc.detectors.base_network import PointDetector
 from actloc.layers.attention import TransformerBlock
-from actloc.layers.norms import channel_norm
 from actloc.layers.positions import PositionTable
-from actloc.layers.pyramid import ConvBlock, NormNeck, TopDownNeck, level_masks
+from actloc.layers.pyramid import ConvBlock, build_neck, level_masks
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
 from actloc.structures import Targets
@@ -24,12 +23,7 @@ class ActionFormer(PointDetector):
         super().__init__(config, num_classes, max_steps)
         self.positions = PositionTable(max_steps, config.dim) if config.position_embedding else None
         self.backbone = config.build_pyramid(in_channels, self._block, config.level_windows, config.num_stem_blocks)
-        num_levels = len(config.strides)
-        self.neck = (
-            NormNeck(channel_norm(config.dim, config.neck_norm) for _ in range(num_levels))
-            if config.neck == "identity"
-            else TopDownNeck(config.dim, num_levels, config.scale_factor, has_norm=config.neck_norm)
-        )
+        self.neck = build_neck(config.neck, config.dim, len(config.strides), config.scale_factor, config.neck_norm)
         self.cls_head, self.reg_head = config.build_heads(num_classes)
         self.criterion = config.build_criterion(self._assign)
 

@@ -6,7 +6,7 @@ Liu et al., 2022, "ETAD: Training Action Detection End to End on a Laptop" (arXi
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -20,6 +20,8 @@ MOST_CANDIDATES = 200_000  # of a sequence: a training step learns from thousand
 
 class Config(ClasslessConfig):
     """Settings of ETAD; the defaults are the official ones for ActivityNet."""
+
+    ignores_unlabelled: ClassVar[bool] = True
 
     dim: PositiveInt = 256
     """Channels of the features that all stages see."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from actloc import console
 from actloc.encoders.base import EncoderConfig
 from actloc.encoders.huggingface import model_folder, preprocessing
 from actloc.encoders.huggingface.families import Pooling
@@ -94,9 +95,17 @@ class Config(EncoderConfig):
         return folder.family.classifies if folder.has_classifier else folder.family.pools[0]
 
     @property
-    def is_described(self) -> bool:
-        """Whether the model's folder is there, whose config.json describes the network."""
-        return self._folder_if_there() is not None
+    def about_files(self) -> str:
+        """Family, channels and bytes of weights of a model that is there; else empty."""
+        folder = self._folder_if_there()
+        if folder is None:
+            return ""
+        about = f"a {folder.family.title} of {folder.family.vision(folder.config).get('hidden_size')} channels"
+        try:
+            num_bytes = sum(file.stat().st_size for file in folder.weights())
+        except UserError:
+            return f"{about}, without weights"
+        return f"{about}, {console.size(num_bytes)} of weights"
 
     @property
     def exact_frames(self) -> int | None:

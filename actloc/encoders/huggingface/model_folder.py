@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from actloc import console, files
+from actloc.encoders.huggingface import values
 from actloc.encoders.huggingface.families import FAMILIES, Family
 from actloc.errors import UserError
 
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
+_TYPES = tuple(FAMILIES)  # a tuple, so that a type may be any JSON value
 _READ = ["*.json", "*.safetensors"]
 _EXTRA = 'Run: pip install "actloc[hf]"'
 Json = dict[str, Any]  # Any: JSON values
@@ -28,8 +31,12 @@ class ModelFolder:
 
     @property
     def config(self) -> Json:
-        """The settings of the model; raises UserError if they are missing."""
-        return _json(self.path / "config.json")
+        """The settings of the model; raises UserError if they are missing or wrong."""
+        file = self.path / "config.json"
+        settings = _json(file)
+        if settings.get("model_type") in _TYPES:
+            values.check_config(file, settings)
+        return settings
 
     @property
     def family(self) -> Family:
@@ -41,7 +48,7 @@ class ModelFolder:
         """Raises UserError for a model of no family that actloc knows."""
         config = self.config
         kind = config.get("model_type")
-        if kind in FAMILIES:
+        if kind in _TYPES:
             return
         own_code = "auto_map" in config
         named = ", ".join(sorted({family.title for family in FAMILIES.values()}))
@@ -57,7 +64,7 @@ class ModelFolder:
     @property
     def has_classifier(self) -> bool:
         """Whether the weights have a classifier."""
-        return self.family.classifier is not None and self.family.classifier in self.config.get("architectures", ())
+        return self.family.classifier is not None and self.family.classifier in (self.config.get("architectures") or ())
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -70,10 +77,17 @@ class ModelFolder:
 
     @property
     def processor(self) -> Json:
-        """The values of the processor's file; raises UserError if there is none."""
+        """The values of the processor's file; raises UserError if there is none, or for a wrong value."""
         path = self._processor_file()
-        values = _json(path)
-        return values.get("video_processor") or values.get("image_processor") or values
+        whole = _json(path)
+        found = whole.get("video_processor") or whole.get("image_processor") or whole
+        if not isinstance(found, dict):
+            raise UserError(
+                f"{path} has a processor that is not an object.", "Expected a complete file.", "Copy it again."
+            )
+        set_values = {name: value for name, value in found.items() if value is not None}  # null: the class's default
+        values.check_processor(path, set_values)
+        return set_values
 
     def _processor_file(self) -> Path:
         for name in _PROCESSORS:
@@ -85,11 +99,26 @@ class ModelFolder:
             "Copy it from where the model comes from.",
         )
 
+    def say_what_is_ignored(self) -> None:
+        """Says so where the folder brings code of its own for a model that transformers has too."""
+        if any(values.names_own_code(_json(file)) for file in (self.path / "config.json", self._processor_file())):
+            console.say(
+                f"{self.path} names code of its own (auto_map), which is not run: the model is computed by "
+                f"transformers' {self.family.title}."
+            )
+
     def weights(self) -> list[Path]:
-        """The files of weights; raises UserError if there are none in safetensors' form."""
+        """The files of weights; raises UserError if there are none in safetensors' form, or others beside them."""
+        if (self.path / _ADAPTER).is_file():
+            raise UserError(
+                f"{self.path} has {_ADAPTER}: its weights are an adapter of other weights.",
+                "Expected a whole model.",
+                "Merge the adapter into its model with peft (merge_and_unload), and save that.",
+            )
         index = self.path / _INDEX
-        names = sorted(set(_json(index).get("weight_map", {}).values())) if index.is_file() else [_WEIGHTS]
-        paths = [self.path / Path(name).name for name in names]
+        # transformers looks in this order too: what is hashed is what is read
+        is_divided = index.is_file() and not (self.path / _WEIGHTS).is_file()
+        paths = [self.path / name for name in (_names_in(index) if is_divided else [_WEIGHTS])]
         missing = [path for path in paths if not path.is_file()]
         if not missing:
             return paths
@@ -160,6 +189,20 @@ def require_installed(package: str = "transformers") -> None:
         )
 
 
+def _names_in(index: Path) -> list[str]:
+    """The files of divided weights; raises UserError unless all are .safetensors in the folder itself."""
+    places = _json(index).get("weight_map")
+    names = list(places.values()) if isinstance(places, dict) else []
+    wrong = [name for name in names if not (isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", name))]
+    if names and not wrong:
+        return sorted(set(names))
+    raise UserError(
+        f"{index} says that weights are in {wrong[0]!r}." if wrong else f"{index} has no files in its weight_map.",
+        "Expected names of .safetensors files in the same folder.",
+        "Copy the folder again from where the model comes from.",
+    )
+
+
 def _json(path: Path) -> Json:
     if not path.is_file():
         raise UserError(
@@ -168,9 +211,9 @@ def _json(path: Path) -> Json:
             "Set features.encoder.model to the folder that contains it.",
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        values = error
-    if not isinstance(values, dict):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
         raise UserError(f"{path} is not a JSON object.", "Expected a complete file.", "Download or copy it again.")
-    return values
+    return found

@@ -1,7 +1,7 @@
 """The network of a model in transformers' form: its pixels, its tokens, and how they become vectors."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from actloc import damage
 from actloc.encoders.base_network import ClipEncoder, same_draws
 from actloc.encoders.huggingface import Config, preprocessing
 from actloc.encoders.huggingface.families import Family
@@ -44,7 +45,7 @@ class HuggingFace(ClipEncoder):
         self.is_framewise = not self.family.is_video
         self.exact_frames = config.exact_frames
         self.clip_multiple = self.exact_frames or self.patch[0]
-        factor, less, mean, std = preprocessing.scaling(folder.processor)
+        factor, less, mean, std = preprocessing.scaling(folder.processor, folder.family)
         self.factor = factor
         self.register_buffer("_less", less + torch.tensor(mean), persistent=False)
         self.register_buffer("_std", torch.tensor(std), persistent=False)
@@ -181,8 +182,8 @@ def drawn(config: Config, *, keeps_classifier: bool = True) -> HuggingFace:
     folder = config.folder()
     has_classifier = folder.has_classifier
     model_class = _model_class(folder, has_classifier=has_classifier)
-    settings = model_class.config_class.from_pretrained(folder.path, local_files_only=True)
-    with same_draws():
+    with same_draws(), damage.refused(folder.path, _unusable(folder)):
+        settings = model_class.config_class.from_pretrained(folder.path, local_files_only=True)
         encoder = HuggingFace(config, folder, model_class(settings), has_classifier=has_classifier)
     if has_classifier and not keeps_classifier:
         del encoder._modules["classifier"]
@@ -194,7 +195,8 @@ def loaded(config: Config) -> HuggingFace:
     folder = config.folder()
     has_classifier = folder.has_classifier
     model_class = _model_class(folder, has_classifier=has_classifier)
-    with _quiet():
+    folder.say_what_is_ignored()
+    with _quiet(), damage.refused(folder.path, _unusable(folder)):
         model, about = model_class.from_pretrained(
             folder.path,
             local_files_only=True,
@@ -214,6 +216,21 @@ def loaded(config: Config) -> HuggingFace:
         )
     encoder.weights_sha256, encoder.revision = folder.sha256(), folder.commit
     return encoder
+
+
+def _unusable(folder: ModelFolder) -> Callable[[str], UserError]:
+    """The error for what transformers or safetensors says about the folder."""
+
+    def refusal(reason: str) -> UserError:
+        if "ignore_mismatched_sizes" in reason:
+            reason = "the weights have other shapes than config.json says"
+        return UserError(
+            f"The model in {folder.path} cannot be used: {reason}.",
+            f"Expected config.json and whole weights of one {folder.family.title}.",
+            "Copy the folder again from where the model comes from.",
+        )
+
+    return refusal
 
 
 def _model_class(folder: ModelFolder, *, has_classifier: bool) -> Any:  # Any: transformers imports classes when asked

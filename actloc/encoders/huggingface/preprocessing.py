@@ -1,7 +1,8 @@
 """Frames as a model's processor makes them, from the values of its file; transformers' own code is not used.
 
-The processors of VideoMAE, SigLIP, SigLIP 2 and CLIP run without torchvision, and tests compare with them. Parity
-unproven: V-JEPA 2 and DINOv3, whose processors need torchvision.
+Tests compare with the processors of VideoMAE, TimeSformer, ViViT, SigLIP, SigLIP 2 and CLIP that run without
+torchvision, and with frames that those of V-JEPA 2 and DINOv3, which need it, once made. All are equal, but a rounded
+pixel of V-JEPA 2 may differ by 1 of 255: torchvision adds up 8-bit pixels in another way.
 """
 
 import math
@@ -87,9 +88,9 @@ def side(steps: tuple[FrameStep, ...]) -> tuple[int, int] | None:
     return None
 
 
-def scaling(values: Values) -> tuple[float, float, list[float], list[float]]:
+def scaling(values: Values, family: Family) -> tuple[float, float, list[float], list[float]]:
     """Factor, what is subtracted after it, mean and standard deviation of each channel, by which pixels are scaled."""
-    is_offset = values.get("offset", "Vivit" in str(values.get("image_processor_type")))
+    is_offset = values.get("do_rescale", True) and values.get("offset", family.title == "ViViT")
     factor = values.get("rescale_factor", 1 / 127.5 if is_offset else 1 / 255) if values.get("do_rescale", True) else 1
     mean, std = [0.0] * 3, [1.0] * 3
     if values.get("do_normalize", True):

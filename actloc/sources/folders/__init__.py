@@ -10,6 +10,7 @@ import numpy as np
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.errors import UserError
 from actloc.ops.windows import resize
 from actloc.settings.sections import Shapes, ShippedPath
 from actloc.sources.base import SourceConfig
@@ -36,6 +37,9 @@ class Config(SourceConfig):
     suffix: Annotated[str, Shapes("features")] = ".npy"
     """Text after the id in the names of files, with their format: .npy, .npz, .pt, .csv (a line for each step), .pkl
     (NumPy arrays, read without running anything) or .mmap (TALLFormer's bank)."""
+    in_subset_folders: Annotated[bool, Shapes("nothing")] = False
+    """Whether the files of each subset are in a folder of its name, as training/ID.pkl, validation/ID.pkl (TCANet's
+    features of HACS)."""
     key: Annotated[str | None, Shapes("features")] = None
     """Name of the array in a .npz, .pt or .pkl file; null: the only one."""
     channels_first: Annotated[bool, Shapes("features")] = False
@@ -78,9 +82,10 @@ class Config(SourceConfig):
     def _nearest_file(self, missing: list[AnnotatedVideo]) -> str:
         """`; NAME is missing. Did you mean OTHER?` of the first video without features in the first folder, or less."""
         name = f"{self.prefix}{missing[0].id}{self.suffix}" if missing else ""
-        if not name or not self.path.is_dir() or (self.path / name).exists():
+        folder = self._folder(self.path, missing[0].subset) if missing else self.path
+        if not name or not folder.is_dir() or (folder / name).exists():
             return ""
-        there = (path.name for path in self.path.iterdir())
+        there = (path.name for path in folder.iterdir())
         return f"; {name} is missing{console.nearest(name, there, lists_known=False).removesuffix('.')}"
 
     def split(self, videos: list[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
@@ -94,18 +99,21 @@ class Config(SourceConfig):
         return [self._file(path, video) for path in (self.path, *self.more_paths)]
 
     def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
-        own = self._named(path, video.id)
+        own = self._named(path, video.id, video.subset)
         if video.rows is None or own.exists():
             return own
         rows = slice(video.rows.first, video.rows.end)
         part = (slice(None), rows) if self.channels_first else (rows,)
-        return replace(self._named(path, video.rows.video_id), part=part)
+        return replace(self._named(path, video.rows.video_id, video.subset), part=part)
 
-    def _named(self, path: Path, video_id: str) -> FeatureFile:
+    def _named(self, path: Path, video_id: str, subset: str) -> FeatureFile:
         name = f"{self.prefix}{video_id}"
         if path.is_file():
             return FeatureFile(path, dataset=name)
-        return FeatureFile(path / (name + self.suffix), key=self.key)
+        return FeatureFile(self._folder(path, subset) / (name + self.suffix), key=self.key)
+
+    def _folder(self, path: Path, subset: str) -> Path:
+        return path / subset if self.in_subset_folders else path
 
     def shape(self, video: AnnotatedVideo) -> tuple[int, int]:
         """Steps and channels of the folders together; raises FeatureFileError."""
@@ -155,8 +163,15 @@ class Config(SourceConfig):
         ]
 
     def names(self) -> dict[Path, frozenset[str]]:
-        """The datasets of each HDF5 file."""
-        return {path: names_in_hdf5(path) for path in (self.path, *self.more_paths) if path.is_file()}
+        """The datasets of each HDF5 file; raises UserError for one where subsets are to have folders."""
+        packed = [path for path in (self.path, *self.more_paths) if path.is_file()]
+        if packed and self.in_subset_folders:
+            raise UserError(
+                f"features.in_subset_folders is true, and {packed[0]} is a file.",
+                "Expected a folder with one folder for each subset.",
+                "Name the folder, or read the file as it is: features.in_subset_folders=false",
+            )
+        return {path: names_in_hdf5(path) for path in packed}
 
     def _has(self, video: AnnotatedVideo, names: dict[Path, frozenset[str]]) -> bool:
         return not self.missing_files(video, names)

@@ -103,7 +103,8 @@ function drawVideo() {
   ]
     .filter(Boolean)
     .join(" · ");
-  timeline.draw(set, shown, state.kinds, video.duration);
+  timeline.draw(set, shown, state.kinds, video.duration, segments.annotated);
+  find("unannotated").hidden = timeline.gaps.length === 0;
   drawKinds();
 }
 

@@ -69,6 +69,15 @@ function packed(segments, most) {
   return { lanes, numLeft };
 }
 
+/** The time from 0 to `extent` outside of the annotated intervals; without any of these, all of it is annotated. */
+function gapsOf(annotated, extent) {
+  if (!annotated.length) return [];
+  const borders = [0, ...annotated.flat().map((time) => Math.min(Math.max(time, 0), extent)), extent];
+  const gaps = [];
+  for (let place = 0; place < borders.length; place += 2) gaps.push([borders[place], borders[place + 1]]);
+  return gaps.filter(([start, end]) => end > start);
+}
+
 const element = (tag, className, text = "") =>
   Object.assign(document.createElement(tag), { className, textContent: text });
 
@@ -96,18 +105,20 @@ export class Timeline {
     this.extent = 1;
     this.at = 0;
     this.set = null;
+    this.gaps = []; // when it is not known what happens
     this.buttons = []; // rows of buttons, from top to bottom, each in the order of time
     area.addEventListener("keydown", (event) => this.move(event));
     area.addEventListener("click", (event) => this.seekAt(event));
     new ResizeObserver(() => this.drawTicks()).observe(area);
   }
 
-  /** Draws a video; `kinds` says which outcomes are shown. */
-  draw(set, shown, kinds, duration) {
+  /** Draws a video; `kinds` says which outcomes are shown, and `annotated` when the true ones are known, if not always. */
+  draw(set, shown, kinds, duration, annotated) {
     Object.assign(this, { set, shown, buttons: [] });
     const ends = [...shown.truth, ...shown.predictions].reduce((most, one) => Math.max(most, one.end), 0);
     const trueEnds = shown.truth.reduce((most, one) => Math.max(most, one.end), 0);
     this.extent = Math.max(duration ?? 0, duration ? trueEnds : ends) || 1; // predictions past the end are cut off
+    this.gaps = gapsOf(annotated, this.extent);
     const best = shown.predictions
       .filter((one) => one.kind === null || kinds[one.kind])
       .sort((one, other) => other.score - one.score);
@@ -162,7 +173,14 @@ export class Timeline {
     const buttons = lanes.flatMap((lane, place) => lane.map((one) => this.segment(one, place)));
     buttons.sort((one, other) => one.segment.start - other.segment.start);
     if (buttons.length) this.buttons.push(buttons);
-    plot.append(...buttons);
+    const shades = this.gaps.map(([start, end]) => {
+      const shade = element("div", "unannotated");
+      shade.style.left = `${(100 * start) / this.extent}%`;
+      shade.style.width = `${(100 * (end - start)) / this.extent}%`;
+      shade.title = "not annotated";
+      return shade;
+    });
+    plot.append(...shades, ...buttons);
     track.append(plot);
     return track;
   }

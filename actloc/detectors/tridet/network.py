@@ -1,0 +1,46 @@
+"""The network of TriDet."""
+
+import math
+
+from torch import Tensor
+
+from actloc.detectors.base_network import ConvolutionalDetector
+from actloc.detectors.tridet import Config
+from actloc.layers.heads import apply_class_heads, apply_heads
+from actloc.ops.points import Points, assign_targets
+from actloc.ops.pointwise import Assignment, PointOutputs
+from actloc.ops.trident import TridentOutputs
+from actloc.structures import Targets
+
+
+class TriDet(ConvolutionalDetector):
+    """Scores each step of each level, and finds the borders of its action among the steps before and after it."""
+
+    config: Config
+
+    def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
+        super().__init__(config, num_classes, max_steps)
+        self.build_levels(in_channels, downsampling=config.downsampling, has_relu=False)
+        if config.head == "plain":
+            self.cls_head, self.reg_head = config.build_heads(num_classes)
+            self.criterion = config.build_criterion(self._assign)
+        else:
+            self.cls_head, self.reg_head = config.build_heads(num_classes, 2 * (config.num_bins + 1))
+            self.start_head = config.build_class_head(num_classes, config.border_kernel)
+            self.end_head = config.build_class_head(num_classes, config.border_kernel)
+            self.criterion = config.build_criterion(self._assign, counts_pairs=True, iou_power=config.iou_power)
+
+    def _assign(self, points: Points, targets: list[Targets], outputs: PointOutputs | None) -> Assignment:
+        radius = self.config.center_radius or math.inf
+        return Assignment(*assign_targets(points, targets, self.num_classes, radius))
+
+    def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
+        levels, masks = self.levels(features, mask)
+        if self.config.head == "plain":
+            return self.at_points(levels, masks)
+        logits, bins = apply_heads(self.cls_head, self.reg_head, levels, masks)
+        # what starts and ends where is learned from the features, and does not change them
+        detached = [level.detach() for level in levels]
+        starts, ends = apply_class_heads((self.start_head, self.end_head), detached, masks)
+        return TridentOutputs(**vars(self.outputs(logits, bins, masks)), start_logits=starts, end_logits=ends)
