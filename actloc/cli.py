@@ -79,9 +79,9 @@ def init(
     code: Code = None,
     overwrite: OverwriteFiles = False,
 ) -> int:
-    """Write a settings file for your own videos, chosen by their number, their lengths and those of the actions.
+    """Write settings for your own videos, chosen by their number and lengths.
 
-    It only reads the annotations and the headers of the videos. Each choice is explained in the file.
+    The lengths of the actions count too. It only reads the annotations and the headers of the videos. Each choice is explained in the file.
     """
     from actloc.commands import init as initialising
 
