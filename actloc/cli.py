@@ -81,7 +81,8 @@ def init(
 ) -> int:
     """Write settings for your own videos, chosen by their number and lengths.
 
-    The lengths of the actions count too. It only reads the annotations and the headers of the videos. Each choice is explained in the file.
+    The lengths of the actions count too. It only reads the annotations and the headers of the videos. Each choice is
+    explained in the file.
     """
     from actloc.commands import init as initialising
 
