@@ -154,8 +154,8 @@ def suggest(
 ) -> int:
     """Choose what to annotate next: windows of unlabelled footage.
 
-    The run is unsure of them, or they are unlike what is annotated. Writes suggested.csv with the reasons, what the run
-    finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated once the windows are annotated.
+    Much footage is like them and not yet like what is annotated, or the run is unsure of them, which counts for more the
+    more is annotated. Writes suggested.csv with the reasons, what the run finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated once the windows are annotated.
     Videos that eval scores are never suggested.
     """
     words = videos or []
