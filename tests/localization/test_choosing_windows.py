@@ -35,7 +35,7 @@ def order(found: list[Choice]) -> list[int]:
 
 def test_typical_footage_comes_before_the_furthest() -> None:
     found = choose([[20.0], [4.0], [5.0], [5.0], [5.0], [6.0]], annotated=[[0.0]], budget_s=20)
-    # 5 takes off 3 + 5 + 5 + 5 + (6 - 1) + (20 - 15) = 28, and 20 takes off its own distance only; then 15 are left of it
+    # 5 takes off 3 + 5 + 5 + 5 + (6 - 1) + (20 - 15) = 28, and 20 its own distance only, of which 15 are left then
     assert order(found) == [2, 0]
     # one of seven windows is annotated: doubt, of which there is none, has a seventh of the weight
     assert [one.value for one in found] == pytest.approx([6 / 7, 6 / 7])

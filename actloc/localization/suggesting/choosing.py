@@ -1,10 +1,10 @@
 """Which windows to annotate within a budget: those that much footage is like, of many videos, and that a run doubts.
 
-Plain functions on arrays. Coverage is greedy facility location: a window is worth what its annotation takes off the mean
-distance of all unlabelled footage to the nearest annotated window. Of footage that is like no other, each window takes
-off its own distance only, so outliers do not win, as they do by the farthest point (Sener and Savarese, 2018, arXiv
-1708.00489, algorithm 1). Doubt counts for more, the more of the footage is annotated: where little is, typical examples
-teach more than doubtful ones (Hacohen et al., 2022, arXiv 2202.02794).
+Plain functions on arrays. Coverage is greedy facility location: a window is worth what its annotation takes off the
+mean distance of all unlabelled footage to the nearest annotated window. A window that is like no other takes off its
+own distance only, so outliers do not win, as they do by the farthest point (Sener and Savarese, 2018, arXiv 1708.00489,
+algorithm 1). Doubt counts for more, the more of the footage is annotated: where little is, typical examples teach more
+than doubtful ones (Hacohen et al., 2022, arXiv 2202.02794).
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Choice:
     doubt: float
     """From 0 to 1: the share of all windows whose ranks of uncertainty and disagreement have a lower sum."""
     coverage: float
-    """From 0 to 1: what it takes off the distances of all footage, over the number of windows of its video that are
-    chosen, it among them; in shares of the most that a window has."""
+    """From 0 to 1, where 1 is the most of a window: what it takes off the distances of all footage, divided by the
+    number of windows of its video that are chosen, it among them."""
     nearest_s: float
     """Seconds of unlabelled footage, its own among them, that are nearer to it than to what was annotated or chosen."""
     uncertainty_rank: float
@@ -58,9 +58,9 @@ def chosen(
     (N,) the seconds of the former; of `uncertainty` and `disagreement` (N,), from 0 to 1, only the order counts, and
     hundredths. A window that is longer than what is left of the budget is passed over. Equal values: the first row.
 
-    `videos` has the video of each window (N,): the windows of a video share people, place and camera, so coverage is
-    divided by the number of those that are chosen. The weight of doubt is the share of annotated windows, M / (M + N),
-    a half at most; that of coverage is the rest.
+    `videos` has the video of each window (N,). The windows of a video share people, place and camera, so coverage is
+    divided by the number of those that are chosen, with the window itself. The weight of doubt is the share of annotated
+    windows, M / (M + N), a half at most; that of coverage is the rest.
     """
     own, known = standardised(features, annotated)
     lengths_s = np.asarray(lengths_s, dtype=np.float64)
