@@ -59,8 +59,8 @@ def chosen(
     hundredths. A window that is longer than what is left of the budget is passed over. Equal values: the first row.
 
     `videos` has the video of each window (N,). The windows of a video share people, place and camera, so coverage is
-    divided by the number of those that are chosen, with the window itself. The weight of doubt is the share of annotated
-    windows, M / (M + N), a half at most; that of coverage is the rest.
+    divided by the number of those that are chosen, with the window itself. The weight of doubt is the share of windows
+    that are annotated, M / (M + N), a half at most; that of coverage is the rest.
     """
     own, known = standardised(features, annotated)
     lengths_s = np.asarray(lengths_s, dtype=np.float64)
