@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TABLE_NAME, INTERVALS_NAME, FAILED_NAME = "suggested.csv", "annotated.csv", "failed.jsonl"
 _COLUMNS = (
-    *("video", "start_s", "end_s", "value", "uncertainty", "disagreement", "novelty", "distance", "predictions"),
+    *("video", "start_s", "end_s", "value", "uncertainty", "disagreement", "coverage", "nearest_s", "predictions"),
     "reason",
 )
 
@@ -42,8 +42,8 @@ def as_csv(found: Sequence["Suggestion"]) -> str:
             one.choice.value,
             one.doubt.uncertainty,
             one.doubt.disagreement,
-            one.choice.novelty,
-            one.choice.distance,
+            one.choice.coverage,
+            one.choice.nearest_s,
         )
         numbers = (f"{value:.4f}" for value in values)
         writer.writerow([csv_cell(one.video_id), *times, *numbers, len(one.found), csv_cell(one.reason)])
@@ -100,7 +100,7 @@ def show(found: Sequence["Suggestion"]) -> None:
             value=one.choice.value,
             uncertainty=one.doubt.uncertainty,
             disagreement=one.doubt.disagreement,
-            novelty=one.choice.novelty,
+            coverage=one.choice.coverage,
             predictions=len(one.found),
             reason=one.reason,
         )

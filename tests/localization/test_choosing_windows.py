@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from actloc.localization.suggesting import choosing
 from actloc.localization.suggesting.choosing import Choice, chosen, rank, standardised
 
 
@@ -14,6 +15,7 @@ def choose(
     annotated: list[list[float]],
     lengths_s: list[float] | None = None,
     budget_s: float = 1000.0,
+    videos: str = "abcdefgh",
 ) -> list[Choice]:
     number = len(features)
     return chosen(
@@ -23,6 +25,7 @@ def choose(
         np.array(disagreement or [0.0] * number),
         np.array(annotated).reshape(-1, len(features[0])),
         budget_s,
+        list(videos[:number]),
     )
 
 
@@ -30,23 +33,41 @@ def order(found: list[Choice]) -> list[int]:
     return [one.index for one in found]
 
 
-def test_without_doubts_each_choice_is_the_furthest_from_all_that_is_known() -> None:
-    # annotated at 0 and 1; 10 is the furthest, then 6 is 4 from 10, 3 is 2 from 1, and 9 is 1 from 10
-    found = choose([[3.0], [6.0], [9.0], [10.0]], annotated=[[0.0], [1.0]])
-    assert order(found) == [3, 1, 0, 2]
-    # the usual distance is that between the two annotated windows, so a distance of 9 counts 9 / (9 + 1)
-    assert found[0].distance == pytest.approx(9.0)
-    assert found[0].novelty == pytest.approx(0.9)
-    assert found[0].value == pytest.approx(0.45)
-    assert [one.distance for one in found[1:]] == pytest.approx([4.0, 2.0, 1.0])
+def test_typical_footage_comes_before_the_furthest() -> None:
+    found = choose([[20.0], [4.0], [5.0], [5.0], [5.0], [6.0]], annotated=[[0.0]], budget_s=20)
+    # 5 takes off 3 + 5 + 5 + 5 + (6 - 1) + (20 - 15) = 28, and 20 its own distance only, of which 15 are left then
+    assert order(found) == [2, 0]
+    # one of seven windows is annotated: doubt, of which there is none, has a seventh of the weight
+    assert [one.value for one in found] == pytest.approx([6 / 7, 6 / 7])
+    assert [one.nearest_s for one in found] == [60.0, 10.0]
+
+
+def test_coverage_is_in_shares_of_the_most() -> None:
+    found = choose([[-10.0], [6.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]] * 10)
+    # 6 of 10, and its rank of uncertainty is 1/2: 0.3 + 0.25 against 0.5 + 0
+    assert order(found) == [1, 0]
+    assert (found[0].coverage, found[0].value) == pytest.approx((0.6, 0.55))
+
+
+def test_doubt_counts_for_less_where_little_is_annotated() -> None:
+    # the same with one of three windows annotated: 2/3 * 0.6 + 1/3 * 0.5 against 2/3
+    found = choose([[-10.0], [6.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]])
+    assert order(found) == [0, 1]
+    assert found[0].value == pytest.approx(2 / 3)
+
+
+def test_a_second_window_of_a_video_counts_half() -> None:
+    features = [[10.0], [-6.0], [4.0]]
+    # after 10 is chosen, -6 takes off 6 and 4 takes off 4
+    assert order(choose(features, annotated=[[0.0]], videos="abc")) == [0, 1, 2]
+    assert order(choose(features, annotated=[[0.0]], videos="aab")) == [0, 2, 1]
 
 
 def test_among_alike_windows_the_most_doubtful_come_first() -> None:
-    alike = [[1.0]] * 4
-    found = choose(alike, uncertainty=[0.1, 0.4, 0.2, 0.3], annotated=[[1.0], [0.0]])
+    found = choose([[1.0]] * 4, uncertainty=[0.1, 0.4, 0.2, 0.3], annotated=[[1.0], [0.0]])
     assert order(found) == [1, 3, 2, 0]
     assert [one.doubt for one in found] == [0.75, 0.5, 0.25, 0.0]
-    assert all(one.novelty == 0 for one in found)
+    assert all(one.coverage == 0 and one.nearest_s == 0 for one in found)
 
 
 def test_uncertainty_and_disagreement_count_the_same() -> None:
@@ -59,15 +80,16 @@ def test_uncertainty_and_disagreement_count_the_same() -> None:
 
 
 def test_a_copy_of_a_chosen_window_waits_for_other_footage() -> None:
-    features = [[5.0], [5.0], [-2.0]]
-    found = choose(features, uncertainty=[0.9, 0.9, 0.0], annotated=[[0.0], [1.0]])
-    # both copies are doubtful (rank 1/3) and far; after one is chosen, the other's novelty is 0: 1/6 against 1/3
+    found = choose([[5.0], [5.0], [-2.0]], uncertainty=[0.9, 0.9, 0.0], annotated=[[0.0]])
+    # one of four is annotated; once a copy is chosen the other covers nothing, and keeps its doubt: a quarter of 1/3
     assert order(found) == [0, 2, 1]
-    assert found[2].value == pytest.approx(1 / 6)
+    assert found[1].coverage == 1
+    assert (found[2].coverage, found[2].value) == pytest.approx((0, 1 / 12))
 
 
 def test_the_budget_is_never_passed_and_shorter_windows_fill_it() -> None:
-    found = choose([[9.0], [8.0], [3.0], [2.0]], annotated=[[0.0], [1.0]], lengths_s=[30, 30, 30, 10], budget_s=45)
+    # 9 takes off 30 * 8 + 20 * 6 of itself and of 8, which takes off 20 * 7 + 30 * 7
+    found = choose([[9.0], [8.0], [-3.0], [-2.0]], annotated=[[0.0], [1.0]], lengths_s=[30, 20, 30, 10], budget_s=45)
     assert order(found) == [0, 3]
     assert not choose([[9.0]], annotated=[[0.0]], budget_s=9.9)
     # 0.1 + 0.2 seconds are more than 0.3 in binary numbers
@@ -76,11 +98,11 @@ def test_the_budget_is_never_passed_and_shorter_windows_fill_it() -> None:
 
 def test_nothing_annotated_and_nothing_to_choose_from() -> None:
     found = choose([[0.0], [1.0], [5.0]], annotated=[])
-    assert found[0].index == 0
-    assert np.isinf(found[0].distance)
-    assert found[0].novelty == 1
-    assert found[1].index == 2
-    assert chosen(np.zeros((0, 3)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((2, 3)), 60.0) == []
+    # the middle one is nearest to all; then 5 is 4 from it, and 0 is 1 from it
+    assert order(found) == [1, 2, 0]
+    assert (found[0].coverage, found[0].value, found[0].nearest_s) == (1, 1, 30)
+    assert order(choose([[3.0]], annotated=[])) == [0]
+    assert chosen(np.zeros((0, 3)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((2, 3)), 60.0, []) == []
 
 
 def test_channels_of_any_scale_count_the_same_and_constant_ones_nothing() -> None:
@@ -94,26 +116,29 @@ def test_channels_of_any_scale_count_the_same_and_constant_ones_nothing() -> Non
     assert (constant == 0).all()
 
 
-def test_many_windows_are_chosen_as_by_the_plain_rule() -> None:
+@pytest.mark.parametrize("most", [2000, 90])
+def test_many_windows_are_chosen_as_by_the_plain_rule(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "_MOST_REFERENCES", most)
     generator = np.random.default_rng(1)
     features, annotated = generator.standard_normal((700, 4)), generator.standard_normal((600, 4))
-    doubts = generator.random(700)
-    found = chosen(features, np.full(700, 30.0), doubts, np.zeros(700), annotated, 300.0)
+    doubts, lengths_s, videos = generator.random(700), generator.uniform(20, 40, 700), generator.integers(0, 9, 700)
+    found = chosen(features, lengths_s, doubts, np.zeros(700), annotated, 300.0, [f"video {i}" for i in videos])
     own, known = standardised(features, annotated)
-
-    def nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        listed: np.ndarray = np.linalg.norm(rows[:, None] - others[None], axis=2)
-        return listed
-
-    between = nearest(known, known) + np.diag(np.full(600, np.inf))
-    usual, distances = np.median(between.min(axis=1)), nearest(own, known).min(axis=1)
+    some = np.linspace(0, 699, min(most, 700)).round().astype(int)
+    between = np.linalg.norm(own[:, None] - own[some], axis=2)  # (700, references)
+    nearest = np.linalg.norm(own[some][:, None] - known, axis=2).min(axis=1)
     expected: list[int] = []
-    while len(expected) < 10:
-        value = distances / (distances + usual) + rank(rank(doubts))
-        value[expected] = -1
-        expected.append(int(value.argmax()))
-        distances = np.minimum(distances, np.linalg.norm(own - own[expected[-1]], axis=1))
+    left_s = 300.0
+    while (is_open := (lengths_s <= left_s) & ~np.isin(np.arange(700), expected)).any():
+        gains = (np.maximum(nearest - between, 0) * lengths_s[some]).sum(axis=1)
+        gains /= 1 + (videos[:, None] == videos[expected]).sum(axis=1)
+        weight = 600 / 1300
+        value = (1 - weight) * gains / gains[is_open].max() + weight * rank(rank(doubts))
+        expected.append(int(np.where(is_open, value, -1).argmax()))
+        left_s -= lengths_s[expected[-1]]
+        nearest = np.minimum(nearest, between[expected[-1]])
     assert order(found) == expected
+    assert len(found) >= 7
 
 
 def test_ranks_ignore_less_than_hundredths() -> None:

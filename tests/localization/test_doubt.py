@@ -55,13 +55,13 @@ def test_weights_disagree_where_only_one_finds_an_action() -> None:
 
 def test_reasons_are_what_is_high_the_strongest_first() -> None:
     doubts = Doubt(0.3, 0.2, "jump at 1.0-2.0 s (0.5, threshold 0.5)", "run at 1.0 s (averaged 0.1, raw 0.9)")
-    high = Choice(0, 0.7, 0.8, 0.6, 1.5, uncertainty_rank=0.9, disagreement_rank=0.4)
+    high = Choice(0, 0.7, 0.8, 0.6, 90.0, uncertainty_rank=0.9, disagreement_rank=0.4)
     assert reason(high, doubts) == (
         "unsure: jump at 1.0-2.0 s (0.5, threshold 0.5); "
-        "unlike others: 1.5 times as far from annotated and earlier windows as usual"
+        "typical: 1.5 unlabelled minutes are nearer to it than to annotated and earlier windows"
     )
-    low = Choice(0, 0.1, 0.1, 0.1, 0.1, uncertainty_rank=0.9, disagreement_rank=0.9)
+    low = Choice(0, 0.1, 0.1, 0.1, 6.0, uncertainty_rank=0.9, disagreement_rank=0.9)
     assert reason(low, Doubt(0.001, 0.0, "something", "")) == (
         "no reason is strong; the strongest: "
-        "unlike others: 0.1 times as far from annotated and earlier windows as usual"
+        "typical: 0.1 unlabelled minutes are nearer to it than to annotated and earlier windows"
     )

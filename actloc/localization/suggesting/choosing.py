@@ -1,9 +1,13 @@
-"""Which windows to annotate within a budget: those that a run doubts, unlike what is annotated and unlike each other.
+"""Which windows to annotate within a budget: those that much footage is like, of many videos, and that a run doubts.
 
-Plain functions on arrays. Novelty is the greedy farthest-point rule of core-set selection (Sener and Savarese, 2018,
-arXiv 1708.00489, algorithm 1); half of a window's value is novelty, the other half the doubts of the run.
+Plain functions on arrays. Coverage is greedy facility location: a window is worth what its annotation takes off the
+mean distance of all unlabelled footage to the nearest annotated window. A window that is like no other takes off its
+own distance only, so outliers do not win, as they do by the farthest point (Sener and Savarese, 2018, arXiv 1708.00489,
+algorithm 1). Doubt counts for more, the more of the footage is annotated: where little is, typical examples teach more
+than doubtful ones (Hacohen et al., 2022, arXiv 2202.02794).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +15,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 _ROWS_AT_ONCE = 512
+_MOST_REFERENCES = 2000
+"""Windows that are to be covered, evenly spaced among more than these: distances to all are never held at once."""
+_MOST_DOUBT = 0.5
+"""The weight of doubt where half of the footage is annotated, or more."""
 _SAME_S = 1e-6
 
 
@@ -21,13 +29,14 @@ class Choice:
     index: int
     """Its row in the arrays."""
     value: float
-    """From 0 to 1: the mean of novelty and doubt."""
+    """From 0 to 1: the mean of coverage and doubt by their weights."""
     doubt: float
     """From 0 to 1: the share of all windows whose ranks of uncertainty and disagreement have a lower sum."""
-    novelty: float
-    """From 0 to 1: a half at the usual distance between annotated windows, 0.75 at three times of it."""
-    distance: float
-    """To the nearest window that is annotated or already chosen, in usual distances; infinite if there is none."""
+    coverage: float
+    """From 0 to 1, where 1 is the most of a window: what it takes off the distances of all footage, divided by the
+    number of windows of its video that are chosen, it among them."""
+    nearest_s: float
+    """Seconds of unlabelled footage, its own among them, that are nearer to it than to what was annotated or chosen."""
     uncertainty_rank: float
     """The share of all windows that are less uncertain."""
     disagreement_rank: float
@@ -41,6 +50,7 @@ def chosen(
     disagreement: Floats,
     annotated: Floats,
     budget_s: float,
+    videos: Sequence[str],
 ) -> list[Choice]:
     """The windows to annotate, the most valuable first, of `budget_s` seconds in all at most.
 
@@ -48,28 +58,68 @@ def chosen(
     (N,) the seconds of the former; of `uncertainty` and `disagreement` (N,), from 0 to 1, only the order counts, and
     hundredths. A window that is longer than what is left of the budget is passed over. Equal values: the first row.
 
-    Novelty is d / (d + usual): d is the distance of standardised features to the nearest window that is annotated or
-    chosen before, and `usual` the median distance of an annotated window to the nearest other one.
+    `videos` has the video of each window (N,). The windows of a video share people, place and camera, so coverage is
+    divided by the number of those that are chosen, with the window itself. The weight of doubt is the share of windows
+    that are annotated, M / (M + N), a half at most; that of coverage is the rest.
     """
     own, known = standardised(features, annotated)
+    lengths_s = np.asarray(lengths_s, dtype=np.float64)
     ranks = np.stack([rank(uncertainty), rank(disagreement)])
     doubt = rank(ranks.sum(axis=0))
-    usual = _usual(known if len(known) > 1 else own)
-    nearest = _nearest(own, known)
+    weight = min(len(known) / max(len(known) + len(own), 1), _MOST_DOUBT)
+    footage = _Footage(own, known, lengths_s)
+    _, video_of = np.unique(np.asarray(videos, dtype=np.str_), return_inverse=True)
+    times = np.ones(len(own))
     is_open, left_s, found = np.ones(len(own), dtype=bool), budget_s, list[Choice]()
     while True:
-        fits = is_open & (np.asarray(lengths_s) <= left_s + _SAME_S)
+        fits = is_open & (lengths_s <= left_s + _SAME_S)
         if not fits.any():
             return found
-        novelty = _novelty(nearest, usual)
-        value = (novelty + doubt) / 2.0
+        coverage = footage.gains / times
+        most = coverage[fits].max()
+        coverage = coverage / most if most > 0 else np.zeros(len(own))
+        value = (1.0 - weight) * coverage + weight * doubt
         best = int(np.where(fits, value, -1.0).argmax())
-        distance = float(nearest[best] / usual) if usual else float(nearest[best])
-        numbers = float(value[best]), float(doubt[best]), float(novelty[best]), distance
+        numbers = float(value[best]), float(doubt[best]), float(coverage[best]), footage.cover(best)
         found.append(Choice(best, *numbers, *ranks[:, best].tolist()))
         is_open[best] = False
+        times[video_of == video_of[best]] += 1.0
         left_s -= float(lengths_s[best])
-        nearest = np.minimum(nearest, _distances(own, own[best : best + 1])[:, 0])
+
+
+class _Footage:
+    """How far the unlabelled footage is from what is annotated or chosen, and what each window would take off that."""
+
+    def __init__(self, rows: Floats, annotated: Floats, lengths_s: Floats) -> None:
+        self._rows = rows
+        number = min(len(rows), _MOST_REFERENCES)
+        self._references = np.linspace(0, max(len(rows) - 1, 0), number).round().astype(np.int64)
+        seconds = lengths_s[self._references]
+        self._seconds = seconds * (lengths_s.sum() / seconds.sum() if number else 1.0)
+        self._nearest = _nearest(rows[self._references], annotated)
+        if not len(annotated):  # any window is nearer than nothing: the first is in the middle of all
+            self._nearest = _furthest(rows[self._references], rows)
+        self.gains = self._gains(np.arange(number), self._nearest)
+        """(N,): the seconds of all footage times the distance that the annotation of each window would take off."""
+
+    def cover(self, index: int) -> float:
+        """Counts a window as annotated; returns the seconds of footage that are nearer to it than to the others."""
+        distances = _distances(self._rows[self._references], self._rows[index : index + 1])[:, 0]
+        nearer = np.flatnonzero(distances < self._nearest)
+        before, after = self._nearest[nearer], distances[nearer]
+        # only these have changed, and they are few
+        self.gains = np.maximum(self.gains - self._gains(nearer, before) + self._gains(nearer, after), 0.0)
+        self._nearest[nearer] = after
+        return float(self._seconds[nearer].sum())
+
+    def _gains(self, which: NDArray[np.int64], nearest: Floats) -> Floats:
+        """(N,): of some references, whose nearest is that far."""
+        references, seconds = self._rows[self._references[which]], self._seconds[which]
+        blocks = [
+            np.maximum(nearest - _distances(self._rows[start : start + _ROWS_AT_ONCE], references), 0.0) @ seconds
+            for start in range(0, len(self._rows), _ROWS_AT_ONCE)
+        ]
+        return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
 def rank(values: Floats) -> Floats:
@@ -94,30 +144,18 @@ def standardised(features: Floats, annotated: Floats) -> tuple[Floats, Floats]:
     return (own - middle) / spread, (known - middle) / spread
 
 
-def _novelty(nearest: Floats, usual: float) -> Floats:
-    """d / (d + usual); 1 where nothing is known yet, 0 for an equal window."""
-    share = np.divide(nearest, nearest + usual, out=np.ones_like(nearest), where=np.isfinite(nearest))
-    return np.where(nearest > 0, share, 0.0)
-
-
-def _usual(rows: Floats) -> float:
-    """The median distance of a row to the nearest other; 0 for a single row."""
-    if len(rows) < 2:
-        return 0.0
-    found = []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        block = _distances(rows[start : start + _ROWS_AT_ONCE], rows)
-        block[np.arange(len(block)), start + np.arange(len(block))] = np.inf
-        found.append(block.min(axis=1))
-    return float(np.median(np.concatenate(found)))
-
-
 def _nearest(rows: Floats, others: Floats) -> Floats:
     """(N,): the distance of each row to the nearest of the others; infinite without any."""
     if not len(others):
         return np.full(len(rows), np.inf)
     blocks = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
     return np.concatenate([_distances(block, others).min(axis=1) for block in blocks]) if blocks else np.zeros(0)
+
+
+def _furthest(rows: Floats, others: Floats) -> Floats:
+    """(N,): the distance of each row to the furthest of the others."""
+    blocks = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
+    return np.concatenate([_distances(block, others).max(axis=1) for block in blocks]) if blocks else np.zeros(0)
 
 
 def _distances(rows: Floats, others: Floats) -> Floats:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from actloc.localization.suggesting.looking import Looked
 
 _HIGH = 0.5
-"""A rank or a novelty from which it is a reason."""
+"""A rank or a coverage from which it is a reason."""
 _LEAST = 0.03
 """What is lower is no reason, however it ranks."""
 
@@ -57,6 +57,7 @@ def suggested(looked: "Looked", annotated: Sequence[Floats], budget_s: float) ->
         np.array([one.disagreement for one in doubts]),
         np.stack(annotated) if annotated else features[:0],
         budget_s,
+        [video_id for video_id, _ in looked.windows],
     )
     return [_suggestion(looked, choice, doubts[choice.index]) for choice in choices]
 
@@ -75,8 +76,8 @@ def reason(choice: Choice, own: Doubt) -> str:
         named.append((choice.uncertainty_rank, f"unsure: {own.unsure_of}"))
     if own.differs_in and own.disagreement >= _LEAST:
         named.append((choice.disagreement_rank, f"weights disagree: {own.differs_in}"))
-    far = f"{choice.distance:.1f} times as far from annotated and earlier windows as usual"
-    named.append((choice.novelty, f"unlike others: {far if np.isfinite(choice.distance) else 'nothing is annotated'}"))
+    near = f"{choice.nearest_s / 60:.1f} unlabelled minutes are nearer to it than to annotated and earlier windows"
+    named.append((choice.coverage, f"typical: {near}"))
     named.sort(key=lambda one: -one[0])
     high = [sentence for value, sentence in named if value >= _HIGH]
     return "; ".join(high) or f"no reason is strong; the strongest: {named[0][1]}"
