@@ -64,7 +64,7 @@ def test_videos_without_rows_may_be_unlabelled_and_are_for_training_once_they_ha
     assert subset_of == {"a": "train", "b": "test", "e": "train", **dict.fromkeys(("c d", "f", "é"), "unlabelled")}
     printed = capsys.readouterr()
     assert "unlabelled: 3 videos (c d, f, é)" in printed.out
-    assert "1 of 6 videos has no annotations and is used as background: e" in printed.err
+    assert "1 of 6 videos has no action in its annotated time, which is used as background: e" in printed.err
     (tmp_path / "labels.csv").write_text(f"{head}{rows}f,0,1,run,,0-1.5\nc d,,,,,0-0.5\n")
     found = prepare(config, PreparationSettings())
     subset_of = {video.id: video.subset for video in found.videos.values()}

@@ -152,6 +152,12 @@ def test_settings_that_have_no_effect_are_refused() -> None:
             Config.model_validate(settings)
 
 
+def test_gates_can_be_open_at_first() -> None:
+    gates = [weight for name, weight in Config.small().build(6, 3, 64).named_parameters() if "gate_conv.bias" in name]
+    assert len(gates) == 12
+    assert all((gate == 1).all() for gate in gates)
+
+
 def test_a_plain_head_is_actionformers() -> None:
-    detector = Config.model_validate(Config.small().model_dump() | {"head": "plain"}).build(6, 3, 64)
+    detector = Config.model_validate(Config.small().model_dump() | {"head": "plain", "gate_bias": None}).build(6, 3, 64)
     assert "cls_head.norm.0.weight" in detector.state_dict()

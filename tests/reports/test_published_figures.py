@@ -134,7 +134,7 @@ def test_a_configs_published_figures_are_of_its_own_settings(config: Path) -> No
 
 
 def test_many_configs_have_published_figures() -> None:
-    assert len(CONFIGS) == 42
+    assert len(CONFIGS) == 49
 
 
 def test_published_figures_shape_nothing_and_are_in_no_runs_way(tmp_path: Path) -> None:

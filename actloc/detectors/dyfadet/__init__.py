@@ -21,11 +21,15 @@ class Config(ConvolutionalConfig):
     """Head dynamic: what follows each of its layers in the class head; in the other it is always relu."""
     gate_shift: PositiveFloat = 1.5
     """Head dynamic: gates open as tanh does around this number; the larger, the more of them are nearly closed."""
+    gate_bias: float | None = None
+    """Head dynamic: what each gate adds to its input before training; null: drawn around 0, officially.
+
+    A gate that is closed at every step has no gradient and stays closed. With 1 all of them are open at first."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.head == "plain":
-            for name in ("activation", "gate_shift"):
+            for name in ("activation", "gate_shift", "gate_bias"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: has no effect with head: plain; leave it out, or set head to dynamic")
         elif not self.head_norm:
@@ -53,4 +57,5 @@ class Config(ConvolutionalConfig):
             position_embedding=True,
             regression_ranges=((0, 4), (4, 8), (8, 10000)),
             head_dim=12,
+            gate_bias=1.0,
         )

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from actloc.detectors.base_network import ConvolutionalDetector
 from actloc.detectors.dyfadet import Config
@@ -41,6 +41,10 @@ class DyFADet(ConvolutionalDetector):
                 kernel=config.head_kernel,
                 shift=config.gate_shift,
             )
+            if config.gate_bias is not None:
+                for name, weight in self.named_parameters():
+                    if name.endswith("gate_conv.bias"):
+                        nn.init.constant_(weight, config.gate_bias)
         self.criterion = config.build_criterion(self._assign, counts_pairs=True)
 
     def _assign(self, points: Points, targets: list[Targets], outputs: PointOutputs | None) -> Assignment:
