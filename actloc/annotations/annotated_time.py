@@ -131,7 +131,7 @@ def gaps(annotated: Sequence[Span]) -> list[Span]:
 
 
 def summary(annotations: Annotations) -> str:
-    """How many videos are partly annotated, and how much of them; empty if none is."""
+    """How many videos are partly annotated, and how much of them; an empty text if there are none."""
     partly = [video for video in annotations.videos.values() if video.annotated]
     if not partly:
         return ""

@@ -159,7 +159,7 @@ def watch(
 ) -> int:
     """Find actions in live video: each as soon as nothing can change it.
 
-    The segments are those that `predict` finds in the whole recording.
+    The segments are those that `predict` finds in the whole recording, without those longer than --longest-action.
     """
     return run_on(
         "watch",

@@ -48,7 +48,7 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [  # Any
         )
     ),
 ]
-"""What stands in for the classes of a file's settings and score: no code from the file runs, nor do these classes."""
+"""Placeholders for the classes of a file's settings and score: no code from the file runs, nor do they."""
 
 
 def read_official_tadtr(path: Path) -> OfficialCheckpoint:

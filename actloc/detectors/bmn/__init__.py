@@ -44,7 +44,7 @@ class Config(ClasslessConfig):
     """The most segments that are found in a sequence."""
     proposal_sigma: Annotated[PositiveFloat | None, Shapes("results")] = 0.4
     """Width of the Gaussian by which a segment lowers the scores of others in its sequence before `suppression` takes
-    them; null: none is lowered."""
+    them; null: leave them as they are."""
     proposal_tious: Annotated[tuple[Fraction, Fraction], Shapes("results")] = (0.5, 0.9)
     """The overlap above which scores are lowered: by the shortest segment, and by one as long as the sequence."""
 

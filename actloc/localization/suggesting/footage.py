@@ -124,7 +124,7 @@ def tiled(spans: Iterable[Span], window_s: float) -> list[Span]:
 
 
 def usual_window_s(videos: Iterable[AnnotatedVideo], subset: str) -> tuple[float, float]:
-    """The length of windows where none is set, and the longest action of the subset, both in seconds.
+    """The default length of windows, and the longest action of the subset, both in seconds.
 
     An action should fit into a window: that of the longest one in whole seconds, and 30 s at least.
     """
