@@ -59,6 +59,10 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
         log.note("checkpoint", 3, checkpoint="ckpt_000003")
     with (tmp_path / "log.jsonl").open("a") as stream:
         stream.write('{"event": "step", "step": 4, "tr')  # cut off by a kill
+    # TensorBoard reads its files by name: the second, the process, and a counter in which 10 comes before 9. A resumed
+    # run has a process and a second of its own; here the first file is made older than the second of the other
+    (first,) = (tmp_path / "tb").iterdir()
+    first.rename(first.with_name("events.out.tfevents.0000000001"))
     with RunLog(tmp_path, 2, steps_per_epoch=2) as log:
         log.note("resume", 2, checkpoint="ckpt_000002")
         for step in (3, 4):
