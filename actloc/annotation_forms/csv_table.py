@@ -3,8 +3,8 @@
 import csv
 import io
 import re
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -56,7 +56,7 @@ class Config(FormConfig):
                 row = Row(_text(cells["video"]), 0.0, 0.0, "", where, subset, annotated=annotated, has_action=False)
                 listed.rows.append(row)
             else:
-                listed.rows.append(replace(_row(where, cells, unit, reading), annotated=annotated))
+                listed.rows.append(_row(where, cells, unit, reading, annotated))
         return listed
 
     def write(self, videos: Sequence[WrittenVideo], target: Path) -> dict[Path, str]:
@@ -83,11 +83,13 @@ class Config(FormConfig):
         return {target: stream.getvalue()}
 
 
-def _row(where: str, cells: dict[str, str], unit: str, reading: Reading) -> Row:
-    video, label = _text(cells["video"]), _text(cells["label"])
+def _row(
+    where: str, cells: dict[str, str], unit: str, reading: Reading, annotated: tuple[annotated_time.Span, ...]
+) -> Row:
+    video, label = (sys.intern(_text(cells[name])) for name in _NAMES)  # each once, for millions of rows
     start_s, end_s, unusable = table_times.times_of(cells["start"], cells["end"], unit, video, reading)
     score, tier, subset = number_of(cells.get("score", "")), cells.get("tier", ""), _text(cells.get("subset", ""))
-    return Row(video, start_s, end_s, label, where, subset, tier, score=score, unusable=unusable)
+    return Row(video, start_s, end_s, label, where, subset, tier, False, score, unusable, annotated)
 
 
 def _cell(text: str) -> str:

@@ -20,6 +20,8 @@ _SETTING_COLUMNS = {name: COLUMNS[name] for name in ("video", "start", "end")}
 
 def parsed(cell: str) -> tuple[Span, ...] | None:
     """The intervals of a cell such as `0-60;2:00-3:00`, in seconds or H:MM:SS; None for other text."""
+    if not cell:  # as in most rows of most tables
+        return ()
     found = []
     for part in filter(None, (one.strip() for one in re.split(r"[;|]", cell))):
         ends = [seconds_of(one.strip()) for one in re.split(r"[-\u2013]", part)]

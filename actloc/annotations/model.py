@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ CLIPPED_PAST_END_S = 0.5
 """An action that ends up to this long after its video is clipped with a warning; a longer one is an error."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Action:
     """One annotated action, in seconds from the video's first frame."""
 
@@ -104,12 +105,13 @@ def in_reading_order(problem: Problem) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", problem.where)]
 
 
-def check(annotations: Annotations, places: dict[tuple[str, int], str] | None = None) -> list[Problem]:
+def check(annotations: Annotations, places: Mapping[str, Sequence[str]] | None = None) -> list[Problem]:
     """Finds every action that is not inside its video, and every id that could be a path.
 
-    `places` says where action i of a video is written, such as the line of a CSV; the default is its place in the JSON.
+    `places` says where each action of a video is written, such as the line of a CSV; the default is its place in the
+    JSON.
     """
-    problems = []
+    problems, classes = [], frozenset(annotations.classes)
     for video in annotations.videos.values():
         if files.is_unsafe_id(video.id):
             problems.append(
@@ -119,29 +121,34 @@ def check(annotations: Annotations, places: dict[tuple[str, int], str] | None = 
             problems.append(
                 Problem(f"database[{video.id!r}].rows", f"{video.rows.video_id!r} is empty or would leave its folder")
             )
+        written = (places or {}).get(video.id)
         for number, action in enumerate(video.actions):
-            where = (places or {}).get((video.id, number)) or f"database[{video.id!r}].annotations[{number}]"
-            what = _wrong_with(action, video, annotations)
+            what = _wrong_with(action, video, annotations, classes)
             if what:
+                where = written[number] if written else f"database[{video.id!r}].annotations[{number}]"
                 problems.append(Problem(where, what))
     return problems
 
 
-def _wrong_with(action: Action, video: AnnotatedVideo, annotations: Annotations) -> str | None:
-    span = f"{action.start_s:g}-{action.end_s:g} s"
+def _wrong_with(action: Action, video: AnnotatedVideo, annotations: Annotations, classes: frozenset[str]) -> str | None:
     if not (math.isfinite(action.start_s) and math.isfinite(action.end_s)):
-        return f"{span} of {video.id} is not finite"
+        return f"{_span(action, video)} is not finite"
     if action.start_s < 0:
-        return f"{span} of {video.id} starts before the video"
+        return f"{_span(action, video)} starts before the video"
     if action.end_s <= action.start_s and not annotations.keeps_past_end:
-        return f"{span} of {video.id} ends before or at its start"
-    if action.label not in annotations.classes:
+        return f"{_span(action, video)} ends before or at its start"
+    if action.label not in classes:
         return f"unknown label {action.label!r}{console.nearest(action.label, annotations.classes)}"
     if video.duration_s is not None and not annotations.keeps_past_end:
         beyond = action.end_s - video.duration_s
         if beyond > CLIPPED_PAST_END_S or action.start_s >= video.duration_s:
-            return f"{span} of {video.id} ends {beyond:.2f} s after the video, which is {video.duration_s:.2f} s long"
+            after = f"ends {beyond:.2f} s after the video, which is {video.duration_s:.2f} s long"
+            return f"{_span(action, video)} {after}"
     return None
+
+
+def _span(action: Action, video: AnnotatedVideo) -> str:
+    return f"{action.start_s:g}-{action.end_s:g} s of {video.id}"
 
 
 def clip_past_end(annotations: Annotations) -> Annotations:
@@ -150,8 +157,10 @@ def clip_past_end(annotations: Annotations) -> Annotations:
         return annotations
     videos = {}
     for video in annotations.videos.values():
-        actions = tuple(_clipped(action, video) for action in video.actions)
-        videos[video.id] = replace(video, actions=actions)
+        videos[video.id] = video
+        if video.duration_s is not None and any(action.end_s > video.duration_s for action in video.actions):
+            actions = tuple(_clipped(action, video) for action in video.actions)
+            videos[video.id] = replace(video, actions=actions)
     return replace(annotations, videos=videos)
 
 
@@ -171,11 +180,22 @@ def without_duplicates(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 
     The rule by which ActionFormer's code filters the ground truth.
     """
-    kept: list[Action] = []
+    long_enough = [action for action in actions if action.end_s - action.start_s >= SAME_S]
+    return tuple(action for action, repeats in zip(long_enough, are_repeats(long_enough), strict=True) if not repeats)
+
+
+def are_repeats(actions: Sequence[Action]) -> list[bool]:
+    """Whether each action has the class and, within 1 ms, the ends of an earlier one that is no repeat itself."""
+    found = []
+    near: dict[tuple[str, int], list[Action]] = {}  # by label and start, so that not every pair is compared
     for action in actions:
-        if action.end_s - action.start_s >= SAME_S and not any(is_repeat(action, other) for other in kept):
-            kept.append(action)
-    return tuple(kept)
+        # twice as long as needed, so that no rounding puts two that are the same further than one slot apart
+        slot = math.floor(action.start_s / (2 * SAME_S)) if math.isfinite(action.start_s) else 0
+        others = (other for at in (slot - 1, slot, slot + 1) for other in near.get((action.label, at), ()))
+        found.append(any(is_repeat(action, other) for other in others))
+        if not found[-1]:
+            near.setdefault((action.label, slot), []).append(action)
+    return found
 
 
 def is_repeat(action: Action, other: Action) -> bool:

@@ -1,5 +1,6 @@
 """The actions that users list, in any form that is read: names of videos matched, points and tiers settled."""
 
+import itertools
 import math
 import re
 import unicodedata
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from actloc import console
 from actloc.annotations import annotated_time, own_files, tiers
-from actloc.annotations.model import SAME_S, Action, AnnotatedVideo, in_reading_order, is_repeat
+from actloc.annotations.model import Action, AnnotatedVideo, are_repeats, in_reading_order
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
 from actloc.annotations.subsets import meanings
@@ -38,7 +39,8 @@ class OwnActions:
     """Of predictions: the score of action i of a video."""
     files: list[Path] = field(default_factory=list)
     """All files that were read."""
-    places: dict[tuple[str, int], str] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    """Where each action of a video is written."""
     problems: list[Problem] = field(default_factory=list)
     """What the user must correct first."""
     wrong: list[Problem] = field(default_factory=list)
@@ -64,8 +66,8 @@ def read(
     found = own_files.read(path, reading, skip)
     listed = found.listed
     statements = [row for row in listed.rows if not row.has_action]
-    of_actions = [row for row in listed.rows if row.has_action]
-    listed.rows = tiers.chosen(of_actions, reading.settings.tiers, f"{reading.prefix}tiers", path) + statements
+    listed.rows = [row for row in listed.rows if row.has_action]
+    listed.rows = tiers.chosen(listed.rows, reading.settings.tiers, f"{reading.prefix}tiers", path) + statements
     result = OwnActions(found.form.name, found.form.title, listed.left_out, listed.notes, files=found.files)
     result.problems += listed.problems
     _name_by_file(listed, names)
@@ -82,6 +84,7 @@ def read(
             _add_point(row, of_videos, listed, reading)
         else:
             of_videos.add(row)
+    listed.rows = []  # there may be a million
     of_videos.report_unknown_subsets()
     if found.form.is_written_by_hand:
         _judge_wrong_rows(path, result, of_videos.num_rows)
@@ -136,23 +139,19 @@ def _judge_wrong_rows(path: Path, result: OwnActions, num_others: int) -> None:
 
 def _drop_repeats(path: Path, found: OwnActions) -> None:
     """Keeps the first of actions that are listed twice, and warns of the others."""
-    places, scores, repeats = {}, {}, []
+    scores: dict[tuple[str, int], float] = {}
+    repeats: list[str] = []
     for video_id, video in found.videos.items():
-        kept: list[Action] = []
-        near: dict[tuple[str, int], list[Action]] = {}  # by label and start, so that not every pair is compared
-        for number, action in enumerate(video.actions):
-            slot = math.floor(action.start_s / SAME_S) if math.isfinite(action.start_s) else 0
-            others = (other for at in (slot - 1, slot, slot + 1) for other in near.get((action.label, at), ()))
-            if any(is_repeat(action, other) for other in others):
-                repeats.append(found.places[video_id, number])
-                continue
-            places[video_id, len(kept)] = found.places[video_id, number]
+        places, is_repeat = found.places.get(video_id, []), are_repeats(video.actions)
+        repeats += itertools.compress(places, is_repeat)
+        kept = [number for number, repeated in enumerate(is_repeat) if not repeated]
+        for place, number in enumerate(kept):
             if (video_id, number) in found.scores:
-                scores[video_id, len(kept)] = found.scores[video_id, number]
-            kept.append(action)
-            near.setdefault((action.label, slot), []).append(action)
-        found.videos[video_id] = replace(video, actions=tuple(kept))
-    found.places, found.scores = places, scores
+                scores[video_id, place] = found.scores[video_id, number]
+        if len(kept) < len(video.actions):
+            found.places[video_id] = [places[number] for number in kept]
+            found.videos[video_id] = replace(video, actions=tuple(video.actions[number] for number in kept))
+    found.scores = scores
     if repeats:
         verb = "is" if len(repeats) == 1 else "are"
         listed = console.first_ten(where.removeprefix(f"{path}:").strip() for where in repeats)
@@ -249,7 +248,7 @@ class _Rows:
         if video_id is None:
             return
         listed = self.actions.setdefault(video_id, [])
-        self._result.places[video_id, len(listed)] = row.where
+        self._result.places.setdefault(video_id, []).append(row.where)
         if row.score is not None:
             self._result.scores[video_id, len(listed)] = row.score
         listed.append(Action(row.start_s, row.end_s, _label(row.label)))

@@ -5,7 +5,6 @@ spreadsheets save it.
 """
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -125,7 +124,7 @@ def cells_of(path: Path, text: str) -> tuple[Iterator[tuple[int, list[str]]], st
 
 def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Raises UserError for open quotes."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -136,6 +135,15 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
             "Expected cells whose quotation marks are closed.",
             "Fix the quotation marks in this line or above it.",
         ) from error
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One after the other; StringIO takes four bytes for each character of the text."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def read_records(

@@ -72,7 +72,7 @@ def _with_classes(videos: dict[str, AnnotatedVideo]) -> Annotations:
 
 
 def _whole(
-    source: str, annotations: Annotations, problems: list[Problem], places: dict[tuple[str, int], str] | None = None
+    source: str, annotations: Annotations, problems: list[Problem], places: dict[str, list[str]] | None = None
 ) -> Annotations:
     problems = problems + model.check(annotations, places)
     for video in annotations.videos.values():

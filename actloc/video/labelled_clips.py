@@ -132,10 +132,11 @@ def _with_facts(
 
 def _actions(
     clips: list[LabelledClip], file_of: dict[str, Path], ids: dict[Path, str], videos: dict[str, AnnotatedVideo]
-) -> tuple[dict[str, tuple[Action, ...]], dict[tuple[str, int], str], list[Problem]]:
+) -> tuple[dict[str, tuple[Action, ...]], dict[str, list[str]], list[Problem]]:
     """The actions of each video, the line of each, and lines that repeat one."""
     actions: dict[str, list[Action]] = {video_id: [] for video_id in videos}
-    places, problems = {}, []
+    places: dict[str, list[str]] = {video_id: [] for video_id in videos}
+    problems = []
     for clip in clips:
         video = videos[ids[file_of[clip.path]]]
         start_s, end_s = 0.0, video.duration_s or 0.0
@@ -148,7 +149,7 @@ def _actions(
             if action in actions[video.id]:
                 problems.append(Problem(clip.where, f"{clip.path} is listed above as {label}"))
                 continue
-            places[video.id, len(actions[video.id])] = clip.where
+            places[video.id].append(clip.where)
             actions[video.id].append(action)
     return {video_id: tuple(listed) for video_id, listed in actions.items()}, places, problems
 

@@ -1,4 +1,6 @@
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,41 @@ def test_repeats_are_dropped_as_the_official_code_drops_them() -> None:
     actions = [Action(*item["segment"], str(item["label_id"])) for item in recorded["annotations"]]
     kept = model.without_duplicates(tuple(actions))
     assert [actions.index(action) for action in kept] == recorded["kept"]
+
+
+def test_repeats_are_those_of_comparing_every_pair_without_comparing_every_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = random.Random(0)
+    starts = [draw.randrange(1200) + draw.choice((0, 0, 0.001, 0.0009, 0.0011, -0.001)) for _ in range(4000)]
+    actions = [Action(start, start + draw.choice((1.0, 1.0005, 1.002)), draw.choice("ab")) for start in starts]
+    expected: list[Action] = []
+    for action in actions:
+        if not any(model.is_repeat(action, other) for other in expected):
+            expected.append(action)
+    pairs, is_repeat = [], model.is_repeat
+    monkeypatch.setattr(model, "is_repeat", lambda *pair: pairs.append(pair) or is_repeat(*pair))
+    assert model.without_duplicates(tuple(actions)) == tuple(expected)
+    assert len(expected) < len(actions)
+    assert len(pairs) < 4 * len(actions)
+
+
+def test_annotations_are_written_as_json_writes_them() -> None:
+    actions = (Action(0.5, 1e-7, 'run "é\n"'), Action(1, 2.0, "no class"))  # type: ignore[arg-type]
+    rows = FeatureRows("whole", 1, 5)
+    whole = AnnotatedVideo(
+        "b\u2028", "", actions, 4.0, 25.0, 100, Path("b.mp4"), ((0.0, 1.0), (2.0, 3.0)), ((0.0, 2.0),), rows
+    )
+    for videos in ({}, {"a": AnnotatedVideo("a", "x"), "b\u2028": whole}):
+        text = form.to_text(Annotations(('run "é\n"',), videos, variant="212"))
+        assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    entry = json.loads(text)["database"]["b\u2028"]
+    assert [one["label_id"] for one in entry["annotations"]] == [0, -1]
+    assert entry["annotations"][1]["segment"] == [1, 2.0]
+    assert (entry["ambiguous"], entry["annotated"]) == ([[0, 1], [2, 3]], [[0, 2]])
+    assert entry["rows"] == {"video": "whole", "first": 1, "end": 5}
+    with pytest.raises(ValueError, match="JSON"):
+        form.to_text(Annotations((), {"a": AnnotatedVideo("a", "x", (Action(0.0, math.inf, "run"),))}))
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.01, 50), st.sampled_from(["run", "jump"])), max_size=8))
