@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGSTOP
 
@@ -99,3 +99,7 @@ def test_an_unchanged_folder_starts_no_process(clips: Clips, tmp_path: Path, sta
     again = with_all_facts(videos, {}, KnownFacts(tmp_path))
     assert len(started) == 2
     assert again == first | {"c": videos["c"]}
+    stated = [videos["c"], AnnotatedVideo("none", ""), AnnotatedVideo("gone", "", file=tmp_path / "gone.mp4")]
+    lengths = {video.id: replace(video, duration_s=9.0) for video in stated}  # by annotations, not by a header
+    assert with_all_facts(lengths, {}, KnownFacts(tmp_path)) == lengths
+    assert KnownFacts(tmp_path).with_facts(lengths) == {}
