@@ -376,9 +376,9 @@ class FusionSettings(Section):
     the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
     null: detections keep the class that the detector gave them."""
     form: ScoreForm = "plain"
-    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
-    {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as
-    HDF5 if its name ends in .h5 or .hdf5; windows are optional."""
+    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS; softmax is
+    taken twice, tcanet_once once), or plain: {"classes": [...], "results": {video: [scores]}, "windows": {video:
+    [[start, end, [scores]], ...]}} as JSON, or as HDF5 (.h5, .hdf5); windows are optional."""
     per: FusionUnit = "video"
     """Which class scores of FILE a detection gets. video: those of its video; segment: the mean of the windows whose
     centre is inside the detection, else those of the nearest window. own scores are of whichever the detector gives."""
