@@ -1,15 +1,21 @@
 import json
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
 from actloc.detectors.temporalmaxer import Config
 from actloc.detectors.temporalmaxer.network import TemporalMaxer
+from actloc.end_to_end.memory import LiveBytes
+from actloc.ops.losses import distance_iou_loss, sigmoid_focal_loss
+from actloc.ops.points import Points, assign_targets, level_points
+from actloc.ops.pointwise import Assignment, PointOutputs
 from actloc.structures import Detections, Targets
 from actloc.training.optimizer import parameter_groups
 from tests.golden.cases import GOLDEN, drawn, padded, unmatched, weight
@@ -216,6 +222,76 @@ def test_a_video_without_actions_among_others_is_background(kept_share: float) -
     assert assigned.classes[1].any()
     assert isinstance(assigned.weights, Tensor)
     assert (assigned.weights[0] == 1).all()
+
+
+def official_form(outputs: PointOutputs, targets: list[Targets], config: Config) -> Assignment:
+    """What points learn, with the class cost of every point, action and class at once, as the official code has it."""
+    points, num_classes = outputs.points, outputs.logits.shape[2]
+    classes, offsets = assign_targets(points, targets, num_classes, config.center_radius or math.inf)
+    for video, one in enumerate(targets):
+        starts, ends = one.segments.T
+        borders = torch.stack((points.steps[:, None] - starts, ends - points.steps[:, None]), dim=2)
+        borders = borders / points.strides[:, None, None]
+        inside = (borders >= 0).all(dim=2) & outputs.mask[video, :, None]
+        wanted = F.one_hot(one.labels, num_classes).float().expand(len(borders), -1, -1)  # (P, N, K)
+        cost = sigmoid_focal_loss(outputs.logits[video, :, None].expand_as(wanted), wanted).sum(dim=2)
+        cost = config.class_cost * cost + config.border_cost * distance_iou_loss(
+            outputs.offsets[video, :, None], borders
+        )
+        cheapest = cost.masked_fill(~inside, math.inf).argmin(dim=1)
+        offsets[video] = borders[torch.arange(len(borders)), cheapest]
+    return Assignment(classes, offsets)
+
+
+def dense_batch(
+    max_steps: int, num_actions: list[int], device: str
+) -> tuple[TemporalMaxer, PointOutputs, list[Targets]]:
+    """A detector for 65 classes, made-up outputs, and actions that overlap as in MultiTHUMOS; meta has no values."""
+    num_classes, generator = 65, torch.Generator().manual_seed(0)
+    lengths = [max_steps // stride for stride in MULTITHUMOS.strides]
+    points = level_points(lengths, MULTITHUMOS.strides, MULTITHUMOS.regression_ranges)
+    shape = len(num_actions), sum(lengths)
+    logits, offsets = (torch.randn(*shape, size, generator=generator) for size in (num_classes, 2))
+    real_steps = torch.linspace(max_steps, 0.7 * max_steps, len(num_actions))
+    parts = (logits - 3, offsets.exp(), points.steps < real_steps[:, None])
+    on_device = Points(*(one.to(device) for one in vars(points).values()))
+    outputs = PointOutputs(on_device, *(one.to(device) for one in parts), lengths)
+    targets = []
+    for number, longest in zip(num_actions, real_steps.tolist(), strict=True):
+        starts, durations = torch.rand(2, number, generator=generator)
+        starts, durations = 0.8 * longest * starts, 4 + 0.2 * longest * durations**2
+        labels = torch.randint(num_classes, (number,), generator=generator)
+        targets.append(Targets(torch.stack((starts, starts + durations), dim=1).to(device), labels.to(device)))
+    narrow = Config.model_validate(MULTITHUMOS.model_dump() | {"dim": 16})  # the assignment sees outputs only
+    return narrow.build(16, num_classes, max_steps), outputs, targets
+
+
+def test_the_official_form_of_the_assignment_gives_the_same_targets() -> None:
+    detector, outputs, targets = dense_batch(288, [30, 20], "cpu")
+    ours = detector.criterion.assign(outputs.points, targets, outputs)
+    official = official_form(outputs, targets, MULTITHUMOS)
+    positive = (ours.classes.sum(dim=2) > 0) & outputs.mask
+    assert positive.sum() > 100
+    assert torch.equal(ours.classes, official.classes)
+    assert torch.equal(ours.offsets[positive], official.offsets[positive])
+
+
+def test_assigning_a_batch_of_multithumos_takes_a_tenth_of_the_official_memory() -> None:
+    # windows of the published length; a training video has 92 actions on average
+    detector, outputs, targets = dense_batch(2304, [120, 92], "meta")
+    existing = [outputs.logits, outputs.offsets, outputs.mask, *vars(outputs.points).values()]
+    peaks = []
+    for assign in (
+        lambda: detector.criterion.assign(outputs.points, targets, outputs),
+        lambda: official_form(outputs, targets, MULTITHUMOS),
+    ):
+        with LiveBytes(existing) as live, torch.no_grad():
+            before = live.now
+            assign()
+        peaks.append(live.peak - before)
+    of_one_class_cost = 4 * outputs.logits.shape[1] * 120 * 65
+    assert peaks[1] > of_one_class_cost
+    assert peaks[0] <= 0.1 * peaks[1]
 
 
 def test_whether_points_count_by_their_cost_decides_whether_steps_can_be_weighed_beforehand() -> None:
