@@ -20,7 +20,7 @@ from actloc.ops.suppression import (
     weighted_suppression,
     weighted_suppression_per_class,
 )
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
 MAX_KEPT = "suppression.max_kept"

@@ -23,7 +23,7 @@ from actloc.prefetch import load_ahead
 from actloc.runs.encoded_once import encoded_once, is_made_in_parts
 from actloc.runs.long_videos import detect_in_windows, longest_whole
 from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources.base_source import Source
 from actloc.store.store import FeatureStore
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit

@@ -20,7 +20,7 @@ from actloc.ops.pointwise import best_of_levels, part_of
 from actloc.ops.settling import Candidates, Floats, Settling
 from actloc.runs.localizer import Localizer
 from actloc.runs.long_videos import Window, longest_whole, margin_of, windows
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.store.info import Features
 
 

@@ -17,6 +17,7 @@ from actloc.localization.written_files import written_files
 from actloc.runs import chosen_checkpoint
 from actloc.settings import own_code, sections
 from actloc.settings.choices import TableForm
+from actloc.settings.detections import FusionSettings, SuppressionSettings
 from actloc.settings.published import PublishedMap
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
@@ -53,9 +54,9 @@ class Config(TaskConfig):
         "schedule": sections.ScheduleSettings,
         "average": sections.AverageSettings,
         "training": sections.TrainingSettings,
-        "suppression": sections.SuppressionSettings,
+        "suppression": SuppressionSettings,
         "evaluation": sections.EvaluationSettings,
-        "fusion": sections.FusionSettings,
+        "fusion": FusionSettings,
         "prediction": sections.PredictionSettings,
         "machine": sections.MachineSettings,
         "published": PublishedMap,

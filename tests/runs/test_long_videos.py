@@ -19,7 +19,7 @@ from actloc.runs import localizer as localizer_module
 from actloc.runs.localizer import Localizer
 from actloc.runs.long_videos import longest_whole, margin_of, windows
 from actloc.runs.one_video import OneVideo
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources import stored
 from actloc.store.on_disk import FeaturesOnDisk
 from actloc.structures import Detections, Grid, Payload

@@ -14,7 +14,7 @@ from actloc.ops.settling import Candidates, Settling
 from actloc.ops.suppression import hard_suppression_per_class, soft_suppression, soft_suppression_per_class
 from actloc.runs.localizer import Localizer
 from actloc.runs.watching import WatchingDetector
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from tests.runs.test_long_videos import ACTIONFORMER, CPU, NARROW, TEMPORALMAXER, build
 
