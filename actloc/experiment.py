@@ -50,7 +50,7 @@ class _SectionOf(Generic[_S_co]):
 
 @dataclass(frozen=True)
 class Experiment:
-    """All settings of one YAML file, complete and checked; the task says which sections there are, here localization's."""
+    """All settings of one YAML file, complete and checked; the task says which sections there are."""
 
     file: Path
     typed: str

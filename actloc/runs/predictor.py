@@ -17,7 +17,8 @@ from actloc.encoders.base_network import ClipEncoder, built, ready, vectors_per_
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
-from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results, averages_caution, read_results
+from actloc.evaluation.results import MOST_INITIAL_SHARE, Results, averages_caution
+from actloc.evaluation.results_files import METRICS_NAME, read_results
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared

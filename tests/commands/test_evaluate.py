@@ -15,7 +15,7 @@ from actloc.annotations import form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, list_, report
 from actloc.errors import UserError
-from actloc.evaluation.results import read_results
+from actloc.evaluation.results_files import read_results
 from actloc.experiment import Experiment, load
 from actloc.runs.chosen_checkpoint import refuse_other_settings
 from actloc.store.store import FeatureStore
