@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from actloc.detectors.base import SGP_GROUPS, ConvolutionalConfig, PointConfig
 from actloc.errors import TooLongError, UserError
-from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
+from actloc.layers.dynamic_heads import DynamicClassificationHead, DynamicRegressionHead
+from actloc.layers.heads import ClassificationHead, RegressionHead
 from actloc.layers.positions import PositionTable
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.pyramid import build_neck, level_masks
@@ -129,8 +130,8 @@ class PointDetector(Detector):
     """Heads on every level of a pyramid; each kind makes its own `backbone`, the heads and the `criterion`."""
 
     criterion: PointCriterion
-    cls_head: ClassificationHead
-    reg_head: RegressionHead
+    cls_head: ClassificationHead | DynamicClassificationHead
+    reg_head: RegressionHead | DynamicRegressionHead
 
     def __init__(self, config: PointConfig, num_classes: int, max_steps: int) -> None:
         super().__init__()
@@ -140,7 +141,7 @@ class PointDetector(Detector):
 
     def at_points(self, levels: list[Tensor], masks: list[Tensor]) -> PointOutputs:
         """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps."""
-        return self.outputs(*apply_heads(self.cls_head, self.reg_head, levels, masks), masks)
+        return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks), masks)
 
     def outputs(self, logits: Tensor, offsets: Tensor, masks: list[Tensor]) -> PointOutputs:
         """What heads gave at the points of all levels, (B, P, K) and (B, P, 2), with the points; masks as above."""

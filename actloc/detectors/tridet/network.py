@@ -6,7 +6,6 @@ from torch import Tensor
 
 from actloc.detectors.base_network import ConvolutionalDetector
 from actloc.detectors.tridet import Config
-from actloc.layers.heads import apply_class_heads, apply_heads
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
 from actloc.ops.trident import TridentOutputs
@@ -39,8 +38,7 @@ class TriDet(ConvolutionalDetector):
         levels, masks = self.levels(features, mask)
         if self.config.head == "plain":
             return self.at_points(levels, masks)
-        logits, bins = apply_heads(self.cls_head, self.reg_head, levels, masks)
         # what starts and ends where is learned from the features, and does not change them
         detached = [level.detach() for level in levels]
-        starts, ends = apply_class_heads((self.start_head, self.end_head), detached, masks)
-        return TridentOutputs(**vars(self.outputs(logits, bins, masks)), start_logits=starts, end_logits=ends)
+        starts, ends = self.start_head(detached, masks), self.end_head(detached, masks)
+        return TridentOutputs(**vars(self.at_points(levels, masks)), start_logits=starts, end_logits=ends)
