@@ -49,8 +49,8 @@ def evaluate(
 
     `tious` are the temporal IoUs whose mean is the average mAP (None: 0.3 to 0.7), `protocol` a value of
     `evaluation.protocol`, `subset` the part of the truth to score (needed if there are several), `recall_at` the k of
-    Recall@kx, `average_recall_at` the N of AR@N. `reading` has settings such as `{"annotations_fps": 25}` for files that
-    need them.
+    Recall@kx, `average_recall_at` the N of AR@N. `reading` has settings such as `{"annotations_fps": 25}` for files
+    that need them.
 
     The result has `average_map`, `mean_ap` (by tIoU), `class_ap` (by class, by tIoU), from 0 to 1, `classes`,
     `thresholds`, `counts` and more. Raises actloc.errors.UserError for what cannot be scored. Does not import torch.

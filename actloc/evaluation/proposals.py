@@ -37,8 +37,10 @@ class ProposalRecall(BaseModel):
     def rows(self) -> list[tuple[str, list[float | None]]]:
         """`AR@N` for each N, and `AUC`, with their values per tIoU; the area up to N = 1 is none."""
         areas = [None if max(self.numbers) == 1 else area for area in self.areas]
-        recalls = zip(self.numbers, self.recall, strict=True)
-        return [*((f"AR@{number}", [*row]) for number, row in recalls), ("AUC", [*areas])]
+        rows: list[tuple[str, list[float | None]]] = [
+            (f"AR@{number}", [*row]) for number, row in zip(self.numbers, self.recall, strict=True)
+        ]
+        return [*rows, ("AUC", areas)]
 
 
 def proposal_recall(
