@@ -1,4 +1,4 @@
-"""What `init` writes for the sample is the shipped config, but for a few more epochs and wider limits."""
+"""What `init` writes for the sample is the shipped config, but for a few more epochs and its limits."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from actloc.experiment import load
 from actloc.video import ffmpeg
 from tests.annotation_forms.reading_files import read
 
-CONFIG = "configs/sample_efficientnet_actionformer.yaml"
+CONFIG = "configs/sample_efficientnet_temporalmaxer.yaml"
 
 
 def test_the_settings_for_the_sample_are_those_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +33,9 @@ def test_the_settings_for_the_sample_are_those_of_its_config(tmp_path: Path, mon
         for section in ("features", "detector", "optimizer", "schedule", "training")
         for name in _differing(mine.section(section).model_dump(), ours.section(section).model_dump())
     }
-    limits = {"features.allow_missing", "detector.max_buffer_factor"}
+    limits = {"features.allow_missing", "features.max_steps", "detector.max_buffer_factor"}
     assert differing == {"features.path", "schedule.epochs", *limits}
+    assert seen.longest_s / Choices.of(seen).step_s <= mine.features.max_steps <= ours.features.max_steps
     assert mine.section("schedule").model_dump()["epochs"] >= ours.section("schedule").model_dump()["epochs"]
 
 
