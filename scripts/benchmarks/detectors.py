@@ -35,7 +35,7 @@ _VIDEOS = 8
 
 @dataclass(frozen=True)
 class Data:
-    """What the step of a detector depends on, besides its settings."""
+    """What the step of a detector depends on, with its settings."""
 
     channels: int
     """Of the features."""
