@@ -16,7 +16,7 @@ def test_a_video_costs_what_all_of_its_windows_cost_and_a_step_sees_whole_window
     costs = {}
     for steps in (128, 224):  # one window, and two that share a quarter
         typical = Data(24, 5, steps, 2, 17.8)
-        costs[steps] = measured(["learnable_tadtr", "learnable_temporalmaxer"], 1, typical)
+        costs[steps] = measured(["learnable_tadtr", "learnable_tridet"], 1, typical)
     (one, whole), (two, longer) = costs[128], costs[224]
     assert two.multiply_adds == 2 * one.multiply_adds
     assert longer.multiply_adds == whole.multiply_adds  # both are padded to as many steps
@@ -24,7 +24,7 @@ def test_a_video_costs_what_all_of_its_windows_cost_and_a_step_sees_whole_window
     assert one.window_steps == config.training.batch_size * config.features.max_steps
     detector = config.detector.build(24, 5, config.features.max_steps)
     assert one.parameters == sum(parameter.numel() for parameter in detector.parameters())
-    assert "| `learnable_temporalmaxer` |" in table([one, whole])
+    assert "| `learnable_tridet` |" in table([one, whole])
 
 
 def test_every_config_of_the_tables_has_data() -> None:
