@@ -174,6 +174,16 @@ class PointDetector(Detector):
         """The official length: for a network that mixes all steps of a level, padding is part of the numbers."""
         return self.official_steps(longest)
 
+    def least_padded_steps(self, longest: int) -> int:
+        """The shortest T that gives the official numbers, where no layer mixes all steps.
+
+        Convolutions and pooling see half a kernel of padded steps after the last real one, so every level keeps that
+        many wherever the official padding has them: padding keeps the official end of every level.
+        """
+        stride = self.config.strides[-1]
+        margin = max(self.config.embedding_kernel, self.config.head_kernel, self.config.scale_factor + 1) // 2
+        return min((math.ceil(longest / stride) + margin) * stride, self.official_steps(longest))
+
     def official_steps(self, length: int) -> int:
         """What the official code pads a video of `length` steps to; raises TooLongError for longer ones than it takes.
 

@@ -1,5 +1,5 @@
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -97,6 +97,12 @@ OFFICIAL: dict[str, tuple[Config, int, int]] = {  # settings, channels, classes
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_weights_have_the_official_names_shapes_and_decay(name: str) -> None:
     check_names("temporalmaxer", name, *OFFICIAL[name])
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("group", 64), ("channel", 44), ("none", 44)])
+def test_padding_is_as_long_as_the_numbers_need(norm: Literal["group", "channel", "none"], expected: int) -> None:
+    detector = Config.small().model_copy(update={"neck_norm": norm, "num_branch_blocks": 2}).build(8, 2, 64)
+    assert (detector.padded_steps(37), detector.padded_steps(60), detector.official_steps(37)) == (expected, 64, 64)
 
 
 def test_new_weights_are_drawn_as_officially() -> None:

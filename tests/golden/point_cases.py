@@ -110,7 +110,8 @@ def check_outputs(case: PointCase, detector: PointDetector, parts: Callable[[Poi
     for number, video in enumerate(case.facts["eval"]):
         levels.clear()
         features, mask = case.batch(detector, [video])
-        assert features.shape[2] == video["padded"]
+        assert detector.official_steps(video["T"]) == video["padded"]
+        assert features.shape[2] <= video["padded"]  # shorter where the numbers need no more padding
         with torch.no_grad():
             outputs = detector(features, mask)
             found = {what: rows.split(outputs.level_lengths) for what, rows in parts(outputs).items()}
@@ -125,8 +126,9 @@ def check_outputs(case: PointCase, detector: PointDetector, parts: Callable[[Poi
                     sums = [real.sum().item(), real.norm().item()]
                     assert sums == pytest.approx(facts["stats"][what], rel=2e-4, abs=1e-3 * sums[1])
             stored, places = case.arrays[f"{prefix}_feat"], case.arrays[f"{prefix}_feat_pos"]
+            seen = places < levels[level].shape[2]
             channels = slice(None, None, levels[level].shape[1] // stored.shape[1])
-            assert_close(levels[level][0, channels, places].T, stored, case.tolerances.levels)
+            assert_close(levels[level][0, channels, places[seen]].T, stored[seen], case.tolerances.levels)
 
 
 def check_candidates(case: PointCase, detector: PointDetector) -> None:

@@ -46,14 +46,8 @@ class ActionFormer(PointDetector):
         return Assignment(*assign_targets(points, targets, self.num_classes, radius))
 
     def padded_steps(self, longest: int) -> int:
-        """The shortest T that gives the official numbers: padding keeps the official end of every level.
-
-        Convolutions see half a kernel of padded steps after the last real one, so every level keeps that many
-        wherever the official padding has them.
-        """
-        stride = self.config.strides[-1]
-        margin = max(self.config.embedding_kernel, self.config.head_kernel, self.config.scale_factor + 1) // 2
-        return min((math.ceil(longest / stride) + margin) * stride, self.official_steps(longest))
+        """The shortest T that gives the official numbers."""
+        return self.least_padded_steps(longest)
 
     @property
     def divisor(self) -> int:
