@@ -13,6 +13,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from actloc.errors import UserError, VideoError
 from actloc.video.live import LiveSource, read_live, source_named
+from tests.video.rtsp_server import serving
 
 
 @contextmanager
@@ -62,6 +63,20 @@ def test_a_lost_connection_is_opened_again_and_time_goes_on(video: Path) -> None
     assert ["trying again" in line for line in said] == [True, False, True, False]
     assert "connected again" in said[1]
     assert "taken as its end" in said[3]
+
+
+@pytest.mark.parametrize(("has_udp", "password"), [(True, None), (False, "me:secret")])
+def test_an_rtsp_server_is_watched_by_udp_or_else_by_tcp(video: Path, has_udp: bool, password: str | None) -> None:
+    said: list[str] = []
+    with serving(video, has_udp=has_udp, password=password) as (port, requests):
+        sender = "" if password is None else f"{password}@"
+        count, _ = seconds_of(source_named(f"rtsp://{sender}127.0.0.1:{port}/camera", retry_s=0.0), said)
+    assert count >= 12  # of 16; packets of UDP may get lost
+    assert requests[-1] == "PLAY"
+    assert requests.count("SETUP") == (1 if has_udp else 2)
+    assert requests.count("DESCRIBE") == (1 if password is None else 2)
+    assert "taken as its end" in said[-1]
+    assert not any("secret" in line for line in said)
 
 
 def test_a_connection_that_never_was_is_an_error() -> None:
