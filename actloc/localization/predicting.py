@@ -148,14 +148,14 @@ def below_threshold(found: Sequence[Prediction], thresholds: Mapping[str, float]
         return "nothing found"
     best = max(found, key=lambda one: one.score)
     segments, best_is = console.count(len(found), "segment"), "" if len(found) == 1 else "the best: "
-    lower = _rounded_down(best.score)
+    lower = rounded_down(best.score)
     number = sum(one.score >= lower for one in found)
     shown = "it" if len(found) == 1 else "all" if number == len(found) else f"{number} of them"
-    compared = " < ".join(_told_apart(best.score, thresholds[best.label]))
+    compared = " < ".join(told_apart(best.score, thresholds[best.label]))
     return f"{segments} below the threshold ({best_is}{compared}): prediction.threshold={lower:g} shows {shown}"
 
 
-def _rounded_down(score: float) -> float:
+def rounded_down(score: float) -> float:
     """The score with its first digit only: 0.4 for 0.48, 0.04 for 0.048."""
     if score <= 0:
         return 0.0
@@ -164,7 +164,7 @@ def _rounded_down(score: float) -> float:
     return lower if lower <= score else 0.0
 
 
-def _told_apart(low: float, high: float) -> tuple[str, str]:
+def told_apart(low: float, high: float) -> tuple[str, str]:
     """Two numbers with as many digits as show that they differ, two at least."""
     for digits in range(2, 17):
         texts = f"{low:.{digits}f}", f"{high:.{digits}f}"

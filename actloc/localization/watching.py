@@ -11,6 +11,7 @@ from actloc.evaluation import fusion
 from actloc.experiment import Experiment
 from actloc.extraction.batches import batch_size
 from actloc.extraction.streamed import encode_stream
+from actloc.localization.predicting import rounded_down, told_apart
 from actloc.ops.settling import Candidates
 from actloc.runs.longest_action import longest_allowed, too_long
 from actloc.runs.predictor import Predictor
@@ -76,7 +77,9 @@ class Watching:
             except Stopped:
                 self._finish()
                 raise
-            except VideoError:
+            except VideoError as error:
+                if isinstance(source, Path):
+                    error.detail = f"{source}: {error.detail}"
                 if self._detector.num_steps:
                     self._finish()
                 raise
@@ -103,6 +106,14 @@ class Watching:
                 f"{too_long(detector.num_too_long, self.longest_s)}. Allow them, for a longer delay: "
                 "--longest-action SECONDS",
                 candidates=detector.num_too_long,
+            )
+        best = detector.best_below
+        if best is not None and not self.num_found:
+            score, name = best[0], self._classes[best[1]]
+            compared = " < ".join(told_apart(score, self._predictor.thresholds[name]))
+            console.say(
+                f"Nothing reached its score threshold; the best was {console.clean(name)} ({compared}): "
+                f"--set prediction.threshold={rounded_down(score):g} shows it"
             )
         for setting in sorted(detector.cut_by):
             console.warn(f"{setting} left out candidates of lower scores in some windows")

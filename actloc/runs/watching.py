@@ -93,6 +93,8 @@ class WatchingDetector:
         self._first_row = self._num_rows = self._kept = 0
         self.num_too_long = 0
         """Candidates that were dropped for their length, of scores that are high enough to be shown."""
+        self.best_below: tuple[float, int] | None = None
+        """Score and class of the best candidate that is too low to be shown."""
         self.cut_by: set[str] = set()
         """The limits that left out candidates of lower scores in some window."""
 
@@ -144,9 +146,17 @@ class WatchingDetector:
         fits = candidates.segments[:, 1] - candidates.segments[:, 0] <= longest
         self.num_too_long += int((~fits & self._settling.are_high(candidates)).sum())
         self.cut_by |= found.cut_by
+        self._note_best_below(candidates.at(fits))
         self._settling.add(candidates.at(fits))
         self._kept = window.kept.stop
         self._forget(self._kept - self._margin)
+
+    def _note_best_below(self, candidates: Candidates) -> None:
+        low = candidates.at(~self._settling.are_high(candidates))
+        if len(low):
+            best = int(low.scores.argmax())
+            found = float(low.scores[best]), int(low.labels[best])
+            self.best_below = max(found, self.best_below or found)
 
     def _load(self, seen: range) -> tuple[Tensor, Tensor]:
         """Features (1, C, T) and mask (1, T); steps beyond the last row are padding."""

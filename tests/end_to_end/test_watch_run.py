@@ -128,8 +128,21 @@ def test_a_pipe_that_is_idle_can_be_left(folder: Path) -> None:
     assert segments(folder) == []
 
 
+@pytest.mark.slow
+def test_what_is_no_video_is_named_and_low_scores_are_said(folder: Path) -> None:
+    (folder / "notes.mp4").write_text("no video")
+    done = actloc(folder, "watch", "ckpt/toy", "notes.mp4", "prediction.threshold=1")
+    assert "Run: actloc watch ckpt/toy notes.mp4 --set prediction.threshold=1" in done.stderr
+    done = actloc(folder, "watch", "ckpt/toy", "notes.mp4", "--set", "prediction.threshold=1")
+    assert done.returncode == 2
+    assert "unreadable: notes.mp4: " in done.stderr
+    video = f"videos/{TEST_VIDEOS[0]}.mp4"
+    done = actloc(folder, "watch", "ckpt/toy", video, "--set", "prediction.threshold=1", "--overwrite")
+    assert "Nothing reached its score threshold; the best was" in done.stderr
+
+
 def test_wrong_sources_are_refused_without_torch(folder: Path) -> None:
-    cases = {"http://a/b.mp4": "tcp or rtsp", "nowhere.mp4": "cannot be read", "videos": "is a folder"}
+    cases = {"http://a/b.mp4": "tcp://HOST:PORT", "nowhere.mp4": "cannot be read", "videos": "is a folder"}
     found = torchless.outcomes([(folder, ["watch", "ckpt/toy", source]) for source in cases])
     for (source, text), (status, output) in zip(cases.items(), found, strict=True):
         assert status == 2, output

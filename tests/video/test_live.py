@@ -97,6 +97,16 @@ def test_a_pipe_ends_with_its_writer(video: Path, tmp_path: Path) -> None:
     assert said == []
 
 
+def test_the_standard_input_is_refused_because_another_process_reads() -> None:
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(UserError, match="mkfifo"):
+            source_named(f"/dev/fd/{reading}", retry_s=1.0)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_what_comes_is_no_list_of_other_files(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     lists = f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/secret.txt\n".encode()
@@ -107,10 +117,16 @@ def test_what_comes_is_no_list_of_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http://example.org/a.mp4", "(?s)protocol http.*tcp or rtsp"),
+        ("http://example.org/a.mp4", "(?s)protocol http.*tcp://HOST:PORT or rtsp"),
         ("concat:a|b", "cannot be read"),
         ("tpc://127.0.0.1:1", "(?s)protocol tpc.*Did you mean tcp"),
         ("tcp://", "no address"),
+        ("tcp://127.0.0.1", "no port"),
+        ("tcp://127.0.0.1:99999", "no port that can be one"),
+        ("127.0.0.1:9000", "Did you mean tcp://127.0.0.1:9000"),
+        ("rtsp:/camera/1", "Did you mean rtsp://camera/1"),
+        ("-", "mkfifo"),
+        ("9", "This machine has"),
         ("nowhere.mp4", "cannot be read"),
         ("/dev/null", "no source of video"),
         (".", "is a folder"),
