@@ -61,9 +61,8 @@ def source_named(text: str, retry_s: float) -> Path | LiveSource:
         raise UserError(f"{text} cannot be read: {error.strerror}.", _EXPECTED, _meant(text)) from error
     if stat.S_ISREG(mode):
         return path
-    if os.path.realpath(path).startswith(
-        ("/proc/", "/dev/fd/", "/dev/stdin")
-    ):  # another process reads the pictures, whose standard input is ours
+    # another process reads the pictures, whose standard input is ours
+    if os.path.realpath(path).startswith(("/proc/", "/dev/fd/", "/dev/stdin")):
         raise UserError(f"{text} is no file of its own.", _EXPECTED, _meant("-"))
     if stat.S_ISFIFO(mode):  # whoever writes may take its time
         return LiveSource(text, f"file:{path.absolute()}", ("file", "pipe"), _CONTAINERS, False, silent_s=_FOREVER_S)
