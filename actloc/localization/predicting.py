@@ -151,7 +151,7 @@ def below_threshold(found: Sequence[Prediction], thresholds: Mapping[str, float]
     lower = rounded_down(best.score)
     number = sum(one.score >= lower for one in found)
     shown = "it" if len(found) == 1 else "all" if number == len(found) else f"{number} of them"
-    compared = " < ".join(told_apart(best.score, thresholds[best.label]))
+    compared = " < ".join(distinct_digits(best.score, thresholds[best.label]))
     return f"{segments} below the threshold ({best_is}{compared}): prediction.threshold={lower:g} shows {shown}"
 
 
@@ -164,7 +164,7 @@ def rounded_down(score: float) -> float:
     return lower if lower <= score else 0.0
 
 
-def told_apart(low: float, high: float) -> tuple[str, str]:
+def distinct_digits(low: float, high: float) -> tuple[str, str]:
     """Two numbers with as many digits as show that they differ, two at least."""
     for digits in range(2, 17):
         texts = f"{low:.{digits}f}", f"{high:.{digits}f}"

@@ -11,7 +11,7 @@ from actloc.evaluation import fusion
 from actloc.experiment import Experiment
 from actloc.extraction.batches import batch_size
 from actloc.extraction.streamed import encode_stream
-from actloc.localization.predicting import rounded_down, told_apart
+from actloc.localization.predicting import distinct_digits, rounded_down
 from actloc.ops.settling import Candidates
 from actloc.runs.longest_action import longest_allowed, too_long
 from actloc.runs.predictor import Predictor
@@ -110,7 +110,7 @@ class Watching:
         best = detector.best_below
         if best is not None and not self.num_found:
             score, name = best[0], self._classes[best[1]]
-            compared = " < ".join(told_apart(score, self._predictor.thresholds[name]))
+            compared = " < ".join(distinct_digits(score, self._predictor.thresholds[name]))
             console.say(
                 f"Nothing reached its score threshold; the best was {console.clean(name)} ({compared}): "
                 f"--set prediction.threshold={rounded_down(score):g} shows it"
