@@ -123,7 +123,7 @@ def watch(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file, a named pipe, a camera such as /dev/video0, or tcp://ADDRESS, rtsp://ADDRESS.",
+            help="A file, a named pipe, a camera such as /dev/video0, tcp://HOST:PORT or rtsp://ADDRESS.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for segments.jsonl, one line for each segment.")] = Path(
@@ -142,7 +142,8 @@ def watch(
         typer.Option(
             metavar="SECONDS",
             min=0.001,
-            help="Drop longer candidates; shorter is sooner. Default: twice the longest action of training.",
+            help="Drop longer candidates; shorter is sooner. Default: prediction.longest_action_s, or else twice the "
+            "longest action of training, of what is longer than a window.",
         ),
     ] = None,
     retry_for: Annotated[
@@ -159,7 +160,7 @@ def watch(
 ) -> int:
     """Find actions in live video: each as soon as nothing can change it.
 
-    The segments are those that `predict` finds in the whole recording, without those longer than --longest-action.
+    The segments are those that `predict` finds in the whole recording.
     """
     return run_on(
         "watch",

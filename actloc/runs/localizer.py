@@ -22,6 +22,7 @@ from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
 from actloc.runs.encoded_once import encoded_once, is_made_in_parts
 from actloc.runs.long_videos import detect_in_windows, longest_whole
+from actloc.runs.longest_action import LengthLimit
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.detections import SuppressionSettings
 from actloc.sources.base_source import Source
@@ -68,10 +69,12 @@ class Localizer:
             raise wrong_return(steps, f"at least {longest}, the steps of the longest video", self.detector.padded_steps)
         return source.features(batch, steps, self.device), batch.mask(steps, self.device)
 
-    def detect_one(self, source: Source, samples: Iterable[Sample], duration_s: float | None) -> Detections:
+    def detect_one(
+        self, source: Source, samples: Iterable[Sample], duration_s: float | None, limit: LengthLimit | None = None
+    ) -> Detections:
         """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
 
-        Raises TooLongError if a window is too long for the detector.
+        `limit` drops candidates that are too long. Raises TooLongError if a window is too long for the detector.
         """
         self.detector.eval()
         found: list[Detections] = []
@@ -80,9 +83,11 @@ class Localizer:
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
                 own = self._detect(source, sample)
-            grid = sample.grid
+            own, grid = own if limit is None else limit.kept(own, sample, self.detector), sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
-            segments = own.segments.cpu() + sample.first_step
+            segments = own.segments.cpu()
+            if sample.first_step:  # may be more than float32 knows small parts of
+                segments = segments.double() + sample.first_step
             found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores, own.cut_by))
             end = sample.first_step + sample.num_steps
             windows.append((sample.first_step - HALF_STEP, end - HALF_STEP))

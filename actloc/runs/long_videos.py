@@ -50,6 +50,15 @@ def longest_whole(detector: PointDetector) -> int | None:
     return max(math.ceil(detector.max_steps / unit) * unit, _MARGINS_KEPT * margin) + 2 * margin
 
 
+def is_long(detector: PointDetector, num_steps: int) -> bool:
+    """Whether a video has more steps than its first window needs: `watch` finds something before the end of such a one.
+
+    Only these have candidates that can be called too long without being asked to.
+    """
+    longest, margin = longest_whole(detector), margin_of(detector)
+    return longest is not None and margin is not None and num_steps >= longest - margin
+
+
 def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> list[Window]:
     """Windows of at most `longest` steps that cover a video of `num_steps`; on both sides `margin` of them is not kept.
 
@@ -70,12 +79,24 @@ def detect_in_windows(detector: PointDetector, num_steps: int, padded_steps: int
     longest, margin, config = longest_whole(detector), margin_of(detector), detector.config
     assert longest is not None, "the detector has a reach"
     assert margin is not None
-    strides = config.strides
     most = detector.kept_per_level(padded_steps)
     levels: list[Detections] = []
     for window in windows(num_steps, padded_steps, longest, margin):
-        start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
-        outputs = part_of(detector(*load(window.seen.start, window.seen.stop)), strides, start, end, window.seen.start)
-        (found,) = best_of_levels(outputs, config.score_threshold, most)
+        features, mask = load(window.seen.start, window.seen.stop)
+        found = found_in_window(detector, features, mask, window, most)
         levels = [best_of_both(*pair, most) for pair in zip(levels, found, strict=True)] if levels else found
     return longer(joined(levels), config.shortest_steps)
+
+
+def found_in_window(
+    detector: PointDetector, features: Tensor, mask: Tensor, window: Window, most: int
+) -> list[Detections]:
+    """Of each level the `most` best segments that a window keeps, in float64 steps of the video, on the CPU.
+
+    They are computed in steps of the window: hours after the start, float32 does not know small parts of a step.
+    """
+    start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
+    outputs = part_of(detector(features, mask), detector.config.strides, start, end)
+    (levels,) = best_of_levels(outputs, detector.config.score_threshold, most)
+    here = [(level, level.segments.cpu().double() + window.seen.start) for level in levels]
+    return [Detections(steps, one.scores.cpu(), one.labels.cpu(), cut_by=one.cut_by) for one, steps in here]

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from actloc.extraction.rows import RowsInFile
 from actloc.extraction.video_progress import VideoProgress, WatchedRows
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
+from actloc.runs.longest_action import LengthLimit, longest_allowed, too_long
 from actloc.runs.one_video import OneVideo
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
@@ -46,6 +48,8 @@ class Found:
     duration_s: float
     cut_by: list[str]
     """The limits, as `section.key=value`, that left out detections of lower scores."""
+    too_long: dict[str, list[float]] = field(default_factory=dict)
+    """By class the scores of candidates that were dropped for their length, the best first."""
 
 
 class Predictor:
@@ -63,6 +67,10 @@ class Predictor:
                 f"fusion.scores={unused} has no class scores of new videos: actions keep the class and score that the "
                 "detector gave them"
             )
+
+    @cached_property
+    def _longest_s(self) -> float | None:
+        return longest_allowed(self.experiment)
 
     def _warn_of_averages(self) -> None:
         run = self.trained.run
@@ -126,8 +134,7 @@ class Predictor:
         Raises VideoError if the video cannot be read.
         """
         found = self.detect(video, progress, span)
-        for setting in self.limits_that_matter(found.predictions, found.cut_by):
-            console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
+        self.warn_of_limits(str(video), video.stem, found)
         before_s = 0.0 if span is None else span.start_s
         return [
             replace(one, start_s=round(one.start_s + before_s, 6), end_s=round(one.end_s + before_s, 6))
@@ -140,10 +147,18 @@ class Predictor:
         """Those that reach the threshold of their class."""
         return [one for one in predictions if one.score >= self.thresholds[one.label]]
 
-    def limits_that_matter(self, predictions: Sequence[Prediction], cut_by: Sequence[str]) -> list[str]:
-        """Those of the limits `cut_by` that may have left out detections whose scores are high enough to be shown."""
-        lowest = min((one.score for one in predictions), default=-math.inf)
-        return list(cut_by) if lowest >= min(self.thresholds.values()) else []
+    def warn_of_limits(self, name: str, video_id: str, found: Found) -> None:
+        """Warns of limits that may have left out something of a video whose score is high enough to be shown."""
+        lowest = min((one.score for one in found.predictions), default=-math.inf)
+        for setting in found.cut_by if lowest >= min(self.thresholds.values()) else ():
+            console.warn(f"{name}: {setting} left out detections of lower scores", id=video_id)
+        number = sum(score >= self.thresholds[label] for label, scores in found.too_long.items() for score in scores)
+        if number and self._longest_s is not None:
+            console.warn(
+                f"{name}: {too_long(number, self._longest_s)}. To allow them: prediction.longest_action_s=SECONDS",
+                id=video_id,
+                candidates=number,
+            )
 
     def detect(self, video: Path, progress: VideoProgress | None = None, span: Span | None = None) -> Found:
         """Everything that the detector finds in a video file, or in a part of it at times in this part.
@@ -168,14 +183,18 @@ class Predictor:
     def found_in(self, source: Source, progress: VideoProgress) -> Found:
         """Everything that the detector finds in a video that is open; raises VideoError."""
         video = source.videos[0]
+        limit = LengthLimit(lambda: self._longest_s, is_for_all=self.experiment.prediction.longest_action_s is not None)
         try:
             samples = progress.through(source.evaluation_samples(0))
-            detections = self.trained.localizer.detect_one(source, samples, video.duration_s)
+            detections = self.trained.localizer.detect_one(source, samples, video.duration_s, limit)
         except UserError as error:  # too long for the detector: this video's failure, not the command's
             raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
         found = VideoDetections(video.id, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.id]
-        return Found(predictions, video.duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
+        dropped: dict[str, list[float]] = {}
+        for label, score in sorted(limit.too_long, key=lambda one: -one[1]):
+            dropped.setdefault(self.trained.classes[label], []).append(round(score, 6))
+        return Found(predictions, video.duration_s or 0.0, list(cut_videos(self.experiment, [detections])), dropped)
 
     def with_weights(self, weights: Literal["averaged", "raw"]) -> "Predictor":
         """The same run, encoder and thresholds with other weights of the checkpoint; both are to be closed."""

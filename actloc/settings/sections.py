@@ -257,8 +257,7 @@ class TrainingSettings(Section):
     batch_size: PositiveInt = 2
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
-    """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8, unless batch norms learn the statistics of
-    each pass, as those of TANet and DualFormer do in recognition."""
+    """Passes per optimizer step: 4 of 2 videos equal one of 8, unless batch norms learn in each (TANet, DualFormer)."""
     precision: Annotated[Literal["float32", "bfloat16", "float16"], Shapes("weights", "results")] = "float32"
     """Precision of matrix products and convolutions, in training and detection; the rest is float32. It applies to the
     detector, and to an encoder that is trained with it. float16 needs a GPU."""
@@ -312,6 +311,8 @@ class PredictionSettings(Section):
 
     threshold: Literal["best_f1"] | Fraction = "best_f1"
     """Leave out segments below this score; best_f1 uses, per class, the threshold `eval` stored in the run."""
+    longest_action_s: PositiveFloat | None = None
+    """Drop longer candidates; null: in videos longer than a window, those of twice the longest action of training."""
 
 
 def _as_text(value: Any) -> Any:  # Any: not yet checked
