@@ -6,18 +6,21 @@ begin at whole steps of the coarsest level, so that the points of every level ar
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from actloc.detectors.base_network import PointDetector
 from actloc.ops.points import best_of_both, joined, longer
-from actloc.ops.pointwise import best_of_levels, part_of
+from actloc.ops.pointwise import PointOutputs, best_of_levels, part_of
 from actloc.structures import Detections
 
 Load = Callable[[int, int], tuple[Tensor, Tensor]]
 """Features (1, C, T) and mask (1, T) of the steps from one to another; they may be beyond the end of the video."""
+
+Network = Callable[[Tensor, Tensor], PointOutputs]
+"""Outputs of features and a mask, as `Detector.forward` gives them."""
 
 _MARGINS_KEPT = 3
 """At least this many margins of a window are kept: the two around them then add at most two thirds of the work."""
@@ -62,20 +65,33 @@ def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> lis
     return [Window(range(max(one.start - margin, 0), min(one.stop + margin, padded_steps)), one) for one in kept]
 
 
-def detect_in_windows(detector: PointDetector, num_steps: int, padded_steps: int, load: Load) -> Detections:
-    """What `detector` finds in a video of `num_steps`, in its feature steps, before suppression.
+def equal_windows(padded_steps: int, length: int, margin: int) -> list[Window]:
+    """Windows of exactly `length` steps, more than two margins, that cover a longer video; numbers as in `windows`."""
+    found: list[Window] = []
+    start = 0
+    while start < padded_steps:
+        first = min(max(start - margin, 0), padded_steps - length)
+        end = first + length
+        kept = range(start, end if end == padded_steps else end - margin)
+        found.append(Window(range(first, end), kept))
+        start = kept.stop
+    return found
 
-    Every limit counts for the whole video, which the detector pads to `padded_steps`.
+
+def detect_in_windows(
+    detector: PointDetector, network: Network, padded_steps: int, cut: Sequence[Window], load: Load
+) -> Detections:
+    """What `detector` finds in a video that is cut into these windows, in its feature steps, before suppression.
+
+    Every limit counts for the whole video, which the detector pads to `padded_steps`. `network` is the detector, or
+    computes the same.
     """
-    longest, margin, config = longest_whole(detector), margin_of(detector), detector.config
-    assert longest is not None, "the detector has a reach"
-    assert margin is not None
-    strides = config.strides
+    config, strides = detector.config, detector.config.strides
     most = detector.kept_per_level(padded_steps)
     levels: list[Detections] = []
-    for window in windows(num_steps, padded_steps, longest, margin):
+    for window in cut:
         start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
-        outputs = part_of(detector(*load(window.seen.start, window.seen.stop)), strides, start, end, window.seen.start)
+        outputs = part_of(network(*load(window.seen.start, window.seen.stop)), strides, start, end, window.seen.start)
         (found,) = best_of_levels(outputs, config.score_threshold, most)
         levels = [best_of_both(*pair, most) for pair in zip(levels, found, strict=True)] if levels else found
     return longer(joined(levels), config.shortest_steps)
