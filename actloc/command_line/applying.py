@@ -43,6 +43,12 @@ ClipsFolder = Annotated[
         help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
     ),
 ]
+OnnxFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--onnx", metavar="FILE", help="Use the detector's network in this file, which `actloc export-onnx` wrote."
+    ),
+]
 
 
 @command(
@@ -83,6 +89,7 @@ def predict(
     formats: Formats = "",
     video: Video = False,
     clips: ClipsFolder = None,
+    onnx: OnnxFile = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -108,6 +115,7 @@ def predict(
         formats=formats,
         video=video,
         clips=clips,
+        onnx=onnx,
     )
 
 

@@ -40,8 +40,8 @@ class FindingActions(Predicting):
 
     form = FoundActions
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._predictor = Predictor(experiment)
+    def __init__(self, experiment: Experiment, onnx: Path | None = None) -> None:
+        self._predictor = Predictor(experiment, onnx)
         self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
         self._setting = experiment.prediction.threshold
         self.labels = sorted(self._thresholds)  # as on the page
@@ -49,6 +49,8 @@ class FindingActions(Predicting):
         name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
         settings = settings_of_videos(experiment, without="evaluation.")
         settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
+        if onnx is not None:
+            settings["sha256 of the ONNX file"] = self._predictor.onnx_sha256
         self.made_with = MadeWith(
             run=self._run,
             checkpoint=checkpoint,

@@ -17,7 +17,7 @@ from actloc.detectors.base_network import Detector
 from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.layers.precision import full_precision
-from actloc.runs.onnx_file import FEATURES, MASK, METADATA, OnnxNetwork, OnnxRecord, required
+from actloc.runs.onnx_file import FEATURES, MASK, METADATA, OnnxNetwork, OnnxRecord
 from actloc.runs.onnx_of_run import record_of
 from actloc.runs.trained import TrainedDetector, load_trained
 from actloc.structures import Detections
@@ -44,7 +44,6 @@ def export(experiment: Experiment, path: Path, num_steps: int | None) -> Written
     By default that is the longest one that training sees whole. Raises UserError, and writes nothing, if the network
     cannot be written, or if its outputs on random features differ from torch's.
     """
-    required("onnx", "onnxruntime", "onnxscript")  # torch needs the last one only after a while
     trained = load_trained(experiment)
     try:
         return _export(experiment, trained, path, num_steps)
@@ -100,6 +99,8 @@ def _written(detector: Detector, inputs: tuple[Tensor, Tensor], names: list[str]
             ) from error
     assert program is not None, "torch.onnx.export returns a program with dynamo=True"
     model = program.model_proto
+    for part in [*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output]:
+        part.ClearField("metadata_props")  # tracebacks, with the paths of this machine
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(asdict(record), ensure_ascii=False)
     content: bytes = model.SerializeToString()

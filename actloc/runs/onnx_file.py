@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ from torch import Tensor
 
 from actloc import files
 from actloc.errors import UserError
+from actloc.runs import onnx_packages
 from actloc.settings import sameness
 
 METADATA = "actloc"
 """The key of an ONNX file's metadata that the record is kept under, as JSON."""
 FEATURES, MASK = "features", "mask"
-_EXTRA = 'Run: pip install "actloc[onnx]"'
 _QUIET = 3  # of onnxruntime's levels: errors only
 
 
@@ -62,27 +61,15 @@ class OnnxRecord:
         return sameness.differences(own, theirs, "in the file", "in the run")
 
 
-def required(*names: str) -> list[ModuleType]:
-    """The modules of the extra `onnx` with these names; raises UserError without it."""
-    import importlib
-
-    try:
-        return [importlib.import_module(name) for name in names]
-    except ImportError as error:
-        raise UserError(
-            f"ONNX needs {error.name or ', '.join(names)}, which is not installed here.",
-            "Expected the packages of the extra actloc[onnx].",
-            _EXTRA,
-        ) from error
-
-
 class OnnxNetwork:
     """A network that onnxruntime computes, on the CPU."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         """`content` is that of the file `path`, which is only named in errors; raises UserError if it is not right."""
-        onnx, runtime = required("onnx", "onnxruntime")
-        model = _checked(onnx, path, content)
+        onnx_packages.check("onnx", "onnxruntime")
+        import onnxruntime as runtime
+
+        model = _checked(path, content)
         self.record = _record(model, path)
         options = runtime.SessionOptions()
         options.log_severity_level = _QUIET
@@ -108,20 +95,20 @@ class OnnxNetwork:
 
 def read_network(path: Path) -> tuple[OnnxNetwork, str]:
     """The network in a file, and the file's sha256."""
-    required("onnx", "onnxruntime")
     content = files.read_bytes(path)
     return OnnxNetwork(path, content), files.sha256_of_bytes(content)
 
 
-def _checked(onnx: ModuleType, path: Path, content: bytes) -> Any:  # Any: onnx.ModelProto
+def _checked(path: Path, content: bytes) -> Any:  # Any: onnx.ModelProto
     """The model, of which nothing but this file is needed."""
+    import onnx
     from google.protobuf.message import DecodeError  # comes with onnx
 
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise _unusable(path, f"it is no ONNX file: {_first_line(error)}") from error
-    elsewhere = [one.name for one in _tensors(model, onnx) if one.data_location == onnx.TensorProto.EXTERNAL]
+    elsewhere = [one.name for one in _tensors(model) if one.data_location == onnx.TensorProto.EXTERNAL]
     if elsewhere:
         raise _unusable(path, f"the values of {len(elsewhere)} tensors, such as {elsewhere[0]}, are in another file")
     domains = {one.domain for one in model.opset_import} | {one.domain for one in model.functions}
@@ -131,15 +118,15 @@ def _checked(onnx: ModuleType, path: Path, content: bytes) -> Any:  # Any: onnx.
     return model
 
 
-def _tensors(message: Any, onnx: ModuleType) -> Iterator[Any]:  # Any: messages of protobuf
+def _tensors(message: Any) -> Iterator[Any]:  # Any: messages of protobuf
     """All tensors in a message and in the messages inside it: weights, constants, graphs within graphs."""
-    if isinstance(message, onnx.TensorProto):
+    if message.DESCRIPTOR.name == "TensorProto":
         yield message
         return
     for field, value in message.ListFields():
         if field.message_type is not None:
             for one in value if field.is_repeated else [value]:
-                yield from _tensors(one, onnx)
+                yield from _tensors(one)
 
 
 def _record(model: Any, path: Path) -> OnnxRecord:  # Any: onnx.ModelProto

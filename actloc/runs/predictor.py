@@ -27,6 +27,7 @@ from actloc.extraction.video_progress import VideoProgress, WatchedRows
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.one_video import OneVideo
+from actloc.runs.onnx_of_run import with_onnx
 from actloc.runs.result_folders import measured_with, results_folder
 from actloc.runs.trained import load_trained
 from actloc.sources import folders
@@ -50,9 +51,13 @@ class Found:
 class Predictor:
     """Finds actions in videos with a trained run; loads the encoder and the detector once."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, onnx: Path | None = None) -> None:
+        """`onnx` is a file with the network of the run's detector, which onnxruntime then computes."""
         self.experiment = experiment
         self.trained = load_trained(experiment)
+        self.onnx_sha256: str | None = None
+        if onnx is not None:
+            self.trained, self.onnx_sha256 = with_onnx(experiment, self.trained, onnx)
         self.encoder = None if self.trained.live is not None else self._stored_encoder()
         self._warn_of_averages()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
