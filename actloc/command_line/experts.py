@@ -142,7 +142,7 @@ def export_onnx(
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    """Write a run's detector as ONNX, which computes what torch does.
+    r"""Write a run's detector as ONNX, which computes what torch does.
 
     The outputs are compared with torch's on random features before the file is kept.
     To use it: actloc predict RUN VIDEO --onnx FILE, or a program of your own. Both need actloc\[onnx].

@@ -32,5 +32,7 @@ def run(experiment: Experiment, target: Path, *, num_steps: int | None = None, o
         f"{written.num_bytes / 1e6:.1f} MB; at most {written.difference:.0e} from torch's outputs"
     )
     console.emit("done", path=str(target), steps=record.steps, difference=written.difference)
-    console.say(f"Next: actloc predict {shlex.quote(str(experiment.run_folder))} VIDEO --onnx {shlex.quote(str(target))}")
+    console.say(
+        f"Next: actloc predict {shlex.quote(str(experiment.run_folder))} VIDEO --onnx {shlex.quote(str(target))}"
+    )
     return 0

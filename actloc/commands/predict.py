@@ -66,7 +66,9 @@ def run(
             "Expected a file that `actloc export-onnx` wrote of this run.",
             f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(onnx))}",
         )
-    load = partial(task.predicting, experiment) if onnx is None else partial(task.predicting_with_onnx, experiment, onnx)
+    load = (
+        partial(task.predicting, experiment) if onnx is None else partial(task.predicting_with_onnx, experiment, onnx)
+    )
     predict_all = _engine(engine, experiment, load)
     named = named_videos(names, output, takes_frames=task.takes_frames)
     videos = without_made(named)

@@ -6,7 +6,6 @@ ONNX itself, so that no code comes with it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -57,7 +56,7 @@ class OnnxRecord:
         for one in (own, theirs):
             for name in ("actloc", "run", "steps"):
                 del one[name]
-            one |= {f"features.{key}": value for key, value in one.pop("features").items()}
+            one |= one.pop("features")
         return sameness.differences(own, theirs, "in the file", "in the run")
 
 

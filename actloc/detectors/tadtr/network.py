@@ -31,6 +31,7 @@ class TadTR(Detector):
     """Every query moves a segment onto an action, layer by layer, and scores its classes."""
 
     criterion: QueryCriterion
+    why_not_onnx = "how many samples the ROI align of its actionness takes depends on the segments"
 
     def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
         super().__init__()
