@@ -43,11 +43,9 @@ ClipsFolder = Annotated[
         help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
     ),
 ]
-OnnxFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--onnx", metavar="FILE", help="Use the detector's network in this file, which `actloc export-onnx` wrote."
-    ),
+OnnxFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--onnx", metavar="FILE", help="Use the network in a file of `export-onnx`; can be repeated."),
 ]
 
 
@@ -89,7 +87,7 @@ def predict(
     formats: Formats = "",
     video: Video = False,
     clips: ClipsFolder = None,
-    onnx: OnnxFile = None,
+    onnx: OnnxFiles = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -115,7 +113,7 @@ def predict(
         formats=formats,
         video=video,
         clips=clips,
-        onnx=onnx,
+        onnx=onnx or (),
     )
 
 

@@ -123,7 +123,7 @@ def convert(
 @command(
     EXPERTS,
     "actloc export-onnx ckpt/sample_efficientnet_actionformer detector.onnx",
-    "actloc export-onnx ckpt/sample_efficientnet_actionformer detector.onnx --steps 1024",
+    "actloc export-onnx ckpt/sample_efficientnet_actionformer encoder.onnx --encoder",
     name="export-onnx",
 )
 def export_onnx(
@@ -138,16 +138,24 @@ def export_onnx(
             "longest that training sees whole.",
         ),
     ] = None,
+    of_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--encoder", help="Write the encoder of the run's features instead; only one that works frame by frame."
+        ),
+    ] = False,
     overwrite: OverwriteFiles = False,
     settings: Settings = None,
     code: Code = None,
 ) -> int:
-    r"""Write a run's detector as ONNX, which computes what torch does.
+    r"""Write a run's detector or encoder as ONNX, equal to torch's.
 
     The outputs are compared with torch's on random features before the file is kept.
     To use it: actloc predict RUN VIDEO --onnx FILE, or a program of your own. Both need actloc\[onnx].
     """
-    return run_on("export_onnx", run, settings, code, target=target, num_steps=steps, overwrite=overwrite)
+    return run_on(
+        "export_onnx", run, settings, code, target=target, num_steps=steps, of_encoder=of_encoder, overwrite=overwrite
+    )
 
 
 @command(

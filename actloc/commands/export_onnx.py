@@ -1,4 +1,4 @@
-"""`actloc export-onnx RUN FILE`: a run's detector as an ONNX file, which computes what torch does."""
+"""`actloc export-onnx RUN FILE`: a run's detector or encoder as an ONNX file, which computes what torch does."""
 
 import shlex
 from pathlib import Path
@@ -11,28 +11,39 @@ from actloc.signals import stopping_at_once
 from actloc.tasks.base import task_of
 
 
-def run(experiment: Experiment, target: Path, *, num_steps: int | None = None, overwrite: bool = False) -> int:
-    """Writes the file for videos that are padded as one of `num_steps`; refuses the files of others."""
+def run(
+    experiment: Experiment,
+    target: Path,
+    *,
+    num_steps: int | None = None,
+    of_encoder: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Writes the detector for videos that are padded as one of `num_steps`, or the encoder."""
     if target.suffix != ".onnx":
         raise UserError(
             f"{target} does not end in .onnx.", "Expected the name of an ONNX file.", f"Name it {target}.onnx"
+        )
+    if of_encoder and num_steps is not None:
+        raise UserError(
+            f"--steps {num_steps} was given with --encoder.",
+            "Expected one of them: the encoder sees one frame at a time.",
+            "Remove --steps.",
         )
     replace = "Replace it with --overwrite, or name another file."
     outputs.refuse_others([target], overwrite=overwrite, fix=replace)
     task = task_of(experiment)
     with stopping_at_once(is_saved=False), outputs.recording([target]):
-        written = task.export_onnx(experiment, target, num_steps)
+        written = task.export_onnx(experiment, target, num_steps, of_encoder=of_encoder)
     record = written.record
-    console.say(
-        f"features (1, {record.channels}, {record.steps}) float32 and mask (1, {record.steps}) bool give "
-        f"{', '.join(written.outputs)}"
-    )
+    shapes = {name: tuple(length or "any" for length in shape) for name, shape in record.inputs.items()}
+    inputs = " and ".join(f"{name} {shape}".replace("'", "") for name, shape in shapes.items())
+    console.say(f"{inputs} give{'s' * (len(shapes) == 1)} {', '.join(written.outputs)}")
     console.result(
-        f"{target}: {record.detector} of {record.run}, {record.checkpoint}, {record.steps} steps, "
-        f"{written.num_bytes / 1e6:.1f} MB; at most {written.difference:.0e} from torch's outputs"
+        f"{target}: the {record.part} {record.name} of {record.run}, {written.num_bytes / 1e6:.1f} MB, at most "
+        f"{written.difference:.0e} from torch's outputs"
     )
-    console.emit("done", path=str(target), steps=record.steps, difference=written.difference)
-    console.say(
-        f"Next: actloc predict {shlex.quote(str(experiment.run_folder))} VIDEO --onnx {shlex.quote(str(target))}"
-    )
+    console.emit("done", path=str(target), inputs=record.inputs, difference=written.difference)
+    run_folder, file = shlex.quote(str(experiment.run_folder)), shlex.quote(str(target))
+    console.say(f"Next: actloc predict {run_folder} VIDEO --onnx {file}")
     return 0

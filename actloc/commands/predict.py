@@ -33,12 +33,12 @@ def run(
     formats: str = "",
     video: bool = False,
     clips: Path | None = None,
-    onnx: Path | None = None,
+    onnx: Sequence[Path] = (),
 ) -> int:
     """Checks the names, which may be mistyped, before anything is loaded; exit status 3 if some videos failed.
 
     `shard`, such as 2/8, is the share of the videos to predict here. The engine is local, or ray for a cluster.
-    `onnx` is a file with the network of the run's detector, to be used in place of torch's.
+    `onnx` are files with the run's networks, to be used in place of torch's.
     `formats` are forms of annotation tools to write as well, with commas between them. `video` asks for copies of the
     videos with labels, `clips` is a folder for the segments.
     """
@@ -59,16 +59,9 @@ def run(
             "Expected video files, folders of them, or a .txt list of their paths.",
             "Name them after the run: actloc predict RUN VIDEO...",
         )
-    if onnx is not None and not onnx.is_file():
-        neighbours = [one.name for one in onnx.parent.glob("*.onnx")]
-        raise UserError(
-            f"{onnx} is not a file{console.nearest(onnx.name, neighbours, lists_known=False)}",
-            "Expected a file that `actloc export-onnx` wrote of this run.",
-            f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(onnx))}",
-        )
-    load = (
-        partial(task.predicting, experiment) if onnx is None else partial(task.predicting_with_onnx, experiment, onnx)
-    )
+    for file in onnx:
+        _check_onnx(file, experiment)
+    load = partial(task.predicting_with_onnx, experiment, onnx) if onnx else partial(task.predicting, experiment)
     predict_all = _engine(engine, experiment, load)
     named = named_videos(names, output, takes_frames=task.takes_frames)
     videos = without_made(named)
@@ -91,6 +84,16 @@ def run(
     with closing(load()) as predicting:
         call = work.Call(videos, output, summaries, overwrite, own, forms, kinds)
         return work.run(call, predicting, predict_all)
+
+
+def _check_onnx(file: Path, experiment: Experiment) -> None:
+    if not file.is_file():
+        neighbours = [one.name for one in file.parent.glob("*.onnx")]
+        raise UserError(
+            f"{file} is not a file{console.nearest(file.name, neighbours, lists_known=False)}",
+            "Expected a file that `actloc export-onnx` wrote of this run.",
+            f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(file))}",
+        )
 
 
 def _video_files(

@@ -40,7 +40,7 @@ class FindingActions(Predicting):
 
     form = FoundActions
 
-    def __init__(self, experiment: Experiment, onnx: Path | None = None) -> None:
+    def __init__(self, experiment: Experiment, onnx: Sequence[Path] = ()) -> None:
         self._predictor = Predictor(experiment, onnx)
         self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
         self._setting = experiment.prediction.threshold
@@ -49,8 +49,7 @@ class FindingActions(Predicting):
         name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
         settings = settings_of_videos(experiment, without="evaluation.")
         settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
-        if onnx is not None:
-            settings["sha256 of the ONNX file"] = self._predictor.onnx_sha256
+        settings |= self._predictor.onnx.settings
         self.made_with = MadeWith(
             run=self._run,
             checkpoint=checkpoint,

@@ -12,6 +12,8 @@ from actloc.runs.long_videos import Window, equal_windows, margin_of
 from actloc.runs.onnx_file import OnnxNetwork
 from actloc.structures import Detections
 
+FEATURES, MASK = "features", "mask"
+
 
 class OnnxDetector(Detector):
     """`detector` with the network in an ONNX file, which knows one length."""
@@ -20,12 +22,14 @@ class OnnxDetector(Detector):
         super().__init__()
         self.detector = detector
         self.network = network
-        self.steps = network.record.steps
+        steps = network.record.inputs[FEATURES][2]
+        assert steps is not None, "the file has one length"
+        self.steps: int = steps
         self.criterion = detector.criterion
 
     def forward(self, features: Tensor, mask: Tensor) -> Any:  # Any: the detector's own
         """The detector's outputs for (1, C, T) features, T = `steps`; `mask` (1, T) is true on real steps."""
-        return self.detector.outputs_of(self.network(features, mask), mask)
+        return self.detector.outputs_of(self.network(**{FEATURES: features.float(), MASK: mask}), mask)
 
     def select(self, outputs: Any) -> list[Detections]:  # Any: as above
         """The detector's."""

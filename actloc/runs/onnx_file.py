@@ -7,7 +7,7 @@ ONNX itself, so that no code comes with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +22,31 @@ from actloc.settings import sameness
 
 METADATA = "actloc"
 """The key of an ONNX file's metadata that the record is kept under, as JSON."""
-FEATURES, MASK = "features", "mask"
+DETECTOR, ENCODER = "detector", "encoder"
 _QUIET = 3  # of onnxruntime's levels: errors only
+_RECORDED = {"part": str, "name": str, "actloc": str, "run": str, "inputs": dict, "made_with": dict}
 
 
 @dataclass(frozen=True)
 class OnnxRecord:
-    """What a file is of. All but the versions and names must be the same where it is used."""
+    """What a file is of."""
 
+    part: str
+    """detector or encoder."""
+    name: str
+    """That of the part in the settings."""
     actloc: str
     """The version that wrote it."""
     run: str
     """The name of the run."""
-    checkpoint: str
-    weights: str
-    """averaged or raw."""
-    weights_sha256: str
-    """Of the file of these weights in the checkpoint."""
-    detector: str
-    steps: int
-    """T of the features, padded."""
-    max_steps: int
-    """The steps that the run was trained on at most."""
-    channels: int
-    classes_sha256: str
-    """Of the names of the classes in order, as JSON."""
-    features: Mapping[str, Any]  # Any: JSON values
-    """The settings that shape the features, by dotted key."""
+    inputs: Mapping[str, list[int | None]]
+    """The shape of each; null where any length will do."""
+    made_with: Mapping[str, Any]  # Any: JSON values
+    """Everything that the numbers depend on: weights, classes, settings; it must be the same where a file is used."""
 
-    def differences(self, other: OnnxRecord) -> list[str]:
-        """What differs in `other`, the run at hand, that the numbers depend on."""
-        own, theirs = asdict(self), asdict(other)
-        for one in (own, theirs):
-            for name in ("actloc", "run", "steps"):
-                del one[name]
-            one |= one.pop("features")
-        return sameness.differences(own, theirs, "in the file", "in the run")
+    def differences(self, now: Mapping[str, Any]) -> list[str]:  # Any: JSON values
+        """In what a run at hand, of which this is `made_with` now, differs."""
+        return sameness.differences(dict(self.made_with), dict(now), "in the file", "in the run")
 
 
 class OnnxNetwork:
@@ -66,36 +55,36 @@ class OnnxNetwork:
     def __init__(self, path: Path, content: bytes) -> None:
         """`content` is that of the file `path`, which is only named in errors; raises UserError if it is not right."""
         onnx_packages.check("onnx", "onnxruntime")
-        import onnxruntime as runtime
+        import onnxruntime
 
-        model = _checked(path, content)
-        self.record = _record(model, path)
-        options = runtime.SessionOptions()
+        self.path, self.sha256 = path, files.sha256_of_bytes(content)
+        self.record = _record(_checked(path, content), path)
+        options = onnxruntime.SessionOptions()
         options.log_severity_level = _QUIET
         try:
-            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has one class for each kind of damage, without a common base
             raise _unusable(path, f"onnxruntime cannot load it: {_first_line(error)}") from error
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]
-        found = {one.name: list(one.shape) for one in self._session.get_inputs()}
-        expected = {FEATURES: [1, self.record.channels, self.record.steps], MASK: [1, self.record.steps]}
-        if any(expected.get(name) != shape for name, shape in found.items()) or FEATURES not in found:
-            raise _unusable(path, f"its inputs are {found}, and its record says {expected}")
+        shapes = {
+            one.name: [length if isinstance(length, int) else None for length in one.shape]
+            for one in self._session.get_inputs()
+        }
+        if not shapes or any(self.record.inputs.get(name) != shape for name, shape in shapes.items()):
+            raise _unusable(path, f"its inputs are {shapes}, and its record says {dict(self.record.inputs)}")
 
-    def __call__(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The outputs by name, of (1, C, T) features and their `mask` (1, T), true on real steps; T is the record's."""
-        given = {FEATURES: features.float().cpu().numpy(), MASK: mask.cpu().numpy()}
-        found = self._session.run(self._outputs, {name: given[name] for name in self._inputs})
-        arrays = [np.ascontiguousarray(one) for one in found]
-        tensors = [torch.from_numpy(one).to(features.device) for one in arrays]
+    def __call__(self, **given: Tensor) -> dict[str, Tensor]:
+        """The outputs by name, of the inputs by name; what the network has no use for is left out."""
+        device = next(iter(given.values())).device
+        found = self._session.run(self._outputs, {name: given[name].cpu().numpy() for name in self._inputs})
+        tensors = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in found]
         return dict(zip(self._outputs, tensors, strict=True))
 
 
-def read_network(path: Path) -> tuple[OnnxNetwork, str]:
-    """The network in a file, and the file's sha256."""
-    content = files.read_bytes(path)
-    return OnnxNetwork(path, content), files.sha256_of_bytes(content)
+def read_network(path: Path) -> OnnxNetwork:
+    """The network in a file; raises UserError if it cannot be used."""
+    return OnnxNetwork(path, files.read_bytes(path))
 
 
 def _checked(path: Path, content: bytes) -> Any:  # Any: onnx.ModelProto
@@ -133,12 +122,9 @@ def _record(model: Any, path: Path) -> OnnxRecord:  # Any: onnx.ModelProto
     if len(texts) != 1:
         raise _unusable(path, "it does not say which run it is of")
     stored = files.parse_json(texts[0])
-    names = {field.name for field in fields(OnnxRecord)}
-    if not isinstance(stored, dict) or set(stored) != names:
-        raise _unusable(path, f"its record has {sorted(stored) if isinstance(stored, dict) else stored!r}")
-    is_counted = all(isinstance(stored[name], int) for name in ("steps", "channels", "max_steps"))
-    if not is_counted or not isinstance(stored["features"], dict):
-        raise _unusable(path, "its record is damaged")
+    assert _RECORDED.keys() == {field.name for field in fields(OnnxRecord)}
+    if not isinstance(stored, dict) or {key: type(value) for key, value in stored.items()} != _RECORDED:
+        raise _unusable(path, "its record is damaged, or of another version of actloc")
     return OnnxRecord(**stored)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actloc.prediction.video_predictor import VideoPredictor
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
-    from actloc.runs.onnx_export import Written
+    from actloc.runs.onnx_export import WrittenNetwork
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -96,12 +96,14 @@ class TaskConfig(TaskSettings, ABC):
     def predicting(self, experiment: Experiment) -> Predicting:
         """The trained run, loaded for `predict`; raises UserError."""
 
-    def predicting_with_onnx(self, experiment: Experiment, file: Path) -> Predicting:
-        """The same with the network in an ONNX file; raises UserError if it is not that of the run."""
-        raise _no_onnx(self.name, f"--onnx {file}")
+    def predicting_with_onnx(self, experiment: Experiment, onnx: Sequence[Path]) -> Predicting:
+        """The same with networks in ONNX files; raises UserError if they are not those of the run."""
+        raise _no_onnx(self.name, f"--onnx {onnx[0]}")
 
-    def export_onnx(self, experiment: Experiment, file: Path, num_steps: int | None) -> Written:
-        """Writes the run's detector as ONNX, at the padded length of a video of `num_steps`; raises UserError."""
+    def export_onnx(
+        self, experiment: Experiment, file: Path, num_steps: int | None, *, of_encoder: bool
+    ) -> WrittenNetwork:
+        """Writes the run's detector as ONNX, at the padded length of a video of `num_steps`, or its encoder."""
         raise _no_onnx(self.name, "export-onnx")
 
     def watching(

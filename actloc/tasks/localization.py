@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
-    from actloc.runs.onnx_export import Written
+    from actloc.runs.onnx_export import WrittenNetwork
     from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -167,23 +167,27 @@ class Config(TaskConfig):
 
         return FindingActions(experiment)
 
-    def predicting_with_onnx(self, experiment: Experiment, file: Path) -> Predicting:
-        """The same with the detector's network in an ONNX file."""
+    def predicting_with_onnx(self, experiment: Experiment, onnx: Sequence[Path]) -> Predicting:
+        """The same with networks in ONNX files."""
         chosen_checkpoint.check(experiment)
         onnx_packages.check("onnx", "onnxruntime")
         # imported after the checks, which answer faster without torch
         from actloc.localization.predicting import FindingActions
 
-        return FindingActions(experiment, file)
+        return FindingActions(experiment, onnx)
 
-    def export_onnx(self, experiment: Experiment, file: Path, num_steps: int | None) -> Written:
-        """Writes the detector as ONNX."""
+    def export_onnx(
+        self, experiment: Experiment, file: Path, num_steps: int | None, *, of_encoder: bool
+    ) -> WrittenNetwork:
+        """Writes the detector or the encoder as ONNX."""
         chosen_checkpoint.check(experiment)
         onnx_packages.check("onnx", "onnxruntime", "onnxscript")
         # imported after the checks, as above
         from actloc.runs import onnx_export
 
-        return onnx_export.export(experiment, file, num_steps)
+        if of_encoder:
+            return onnx_export.export_encoder(experiment, file)
+        return onnx_export.export_detector(experiment, file, num_steps)
 
     def watching(
         self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None

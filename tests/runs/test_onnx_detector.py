@@ -43,7 +43,7 @@ class OfOneLength:
 
     @property
     def record(self) -> SimpleNamespace:
-        return SimpleNamespace(steps=self.steps)
+        return SimpleNamespace(inputs={"features": [1, 6, self.steps]})
 
     def __call__(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
         assert features.shape[2] == mask.shape[1] == self.steps

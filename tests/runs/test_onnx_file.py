@@ -1,7 +1,7 @@
 """ONNX files from elsewhere: nothing but the file is opened, and what is not of a run is refused."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from onnx import TensorProto, helper
 
 from actloc.errors import UserError
+from actloc.files import sha256_of_file
 from actloc.runs import onnx_packages
 from actloc.runs.onnx_file import METADATA, OnnxNetwork, OnnxRecord, read_network
 
-RECORD = OnnxRecord("1.0", "toy", "ckpt_000008", "averaged", "ab", "mine", 4, 4, 2, "cd", {"features.fps": 8.0})
+RECORD = OnnxRecord("detector", "mine", "1.0", "toy", {"features": [1, 2, 4], "mask": [1, 4]}, {"features.fps": 8.0})
 
 
 def model(record: Any, operator: str = "Identity", domain: str = "") -> onnx.ModelProto:
@@ -46,11 +47,11 @@ def refusal(made: onnx.ModelProto | bytes) -> str:
 def test_a_file_is_read_with_its_record_and_run(tmp_path: Path) -> None:
     path = tmp_path / "toy.onnx"
     path.write_bytes(model(asdict(RECORD)).SerializeToString())
-    network, sha256 = read_network(path)
+    network = read_network(path)
     assert network.record == RECORD
-    assert len(sha256) == 64
+    assert network.sha256 == sha256_of_file(path)
     features = torch.arange(8.0).reshape(1, 2, 4)
-    found = network(features, torch.ones(1, 4, dtype=torch.bool))
+    found = network(features=features, mask=torch.ones(1, 4, dtype=torch.bool))
     assert list(found) == ["logits"]
     assert torch.equal(found["logits"], features)
 
@@ -80,17 +81,16 @@ def test_what_is_no_file_of_a_run_is_refused_with_the_reason() -> None:
     assert "cannot load it" in refusal(model(good, operator="Unknown"))
     assert "it needs operators of com.example" in refusal(model(good, operator="Read", domain="com.example"))
     assert "it does not say which run it is of" in refusal(model(None))
-    assert "its record has" in refusal(model({"run": "toy"}))
-    assert "its record has 3" in refusal(model(3))
-    assert "its record is damaged" in refusal(model(good | {"steps": "4"}))
-    assert "its inputs are" in refusal(model(good | {"steps": 8}))
+    assert "its record is damaged" in refusal(model({"run": "toy"}))
+    assert "its record is damaged" in refusal(model(3))
+    assert "its record is damaged" in refusal(model(good | {"inputs": 4}))
+    assert "its inputs are" in refusal(model(good | {"inputs": {"features": [1, 2, 8]}}))
 
 
-def test_what_differs_from_a_run_is_named_but_not_where_it_was_made() -> None:
-    assert RECORD.differences(replace(RECORD, actloc="2.0", run="renamed", steps=8)) == []
-    other = replace(RECORD, detector="bmn", features={"features.fps": 4.0})
-    assert RECORD.differences(other) == [
-        "detector: mine in the file, bmn in the run",
+def test_what_differs_from_a_run_is_named_with_both_values() -> None:
+    assert RECORD.differences({"features.fps": 8.0}) == []
+    assert RECORD.differences({"features.fps": 4.0, "detector": "bmn"}) == [
+        "detector: absent in the file, bmn in the run",
         "features.fps: 8.0 in the file, 4.0 in the run",
     ]
 
