@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from actloc.annotations.model import AnnotatedVideo
-from actloc.detectors import actionformer, bmn, dyfadet, etad, tridet
+from actloc.detectors import actionformer, bmn, dyfadet, etad, tadtr, tridet
 from actloc.detectors.base import DetectorConfig, PointConfig
 from actloc.detectors.base_network import Detector, PointDetector
 from actloc.errors import TooLongError, UserError
@@ -116,6 +116,15 @@ def test_equal_windows_keep_every_step_once_with_a_margin_on_both_sides(padded: 
         assert len(window.seen) == 64
         assert window.seen.start == 0 or window.kept.start - window.seen.start >= 20
         assert window.seen.stop == padded or window.seen.stop - window.kept.stop >= 20
+
+
+def test_tadtr_selects_from_the_last_layer_unless_it_has_actionness() -> None:
+    plain = tadtr.Config.small().model_copy(update={"actionness": False}).build(6, 3, 64).eval()
+    one_length, _ = with_one_length(plain, 64)
+    assert unmatched(found(one_length, 40), found(plain, 40), seconds=1e-5, score=1e-6) == ([], [])
+    usual = tadtr.Config.small().build(6, 3, 64).eval()
+    with pytest.raises(UserError, match="TadTR is not written as ONNX: how many samples"):
+        usual.tensors_of(usual(torch.zeros(1, 6, 64), torch.ones(1, 64, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])
