@@ -45,7 +45,7 @@ ClipsFolder = Annotated[
 ]
 OnnxFiles = Annotated[
     list[Path] | None,
-    typer.Option("--onnx", metavar="FILE", help="Use the network in a file of `export-onnx`; can be repeated."),
+    typer.Option("--onnx", metavar="FILE", help="Use a network that `export-onnx` wrote; can be repeated."),
 ]
 
 

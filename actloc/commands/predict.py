@@ -59,9 +59,7 @@ def run(
             "Expected video files, folders of them, or a .txt list of their paths.",
             "Name them after the run: actloc predict RUN VIDEO...",
         )
-    for file in onnx:
-        _check_onnx(file, experiment)
-    load = partial(task.predicting_with_onnx, experiment, onnx) if onnx else partial(task.predicting, experiment)
+    load = _loading(task, experiment, onnx)
     predict_all = _engine(engine, experiment, load)
     named = named_videos(names, output, takes_frames=task.takes_frames)
     videos = without_made(named)
@@ -86,14 +84,17 @@ def run(
         return work.run(call, predicting, predict_all)
 
 
-def _check_onnx(file: Path, experiment: Experiment) -> None:
-    if not file.is_file():
-        neighbours = [one.name for one in file.parent.glob("*.onnx")]
-        raise UserError(
-            f"{file} is not a file{console.nearest(file.name, neighbours, lists_known=False)}",
-            "Expected a file that `actloc export-onnx` wrote of this run.",
-            f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(file))}",
-        )
+def _loading(task: TaskConfig, experiment: Experiment, onnx: Sequence[Path]) -> Callable[[], Predicting]:
+    """What loads the run, with the networks in files that are there."""
+    for file in onnx:
+        if not file.is_file():
+            neighbours = [one.name for one in file.parent.glob("*.onnx")]
+            raise UserError(
+                f"{file} is not a file{console.nearest(file.name, neighbours, lists_known=False)}",
+                "Expected a file that `actloc export-onnx` wrote of this run.",
+                f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(file))}",
+            )
+    return partial(task.predicting_with_onnx, experiment, onnx) if onnx else partial(task.predicting, experiment)
 
 
 def _video_files(
