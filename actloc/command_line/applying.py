@@ -43,6 +43,10 @@ ClipsFolder = Annotated[
         help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
     ),
 ]
+OnnxFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--onnx", metavar="FILE", help="Use a network that `export-onnx` wrote; can be repeated."),
+]
 
 
 @command(
@@ -83,6 +87,7 @@ def predict(
     formats: Formats = "",
     video: Video = False,
     clips: ClipsFolder = None,
+    onnx: OnnxFiles = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -108,6 +113,7 @@ def predict(
         formats=formats,
         video=video,
         clips=clips,
+        onnx=onnx or (),
     )
 
 

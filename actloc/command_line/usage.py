@@ -32,6 +32,7 @@ _OTHER_VERBS = {
     "convert-predictions": "challenge submission submit export-predictions",
     "compare": "diff",
     "export": "pack",
+    "export-onnx": "onnx to-onnx onnx-export deploy",
 }
 """What other tools call our commands; their arguments are taken as they are."""
 

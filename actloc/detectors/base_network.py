@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Detector(nn.Module, ABC):
     """
 
     criterion: Criterion
+    why_not_onnx: ClassVar[str] = "it has no method `tensors_of`, which names what its network computes"
+    """What keeps a detector without `tensors_of` from it."""
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor) -> Any:  # Any: only `criterion` and `select` look into it
@@ -52,6 +54,18 @@ class Detector(nn.Module, ABC):
             "Expected a detector with the method `segment_score`.",
             "Add it to the class of the detector, or explain a run of another one: actloc ls detectors",
         )
+
+    def tensors_of(self, outputs: Any) -> dict[str, Tensor]:
+        """The tensors in the outputs that the network computed, by name: what an ONNX file of it gives."""
+        raise UserError(
+            f"The detector {type(self).__name__} is not written as ONNX: {self.why_not_onnx}.",
+            "Expected a network that does the same for all values of the features.",
+            "Use the run with torch; actionformer, bmn, dyfadet, temporalmaxer and tridet are written.",
+        )
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> Any:  # Any: the detector's own
+        """The outputs that `tensors_of` made these tensors of; `mask` (B, T) is that of the features."""
+        raise NotImplementedError(f"{type(self).__name__} has `tensors_of` and no `outputs_of`")
 
     @abstractmethod
     def padded_steps(self, longest: int) -> int:
@@ -111,6 +125,14 @@ class ClassifyingDetector(Detector):
         """The detector's outputs for (B, C, T) features, and the features that the classifier reads."""
         return ClassifiedOutputs(self.detector(features, mask), self.classifier.embed(features), self.classifier)
 
+    def tensors_of(self, outputs: ClassifiedOutputs) -> dict[str, Tensor]:
+        """The detector's, and the features that the classifier reads; the classes are found after the network."""
+        return {**self.detector.tensors_of(outputs.found), "embedded": outputs.embedded}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> ClassifiedOutputs:
+        """The outputs of these tensors."""
+        return ClassifiedOutputs(self.detector.outputs_of(tensors, mask), tensors["embedded"], self.classifier)
+
     def segment_score(self, outputs: ClassifiedOutputs, segment: Tensor, label: int) -> Tensor:
         """The classifier's logit of the segment."""
         return outputs.class_logits(0, segment[None])[0, label]
@@ -148,6 +170,17 @@ class PointDetector(Detector):
         lengths = [mask.shape[2] for mask in masks]
         points = level_points(lengths, self.config.strides, self.config.regression_ranges, logits.device)
         return PointOutputs(points, logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
+
+    def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
+        """What the heads gave."""
+        if type(outputs) is not PointOutputs:  # it has more than this knows of
+            return super().tensors_of(outputs)
+        return {"logits": outputs.logits, "offsets": outputs.offsets}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> PointOutputs:
+        """The outputs of these tensors, with the points of all levels."""
+        masks = [mask[:, None, ::stride] for stride in self.config.strides]
+        return self.outputs(tensors["logits"], tensors["offsets"], masks)
 
     def select(self, outputs: PointOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression; best first within a level."""

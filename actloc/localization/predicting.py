@@ -43,8 +43,8 @@ class FindingActions(Predicting):
 
     form = FoundActions
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._predictor = Predictor(experiment)
+    def __init__(self, experiment: Experiment, onnx: Sequence[Path] = ()) -> None:
+        self._predictor = Predictor(experiment, onnx)
         self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
         self._setting = experiment.prediction.threshold
         self.labels = sorted(self._thresholds)  # as on the page
@@ -54,6 +54,7 @@ class FindingActions(Predicting):
         settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
         if experiment.prediction.longest_action_s is not None:
             settings["prediction.longest_action_s"] = experiment.prediction.longest_action_s
+        settings |= self._predictor.onnx.settings
         self.made_with = MadeWith(
             run=self._run,
             checkpoint=checkpoint,

@@ -21,8 +21,9 @@ from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
 from actloc.runs.encoded_once import encoded_once, is_made_in_parts
-from actloc.runs.long_videos import detect_in_windows, longest_whole
+from actloc.runs.long_videos import Window, detect_in_windows, longest_whole, margin_of, windows
 from actloc.runs.longest_action import LengthLimit
+from actloc.runs.onnx_detector import OnnxDetector
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.detections import SuppressionSettings
 from actloc.sources.base_source import Source
@@ -83,7 +84,7 @@ class Localizer:
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
                 own = self._detect(source, sample)
-            own, grid = own if limit is None else limit.kept(own, sample, self.detector), sample.grid
+            own, grid = own if limit is None else limit.kept(own, sample, self._own_detector), sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
             segments = own.segments.cpu()
             if sample.first_step:  # may be more than float32 knows small parts of
@@ -101,18 +102,19 @@ class Localizer:
     def _detect(self, source: Source, sample: Sample) -> Detections:
         """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
         detector, is_live = self.detector, isinstance(sample.payload, ClipWindow)
-        longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
         # what a user's source does to a batch may not be the same to a part of it
         has_parts = is_made_in_parts(source, sample) if is_live else type(source).features is Source.features
-        if longest is None or sample.num_steps <= longest or not has_parts:
+        with _naming(sample):
+            cut = self._windows(sample.num_steps) if has_parts else None
+        if cut is None:
             with _naming(sample):
                 features, mask = self.features(source, Batch((sample,)))
             listed = detector.detect(features, mask)
             _check_detections(detector, listed)
             return listed[0]
-        assert isinstance(detector, PointDetector)
-        with _naming(sample):
-            padded_steps = detector.padded_steps(sample.num_steps)
+        own = self._own_detector
+        assert isinstance(own, PointDetector)
+        padded_steps = own.padded_steps(sample.num_steps)
         with RowsInFile() as rows:
             whole = encoded_once(source, sample, rows) if is_live else sample
 
@@ -121,7 +123,25 @@ class Localizer:
                 with _naming(sample):
                     return Batch((part,)).padded(end - start, self.device)
 
-            return detect_in_windows(detector, sample.num_steps, padded_steps, load)
+            return detect_in_windows(own, detector, padded_steps, cut, load)
+
+    @property
+    def _own_detector(self) -> Detector:
+        """The run's, also where an ONNX file computes its network."""
+        return self.detector.detector if isinstance(self.detector, OnnxDetector) else self.detector
+
+    def _windows(self, num_steps: int) -> list[Window] | None:
+        """The windows that a video of `num_steps` is seen in; None for one that is seen whole. Raises TooLongError."""
+        detector = self.detector
+        if isinstance(detector, OnnxDetector):
+            return detector.windows(num_steps)
+        longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
+        if longest is None or num_steps <= longest:
+            return None
+        assert isinstance(detector, PointDetector)
+        margin = margin_of(detector)
+        assert margin is not None, "the detector has a reach"
+        return windows(num_steps, detector.padded_steps(num_steps), longest, margin)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
         """Detections of every video in seconds, ordered by id; each process works on a part and gets all results.

@@ -12,9 +12,7 @@ from typing import Literal
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
-from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import EncoderConfig
-from actloc.encoders.base_network import ClipEncoder, built, ready, vectors_per_clip
+from actloc.encoders.base_network import vectors_per_clip
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
@@ -30,9 +28,10 @@ from actloc.reports import tables
 from actloc.runs.limits import cut_videos
 from actloc.runs.longest_action import LengthLimit, longest_allowed, too_long
 from actloc.runs.one_video import OneVideo
+from actloc.runs.onnx_of_run import OnnxParts
 from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.stored_encoder import stored_encoder
 from actloc.runs.trained import load_trained
-from actloc.sources import folders
 from actloc.sources.base_source import Source
 from actloc.store.info import grid as stored_grid
 from actloc.structures import VideoDetections
@@ -55,10 +54,14 @@ class Found:
 class Predictor:
     """Finds actions in videos with a trained run; loads the encoder and the detector once."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, onnx: Sequence[Path] = ()) -> None:
+        """`onnx` are files with networks of the run, which onnxruntime then computes."""
         self.experiment = experiment
-        self.trained = load_trained(experiment)
-        self.encoder = None if self.trained.live is not None else self._stored_encoder()
+        self.onnx = OnnxParts(experiment, onnx)
+        self.trained = self.onnx.detector(load_trained(experiment))
+        self.encoder = self.onnx.encoder(
+            None if self.trained.live is not None else stored_encoder(experiment, self.trained)
+        )
         self._warn_of_averages()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
         unused = experiment.fusion.scores if experiment.fusion.rule != fusion.UNCHANGED else None
@@ -77,51 +80,6 @@ class Predictor:
         is_averaged = self.experiment.evaluation.weights == "averaged"
         if run is not None and is_averaged and run.initial_share > MOST_INITIAL_SHARE:
             console.warn(averages_caution(run.initial_share, run.step))
-
-    def _stored_encoder(self) -> ClipEncoder:
-        """The encoder that made the features which the run was trained on."""
-        config = self.experiment.features.encoder
-        if config is None:
-            raise UserError(
-                f"{self.experiment.file} has no features.encoder: the run was trained on features made elsewhere.",
-                "Expected an encoder, to turn videos into features.",
-                "Name the encoder that made the features: --set features.encoder.name=NAME, with its other settings; "
-                "actloc ls encoders lists them",
-            )
-        device = choose_device(self.experiment.machine.device)
-        warn_of_slow_bfloat16(config.precision, device, "features.encoder.precision")
-        encoder = ready(built(config), device)
-        trained_with = self.trained.encoder_weights_sha256
-        if encoder.channels != self.trained.in_channels:
-            raise UserError(
-                f"The encoder {config.name} gives {console.count(encoder.channels, 'channel')}.",
-                f"{self.trained.checkpoint} was trained on features with {self.trained.in_channels}.",
-                "Name the encoder that made the run's features, with its settings: --set features.encoder.name=NAME",
-            )
-        is_known = self.trained.names_encoder and self.experiment.features.made_from_videos
-        if trained_with is None and not (is_known and encoder.weights_sha256 is None):
-            self._check_foreign(config)
-        elif trained_with != encoder.weights_sha256:
-            raise UserError(
-                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
-                f"Expected those that made the run's features, with sha256 {trained_with}.",
-                "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
-            )
-        return encoder
-
-    def _check_foreign(self, config: EncoderConfig) -> None:
-        """Warns that nothing proves the encoder; raises UserError if it cannot give features like the run's."""
-        features = self.experiment.features
-        if isinstance(features, folders.Config) and features.is_resized and features.resize_to is None:
-            raise UserError(
-                f"{self.experiment.file} has features.is_resized=true: its features were resized elsewhere.",
-                "Expected features at a constant number of frames, or features.resize_to.",
-                "Train on features that are not resized, or resize them in training: features.resize_to=STEPS",
-            )
-        console.warn(
-            f"The run's features were made elsewhere, so it cannot be proved that {config.name} makes the same: with "
-            "another encoder, other weights or other frames, what is found means nothing"
-        )
 
     def close(self) -> None:
         """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""

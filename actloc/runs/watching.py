@@ -140,7 +140,7 @@ class WatchingDetector:
         features, mask = self._load(window.seen)
         with torch.inference_mode(), computing_in(localizer.precision, localizer.device):
             most = detector.kept_per_level(len(window.seen))
-            levels = found_in_window(detector, features, mask, window, most)
+            levels = found_in_window(detector, detector(features, mask), window, most)
         found = longer(joined(levels), detector.config.shortest_steps)
         candidates = Candidates(found.segments.numpy(), found.scores.double().numpy(), found.labels.numpy())
         fits = candidates.segments[:, 1] - candidates.segments[:, 0] <= longest

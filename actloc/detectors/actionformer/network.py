@@ -69,6 +69,8 @@ class ActionFormer(PointDetector):
         """(1 or B, C, T): in evaluation stretched over the steps that a video is officially padded to."""
         if self.positions is None:
             return None
-        lengths = [self.max_steps] if self.training else mask.sum(dim=1).tolist()
+        if self.training or mask.shape[1] <= self.max_steps:
+            return self.positions([self.max_steps], mask.shape[1])
+        lengths = mask.sum(dim=1).tolist()
         spans = [self.official_steps(length) if length > self.max_steps else self.max_steps for length in lengths]
         return self.positions(spans, mask.shape[1])

@@ -42,3 +42,18 @@ class TriDet(ConvolutionalDetector):
         detached = [level.detach() for level in levels]
         starts, ends = self.start_head(detached, masks), self.end_head(detached, masks)
         return TridentOutputs(**vars(self.at_points(levels, masks)), start_logits=starts, end_logits=ends)
+
+    def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
+        """What the heads gave, those of starts and ends too."""
+        if not isinstance(outputs, TridentOutputs):
+            return super().tensors_of(outputs)
+        names = "logits", "offsets", "start_logits", "end_logits"
+        return {name: getattr(outputs, name) for name in names}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> PointOutputs:
+        """The outputs of these tensors, with the points of all levels."""
+        plain = super().outputs_of(tensors, mask)
+        if "start_logits" not in tensors:
+            return plain
+        starts, ends = tensors["start_logits"], tensors["end_logits"]
+        return TridentOutputs(**vars(plain), start_logits=starts, end_logits=ends)
