@@ -42,25 +42,24 @@ def test_typical_footage_comes_before_the_furthest() -> None:
     found = choose([[20.0], [4.0], [5.0], [5.0], [5.0], [6.0]], annotated=[[0.0]], budget_s=20)
     # 5 takes off 3 + 5 + 5 + 5 + (6 - 1) + (20 - 15) = 28, and 20 its own distance only, of which 15 are left then
     assert order(found) == [2, 0]
-    # one of seven windows is annotated: doubt, of which there is none, has a seventh of the weight, as balance is none
-    assert [one.value for one in found] == pytest.approx([3 / 7, 3 / 7])
+    # one of seven windows is annotated: doubt, of which there is none, has a seventh of the weight
+    assert [one.value for one in found] == pytest.approx([6 / 7, 6 / 7])
     assert all(one.balance == 0 and one.scarcest is None for one in found)
     assert [one.nearest_s for one in found] == [60.0, 10.0]
 
 
 def test_coverage_is_in_shares_of_the_most() -> None:
     found = choose([[-10.0], [6.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]] * 10)
-    # 6 of 10 have a quarter of the weight, and its rank of uncertainty, 1/2, a half: 0.15 + 0.25 against 0.25 + 0
+    # 6 of 10, and its rank of uncertainty is 1/2: 0.3 + 0.25 against 0.5 + 0
     assert order(found) == [1, 0]
-    assert (found[0].coverage, found[0].value) == pytest.approx((0.6, 0.4))
+    assert (found[0].coverage, found[0].value) == pytest.approx((0.6, 0.55))
 
 
 def test_doubt_counts_for_less_where_little_is_annotated() -> None:
-    # 1/3 * 0.2 + 1/3 * 0.5 with one of three windows annotated, against 1/3; then with two of four, 0.05 + 0.25 and 1/4
-    found = choose([[-10.0], [2.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]])
+    # the same with one of three windows annotated: 2/3 * 0.6 + 1/3 * 0.5 against 2/3
+    found = choose([[-10.0], [6.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]])
     assert order(found) == [0, 1]
-    assert found[0].value == pytest.approx(1 / 3)
-    assert order(choose([[-10.0], [2.0]], uncertainty=[0.0, 1.0], annotated=[[0.0]] * 2)) == [1, 0]
+    assert found[0].value == pytest.approx(2 / 3)
 
 
 def test_a_second_window_of_a_video_counts_half() -> None:
@@ -84,6 +83,7 @@ def test_few_labels_come_before_many() -> None:
     # log(3/2) of the second class against log(12/8) of four of the first, both 0.405; then log(4/3), 0.288, and last 0
     assert order(found) == [0, 1, 2, 3]
     assert [one.balance for one in found] == pytest.approx([1, 1, 1, 0])
+    # a fifth of the windows is annotated; with four labels in the mean balance has half of the rest
     assert [one.value for one in found] == pytest.approx([0.4, 0.4, 0.4, 0])
     assert [(one.scarcest, one.expected_before) for one in found] == [(0, 0), (1, 0), (1, 1), (None, 0)]
     # with one more label of the first class, log(13/9) is 0.368
@@ -93,16 +93,20 @@ def test_few_labels_come_before_many() -> None:
     some = [[0.0, 0.0, 0.125], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     found = choose([[1.0]] * 3, annotated=[[1.0]], expected=some, actions=(7.0, 1.0, 0.0), budget_s=10)
     assert (order(found), found[0].scarcest) == ([2], 2)
-
-
-def test_coverage_and_balance_have_the_same_weight() -> None:
-    found = choose([[-10.0], [6.0]], annotated=[[0.0]] * 2, expected=[[1.0], [3.0]], actions=(1.0,))
-    # a quarter each: 1 + log(3/2) / log(5/2) = 1.44 against 0.6 + 1
-    assert order(found) == [1, 0]
-    assert found[0].value == pytest.approx(0.25 * 1.6)
     # the second window of a video adds half as much
-    features, expected = [[1.0]] * 3, [[2.0], [1.0], [1.0]]
-    assert order(choose(features, annotated=[[1.0]], videos="aab", expected=expected)) == [0, 2, 1]
+    found = choose([[1.0]] * 3, annotated=[[1.0]], expected=[[2.0], [1.0], [1.0]], actions=(4.0,), videos="aab")
+    assert order(found) == [0, 2, 1]
+
+
+@pytest.mark.parametrize(("labels", "first"), [(0.0, 0), (1.0, 0), (4.0, 1), (12.0, 1)])
+def test_the_more_labels_the_more_balance_counts(labels: float, first: int) -> None:
+    """Coverage is for the first window, 1 against 0.5, and balance for the second, 1 against 0.3 or so."""
+    found = choose([[-10.0], [5.0]], annotated=[[0.0]] * 2, expected=[[0.3], [1.0]], actions=(labels,))
+    assert order(found)[0] == first
+    share, gain = 4 / (4 + labels), np.log1p(0.3 / (1 + labels)) / np.log1p(1 / (1 + labels))
+    expected = [share + (1 - share) * gain, share * 0.5 + (1 - share)]
+    assert found[0].value == pytest.approx(0.5 * expected[first])
+    assert expected[first] == max(expected)
 
 
 def test_among_alike_windows_the_most_doubtful_come_first() -> None:
@@ -142,7 +146,7 @@ def test_nothing_annotated_and_nothing_to_choose_from() -> None:
     found = choose([[0.0], [1.0], [5.0]], annotated=[])
     # the middle one is nearest to all; then 5 is 4 from it, and 0 is 1 from it
     assert order(found) == [1, 2, 0]
-    assert (found[0].coverage, found[0].value, found[0].nearest_s) == (1, 0.5, 30)
+    assert (found[0].coverage, found[0].value, found[0].nearest_s) == (1, 1, 30)
     assert order(choose([[3.0]], annotated=[])) == [0]
     none = Unlabelled(np.zeros((0, 3)), np.zeros(0), [], np.zeros((0, 2)), np.zeros(0), np.zeros(0))
     assert chosen(none, Annotated(np.zeros((2, 3)), "aa", np.zeros(2)), 60.0) == []
@@ -185,8 +189,8 @@ def test_many_windows_are_chosen_as_by_the_plain_rule(most: int, monkeypatch: py
         times = 1 + (videos[:, None] == videos[plain]).sum(axis=1) + (videos[:, None] == before).sum(axis=1)
         gains, few = gains / times, few / times
         weight = 600 / 1300
-        both = gains / gains[is_open].max() + few / few[is_open].max()
-        value = (1 - weight) * both / 2 + weight * rank(rank(doubts))
+        both = 4 * gains / gains[is_open].max() + 11 / 3 * few / few[is_open].max()
+        value = (1 - weight) * both / (4 + 11 / 3) + weight * rank(rank(doubts))
         plain.append(int(np.where(is_open, value, -1).argmax()))
         left_s -= lengths_s[plain[-1]]
         nearest = np.minimum(nearest, between[plain[-1]])

@@ -108,5 +108,6 @@ def test_nothing_labelled_and_nothing_expected() -> None:
         assert "few labels" not in one.reason
     unlikely = looked_at(Prediction("jump", 0.01, 2.0, 3.0))
     assert not any(one.few for one in suggested(unlikely, Learned(), 60.0))
-    first, _ = suggested(looked_at(Prediction("jump", 0.75, 12.0, 13.0)), Learned(), 60.0)
+    learned = Learned(actions=Counter(run=9))
+    first, _ = suggested(looked_at(Prediction("jump", 0.75, 12.0, 13.0)), learned, 60.0)
     assert "few labels: jump, 0 labelled (0.9 expected here)" in first.reason

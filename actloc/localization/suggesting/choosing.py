@@ -5,8 +5,9 @@ mean distance of all unlabelled footage to the nearest annotated window. A windo
 own distance only, so outliers do not win, as they do by the farthest point (Sener and Savarese, 2018, arXiv 1708.00489,
 algorithm 1). Distances are largest between windows of energetic movement, so coverage alone starves short actions.
 Balance is for these: the sum over the classes of the logarithm of how many actions are labelled, which one more action
-raises the more, the fewer there are. Doubt counts for more, the more of the footage is annotated: where little is,
-typical examples teach more than doubtful ones (Hacohen et al., 2022, arXiv 2202.02794).
+raises the more, the fewer there are. What a run expects is worth little if it learned from few labels, and coverage
+does not need it: balance counts for more, the more labels there are. Doubt counts for more, the more of the footage is
+annotated: where little is, typical examples teach more than doubtful ones (Hacohen et al., 2022, arXiv 2202.02794).
 """
 
 from collections import Counter
@@ -22,6 +23,8 @@ _MOST_REFERENCES = 2000
 """Windows that are to be covered, evenly spaced among more than these: distances to all are never held at once."""
 _MOST_DOUBT = 0.5
 """The weight of doubt where half of the footage is annotated, or more."""
+_EVEN_LABELS = 4.0
+"""Labels of a class, in the mean, with which coverage and balance have the same weight."""
 _SAME_S = 1e-6
 
 
@@ -87,14 +90,16 @@ def chosen(own: Unlabelled, known: Annotated, budget_s: float) -> list[Choice]:
     """The windows to annotate, the most valuable first, of `budget_s` seconds in all at most.
 
     A window that is longer than what is left of the budget is passed over. Equal values: the first row. The weight of
-    doubt is the share of windows that are annotated, M / (M + N), a half at most; coverage and balance have half of
-    the rest each. The actions that are expected in a chosen window count as labelled.
+    doubt is the share of windows that are annotated, M / (M + N), a half at most. Where classes have n labels in the
+    mean, coverage has 4 / (4 + n) of the rest, and balance n / (4 + n). Actions that are expected in a chosen window
+    count as labels of their classes for the next ones, but not for these weights.
     """
     rows, annotated = standardised(own.features, known.features)
     lengths_s = np.asarray(own.lengths_s, dtype=np.float64)
     ranks = np.stack([rank(own.uncertainty), rank(own.disagreement)])
     doubt = rank(ranks.sum(axis=0))
     weight = min(len(annotated) / max(len(annotated) + len(rows), 1), _MOST_DOUBT)
+    share = _EVEN_LABELS / (_EVEN_LABELS + float(np.mean(known.actions)))
     footage, labels = _Footage(rows, annotated, lengths_s), _Labels(own.expected, known.actions)
     times = _times(own.videos, known.videos)
     video_of = np.asarray(own.videos, dtype=np.str_)
@@ -104,7 +109,7 @@ def chosen(own: Unlabelled, known: Annotated, budget_s: float) -> list[Choice]:
         if not fits.any():
             return found
         coverage, balance = _of_most(footage.gains / times, fits), _of_most(labels.gains() / times, fits)
-        value = (1.0 - weight) * (coverage + balance) / 2.0 + weight * doubt
+        value = (1.0 - weight) * (share * coverage + (1.0 - share) * balance) + weight * doubt
         best = int(np.where(fits, value, -1.0).argmax())
         scarcest, before = labels.add(best)
         found.append(
