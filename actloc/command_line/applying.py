@@ -225,9 +225,10 @@ def suggest(
 ) -> int:
     """Choose what to annotate next: windows of unlabelled footage.
 
-    Much footage is like them that is not like what is annotated, and the run is unsure of them. Writes suggested.csv
-    with the reasons, what the run finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated
-    once the windows are annotated. Videos that eval scores are never suggested.
+    Much footage is like them that is not like what is annotated, they have actions of classes with few labels, and the
+    run is unsure of them. Writes suggested.csv with the reasons, what the run finds there as pre-annotations, and
+    annotated.csv, to be named by dataset.annotated once the windows are annotated. Videos that eval scores are never
+    suggested.
     """
     words = videos or []
     given = [word for word in words if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]

@@ -16,7 +16,7 @@ CONFIG = "configs/sample_efficientnet_temporalmaxer.yaml"
 
 
 def test_the_settings_for_the_sample_are_those_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained in full (seed 0): average mAP 99.56 % with these epochs and steps of a window, 99.69 % with our config."""
+    """Trained in full (seed 0): mAP 99.56 % with these epochs and steps of a window, 99.69 % with our config."""
     monkeypatch.setattr(ffmpeg, "splice", lambda *_, **__: None)  # the plan of the videos has all that init reads
     ours = load(CONFIG, [f"dataset.folder={tmp_path / 'sample'}"])
     videos = list(ours.section("dataset").collect().videos.values())
