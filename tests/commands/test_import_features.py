@@ -194,6 +194,7 @@ def test_a_store_says_where_its_features_come_from(folder: Path) -> None:
             "suffix": ".npy",
             "key": None,
             "channels_first": False,
+            "channels": None,
             "unequal_lengths": "refuse",
         },
         "features": {
