@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
 from actloc.runs.encoded_once import encoded_once, is_made_in_parts
-from actloc.runs.long_videos import detect_in_windows, longest_whole
+from actloc.runs.long_videos import detect_in_windows, longest_whole, padded_beyond
 from actloc.runs.longest_action import LengthLimit
 from actloc.settings.code_errors import wrong_return
 from actloc.settings.sections import SuppressionSettings
@@ -74,7 +75,8 @@ class Localizer:
     ) -> Detections:
         """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
 
-        `limit` drops candidates that are too long. Raises TooLongError if a window is too long for the detector.
+        `limit` is for new videos, which may be of any length if they are seen in windows: it drops candidates that are
+        too long. Raises TooLongError if a window is too long for the detector.
         """
         self.detector.eval()
         found: list[Detections] = []
@@ -82,7 +84,7 @@ class Localizer:
         grid, num_steps = None, 0
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
-                own = self._detect(source, sample)
+                own = self._detect(source, sample, is_new=limit is not None)
             own, grid = own if limit is None else limit.kept(own, sample, self.detector), sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
             segments = own.segments.cpu()
@@ -98,10 +100,12 @@ class Localizer:
         end_s = math.inf if duration_s is None else duration_s
         return postprocess(merged, grid, end_s, self.suppression, num_windows, windows)
 
-    def _detect(self, source: Source, sample: Sample) -> Detections:
+    def _detect(self, source: Source, sample: Sample, *, is_new: bool) -> Detections:
         """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
         detector, is_live = self.detector, isinstance(sample.payload, ClipWindow)
         longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
+        if is_new and longest is not None and isinstance(detector, PointDetector):  # in windows rather than refused
+            longest = min(longest, int(detector.max_steps * detector.config.max_buffer_factor))
         # what a user's source does to a batch may not be the same to a part of it
         has_parts = is_made_in_parts(source, sample) if is_live else type(source).features is Source.features
         if longest is None or sample.num_steps <= longest or not has_parts:
@@ -111,8 +115,9 @@ class Localizer:
             _check_detections(detector, listed)
             return listed[0]
         assert isinstance(detector, PointDetector)
+        padded_of = partial(padded_beyond, detector) if is_new else detector.padded_steps
         with _naming(sample):
-            padded_steps = detector.padded_steps(sample.num_steps)
+            padded_steps = padded_of(sample.num_steps)
         with RowsInFile() as rows:
             whole = encoded_once(source, sample, rows) if is_live else sample
 
