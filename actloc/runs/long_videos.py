@@ -62,6 +62,13 @@ def is_long(detector: PointDetector, num_steps: int) -> bool:
     return longest is not None and margin is not None and num_steps >= longest - margin
 
 
+def padded_beyond(detector: PointDetector, num_steps: int) -> int:
+    """What the detector pads a video to, also one beyond the length that it takes as a whole."""
+    unit = math.lcm(detector.config.strides[-1], detector.divisor)  # with which the padding repeats
+    left_out = max((num_steps - detector.max_steps) // unit - 1, 0) * unit
+    return detector.padded_steps(num_steps - left_out) + left_out
+
+
 def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> list[Window]:
     """Windows of at most `longest` steps that cover a video of `num_steps`; on both sides `margin` of them is not kept.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from actloc.detectors.base_network import Detector, PointDetector
 from actloc.errors import TooLongError
-from actloc.runs.long_videos import Window, equal_windows, margin_of
+from actloc.runs.long_videos import Window, equal_windows, margin_of, padded_beyond
 from actloc.runs.onnx_file import OnnxNetwork
 from actloc.structures import Detections
 
@@ -57,7 +57,7 @@ class OnnxDetector(Detector):
         detector = self.detector
         if not isinstance(detector, PointDetector):
             return None
-        margin, padded = margin_of(detector), detector.padded_steps(num_steps)
+        margin, padded = margin_of(detector), padded_beyond(detector, num_steps)
         if margin is None or padded <= self.steps or self.steps <= 2 * margin:
             return None
         return equal_windows(padded, self.steps, margin)

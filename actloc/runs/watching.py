@@ -18,7 +18,7 @@ from actloc.layers.precision import computing_in
 from actloc.ops.points import joined, longer
 from actloc.ops.settling import Candidates, Floats, Settling
 from actloc.runs.localizer import Localizer
-from actloc.runs.long_videos import Window, found_in_window, longest_whole, margin_of, windows
+from actloc.runs.long_videos import Window, found_in_window, longest_whole, margin_of, padded_beyond, windows
 from actloc.settings.detections import SuppressionSettings
 from actloc.store.info import Features
 
@@ -122,17 +122,11 @@ class WatchingDetector:
         """Takes the end of the video: everything is settled then."""
         if self._num_rows:
             first, longest = self._kept, self._longest if self._kept or self._limits_all else math.inf
-            for window in windows(self._num_rows, self._padded(), self._length + 2 * self._margin, self._margin):
+            padded_steps = padded_beyond(self._detector, self._num_rows)
+            for window in windows(self._num_rows, padded_steps, self._length + 2 * self._margin, self._margin):
                 if window.kept.start >= first:
                     self._see(window, longest)
         settled(self._settling.settled(math.inf))
-
-    def _padded(self) -> int:
-        """The steps that the detector pads the whole video to: the padding repeats with every unit of the length."""
-        detector = self._detector
-        unit, most = math.lcm(detector.config.strides[-1], detector.divisor), detector.max_steps
-        left_out = max((self._num_rows - most) // unit - 1, 0) * unit
-        return detector.padded_steps(self._num_rows - left_out) + left_out
 
     def _see(self, window: Window, longest: float) -> None:
         """Adds the candidates of a window up to a length; forgets the rows that later ones do not need."""
