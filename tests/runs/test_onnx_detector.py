@@ -24,7 +24,7 @@ from actloc.runs.long_videos import equal_windows
 from actloc.runs.one_video import OneVideo
 from actloc.runs.onnx_detector import OnnxDetector
 from actloc.runs.onnx_file import OnnxNetwork
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources import stored
 from actloc.structures import Detections, Grid
 from tests.golden.cases import unmatched
