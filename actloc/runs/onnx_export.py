@@ -90,9 +90,8 @@ def export_encoder(experiment: Experiment, path: Path) -> WrittenNetwork:
     sizes = [_size(encoder.config.frame_steps(), *size) for size in FRAME_SIZES]
     is_fixed = len(set(sizes)) == 1
     record = encoder_record(experiment, encoder, sizes[0] if is_fixed else (None, None))
-    console.say(
-        f"Writing the network of {record.name} for frames of {f'{sizes[0]} pixels' if is_fixed else 'any size'}"
-    )
+    size = f"{sizes[0][0]} x {sizes[0][1]} pixels" if is_fixed else "any size"
+    console.say(f"Writing the network of {record.name} for frames of {size}")
     dynamic = None if is_fixed else {FRAMES: {1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
     content = _written(_Vectors(encoder), (_frame(sizes[0], seed=0),), [VECTORS], record, dynamic)
     computed, worst = OnnxFrames(OnnxNetwork(path, content)), 0.0
@@ -217,7 +216,12 @@ def _difference(detector: Detector, network: OnnxNetwork, inputs: tuple[Tensor, 
         outputs = detector(*inputs)
         expected = detector.tensors_of(outputs)
         again = detector.select(detector.outputs_of(expected, inputs[1]))
-        assert _are_same(again, detector.select(outputs)), f"{type(detector).__name__}.tensors_of leaves something out"
+        if not _are_same(again, detector.select(outputs)):
+            raise UserError(
+                f"{type(detector).__name__} selects other segments from what its `outputs_of` gives.",
+                "Expected the same as from its outputs: `tensors_of` names all that the network computed.",
+                "Correct these methods, or use the run with torch.",
+            )
     found = network(**{FEATURES: inputs[0], MASK: inputs[1]})
     assert list(found) == list(expected)
     return max(_relative(found[name], expected[name]) for name in expected)
