@@ -95,8 +95,8 @@ def export_encoder(experiment: Experiment, path: Path) -> WrittenNetwork:
     dynamic = None if is_fixed else {FRAMES: {1: torch.export.Dim("height"), 2: torch.export.Dim("width")}}
     content = _written(_Vectors(encoder), (_frame(sizes[0], seed=0),), [VECTORS], record, dynamic)
     computed, worst = OnnxFrames(OnnxNetwork(path, content)), 0.0
-    for seed, size in enumerate(sizes, start=1):
-        frames = _frame(size, seed=seed)
+    for seed, pixels in enumerate(sizes, start=1):
+        frames = _frame(pixels, seed=seed)
         with torch.inference_mode(), full_precision(frames.device):
             worst = max(worst, _relative(computed(frames), encoder.frame_vectors(frames)))
     return _kept(path, content, record, [VECTORS], worst)
