@@ -31,7 +31,7 @@ class _Tower(nn.Module):
     def __init__(self, dim: int, hidden_dim: int | None, *, num_layers: int, kernel: int, has_norm: bool) -> None:
         super().__init__()
         hidden = hidden_dim or dim
-        self.kernel = kernel
+        self.gap_steps = kernel // 2
         self.last_dim = hidden if num_layers > 1 else dim
         self.head = nn.ModuleList(
             MaskedConv1d(hidden if number else dim, hidden, kernel, bias=not has_norm)
@@ -39,11 +39,14 @@ class _Tower(nn.Module):
         )
         self.norm = nn.ModuleList(channel_norm(hidden, has_norm) for _ in range(num_layers - 1))
 
-    def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
+    def _tower(self, levels: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What comes out of levels (B, C, T_l) joined, (B, C', P), and their joined mask (B, 1, P)."""
+        joined, mask = join_levels(levels, self.gap_steps), join_levels(masks, self.gap_steps)
+        inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], self.gap_steps)
         for conv, norm in zip(self.head, self.norm, strict=True):
             normed = norm(conv(joined, mask)).contiguous()  # the next convolution's order; else ReLU's backward is slow
             joined = F.relu(normed) * inside  # each level ends in zeros, as if it were alone
-        return joined
+        return joined, mask
 
 
 class ClassificationHead(_Tower):
@@ -71,12 +74,10 @@ class ClassificationHead(_Tower):
         assert bias is not None, "the last convolution has a bias"
         bias[list(classes)] = -math.log((1 - probability) / probability)
 
-    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
-        """Joined levels (B, C, P) to logits (B, K, P), zero where `mask` is false.
-
-        `mask` (B, 1, P) is true on real steps, `inside` (1, 1, P) everywhere but in the gaps between levels.
-        """
-        return self.cls_head(self._tower(joined, mask, inside), mask)
+    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
+        """Levels (B, C, T_l) to logits (B, P, K), the levels in a row; zero where `masks` (B, 1, T_l) are false."""
+        logits = self.cls_head(*self._tower(levels, masks))
+        return drop_gaps(logits, [level.shape[2] for level in levels], self.gap_steps).transpose(1, 2)
 
 
 class LevelScale(nn.Module):
@@ -112,40 +113,9 @@ class RegressionHead(_Tower):
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
         self.offset_head = MaskedConv1d(self.last_dim, num_outputs, kernel)
 
-    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int]) -> Tensor:
-        """Joined levels (B, C, P) to (B, `num_outputs`, P), never negative; masks as in `ClassificationHead`.
-
-        `joined_lengths` are the steps of each level with its gap.
-        """
-        distances = self.offset_head(self._tower(joined, mask, inside), mask)
-        scales = [level(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
-        return F.relu(distances * torch.cat(scales))
-
-
-def apply_heads(
-    classification: ClassificationHead, regression: RegressionHead, levels: list[Tensor], masks: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Levels (B, C, T_l) to logits (B, P, K) and distances (B, P, 2), the levels in a row without gaps.
-
-    `masks` (B, 1, T_l) are true on real steps. Both heads have the same kernel.
-    """
-    lengths, gap = [level.shape[2] for level in levels], classification.kernel // 2
-    joined, *both_masks = _joined(levels, masks, gap)
-    logits = classification(joined, *both_masks)
-    distances = regression(joined, *both_masks, [length + gap for length in lengths])
-    return drop_gaps(logits, lengths, gap).transpose(1, 2), drop_gaps(distances, lengths, gap).transpose(1, 2)
-
-
-def apply_class_heads(
-    heads: Sequence[ClassificationHead], levels: list[Tensor], masks: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """The logits (B, P, K) of each of several heads of the same kernel; arguments as for `apply_heads`."""
-    lengths, gap = [level.shape[2] for level in levels], heads[0].kernel // 2
-    joined = _joined(levels, masks, gap)
-    return tuple(drop_gaps(head(*joined), lengths, gap).transpose(1, 2) for head in heads)
-
-
-def _joined(levels: list[Tensor], masks: list[Tensor], gap: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The joined levels, and the two masks of `ClassificationHead`."""
-    inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], gap)
-    return join_levels(levels, gap), join_levels(masks, gap), inside
+    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
+        """Levels (B, C, T_l) to (B, P, `num_outputs`), never negative; masks as in `ClassificationHead`."""
+        lengths = [level.shape[2] for level in levels]
+        distances = drop_gaps(self.offset_head(*self._tower(levels, masks)), lengths, self.gap_steps)
+        scales = [scale(length) for scale, length in zip(self.scale, lengths, strict=True)]
+        return F.relu(distances * torch.cat(scales)).transpose(1, 2)
