@@ -136,7 +136,7 @@ def test_a_database_may_have_durations_as_text_and_wrong_segments_are_left_out(t
         "[6]: run -1-6 s starts before the video",
         "[7]: the label is empty",
     ]
-    assert found.places["v", 0] == f"{place}[2]"
+    assert found.places["v"][0] == f"{place}[2]"
 
 
 def test_points_of_praat_end_with_the_grid_or_with_the_video(tmp_path: Path) -> None:
