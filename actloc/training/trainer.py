@@ -344,7 +344,7 @@ def _build_optimizer(trained: Modules, settings: OptimizerSettings) -> torch.opt
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate)
+    return kind(groups, lr=settings.learning_rate, fused=True)
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:
