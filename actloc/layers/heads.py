@@ -109,30 +109,51 @@ class RegressionHead(_Tower):
         num_outputs: int = 2,
     ) -> None:
         super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
+        self.reach = num_layers * (kernel // 2)
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
         self.offset_head = MaskedConv1d(self.last_dim, num_outputs, kernel)
 
-    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int]) -> Tensor:
+    def forward(
+        self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int], wanted: Tensor | None = None
+    ) -> Tensor:
         """Joined levels (B, C, P) to (B, `num_outputs`, P), never negative; masks as in `ClassificationHead`.
 
-        `joined_lengths` are the steps of each level with its gap.
+        `joined_lengths` are the steps of each level with its gap. With `wanted` (B, 1, P) only the steps are computed
+        where it is true and those next to them that they depend on; the output means nothing elsewhere.
         """
-        distances = self.offset_head(self._tower(joined, mask, inside), mask)
-        scales = [level(length) for level, length in zip(self.scale, joined_lengths, strict=True)]
-        return F.relu(distances * torch.cat(scales))
+        scales = torch.cat([level(length) for level, length in zip(self.scale, joined_lengths, strict=True)])
+        if wanted is None:
+            return F.relu(self.offset_head(self._tower(joined, mask, inside), mask) * scales)
+        # one sequence of all videos, each with a gap after it; what is left out of it is not next to a wanted step
+        steps = joined.transpose(1, 2).flatten(0, 1)  # (B P, C)
+        is_near = F.max_pool1d(wanted.reshape(1, -1).float(), 2 * self.reach + 1, 1, self.reach)[0] > 0
+        is_near[0] = True  # if none is wanted, the weights have gradients of zero all the same
+        rows = is_near.nonzero()[:, 0]
+        few = steps.index_select(0, rows).T[None]
+        mask, inside = (one.expand_as(wanted).reshape(1, 1, -1)[..., rows] for one in (mask, inside))
+        distances = self.offset_head(self._tower(few, mask, inside), mask) * scales.repeat(len(joined))[rows]
+        found = distances.new_zeros(len(steps), distances.shape[1]).index_copy(0, rows, F.relu(distances)[0].T)
+        return found.view(len(joined), -1, distances.shape[1]).transpose(1, 2)
 
 
 def apply_heads(
-    classification: ClassificationHead, regression: RegressionHead, levels: list[Tensor], masks: list[Tensor]
+    classification: ClassificationHead,
+    regression: RegressionHead,
+    levels: list[Tensor],
+    masks: list[Tensor],
+    wanted: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Levels (B, C, T_l) to logits (B, P, K) and distances (B, P, 2), the levels in a row without gaps.
 
-    `masks` (B, 1, T_l) are true on real steps. Both heads have the same kernel.
+    `masks` (B, 1, T_l) are true on real steps. Both heads have the same kernel. With `wanted` (B, P) the distances are
+    computed only where it is true.
     """
     lengths, gap = [level.shape[2] for level in levels], classification.kernel // 2
     joined, *both_masks = _joined(levels, masks, gap)
     logits = classification(joined, *both_masks)
-    distances = regression(joined, *both_masks, [length + gap for length in lengths])
+    if wanted is not None:
+        wanted = join_levels([one[:, None] for one in wanted.split(lengths, dim=1)], gap)
+    distances = regression(joined, *both_masks, [length + gap for length in lengths], wanted)
     return drop_gaps(logits, lengths, gap).transpose(1, 2), drop_gaps(distances, lengths, gap).transpose(1, 2)
 
 
