@@ -130,7 +130,8 @@ class Side:
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The process's answer; exits if it failed, and has said why."""
-        assert self._process.stdin and self._process.stdout, "both are pipes"
+        assert self._process.stdin is not None, "it is a pipe"
+        assert self._process.stdout is not None, "it is a pipe"
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()

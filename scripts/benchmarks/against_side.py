@@ -159,7 +159,7 @@ def _tasks(work: dict[str, Any], folder: Path) -> list[Task]:
 
 
 def main() -> None:
-    """Answers each line of standard input: {"work": ...} is prepared, {"round": ...} does it, {"product": ...} a product."""
+    """Answers each line of standard input: `work` is prepared, `round` does it once, `product` is a plain product."""
     tasks: list[Task] = []
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
@@ -177,7 +177,8 @@ def main() -> None:
                     torch.manual_seed(asked["round"])  # both sides drop the same paths
                     seconds.append(cpu_seconds(task))
                 answer = {"seconds": seconds}
-            print(json.dumps(answer), flush=True)
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from actloc.detectors.actionformer import Config
 from actloc.detectors.base_network import PointDetector
 from actloc.layers.attention import TransformerBlock
-from actloc.layers.precision import full_precision
 from actloc.layers.positions import PositionTable
+from actloc.layers.precision import full_precision
 from actloc.layers.pyramid import ConvBlock, build_neck, level_masks
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
