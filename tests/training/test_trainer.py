@@ -128,7 +128,7 @@ def test_decay_is_a_part_of_the_gradient_in_adam_and_of_what_is_asked_for(
         parameter.grad = torch.zeros_like(parameter)
     trainer._set_learning_rate()
     trainer.optimizer.step()
-    assert bool(trainer.optimizer.defaults["fused"]) == (name != "sgd"), "one kernel for a group, not ten for each weight"
+    assert bool(trainer.optimizer.defaults["fused"]) == (name != "sgd"), "one kernel for all of a group"
     moved = {"adam": (-0.05, -0.05), "adamw": (-0.05 * 2 * 2, -0.05 * 2 * 4), "sgd": (-0.05 * 2 * 2, -0.05 * 2 * 4)}
     weight, bias = moved[name]
     assert learner.network.weight.item() - 2.0 == pytest.approx(weight, rel=1e-4)
