@@ -37,6 +37,7 @@ def evaluate(
     protocol: "ProtocolName" = "actionformer",
     subset: str | None = None,
     recall_at: Sequence[int] = (),
+    average_recall_at: Sequence[int] = (),
     reading: Mapping[str, Any] | None = None,  # Any: values of settings
 ) -> "Results":
     """Scores predictions as `actloc eval --predictions` does: `actloc.evaluate("labels.csv", found).average_map`.
@@ -48,7 +49,8 @@ def evaluate(
 
     `tious` are the temporal IoUs whose mean is the average mAP (None: 0.3 to 0.7), `protocol` a value of
     `evaluation.protocol`, `subset` the part of the truth to score (needed if there are several), `recall_at` the k of
-    Recall@kx. `reading` has settings such as `{"annotations_fps": 25}` for files that need them.
+    Recall@kx, `average_recall_at` the N of AR@N. `reading` has settings such as `{"annotations_fps": 25}` for files
+    that need them.
 
     The result has `average_map`, `mean_ap` (by tIoU), `class_ap` (by class, by tIoU), from 0 to 1, `classes`,
     `thresholds`, `counts` and more. Raises actloc.errors.UserError for what cannot be scored. Does not import torch.
@@ -62,5 +64,6 @@ def evaluate(
         protocol=protocol,
         subset=subset,
         recall_at=recall_at,
+        average_recall_at=average_recall_at,
         reading=reading or {},
     )

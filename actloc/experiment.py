@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from actloc.datasets.base import DatasetConfig
     from actloc.detectors.base import DetectorConfig
     from actloc.settings import sections as own
+    from actloc.settings.detections import FusionSettings, SuppressionSettings
     from actloc.sources.base import SourceConfig
 
 RUNS = Path("ckpt")
@@ -49,7 +50,7 @@ class _SectionOf(Generic[_S_co]):
 
 @dataclass(frozen=True)
 class Experiment:
-    """All settings of one YAML file, complete and checked; which sections there are depends on the task."""
+    """All settings of one YAML file, complete and checked; the task says which sections there are."""
 
     file: Path
     typed: str
@@ -57,8 +58,6 @@ class Experiment:
     sections: Mapping[str, Section]
     """By name; `task` is the first."""
     overrides: tuple[str, ...] = ()
-
-    # what tasks have in common, and what localization has
     run: ClassVar[_SectionOf[own.RunSettings]] = _SectionOf()
     dataset: ClassVar[_SectionOf[DatasetConfig]] = _SectionOf()
     preparation: ClassVar[_SectionOf[own.PreparationSettings]] = _SectionOf()
@@ -68,9 +67,9 @@ class Experiment:
     schedule: ClassVar[_SectionOf[own.ScheduleSettings]] = _SectionOf()
     average: ClassVar[_SectionOf[own.AverageSettings]] = _SectionOf()
     training: ClassVar[_SectionOf[own.TrainingSettings]] = _SectionOf()
-    suppression: ClassVar[_SectionOf[own.SuppressionSettings]] = _SectionOf()
+    suppression: ClassVar[_SectionOf[SuppressionSettings]] = _SectionOf()
     evaluation: ClassVar[_SectionOf[own.EvaluationSettings]] = _SectionOf()
-    fusion: ClassVar[_SectionOf[own.FusionSettings]] = _SectionOf()
+    fusion: ClassVar[_SectionOf[FusionSettings]] = _SectionOf()
     prediction: ClassVar[_SectionOf[own.PredictionSettings]] = _SectionOf()
     machine: ClassVar[_SectionOf[own.MachineSettings]] = _SectionOf()
 

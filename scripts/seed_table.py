@@ -13,7 +13,8 @@ from typing import Any
 
 from actloc import experiment
 from actloc.errors import UserError
-from actloc.evaluation.results import Results, read_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import read_results
 from actloc.experiment import Experiment
 
 SEEDS = (0, 1, 2)

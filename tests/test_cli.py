@@ -25,7 +25,7 @@ COMMANDS = {
     "show": "CONFIG [KEY.KEY=VALUE]... --code",
     "eval": "CONFIG [KEY.KEY=VALUE]... --predictions --name --save-scores --code",
     "report": "RUN... --output --format --card --license --overwrite --code",
-    "predict": "RUN VIDEO... --output --shard --engine --format --video --clips --overwrite --set --code",
+    "predict": "RUN VIDEO... --output --shard --engine --format --video --clips --onnx --overwrite --set --code",
     "watch": "RUN SOURCE --output --every --longest-action --retry-for --overwrite --set --code",
     "suggest": "RUN [VIDEOS]... --minutes --window-s --output --format --dry-run --overwrite --set --code",
     "view": "RUN [VIDEOS]... --subset --annotations --port --no-browser --code",
@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "STORE FILE --overwrite --pool",
     "compare": "STORE STORE --shift --output --overwrite",
     "convert": "SOURCE TARGET [CONFIG] [KEY.KEY=VALUE]... --code",
+    "export-onnx": "RUN FILE --steps --encoder --overwrite --set --code",
     "verify": "PATH",
 }
 """The whole command line. Users' scripts depend on it: whoever changes it here means it, and writes it into

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actloc.evaluation.results import Counts, Results, write_results
+from actloc.evaluation.results import Counts, Results
+from actloc.evaluation.results_files import write_results
 from scripts import seed_table
 
 CONFIG = "configs/learnable_actionformer.yaml"

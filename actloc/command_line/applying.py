@@ -43,6 +43,10 @@ ClipsFolder = Annotated[
         help="Also cut the segments that were found out of the videos, exactly to a frame; index.csv lists them.",
     ),
 ]
+OnnxFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--onnx", metavar="FILE", help="Use a network that `export-onnx` wrote; can be repeated."),
+]
 
 
 @command(
@@ -83,6 +87,7 @@ def predict(
     formats: Formats = "",
     video: Video = False,
     clips: ClipsFolder = None,
+    onnx: OnnxFiles = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace results of other runs or settings, and files of others."),
@@ -108,6 +113,7 @@ def predict(
         formats=formats,
         video=video,
         clips=clips,
+        onnx=onnx or (),
     )
 
 
@@ -123,7 +129,7 @@ def watch(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file, a named pipe, a camera such as /dev/video0, or tcp://ADDRESS, rtsp://ADDRESS.",
+            help="A file, a named pipe, a camera such as /dev/video0, tcp://HOST:PORT or rtsp://ADDRESS.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for segments.jsonl, one line for each segment.")] = Path(
@@ -142,7 +148,8 @@ def watch(
         typer.Option(
             metavar="SECONDS",
             min=0.001,
-            help="Drop longer candidates; shorter is sooner. Default: twice the longest action of training.",
+            help="Drop longer candidates; shorter is sooner. Default: prediction.longest_action_s, or else twice the "
+            "longest action of training, of what is longer than a window.",
         ),
     ] = None,
     retry_for: Annotated[
@@ -159,7 +166,7 @@ def watch(
 ) -> int:
     """Find actions in live video: each as soon as nothing can change it.
 
-    The segments are those that `predict` finds in the whole recording, without those longer than --longest-action.
+    The segments are those that `predict` finds in the whole recording.
     """
     return run_on(
         "watch",
@@ -218,9 +225,10 @@ def suggest(
 ) -> int:
     """Choose what to annotate next: windows of unlabelled footage.
 
-    Much footage is like them that is not like what is annotated, and the run is unsure of them. Writes suggested.csv
-    with the reasons, what the run finds there as pre-annotations, and annotated.csv, to be named by dataset.annotated
-    once the windows are annotated. Videos that eval scores are never suggested.
+    Much footage is like them that is not like what is annotated, they have actions of classes with few labels, and the
+    run is unsure of them. Writes suggested.csv with the reasons, what the run finds there as pre-annotations, and
+    annotated.csv, to be named by dataset.annotated once the windows are annotated. Videos that eval scores are never
+    suggested.
     """
     words = videos or []
     given = [word for word in words if re.match(r"\w+(\.\w+)+=", word) and not Path(word).exists()]

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from actloc.command_line import completion
-from actloc.command_line.arguments import Code, ConfigArgument, Overrides, Overwrite, OverwriteFiles
+from actloc.command_line.arguments import (
+    Code,
+    ConfigArgument,
+    Overrides,
+    Overwrite,
+    OverwriteFiles,
+    RunArgument,
+    Settings,
+)
 from actloc.command_line.exit_status import run_on
 from actloc.command_line.program import EXPERTS, command
 
@@ -80,7 +88,7 @@ def compare(
     ] = None,
     overwrite: OverwriteFiles = False,
 ) -> int:
-    """Compare two feature stores: settings, correlation per dimension, best shift in time."""
+    """Compare two feature stores: settings, correlations, best shift in time."""
     from actloc.commands import compare as comparing
 
     return comparing.run(first, second, most_shift_s=most_shift_s, output=output, overwrite=overwrite)
@@ -110,6 +118,44 @@ def convert(
     from actloc.commands import convert as converting
 
     return converting.run(source, target, config, overrides, code or ())
+
+
+@command(
+    EXPERTS,
+    "actloc export-onnx ckpt/sample_efficientnet_actionformer detector.onnx",
+    "actloc export-onnx ckpt/sample_efficientnet_actionformer encoder.onnx --encoder",
+    name="export-onnx",
+)
+def export_onnx(
+    run: RunArgument,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file to write.")],
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The length that the file is for: what the detector pads a video of N feature steps to. Default: the "
+            "longest that training sees whole.",
+        ),
+    ] = None,
+    of_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--encoder", help="Write the encoder of the run's features instead; only one that works frame by frame."
+        ),
+    ] = False,
+    overwrite: OverwriteFiles = False,
+    settings: Settings = None,
+    code: Code = None,
+) -> int:
+    r"""Write a run's detector or encoder as ONNX, equal to torch's.
+
+    The outputs are compared with torch's on random features before the file is kept.
+    To use it: actloc predict RUN VIDEO --onnx FILE, or a program of your own. Both need actloc\[onnx].
+    """
+    return run_on(
+        "export_onnx", run, settings, code, target=target, num_steps=steps, of_encoder=of_encoder, overwrite=overwrite
+    )
 
 
 @command(

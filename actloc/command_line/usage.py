@@ -32,6 +32,7 @@ _OTHER_VERBS = {
     "convert-predictions": "challenge submission submit export-predictions",
     "compare": "diff",
     "export": "pack",
+    "export-onnx": "onnx to-onnx onnx-export deploy",
 }
 """What other tools call our commands; their arguments are taken as they are."""
 
@@ -175,6 +176,11 @@ def _explained(
             f"Run: {ctx.command_path} {shlex.join(meant)}" if meant else f"It has {', '.join(long)}. {see}",
         )
     message = error.format_message().rstrip(".")
+    settings = [word for word in typed if re.match(r"\w+(\.\w+)+=", word)]
+    if "extra argument" in message and settings and "--set" in options:
+        others = [word for word in typed if word not in settings and word != "--set"]
+        line = shlex.join([*others, *(word for one in settings for word in ("--set", one))])
+        return UserError(f"{message}.", "Expected settings after --set.", f"Run: {ctx.command_path} {line}")
     return UserError(
         f"{message}.",
         f"Expected: {usage}",

@@ -17,6 +17,7 @@ from actloc.diagnosis import copies, features, lengths, videos
 from actloc.diagnosis.finding import Finding
 from actloc.errors import Problem, UserError
 from actloc.experiment import Experiment
+from actloc.video import known_facts
 from actloc.video.folder import videos_below
 
 _ONE_BY_ONE = 50
@@ -126,9 +127,9 @@ def _add_left_out(dataset: DatasetConfig, folder: Path, found: list[Finding]) ->
 def _collected(dataset: DatasetConfig, found: list[Finding]) -> Annotations:
     """What `prepare` would write, with a folder for what it writes beside it that is deleted again."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = subsets.file_in(dataset.folder)
-        if kept.is_file():
-            shutil.copy(kept, subsets.file_in(Path(folder)))
+        for kept in (subsets.file_in(dataset.folder), known_facts.file_in(dataset.folder)):
+            if kept.is_file():
+                shutil.copy(kept, folder)
         console.be_quiet(True)
         try:
             collected = dataset.model_copy(update={"folder": Path(folder)}).collect()

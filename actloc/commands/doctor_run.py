@@ -5,7 +5,8 @@ from actloc.diagnosis import low_map
 from actloc.diagnosis.finding import Finding
 from actloc.errors import UserError
 from actloc.evaluation.predictions import PREDICTIONS_NAME, read_predictions
-from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results, averages_caution, read_record
+from actloc.evaluation.results import MOST_INITIAL_SHARE, Results, averages_caution
+from actloc.evaluation.results_files import METRICS_NAME, read_record
 from actloc.experiment import Experiment
 from actloc.localization.other_predictions import changes
 from actloc.runs.loss_curve import history_and_advice

@@ -65,7 +65,8 @@ def run(store_folder: Path, target: Path, *, overwrite: bool, pool: Pool | None 
 def _no_features(folder: Path, target: Path) -> UserError:
     """The error for a folder without features; it says what to run if the folder is a run."""
     if target.suffix == ".onnx":
-        todo = "actloc does not write ONNX; use a run from Python: actloc.load(RUN).predict(VIDEO)"
+        run = shlex.quote(str(folder)) if is_run(folder) else "RUN"
+        todo = f"To write the detector of a run as ONNX: actloc export-onnx {run} {shlex.quote(str(target))}"
     elif not is_run(folder):
         todo = "Extract features first: actloc extract-features CONFIG"
     else:

@@ -14,6 +14,7 @@ from actloc.extraction.into_store import Engine, extract, sources_of, space_shor
 from actloc.extraction.local import encode_videos, recipe
 from actloc.extraction.plan import Shard
 from actloc.runs import extraction_request as request
+from actloc.runs.reuse import next_training
 from actloc.runs.run_bank import as_extracted
 from actloc.runs.trained import load_trained
 from actloc.settings.choices import Dtype
@@ -135,7 +136,7 @@ def _report_end(
         )
         console.say(f"To pack them into one file: actloc export {shlex.quote(str(store.folder))} FILE.h5")
     elif experiment.dataset.has_actions:
-        console.say(f"Next: actloc train {experiment.arguments}")
+        console.say(f"Next: {next_training(experiment)}")
     else:
         _print_uses(experiment)
     return 0

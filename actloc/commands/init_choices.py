@@ -23,7 +23,6 @@ _STEPS_OF_SHORT = 8
 """Steps that a short action has at a slower rate than the usual one."""
 _FIRST_RANGE, _FEWEST_LEVELS, _MOST_LEVELS = 4, 3, 8  # official: 4 steps on the finest level, 6 to 8 levels
 _MOST_STEPS = 2304  # of ActionFormer on THUMOS14
-_OFFICIAL_WINDOW, _SMALL_WINDOW = 19, 9
 _LONGEST_VIDEO_S = 4 * 3600
 _BATCH = 2
 _CHANNELS = ((50, 64), (500, 128), (2000, 256))
@@ -92,7 +91,6 @@ class Choices:
     fps: float
     has_small_pictures: bool
     num_levels: int
-    window: int
     max_steps: int
     buffer_factor: int
     dim: int
@@ -111,8 +109,7 @@ class Choices:
         half = seen.action_s(0.99) / step_s / 2  # from the centre of a long action to its ends
         levels = min(max(_FEWEST_LEVELS, math.ceil(math.log2(max(half, 1)))), _MOST_LEVELS)
         longest = seen.longest_s / step_s
-        window = _SMALL_WINDOW if longest <= _MOST_STEPS / 4 else _OFFICIAL_WINDOW
-        divisor = 2 ** (levels - 1) * (window - 1)
+        divisor = 2 ** (levels - 1)
         max_steps = min(math.ceil(longest / divisor), max(_MOST_STEPS // divisor, 1)) * divisor
         buffer_factor = max(6, math.ceil(max(_LONGEST_VIDEO_S, 2 * seen.longest_s) / step_s / max_steps))
         num_actions = len(seen.actions_s)
@@ -123,7 +120,6 @@ class Choices:
             fps,
             not seen.has_gpu and hours > _MOST_HOURS,
             levels,
-            window,
             max_steps,
             buffer_factor,
             next((channels for most, channels in _CHANNELS if num_actions <= most), _MOST_CHANNELS),

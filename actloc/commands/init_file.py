@@ -38,7 +38,7 @@ def _head(told: Told, seen: Seen) -> str:
     counts = f"{_actions(seen)} of {console.count(len(seen.classes), 'class', 'classes')}"
     folder = console.clean(told.videos.resolve().name)
     return f"""\
-# {folder}: {console.count(seen.num_videos, "video")}, {counts}; EfficientNet-Lite0 features, ActionFormer
+# {folder}: {console.count(seen.num_videos, "video")}, {counts}; EfficientNet-Lite0 features, TemporalMaxer
 #
 # `actloc init` chose these settings for what it saw; change what you know better. `actloc show {typed}`
 # explains every setting. Run:
@@ -110,11 +110,10 @@ def _network(seen: Seen, chosen: Choices) -> str:
     hours = chosen.max_steps * chosen.buffer_factor * chosen.step_s / 3600
     return f"""\
 detector:
-  name: actionformer
+  name: temporalmaxer
+  neck_norm: channel  # which depends on no other step: long videos are seen in windows
   # No more channels than {_actions(seen)} can teach: 64 up to 50 actions, 128 up to 500, 256 up to 2000, then 512.
   dim: {chosen.dim}
-  num_heads: 4
-  windows: {chosen.window}
   # The longest actions have {long_s:.2f} s, {long_s / chosen.step_s:.0f} steps (all but one in a hundred). All levels
   # but the last reach {top} steps, {top * chosen.step_s:g} s, to each side of a step.
   num_branch_blocks: {chosen.num_levels - 1}

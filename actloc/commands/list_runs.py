@@ -14,7 +14,8 @@ from typing import Any
 
 from actloc import console, files
 from actloc.errors import UserError
-from actloc.evaluation.results import METRICS_NAME, ResultsHead, read_record, task_of_results
+from actloc.evaluation.results import ResultsHead
+from actloc.evaluation.results_files import METRICS_NAME, read_record, task_of_results
 from actloc.experiment import is_run, is_scored
 from actloc.settings import yaml_text
 from actloc.tasks.base import task_named

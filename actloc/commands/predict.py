@@ -1,6 +1,7 @@
 """`actloc predict RUN VIDEO...`: applies a trained run to new videos; a second call does what is left."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from actloc.errors import UserError
 from actloc.experiment import Experiment
 from actloc.extraction.plan import Shard
 from actloc.prediction import tool_files, work
+from actloc.prediction.base import Predicting
 from actloc.prediction.burnt_in import LabelledCopies
 from actloc.prediction.clips import Clips
 from actloc.prediction.inputs import named_videos, with_ids
@@ -31,10 +33,12 @@ def run(
     formats: str = "",
     video: bool = False,
     clips: Path | None = None,
+    onnx: Sequence[Path] = (),
 ) -> int:
     """Checks the names, which may be mistyped, before anything is loaded; exit status 3 if some videos failed.
 
     `shard`, such as 2/8, is the share of the videos to predict here. The engine is local, or ray for a cluster.
+    `onnx` are files with the run's networks, to be used in place of torch's.
     `formats` are forms of annotation tools to write as well, with commas between them. `video` asks for copies of the
     videos with labels, `clips` is a folder for the segments.
     """
@@ -55,7 +59,8 @@ def run(
             "Expected video files, folders of them, or a .txt list of their paths.",
             "Name them after the run: actloc predict RUN VIDEO...",
         )
-    predict_all = _engine(engine, experiment, task)
+    load = _loading(task, experiment, onnx)
+    predict_all = _engine(engine, experiment, load)
     named = named_videos(names, output, takes_frames=task.takes_frames)
     videos = without_made(named)
     if not videos:
@@ -74,9 +79,22 @@ def run(
     kinds = _video_files(task, output, clips, has_copies=video, overwrite=overwrite)
     for kind in kinds:
         kind.check(ids)
-    with closing(task.predicting(experiment)) as predicting:
+    with closing(load()) as predicting:
         call = work.Call(videos, output, summaries, overwrite, own, forms, kinds)
         return work.run(call, predicting, predict_all)
+
+
+def _loading(task: TaskConfig, experiment: Experiment, onnx: Sequence[Path]) -> Callable[[], Predicting]:
+    """What loads the run, with the networks in files that are there."""
+    for file in onnx:
+        if not file.is_file():
+            neighbours = [one.name for one in file.parent.glob("*.onnx")]
+            raise UserError(
+                f"{file} is not a file{console.nearest(file.name, neighbours, lists_known=False)}",
+                "Expected a file that `actloc export-onnx` wrote of this run.",
+                f"Run: actloc export-onnx {experiment.run_arguments} {shlex.quote(str(file))}",
+            )
+    return partial(task.predicting_with_onnx, experiment, onnx) if onnx else partial(task.predicting, experiment)
 
 
 def _video_files(
@@ -91,9 +109,9 @@ def _video_files(
     return kinds
 
 
-def _engine(name: str, experiment: Experiment, task: TaskConfig) -> work.Engine:
+def _engine(name: str, experiment: Experiment, load: Callable[[], Predicting]) -> work.Engine:
     if name == "local":
         return work.one_by_one
     from actloc.prediction import on_ray
 
-    return on_ray.engine(partial(task.predicting, experiment), experiment.machine.device)
+    return on_ray.engine(load, experiment.machine.device)

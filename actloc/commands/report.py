@@ -9,7 +9,7 @@ from pathlib import Path
 from actloc import console, files
 from actloc.commands import model_cards
 from actloc.errors import UserError
-from actloc.evaluation.results import METRICS_NAME, task_of_results
+from actloc.evaluation.results_files import METRICS_NAME, task_of_results
 from actloc.experiment import is_run, is_scored, run_folder
 from actloc.reports import outputs
 from actloc.settings import parts

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 
-import numpy as np
 import torch
 
 from actloc.encoders.base import EncoderConfig
@@ -10,7 +9,7 @@ from actloc.encoders.base_network import ClipEncoder
 from actloc.encoders.base_sizes import EncoderSize
 from actloc.errors import UserError
 from actloc.layers.multiply_adds import multiply_adds
-from actloc.video.frame_transforms import Frame, Resize
+from actloc.video.frame_transforms import prepared_frame
 
 _FRAME_SIZE = 720, 1280
 """Height and width of the decoded frame, which only matters to encoders that do not crop."""
@@ -23,7 +22,7 @@ def encoder_size(config: EncoderConfig, num_frames: int) -> EncoderSize | None:
             encoder = config.network().eval()
     except UserError:
         return None
-    frame = _prepared_frame(config)
+    frame = prepared_frame(config.frame_steps(), *_FRAME_SIZE)  # as `encode` gets it, but for the encoder's `frames`
     of_features = {weight for stage in encoder.stages() for block in stage for weight in block.parameters()}
     whole, for_features, num_vectors = _multiply_adds(encoder, torch.empty(1, num_frames, *frame.shape, device="meta"))
     return EncoderSize(
@@ -34,17 +33,6 @@ def encoder_size(config: EncoderConfig, num_frames: int) -> EncoderSize | None:
         feature_multiply_adds=for_features,
         vectors=(encoder.channels, num_vectors),
     )
-
-
-def _prepared_frame(config: EncoderConfig) -> Frame:
-    """A black frame as `encode` gets it, but for what the encoder's own `frames` does."""
-    frame: Frame = np.zeros((*_FRAME_SIZE, 3), np.uint8)
-    for step in config.frame_steps():
-        if isinstance(step, Resize):  # some only run inside FFmpeg
-            frame = np.zeros((*step.target(*frame.shape[:2]), frame.shape[2]), np.uint8)
-        else:
-            frame = step.apply(frame)
-    return frame
 
 
 def _multiply_adds(encoder: ClipEncoder, clip: torch.Tensor) -> tuple[int | None, int | None, int]:

@@ -88,10 +88,10 @@ def run(
         else:
             known = {video.id: video for video in plan.footage.videos}
             looked = looking.of_files(experiment, plan.paths, known, plan.window_s)
-        annotated = looking.annotated_means(experiment, plan.annotations, plan.window_s)
+        learned = looking.learned_from(experiment, plan.annotations, plan.window_s)
     for sentence in plan.footage.sentences()[num_left_out:]:
         console.say(sentence)
-    found = suggested(looked, annotated, plan.budget_s)
+    found = suggested(looked, learned, plan.budget_s)
     _write(plan, looked, found, forms, output)
     return _reported(experiment, plan, looked, found, forms, output)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 TABLE_NAME, INTERVALS_NAME, FAILED_NAME = "suggested.csv", "annotated.csv", "failed.jsonl"
 _COLUMNS = (
-    *("video", "start_s", "end_s", "value", "uncertainty", "disagreement", "coverage", "nearest_s", "predictions"),
-    "reason",
+    *("video", "start_s", "end_s", "value", "uncertainty", "disagreement", "coverage", "balance", "nearest_s"),
+    *("predictions", "reason"),
 )
 
 
@@ -43,6 +43,7 @@ def as_csv(found: Sequence["Suggestion"]) -> str:
             one.doubt.uncertainty,
             one.doubt.disagreement,
             one.choice.coverage,
+            one.choice.balance,
             one.choice.nearest_s,
         )
         numbers = (f"{value:.4f}" for value in values)
@@ -101,6 +102,7 @@ def show(found: Sequence["Suggestion"]) -> None:
             uncertainty=one.doubt.uncertainty,
             disagreement=one.doubt.disagreement,
             coverage=one.choice.coverage,
+            balance=one.choice.balance,
             predictions=len(one.found),
             reason=one.reason,
         )

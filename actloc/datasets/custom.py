@@ -18,6 +18,7 @@ from actloc.datasets.base import DatasetConfig
 from actloc.errors import Problem
 from actloc.settings.sections import InputFileOrFolder, InputPath, ShippedPath
 from actloc.video.folder import videos_by_id, with_all_facts
+from actloc.video.known_facts import KnownFacts
 
 
 class Config(ReadingSettings, DatasetConfig):
@@ -70,9 +71,8 @@ class Config(ReadingSettings, DatasetConfig):
 
         @functools.cache
         def at_hand() -> dict[str, AnnotatedVideo]:
-            return with_all_facts(
-                {video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}
-            )
+            videos = {video_id: AnnotatedVideo(video_id, "", file=file) for video_id, file in found.items()}
+            return with_all_facts(videos, known=KnownFacts(self.folder))
 
         # headers are read before the annotations only if these need rates or lengths
         reading = Reading(self, facts=lambda name: at_hand().get(names.find(name) or ""))
@@ -88,7 +88,7 @@ class Config(ReadingSettings, DatasetConfig):
             videos[video_id] = video or facts or AnnotatedVideo(video_id, "")
         videos = {video_id: self._open_if_unannotated(video) for video_id, video in videos.items()}
         if not self.videos:
-            videos = with_all_facts(videos)  # of the files that the annotations name
+            videos = with_all_facts(videos, known=KnownFacts(self.folder))  # of the files that the annotations name
         classes = sorted({action.label for video in videos.values() for action in video.actions})
         problems = listed.problems + model.check(Annotations(tuple(classes), videos), listed.places)
         for video in videos.values():

@@ -304,6 +304,23 @@ class ConvolutionalConfig(PointConfig):
         """Steps under the wide convolution of a block whose narrow one sees `window`: odd."""
         return round((window + 1) * self.window_factor) // 2 * 2 + 1
 
+    @classmethod
+    def small(cls) -> Self:
+        """Three levels of 16 channels with windows, positions and convolutions that learn."""
+        return cls(
+            dim=16,
+            windows=(1, 5, 3),
+            window_factor=1.3,
+            mlp_dim=24,
+            num_embedding_convs=1,
+            num_stem_blocks=1,
+            num_branch_blocks=2,
+            initial_conv_std=0.2,
+            position_embedding=True,
+            regression_ranges=((0, 4), (4, 8), (8, 10000)),
+            head_dim=12,
+        )
+
 
 _OF_NETWORKS = ("Detector", "only_length", "ClassifyingDetector", "PointDetector", "ConvolutionalDetector")
 

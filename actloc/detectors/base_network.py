@@ -3,14 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from actloc.detectors.base import SGP_GROUPS, ConvolutionalConfig, PointConfig
 from actloc.errors import TooLongError, UserError
-from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads
+from actloc.layers.dynamic_heads import DynamicClassificationHead, DynamicRegressionHead
+from actloc.layers.heads import ClassificationHead, RegressionHead
 from actloc.layers.positions import PositionTable
 from actloc.layers.precision import at_least_float32, full_precision
 from actloc.layers.pyramid import build_neck, level_masks
@@ -32,6 +33,8 @@ class Detector(nn.Module, ABC):
     """
 
     criterion: Criterion
+    why_not_onnx: ClassVar[str] = "it has no method `tensors_of`, which names what its network computes"
+    """What keeps a detector without `tensors_of` from it."""
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor) -> Any:  # Any: only `criterion` and `select` look into it
@@ -51,6 +54,18 @@ class Detector(nn.Module, ABC):
             "Expected a detector with the method `segment_score`.",
             "Add it to the class of the detector, or explain a run of another one: actloc ls detectors",
         )
+
+    def tensors_of(self, outputs: Any) -> dict[str, Tensor]:
+        """The tensors in the outputs that the network computed, by name: what an ONNX file of it gives."""
+        raise UserError(
+            f"The detector {type(self).__name__} is not written as ONNX: {self.why_not_onnx}.",
+            "Expected a network that does the same for all values of the features.",
+            "Use the run with torch; actionformer, bmn, dyfadet, temporalmaxer and tridet are written.",
+        )
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> Any:  # Any: the detector's own
+        """The outputs that `tensors_of` made these tensors of; `mask` (B, T) is that of the features."""
+        raise NotImplementedError(f"{type(self).__name__} has `tensors_of` and no `outputs_of`")
 
     @abstractmethod
     def padded_steps(self, longest: int) -> int:
@@ -110,6 +125,14 @@ class ClassifyingDetector(Detector):
         """The detector's outputs for (B, C, T) features, and the features that the classifier reads."""
         return ClassifiedOutputs(self.detector(features, mask), self.classifier.embed(features), self.classifier)
 
+    def tensors_of(self, outputs: ClassifiedOutputs) -> dict[str, Tensor]:
+        """The detector's, and the features that the classifier reads; the classes are found after the network."""
+        return {**self.detector.tensors_of(outputs.found), "embedded": outputs.embedded}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> ClassifiedOutputs:
+        """The outputs of these tensors."""
+        return ClassifiedOutputs(self.detector.outputs_of(tensors, mask), tensors["embedded"], self.classifier)
+
     def segment_score(self, outputs: ClassifiedOutputs, segment: Tensor, label: int) -> Tensor:
         """The classifier's logit of the segment."""
         return outputs.class_logits(0, segment[None])[0, label]
@@ -129,8 +152,8 @@ class PointDetector(Detector):
     """Heads on every level of a pyramid; each kind makes its own `backbone`, the heads and the `criterion`."""
 
     criterion: PointCriterion
-    cls_head: ClassificationHead
-    reg_head: RegressionHead
+    cls_head: ClassificationHead | DynamicClassificationHead
+    reg_head: RegressionHead | DynamicRegressionHead
 
     def __init__(self, config: PointConfig, num_classes: int, max_steps: int) -> None:
         super().__init__()
@@ -145,12 +168,13 @@ class PointDetector(Detector):
 
         With `targets`, offsets are computed only at the points that learn them.
         """
-        wanted = None
-        if targets is not None:
-            points, is_real = self._points(masks), torch.cat(masks, dim=2)[:, 0]
-            with full_precision(is_real.device):
-                wanted = self.criterion.positive(points, is_real, targets)
-        return self.outputs(*apply_heads(self.cls_head, self.reg_head, levels, masks, wanted), masks)
+        if targets is None:
+            return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks), masks)
+        assert isinstance(self.reg_head, RegressionHead), "dynamic heads know no points apart from their level"
+        points, is_real = self._points(masks), torch.cat(masks, dim=2)[:, 0]
+        with full_precision(is_real.device):
+            learning = self.criterion.positive(points, is_real, targets)
+        return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks, learning), masks)
 
     def outputs(self, logits: Tensor, offsets: Tensor, masks: list[Tensor]) -> PointOutputs:
         """What heads gave at the points of all levels, (B, P, K) and (B, P, 2), with the points; masks as above."""
@@ -160,6 +184,17 @@ class PointDetector(Detector):
     def _points(self, masks: list[Tensor]) -> Points:
         config, lengths = self.config, [mask.shape[2] for mask in masks]
         return level_points(lengths, config.strides, config.regression_ranges, masks[0].device)
+
+    def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
+        """What the heads gave."""
+        if type(outputs) is not PointOutputs:  # it has more than this knows of
+            return super().tensors_of(outputs)
+        return {"logits": outputs.logits, "offsets": outputs.offsets}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> PointOutputs:
+        """The outputs of these tensors, with the points of all levels."""
+        masks = [mask[:, None, ::stride] for stride in self.config.strides]
+        return self.outputs(tensors["logits"], tensors["offsets"], masks)
 
     def select(self, outputs: PointOutputs) -> list[Detections]:
         """Scored segments of each video in feature steps, before suppression; best first within a level."""
@@ -185,6 +220,16 @@ class PointDetector(Detector):
     def padded_steps(self, longest: int) -> int:
         """The official length: for a network that mixes all steps of a level, padding is part of the numbers."""
         return self.official_steps(longest)
+
+    def least_padded_steps(self, longest: int) -> int:
+        """The shortest T that gives the official numbers, where no layer mixes all steps.
+
+        Convolutions and pooling see half a kernel of padded steps after the last real one, so every level keeps that
+        many wherever the official padding has them: padding keeps the official end of every level.
+        """
+        stride = self.config.strides[-1]
+        margin = max(self.config.embedding_kernel, self.config.head_kernel, self.config.scale_factor + 1) // 2
+        return min((math.ceil(longest / stride) + margin) * stride, self.official_steps(longest))
 
     def official_steps(self, length: int) -> int:
         """What the official code pads a video of `length` steps to; raises TooLongError for longer ones than it takes.

@@ -25,6 +25,7 @@ _PURPOSE = {
     "decord": "another video reader (machine.reader=decord)",
     "ray": "extraction and prediction on many machines (--engine ray)",
     "flow": "TV-L1 optical flow",
+    "onnx": "networks without torch (export-onnx, predict --onnx)",
     "dev": "the tests",
 }
 

@@ -78,10 +78,12 @@ def read(path: Path, form: ScoreForm, per: FusionUnit = "video") -> ClassScores:
     """
     if form == "untrimmednet":
         scores = _read_untrimmednet(path)
-    elif form == "tcanet":
+    elif form in ("tcanet", "tcanet_once"):
         logits = _checked(path, form, _Logits)
-        # the first view only, and softmax twice, as in the published results that use this file
-        videos = {video_id: _softmax(_softmax(np.array(views[0]))) for video_id, views in logits.results.items()}
+        # the first view only, and softmax twice or (DyFADet) once, as in the published results that use this file
+        videos = {video_id: _softmax(np.array(views[0])) for video_id, views in logits.results.items()}
+        if form == "tcanet":
+            videos = {video_id: _softmax(probabilities) for video_id, probabilities in videos.items()}
         scores = ClassScores(tuple(logits.classes), videos)
     else:
         scores = _read_plain(path, form)
@@ -246,8 +248,8 @@ def _unreadable(path: Path, what: str, form: str) -> UserError:
     return UserError(
         f"{path} cannot be read as {form} scores: {what}.",
         f'Expected {{"classes": [names], "results": {{video: [scores]}}}} and, for windows, {_WINDOWS_FORM}; all '
-        "scores at least 0, such as probabilities. With form tcanet, lists of logits instead of scores; with form "
-        "untrimmednet, an .npy array of 101 columns.",
+        "scores at least 0, such as probabilities. With forms tcanet and tcanet_once, lists of logits instead of "
+        "scores; with form untrimmednet, an .npy array of 101 columns.",
         "Check fusion.scores and fusion.form.",
     )
 

@@ -24,11 +24,12 @@ def evaluate(
     protocol: ProtocolName,
     subset: str | None,
     recall_at: Sequence[int],
+    average_recall_at: Sequence[int],
     reading: Mapping[str, Any],
 ) -> Results:
     """See `actloc.evaluate`."""
     chosen = {} if tious is None else {"tious": tious}
-    values = {"protocol": protocol, "recall_at": recall_at, **chosen}
+    values = {"protocol": protocol, "recall_at": recall_at, "average_recall_at": average_recall_at, **chosen}
     settings: EvaluationSettings = given.settings(EvaluationSettings, values, "evaluation")
     annotations = given.annotations_of(truth, reading)
     scored = _subset(annotations, subset)
@@ -45,7 +46,7 @@ def evaluate(
     return scoring.score(_name(truth, "truth"), scored, true, found, origin, settings)
 
 
-_USED = ("protocol", "tious", "threshold_tiou", "recall_at")
+_USED = ("protocol", "tious", "threshold_tiou", "recall_at", "average_recall_at")
 
 
 def _name(value: Any, otherwise: str) -> str:  # Any: not checked

@@ -21,7 +21,7 @@ from actloc.evaluation.results import ClassifierRecord
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.evaluation.scoring import Truth, to_columns
 from actloc.settings.choices import FusionRule
-from actloc.settings.sections import FusionSettings
+from actloc.settings.detections import FusionSettings
 from actloc.structures import VideoDetections
 
 UNCHANGED = "none"

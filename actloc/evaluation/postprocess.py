@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from actloc.ops.suppression import (
-    Float32s,
+    Floats,
     Indices,
     hard_suppression,
     hard_suppression_per_class,
@@ -20,7 +20,7 @@ from actloc.ops.suppression import (
     weighted_suppression,
     weighted_suppression_per_class,
 )
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
 MAX_KEPT = "suppression.max_kept"
@@ -53,7 +53,9 @@ def postprocess(
 def _suppressed(
     detections: Detections, settings: SuppressionSettings, max_kept: int, windows: Sequence[tuple[float, float]]
 ) -> Detections:
-    segments, scores = detections.segments.float().cpu().numpy(), detections.scores.float().cpu().numpy()
+    # as officially, but where hours of steps need more digits than float32 has
+    dtype = torch.float64 if detections.segments.dtype == torch.float64 else torch.float32
+    segments, scores = (one.to(dtype).cpu().numpy() for one in (detections.segments, detections.scores))
     labels = detections.labels.cpu().numpy()
     # one more than asked shows whether the limit leaves anything out
     indices, kept, final_scores = _remaining(segments, scores, labels, settings, max_kept + 1, windows)
@@ -68,13 +70,13 @@ def _suppressed(
 
 
 def _remaining(
-    segments: Float32s,
-    scores: Float32s,
+    segments: Floats,
+    scores: Floats,
     labels: NDArray[np.integer],
     settings: SuppressionSettings,
     max_kept: int,
     windows: Sequence[tuple[float, float]],
-) -> tuple[Indices, Float32s, Float32s]:
+) -> tuple[Indices, Floats, Floats]:
     """Indices (M,), segments (M, 2) and scores (M,) of what suppression keeps, best first."""
     by_class, min_score = settings.multiclass, settings.min_score
     if settings.method == "weighted":

@@ -10,7 +10,8 @@ from pydantic import Field
 
 import actloc
 from actloc import files
-from actloc.evaluation.results import Record, read_record
+from actloc.evaluation.results import Record
+from actloc.evaluation.results_files import read_record
 
 PREDICTIONS_NAME = "predictions.json"
 

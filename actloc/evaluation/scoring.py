@@ -1,7 +1,7 @@
 """Scores detections against a subset's annotations and records where the numbers come from."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from actloc.evaluation import bootstrap, detection
 from actloc.evaluation.columns import Intervals, PredictionColumns, TruthColumns
 from actloc.evaluation.error_analysis.bins import bins_for
 from actloc.evaluation.predictions import Prediction, Predictions
+from actloc.evaluation.proposals import proposal_recall
 from actloc.evaluation.protocols import PROTOCOLS, Protocol
 from actloc.evaluation.results import (
     TOO_LONG,
@@ -135,7 +136,6 @@ def score(
     truth_columns, columns = to_columns(truth, predictions, protocol)
     ap = detection.average_precision(truth_columns, columns, tious, protocol)
     present = {int(label): column for column, label in enumerate(truth_columns.classes)}
-    thresholds = detection.best_f1_thresholds(truth_columns, columns, evaluation.threshold_tiou, protocol)
     means = ap.mean(axis=1)
     labels = range(len(truth.classes))
     times = bootstrap.times_of(video_order(truth, predictions), truth.actions)
@@ -162,16 +162,14 @@ def score(
             for label in labels
         ],
         truth_per_class=[int(np.sum(truth_columns.labels == label)) for label in labels],
-        thresholds=[
-            Threshold(score=thresholds[label][0], f1=thresholds[label][1])
-            if label in thresholds
-            else Threshold(score=None, f1=0.0)
-            for label in labels
-        ],
+        thresholds=_thresholds(truth_columns, columns, evaluation, labels),
         counts=_counts(truth, predictions, origin, detection.count_ties(columns)),
         videos=[_video(video, truth.actions[video.id]) for video in truth.videos],
         recall_multiples=list(evaluation.recall_at),
         recall=_recall(truth_columns, columns, evaluation),
+        proposals=proposal_recall(truth_columns, columns, tious, evaluation.average_recall_at)
+        if evaluation.average_recall_at
+        else None,
         classifier=origin.classifier,
         published=origin.published,
         error_bins=bins_for(evaluation.error_bins, dataset_name),
@@ -182,6 +180,16 @@ def score(
             if video.ambiguous and protocol.skips_ambiguous
         },
     )
+
+
+def _thresholds(
+    truth: TruthColumns, predictions: PredictionColumns, evaluation: EvaluationSettings, labels: Iterable[int]
+) -> list[Threshold]:
+    """The score threshold of best F1 of each class."""
+    protocol, tiou = PROTOCOLS[evaluation.protocol], evaluation.threshold_tiou
+    best = detection.best_f1_thresholds(truth, predictions, tiou, protocol)
+    scores_and_f1 = (best.get(label, (None, 0.0)) for label in labels)
+    return [Threshold(score=score, f1=f1) for score, f1 in scores_and_f1]
 
 
 def _recall(

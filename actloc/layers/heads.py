@@ -31,13 +31,18 @@ class _Tower(nn.Module):
     def __init__(self, dim: int, hidden_dim: int | None, *, num_layers: int, kernel: int, has_norm: bool) -> None:
         super().__init__()
         hidden = hidden_dim or dim
-        self.kernel = kernel
+        self.gap_steps = kernel // 2
         self.last_dim = hidden if num_layers > 1 else dim
         self.head = nn.ModuleList(
             MaskedConv1d(hidden if number else dim, hidden, kernel, bias=not has_norm)
             for number in range(num_layers - 1)
         )
         self.norm = nn.ModuleList(channel_norm(hidden, has_norm) for _ in range(num_layers - 1))
+
+    def _joined(self, levels: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels (B, C, T_l) joined, (B, C, P), their joined mask (B, 1, P), and what is no gap, (1, 1, P)."""
+        joined, mask = join_levels(levels, self.gap_steps), join_levels(masks, self.gap_steps)
+        return joined, mask, join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], self.gap_steps)
 
     def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
@@ -71,12 +76,11 @@ class ClassificationHead(_Tower):
         assert bias is not None, "the last convolution has a bias"
         bias[list(classes)] = -math.log((1 - probability) / probability)
 
-    def forward(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
-        """Joined levels (B, C, P) to logits (B, K, P), zero where `mask` is false.
-
-        `mask` (B, 1, P) is true on real steps, `inside` (1, 1, P) everywhere but in the gaps between levels.
-        """
-        return self.cls_head(self._tower(joined, mask, inside), mask)
+    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
+        """Levels (B, C, T_l) to logits (B, P, K), the levels in a row; zero where `masks` (B, 1, T_l) are false."""
+        joined, mask, inside = self._joined(levels, masks)
+        logits = self.cls_head(self._tower(joined, mask, inside), mask)
+        return drop_gaps(logits, [level.shape[2] for level in levels], self.gap_steps).transpose(1, 2)
 
 
 class LevelScale(nn.Module):
@@ -109,64 +113,29 @@ class RegressionHead(_Tower):
         num_outputs: int = 2,
     ) -> None:
         super().__init__(dim, hidden_dim, num_layers=num_layers, kernel=kernel, has_norm=has_norm)
-        self.reach = num_layers * (kernel // 2)
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
         self.offset_head = MaskedConv1d(self.last_dim, num_outputs, kernel)
 
-    def forward(
-        self, joined: Tensor, mask: Tensor, inside: Tensor, joined_lengths: list[int], wanted: Tensor | None = None
-    ) -> Tensor:
-        """Joined levels (B, C, P) to (B, `num_outputs`, P), never negative; masks as in `ClassificationHead`.
+    def forward(self, levels: list[Tensor], masks: list[Tensor], wanted: Tensor | None = None) -> Tensor:
+        """Levels (B, C, T_l) to (B, P, `num_outputs`), never negative; masks as in `ClassificationHead`.
 
-        `joined_lengths` are the steps of each level with its gap. With `wanted` (B, 1, P) only the steps are computed
-        where it is true and those next to them that they depend on; the output means nothing elsewhere.
+        With `wanted` (B, P) only those of the P steps are computed where it is true; the output is zero elsewhere.
         """
-        scales = torch.cat([level(length) for level, length in zip(self.scale, joined_lengths, strict=True)])
+        lengths = [level.shape[2] for level in levels]
+        scales = torch.cat([scale(length) for scale, length in zip(self.scale, lengths, strict=True)])
+        joined, mask, inside = self._joined(levels, masks)
         if wanted is None:
-            return F.relu(self.offset_head(self._tower(joined, mask, inside), mask) * scales)
-        # one sequence of all videos, each with a gap after it; what is left out of it is not next to a wanted step
-        steps = joined.transpose(1, 2).flatten(0, 1)  # (B P, C)
-        is_near = F.max_pool1d(wanted.reshape(1, -1).float(), 2 * self.reach + 1, 1, self.reach)[0] > 0
+            distances = self.offset_head(self._tower(joined, mask, inside), mask)
+            return F.relu(drop_gaps(distances, lengths, self.gap_steps) * scales).transpose(1, 2)
+        # one sequence of all videos, each with a gap after it, without the steps that no wanted one depends on
+        is_wanted = join_levels([one[:, None] for one in wanted.split(lengths, dim=1)], self.gap_steps)
+        reach = (len(self.head) + 1) * self.gap_steps
+        is_near = F.max_pool1d(is_wanted.reshape(1, -1).float(), 2 * reach + 1, 1, reach)[0] > 0
         is_near[0] = True  # if none is wanted, the weights have gradients of zero all the same
         rows = is_near.nonzero()[:, 0]
-        few = steps.index_select(0, rows).T[None]
-        mask, inside = (one.expand_as(wanted).reshape(1, 1, -1)[..., rows] for one in (mask, inside))
-        distances = self.offset_head(self._tower(few, mask, inside), mask) * scales.repeat(len(joined))[rows]
-        found = distances.new_zeros(len(steps), distances.shape[1]).index_copy(0, rows, F.relu(distances)[0].T)
-        return found.view(len(joined), -1, distances.shape[1]).transpose(1, 2)
-
-
-def apply_heads(
-    classification: ClassificationHead,
-    regression: RegressionHead,
-    levels: list[Tensor],
-    masks: list[Tensor],
-    wanted: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Levels (B, C, T_l) to logits (B, P, K) and distances (B, P, 2), the levels in a row without gaps.
-
-    `masks` (B, 1, T_l) are true on real steps. Both heads have the same kernel. With `wanted` (B, P) the distances are
-    computed only where it is true.
-    """
-    lengths, gap = [level.shape[2] for level in levels], classification.kernel // 2
-    joined, *both_masks = _joined(levels, masks, gap)
-    logits = classification(joined, *both_masks)
-    if wanted is not None:
-        wanted = join_levels([one[:, None] for one in wanted.split(lengths, dim=1)], gap)
-    distances = regression(joined, *both_masks, [length + gap for length in lengths], wanted)
-    return drop_gaps(logits, lengths, gap).transpose(1, 2), drop_gaps(distances, lengths, gap).transpose(1, 2)
-
-
-def apply_class_heads(
-    heads: Sequence[ClassificationHead], levels: list[Tensor], masks: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """The logits (B, P, K) of each of several heads of the same kernel; arguments as for `apply_heads`."""
-    lengths, gap = [level.shape[2] for level in levels], heads[0].kernel // 2
-    joined = _joined(levels, masks, gap)
-    return tuple(drop_gaps(head(*joined), lengths, gap).transpose(1, 2) for head in heads)
-
-
-def _joined(levels: list[Tensor], masks: list[Tensor], gap: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The joined levels, and the two masks of `ClassificationHead`."""
-    inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], gap)
-    return join_levels(levels, gap), join_levels(masks, gap), inside
+        few = joined.transpose(1, 2).flatten(0, 1).index_select(0, rows).T[None]  # (1, C, R)
+        mask, inside = (one.expand_as(is_wanted).reshape(1, 1, -1)[..., rows] for one in (mask, inside))
+        distances = self.offset_head(self._tower(few, mask, inside), mask)[0].T[is_wanted.flatten()[rows]]
+        videos, steps = wanted.nonzero(as_tuple=True)
+        found = distances.new_zeros(*wanted.shape, distances.shape[1])
+        return found.index_put((videos, steps), F.relu(distances * scales[steps, None]))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from actloc import console
-from actloc.evaluation.results import METRICS_NAME, Results, read_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import METRICS_NAME, read_results
 from actloc.reports import published
 from actloc.reports.model_card import Contents, Measured, Metric, in_percent, measured_on
 from actloc.reports.tables import class_table, is_upper_bound

@@ -13,15 +13,8 @@ from actloc.evaluation import class_scores, fusion, prediction_files, scoring
 from actloc.evaluation.error_analysis.errors_file import ERRORS_NAME, write_errors
 from actloc.evaluation.predictions import write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import (
-    METRICS_NAME,
-    MOST_INITIAL_SHARE,
-    TOO_LONG,
-    UNKNOWN_LABELS,
-    UNKNOWN_VIDEOS,
-    Results,
-    write_results,
-)
+from actloc.evaluation.results import MOST_INITIAL_SHARE, TOO_LONG, UNKNOWN_LABELS, UNKNOWN_VIDEOS, Results
+from actloc.evaluation.results_files import METRICS_NAME, write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import Experiment, load
 from actloc.localization.scored import Scored

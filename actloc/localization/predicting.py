@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from rich.table import Table
 
 from actloc import console, files
@@ -16,7 +17,7 @@ from actloc.extraction.video_progress import VideoProgress
 from actloc.localization.written_files import SUMMARIES, subtitles_file
 from actloc.prediction.base import MadeWith, Predicting
 from actloc.reports import html, subtitles
-from actloc.runs.predictor import Predictor
+from actloc.runs.predictor import Found, Predictor
 from actloc.runs.result_folders import settings_of_videos
 
 
@@ -28,6 +29,8 @@ class FoundActions(Record):
     """The best score first."""
     cut_by: list[str]
     """Limits that left out detections of lower scores."""
+    too_long: dict[str, list[float]] = Field(default_factory=dict)
+    """By class the scores of candidates that were dropped for their length, the best first."""
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -40,8 +43,8 @@ class FindingActions(Predicting):
 
     form = FoundActions
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._predictor = Predictor(experiment)
+    def __init__(self, experiment: Experiment, onnx: Sequence[Path] = ()) -> None:
+        self._predictor = Predictor(experiment, onnx)
         self._thresholds, self._run = self._predictor.thresholds, str(experiment.run_folder)
         self._setting = experiment.prediction.threshold
         self.labels = sorted(self._thresholds)  # as on the page
@@ -49,6 +52,9 @@ class FindingActions(Predicting):
         name = "averaged" if experiment.evaluation.weights == "averaged" else "weights"
         settings = settings_of_videos(experiment, without="evaluation.")
         settings["sha256 of the encoder's weights"] = None if encoder is None else encoder.weights_sha256
+        if experiment.prediction.longest_action_s is not None:
+            settings["prediction.longest_action_s"] = experiment.prediction.longest_action_s
+        settings |= self._predictor.onnx.settings
         self.made_with = MadeWith(
             run=self._run,
             checkpoint=checkpoint,
@@ -62,7 +68,9 @@ class FindingActions(Predicting):
         """Every action that the detector finds."""
         found = self._predictor.detect(video, progress)
         segments = claims_of(found.predictions)
-        return FoundActions(duration_s=found.duration_s, segments=segments, cut_by=found.cut_by)
+        return FoundActions(
+            duration_s=found.duration_s, segments=segments, cut_by=found.cut_by, too_long=found.too_long
+        )
 
     def event(self, result: FoundActions) -> dict[str, Any]:  # Any: JSON values
         """The segments that reach their thresholds, and how many do not."""
@@ -108,7 +116,8 @@ class FindingActions(Predicting):
         """A row for each segment that reaches its threshold; of other videos, how near the best segment comes to it."""
         table, without = Table("video", "start s", "end s", "action", "score", box=None), []
         for video_id, result in results.items():
-            self._warn_of_limits(video_id, result)
+            found = Found(result.predictions, result.duration_s, result.cut_by, result.too_long)
+            self._predictor.warn_of_limits(video_id, video_id, found)
             listed = self._counted(result)
             for one in sorted(listed, key=lambda one: one.start_s):
                 numbers = f"{one.start_s:.2f}", f"{one.end_s:.2f}"
@@ -126,10 +135,6 @@ class FindingActions(Predicting):
     def _below(self, result: FoundActions) -> bool:
         return bool(result.segments) and not self._counted(result)
 
-    def _warn_of_limits(self, video_id: str, result: FoundActions) -> None:
-        for setting in self._predictor.limits_that_matter(result.predictions, result.cut_by):
-            console.warn(f"{video_id}: {setting} left out detections of lower scores", id=video_id)
-
     def close(self) -> None:
         """Ends the processes that read clips."""
         self._predictor.close()
@@ -144,14 +149,14 @@ def below_threshold(found: Sequence[Prediction], thresholds: Mapping[str, float]
         return "nothing found"
     best = max(found, key=lambda one: one.score)
     segments, best_is = console.count(len(found), "segment"), "" if len(found) == 1 else "the best: "
-    lower = _rounded_down(best.score)
+    lower = rounded_down(best.score)
     number = sum(one.score >= lower for one in found)
     shown = "it" if len(found) == 1 else "all" if number == len(found) else f"{number} of them"
-    compared = " < ".join(_told_apart(best.score, thresholds[best.label]))
+    compared = " < ".join(distinct_digits(best.score, thresholds[best.label]))
     return f"{segments} below the threshold ({best_is}{compared}): prediction.threshold={lower:g} shows {shown}"
 
 
-def _rounded_down(score: float) -> float:
+def rounded_down(score: float) -> float:
     """The score with its first digit only: 0.4 for 0.48, 0.04 for 0.048."""
     if score <= 0:
         return 0.0
@@ -160,7 +165,7 @@ def _rounded_down(score: float) -> float:
     return lower if lower <= score else 0.0
 
 
-def _told_apart(low: float, high: float) -> tuple[str, str]:
+def distinct_digits(low: float, high: float) -> tuple[str, str]:
     """Two numbers with as many digits as show that they differ, two at least."""
     for digits in range(2, 17):
         texts = f"{low:.{digits}f}", f"{high:.{digits}f}"

@@ -1,19 +1,19 @@
 """Actions in a source that is read as it comes: each is printed and written once nothing can change it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from actloc import console, files
-from actloc.annotations import form
 from actloc.encoders.base_network import vectors_per_clip
 from actloc.errors import Stopped, UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.experiment import Experiment
 from actloc.extraction.batches import batch_size
 from actloc.extraction.streamed import encode_stream
+from actloc.localization.predicting import distinct_digits, rounded_down
 from actloc.ops.settling import Candidates
+from actloc.runs.longest_action import longest_allowed, too_long
 from actloc.runs.predictor import Predictor
 from actloc.runs.watching import WatchingDetector
 from actloc.settings.choices import Dtype
@@ -21,9 +21,6 @@ from actloc.signals import StopFlag
 from actloc.store.info import FeatureInfo, Features, row_grid
 from actloc.structures import Grid
 from actloc.video.live import LiveSource
-
-_TIMES_LONGEST = 2
-"""Candidates are dropped that are longer than this many times the longest action of training, unless set."""
 
 
 class Watching:
@@ -35,7 +32,13 @@ class Watching:
         self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None
     ) -> None:
         _refuse(experiment)
-        longest_s = longest_action_s or _TIMES_LONGEST * longest_action(experiment)
+        longest_s = longest_action_s or longest_allowed(experiment)
+        if longest_s is None:
+            raise UserError(
+                f"{experiment.run_folder} does not say how long the actions are that it was trained on.",
+                "Expected its annotations, or the longest action that may be found.",
+                "Add --longest-action SECONDS",
+            )
         self._experiment, self._file = experiment, file
         self._predictor = Predictor(experiment)
         encoder, spacing = self._predictor.encoder, experiment.features.spacing
@@ -52,6 +55,7 @@ class Watching:
             np.array([thresholds[name] for name in self._classes]),
             longest_s / self._step_s,
             None if every_s is None else max(int(every_s / self._step_s), 1),
+            limits_all=longest_action_s is not None or experiment.prediction.longest_action_s is not None,
         )
         self.longest_s, self.num_found = longest_s, 0
         self._end_s, self._stop = float("inf"), StopFlag(is_saved=False)
@@ -73,7 +77,9 @@ class Watching:
             except Stopped:
                 self._finish()
                 raise
-            except VideoError:
+            except VideoError as error:
+                if isinstance(source, Path):
+                    error.detail = f"{source}: {error.detail}"
                 if self._detector.num_steps:
                     self._finish()
                 raise
@@ -97,10 +103,17 @@ class Watching:
         detector = self._detector
         if detector.num_too_long:
             console.warn(
-                f"{console.count(detector.num_too_long, 'candidate')} longer than {self.longest_s:g} s "
-                f"{'was' if detector.num_too_long == 1 else 'were'} dropped; `predict` keeps them. Allow them, for a "
-                "longer delay: --longest-action SECONDS",
+                f"{too_long(detector.num_too_long, self.longest_s)}. Allow them, for a longer delay: "
+                "--longest-action SECONDS",
                 candidates=detector.num_too_long,
+            )
+        best = detector.best_below
+        if best is not None and not self.num_found:
+            score, name = best[0], self._classes[best[1]]
+            compared = " < ".join(distinct_digits(score, self._predictor.thresholds[name]))
+            console.say(
+                f"Nothing reached its score threshold; the best was {console.clean(name)} ({compared}): "
+                f"--set prediction.threshold={rounded_down(score):g} shows it"
             )
         for setting in sorted(detector.cut_by):
             console.warn(f"{setting} left out candidates of lower scores in some windows")
@@ -141,23 +154,6 @@ class Watching:
     def close(self) -> None:
         """Ends the processes of the run."""
         self._predictor.close()
-
-
-def longest_action(experiment: Experiment) -> float:
-    """Seconds of the longest action that the run was trained on; raises UserError if its annotations are gone."""
-    copy = experiment.run_folder / "annotations.json"
-    file = copy if copy.is_file() else experiment.dataset.annotations_file
-    lengths: Sequence[float] = ()
-    if file.is_file():
-        videos = form.read(file).of_subset(experiment.dataset.training_subset)
-        lengths = [action.end_s - action.start_s for video in videos for action in video.actions]
-    if not lengths:
-        raise UserError(
-            f"{experiment.run_folder} does not say how long the actions are that it was trained on.",
-            "Expected its annotations, or the longest action that may be found.",
-            "Add --longest-action SECONDS",
-        )
-    return max(lengths)
 
 
 def _refuse(experiment: Experiment) -> None:

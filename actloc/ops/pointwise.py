@@ -196,19 +196,17 @@ def _segments(outputs: PointOutputs, video: int, first: int, points: Tensor, cla
     return torch.stack((steps - reaches[:, 0], steps + reaches[:, 1]), dim=1)
 
 
-def part_of(outputs: PointOutputs, strides: list[int], start: int, end: int, first_step: int) -> PointOutputs:
-    """The points from step `start` to `end` of outputs for a window that begins at step `first_step` of its video.
-
-    Both are whole steps of the coarsest level; the points are then at steps of the video.
-    """
+def part_of(outputs: PointOutputs, strides: list[int], start: int, end: int) -> PointOutputs:
+    """The points from step `start` to `end` of outputs; both are whole steps of the coarsest level."""
     places, before = [], 0
     for stride, length in zip(strides, outputs.level_lengths, strict=True):
         places.append(torch.arange(before + start // stride, before + end // stride))
         before += length
     chosen = torch.cat(places).to(outputs.logits.device)
-    columns = (outputs.points.strides, outputs.points.nearest, outputs.points.farthest)
+    points = outputs.points
+    columns = (points.steps, points.strides, points.nearest, points.farthest)
     return PointOutputs(
-        Points(outputs.points.steps[chosen] + first_step, *(column[chosen] for column in columns)),
+        Points(*(column[chosen] for column in columns)),
         outputs.logits[:, chosen],
         outputs.offsets[:, chosen],
         outputs.mask[:, chosen],

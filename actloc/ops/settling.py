@@ -134,7 +134,11 @@ class Settling:
 
     def _high(self, candidates: Candidates) -> Candidates:
         """Those that may still be shown, or lower what may be."""
+        high = self.are_high(candidates)
+        return candidates if high.all() else candidates.at(high & (candidates.scores > 0))
+
+    def are_high(self, candidates: Candidates) -> NDArray[np.bool_]:
+        """(N,): whether the scores are high enough to be shown, or to lower one that is."""
         scores = candidates.scores
         high = scores >= self._lowest[candidates.labels]
-        high &= scores >= self._min_score if self._is_soft or self._min_score <= 0 else scores > self._min_score
-        return candidates if high.all() else candidates.at(high & (scores > 0))
+        return high & (scores >= self._min_score if self._is_soft or self._min_score <= 0 else scores > self._min_score)

@@ -1,7 +1,8 @@
-"""Non-maximum suppression: soft (Bodla et al., 2017; Gaussian decay), hard and weighted, and voting; float32.
+"""Non-maximum suppression: soft (Bodla et al., 2017; Gaussian decay), hard and weighted, and voting.
 
-Scores only fall, so segments are picked in falling order and the first `max_kept` picks are the whole result. Of equal
-scores hard suppression, which sorts, takes the lowest index first; the soft one takes the order of the official loop.
+Numbers are float32, as officially, or float64 if segments and scores are. Scores only fall, so segments are picked in
+falling order and the first `max_kept` picks are the whole result. Of equal scores hard suppression, which sorts, takes
+the lowest index first; the soft one takes the order of the official loop.
 """
 
 import heapq
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from actloc.ops.segments import iou
 
-Float32s = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
 OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
@@ -34,17 +35,17 @@ class _Contest:
     Scores that become equal later do so by rounding, and their order means nothing.
     """
 
-    def __init__(self, indices: Indices, segments: Float32s, scores: Float32s, sigma: float, min_score: float) -> None:
+    def __init__(self, indices: Indices, segments: Floats, scores: Floats, sigma: float, min_score: float) -> None:
         self.indices, self.scores = indices, scores[indices]
         self.starts, self.ends = np.ascontiguousarray(segments[indices].T)
         self.lengths = self.ends - self.starts + OVERLAP_EPSILON
-        self.divisor = np.array(-sigma, np.float32)
-        self.min_score = np.float32(min_score)
+        self.divisor = np.array(-sigma, scores.dtype)
+        self.min_score = scores.dtype.type(min_score)
         self.overlaps, self.spare = np.empty_like(self.scores), np.empty_like(self.scores)
         ordered = np.sort(self.scores) if len(indices) <= MANY else self.scores
         self.has_ties = len(indices) > MANY or bool((ordered[1:] == ordered[:-1]).any())
         self.are_few = len(indices) <= FEW and not self.has_ties
-        self.factors: dict[int, Float32s] = {}  # of few candidates, by place: what picking it multiplies the scores by
+        self.factors: dict[int, Floats] = {}  # of few candidates, by place: what picking it multiplies the scores by
         self.num_picked = 0
         self.best = int(self.scores.argmax())
         self.score = self.scores[self.best]  # the first pick counts even below `min_score`
@@ -66,17 +67,17 @@ class _Contest:
         self.best = int(self.scores.argmax())
         self.score = self.scores[self.best]
         if self.score < self.min_score:
-            self.score = np.float32(-np.inf)
+            self.score = self.scores.dtype.type(-np.inf)
 
     def _look_ahead(self) -> None:
         """Compute the factors of the best candidates of now."""
         others = max(len(self.scores) - AHEAD, 0)
         places = self.scores.argpartition(others)[others:]
         places[0] = self.best  # of equally good ones another may be there
-        factors = self._factors((places[:, None],), *np.empty((2, len(places), len(self.scores)), np.float32))
+        factors = self._factors((places[:, None],), *np.empty((2, len(places), len(self.scores)), self.scores.dtype))
         self.factors |= zip(places.tolist(), np.maximum(factors, SMALLEST, out=factors), strict=True)
 
-    def _factors(self, place: Any, overlaps: Float32s, spare: Float32s) -> Float32s:  # Any: an index, or several
+    def _factors(self, place: Any, overlaps: Floats, spare: Floats) -> Floats:  # Any: an index, or several
         """What picking the candidate at `place` multiplies the scores by; computed in `overlaps` and `spare`."""
         np.minimum(self.ends, self.ends[place], out=overlaps)
         np.maximum(self.starts, self.starts[place], out=spare)
@@ -111,8 +112,8 @@ class _Contest:
 
 
 def soft_suppression(
-    segments: Float32s, scores: Float32s, *, sigma: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s]:
+    segments: Floats, scores: Floats, *, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats]:
     """Indices (M,) of what is kept of `segments` (N, 2), best first, and their lowered scores (M,).
 
     A kept segment multiplies every other score by exp(-overlap^2 / sigma); what falls below `min_score` is dropped.
@@ -121,8 +122,8 @@ def soft_suppression(
 
 
 def soft_suppression_per_class(
-    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, sigma: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s]:
+    segments: Floats, scores: Floats, labels: NDArray[np.integer], *, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats]:
     """As `soft_suppression`, but only segments of the same label (N,) lower each other; the best of all are kept.
 
     Of equal scores in several classes the lowest class comes first.
@@ -137,14 +138,14 @@ def _members(labels: NDArray[np.integer]) -> list[Indices]:
 
 
 def _rounds(
-    classes: list[Indices], segments: Float32s, scores: Float32s, sigma: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s]:
+    classes: list[Indices], segments: Floats, scores: Floats, sigma: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats]:
     """Pick the best of all classes again and again: a class whose best is never the best costs nothing more."""
     classes = [members for members in classes if len(members)]
     contests = [_Contest(members, segments, scores, sigma, min_score) for members in classes]
-    best_scores = np.array([contest.score for contest in contests], dtype=np.float32)
+    best_scores = np.array([contest.score for contest in contests], dtype=scores.dtype)
     indices: list[np.int64] = []
-    kept_scores: list[np.float32] = []
+    kept_scores: list[np.floating[Any]] = []
     for _ in range(min(max_kept, len(scores))):
         winner = int(best_scores.argmax())
         contest = contests[winner]
@@ -154,7 +155,7 @@ def _rounds(
         kept_scores.append(contest.score)
         contest.pick()
         best_scores[winner] = contest.score
-    return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=np.float32)
+    return np.array(indices, dtype=np.int64), np.array(kept_scores, dtype=scores.dtype)
 
 
 def soft_suppression_by_length(
@@ -182,8 +183,8 @@ def soft_suppression_by_length(
 
 
 def hard_suppression(
-    segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s]:
+    segments: Floats, scores: Floats, *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats]:
     """Indices (M,) of what is kept of `segments` (N, 2), best first, and their scores (M,).
 
     A kept segment drops every later one that overlaps it by `tiou` or more. A `min_score` above 0 first drops all
@@ -202,8 +203,8 @@ def hard_suppression(
 
 
 def hard_suppression_per_class(
-    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s]:
+    segments: Floats, scores: Floats, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats]:
     """As `hard_suppression`, but only segments of the same label (N,) drop each other; the best of all are kept.
 
     Of equal scores in several classes the lowest class comes first.
@@ -219,15 +220,15 @@ def hard_suppression_per_class(
 
 
 def suppression_between_windows(
-    segments: Float32s,
-    scores: Float32s,
+    segments: Floats,
+    scores: Floats,
     labels: NDArray[np.integer] | None,
     windows: Sequence[tuple[float, float]],
     *,
     tiou: float,
     min_score: float,
     max_kept: int,
-) -> tuple[Indices, Float32s]:
+) -> tuple[Indices, Floats]:
     """As `hard_suppression`, once for each time that neighbouring `windows`, starts and ends, share; TadTR's rule.
 
     Only segments that reach into the shared time drop each other, of whatever window they are, and only those of the
@@ -249,17 +250,17 @@ def suppression_between_windows(
     return indices, scores[indices]
 
 
-def _overlaps(segment: Float32s, others: Float32s) -> Float32s:
+def _overlaps(segment: Floats, others: Floats) -> Floats:
     """The official overlap of one segment (2,) with others (N, 2)."""
     shared = np.maximum(np.minimum(others[:, 1], segment[1]) - np.maximum(others[:, 0], segment[0]), np.float32(0))
     lengths = others[:, 1] - others[:, 0] + OVERLAP_EPSILON
-    overlaps: Float32s = shared / (segment[1] - segment[0] + OVERLAP_EPSILON + lengths - shared)
+    overlaps: Floats = shared / (segment[1] - segment[0] + OVERLAP_EPSILON + lengths - shared)
     return overlaps
 
 
 def weighted_suppression(
-    segments: Float32s, scores: Float32s, *, tiou: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s, Float32s]:
+    segments: Floats, scores: Floats, *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats, Floats]:
     """Indices (M,) of what is kept of `segments` (N, 2), best first, the segments (M, 2) it becomes, and scores (M,).
 
     The best segment and the later ones that overlap it by `tiou` or more become one, at their mean; weights are score
@@ -271,8 +272,8 @@ def weighted_suppression(
 
 
 def weighted_suppression_per_class(
-    segments: Float32s, scores: Float32s, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s, Float32s]:
+    segments: Floats, scores: Floats, labels: NDArray[np.integer], *, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats, Floats]:
     """As `weighted_suppression`, but only segments of the same label (N,) become one; the best of all are kept.
 
     Of equal scores in several classes the lowest class comes first.
@@ -281,18 +282,18 @@ def weighted_suppression_per_class(
 
 
 def _kept_clusters(
-    classes: list[Indices], segments: Float32s, scores: Float32s, tiou: float, min_score: float, max_kept: int
-) -> tuple[Indices, Float32s, Float32s]:
+    classes: list[Indices], segments: Floats, scores: Floats, tiou: float, min_score: float, max_kept: int
+) -> tuple[Indices, Floats, Floats]:
     """The best clusters of all classes; those of a class are made only as far as they are kept."""
     above = [members[scores[members] > min_score] for members in classes]
     clusters = [_clusters(members, segments, scores, tiou) for members in above]
     best = list(islice(heapq.merge(*clusters, key=lambda cluster: -scores[cluster[0]]), max_kept))
     indices = np.array([index for index, _ in best], dtype=np.int64)
-    means = np.array([mean for _, mean in best], dtype=np.float32).reshape(-1, 2)
+    means = np.array([mean for _, mean in best], dtype=segments.dtype).reshape(-1, 2)
     return indices, means, scores[indices]
 
 
-def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: float) -> Iterator[tuple[int, Float32s]]:
+def _clusters(members: Indices, segments: Floats, scores: Floats, tiou: float) -> Iterator[tuple[int, Floats]]:
     """The best member and the mean (2,) of every cluster among `members`, best first."""
     rest = members[np.argsort(-scores[members], kind="stable")]
     table = np.column_stack((segments[rest], scores[rest]))  # start, end, score
@@ -306,9 +307,7 @@ def _clusters(members: Indices, segments: Float32s, scores: Float32s, tiou: floa
         rest, table = rest[~is_near], table[~is_near]
 
 
-def vote(
-    kept: Float32s, segments: Float32s, scores: Float32s, threshold: float, *, by_overlap: bool = True
-) -> Float32s:
+def vote(kept: Floats, segments: Floats, scores: Floats, threshold: float, *, by_overlap: bool = True) -> Floats:
     """Kept segments (M, 2), each replaced by the mean of all candidates (N, 2) whose IoU with it is >= `threshold`.
 
     Weights are score (N,) times IoU, or without `by_overlap` the score alone, as in TriDet's and DyFADet's code. A kept
@@ -319,5 +318,5 @@ def vote(
     weights = torch.from_numpy(np.where(overlaps >= threshold, votes, np.float32(0)))
     weights /= weights.sum(dim=1, keepdim=True)
     # torch adds up in the official order; NumPy's product differs from it by some units in the last place
-    means: Float32s = (weights @ torch.from_numpy(segments)).numpy()
+    means: Floats = (weights @ torch.from_numpy(segments)).numpy()
     return means

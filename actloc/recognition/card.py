@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from actloc import console
-from actloc.evaluation.results import METRICS_NAME, read_record
+from actloc.evaluation.results_files import METRICS_NAME, read_record
 from actloc.recognition.reporting import overview, per_class
 from actloc.recognition.results import RecognitionResults
 from actloc.reports.model_card import Contents, Measured, Metric, in_percent, measured_on

@@ -17,7 +17,8 @@ from actloc.annotations.model import AnnotatedVideo, Annotations
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, UserError, VideoError
 from actloc.evaluation import class_scores, scoring
 from actloc.evaluation.columns import Floats
-from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, write_results
+from actloc.evaluation.results import MOST_INITIAL_SHARE
+from actloc.evaluation.results_files import METRICS_NAME, write_results
 from actloc.evaluation.scored_windows import ScoredWindows
 from actloc.experiment import Experiment
 from actloc.prefetch import load_ahead

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actloc import console
-from actloc.evaluation.results import METRICS_NAME, read_record, refuse_mixture
+from actloc.evaluation.results_files import METRICS_NAME, read_record, refuse_mixture
 from actloc.recognition.results import RecognitionResults
 from actloc.reports import epochs, figures, html, map_rows, published, reproduction, run_settings, tables
 from actloc.reports.cells import Cell, Table, cells

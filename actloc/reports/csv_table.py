@@ -64,6 +64,7 @@ def _rows(run: Results, tious: Sequence[float]) -> Iterator[_Row]:
     if run.published is not None:
         yield _published_row(run, run.published)
     more = [(f"Recall@{k}x", row) for k, row in zip(run.recall_multiples, run.recall, strict=True)]
+    more += run.proposals.rows() if run.proposals else []
     if run.classifier:
         of_segments = " per segment" if run.classifier.per == "segment" else ""
         more.append((f"mAP with true classes{of_segments}", run.classifier.true_class_mean_ap))

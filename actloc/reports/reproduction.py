@@ -12,10 +12,11 @@ from actloc.reports.text import one_line
 
 PATHS = (
     *("dataset.annotations", "dataset.blocked", "dataset.class_names", "dataset.classes", "dataset.clips"),
-    *("dataset.folder", "dataset.labels", "dataset.metadata", "dataset.raw", "dataset.test_list"),
-    *("dataset.training_list", "dataset.validation_list", "dataset.videos", "dataset.annotated", "dataset.video_info"),
-    *("encoder.flow_weights", "encoder.global_features", "encoder.raft_weights", "encoder.weights"),
-    *("features.path", "features.more_paths", "features.bank", "fusion.scores", "training.initialise"),
+    *("dataset.folder", "dataset.frame_rates", "dataset.labels", "dataset.metadata", "dataset.raw"),
+    *("dataset.test_list", "dataset.training_list", "dataset.validation_list", "dataset.videos"),
+    *("dataset.annotated", "dataset.video_info", "encoder.flow_weights", "encoder.global_features"),
+    *("encoder.raft_weights", "encoder.weights", "features.path", "features.more_paths", "features.bank"),
+    *("fusion.scores", "training.initialise"),
 )
 """The settings that name files and folders, by their last two words: another machine may have them elsewhere."""
 _MARKS = r"\s:#{}\[\],&*!|>'\"%@`"  # they mean something in YAML

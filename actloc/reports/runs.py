@@ -13,7 +13,8 @@ from actloc import console, files
 from actloc.errors import UserError
 from actloc.evaluation.error_analysis.analysis import ErrorAnalysis, analysis_of
 from actloc.evaluation.predictions import Predictions, read_predictions
-from actloc.evaluation.results import METRICS_NAME, Results, ResultsHead, read_results, refuse_mixture
+from actloc.evaluation.results import Results, ResultsHead
+from actloc.evaluation.results_files import METRICS_NAME, read_results, refuse_mixture
 from actloc.settings import code_files, sameness, yaml_text
 
 

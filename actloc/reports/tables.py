@@ -84,10 +84,13 @@ def compared_entries(
 
 
 def more_tables(runs: Sequence[Results]) -> list[Table]:
-    """Tables of what only some runs measure: Recall@kx, and how good the class scores are by themselves."""
-    recalled = [run for run in runs if run.recall]
-    classified = [run for run in runs if run.classifier]
-    return [*([recall_table(recalled)] if recalled else []), *([classifier_table(classified)] if classified else [])]
+    """Tables of what only some runs measure: Recall@kx, AR@N, and how good the class scores are by themselves."""
+    measured = (
+        (recall_table, [run for run in runs if run.recall]),
+        (proposals_table, [run for run in runs if run.proposals]),
+        (classifier_table, [run for run in runs if run.classifier]),
+    )
+    return [table(own) for table, own in measured if own]
 
 
 def recall_table(runs: Sequence[Results]) -> Table:
@@ -102,6 +105,22 @@ def recall_table(runs: Sequence[Results]) -> Table:
             for multiple, row in zip(run.recall_multiples, run.recall, strict=True)
         ],
     )
+
+
+def proposals_table(runs: Sequence[Results]) -> Table:
+    """Recall of the best N segments of a video per tIoU and on average, with one row for each run and N, and AUC."""
+    names = run_names(runs)
+    table = _by_tiou_table(
+        "AR@N in percent: recall of the best N segments of a video, whatever their classes",
+        ["run", "measure"],
+        [
+            ([name, measure], run.tious, row)
+            for name, run in zip(names, runs, strict=True)
+            if run.proposals
+            for measure, row in run.proposals.rows()
+        ],
+    )
+    return replace(table, caption=["AUC is the area under AR@N from 1 to the largest N, divided by that N."])
 
 
 def classifier_table(runs: Sequence[Results]) -> Table:

@@ -21,9 +21,11 @@ from actloc.layers.precision import computing_in
 from actloc.ops.criterion import Criterion
 from actloc.prefetch import load_ahead
 from actloc.runs.encoded_once import encoded_once, is_made_in_parts
-from actloc.runs.long_videos import detect_in_windows, longest_whole
+from actloc.runs.long_videos import Window, detect_in_windows, longest_whole, margin_of, padded_beyond, windows
+from actloc.runs.longest_action import LengthLimit
+from actloc.runs.onnx_detector import OnnxDetector
 from actloc.settings.code_errors import wrong_return
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources.base_source import Source
 from actloc.store.store import FeatureStore
 from actloc.structures import Batch, Detections, Sample, Targets, VideoDetections, Visit
@@ -68,10 +70,13 @@ class Localizer:
             raise wrong_return(steps, f"at least {longest}, the steps of the longest video", self.detector.padded_steps)
         return source.features(batch, steps, self.device), batch.mask(steps, self.device)
 
-    def detect_one(self, source: Source, samples: Iterable[Sample], duration_s: float | None) -> Detections:
+    def detect_one(
+        self, source: Source, samples: Iterable[Sample], duration_s: float | None, limit: LengthLimit | None = None
+    ) -> Detections:
         """Detections of one video in seconds, from the windows that cover it: merged, suppressed, sorted by score.
 
-        Raises TooLongError if a window is too long for the detector.
+        `limit` is for new videos, which may be of any length if they are seen in windows: it drops candidates that are
+        too long. Raises TooLongError if a window is too long for the detector.
         """
         self.detector.eval()
         found: list[Detections] = []
@@ -79,10 +84,12 @@ class Localizer:
         grid, num_steps = None, 0
         for sample in samples:
             with torch.inference_mode(), computing_in(self.precision, self.device):
-                own = self._detect(source, sample)
-            grid = sample.grid
+                own = self._detect(source, sample, is_new=limit is not None)
+            own, grid = own if limit is None else limit.kept(own, sample, self._own_detector), sample.grid
             class_scores = None if own.class_scores is None else own.class_scores.cpu()
-            segments = own.segments.cpu() + sample.first_step
+            segments = own.segments.cpu()
+            if sample.first_step:  # may be more than float32 knows small parts of
+                segments = segments.double() + sample.first_step
             found.append(Detections(segments, own.scores.cpu(), own.labels.cpu(), class_scores, own.cut_by))
             end = sample.first_step + sample.num_steps
             windows.append((sample.first_step - HALF_STEP, end - HALF_STEP))
@@ -93,21 +100,22 @@ class Localizer:
         end_s = math.inf if duration_s is None else duration_s
         return postprocess(merged, grid, end_s, self.suppression, num_windows, windows)
 
-    def _detect(self, source: Source, sample: Sample) -> Detections:
+    def _detect(self, source: Source, sample: Sample, *, is_new: bool) -> Detections:
         """Detections in feature steps, before suppression; a long sample is seen part by part, if that is the same."""
         detector, is_live = self.detector, isinstance(sample.payload, ClipWindow)
-        longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
         # what a user's source does to a batch may not be the same to a part of it
         has_parts = is_made_in_parts(source, sample) if is_live else type(source).features is Source.features
-        if longest is None or sample.num_steps <= longest or not has_parts:
+        with _naming(sample):
+            cut = self._windows(sample.num_steps, is_new=is_new) if has_parts else None
+        if cut is None:
             with _naming(sample):
                 features, mask = self.features(source, Batch((sample,)))
             listed = detector.detect(features, mask)
             _check_detections(detector, listed)
             return listed[0]
-        assert isinstance(detector, PointDetector)
-        with _naming(sample):
-            padded_steps = detector.padded_steps(sample.num_steps)
+        own = self._own_detector
+        assert isinstance(own, PointDetector)
+        padded_steps = _padded_steps(own, sample.num_steps, is_new=is_new)
         with RowsInFile() as rows:
             whole = encoded_once(source, sample, rows) if is_live else sample
 
@@ -116,7 +124,31 @@ class Localizer:
                 with _naming(sample):
                     return Batch((part,)).padded(end - start, self.device)
 
-            return detect_in_windows(detector, sample.num_steps, padded_steps, load)
+            return detect_in_windows(own, detector, padded_steps, cut, load)
+
+    @property
+    def _own_detector(self) -> Detector:
+        """The run's, also where an ONNX file computes its network."""
+        return self.detector.detector if isinstance(self.detector, OnnxDetector) else self.detector
+
+    def _windows(self, num_steps: int, *, is_new: bool) -> list[Window] | None:
+        """The windows that a video of `num_steps` is seen in; None for one that is seen whole. Raises TooLongError.
+
+        A new video that is longer than the detector takes as a whole is seen in windows rather than refused.
+        """
+        detector = self.detector
+        if isinstance(detector, OnnxDetector):
+            return detector.windows(num_steps)
+        longest = longest_whole(detector) if isinstance(detector, PointDetector) else None
+        if longest is None:
+            return None
+        assert isinstance(detector, PointDetector)
+        taken = int(detector.max_steps * detector.config.max_buffer_factor) if is_new else longest
+        if num_steps <= min(longest, taken):
+            return None
+        margin = margin_of(detector)
+        assert margin is not None, "the detector has a reach"
+        return windows(num_steps, _padded_steps(detector, num_steps, is_new=is_new), longest, margin)
 
     def detect(self, source: Source, num_workers: int, processes: Processes = ALONE) -> list[VideoDetections]:
         """Detections of every video in seconds, ordered by id; each process works on a part and gets all results.
@@ -156,6 +188,10 @@ def _naming(sample: Sample) -> Iterator[None]:
     except UserError as error:
         kind = TooLongError if isinstance(error, TooLongError) else UserError
         raise kind(f"{sample.video_id}: {error.found}", error.expected, error.fix) from error
+
+
+def _padded_steps(detector: PointDetector, num_steps: int, *, is_new: bool) -> int:
+    return padded_beyond(detector, num_steps) if is_new else detector.padded_steps(num_steps)
 
 
 def _merged(windows: list[Detections]) -> Detections:

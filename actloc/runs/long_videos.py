@@ -6,18 +6,21 @@ begin at whole steps of the coarsest level, so that the points of every level ar
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from actloc.detectors.base_network import PointDetector
 from actloc.ops.points import best_of_both, joined, longer
-from actloc.ops.pointwise import best_of_levels, part_of
+from actloc.ops.pointwise import PointOutputs, best_of_levels, part_of
 from actloc.structures import Detections
 
 Load = Callable[[int, int], tuple[Tensor, Tensor]]
 """Features (1, C, T) and mask (1, T) of the steps from one to another; they may be beyond the end of the video."""
+
+Network = Callable[[Tensor, Tensor], PointOutputs]
+"""Outputs of features and a mask, as `Detector.forward` gives them."""
 
 _MARGINS_KEPT = 3
 """At least this many margins of a window are kept: the two around them then add at most two thirds of the work."""
@@ -50,6 +53,22 @@ def longest_whole(detector: PointDetector) -> int | None:
     return max(math.ceil(detector.max_steps / unit) * unit, _MARGINS_KEPT * margin) + 2 * margin
 
 
+def is_long(detector: PointDetector, num_steps: int) -> bool:
+    """Whether a video has more steps than its first window needs: `watch` finds something before the end of such a one.
+
+    Only these have candidates that can be called too long without being asked to.
+    """
+    longest, margin = longest_whole(detector), margin_of(detector)
+    return longest is not None and margin is not None and num_steps >= longest - margin
+
+
+def padded_beyond(detector: PointDetector, num_steps: int) -> int:
+    """What the detector pads a video to, also one beyond the length that it takes as a whole."""
+    unit = math.lcm(detector.config.strides[-1], detector.divisor)  # with which the padding repeats
+    left_out = max((num_steps - detector.max_steps) // unit - 1, 0) * unit
+    return detector.padded_steps(num_steps - left_out) + left_out
+
+
 def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> list[Window]:
     """Windows of at most `longest` steps that cover a video of `num_steps`; on both sides `margin` of them is not kept.
 
@@ -62,20 +81,44 @@ def windows(num_steps: int, padded_steps: int, longest: int, margin: int) -> lis
     return [Window(range(max(one.start - margin, 0), min(one.stop + margin, padded_steps)), one) for one in kept]
 
 
-def detect_in_windows(detector: PointDetector, num_steps: int, padded_steps: int, load: Load) -> Detections:
-    """What `detector` finds in a video of `num_steps`, in its feature steps, before suppression.
+def equal_windows(padded_steps: int, length: int, margin: int) -> list[Window]:
+    """Windows of exactly `length` steps, more than two margins, that cover a longer video; numbers as in `windows`."""
+    found: list[Window] = []
+    start = 0
+    while start < padded_steps:
+        first = min(max(start - margin, 0), padded_steps - length)
+        end = first + length
+        kept = range(start, end if end == padded_steps else end - margin)
+        found.append(Window(range(first, end), kept))
+        start = kept.stop
+    return found
 
-    Every limit counts for the whole video, which the detector pads to `padded_steps`.
+
+def detect_in_windows(
+    detector: PointDetector, network: Network, padded_steps: int, cut: Sequence[Window], load: Load
+) -> Detections:
+    """What `detector` finds in a video that is cut into these windows, in its feature steps, before suppression.
+
+    Every limit counts for the whole video, which the detector pads to `padded_steps`. `network` is the detector, or
+    computes the same.
     """
-    longest, margin, config = longest_whole(detector), margin_of(detector), detector.config
-    assert longest is not None, "the detector has a reach"
-    assert margin is not None
-    strides = config.strides
     most = detector.kept_per_level(padded_steps)
     levels: list[Detections] = []
-    for window in windows(num_steps, padded_steps, longest, margin):
-        start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
-        outputs = part_of(detector(*load(window.seen.start, window.seen.stop)), strides, start, end, window.seen.start)
-        (found,) = best_of_levels(outputs, config.score_threshold, most)
+    for window in cut:
+        outputs = network(*load(window.seen.start, window.seen.stop))
+        found = found_in_window(detector, outputs, window, most)
         levels = [best_of_both(*pair, most) for pair in zip(levels, found, strict=True)] if levels else found
-    return longer(joined(levels), config.shortest_steps)
+    return longer(joined(levels), detector.config.shortest_steps)
+
+
+def found_in_window(detector: PointDetector, outputs: PointOutputs, window: Window, most: int) -> list[Detections]:
+    """Of each level the `most` best segments that a window keeps, in float64 steps of the video, on the CPU.
+
+    `outputs` are those of all steps that the window sees. Segments are computed in steps of the window: hours after the
+    start, float32 does not know small parts of a step.
+    """
+    start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
+    kept = part_of(outputs, detector.config.strides, start, end)
+    (levels,) = best_of_levels(kept, detector.config.score_threshold, most)
+    here = [(level, level.segments.cpu().double() + window.seen.start) for level in levels]
+    return [Detections(steps, one.scores.cpu(), one.labels.cpu(), cut_by=one.cut_by) for one, steps in here]

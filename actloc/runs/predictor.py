@@ -5,19 +5,19 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo
-from actloc.devices import choose_device, warn_of_slow_bfloat16
-from actloc.encoders.base import EncoderConfig
-from actloc.encoders.base_network import ClipEncoder, built, ready, vectors_per_clip
+from actloc.encoders.base_network import vectors_per_clip
 from actloc.errors import UserError, VideoError
 from actloc.evaluation import fusion
 from actloc.evaluation.predictions import Prediction
-from actloc.evaluation.results import METRICS_NAME, MOST_INITIAL_SHARE, Results, averages_caution, read_results
+from actloc.evaluation.results import MOST_INITIAL_SHARE, Results, averages_caution
+from actloc.evaluation.results_files import METRICS_NAME, read_results
 from actloc.experiment import Experiment
 from actloc.extraction import local
 from actloc.extraction.converting import as_prepared
@@ -26,10 +26,12 @@ from actloc.extraction.rows import RowsInFile
 from actloc.extraction.video_progress import VideoProgress, WatchedRows
 from actloc.reports import tables
 from actloc.runs.limits import cut_videos
+from actloc.runs.longest_action import LengthLimit, longest_allowed, too_long
 from actloc.runs.one_video import OneVideo
+from actloc.runs.onnx_of_run import OnnxParts
 from actloc.runs.result_folders import measured_with, results_folder
+from actloc.runs.stored_encoder import stored_encoder
 from actloc.runs.trained import load_trained
-from actloc.sources import folders
 from actloc.sources.base_source import Source
 from actloc.store.info import grid as stored_grid
 from actloc.structures import VideoDetections
@@ -45,15 +47,21 @@ class Found:
     duration_s: float
     cut_by: list[str]
     """The limits, as `section.key=value`, that left out detections of lower scores."""
+    too_long: dict[str, list[float]] = field(default_factory=dict)
+    """By class the scores of candidates that were dropped for their length, the best first."""
 
 
 class Predictor:
     """Finds actions in videos with a trained run; loads the encoder and the detector once."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, onnx: Sequence[Path] = ()) -> None:
+        """`onnx` are files with networks of the run, which onnxruntime then computes."""
         self.experiment = experiment
-        self.trained = load_trained(experiment)
-        self.encoder = None if self.trained.live is not None else self._stored_encoder()
+        self.onnx = OnnxParts(experiment, onnx)
+        self.trained = self.onnx.detector(load_trained(experiment))
+        self.encoder = self.onnx.encoder(
+            None if self.trained.live is not None else stored_encoder(experiment, self.trained)
+        )
         self._warn_of_averages()
         self.thresholds = score_thresholds(experiment, self.trained.classes, self.trained.checkpoint)
         unused = experiment.fusion.scores if experiment.fusion.rule != fusion.UNCHANGED else None
@@ -63,56 +71,15 @@ class Predictor:
                 "detector gave them"
             )
 
+    @cached_property
+    def _longest_s(self) -> float | None:
+        return longest_allowed(self.experiment)
+
     def _warn_of_averages(self) -> None:
         run = self.trained.run
         is_averaged = self.experiment.evaluation.weights == "averaged"
         if run is not None and is_averaged and run.initial_share > MOST_INITIAL_SHARE:
             console.warn(averages_caution(run.initial_share, run.step))
-
-    def _stored_encoder(self) -> ClipEncoder:
-        """The encoder that made the features which the run was trained on."""
-        config = self.experiment.features.encoder
-        if config is None:
-            raise UserError(
-                f"{self.experiment.file} has no features.encoder: the run was trained on features made elsewhere.",
-                "Expected an encoder, to turn videos into features.",
-                "Name the encoder that made the features: --set features.encoder.name=NAME, with its other settings; "
-                "actloc ls encoders lists them",
-            )
-        device = choose_device(self.experiment.machine.device)
-        warn_of_slow_bfloat16(config.precision, device, "features.encoder.precision")
-        encoder = ready(built(config), device)
-        trained_with = self.trained.encoder_weights_sha256
-        if encoder.channels != self.trained.in_channels:
-            raise UserError(
-                f"The encoder {config.name} gives {console.count(encoder.channels, 'channel')}.",
-                f"{self.trained.checkpoint} was trained on features with {self.trained.in_channels}.",
-                "Name the encoder that made the run's features, with its settings: --set features.encoder.name=NAME",
-            )
-        is_known = self.trained.names_encoder and self.experiment.features.made_from_videos
-        if trained_with is None and not (is_known and encoder.weights_sha256 is None):
-            self._check_foreign(config)
-        elif trained_with != encoder.weights_sha256:
-            raise UserError(
-                f"The encoder's weights have sha256 {encoder.weights_sha256}.",
-                f"Expected those that made the run's features, with sha256 {trained_with}.",
-                "Use those weights; if they are in a file: --set features.encoder.weights=FILE",
-            )
-        return encoder
-
-    def _check_foreign(self, config: EncoderConfig) -> None:
-        """Warns that nothing proves the encoder; raises UserError if it cannot give features like the run's."""
-        features = self.experiment.features
-        if isinstance(features, folders.Config) and features.is_resized and features.resize_to is None:
-            raise UserError(
-                f"{self.experiment.file} has features.is_resized=true: its features were resized elsewhere.",
-                "Expected features at a constant number of frames, or features.resize_to.",
-                "Train on features that are not resized, or resize them in training: features.resize_to=STEPS",
-            )
-        console.warn(
-            f"The run's features were made elsewhere, so it cannot be proved that {config.name} makes the same: with "
-            "another encoder, other weights or other frames, what is found means nothing"
-        )
 
     def close(self) -> None:
         """Ends the processes that read clips, if the run has its own encoder; they also end with this process."""
@@ -125,8 +92,7 @@ class Predictor:
         Raises VideoError if the video cannot be read.
         """
         found = self.detect(video, progress, span)
-        for setting in self.limits_that_matter(found.predictions, found.cut_by):
-            console.warn(f"{video}: {setting} left out detections of lower scores", id=video.stem)
+        self.warn_of_limits(str(video), video.stem, found)
         before_s = 0.0 if span is None else span.start_s
         return [
             replace(one, start_s=round(one.start_s + before_s, 6), end_s=round(one.end_s + before_s, 6))
@@ -139,10 +105,18 @@ class Predictor:
         """Those that reach the threshold of their class."""
         return [one for one in predictions if one.score >= self.thresholds[one.label]]
 
-    def limits_that_matter(self, predictions: Sequence[Prediction], cut_by: Sequence[str]) -> list[str]:
-        """Those of the limits `cut_by` that may have left out detections whose scores are high enough to be shown."""
-        lowest = min((one.score for one in predictions), default=-math.inf)
-        return list(cut_by) if lowest >= min(self.thresholds.values()) else []
+    def warn_of_limits(self, name: str, video_id: str, found: Found) -> None:
+        """Warns of limits that may have left out something of a video whose score is high enough to be shown."""
+        lowest = min((one.score for one in found.predictions), default=-math.inf)
+        for setting in found.cut_by if lowest >= min(self.thresholds.values()) else ():
+            console.warn(f"{name}: {setting} left out detections of lower scores", id=video_id)
+        number = sum(score >= self.thresholds[label] for label, scores in found.too_long.items() for score in scores)
+        if number and self._longest_s is not None:
+            console.warn(
+                f"{name}: {too_long(number, self._longest_s)}. To allow them: prediction.longest_action_s=SECONDS",
+                id=video_id,
+                candidates=number,
+            )
 
     def detect(self, video: Path, progress: VideoProgress | None = None, span: Span | None = None) -> Found:
         """Everything that the detector finds in a video file, or in a part of it at times in this part.
@@ -167,14 +141,18 @@ class Predictor:
     def found_in(self, source: Source, progress: VideoProgress) -> Found:
         """Everything that the detector finds in a video that is open; raises VideoError."""
         video = source.videos[0]
+        limit = LengthLimit(lambda: self._longest_s, is_for_all=self.experiment.prediction.longest_action_s is not None)
         try:
             samples = progress.through(source.evaluation_samples(0))
-            detections = self.trained.localizer.detect_one(source, samples, video.duration_s)
+            detections = self.trained.localizer.detect_one(source, samples, video.duration_s, limit)
         except UserError as error:  # too long for the detector: this video's failure, not the command's
             raise VideoError("unsupported", f"{error.found} {error.fix}", error.expected) from error
         found = VideoDetections(video.id, detections)
         predictions = fusion.to_predictions([found], self.trained.classes, self.experiment.fusion)[video.id]
-        return Found(predictions, video.duration_s or 0.0, list(cut_videos(self.experiment, [detections])))
+        dropped: dict[str, list[float]] = {}
+        for label, score in sorted(limit.too_long, key=lambda one: -one[1]):
+            dropped.setdefault(self.trained.classes[label], []).append(round(score, 6))
+        return Found(predictions, video.duration_s or 0.0, list(cut_videos(self.experiment, [detections])), dropped)
 
     def with_weights(self, weights: Literal["averaged", "raw"]) -> "Predictor":
         """The same run, encoder and thresholds with other weights of the checkpoint; both are to be closed."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from actloc import files
 from actloc.errors import UserError
 from actloc.evaluation import fusion
-from actloc.evaluation.results import METRICS_NAME
+from actloc.evaluation.results_files import METRICS_NAME
 from actloc.experiment import Experiment, is_run, load
 from actloc.settings import code_files, sameness
 from actloc.settings.published import PublishedFigures

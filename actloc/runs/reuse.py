@@ -14,6 +14,7 @@ from actloc.errors import UserError
 from actloc.evaluation.results import MOST_INITIAL_SHARE, TrainedRun, averages_caution
 from actloc.experiment import Experiment
 from actloc.runs.record import is_finished
+from actloc.settings import own_code
 from actloc.settings.sections import AverageSettings
 from actloc.training import checkpoint as checkpoints
 from actloc.training.checkpoint import Checkpoint
@@ -32,30 +33,49 @@ def keep_annotations(run_folder: Path, content: bytes) -> None:
     files.write_bytes(run_folder / _COPY, content)
 
 
-def refuse_changed_annotations(experiment: Experiment) -> None:
-    """Raises UserError if the run is trained, or partly trained, on other annotations than there are now."""
+def next_training(experiment: Experiment) -> str:
+    """The command that trains on the annotations of now: another run, if the run of this name has others."""
+    if not _changed_annotations(experiment):
+        return f"actloc train {experiment.arguments}"
+    another = arguments_of_another(experiment)
+    return f"actloc train {another}; {experiment.run_folder} was trained on other annotations"
+
+
+def arguments_of_another(experiment: Experiment) -> str:
+    """The arguments of a command that mean a run of these settings with another name."""
+    others = [setting for setting in experiment.overrides if not setting.startswith("run.name=")]
+    return shlex.join([experiment.typed, *others, "run.name=ANOTHER", *own_code.options()])
+
+
+def _changed_annotations(experiment: Experiment) -> list[str]:
+    """What has changed in the annotations since the run was trained, or partly trained; nothing without a run."""
     folder, file = experiment.run_folder, experiment.dataset.annotations_file
     then = _digest(folder)
     if then is None or not file.is_file() or files.sha256_of_file(file) == then:
-        return
+        return []
     found = _changes(folder, annotation_form.read(file))
-    if found is not None and not found.lines:
+    return ["what changed is unknown: the run kept no copy"] if found is None else list(found.lines)
+
+
+def refuse_changed_annotations(experiment: Experiment) -> None:
+    """Raises UserError if the run is trained, or partly trained, on other annotations than there are now."""
+    folder, file, lines = experiment.run_folder, experiment.dataset.annotations_file, _changed_annotations(experiment)
+    if not lines:
         return
-    lines = ["what changed is unknown: the run kept no copy"] if found is None else found.lines
-    again, compare = f"actloc train {experiment.arguments}", ""
+    has_copy, compare = (folder / _COPY).is_file(), ""
     if is_finished(folder):
         keep = f"actloc eval {experiment.run_arguments}"
         both = shlex.join([str(folder), str(folder.parent / "ANOTHER")])
         compare = f"; to compare both: actloc eval each, then actloc report {both}"
-    elif found is None:
+    elif not has_copy:
         keep = f"put the old {file} back, then run the same command again"
     else:
         keep = f"cp {shlex.quote(str(folder / _COPY))} {shlex.quote(str(file))}, then run the same command again"
     raise UserError(
         f"The annotations have changed since {folder} was trained:\n  {console.first_lines(lines)}",
-        f"Expected those that it was trained on{'' if found is None else f', of which {folder / _COPY} is a copy'}.",
-        f"Train another run on these: {again} run.name=ANOTHER; or replace this one: {again} --overwrite; or keep it "
-        f"as it is: {keep}{compare}",
+        f"Expected those that it was trained on{f', of which {folder / _COPY} is a copy' if has_copy else ''}.",
+        f"Train another run on these: actloc train {arguments_of_another(experiment)}; or replace this one: "
+        f"actloc train {experiment.arguments} --overwrite; or keep it as it is: {keep}{compare}",
     )
 
 
@@ -146,12 +166,11 @@ def other_classes(experiment: Experiment, trained: Sequence[str], now: Sequence[
     """The error of a run that cannot be scored because its classes are not those of the annotations."""
     copy, file = experiment.run_folder / _COPY, experiment.dataset.annotations_file
     kept = f", of which {copy} is a copy" if copy.is_file() else ""
-    again = f"actloc train {experiment.arguments}"
     return UserError(
         f"The run was trained on the classes {console.first_ten(trained)}.",
         f"{file} has {console.first_ten(now)}{', in another order' if set(trained) == set(now) else ''}.",
-        f"Evaluate on the annotations that the run was trained with{kept}; or train on these: {again} --overwrite; or "
-        f"keep both: {again} run.name=ANOTHER",
+        f"Evaluate on the annotations that the run was trained with{kept}; or train on these: actloc train "
+        f"{experiment.arguments} --overwrite; or keep both: actloc train {arguments_of_another(experiment)}",
     )
 
 

@@ -16,11 +16,10 @@ from actloc.detectors.base_network import PointDetector
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
 from actloc.ops.points import joined, longer
-from actloc.ops.pointwise import best_of_levels, part_of
 from actloc.ops.settling import Candidates, Floats, Settling
 from actloc.runs.localizer import Localizer
-from actloc.runs.long_videos import Window, longest_whole, margin_of, windows
-from actloc.settings.sections import SuppressionSettings
+from actloc.runs.long_videos import Window, found_in_window, longest_whole, margin_of, padded_beyond, windows
+from actloc.settings.detections import SuppressionSettings
 from actloc.store.info import Features
 
 
@@ -49,10 +48,20 @@ class Delays:
 
 
 class WatchingDetector:
-    """A detector on rows that arrive; it keeps the rows of one window, and the candidates that are not settled."""
+    """A detector on rows that arrive; it keeps the rows of one window, and the candidates that are not settled.
+
+    `longest_steps` is the longest that a candidate may be. Without `limits_all` it is no limit to what ends before the
+    first window is full, all of which is seen at once.
+    """
 
     def __init__(
-        self, localizer: Localizer, thresholds: Floats, longest_steps: float, window_steps: int | None = None
+        self,
+        localizer: Localizer,
+        thresholds: Floats,
+        longest_steps: float,
+        window_steps: int | None = None,
+        *,
+        limits_all: bool = True,
     ) -> None:
         detector, suppression = localizer.detector, localizer.suppression
         margin = margin_of(detector) if isinstance(detector, PointDetector) else None
@@ -71,7 +80,7 @@ class WatchingDetector:
         self._length = whole - 2 * margin
         if window_steps is not None:
             self._length = min(self._length, max(math.ceil(window_steps / unit), 1) * unit)
-        self._longest = longest_steps
+        self._longest, self._limits_all = longest_steps, limits_all
         self._settling = Settling(
             "hard" if suppression.method == "hard" else "soft",
             by_class=suppression.multiclass,
@@ -83,7 +92,9 @@ class WatchingDetector:
         self._rows: list[Features] = []
         self._first_row = self._num_rows = self._kept = 0
         self.num_too_long = 0
-        """Candidates that were dropped for their length."""
+        """Candidates that were dropped for their length, of scores that are high enough to be shown."""
+        self.best_below: tuple[float, int] | None = None
+        """Score and class of the best candidate that is too low to be shown."""
         self.cut_by: set[str] = set()
         """The limits that left out candidates of lower scores in some window."""
 
@@ -103,43 +114,43 @@ class WatchingDetector:
         self._num_rows += len(rows)
         while self._num_rows >= self._kept + self._length + self._margin:
             end = self._kept + self._length
-            self._see(Window(range(max(self._kept - self._margin, 0), end + self._margin), range(self._kept, end)))
+            seen = range(max(self._kept - self._margin, 0), end + self._margin)
+            self._see(Window(seen, range(self._kept, end)), self._longest)
             settled(self._settling.settled(self._kept - self._longest))
 
     def end(self, settled: Settled) -> None:
         """Takes the end of the video: everything is settled then."""
         if self._num_rows:
-            for window in windows(self._num_rows, self._padded(), self._length + 2 * self._margin, self._margin):
-                if window.kept.start >= self._kept:
-                    self._see(window)
+            first, longest = self._kept, self._longest if self._kept or self._limits_all else math.inf
+            padded_steps = padded_beyond(self._detector, self._num_rows)
+            for window in windows(self._num_rows, padded_steps, self._length + 2 * self._margin, self._margin):
+                if window.kept.start >= first:
+                    self._see(window, longest)
         settled(self._settling.settled(math.inf))
 
-    def _padded(self) -> int:
-        """The steps that the detector pads the whole video to: the padding repeats with every unit of the length."""
-        detector = self._detector
-        unit, most = math.lcm(detector.config.strides[-1], detector.divisor), detector.max_steps
-        left_out = max((self._num_rows - most) // unit - 1, 0) * unit
-        return detector.padded_steps(self._num_rows - left_out) + left_out
-
-    def _see(self, window: Window) -> None:
-        """Adds the candidates of a window; forgets the rows that later ones do not need."""
+    def _see(self, window: Window, longest: float) -> None:
+        """Adds the candidates of a window up to a length; forgets the rows that later ones do not need."""
         localizer, detector = self._localizer, self._detector
         features, mask = self._load(window.seen)
-        start, end = (step - window.seen.start for step in (window.kept.start, window.kept.stop))
         with torch.inference_mode(), computing_in(localizer.precision, localizer.device):
-            # at steps of the window, of which float32 knows small parts, also hours after the start
-            outputs = part_of(detector(features, mask), detector.config.strides, start, end, 0)
             most = detector.kept_per_level(len(window.seen))
-            (levels,) = best_of_levels(outputs, detector.config.score_threshold, most)
-            found = longer(joined(levels), detector.config.shortest_steps)
-        segments = found.segments.double().cpu().numpy() + window.seen.start
-        candidates = Candidates(segments, found.scores.double().cpu().numpy(), found.labels.cpu().numpy())
-        fits = segments[:, 1] - segments[:, 0] <= self._longest
-        self.num_too_long += int((~fits).sum())
+            levels = found_in_window(detector, detector(features, mask), window, most)
+        found = longer(joined(levels), detector.config.shortest_steps)
+        candidates = Candidates(found.segments.numpy(), found.scores.double().numpy(), found.labels.numpy())
+        fits = candidates.segments[:, 1] - candidates.segments[:, 0] <= longest
+        self.num_too_long += int((~fits & self._settling.are_high(candidates)).sum())
         self.cut_by |= found.cut_by
+        self._note_best_below(candidates.at(fits))
         self._settling.add(candidates.at(fits))
         self._kept = window.kept.stop
         self._forget(self._kept - self._margin)
+
+    def _note_best_below(self, candidates: Candidates) -> None:
+        low = candidates.at(~self._settling.are_high(candidates))
+        if len(low):
+            best = int(low.scores.argmax())
+            found = float(low.scores[best]), int(low.labels[best])
+            self.best_below = max(found, self.best_below or found)
 
     def _load(self, seen: range) -> tuple[Tensor, Tensor]:
         """Features (1, C, T) and mask (1, T); steps beyond the last row are padding."""

@@ -24,7 +24,7 @@ ProtocolName = Literal[
 """Whose rules of evaluation count; `evaluation/protocols.py` says what each means."""
 ErrorBins = Literal["thumos14", "activitynet", "quintiles"]
 """Ranges of true actions in the error analysis; `evaluation/error_analysis/bins.py` has their edges."""
-ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "plain"]
+ScoreForm = Literal["cuhk", "untrimmednet", "tcanet", "tcanet_once", "plain"]
 """Files of class scores that `evaluation/class_scores.py` reads."""
 FusionRule = Literal["product", "sqrt", "none"]
 """How a detection's score and a class score become one; `evaluation/fusion.py`."""

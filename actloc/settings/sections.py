@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from actloc.settings.choices import ErrorBins, FusionLabels, FusionRule, FusionUnit, ProtocolName, ReaderName, ScoreForm
+from actloc.settings.choices import ErrorBins, ProtocolName, ReaderName
 from actloc.settings.shipped import here_or_shipped
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -258,8 +257,7 @@ class TrainingSettings(Section):
     batch_size: PositiveInt = 2
     """Videos in one forward and backward pass."""
     accumulate: PositiveInt = 1
-    """Passes per optimizer step: 4 passes of 2 videos equal one pass of 8, unless batch norms learn the statistics of
-    each pass, as those of TANet and DualFormer do in recognition."""
+    """Passes per optimizer step: 4 of 2 videos equal one of 8, unless batch norms learn in each (TANet, DualFormer)."""
     precision: Annotated[Literal["float32", "bfloat16", "float16"], Shapes("weights", "results")] = "float32"
     """Precision of matrix products and convolutions, in training and detection; the rest is float32. It applies to the
     detector, and to an encoder that is trained with it. float16 needs a GPU."""
@@ -299,6 +297,9 @@ class EvaluationSettings(ScoredWeights):
     recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
     """Also measure Recall@kx for these k: the truth that the best k * n predictions of a class overlap in a video with
     n true actions of it; EPIC-Kitchens and Ego4D report [1, 5]."""
+    average_recall_at: Annotated[tuple[PositiveInt, ...], Shapes("nothing")] = ()
+    """Also measure AR@N, the recall of the best N segments of a video whatever their classes, for these N, and AUC, the
+    area under its curve up to the largest; proposals on ActivityNet are reported with [1, 5, 10, 100]."""
     error_bins: Annotated[ErrorBins | None, Shapes("nothing")] = None
     """Ranges of coverage, length and instances in the error analysis; null: the dataset's own, else quintiles."""
 
@@ -310,6 +311,8 @@ class PredictionSettings(Section):
 
     threshold: Literal["best_f1"] | Fraction = "best_f1"
     """Leave out segments below this score; best_f1 uses, per class, the threshold `eval` stored in the run."""
+    longest_action_s: PositiveFloat | None = None
+    """Drop longer candidates; null: in videos longer than a window, those of twice the longest action of training."""
 
 
 def _as_text(value: Any) -> Any:  # Any: not yet checked
@@ -337,63 +340,3 @@ class MachineSettings(Section):
     it is rewound after each batch, which bounds its memory and costs time."""
     decode_timeout_s: PositiveFloat = 30.0
     """Give up on a video after this many seconds without a frame."""
-
-
-class SuppressionSettings(Section):
-    """Non-maximum suppression of the detections of one video."""
-
-    shapes = "results"
-
-    method: Literal["soft", "hard", "between_windows", "weighted", "none"] = "soft"
-    """soft: lower the score of what overlaps a better detection by a Gaussian; hard: drop it; weighted: drop it, and
-    move the better one to the mean of both, weighted by score and overlap; between_windows: as hard, once for each time
-    that two `features.window_steps` share, among what reaches into it (TadTR); none: keep all."""
-    tiou: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Hard and weighted: overlap with a better detection from which one is dropped. Weighted is published with 0.5."""
-    sigma: PositiveFloat = 0.5
-    """Width of the Gaussian that lowers overlapping scores."""
-    min_score: NonNegativeFloat = 0.001
-    """Soft: drop detections whose lowered score falls below this; others: those that are not above it, if not 0."""
-    max_kept: PositiveInt | None = None
-    """Maximum number of detections to keep per video; null: 200 for each `features.max_steps` steps of it."""
-    multiclass: bool = True
-    """Suppress within each class; false: across classes, which voting needs."""
-    voting_threshold: Fraction = 0.7
-    """Soft and hard: overlap from which suppressed detections move the ends of a kept one; 0: no voting."""
-    voting_weights: Literal["score_and_overlap", "score"] = "score_and_overlap"
-    """How much each of them counts: its score times its overlap, or its score, as in TriDet's and DyFADet's code."""
-
-
-class FusionSettings(Section):
-    """Class scores that give detections their classes, fused with the detections' own scores."""
-
-    shapes = "results"
-
-    scores: Annotated[Literal["own", "truth"] | Path | None, InputPath("file")] = Field(
-        default=None, validation_alias=AliasChoices("scores", "file")
-    )
-    """The class scores. own: the detector's, of detectors that score classes, such as afsd, bmn and etad; truth: 1 for
-    the class of the video's first true action, which `eval` reports as an upper bound; FILE: another classifier's;
-    null: detections keep the class that the detector gave them."""
-    form: ScoreForm = "plain"
-    """The format of FILE: CUHK's JSON (ActivityNet), UntrimmedNet's array (THUMOS14), TCANet's logits (HACS), or plain:
-    {"classes": [...], "results": {video: [scores]}, "windows": {video: [[start, end, [scores]], ...]}} as JSON, or as
-    HDF5 if its name ends in .h5 or .hdf5; windows are optional."""
-    per: FusionUnit = "video"
-    """Which class scores of FILE a detection gets. video: those of its video; segment: the mean of the windows whose
-    centre is inside the detection, else those of the nearest window. own scores are of whichever the detector gives."""
-    rule: FusionRule = "sqrt"
-    """The fused score: product of both, its square root, or none: the detection's own score and class."""
-    labels: FusionLabels = "replace"
-    """replace: each detection is given the top_k best classes; keep: it keeps its class, which the detector must know,
-    and its score is fused with the score of this class."""
-    top_k: PositiveInt = 2
-    """Number of best classes that each detection is given."""
-    most_detections: PositiveInt = 200
-    """Maximum number of detections to keep per video, best first."""
-
-    @model_validator(mode="after")
-    def _has_windows(self) -> "FusionSettings":
-        if self.per == "segment" and (scores := self.scores) in ("own", "truth"):
-            raise ValueError(f"per: found segment, which needs fusion.scores=FILE; with {scores}, set fusion.per=video")
-        return self

@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     from actloc.store.on_disk import ReadRows
 
 _RECIPE_FILE, _SUFFIX = "store.json", ".h5"
+IMPORTED = "imported_from"
+"""The part of a recipe that says which files of other projects the features come from."""
 _LATER_SETTINGS: dict[str, dict[str, Any]] = {  # Any: JSON values
+    IMPORTED: {"channels": None},
     "encoder": {"precision": "float32", "channels_last": False},
     "features": {"decode_fps": None, "frame_interval": 1},
 }
@@ -56,8 +59,6 @@ _LATER_SETTINGS_OF = {"r2plus1d": {"output": "features"}, "slowfast": {"output":
 """The same for the settings of single encoders."""
 _NOT_A_FEATURE_FILE = (DamagedError, OSError, KeyError, RuntimeError, TypeError, ValueError)
 """What a file with other contents raises."""
-IMPORTED = "imported_from"
-"""The part of a recipe that says which files of other projects the features come from."""
 
 
 class FeatureStore:

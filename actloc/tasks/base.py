@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actloc.prediction.video_predictor import VideoPredictor
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
+    from actloc.runs.onnx_export import WrittenNetwork
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
 
@@ -95,6 +96,16 @@ class TaskConfig(TaskSettings, ABC):
     def predicting(self, experiment: Experiment) -> Predicting:
         """The trained run, loaded for `predict`; raises UserError."""
 
+    def predicting_with_onnx(self, experiment: Experiment, onnx: Sequence[Path]) -> Predicting:
+        """The same with networks in ONNX files; raises UserError if they are not those of the run."""
+        raise _no_onnx(self.name, f"--onnx {onnx[0]}")
+
+    def export_onnx(
+        self, experiment: Experiment, file: Path, num_steps: int | None, *, of_encoder: bool
+    ) -> WrittenNetwork:
+        """Writes the run's detector as ONNX, at the padded length of a video of `num_steps`, or its encoder."""
+        raise _no_onnx(self.name, "export-onnx")
+
     def watching(
         self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None
     ) -> WatchingSource:
@@ -144,6 +155,14 @@ class TaskConfig(TaskSettings, ABC):
     @abstractmethod
     def to_official(self, source: Path, file: Path, experiment: Experiment | None) -> None:
         """Writes the checkpoint in the folder `source` as an official one."""
+
+
+def _no_onnx(task: str, asked: str) -> UserError:
+    return UserError(
+        f"{asked} was given, and the task is {task}.",
+        "Expected a run of localization: its detector is what is written as ONNX.",
+        "Use the run with torch.",
+    )
 
 
 def task_of(experiment: Experiment) -> TaskConfig:

@@ -14,9 +14,10 @@ from actloc.errors import Problem, UserError
 from actloc.evaluation.results import Results
 from actloc.experiment import Experiment
 from actloc.localization.written_files import written_files
-from actloc.runs import chosen_checkpoint
+from actloc.runs import chosen_checkpoint, onnx_packages
 from actloc.settings import own_code, sections
 from actloc.settings.choices import TableForm
+from actloc.settings.detections import FusionSettings, SuppressionSettings
 from actloc.settings.published import PublishedMap
 from actloc.settings.sections import Section
 from actloc.settings.validation import problem
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from actloc.prediction.base import Predicting
     from actloc.reports.explanations import Explanation
     from actloc.reports.model_card import Contents
+    from actloc.runs.onnx_export import WrittenNetwork
     from actloc.runs.predictor import Predictor
     from actloc.runs.prepared import PreparedTraining
     from actloc.training.distributed import Processes
@@ -53,9 +55,9 @@ class Config(TaskConfig):
         "schedule": sections.ScheduleSettings,
         "average": sections.AverageSettings,
         "training": sections.TrainingSettings,
-        "suppression": sections.SuppressionSettings,
+        "suppression": SuppressionSettings,
         "evaluation": sections.EvaluationSettings,
-        "fusion": sections.FusionSettings,
+        "fusion": FusionSettings,
         "prediction": sections.PredictionSettings,
         "machine": sections.MachineSettings,
         "published": PublishedMap,
@@ -165,6 +167,28 @@ class Config(TaskConfig):
         from actloc.localization.predicting import FindingActions
 
         return FindingActions(experiment)
+
+    def predicting_with_onnx(self, experiment: Experiment, onnx: Sequence[Path]) -> Predicting:
+        """The same with networks in ONNX files."""
+        chosen_checkpoint.check(experiment)
+        onnx_packages.check("onnx", "onnxruntime")
+        # imported after the checks, which answer faster without torch
+        from actloc.localization.predicting import FindingActions
+
+        return FindingActions(experiment, onnx)
+
+    def export_onnx(
+        self, experiment: Experiment, file: Path, num_steps: int | None, *, of_encoder: bool
+    ) -> WrittenNetwork:
+        """Writes the detector or the encoder as ONNX."""
+        chosen_checkpoint.check(experiment)
+        onnx_packages.check("onnx", "onnxruntime", "onnxscript")
+        # imported after the checks, as above
+        from actloc.runs import onnx_export
+
+        if of_encoder:
+            return onnx_export.export_encoder(experiment, file)
+        return onnx_export.export_detector(experiment, file, num_steps)
 
     def watching(
         self, experiment: Experiment, file: Path, longest_action_s: float | None, every_s: float | None

@@ -10,10 +10,13 @@ B  JSON: the traceback of a bug in actloc            C  JSON: a CodeError from t
 import json
 import os
 import signal
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import IO, Any
 
 import av
@@ -63,6 +66,19 @@ def open_channel() -> Channel:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     av.logging.set_level(None)
     return channel
+
+
+def received_requests() -> "SimpleQueue[dict[str, Any]]":  # Any: JSON values
+    """The parent's requests as they come, a line of JSON each; the process ends once the parent closes the pipe."""
+    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()  # Any: as above
+
+    def receive() -> None:
+        for line in sys.stdin.buffer:
+            requests.put(json.loads(line))
+        os._exit(1)  # the parent has closed the pipe or died
+
+    threading.Thread(target=receive, daemon=True).start()
+    return requests
 
 
 @contextmanager

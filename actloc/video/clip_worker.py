@@ -10,15 +10,11 @@ F  one frame, which is the next `count` of those that follow
 E  JSON: the number of frames that were decoded for the answer
 """
 
-import json
-import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import av
@@ -27,7 +23,7 @@ import numpy as np
 from actloc.errors import UserError, VideoError
 from actloc.video import step_messages
 from actloc.video.base import OPEN_VIDEOS, Span
-from actloc.video.channel import Channel, open_channel, reporting
+from actloc.video.channel import Channel, open_channel, received_requests, reporting
 from actloc.video.decode import after_steps, reader_of, with_fallback
 from actloc.video.listing import Listing, Progress, list_pictures
 from actloc.video.random_access import UnverifiedError, Video, open_video
@@ -160,17 +156,10 @@ def _shown(video: Video, frames: list[int]) -> Iterator[tuple[av.VideoFrame, int
         yield video.picture(number), len(list(same))
 
 
-def _receive(requests: "SimpleQueue[dict[str, Any]]") -> None:  # Any: JSON values
-    for line in sys.stdin.buffer:
-        requests.put(json.loads(line))
-    os._exit(1)  # the parent has closed the pipe or died
-
-
 def main() -> None:
     """Answers requests until the parent ends; exits without cleanup, which a broken video could make hang or crash."""
     channel = open_channel()
-    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()  # Any: JSON values
-    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    requests = received_requests()
     worker = ClipWorker(requests.get(), channel)
     while True:
         with reporting(channel):

@@ -1,7 +1,8 @@
 """`python -m actloc.video.decode`: the process that decodes one video, so that a crash affects no other.
 
-A JSON request arrives on stdin, which then stays open as long as the parent lives. Messages are written to stdout
-(channel.py); P is followed by others, X, B and C end the answer, and so do E and V.
+A JSON request arrives on stdin, which then stays open as long as the parent lives. Requests for the facts of headers
+may follow each other; the answer to any other is the last. Messages are written to stdout (channel.py); P is followed
+by others, X, B and C end the answer, and so do E and V.
 
 S  JSON: shape, dtype, picking of what follows       F  one frame, to be shown `count` times
 E  JSON: the summary                                 V  JSON: the facts of a header or of packets
@@ -9,7 +10,6 @@ L  JSON: a line about a live source's connection
 """
 
 import importlib
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ from actloc.damage import is_ours
 from actloc.errors import EnvironmentProblem, VideoError
 from actloc.video import step_messages
 from actloc.video.base import LONGEST_S, Span
-from actloc.video.channel import Channel, open_channel, reporting
+from actloc.video.channel import Channel, open_channel, received_requests, reporting
 from actloc.video.frame_transforms import FrameStep, Resize, Shown
 from actloc.video.readers.base import DecodingStats, Picture
 from actloc.video.windows import Picking
@@ -325,30 +325,16 @@ def _turned(rgb: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray
     return rgb[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)  # returns when the parent closes the pipe or dies
-    os._exit(1)
-
-
 def main() -> None:
-    """Reads the request, answers it, and exits without cleanup, which a broken video could make hang or crash."""
+    """Answers the requests, and exits without cleanup, which a broken video could make hang or crash."""
     channel = open_channel()
-    request = json.loads(_line(0))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with reporting(channel):
-        serve(request, channel)
-    os._exit(0)
-
-
-def _line(descriptor: int) -> bytes:
-    """Reads one line, and not a byte more: the thread that waits for the end reads the rest."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(descriptor, 1)
-        if not byte:
-            os._exit(1)
-        line += byte
-    return line
+    requests = received_requests()
+    while True:
+        request = requests.get()
+        with reporting(channel):
+            serve(request, channel)
+        if request["task"] != "facts":
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from actloc.annotations.video_names import VIDEO_SUFFIXES
 from actloc.errors import UserError, VideoError
 from actloc.files import is_text
 from actloc.video.base import FRAMES_FILE
+from actloc.video.headers import HeaderReader
 from actloc.video.known_facts import KnownFacts
-from actloc.video.reader import probe
 
 _COPIES = re.compile(r"reencoded_.*fps.*px_every\d+")
 """The folders in which `prepare` writes copies of videos; a dataset's folder may be in that of its videos."""
-_PROBES_AT_ONCE = os.cpu_count() or 1
 
 
 def video_files(folder: Path) -> list[Path]:
@@ -142,30 +141,31 @@ def _is_video(path: Path) -> bool:
 def with_all_facts(
     videos: dict[str, AnnotatedVideo], unreadable: dict[str, str] | None = None, known: KnownFacts | None = None
 ) -> dict[str, AnnotatedVideo]:
-    """The videos in id order with duration and rate from their headers; each header is read in a separate process.
+    """The videos in id order with duration and rate from their headers, which other processes read.
 
     Files that exist but cannot be read are added to `unreadable`, with the reason, or warned of. Headers are not read
     if `known` has what they say, and added to it if they are.
     """
-    with console.progress("reading video headers", len(videos)) as bar, ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
-        result = {}
-        in_order = (videos[video_id] for video_id in sorted(videos))
-        for video in pool.map(lambda video: _with_facts(video, unreadable, known), in_order):
+    result = known.with_facts(videos) if known else {}
+    unread = [videos[video_id] for video_id in sorted(videos) if video_id not in result]
+    with (
+        console.progress("reading video headers", len(unread)) as bar,
+        HeaderReader(len(unread)) as headers,
+        ThreadPoolExecutor(headers.num_processes) as pool,
+    ):
+        for video in pool.map(lambda video: _with_facts(video, headers, unreadable), unread):
             result[video.id] = video
             if known and video.duration_s is not None:
                 known.add(video)
             bar(1)
-    return result
+    return {video_id: result[video_id] for video_id in sorted(videos)}
 
 
-def _with_facts(video: AnnotatedVideo, unreadable: dict[str, str] | None, known: KnownFacts | None) -> AnnotatedVideo:
+def _with_facts(video: AnnotatedVideo, headers: HeaderReader, unreadable: dict[str, str] | None) -> AnnotatedVideo:
     if video.file is None or not video.file.exists():
         return video
-    remembered = known.with_facts(video) if known else None
-    if remembered:
-        return remembered
     try:
-        facts = probe(video.file)
+        facts = headers.facts(video.file)
     except VideoError as error:
         if unreadable is None:
             console.warn(f"{video.file}: {error}; extract-features will list it in failed.jsonl", id=video.id)

@@ -294,3 +294,14 @@ def _rounded(numerator: int, denominator: int, rounding: Rounding) -> int:
         return numerator // denominator
     step = 2 if rounding == "even" else 1
     return step * ((2 * numerator + step * denominator) // (2 * step * denominator))
+
+
+def prepared_frame(steps: Sequence[FrameStep], height: int, width: int) -> Frame:
+    """A black frame of this size after these steps."""
+    frame: Frame = np.zeros((height, width, 3), np.uint8)
+    for step in steps:
+        if isinstance(step, Resize):  # some only run inside FFmpeg
+            frame = np.zeros((*step.target(*frame.shape[:2]), frame.shape[2]), np.uint8)
+        else:
+            frame = step.apply(frame)
+    return frame

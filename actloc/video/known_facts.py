@@ -1,5 +1,6 @@
 """Remembers what headers of videos say, so that a `prepare` that was stopped or refused does not read them again."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,33 @@ from actloc.video.base import FRAMES_FILE
 _LONGEST_S, _FASTEST_FPS = 1e8, 1e6  # of any video; what is beyond them was never read from one
 
 
+_NAME = "video_facts.jsonl"
+
+
+def file_in(folder: Path) -> Path:
+    """The file in a dataset's folder that keeps what headers say."""
+    return folder / _NAME
+
+
 class KnownFacts:
     """A file with a line for each video that was read, which holds as long as the video has its size and time."""
 
-    def __init__(self, listing: Path) -> None:
-        self._listing = listing
+    def __init__(self, folder: Path) -> None:
+        self._listing = listing = file_in(folder)
         rows = files.read_json_lines(listing, skip_damaged=True)
         if listing.exists() and not listing.read_bytes().endswith(b"\n"):
             files.write_json_lines(listing, rows)  # without the line that a crash cut off
         self._rows = {tuple(row[key] for key in ("file", "size", "changed_ns")): row for row in rows if _is_whole(row)}
 
-    def with_facts(self, video: AnnotatedVideo) -> AnnotatedVideo | None:
-        """The video with its duration and rate; None if they are not known."""
-        row = self._rows.get(tuple(_identity(video).values()))
-        return replace(video, duration_s=row["duration"], fps=row["fps"]) if row else None
+    def with_facts(self, videos: Mapping[str, AnnotatedVideo]) -> dict[str, AnnotatedVideo]:
+        """Those of the videos whose duration and rate are known, with them."""
+        found = {}
+        for video_id, video in videos.items() if self._rows else ():
+            there = video.file is not None and video.file.exists()
+            row = self._rows.get(tuple(_identity(video).values())) if there else None
+            if row:
+                found[video_id] = replace(video, duration_s=row["duration"], fps=row["fps"])
+        return found
 
     def add(self, video: AnnotatedVideo) -> None:
         """Remembers a video that was read."""

@@ -15,7 +15,6 @@ from actloc.video.folder import with_all_facts
 from actloc.video.known_facts import KnownFacts
 
 _MISSING = "missing_videos.txt"
-_FACTS = "video_facts.jsonl"
 
 
 def annotated(listed: ClipList, found: ClipFiles, folder: Path, *, allow_missing: bool) -> Annotations:
@@ -122,7 +121,7 @@ def _with_facts(
             unreadable[video_id] = f"has {len(numbers)} of {console.count(frames, 'frame')}"
         known[video_id] = replace(video, duration_s=round(frames / UNLISTED_FPS, 6), fps=UNLISTED_FPS, frames=frames)
     others = {video_id: video for video_id, video in videos.items() if video_id not in bare}
-    facts = with_all_facts(others, unreadable, KnownFacts(folder / _FACTS)) if others else {}
+    facts = with_all_facts(others, unreadable, KnownFacts(folder)) if others else {}
     for video_id, video in facts.items():
         frames = max(round((video.duration_s or 0) * (video.fps or UNLISTED_FPS)), 1)
         known[video_id] = replace(video, fps=video.fps or UNLISTED_FPS, frames=frames)

@@ -146,10 +146,11 @@ class FrameReader:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._say = say
-        self._file = str(request["path"])
         self._timeout_s = timeout_s
         self._check_stop = check_stop
         self._summary: Summary | None = None
+        self.has_failed = False
+        """Whether the process has ended amid an answer or made no progress, so that it cannot be asked again."""
         self.picking: Picking | None = None
         """How clips pick their own frames from these, known after the first frame; None if they take all of them."""
         self._shape: tuple[int, ...] = ()
@@ -162,10 +163,15 @@ class FrameReader:
             env=python_environment(),
             start_new_session=True,  # Ctrl-C goes to the parent, which decides when to stop
         )
-        assert self._process.stdin, "it was asked for"
         assert self._process.stdout, "it was asked for"
         self._messages = _Messages(self._process.stdout)
-        with contextlib.suppress(BrokenPipeError):  # a child that died early is noticed by its missing answer
+        self.ask(request)
+
+    def ask(self, request: dict[str, Any]) -> None:  # Any: JSON values
+        """Sends a request: the first, or one for the facts of another header after the answer to such a one."""
+        self._file = str(request["path"])
+        assert self._process.stdin, "it was asked for"
+        with contextlib.suppress(BrokenPipeError):  # a child that has died is noticed by its missing answer
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
@@ -212,9 +218,11 @@ class FrameReader:
         deadline = time.monotonic() + self._timeout_s
         while (message := self._messages.take(_POLL_S)) is None:
             self._check_stop()
-            if self._messages.is_over:
+            has_ended = self._messages.is_over
+            self.has_failed = has_ended or time.monotonic() > deadline
+            if has_ended:
                 raise end_of(self._process, self._file, self._timeout_s)
-            if time.monotonic() > deadline:
+            if self.has_failed:
                 raise no_progress(self._timeout_s)
         kind, count, content = message
         raise_failure(kind, content, self._file)

@@ -11,7 +11,8 @@ from actloc.errors import UserError
 from actloc.evaluation import stored_predictions
 from actloc.evaluation.matching import Thresholds
 from actloc.evaluation.predictions import PREDICTIONS_NAME, read_predictions
-from actloc.evaluation.results import METRICS_NAME, Results, TrueAction, read_results, task_of_results
+from actloc.evaluation.results import Results, TrueAction
+from actloc.evaluation.results_files import METRICS_NAME, read_results, task_of_results
 from actloc.prediction.inputs import absolute
 from actloc.prediction.outcomes import RECORD_NAME, Outcomes
 from actloc.viewer.viewed import ViewedSet, ViewedVideo

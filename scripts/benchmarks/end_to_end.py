@@ -111,7 +111,7 @@ def main() -> None:
 
 def score(config: str, preset: str, overrides: Sequence[str], folder: Path) -> float:
     """Trains and scores a run; returns its average mAP in percent."""
-    from actloc.evaluation.results import read_results
+    from actloc.evaluation.results_files import read_results
 
     settings = [*overrides, *steps.way(preset), f"run.name={preset}"]
     actloc("train", config, *settings)  # goes on where it was stopped; a finished run is left as it is

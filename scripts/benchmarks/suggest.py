@@ -221,7 +221,7 @@ class Bench:
 
     def _score(self, seed: int, way: str, budget: int, labelled: Labelled) -> None:
         """Trains and scores a run, and adds its row."""
-        from actloc.evaluation.results import read_results
+        from actloc.evaluation.results_files import read_results
 
         name = way if way in ("start", "all") else f"{way}_{budget}"
         folder = self.folder / f"seed_{seed}"

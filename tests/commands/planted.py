@@ -15,7 +15,8 @@ from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.evaluation import scoring
 from actloc.evaluation.predictions import Prediction, Predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
-from actloc.evaluation.results import TrainedRun, write_results
+from actloc.evaluation.results import TrainedRun
+from actloc.evaluation.results_files import write_results
 from actloc.evaluation.scoring import Origin
 from actloc.experiment import load
 from actloc.store.grid_check import expected_steps

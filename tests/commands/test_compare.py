@@ -116,7 +116,7 @@ def test_runs_are_compared_by_another_command_and_exported_to_what_there_is(tmp_
     assert "Run: actloc report ckpt/one ckpt/two" in done.stderr
     done = actloc(tmp_path, "export", "ckpt/one", "one.onnx")
     assert done.returncode == 2
-    assert "actloc does not write ONNX; use a run from Python: actloc.load(RUN).predict(VIDEO)" in done.stderr
+    assert "actloc export-onnx ckpt/one one.onnx" in done.stderr
     done = actloc(tmp_path, "export", "ckpt/one", "one.pt")
     assert "actloc convert ckpt/one FILE.pth.tar" in done.stderr
 

@@ -15,7 +15,7 @@ from actloc.annotations import form
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations
 from actloc.commands import evaluate, list_, report
 from actloc.errors import UserError
-from actloc.evaluation.results import read_results
+from actloc.evaluation.results_files import read_results
 from actloc.experiment import Experiment, load
 from actloc.runs.chosen_checkpoint import refuse_other_settings
 from actloc.store.store import FeatureStore
@@ -225,10 +225,14 @@ def test_recall_at_multiples_is_measured_where_it_is_asked_for(tmp_path: Path) -
     assert metrics["recall_multiples"] == [1, 5]
     assert [row[0] for row in metrics["recall"]] == [0.5, 0.75]
     assert measured(tmp_path, lines)["recall"] == []
-    measured(tmp_path, lines, "evaluation.recall_at=[1, 5]")
+    # two videos have 3 segments, so that N = 1 is 2 of them, which overlap one of 3 actions; all segments overlap two
+    both = measured(tmp_path, lines, "evaluation.recall_at=[1, 5]", "evaluation.average_recall_at=[1, 100]")
+    assert metrics["proposals"] is None
+    assert [row[0] for row in both["proposals"]["recall"]] == pytest.approx([1 / 3, 2 / 3])
     report.run([tmp_path / "ckpt/toy"])
     for name in ("report.html", "tables.md", "tables.csv"):
-        assert "Recall" in (tmp_path / "ckpt/toy" / name).read_text()
+        for measure in ("Recall@5x", "AR@1", "AR@100", "AUC"):
+            assert measure in (tmp_path / "ckpt/toy" / name).read_text()
 
 
 SMALL = ("dim=16", "num_heads=2", "windows=3", "num_branch_blocks=2", "regression_ranges=[[0, 4], [4, 8], [8, 10000]]")

@@ -194,6 +194,7 @@ def test_a_store_says_where_its_features_come_from(folder: Path) -> None:
             "suffix": ".npy",
             "key": None,
             "channels_first": False,
+            "channels": None,
             "unequal_lengths": "refuse",
         },
         "features": {
@@ -207,6 +208,16 @@ def test_a_store_says_where_its_features_come_from(folder: Path) -> None:
             "dtype": "float32",
         },
     }
+
+
+def test_a_store_older_than_a_setting_is_continued_with_its_default(folder: Path) -> None:
+    import_features.run(experiment(), store=Path("store"))
+    recipe = json.loads(Path("store/store.json").read_text())
+    del recipe["recipe"]["imported_from"]["channels"]
+    Path("store/store.json").write_text(json.dumps(recipe))
+    assert import_features.run(experiment(), store=Path("store")) == 0
+    with pytest.raises(UserError, match="made with other settings"):
+        import_features.run(experiment(None, "features.channels=[0, 1]"), store=Path("store"))
 
 
 def test_the_recipe_is_named_after_the_config_and_one_file_has_its_own_digest(folder: Path) -> None:

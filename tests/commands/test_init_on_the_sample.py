@@ -1,4 +1,4 @@
-"""What `init` writes for the sample is the shipped config, but for a few more epochs and wider limits."""
+"""What `init` writes for the sample is the shipped config, but for a few more epochs and its limits."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from actloc.experiment import load
 from actloc.video import ffmpeg
 from tests.annotation_forms.reading_files import read
 
-CONFIG = "configs/sample_efficientnet_actionformer.yaml"
+CONFIG = "configs/sample_efficientnet_temporalmaxer.yaml"
 
 
 def test_the_settings_for_the_sample_are_those_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained once in full (seed 0, two cores): average mAP 99.40 % with what `init` wrote, 99.48 % with our config."""
+    """Trained in full (seed 0): mAP 99.56 % with these epochs and steps of a window, 99.69 % with our config."""
     monkeypatch.setattr(ffmpeg, "splice", lambda *_, **__: None)  # the plan of the videos has all that init reads
     ours = load(CONFIG, [f"dataset.folder={tmp_path / 'sample'}"])
     videos = list(ours.section("dataset").collect().videos.values())
@@ -33,8 +33,9 @@ def test_the_settings_for_the_sample_are_those_of_its_config(tmp_path: Path, mon
         for section in ("features", "detector", "optimizer", "schedule", "training")
         for name in _differing(mine.section(section).model_dump(), ours.section(section).model_dump())
     }
-    limits = {"features.allow_missing", "detector.max_buffer_factor"}
+    limits = {"features.allow_missing", "features.max_steps", "detector.max_buffer_factor"}
     assert differing == {"features.path", "schedule.epochs", *limits}
+    assert seen.longest_s / Choices.of(seen).step_s <= mine.features.max_steps <= ours.features.max_steps
     assert mine.section("schedule").model_dump()["epochs"] >= ours.section("schedule").model_dump()["epochs"]
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from actloc.commands import list_
 from actloc.commands.list_runs import listed
-from actloc.evaluation.results import Results, write_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import write_results
 from tests.reports.conftest import make_results
 from tests.toy import ROOT
 

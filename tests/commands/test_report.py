@@ -6,7 +6,8 @@ import pytest
 from actloc.commands import report
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Prediction, write_predictions
-from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video, write_results
+from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results_files import write_results
 
 
 def make_run(folder: Path, average_map: float = 0.5, subset: str = "test", name: str = "") -> Path:

@@ -56,7 +56,7 @@ def test_from_suggestions_to_the_next_ones(folder: Path) -> None:
     made = folder / "suggestions"
     rows = table(made / "suggested.csv")
     assert sum(float(row["end_s"]) - float(row["start_s"]) for row in rows) <= 12.0
-    assert all(0 <= float(row["value"]) <= 1 and 0 <= float(row["coverage"]) <= 1 for row in rows)
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("value", "coverage", "balance"))
     assert all(row["reason"] and row["reason"] in done.stdout for row in rows)
     for row in rows:
         assert (row["video"] == "u0" and float(row["start_s"]) >= 6) or row["video"] == "u1"

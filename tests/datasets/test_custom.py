@@ -9,6 +9,7 @@ from actloc.datasets.custom import Config
 from actloc.errors import UserError
 from actloc.extraction.preparing import prepare
 from actloc.settings.sections import PreparationSettings
+from actloc.video.headers import HeaderReader
 from tests.toy import make_video
 
 pytestmark = pytest.mark.usefixtures("forked_decoders")
@@ -34,7 +35,7 @@ def prepared(videos: Path, folder: Path, text: str) -> Annotations:
 
 
 def test_rows_become_actions_and_videos_without_rows_are_background(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "video,start,end,label,subset\na.mp4,0.5,1.0,run,train\nb,0:00:00.25,0:01.5,jump,test\nc d,0,1,run,train\n"
     found = collect(videos, tmp_path, text)
@@ -46,6 +47,8 @@ def test_rows_become_actions_and_videos_without_rows_are_background(
     assert found.videos["a"].file == videos / "a.mp4"
     assert "3 of 6 videos have no annotations and are used as background: " in capsys.readouterr().err
     assert sorted(found.videos) == sorted(path.stem for path in videos.iterdir())
+    monkeypatch.setattr(HeaderReader, "facts", lambda self, path: pytest.fail(f"the header of {path} is read again"))
+    assert collect(videos, tmp_path, text) == found
 
 
 def test_videos_without_rows_may_be_unlabelled_and_are_for_training_once_they_have_some(

@@ -14,7 +14,7 @@ from actloc.datasets import clip_lists, custom_clips
 from actloc.errors import UserError
 from actloc.extraction.preparing import prepare
 from actloc.settings.sections import PreparationSettings
-from actloc.video import folder as video_folder
+from actloc.video.headers import HeaderReader
 from tests.datasets.raw import make_clips, make_frames, write_files
 from tests.toy import make_video
 
@@ -206,8 +206,8 @@ def test_headers_that_were_read_are_not_read_again_unless_their_files_changed(
     (tmp_path / "videos/train/run/b.mp4").write_bytes(b"no video")
     assert "missing or unreadable" in problems_of(own(tmp_path))
     probed: list[str] = []
-    probe = video_folder.probe
-    monkeypatch.setattr(video_folder, "probe", lambda path: probed.append(path.name) or probe(path))
+    read = HeaderReader.facts
+    monkeypatch.setattr(HeaderReader, "facts", lambda self, path: probed.append(path.name) or read(self, path))
     make_clips(tmp_path / "videos", "train/run/b.mp4")
     with (tmp_path / "prepared/video_facts.jsonl").open("a") as stream:
         stream.write('{"file": "cut o')

@@ -284,6 +284,24 @@ def test_multithumos_official_text_files_are_read(tmp_path: Path) -> None:
         config.collect()
 
 
+def test_multithumos_has_its_frame_rates_from_thumos14s_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = tmp_path / "thumos14.json"
+    config = small(multithumos, tmp_path, frame_rates=rates)
+    known = {"video_test_0000896": {"subset": "Test", "duration": 226.77, "fps": 25.0, "annotations": []}}
+    rates.write_text(json.dumps({"database": known}))
+    found = config.collect().videos
+    assert {video.id: (video.fps, video.subset, len(video.actions)) for video in found.values()} == {
+        "video_test_0000896": (25.0, "testing", 1),
+        "video_validation_0000161": (None, "training", 2),
+    }
+    assert "no frame rate of video_validation_0000161" in " ".join(capsys.readouterr().err.split())
+    rates.write_text(json.dumps({"database": {"other": known["video_test_0000896"]}}))
+    with pytest.raises(UserError, match="the frame rate of none of 2 videos"):
+        config.collect()
+
+
 def test_the_names_of_ego4d_keep_the_order_and_the_quotes_of_the_label_map(tmp_path: Path) -> None:
     names = tmp_path / "label_map.txt"
     names.write_text('000\t"wash_(a,_b)"\n001\tuse_phone\n002\twash_hands\n')

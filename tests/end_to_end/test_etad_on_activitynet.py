@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actloc.evaluation.results import Results, read_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import read_results
 from tests.toy import actloc
 
 NAME = "activitynet13_tsp_etad"

@@ -50,12 +50,14 @@ def metrics_of(folder: Path, name: str = "test") -> dict[str, Any]:
 
 def test_train_names_what_changed_under_a_finished_run_and_the_commands_for_either_wish(run: Path) -> None:
     edit(run, rename_red)
-    done = actloc(run, "train", "toy.yaml")
+    extracted = actloc(run, "extract-features", "toy.yaml")
+    assert "Next: actloc train toy.yaml run.name=ANOTHER; ckpt/toy was trained on other" in extracted.stderr
+    done = actloc(run, "train", "toy.yaml", "run.name=toy")
     assert done.returncode == 2
     for text in (
         "1 class renamed: red -> crimson",
-        "actloc train toy.yaml run.name=ANOTHER",
-        "actloc train toy.yaml --overwrite",
+        "actloc train toy.yaml run.name=ANOTHER;",
+        "actloc train toy.yaml run.name=toy --overwrite",
         "actloc eval ckpt/toy",
     ):
         assert text in done.stderr, done.stderr

@@ -3,14 +3,18 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from tests import torchless
 from tests.toy import TEST_VIDEOS, actloc, copy_toy, start
-from tests.video.test_live import as_mpegts, served
 
 EVERYTHING = ("--set", "prediction.threshold=0", "--set", "suppression.max_kept=100000")
 
@@ -22,6 +26,11 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 
 def segments(folder: Path, output: str = "watched") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / output / "segments.jsonl").read_text().splitlines()]
+
+
+def predicted_in(folder: Path) -> list[dict[str, Any]]:
+    results: dict[str, Any] = json.loads((folder / "out/predictions.json").read_text())["results"]
+    return list(results[TEST_VIDEOS[0]])
 
 
 def same(found: list[dict[str, Any]], predicted: list[dict[str, Any]]) -> bool:
@@ -40,9 +49,10 @@ def same(found: list[dict[str, Any]], predicted: list[dict[str, Any]]) -> bool:
 @pytest.mark.slow
 def test_a_file_gives_what_predict_finds_and_a_folder_is_used_once(folder: Path) -> None:
     video = f"videos/{TEST_VIDEOS[0]}.mp4"
-    done = actloc(folder, "predict", "ckpt/toy", video, "--output", "out", *EVERYTHING)
+    predict = ("ckpt/toy", video, "--output", "out", *EVERYTHING)
+    done = actloc(folder, "predict", *predict)
     assert done.returncode == 0, done.stderr
-    predicted = json.loads((folder / "out/predictions.json").read_text())["results"][TEST_VIDEOS[0]]
+    predicted = predicted_in(folder)
     watch = ("watch", "ckpt/toy", video, "--every", "1", "--longest-action", "100", *EVERYTHING)
     done = actloc(folder, *watch)
     assert done.returncode == 0, done.stderr
@@ -58,18 +68,51 @@ def test_a_file_gives_what_predict_finds_and_a_folder_is_used_once(folder: Path)
     events = [json.loads(line) for line in short.stdout.splitlines()]
     assert {"delay", "segment"} <= {event["event"] for event in events}
     assert all(one["end_s"] - one["start_s"] <= 0.5 + 1e-6 for one in segments(folder))
-    assert "longer than 0.5 s were dropped" in short.stderr + short.stdout
+    assert "longer than 0.5 s, and dropped" in short.stderr
+    assert len(segments(folder)) > 0
+    limited = actloc(folder, "predict", *predict, "prediction.longest_action_s=0.5", "--overwrite")
+    assert limited.returncode == 0, limited.stderr
+    assert same(segments(folder), predicted_in(folder))
+    assert len(segments(folder)) == len(predicted_in(folder)) != len(predicted)
+    dropped = [line for line in limited.stderr.splitlines() if "longer than 0.5 s, and dropped" in line]
+    (counted,) = (event["candidates"] for event in events if "candidates" in event)
+    assert dropped[0].split()[:3] == ["Warning:", f"{TEST_VIDEOS[0]}:", str(counted)]
+
+
+@contextmanager
+def sending(video: Path, port: int) -> Iterator[None]:
+    """ffmpeg sends a video again and again to who connects to the port; it is killed at the end."""
+    command = [get_ffmpeg_exe(), "-v", "error", "-stream_loop", "-1", "-i", str(video), "-c", "copy", "-f", "mpegts"]
+    with subprocess.Popen([*command, f"tcp://127.0.0.1:{port}?listen=1"], stderr=subprocess.DEVNULL) as sender:
+        try:
+            yield
+        finally:
+            sender.kill()
 
 
 @pytest.mark.slow
-def test_a_lost_connection_is_said_and_the_rest_is_found(folder: Path) -> None:
-    content = as_mpegts(folder / f"videos/{TEST_VIDEOS[0]}.mp4")
-    with served(content, content) as address:
-        done = actloc(folder, "watch", "ckpt/toy", address, "--retry-for", "3", *EVERYTHING)
-    assert done.returncode == 0, done.stderr
-    assert "trying again" in done.stderr
-    assert "connected again" in done.stderr
-    assert max(one["end_s"] for one in segments(folder)) > 6  # each connection has 4 s
+def test_a_sender_that_is_killed_and_started_again_is_found_again(folder: Path) -> None:
+    video = folder / f"videos/{TEST_VIDEOS[0]}.mp4"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    watch = ("watch", "ckpt/toy", f"tcp://127.0.0.1:{port}", "--retry-for", "60", "--every", "1", *EVERYTHING, "--json")
+    with start(folder, *watch) as running:
+
+        def wait_for(event: str, text: str = "") -> None:
+            while (line := json.loads(running.stdout.readline()))["event"] != event or text not in str(line):
+                pass
+
+        with sending(video, port):
+            wait_for("segment")
+        wait_for("warning", "trying again")
+        with sending(video, port):
+            wait_for("warning", "connected again")
+            wait_for("segment")
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate()
+    assert running.returncode == 130
+    assert f"tcp://127.0.0.1:{port}: connected again after" in said
+    assert f"Wrote {len(segments(folder))} segments" in said
 
 
 @pytest.mark.slow
@@ -85,8 +128,21 @@ def test_a_pipe_that_is_idle_can_be_left(folder: Path) -> None:
     assert segments(folder) == []
 
 
+@pytest.mark.slow
+def test_what_is_no_video_is_named_and_low_scores_are_said(folder: Path) -> None:
+    (folder / "notes.mp4").write_text("no video")
+    done = actloc(folder, "watch", "ckpt/toy", "notes.mp4", "prediction.threshold=1")
+    assert "Run: actloc watch ckpt/toy notes.mp4 --set prediction.threshold=1" in done.stderr
+    done = actloc(folder, "watch", "ckpt/toy", "notes.mp4", "--set", "prediction.threshold=1")
+    assert done.returncode == 2
+    assert "unreadable: notes.mp4: " in done.stderr
+    video = f"videos/{TEST_VIDEOS[0]}.mp4"
+    done = actloc(folder, "watch", "ckpt/toy", video, "--set", "prediction.threshold=1", "--overwrite")
+    assert "Nothing reached its score threshold; the best was" in done.stderr
+
+
 def test_wrong_sources_are_refused_without_torch(folder: Path) -> None:
-    cases = {"http://a/b.mp4": "tcp or rtsp", "nowhere.mp4": "cannot be read", "videos": "is a folder"}
+    cases = {"http://a/b.mp4": "tcp://HOST:PORT", "nowhere.mp4": "cannot be read", "videos": "is a folder"}
     found = torchless.outcomes([(folder, ["watch", "ckpt/toy", source]) for source in cases])
     for (source, text), (status, output) in zip(cases.items(), found, strict=True):
         assert status == 2, output

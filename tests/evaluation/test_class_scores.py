@@ -33,10 +33,11 @@ def test_everything_that_is_missing_is_named(tmp_path: Path) -> None:
         read(path, "plain").aligned(path, ["run", "jump", "fly"], ["a", "b"])
 
 
-def test_softmax_is_applied_twice_to_tcanets_logits(tmp_path: Path) -> None:
+def test_softmax_is_applied_twice_or_once_to_tcanets_logits(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", **{"class": ["x", "y"]}, results={"a": [[0.0, 2.0], [9.0, 9.0]]})
     once = np.exp([0.0, 2.0]) / np.exp([0.0, 2.0]).sum()
     np.testing.assert_allclose(read(path, "tcanet").videos["a"], np.exp(once) / np.exp(once).sum())
+    np.testing.assert_allclose(read(path, "tcanet_once").videos["a"], once)
 
 
 def test_untrimmednets_rows_are_video_numbers_and_its_columns_ucf101_classes(tmp_path: Path) -> None:

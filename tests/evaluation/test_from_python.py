@@ -117,7 +117,9 @@ def test_settings_change_what_is_measured(folder: Path) -> None:
     assert actloc.evaluate(TRUTH, FOUND).tious == [0.3, 0.4, 0.5, 0.6, 0.7]
     strict = actloc.evaluate(TRUTH, FOUND, tious=[0.5], protocol="thumos")  # equality is not enough
     assert strict.class_ap[1] == [0.5]
-    assert actloc.evaluate(TRUTH, FOUND, tious=(0.5, 0.7), recall_at=[1, 5]).recall == [[1.0, 0.25], [1.0, 0.25]]
+    recalled = actloc.evaluate(TRUTH, FOUND, tious=(0.5, 0.7), recall_at=[1, 5], average_recall_at=[100])
+    assert recalled.recall == [[1.0, 0.25], [1.0, 0.25]]
+    assert recalled.proposals is not None
     both = {"database": {**database("test")["database"], "d": {"subset": "train", "annotations": []}}}
     assert actloc.evaluate(both, FOUND, subset="test").class_ap == actloc.evaluate(TRUTH, FOUND).class_ap
     frames = "video,start,end,label\na,25,74,run\na,100,124,jump\nb,0,49,run\n"

@@ -13,7 +13,7 @@ from actloc.evaluation.predictions import Prediction, Predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.results import ClassifierRecord
 from actloc.evaluation.scoring import Truth
-from actloc.settings.sections import FusionSettings
+from actloc.settings.detections import FusionSettings
 from actloc.structures import Detections, VideoDetections
 from tests.golden.cases import GOLDEN
 

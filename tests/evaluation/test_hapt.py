@@ -17,7 +17,7 @@ from actloc.detectors.actionformer.network import ActionFormer
 from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision
 from actloc.evaluation.postprocess import postprocess
 from actloc.layers.precision import computing_in
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import read_official_checkpoint

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from actloc.evaluation.postprocess import postprocess
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 
 GRID = Grid(fps=30.0, stride_frames=4, offset_frames=8)

@@ -8,7 +8,7 @@ import pytest
 from actloc.evaluation.predictions import read_predictions, write_predictions
 from actloc.evaluation.protocols import PROTOCOLS
 from actloc.evaluation.rescoring import drawn_maps, hindrance, uncertainty_of
-from actloc.evaluation.results import read_results, write_results
+from actloc.evaluation.results_files import read_results, write_results
 from tests.reports.scored_runs import evaluation
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import ActlocError
+from actloc.video import known_facts
 from actloc.video.known_facts import KnownFacts
 from tests.datasets.raw import RAW
 
@@ -112,11 +113,11 @@ def test_what_was_taken_for_a_bug_names_its_file(
 def test_odd_facts_of_a_video_are_read_again(facts: str, tmp_path: Path) -> None:
     video = AnnotatedVideo("v", "", duration_s=4.0, fps=30.0, file=tmp_path / "v.mp4")
     (tmp_path / "v.mp4").write_bytes(b"1")
-    listing = tmp_path / "video_facts.jsonl"
-    KnownFacts(listing).add(video)
-    assert KnownFacts(listing).with_facts(video) == video
+    listing = known_facts.file_in(tmp_path)
+    KnownFacts(tmp_path).add(video)
+    assert KnownFacts(tmp_path).with_facts({"v": video}) == {"v": video}
     listing.write_text(re.sub(r'"duration".*(?=})', facts, listing.read_text()))
-    assert KnownFacts(listing).with_facts(video) is None
+    assert KnownFacts(tmp_path).with_facts({"v": video}) == {}
 
 
 def test_annotations_that_are_a_link_to_itself_are_no_bug(tmp_path: Path) -> None:

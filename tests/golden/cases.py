@@ -15,7 +15,7 @@ from actloc.annotations.model import Action, without_duplicates
 from actloc.detectors.actionformer import Config
 from actloc.detectors.actionformer.network import ActionFormer
 from actloc.layers.drop_path import AffineDropPath
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Targets
 from tests.golden.fill import fill
 

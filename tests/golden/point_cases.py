@@ -1,4 +1,4 @@
-"""Recorded networks whose points predict segments, in the form that TriDet's and DyFADet's fixtures share."""
+"""Recorded networks whose points predict segments, in the form that several detectors' fixtures share."""
 
 import json
 from collections.abc import Callable, Collection
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actloc.detectors.base import ConvolutionalConfig
-from actloc.detectors.base_network import ConvolutionalDetector
+from actloc.detectors.base import PointConfig
+from actloc.detectors.base_network import PointDetector
 from actloc.layers.drop_path import AffineDropPath
 from actloc.ops.pointwise import PointOutputs
 from actloc.structures import Detections, Targets
@@ -39,7 +39,7 @@ class PointCase:
     """One recorded network with its inputs and outputs."""
 
     def __init__(
-        self, system: str, name: str, tolerances: Tolerances, configure: Callable[[dict[str, Any]], ConvolutionalConfig]
+        self, system: str, name: str, tolerances: Tolerances, configure: Callable[[dict[str, Any]], PointConfig]
     ) -> None:
         folder = GOLDEN / system
         self.facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
@@ -48,11 +48,11 @@ class PointCase:
         self.tolerances = tolerances
         self.config = configure(self.facts)
 
-    def build(self, rule: Callable[[str, Tensor], Tensor] | None = None) -> ConvolutionalDetector:
+    def build(self, rule: Callable[[str, Tensor], Tensor] | None = None) -> PointDetector:
         """The detector with the fixture's weights, in evaluation, without what draws at random."""
         model = self.facts["model_args"]
         detector = self.config.build(model["input_dim"], model["num_classes"], model["max_seq_len"])
-        assert isinstance(detector, ConvolutionalDetector)
+        assert isinstance(detector, PointDetector)
         rule = rule or (lambda name, tensor: weight("gain", name, tuple(tensor.shape)))
         detector.load_state_dict({name: rule(name, tensor) for name, tensor in detector.state_dict().items()})
         for module in detector.modules():
@@ -60,13 +60,13 @@ class PointCase:
                 module.rate = 0.0
         return detector.eval()
 
-    def batch(self, detector: ConvolutionalDetector, videos: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    def batch(self, detector: PointDetector, videos: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         features = [drawn(video["seed"], self.facts["model_args"]["input_dim"], video["T"]) for video in videos]
         return padded(features, detector.padded_steps(max(video["T"] for video in videos)))
 
 
 def shared_settings(facts: dict[str, Any], windows: str, mlp_dim: str) -> dict[str, Any]:
-    """The settings that both detectors have; `windows` and `mlp_dim` are the names of two of them in the fixture."""
+    """The settings of TriDet and DyFADet; `windows` and `mlp_dim` are the names of two of them in the fixture."""
     model = facts["model_args"]
     train, test = (facts["merged_config"][name] for name in ("train_cfg", "test_cfg"))
     num_convs, num_stem, num_branch = model["backbone_arch"]
@@ -103,16 +103,15 @@ def assert_close(found: Tensor, expected: NDArray[Any], tolerance: float) -> Non
     np.testing.assert_allclose(found.detach().numpy(), expected, atol=tolerance, rtol=0)
 
 
-def check_outputs(
-    case: PointCase, detector: ConvolutionalDetector, parts: Callable[[PointOutputs], dict[str, Tensor]]
-) -> None:
+def check_outputs(case: PointCase, detector: PointDetector, parts: Callable[[PointOutputs], dict[str, Tensor]]) -> None:
     """Compares every stored output of every level; `parts` are (P, ...) by the names that the fixtures give them."""
     levels: list[Tensor] = []
     detector.neck.register_forward_hook(lambda module, inputs, outputs: levels.extend(outputs))
     for number, video in enumerate(case.facts["eval"]):
         levels.clear()
         features, mask = case.batch(detector, [video])
-        assert features.shape[2] == video["padded"]
+        assert detector.official_steps(video["T"]) == video["padded"]
+        assert features.shape[2] <= video["padded"]  # shorter where the numbers need no more padding
         with torch.no_grad():
             outputs = detector(features, mask)
             found = {what: rows.split(outputs.level_lengths) for what, rows in parts(outputs).items()}
@@ -127,11 +126,12 @@ def check_outputs(
                     sums = [real.sum().item(), real.norm().item()]
                     assert sums == pytest.approx(facts["stats"][what], rel=2e-4, abs=1e-3 * sums[1])
             stored, places = case.arrays[f"{prefix}_feat"], case.arrays[f"{prefix}_feat_pos"]
+            seen = places < levels[level].shape[2]
             channels = slice(None, None, levels[level].shape[1] // stored.shape[1])
-            assert_close(levels[level][0, channels, places].T, stored, case.tolerances.levels)
+            assert_close(levels[level][0, channels, places[seen]].T, stored[seen], case.tolerances.levels)
 
 
-def check_candidates(case: PointCase, detector: ConvolutionalDetector) -> None:
+def check_candidates(case: PointCase, detector: PointDetector) -> None:
     for number, video in enumerate(case.facts["eval"]):
         (found,) = detector.detect(*case.batch(detector, [video]))
         counts = [facts["candidates"] for facts in video["levels"]]
@@ -149,7 +149,7 @@ def check_candidates(case: PointCase, detector: ConvolutionalDetector) -> None:
             assert all(score <= last for score in [*ours.scores[alone], *expected.scores[missing]])
 
 
-def check_targets(case: PointCase, detector: ConvolutionalDetector) -> None:
+def check_targets(case: PointCase, detector: PointDetector) -> None:
     detector.train()
     for number, train in enumerate(case.facts["train"]):
         videos = train["videos"]
@@ -162,9 +162,12 @@ def check_targets(case: PointCase, detector: ConvolutionalDetector) -> None:
             np.testing.assert_array_equal(positive, case.arrays[f"{prefix}_pos"])
             np.testing.assert_array_equal(classes[positive].nonzero(), case.arrays[f"{prefix}_pos_cls"])
             np.testing.assert_array_equal(assigned.offsets[row, positive], case.arrays[f"{prefix}_pos_off"])
+            if f"{prefix}_pos_weight" in case.arrays:
+                assert isinstance(assigned.weights, Tensor)
+                np.testing.assert_array_equal(assigned.weights[row, positive], case.arrays[f"{prefix}_pos_weight"])
 
 
-def check_losses(case: PointCase, detector: ConvolutionalDetector) -> None:
+def check_losses(case: PointCase, detector: PointDetector) -> None:
     """Losses of two passes, the normaliser after each, and the gradients of the first."""
     detector.train()
     for train in case.facts["train"]:
@@ -192,7 +195,7 @@ def check_losses(case: PointCase, detector: ConvolutionalDetector) -> None:
 def check_names(
     system: str,
     name: str,
-    config: ConvolutionalConfig,
+    config: PointConfig,
     channels: int,
     num_classes: int,
     unused: Collection[str] = (),
@@ -212,7 +215,7 @@ def check_names(
         assert {names[id(parameter)] for parameter in group["params"]} == expected
 
 
-def check_drawn(system: str, name: str, detector: ConvolutionalDetector) -> None:
+def check_drawn(system: str, name: str, detector: PointDetector) -> None:
     """Compares how the weights of a new network are spread with those of an official one of any width.
 
     Constants are compared as they are, what is drawn from a normal distribution by its deviation, and the rest, which

@@ -1,6 +1,6 @@
 import torch
 
-from actloc.layers.heads import ClassificationHead, RegressionHead, apply_heads, drop_gaps, join_levels
+from actloc.layers.heads import ClassificationHead, RegressionHead, drop_gaps, join_levels
 
 
 def levels_and_masks() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -22,22 +22,20 @@ def test_heads_give_joined_levels_the_same_output_as_each_level_alone() -> None:
     regression = RegressionHead(6, 3, hidden_dim=4, num_layers=3, kernel=3)
     for level, scale in enumerate(regression.scale):
         torch.nn.init.constant_(scale.scale, 1.0 + level)
-    logits, distances = apply_heads(classification, regression, levels, masks)
     alone = []
     for number, (level, mask) in enumerate(zip(levels, masks, strict=True)):
         of_level = RegressionHead(6, 1, hidden_dim=4, num_layers=3, kernel=3)
         of_level.load_state_dict(regression.state_dict(), strict=False)
         torch.nn.init.constant_(of_level.scale[0].scale, 1.0 + number)
-        alone.append(apply_heads(classification, of_level, [level], [mask]))
-    torch.testing.assert_close(logits, torch.cat([logits for logits, _ in alone], dim=1))
-    torch.testing.assert_close(distances, torch.cat([distances for _, distances in alone], dim=1))
+        alone.append((classification([level], [mask]), of_level([level], [mask])))
+    torch.testing.assert_close(classification(levels, masks), torch.cat([logits for logits, _ in alone], dim=1))
+    torch.testing.assert_close(regression(levels, masks), torch.cat([distances for _, distances in alone], dim=1))
 
 
 def test_a_head_of_one_layer_is_that_layer() -> None:
     levels, masks = levels_and_masks()
     classification = ClassificationHead(6, 3, hidden_dim=4, num_layers=1, kernel=3, prior_probability=0.5)
-    regression = RegressionHead(6, 1, hidden_dim=4, num_layers=1, kernel=3)
-    logits, _ = apply_heads(classification, regression, levels[:1], masks[:1])
+    logits = classification(levels[:1], masks[:1])
     expected = torch.nn.functional.conv1d(levels[0], classification.cls_head.conv.weight, padding=1) * masks[0]
     torch.testing.assert_close(logits, expected.transpose(1, 2))
 
@@ -47,7 +45,6 @@ def test_a_regression_head_that_sees_few_steps_gives_them_the_same_output_and_th
     lengths = torch.tensor([[16], [5]])
     masks = [(torch.arange(16 // stride) * stride < lengths)[:, None] for stride in (1, 2, 4)]
     levels = [torch.randn(2, 6, mask.shape[2], dtype=torch.float64, requires_grad=True) for mask in masks]
-    classification = ClassificationHead(6, 3, num_layers=3, kernel=3, prior_probability=0.01).double()
     regression = RegressionHead(6, 3, num_layers=3, kernel=3).double()
     for norm in regression.norm:
         torch.nn.init.normal_(norm.bias)
@@ -60,7 +57,7 @@ def test_a_regression_head_that_sees_few_steps_gives_them_the_same_output_and_th
             wanted[place] = True
         gradients = []
         for given in (None, wanted):
-            _, distances = apply_heads(classification, regression, levels, masks, given)
+            distances = regression(levels, masks, given)
             loss = (distances.square() * torch.arange(1.0, 57).view(2, 28, 1))[wanted].sum()
             gradients.append(torch.autograd.grad(loss, [*regression.parameters(), *levels]))
         for found, expected in zip(gradients[1], gradients[0], strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actloc.localization.suggesting import choosing
-from actloc.localization.suggesting.choosing import Choice, chosen, rank, standardised
+from actloc.localization.suggesting.choosing import Annotated, Choice, Unlabelled, chosen, rank, standardised
 
 
 def choose(
@@ -16,17 +16,22 @@ def choose(
     lengths_s: list[float] | None = None,
     budget_s: float = 1000.0,
     videos: str = "abcdefgh",
+    annotated_videos: str = "",
+    expected: list[list[float]] | None = None,
+    actions: tuple[float, ...] = (0.0,),
 ) -> list[Choice]:
+    """No action is expected anywhere, unless the test says so."""
     number = len(features)
-    return chosen(
+    own = Unlabelled(
         np.array(features),
         np.array(lengths_s or [10.0] * number),
+        list(videos[:number]),
+        np.array(expected or [[0.0] * len(actions)] * number),
         np.array(uncertainty or [0.0] * number),
         np.array(disagreement or [0.0] * number),
-        np.array(annotated).reshape(-1, len(features[0])),
-        budget_s,
-        list(videos[:number]),
     )
+    known = Annotated(np.array(annotated).reshape(-1, len(features[0])), annotated_videos, np.array(actions))
+    return chosen(own, known, budget_s)
 
 
 def order(found: list[Choice]) -> list[int]:
@@ -39,6 +44,7 @@ def test_typical_footage_comes_before_the_furthest() -> None:
     assert order(found) == [2, 0]
     # one of seven windows is annotated: doubt, of which there is none, has a seventh of the weight
     assert [one.value for one in found] == pytest.approx([6 / 7, 6 / 7])
+    assert all(one.balance == 0 and one.scarcest is None for one in found)
     assert [one.nearest_s for one in found] == [60.0, 10.0]
 
 
@@ -61,6 +67,46 @@ def test_a_second_window_of_a_video_counts_half() -> None:
     # after 10 is chosen, -6 takes off 6 and 4 takes off 4
     assert order(choose(features, annotated=[[0.0]], videos="abc")) == [0, 1, 2]
     assert order(choose(features, annotated=[[0.0]], videos="aab")) == [0, 2, 1]
+
+
+def test_windows_that_were_annotated_before_count_for_their_video() -> None:
+    features = [[10.0], [6.0]]
+    # 10 takes off 10 + 2 and 6 takes off 6 + 6; another one of its video is annotated
+    assert order(choose(features, annotated=[[0.0]], videos="ab", annotated_videos="c")) == [0, 1]
+    assert order(choose(features, annotated=[[0.0]], videos="ab", annotated_videos="a")) == [1, 0]
+
+
+def test_few_labels_come_before_many() -> None:
+    """Of windows that are all alike, with 7 labels of one class and 1 of another."""
+    expected = [[4.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    found = choose([[1.0]] * 4, annotated=[[1.0]], annotated_videos="x", expected=expected, actions=(7.0, 1.0))
+    # log(3/2) of the second class against log(12/8) of four of the first, both 0.405; then log(4/3), 0.288, and last 0
+    assert order(found) == [0, 1, 2, 3]
+    assert [one.balance for one in found] == pytest.approx([1, 1, 1, 0])
+    # a fifth of the windows is annotated; with four labels in the mean balance has half of the rest
+    assert [one.value for one in found] == pytest.approx([0.4, 0.4, 0.4, 0])
+    assert [(one.scarcest, one.expected_before) for one in found] == [(0, 0), (1, 0), (1, 1), (None, 0)]
+    # with one more label of the first class, log(13/9) is 0.368
+    found = choose([[1.0]] * 4, annotated=[[1.0]], expected=expected, actions=(8.0, 1.0), budget_s=20)
+    assert order(found) == [1, 0]
+    # without any label of a third class, one expected action is worth log(2), and an eighth of one log(9/8)
+    some = [[0.0, 0.0, 0.125], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    found = choose([[1.0]] * 3, annotated=[[1.0]], expected=some, actions=(7.0, 1.0, 0.0), budget_s=10)
+    assert (order(found), found[0].scarcest) == ([2], 2)
+    # the second window of a video adds half as much
+    found = choose([[1.0]] * 3, annotated=[[1.0]], expected=[[2.0], [1.0], [1.0]], actions=(4.0,), videos="aab")
+    assert order(found) == [0, 2, 1]
+
+
+@pytest.mark.parametrize(("labels", "first"), [(0.0, 0), (1.0, 0), (4.0, 1), (12.0, 1)])
+def test_the_more_labels_the_more_balance_counts(labels: float, first: int) -> None:
+    """Coverage is for the first window, 1 against 0.5, and balance for the second, 1 against 0.3 or so."""
+    found = choose([[-10.0], [5.0]], annotated=[[0.0]] * 2, expected=[[0.3], [1.0]], actions=(labels,))
+    assert order(found)[0] == first
+    share, gain = 4 / (4 + labels), np.log1p(0.3 / (1 + labels)) / np.log1p(1 / (1 + labels))
+    expected = [share + (1 - share) * gain, share * 0.5 + (1 - share)]
+    assert found[0].value == pytest.approx(0.5 * expected[first])
+    assert expected[first] == max(expected)
 
 
 def test_among_alike_windows_the_most_doubtful_come_first() -> None:
@@ -102,7 +148,8 @@ def test_nothing_annotated_and_nothing_to_choose_from() -> None:
     assert order(found) == [1, 2, 0]
     assert (found[0].coverage, found[0].value, found[0].nearest_s) == (1, 1, 30)
     assert order(choose([[3.0]], annotated=[])) == [0]
-    assert chosen(np.zeros((0, 3)), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((2, 3)), 60.0, []) == []
+    none = Unlabelled(np.zeros((0, 3)), np.zeros(0), [], np.zeros((0, 2)), np.zeros(0), np.zeros(0))
+    assert chosen(none, Annotated(np.zeros((2, 3)), "aa", np.zeros(2)), 60.0) == []
 
 
 def test_channels_of_any_scale_count_the_same_and_constant_ones_nothing() -> None:
@@ -122,22 +169,32 @@ def test_many_windows_are_chosen_as_by_the_plain_rule(most: int, monkeypatch: py
     generator = np.random.default_rng(1)
     features, annotated = generator.standard_normal((700, 4)), generator.standard_normal((600, 4))
     doubts, lengths_s, videos = generator.random(700), generator.uniform(20, 40, 700), generator.integers(0, 9, 700)
-    found = chosen(features, lengths_s, doubts, np.zeros(700), annotated, 300.0, [f"video {i}" for i in videos])
+    expected, actions, before = generator.random((700, 3)), np.array([0.0, 2.0, 9.0]), generator.integers(0, 9, 600)
+    own_videos, known_videos = [f"video {i}" for i in videos], [f"video {i}" for i in before]
+    found = chosen(
+        Unlabelled(features, lengths_s, own_videos, expected, doubts, np.zeros(700)),
+        Annotated(annotated, known_videos, actions),
+        300.0,
+    )
     own, known = standardised(features, annotated)
     some = np.linspace(0, 699, min(most, 700)).round().astype(int)
     between = np.linalg.norm(own[:, None] - own[some], axis=2)  # (700, references)
     nearest = np.linalg.norm(own[some][:, None] - known, axis=2).min(axis=1)
-    expected: list[int] = []
+    plain: list[int] = []
     left_s = 300.0
-    while (is_open := (lengths_s <= left_s) & ~np.isin(np.arange(700), expected)).any():
+    while (is_open := (lengths_s <= left_s) & ~np.isin(np.arange(700), plain)).any():
         gains = (np.maximum(nearest - between, 0) * lengths_s[some]).sum(axis=1)
-        gains /= 1 + (videos[:, None] == videos[expected]).sum(axis=1)
+        labels = 1 + actions + expected[plain].sum(axis=0)
+        few = (np.log(labels + expected) - np.log(labels)).sum(axis=1)
+        times = 1 + (videos[:, None] == videos[plain]).sum(axis=1) + (videos[:, None] == before).sum(axis=1)
+        gains, few = gains / times, few / times
         weight = 600 / 1300
-        value = (1 - weight) * gains / gains[is_open].max() + weight * rank(rank(doubts))
-        expected.append(int(np.where(is_open, value, -1).argmax()))
-        left_s -= lengths_s[expected[-1]]
-        nearest = np.minimum(nearest, between[expected[-1]])
-    assert order(found) == expected
+        both = 4 * gains / gains[is_open].max() + 11 / 3 * few / few[is_open].max()
+        value = (1 - weight) * both / (4 + 11 / 3) + weight * rank(rank(doubts))
+        plain.append(int(np.where(is_open, value, -1).argmax()))
+        left_s -= lengths_s[plain[-1]]
+        nearest = np.minimum(nearest, between[plain[-1]])
+    assert order(found) == plain
     assert len(found) >= 7
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actloc.commands import report
-from actloc.evaluation.results import write_results
+from actloc.evaluation.results_files import write_results
 from actloc.recognition import reporting
 from actloc.recognition.results import ClassAccuracy, Confused, RecognitionCounts, RecognitionResults
 from actloc.settings.published import PublishedAccuracy

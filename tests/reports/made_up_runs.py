@@ -4,7 +4,8 @@ import random
 from pathlib import Path
 
 from actloc.evaluation.predictions import Prediction, Predictions, write_predictions
-from actloc.evaluation.results import Counts, Results, Threshold, TrainedRun, TrueAction, Video, write_results
+from actloc.evaluation.results import Counts, Results, Threshold, TrainedRun, TrueAction, Video
+from actloc.evaluation.results_files import write_results
 from actloc.evaluation.uncertainty import Interval, Uncertainty
 from actloc.settings.published import PublishedMap
 

@@ -6,7 +6,8 @@ import pytest
 
 from actloc.commands import report
 from actloc.evaluation.predictions import write_predictions
-from actloc.evaluation.results import ClassifierRecord, write_results
+from actloc.evaluation.results import ClassifierRecord
+from actloc.evaluation.results_files import write_results
 from actloc.evaluation.uncertainty import Interval, Uncertainty
 from tests.chromium import needs_browser
 from tests.reports.browser import measured

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from actloc.errors import UserError
 from actloc.evaluation.predictions import Predictions, read_predictions, write_predictions
-from actloc.evaluation.results import Results, read_results, refuse_mixture, write_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import read_results, refuse_mixture, write_results
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path, results: Results) -> None:

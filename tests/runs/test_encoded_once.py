@@ -14,7 +14,8 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.runs import encoded_once as module
 from actloc.runs import localizer as localizer_module
 from actloc.runs.localizer import Localizer
-from actloc.settings.sections import MachineSettings, SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
+from actloc.settings.sections import MachineSettings
 from actloc.sources import encoded
 from actloc.sources.encoded.source import EncodedSource
 from actloc.structures import Batch, Detections

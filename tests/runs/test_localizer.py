@@ -10,7 +10,7 @@ from actloc.annotations.model import Annotations
 from actloc.detectors.base_network import Detector
 from actloc.detectors.temporalmaxer import Config
 from actloc.runs.localizer import LocalizationLearner, Localizer
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources.base_source import Source
 from actloc.structures import Batch, Detections, Grid, Sample, Targets
 from actloc.training.distributed import Processes

@@ -19,7 +19,7 @@ from actloc.runs import localizer as localizer_module
 from actloc.runs.localizer import Localizer
 from actloc.runs.long_videos import longest_whole, margin_of, windows
 from actloc.runs.one_video import OneVideo
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.sources import stored
 from actloc.store.on_disk import FeaturesOnDisk
 from actloc.structures import Detections, Grid, Payload
@@ -81,10 +81,10 @@ def largest_difference(detector: PointDetector, margin: int) -> float:
         for window in cut:
             seen = slice(window.seen.start, window.seen.stop)
             start, end = window.kept.start - seen.start, window.kept.stop - seen.start
-            part = part_of(detector(features[..., seen], mask[:, seen]), strides, start, end, seen.start)
-            expected = part_of(whole, strides, window.kept.start, window.kept.stop, 0)
+            part = part_of(detector(features[..., seen], mask[:, seen]), strides, start, end)
+            expected = part_of(whole, strides, window.kept.start, window.kept.stop)
             assert part.level_lengths == expected.level_lengths
-            torch.testing.assert_close(part.points.steps, expected.points.steps, rtol=0, atol=0)
+            torch.testing.assert_close(part.points.steps + seen.start, expected.points.steps, rtol=0, atol=0)
             torch.testing.assert_close(part.mask, expected.mask, rtol=0, atol=0)
             for name in ("logits", "offsets"):
                 difference = getattr(part, name) - getattr(expected, name)

@@ -2,19 +2,26 @@
 
 import math
 from dataclasses import replace
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import UserError
 from actloc.evaluation.postprocess import postprocess
 from actloc.ops.settling import Candidates, Settling
 from actloc.ops.suppression import hard_suppression_per_class, soft_suppression, soft_suppression_per_class
 from actloc.runs.localizer import Localizer
+from actloc.runs.long_videos import longest_whole
+from actloc.runs.longest_action import LengthLimit
+from actloc.runs.one_video import OneVideo
 from actloc.runs.watching import WatchingDetector
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
+from actloc.sources import stored
 from actloc.structures import Detections, Grid
 from tests.runs.test_long_videos import ACTIONFORMER, CPU, NARROW, TEMPORALMAXER, build
 
@@ -132,29 +139,53 @@ def test_what_is_too_long_is_dropped_and_counted_and_the_rest_does_not_wait_for_
     assert watching.delays.most == watching.delays.window + watching.delays.margin + 6.0
 
 
-def test_hours_after_the_start_segments_are_as_exact_as_at_the_start() -> None:
-    """The same rows again and again give the same segments, a period later each time."""
-    detector = build(TEMPORALMAXER, {})
+def test_six_hours_after_the_start_predict_and_watch_find_what_they_find_at_the_start() -> None:
+    """The same rows again and again, a second each, give the same segments, a period later each time."""
+    detector = build(TEMPORALMAXER, {"max_buffer_factor": 2, "score_threshold": 0.65})
     localizer = Localizer(detector, CPU, "float32", SOFT, 64)
-    watching = WatchingDetector(localizer, np.full(3, 0.01), 20.0)
-    period = watching.delays.window * 4
+    period, repeats, longest_s, lowest = 256, 85, 1.5, 0.3
+    assert longest_whole(detector) == 96
     rows = np.random.default_rng(0).normal(size=(period, 6)).astype(np.float32)
-    found = Candidates.none()
+    config = stored.Config(path=Path("unused"), fps=1.0, clip_frames=1, stride_frames=1, max_steps=64)
+    video = OneVideo(config, AnnotatedVideo("v", ""), torch.from_numpy(np.tile(rows.T, repeats)), GRID)
+    limit = LengthLimit(lambda: longest_s, is_for_all=False)
+    predicted = without_low(localizer.detect_one(video, video.evaluation_samples(0), None, limit), lowest)
+    early, late = (in_period(predicted, number * period) for number in (1, repeats - 2))
+    assert (repeats - 2) * period > 5.9 * 3600
+    assert len(early) == len(late) > 5
+    np.testing.assert_allclose(late.segments - (repeats - 3) * period, early.segments, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(late.scores, early.scores, rtol=1e-6)
+    watching, parts = WatchingDetector(localizer, np.full(3, lowest), longest_s, limits_all=False), [Candidates.none()]
+    for _ in range(repeats):
+        watching.add(rows, parts.append)
+    watching.end(parts.append)
+    found = reduce(Candidates.followed_by, parts)
+    assert len(found) == len(predicted)
+    assert_close(replace(found, segments=found.segments.clip(0)), predicted)
+    assert watching.num_too_long == len(limit.too_long) > 0
 
-    def settled(part: Candidates) -> None:
-        nonlocal found
-        found = found.followed_by(part)
 
-    watching.add(rows, settled)
-    far = 2**21 // period * period  # in float32 a quarter of a step from the next number
-    watching._kept += far
-    watching._first_row += far
-    watching._num_rows += far
-    found = Candidates.none()
-    for _ in range(3):
-        watching.add(rows, settled)
-    # in float32 these would all be quarters of a step
-    assert len(np.unique(np.round(found.segments[:, 0] % 0.25, 6))) > 10
+def in_period(found: Candidates, start: float) -> Candidates:
+    """Those of 200 steps, by their starts."""
+    here = np.flatnonzero((found.segments[:, 0] >= start) & (found.segments[:, 0] < start + 200))
+    return found.at(here[np.argsort(found.segments[here, 0])])
+
+
+@pytest.mark.parametrize("limits_all", [False, True])
+def test_a_video_that_is_seen_whole_has_no_limit_of_length_unless_it_is_asked_for(limits_all: bool) -> None:
+    detector = build(TEMPORALMAXER, {"max_buffer_factor": 1.2})  # 76 steps: beyond them new videos have windows
+    localizer = Localizer(detector, CPU, "float32", SOFT, 64)
+    assert longest_whole(detector) == 96
+    features = torch.randn(6, 90, generator=torch.Generator().manual_seed(0))
+    config = stored.Config(path=Path("unused"), fps=1.0, clip_frames=1, stride_frames=1, max_steps=64)
+    for num_steps in (79, 80):  # with 80 the first window and its margin are full
+        limit = LengthLimit(lambda: 3.0, is_for_all=limits_all)
+        video = OneVideo(config, AnnotatedVideo("v", ""), features[:, :num_steps], GRID)
+        kept = localizer.detect_one(video, video.evaluation_samples(0), None, limit)
+        parts, watching = watched(localizer, features[:, :num_steps].T.numpy(), longest=3.0, limits_all=limits_all)
+        found = reduce(Candidates.followed_by, parts)
+        assert_close(replace(found, segments=found.segments.clip(0)), without_low(kept, 0.01))
+        assert (len(limit.too_long) > 0) == (watching.num_too_long > 0) == (limits_all or num_steps == 80)
 
 
 def test_detectors_and_suppression_that_need_the_whole_video_are_refused() -> None:

@@ -21,7 +21,8 @@ from actloc.runs.one_video import OneVideo
 from actloc.settings import own_code, parts
 from actloc.settings.code_errors import blaming
 from actloc.settings.code_files import Packed
-from actloc.settings.sections import MachineSettings, PreparationSettings, SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
+from actloc.settings.sections import MachineSettings, PreparationSettings
 from actloc.structures import Batch, Grid, Sample, Targets
 from actloc.video.windows import ClipSpacing
 from tests.end_to_end.test_own_parts import write_examples

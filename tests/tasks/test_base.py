@@ -9,7 +9,8 @@ import pytest
 from actloc import experiment
 from actloc.commands import list_runs, report
 from actloc.errors import UserError
-from actloc.evaluation.results import Results, read_results, task_of_results, write_results
+from actloc.evaluation.results import Results
+from actloc.evaluation.results_files import read_results, task_of_results, write_results
 from actloc.tasks import localization, recognition
 from actloc.tasks.base import task_named, task_of
 from tests.reports.conftest import make_results

@@ -13,6 +13,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from actloc.errors import UserError, VideoError
 from actloc.video.live import LiveSource, read_live, source_named
+from tests.video.rtsp_server import serving
 
 
 @contextmanager
@@ -64,6 +65,20 @@ def test_a_lost_connection_is_opened_again_and_time_goes_on(video: Path) -> None
     assert "taken as its end" in said[3]
 
 
+@pytest.mark.parametrize(("has_udp", "password"), [(True, None), (False, "me:secret")])
+def test_an_rtsp_server_is_watched_by_udp_or_else_by_tcp(video: Path, has_udp: bool, password: str | None) -> None:
+    said: list[str] = []
+    with serving(video, has_udp=has_udp, password=password) as (port, requests):
+        sender = "" if password is None else f"{password}@"
+        count, _ = seconds_of(source_named(f"rtsp://{sender}127.0.0.1:{port}/camera", retry_s=0.0), said)
+    assert count >= 12  # of 16; packets of UDP may get lost
+    assert requests[-1] == "PLAY"
+    assert requests.count("SETUP") == (1 if has_udp else 2)
+    assert requests.count("DESCRIBE") == (1 if password is None else 2)
+    assert "taken as its end" in said[-1]
+    assert not any("secret" in line for line in said)
+
+
 def test_a_connection_that_never_was_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -82,6 +97,16 @@ def test_a_pipe_ends_with_its_writer(video: Path, tmp_path: Path) -> None:
     assert said == []
 
 
+def test_the_standard_input_is_refused_because_another_process_reads() -> None:
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(UserError, match="mkfifo"):
+            source_named(f"/dev/fd/{reading}", retry_s=1.0)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_what_comes_is_no_list_of_other_files(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     lists = f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/secret.txt\n".encode()
@@ -92,10 +117,16 @@ def test_what_comes_is_no_list_of_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http://example.org/a.mp4", "(?s)protocol http.*tcp or rtsp"),
+        ("http://example.org/a.mp4", "(?s)protocol http.*tcp://HOST:PORT or rtsp"),
         ("concat:a|b", "cannot be read"),
         ("tpc://127.0.0.1:1", "(?s)protocol tpc.*Did you mean tcp"),
         ("tcp://", "no address"),
+        ("tcp://127.0.0.1", "no port"),
+        ("tcp://127.0.0.1:99999", "no port that can be one"),
+        ("127.0.0.1:9000", "Did you mean tcp://127.0.0.1:9000"),
+        ("rtsp:/camera/1", "Did you mean rtsp://camera/1"),
+        ("-", "mkfifo"),
+        ("9", "This machine has"),
         ("nowhere.mp4", "cannot be read"),
         ("/dev/null", "no source of video"),
         (".", "is a folder"),

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actloc.evaluation.predictions import Prediction, write_predictions
-from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video, write_results
+from actloc.evaluation.results import Counts, Results, Threshold, TrueAction, Video
+from actloc.evaluation.results_files import write_results
 from tests.toy import ROOT
 from tests.videos import ffmpeg
 

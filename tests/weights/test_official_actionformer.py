@@ -12,7 +12,7 @@ from actloc.detectors.actionformer import Config
 from actloc.errors import UserError
 from actloc.evaluation.detection import PredictionColumns, TruthColumns, average_precision, recall_at
 from actloc.evaluation.postprocess import postprocess
-from actloc.settings.sections import SuppressionSettings
+from actloc.settings.detections import SuppressionSettings
 from actloc.structures import Detections, Grid
 from actloc.weights.files import check_fit
 from actloc.weights.official_actionformer import in_channels_of, official_content, read_official_checkpoint

@@ -47,14 +47,8 @@ class ActionFormer(PointDetector):
         return Assignment(*assign_targets(points, targets, self.num_classes, radius))
 
     def padded_steps(self, longest: int) -> int:
-        """The shortest T that gives the official numbers: padding keeps the official end of every level.
-
-        Convolutions see half a kernel of padded steps after the last real one, so every level keeps that many
-        wherever the official padding has them.
-        """
-        stride = self.config.strides[-1]
-        margin = max(self.config.embedding_kernel, self.config.head_kernel, self.config.scale_factor + 1) // 2
-        return min((math.ceil(longest / stride) + margin) * stride, self.official_steps(longest))
+        """The shortest T that gives the official numbers."""
+        return self.least_padded_steps(longest)
 
     @property
     def divisor(self) -> int:
@@ -85,6 +79,8 @@ class ActionFormer(PointDetector):
         """(1 or B, C, T): in evaluation stretched over the steps that a video is officially padded to."""
         if self.positions is None:
             return None
-        lengths = [self.max_steps] if self.training else mask.sum(dim=1).tolist()
+        if self.training or mask.shape[1] <= self.max_steps:
+            return self.positions([self.max_steps], mask.shape[1])
+        lengths = mask.sum(dim=1).tolist()
         spans = [self.official_steps(length) if length > self.max_steps else self.max_steps for length in lengths]
         return self.positions(spans, mask.shape[1])

@@ -47,6 +47,7 @@ class Afsd(Detector):
     """
 
     points: Tensor
+    why_not_onnx = "torch's exporter cannot take its attention apart"
 
     def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
         super().__init__()

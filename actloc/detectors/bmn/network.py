@@ -90,6 +90,14 @@ class Bmn(Detector):
         cells = cells.view(num_steps, num_steps, num_videos, -1).permute(2, 3, 0, 1)
         return F.relu(cells + bias[:, None, None])
 
+    def tensors_of(self, outputs: MatchingOutputs) -> dict[str, Tensor]:
+        """The probabilities of boundaries and the scores of all pairs."""
+        return {"boundaries": outputs.boundaries, "ious": outputs.ious}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> MatchingOutputs:
+        """The outputs of these tensors."""
+        return MatchingOutputs(tensors["boundaries"], tensors["ious"])
+
     def segment_score(self, outputs: MatchingOutputs, segment: Tensor, label: int) -> Tensor:
         """The scores of the cells that would learn the action as theirs, added up; without any, of the nearest."""
         num_steps = outputs.boundaries.shape[2]

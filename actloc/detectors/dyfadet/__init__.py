@@ -44,18 +44,5 @@ class Config(ConvolutionalConfig):
 
     @classmethod
     def small(cls) -> Self:
-        """Three levels of 16 channels with windows, positions and convolutions that learn."""
-        return cls(
-            dim=16,
-            windows=(1, 5, 3),
-            window_factor=1.3,
-            mlp_dim=24,
-            num_embedding_convs=1,
-            num_stem_blocks=1,
-            num_branch_blocks=2,
-            initial_conv_std=0.2,
-            position_embedding=True,
-            regression_ranges=((0, 4), (4, 8), (8, 10000)),
-            head_dim=12,
-            gate_bias=1.0,
-        )
+        """Also with gates that are open at first."""
+        return super().small().model_copy(update={"gate_bias": 1.0})

@@ -24,8 +24,7 @@ class DyFADet(ConvolutionalDetector):
             self.cls_head, self.reg_head = config.build_heads(num_classes)
         else:
             widths = config.dim, config.head_dim or config.dim
-            # other kinds of heads than the base names: `forward` applies them
-            self.cls_head = DynamicClassificationHead(  # type: ignore[assignment]
+            self.cls_head = DynamicClassificationHead(
                 *widths,
                 num_classes,
                 num_layers=config.head_layers,
@@ -34,7 +33,7 @@ class DyFADet(ConvolutionalDetector):
                 activation=config.activation,
                 prior_probability=config.prior_probability,
             )
-            self.reg_head = DynamicRegressionHead(  # type: ignore[assignment]
+            self.reg_head = DynamicRegressionHead(
                 *widths,
                 len(config.strides),
                 num_layers=config.head_layers,
@@ -53,7 +52,4 @@ class DyFADet(ConvolutionalDetector):
 
     def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
         """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
-        levels, masks = self.levels(features, mask)
-        if self.config.head == "plain":
-            return self.at_points(levels, masks)
-        return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks), masks)
+        return self.at_points(*self.levels(features, mask))

@@ -24,6 +24,7 @@ class Etad(Detector):
 
     candidates: Tensor
     criterion: CascadeCriterion
+    why_not_onnx = "how many samples its ROI align takes depends on the segments that it refines"
 
     def __init__(self, config: Config, in_channels: int, max_steps: int) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class TadTR(Detector):
     """Every query moves a segment onto an action, layer by layer, and scores its classes."""
 
     criterion: QueryCriterion
+    why_not_onnx = "how many samples the ROI align of its actionness takes depends on the segments"
 
     def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
         super().__init__()
@@ -102,6 +103,17 @@ class TadTR(Detector):
             places = (with_ends(widened) * num_steps).clamp(0, num_steps)
             bins = roi_align(at_least_float32(memory).transpose(1, 2), places, ROI_BINS)  # (B, Q, bins, C)
         return at_least_float32(self.actionness_pred(bins.transpose(2, 3).flatten(2))[..., 0])
+
+    def tensors_of(self, outputs: QueryOutputs) -> dict[str, Tensor]:
+        """What the last layer gave; only without actionness."""
+        if outputs.actionness is not None:
+            return super().tensors_of(outputs)
+        return {"logits": outputs.logits[-1], "segments": outputs.segments[-1]}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> QueryOutputs:
+        """The outputs of these tensors, of the last layer only."""
+        seen = torch.ones_like(mask) if self.config.padding_counts else mask
+        return QueryOutputs([tensors["logits"]], [tensors["segments"]], None, seen.sum(dim=1), mask.sum(dim=1))
 
     def segment_score(self, outputs: QueryOutputs, segment: Tensor, label: int) -> Tensor:
         """The class's logit of the query that would learn the action, and its actionness, added up."""

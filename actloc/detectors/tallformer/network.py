@@ -17,6 +17,7 @@ class TallFormer(Detector):
     """Scores the anchors of a window and moves them onto actions."""
 
     criterion: AnchorCriterion
+    why_not_onnx = "torch's exporter cannot take its attention apart"
 
     def __init__(self, config: Config, in_channels: int, num_classes: int, max_steps: int) -> None:
         super().__init__()

@@ -44,6 +44,10 @@ class TemporalMaxer(PointDetector):
         # where all points are kept each counts one, whatever the network predicts
         self.criterion = config.build_criterion(self._assign, weight_follows_from_targets=config.kept_share == 1)
 
+    def padded_steps(self, longest: int) -> int:
+        """The official length where the norm of the neck is over all steps, else the shortest with the same numbers."""
+        return self.official_steps(longest) if self.config.neck_norm == "group" else self.least_padded_steps(longest)
+
     def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
         """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
         masks = level_masks(mask[:, None], len(self.config.strides), self.config.scale_factor)

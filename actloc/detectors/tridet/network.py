@@ -6,7 +6,6 @@ from torch import Tensor
 
 from actloc.detectors.base_network import ConvolutionalDetector
 from actloc.detectors.tridet import Config
-from actloc.layers.heads import apply_class_heads, apply_heads
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
 from actloc.ops.trident import TridentOutputs
@@ -39,8 +38,22 @@ class TriDet(ConvolutionalDetector):
         levels, masks = self.levels(features, mask)
         if self.config.head == "plain":
             return self.at_points(levels, masks)
-        logits, bins = apply_heads(self.cls_head, self.reg_head, levels, masks)
         # what starts and ends where is learned from the features, and does not change them
         detached = [level.detach() for level in levels]
-        starts, ends = apply_class_heads((self.start_head, self.end_head), detached, masks)
-        return TridentOutputs(**vars(self.outputs(logits, bins, masks)), start_logits=starts, end_logits=ends)
+        starts, ends = self.start_head(detached, masks), self.end_head(detached, masks)
+        return TridentOutputs(**vars(self.at_points(levels, masks)), start_logits=starts, end_logits=ends)
+
+    def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
+        """What the heads gave, those of starts and ends too."""
+        if not isinstance(outputs, TridentOutputs):
+            return super().tensors_of(outputs)
+        names = "logits", "offsets", "start_logits", "end_logits"
+        return {name: getattr(outputs, name) for name in names}
+
+    def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> PointOutputs:
+        """The outputs of these tensors, with the points of all levels."""
+        plain = super().outputs_of(tensors, mask)
+        if "start_logits" not in tensors:
+            return plain
+        starts, ends = tensors["start_logits"], tensors["end_logits"]
+        return TridentOutputs(**vars(plain), start_logits=starts, end_logits=ends)

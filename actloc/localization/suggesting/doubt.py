@@ -1,4 +1,4 @@
-"""How sure a run is of a window: segments near their threshold, classes that compete, weights that disagree."""
+"""What a run expects in a window, and how sure it is: segments near their threshold, competing classes, weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +38,16 @@ def likelihood(score: float, threshold: float) -> float:
     own, limit = (min(max(value, _LEAST), 1.0 - _LEAST) for value in (score, threshold))
     ratio = (limit / (1.0 - limit)) / (own / (1.0 - own))
     return float(1.0 / (1.0 + ratio**_SHARPNESS))
+
+
+def expected(found: Sequence[Prediction], thresholds: Mapping[str, float], window: Span) -> dict[str, float]:
+    """How many actions of each label are in the window: the sum of likelihoods, each by the share that is inside."""
+    number = dict.fromkeys(thresholds, 0.0)
+    for one in found:
+        inside_s = min(one.end_s, window[1]) - max(one.start_s, window[0])
+        if inside_s > 0:
+            number[one.label] += likelihood(one.score, thresholds[one.label]) * inside_s / (one.end_s - one.start_s)
+    return number
 
 
 def curves(found: Sequence[Prediction], thresholds: Mapping[str, float], window: Span) -> Curves:

@@ -1,5 +1,6 @@
 """What a run makes of unlabelled footage: mean features of its windows, and detections by both kinds of weights."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,18 @@ class Looked:
         """Adds the windows of a video."""
         self.windows += [(video_id, window) for window in windows]
         self.features += means
+
+
+@dataclass
+class Learned:
+    """What the run learned from, the annotated time of its subset."""
+
+    features: list[choosing.Floats] = field(default_factory=list)
+    """Of each window: the mean of its features (C,)."""
+    videos: list[str] = field(default_factory=list)
+    """The id of the video of each window."""
+    actions: Counter[str] = field(default_factory=Counter)
+    """How many are labelled of each class."""
 
 
 def of_dataset(experiment: Experiment, annotations: Annotations, unlabelled: Footage, window_s: float) -> Looked:
@@ -164,21 +177,23 @@ def _on_bar(videos: Mapping[str, Path]) -> Iterator[tuple[str, Path, VideoProgre
             progress.over()
 
 
-def annotated_means(experiment: Experiment, annotations: Annotations, window_s: float) -> list[choosing.Floats]:
-    """The mean features (C,) of windows of the footage that the run learned from: the annotated time of its subset.
+def learned_from(experiment: Experiment, annotations: Annotations, window_s: float) -> Learned:
+    """The windows of the annotated time of the subset that the run learned from, and its labels.
 
     Raises UserError where no video has features.
     """
     own = annotations.of_subset(experiment.dataset.training_subset)
-    spans, means = footage.labelled(own), list[choosing.Floats]()
+    spans = footage.labelled(own)
+    learned = Learned(actions=Counter(action.label for video in own for action in video.actions))
     with closing(load_trained(experiment)) as trained:
         source = _source(experiment, annotations, [video for video in own if video.id in spans], trained)
         with console.progress("reading annotated features", len(source.videos)) as bar:
             for index, video in enumerate(source.videos):
                 windows = footage.tiled(spans[video.id], window_s)
-                means += window_means(trained.localizer, source, index, windows)
+                learned.features += window_means(trained.localizer, source, index, windows)
+                learned.videos += [video.id] * len(windows)
                 bar(1)
-    return means
+    return learned
 
 
 def window_means(localizer: Localizer, source: Source, index: int, windows: Sequence[Span]) -> list[choosing.Floats]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -14,7 +15,7 @@ from actloc.errors import UserError
 from actloc.ops.windows import resize
 from actloc.settings.sections import Shapes, ShippedPath
 from actloc.sources.base import SourceConfig
-from actloc.store.foreign_files import FeatureFile, FeatureFileError, names_in_hdf5
+from actloc.store.foreign_files import SUFFIXES, FeatureFile, FeatureFileError, names_in_hdf5
 from actloc.store.grid_check import expected_steps
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Config(SourceConfig):
     """Name of the array in a .npz, .pt or .pkl file; null: the only one."""
     channels_first: Annotated[bool, Shapes("features")] = False
     """Whether arrays are (channels, steps), as in MS-TCN's files."""
+    channels: Annotated[tuple[NonNegativeInt, PositiveInt] | None, Shapes("features")] = None
+    """The part of each file's channels to use, from the first number to before the second, counted from 0: [0, 1024] is
+    the RGB half of two-stream I3D features. null: all."""
     fps_from: Annotated[Literal["settings", "annotations"], Shapes("features")] = "settings"
     """annotations: count frames at each video's annotated rate, or at `fps` if it has none. With fps=native, all rates
     come from the annotations."""
@@ -51,6 +55,19 @@ class Config(SourceConfig):
     """Whether features were resized to one length when they were made: rows divide the duration evenly."""
     unequal_lengths: Annotated[Literal["refuse", "interpolate"], Shapes("features")] = "refuse"
     """If the folders have different numbers of rows for a video: stop, or interpolate to the longest (EgoVLP)."""
+
+    @field_validator("suffix")
+    @classmethod
+    def _names_a_format(cls, suffix: str) -> str:
+        if suffix and not suffix.endswith(SUFFIXES):  # names in an HDF5 file may have none
+            raise ValueError(f"found {suffix!r}, expected text that ends with one of {', '.join(SUFFIXES)}")
+        return suffix
+
+    @model_validator(mode="after")
+    def _channels_are_a_range(self) -> Self:
+        if self.channels is not None and self.channels[0] >= self.channels[1]:
+            raise ValueError(f"channels: found {list(self.channels)}, expected two numbers, the smaller first")
+        return self
 
     @property
     def made_from_videos(self) -> bool:
@@ -99,12 +116,15 @@ class Config(SourceConfig):
         return [self._file(path, video) for path in (self.path, *self.more_paths)]
 
     def _file(self, path: Path, video: AnnotatedVideo) -> FeatureFile:
-        own = self._named(path, video.id, video.subset)
-        if video.rows is None or own.exists():
-            return own
-        rows = slice(video.rows.first, video.rows.end)
-        part = (slice(None), rows) if self.channels_first else (rows,)
-        return replace(self._named(path, video.rows.video_id, video.subset), part=part)
+        file, rows = self._named(path, video.id, video.subset), slice(None)
+        if video.rows is not None and not file.exists():
+            file, rows = self._named(path, video.rows.video_id, video.subset), slice(video.rows.first, video.rows.end)
+        if self.channels is not None:
+            part = (rows, slice(*self.channels))
+            return replace(file, part=part[::-1] if self.channels_first else part)
+        if rows == slice(None):
+            return file
+        return replace(file, part=(slice(None), rows) if self.channels_first else (rows,))
 
     def _named(self, path: Path, video_id: str, subset: str) -> FeatureFile:
         name = f"{self.prefix}{video_id}"
@@ -120,6 +140,8 @@ class Config(SourceConfig):
         shapes = [file.shape() for file in self.files(video)]
         if self.channels_first:
             shapes = [(steps, channels) for channels, steps in shapes]
+        if self.channels is not None:
+            self._check_channels(video, shapes)
         lengths = [steps for steps, _ in shapes]
         if len(set(lengths)) > 1 and self.unequal_lengths == "refuse":
             raise FeatureFileError(
@@ -129,6 +151,17 @@ class Config(SourceConfig):
                 "Interpolate the shorter ones: features.unequal_lengths=interpolate",
             )
         return max(lengths), sum(channels for _, channels in shapes)
+
+    def _check_channels(self, video: AnnotatedVideo, shapes: list[tuple[int, int]]) -> None:
+        first, end = self.channels or (0, 0)
+        for file, (_, found) in zip(self.files(video), shapes, strict=True):
+            if found != end - first:
+                raise FeatureFileError(
+                    "unsupported",
+                    f"{file} has {first + found} channels, and features.channels is [{first}, {end}].",
+                    f"Expected at least {end} channels.",
+                    "Set features.channels to a part of those in the files, or to null for all of them.",
+                )
 
     def read(self, video: AnnotatedVideo) -> Tensor:
         """Features (T, C) float32 of all folders side by side; raises FeatureFileError."""

@@ -4,10 +4,12 @@ Time goes on by the clock on the wall while there is no connection, so that late
 a sender is faster than that, they follow the last one.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
+from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
@@ -33,7 +35,8 @@ def pictures(
         try:
             container = _opened(source)
         except (av.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            report_progress()  # looking for a host takes a while, and is done twice
+            reason = _unknown_host(source) or getattr(error, "strerror", None) or str(error)
         else:
             if is_lost:
                 say(f"{source.name}: connected again after {time.monotonic() - last_s:.1f} s")
@@ -64,6 +67,16 @@ def pictures(
             is_lost = True
         report_progress()
         time.sleep(_PAUSE_S)
+
+
+def _unknown_host(source: LiveSource) -> str:
+    """What is said of a name that is no host, for which FFmpeg has no better word than an input or output error."""
+    host = urlsplit(source.url).hostname
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        return f"{host}: {error.strerror}" if host else ""
+    return ""
 
 
 def _opened(source: LiveSource) -> InputContainer:
