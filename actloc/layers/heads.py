@@ -128,7 +128,7 @@ class RegressionHead(_Tower):
             distances = self.offset_head(self._tower(joined, mask, inside), mask)
             return F.relu(drop_gaps(distances, lengths, self.gap_steps) * scales).transpose(1, 2)
         # one sequence of all videos, each with a gap after it, without the steps that no wanted one depends on
-        is_wanted = join_levels([one[:, None] for one in wanted.split(lengths, dim=1)], self.gap_steps)
+        is_wanted = join_levels([one[:, None] for one in torch.split(wanted, lengths, dim=1)], self.gap_steps)
         reach = (len(self.head) + 1) * self.gap_steps
         is_near = F.max_pool1d(is_wanted.reshape(1, -1).float(), 2 * reach + 1, 1, reach)[0] > 0
         is_near[0] = True  # if none is wanted, the weights have gradients of zero all the same

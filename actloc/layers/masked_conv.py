@@ -55,6 +55,7 @@ class PointwiseConv1d(nn.Conv1d):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T); the result is a view of (B, T, C') memory."""
-        if features.device.type == "cpu" and features.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if has_onednn and features.device.type == "cpu" and features.dtype == torch.float32:
             return _product_as_convolution(features, self.weight, self.bias)
         return F.linear(features.transpose(1, 2), self.weight.squeeze(2), self.bias).transpose(1, 2)

@@ -23,7 +23,6 @@ OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segme
 MANY = 2000  # scores: to look for equal ones among more takes longer than to treat them as if there were some
 FEW = 200  # candidates: up to so many, NumPy's calls take longer than the numbers, so it is asked less often for more
 AHEAD = 24  # of few candidates, those that are likely to be picked soon, whose overlaps are computed at once
-SMALLEST = np.float32(1e-45)  # of their factors: 0 would make nan of the -inf of what is taken out
 NOTHING = np.array(0, np.float32)
 
 
@@ -44,7 +43,9 @@ class _Contest:
         self.overlaps, self.spare = np.empty_like(self.scores), np.empty_like(self.scores)
         ordered = np.sort(self.scores) if len(indices) <= MANY else self.scores
         self.has_ties = len(indices) > MANY or bool((ordered[1:] == ordered[:-1]).any())
-        self.are_few = len(indices) <= FEW and not self.has_ties
+        # a factor of 0 would make nan of the -inf of those that were taken out after it was computed
+        can_vanish = np.exp(1 / self.divisor) <= np.finfo(self.scores.dtype).tiny
+        self.are_few = len(indices) <= FEW and not self.has_ties and not can_vanish
         self.factors: dict[int, Floats] = {}  # of few candidates, by place: what picking it multiplies the scores by
         self.num_picked = 0
         self.best = int(self.scores.argmax())
@@ -75,7 +76,7 @@ class _Contest:
         places = self.scores.argpartition(others)[others:]
         places[0] = self.best  # of equally good ones another may be there
         factors = self._factors((places[:, None],), *np.empty((2, len(places), len(self.scores)), self.scores.dtype))
-        self.factors |= zip(places.tolist(), np.maximum(factors, SMALLEST, out=factors), strict=True)
+        self.factors |= zip(places.tolist(), factors, strict=True)
 
     def _factors(self, place: Any, overlaps: Floats, spare: Floats) -> Floats:  # Any: an index, or several
         """What picking the candidate at `place` multiplies the scores by; computed in `overlaps` and `spare`."""
