@@ -137,5 +137,5 @@ class RegressionHead(_Tower):
         mask, inside = (one.expand_as(is_wanted).reshape(1, 1, -1)[..., rows] for one in (mask, inside))
         distances = self.offset_head(self._tower(few, mask, inside), mask)[0].T[is_wanted.flatten()[rows]]
         videos, steps = wanted.nonzero(as_tuple=True)
-        found = distances.new_zeros(*wanted.shape, distances.shape[1])
-        return found.index_put((videos, steps), F.relu(distances * scales[steps, None]))
+        found = F.relu(distances * scales[steps, None])
+        return found.new_zeros(*wanted.shape, found.shape[1]).index_put((videos, steps), found)
