@@ -141,10 +141,11 @@ def step_bytes(
 def _inside_optimizer(
     learning: Sequence[Tensor], settings: OptimizerSettings, gradients: int, num_processes: int
 ) -> int:
-    """What torch's optimizers hold inside a step: copies of all weights on a GPU, of one at a time on a CPU.
+    """What the optimizer holds inside a step: SGD copies of all weights on a GPU, of one at a time on a CPU.
 
-    Before that, several processes add their gradients up in one flat copy of them.
+    Adam and AdamW are fused, without copies. Before the step, several processes add their gradients up in a flat copy.
     """
-    one_by_one = (1 if settings.name == "sgd" else 2) * max(one.nbytes for one in learning)
-    inside = gradients if learning[0].device.type == "cuda" else one_by_one
+    inside = 0
+    if settings.name == "sgd":
+        inside = gradients if learning[0].device.type == "cuda" else max(one.nbytes for one in learning)
     return max(inside, gradients if num_processes > 1 else 0)
