@@ -109,7 +109,7 @@ def rows(effort: Effort) -> list[Row]:
         Row("ActivityNet step, 16 x 512 x 192", 1, 0.68, of("steps", ANET, anet)),
         Row("ActivityNet step, 16 x 512 x 192", 2, 0.70, of("steps", ANET, anet)),
         Row("Ego4D step, 2 x 2304 x 1024", 2, 0.72, of("steps", EGO4D, ego4d)),
-        Row("evaluation of a THUMOS14 video, 2,304 steps", 1, 0.88, of("evaluations", THUMOS, [[THUMOS_STEPS]])),
+        Row("evaluation of a video, 2,304 steps", 1, 0.88, of("evaluations", THUMOS, [[THUMOS_STEPS]])),
         Row("dense soft-NMS, 2,000 in 20 classes", 1, 0.80, candidates),
     ]
 
@@ -235,7 +235,7 @@ def _table(commit: str, lines: list[dict[str, Any]], processor: str) -> "Table":
         title=f"Processor time of this checkout beside {commit}",
         caption=f"On {processor}; per second of processor time. The goals are ratios to e993a18.",
     )
-    table.add_column("path")
+    table.add_column("path", no_wrap=True)
     for name in ("threads", commit, "now", "ratio", "goal", "GFLOP/s", "of a product"):
         table.add_column(name, justify="right")
     for one in lines:
