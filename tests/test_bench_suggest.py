@@ -89,7 +89,7 @@ class FakeCalls(Calls):
 def test_a_part_that_fails_stops_no_other_and_what_is_finished_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("actloc.evaluation.results.read_results", lambda folder: SimpleNamespace(average_map=0.5))
+    monkeypatch.setattr("actloc.evaluation.results_files.read_results", lambda folder: SimpleNamespace(average_map=0.5))
     data = Data("hapt", "hapt_imu_actionformer", (2, 3), 10.0, 8, "dataset.raw")
     options = SimpleNamespace(processes=2)
     for expected in ({"train": 7, "eval": 7, "suggest": 2}, {"suggest": 1}):

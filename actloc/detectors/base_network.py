@@ -60,7 +60,8 @@ class Detector(nn.Module, ABC):
         raise UserError(
             f"The detector {type(self).__name__} is not written as ONNX: {self.why_not_onnx}.",
             "Expected a network that does the same for all values of the features.",
-            "Use the run with torch; actionformer, bmn, dyfadet, temporalmaxer and tridet are written.",
+            "Use the run with torch, or train another: actionformer, bmn, dyfadet, tadtr without actionness, "
+            "temporalmaxer and tridet are written.",
         )
 
     def outputs_of(self, tensors: dict[str, Tensor], mask: Tensor) -> Any:  # Any: the detector's own

@@ -155,7 +155,7 @@ def with_all_facts(
     ):
         for video in pool.map(lambda video: _with_facts(video, headers, unreadable), unread):
             result[video.id] = video
-            if known and video.duration_s is not None:
+            if known and video is not videos[video.id]:  # its header was read
                 known.add(video)
             bar(1)
     return {video_id: result[video_id] for video_id in sorted(videos)}

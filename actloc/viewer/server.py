@@ -9,6 +9,7 @@ import hmac
 import json
 import secrets
 import socket
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
@@ -18,11 +19,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.exceptions import HTTPException, NotFound, SecurityError
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.utils import send_file
 from werkzeug.wrappers import Request, Response
 
-from actloc.errors import UserError
+from actloc.errors import Stopped, UserError
 from actloc.viewer import payloads
 from actloc.viewer.converting import Converter
 from actloc.viewer.judging import Judge
@@ -226,12 +227,24 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
+class _Server(ThreadedWSGIServer):
+    """Answers each request in a thread of its own, which keeps nobody waiting at the end: a video may be open."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: tuple[str, int] | str) -> None:  # Any: as werkzeug has it
+        """Prints an error of a request and goes on; a signal that comes while one is accepted ends the server."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Stopped):
+            self.shutdown_request(request)
+            raise error
+        super().handle_error(request, client_address)
+
+
 def server_on(listening: socket.socket, viewer: Viewer) -> BaseWSGIServer:
-    """A server on the socket, which answers each request in a thread of its own."""
+    """A server on the socket."""
     port = listening.getsockname()[1]
-    server = make_server(HOST, port, viewer, threaded=True, request_handler=_Handler, fd=listening.fileno())
-    server.daemon_threads = True  # type: ignore[attr-defined]  # of ThreadingMixIn: an open video keeps nobody waiting
-    return server
+    return _Server(HOST, port, viewer, _Handler, fd=listening.fileno())
 
 
 def address(server: BaseWSGIServer, viewer: Viewer) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,9 +23,7 @@ from actloc.sources.base import SourceConfig
 from actloc.sources.base_source import Source
 from actloc.structures import Grid, Sample
 from scripts.benchmarks.counting import forward_flops
-
-if TYPE_CHECKING:
-    from actloc.training.trainer import Trainer
+from scripts.benchmarks.steps import trainer_on
 
 EVERY_SET = "actionformer", "temporalmaxer", "tridet", "dyfadet", "tadtr", "bmn"
 CONFIGS = [*(f"hapt_imu_{name}" for name in (*EVERY_SET, "etad")), *(f"learnable_{name}" for name in EVERY_SET)]
@@ -107,7 +104,7 @@ class Stepping:
 
     def __init__(self, config: str, experiment: Experiment, data: Data, num_steps: int) -> None:
         self.config, self.source = config, Noise(experiment.features, data)
-        self.trainer = trainer(experiment, self.source)
+        self.trainer = trainer_on(self.source, self.source.annotations, experiment)
         self._batches = self.trainer.loader.batches(0, num_steps + 1)
         self._seconds: list[float] = []
         self.step()
@@ -130,26 +127,6 @@ class Stepping:
         learner.detector.requires_grad_(False)  # the counter fails on parameters that learn in inference mode
         flops = forward_flops(lambda: localizer.detect_one(self.source, samples, duration_s))
         return Costs(self.config, parameters, flops / 2, median(self._seconds), min(self._seconds), padded)
-
-
-def trainer(experiment: Experiment, source: Noise) -> "Trainer":
-    """A trainer as that of `actloc train`, on this source and the CPU; it writes nothing."""
-    from actloc.runs.localizer import LocalizationLearner
-    from actloc.runs.trained import new_localizer
-    from actloc.training.trainer import Trainer
-
-    localizer = new_localizer(experiment, source.in_channels, len(source.annotations.classes))
-    return Trainer(
-        LocalizationLearner(localizer, source, source.annotations, lambda _: {}),
-        experiment.run_folder,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        average=experiment.average,
-        training=experiment.training,
-        seed=experiment.run.seed,
-        num_workers=0,
-        about={},
-    )
 
 
 def data_of(config: str, typical: Data | None = None) -> Data:

@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from actloc.annotations.model import Annotations
+    from actloc.experiment import Experiment
+    from actloc.sources.base_source import Source
     from actloc.training.trainer import Trainer
 
 
@@ -209,18 +212,25 @@ def _now(device: "torch.device") -> float:
 def _trainer(config: str, settings: list[str]) -> "Trainer":
     from actloc import experiment as experiments
     from actloc.annotations import form
-    from actloc.runs.localizer import LocalizationLearner
     from actloc.runs.run_bank import give_bank
-    from actloc.runs.trained import new_live_encoder, new_localizer
-    from actloc.training.trainer import Trainer
+    from actloc.runs.trained import new_live_encoder
 
     experiment = experiments.load(config, settings)
     annotations = form.read(experiment.dataset.annotations_file)
     source = experiment.features.build(annotations, experiment.dataset.training_subset, new_live_encoder(experiment))
     give_bank(experiment, source, is_new=True)
+    return trainer_on(source, annotations, experiment)
+
+
+def trainer_on(source: "Source", annotations: "Annotations", experiment: "Experiment") -> "Trainer":
+    """A trainer as that of `actloc train`, of a new network; it writes nothing."""
+    from actloc.runs.localizer import LocalizationLearner
+    from actloc.runs.trained import new_localizer
+    from actloc.training.trainer import Trainer
+
     localizer = new_localizer(experiment, source.in_channels, len(annotations.classes))
     return Trainer(
-        LocalizationLearner(localizer, source, annotations, lambda _: 0.0),
+        LocalizationLearner(localizer, source, annotations, lambda _: {}),
         experiment.run_folder,
         optimizer=experiment.optimizer,
         schedule=experiment.schedule,

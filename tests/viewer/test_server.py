@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from actloc.annotations.model import Action, AnnotatedVideo
-from actloc.errors import UserError
+from actloc.errors import Stopped, UserError
 from actloc.evaluation.predictions import Prediction
 from actloc.evaluation.results import TrueAction
 from actloc.viewer import opening, server
@@ -132,6 +133,25 @@ def test_every_answer_has_the_headers_that_keep_a_page_safe(served: Served, path
 )  # fmt: skip
 def test_what_is_in_no_table_is_not_found(served: Served, path: str) -> None:
     assert served.client.own(path)[0].status == 404
+
+
+def test_a_signal_that_comes_while_a_request_is_accepted_ends_the_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = iter([ValueError("a fault"), Stopped(signal.SIGTERM)])
+
+    def process_request(*_: object) -> None:
+        raise next(errors)
+
+    with server.listen(0) as listening:
+        serving = server.server_on(listening, served.viewer)
+        monkeypatch.setattr(serving, "process_request", process_request)
+        with socket.create_connection((server.HOST, serving.port)):
+            serving.handle_request()  # another error is printed, and the server goes on
+        assert "ValueError: a fault" in capsys.readouterr().err
+        with socket.create_connection((server.HOST, serving.port)), pytest.raises(Stopped):
+            serving.handle_request()
+        serving.server_close()
 
 
 def test_methods_that_change_nothing_are_the_only_ones(served: Served) -> None:
