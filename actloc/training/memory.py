@@ -8,6 +8,7 @@ from torch import Tensor
 
 from actloc.end_to_end.encoder_memory import EncoderBytes
 from actloc.end_to_end.memory import LiveBytes
+from actloc.layers.drop_path import computing_all_branches
 from actloc.settings.sections import OptimizerSettings
 from actloc.structures import Batch
 from actloc.training import modules
@@ -78,7 +79,7 @@ def detector_bytes(learner: Learner, batch: Batch, shape: tuple[int, int, int], 
     encoders = [one.network for name, one in learner.modules.items() if name != DETECTOR]
     learns = any(parameter.requires_grad for encoder in encoders for parameter in encoder.parameters())
     learner.start_step([batch])
-    with LiveBytes([*detector.parameters(), *detector.buffers()]) as live:
+    with computing_all_branches(detector), LiveBytes([*detector.parameters(), *detector.buffers()]) as live:
         before = live.now
         features = torch.randn(shape, device=device, requires_grad=learns)
         mask = batch.mask(shape[2], device)
