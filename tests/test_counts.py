@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scripts.benchmarks import networks
-from scripts.benchmarks.counting import Counts, count, forward_flops
+from scripts.benchmarks.counting import Counts, at_lengths, count, forward_flops
 from scripts.benchmarks.network_results import thumos_counts
 from scripts.benchmarks.results import best_seconds
 
@@ -26,8 +26,17 @@ def counts() -> tuple[Counts, Counts]:
     return thumos_counts((320, 640), networks.THUMOS_STEPS, networks.drawn_batches(10))
 
 
-def test_a_full_step_needs_the_arithmetic_that_was_recorded(counts: tuple[Counts, Counts]) -> None:
-    assert counts[0].flops == pytest.approx(OFFICIAL_FLOPS, rel=0.01)
+def test_a_step_whose_heads_see_all_points_needs_the_arithmetic_that_was_recorded(
+    counts: tuple[Counts, Counts],
+) -> None:
+    detector = networks.thumos_detector().train()
+    everywhere = []
+    for length in (320, 640):
+        step = networks.step(detector, 2048, [length] * 2, length)
+        everywhere.append((length, count(detector, step.loss_of_all_points).flops))
+    flops = at_lengths(*everywhere, [networks.THUMOS_STEPS])
+    assert flops == pytest.approx(OFFICIAL_FLOPS, rel=0.01)
+    assert counts[0].flops <= 0.86 * flops, "the regression head sees only the points that learn, and their neighbours"
 
 
 def test_a_step_starts_few_kernels(counts: tuple[Counts, Counts]) -> None:
@@ -46,7 +55,7 @@ def test_a_step_keeps_little_for_the_backward_pass(counts: tuple[Counts, Counts]
 def test_costs_are_linear_in_the_length(counts: tuple[Counts, Counts]) -> None:
     detector = networks.thumos_detector().train()
     measured = count(detector, networks.step(detector, 2048, [2304, 2304]).loss)
-    assert counts[0].flops == pytest.approx(measured.flops, rel=0.005)
+    assert counts[0].flops == pytest.approx(measured.flops, rel=0.01)
     assert counts[0].saved_bytes == pytest.approx(measured.saved_bytes, rel=0.005)
     assert counts[0].kernels == pytest.approx(measured.kernels, abs=20)
 

@@ -18,7 +18,7 @@ from actloc.layers.pyramid import build_neck, level_masks
 from actloc.layers.segment_classifier import SegmentClassifier
 from actloc.layers.sgp import SGPBlock
 from actloc.ops.criterion import Criterion
-from actloc.ops.points import chosen_or_inside, level_points
+from actloc.ops.points import Points, chosen_or_inside, level_points
 from actloc.ops.pointwise import PointCriterion, PointOutputs, select_points
 from actloc.ops.segment_classes import ClassifiedOutputs, SegmentClassCriterion
 from actloc.structures import Detections, Targets, one_action
@@ -162,15 +162,29 @@ class PointDetector(Detector):
         self.num_classes = num_classes
         self.max_steps = max_steps
 
-    def at_points(self, levels: list[Tensor], masks: list[Tensor]) -> PointOutputs:
-        """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps."""
-        return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks), masks)
+    def at_points(
+        self, levels: list[Tensor], masks: list[Tensor], targets: list[Targets] | None = None
+    ) -> PointOutputs:
+        """What the heads make of levels (B, C, T_l), finest first; `masks` (B, 1, T_l) are true on real steps.
+
+        With `targets`, offsets are computed only at the points that learn them.
+        """
+        if targets is None:
+            return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks), masks)
+        assert isinstance(self.reg_head, RegressionHead), "dynamic heads know no points apart from their level"
+        points, is_real = self._points(masks), torch.cat(masks, dim=2)[:, 0]
+        with full_precision(is_real.device):
+            learning = self.criterion.positive(points, is_real, targets)
+        return self.outputs(self.cls_head(levels, masks), self.reg_head(levels, masks, learning), masks)
 
     def outputs(self, logits: Tensor, offsets: Tensor, masks: list[Tensor]) -> PointOutputs:
         """What heads gave at the points of all levels, (B, P, K) and (B, P, 2), with the points; masks as above."""
         lengths = [mask.shape[2] for mask in masks]
-        points = level_points(lengths, self.config.strides, self.config.regression_ranges, logits.device)
-        return PointOutputs(points, logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
+        return PointOutputs(self._points(masks), logits, offsets, torch.cat(masks, dim=2)[:, 0], lengths)
+
+    def _points(self, masks: list[Tensor]) -> Points:
+        config, lengths = self.config, [mask.shape[2] for mask in masks]
+        return level_points(lengths, config.strides, config.regression_ranges, masks[0].device)
 
     def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
         """What the heads gave."""

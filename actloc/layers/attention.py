@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actloc.layers.drop_path import AffineDropPath
+from actloc.layers.drop_path import AffineDropPath, NoDropPath
 from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d, depthwise
 from actloc.layers.norms import ChannelNorm
 
@@ -158,11 +158,17 @@ class TransformerBlock(nn.Module):
             PointwiseConv1d(4 * dim, dim),
             nn.Dropout(dropout),
         )
-        self.drop_path_attn = AffineDropPath(dim, drop_path) if drop_path > 0 else nn.Identity()
-        self.drop_path_mlp = AffineDropPath(dim, drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path_attn, self.drop_path_mlp = (
+            AffineDropPath(dim, drop_path) if drop_path > 0 else NoDropPath() for _ in range(2)
+        )
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B, C, T) to (B, C, T / stride); `mask` (B, 1, T / stride) is true on real steps of the output."""
-        attended = self.attn(self.ln1(features), mask)
-        features = self.skip(features) * mask + self.drop_path_attn(attended)
-        return features + self.drop_path_mlp(self.mlp(self.ln2(features)) * mask)
+        features = self.drop_path_attn.add(self.skip(features) * mask, self._attended, features, mask)
+        return self.drop_path_mlp.add(features, self._mixed, features, mask)
+
+    def _attended(self, features: Tensor, mask: Tensor) -> Tensor:
+        return self.attn(self.ln1(features), mask)
+
+    def _mixed(self, features: Tensor, mask: Tensor) -> Tensor:
+        return self.mlp(self.ln2(features)) * mask

@@ -39,14 +39,16 @@ class _Tower(nn.Module):
         )
         self.norm = nn.ModuleList(channel_norm(hidden, has_norm) for _ in range(num_layers - 1))
 
-    def _tower(self, levels: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What comes out of levels (B, C, T_l) joined, (B, C', P), and their joined mask (B, 1, P)."""
+    def _joined(self, levels: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels (B, C, T_l) joined, (B, C, P), their joined mask (B, 1, P), and what is no gap, (1, 1, P)."""
         joined, mask = join_levels(levels, self.gap_steps), join_levels(masks, self.gap_steps)
-        inside = join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], self.gap_steps)
+        return joined, mask, join_levels([torch.ones_like(level_mask[:1]) for level_mask in masks], self.gap_steps)
+
+    def _tower(self, joined: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         for conv, norm in zip(self.head, self.norm, strict=True):
             normed = norm(conv(joined, mask)).contiguous()  # the next convolution's order; else ReLU's backward is slow
             joined = F.relu(normed) * inside  # each level ends in zeros, as if it were alone
-        return joined, mask
+        return joined
 
 
 class ClassificationHead(_Tower):
@@ -76,7 +78,8 @@ class ClassificationHead(_Tower):
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
         """Levels (B, C, T_l) to logits (B, P, K), the levels in a row; zero where `masks` (B, 1, T_l) are false."""
-        logits = self.cls_head(*self._tower(levels, masks))
+        joined, mask, inside = self._joined(levels, masks)
+        logits = self.cls_head(self._tower(joined, mask, inside), mask)
         return drop_gaps(logits, [level.shape[2] for level in levels], self.gap_steps).transpose(1, 2)
 
 
@@ -113,9 +116,26 @@ class RegressionHead(_Tower):
         self.scale = nn.ModuleList(LevelScale() for _ in range(num_levels))
         self.offset_head = MaskedConv1d(self.last_dim, num_outputs, kernel)
 
-    def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
-        """Levels (B, C, T_l) to (B, P, `num_outputs`), never negative; masks as in `ClassificationHead`."""
+    def forward(self, levels: list[Tensor], masks: list[Tensor], wanted: Tensor | None = None) -> Tensor:
+        """Levels (B, C, T_l) to (B, P, `num_outputs`), never negative; masks as in `ClassificationHead`.
+
+        With `wanted` (B, P) only those of the P steps are computed where it is true; the output is zero elsewhere.
+        """
         lengths = [level.shape[2] for level in levels]
-        distances = drop_gaps(self.offset_head(*self._tower(levels, masks)), lengths, self.gap_steps)
-        scales = [scale(length) for scale, length in zip(self.scale, lengths, strict=True)]
-        return F.relu(distances * torch.cat(scales)).transpose(1, 2)
+        scales = torch.cat([scale(length) for scale, length in zip(self.scale, lengths, strict=True)])
+        joined, mask, inside = self._joined(levels, masks)
+        if wanted is None:
+            distances = self.offset_head(self._tower(joined, mask, inside), mask)
+            return F.relu(drop_gaps(distances, lengths, self.gap_steps) * scales).transpose(1, 2)
+        # one sequence of all videos, each with a gap after it, without the steps that no wanted one depends on
+        is_wanted = join_levels([one[:, None] for one in torch.split(wanted, lengths, dim=1)], self.gap_steps)
+        reach = (len(self.head) + 1) * self.gap_steps
+        is_near = F.max_pool1d(is_wanted.reshape(1, -1).float(), 2 * reach + 1, 1, reach)[0] > 0
+        is_near[0] = True  # if none is wanted, the weights have gradients of zero all the same
+        rows = is_near.nonzero()[:, 0]
+        few = joined.transpose(1, 2).flatten(0, 1).index_select(0, rows).T[None]  # (1, C, R)
+        mask, inside = (one.expand_as(is_wanted).reshape(1, 1, -1)[..., rows] for one in (mask, inside))
+        distances = self.offset_head(self._tower(few, mask, inside), mask)[0].T[is_wanted.flatten()[rows]]
+        videos, steps = wanted.nonzero(as_tuple=True)
+        found = F.relu(distances * scales[steps, None])
+        return found.new_zeros(*wanted.shape, found.shape[1]).index_put((videos, steps), found)

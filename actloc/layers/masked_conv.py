@@ -18,6 +18,13 @@ def depthwise(conv: nn.Conv1d, features: Tensor) -> Tensor:
     return F.conv2d(image, kernel, conv.bias, (1, stride), padding, groups=conv.groups).squeeze(2)
 
 
+def _product_as_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `PointwiseConv1d` computes, by oneDNN: on an AMD EPYC it takes half of the time of MKL's product."""
+    image = features.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # (B, C, 1, T)
+    # the dilation of one step has no effect, but without it torch leaves the product to MKL if there is one thread
+    return F.conv2d(image, weight.unsqueeze(2), bias, dilation=2).squeeze(2)
+
+
 class MaskedConv1d(nn.Module):
     """A convolution of odd kernel, centred on every `stride`-th step, whose output is zero on padded steps."""
 
@@ -48,4 +55,8 @@ class PointwiseConv1d(nn.Conv1d):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T); the result is a view of (B, T, C') memory."""
+        is_float32 = features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if is_float32 and has_onednn and features.device.type == "cpu":  # in bfloat16 products are oneDNN's anyway
+            return _product_as_convolution(features, self.weight, self.bias)
         return F.linear(features.transpose(1, 2), self.weight.squeeze(2), self.bias).transpose(1, 2)

@@ -139,8 +139,11 @@ class PointCriterion(Criterion):
         device = targets[0].segments.device
         level_lengths = [math.ceil(max(lengths) / stride) for stride in self.strides]
         points = level_points(level_lengths, self.strides, self.ranges, device)
-        is_real = points.steps < torch.tensor(lengths, device=device)[:, None]
-        return float(((self.assign(points, targets, None).classes.sum(dim=2) > 0) & is_real).sum())
+        return float(self.positive(points, points.steps < torch.tensor(lengths, device=device)[:, None], targets).sum())
+
+    def positive(self, points: Points, is_real: Tensor, targets: list[Targets]) -> Tensor:
+        """(B, P): which of the points are positive, of those that are real (B, P)."""
+        return (self.assign(points, targets, None).classes.sum(dim=2) > 0) & is_real
 
     def start_step(self, weight: float) -> None:
         """Moves the normaliser by the positive points of a whole step; from now on calls leave it alone."""

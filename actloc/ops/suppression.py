@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 
 OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
 MANY = 2000  # scores: to look for equal ones among more takes longer than to treat them as if there were some
+FEW = 200  # candidates: up to so many, NumPy's calls take longer than the numbers, so it is asked less often for more
+AHEAD = 24  # of few candidates, those that are likely to be picked soon, whose overlaps are computed at once
 NOTHING = np.array(0, np.float32)
 
 
@@ -39,25 +41,26 @@ class _Contest:
         self.divisor = np.array(-sigma, scores.dtype)
         self.min_score = scores.dtype.type(min_score)
         self.overlaps, self.spare = np.empty_like(self.scores), np.empty_like(self.scores)
-        self.has_ties = len(indices) > MANY or len(np.unique(self.scores)) < len(indices)
+        ordered = np.sort(self.scores) if len(indices) <= MANY else self.scores
+        self.has_ties = len(indices) > MANY or bool((ordered[1:] == ordered[:-1]).any())
+        # a factor of 0 would make nan of the -inf of those that were taken out after it was computed
+        can_vanish = np.exp(1 / self.divisor) <= np.finfo(self.scores.dtype).tiny
+        self.are_few = len(indices) <= FEW and not self.has_ties and not can_vanish
+        self.factors: dict[int, Floats] = {}  # of few candidates, by place: what picking it multiplies the scores by
         self.num_picked = 0
         self.best = int(self.scores.argmax())
         self.score = self.scores[self.best]  # the first pick counts even below `min_score`
 
     def pick(self) -> None:
         """Take the best candidate out, lower the others by their overlap with it, and find the next best."""
-        best, overlaps, spare = self.best, self.overlaps, self.spare
-        # arrays without dimensions, as [best, ...] makes them: NumPy takes half as long over them as over numbers
-        np.minimum(self.ends, self.ends[best, ...], out=overlaps)
-        np.maximum(self.starts, self.starts[best, ...], out=spare)
-        overlaps -= spare
-        np.maximum(overlaps, NOTHING, out=overlaps)
-        np.add(self.lengths, self.lengths[best, ...], out=spare)
-        spare -= overlaps
-        overlaps /= spare
-        overlaps *= overlaps
-        overlaps /= self.divisor
-        self.scores *= np.exp(overlaps, out=overlaps)
+        best = self.best
+        if not self.are_few:
+            # arrays without dimensions, as [best, ...] makes them: NumPy takes half as long over them as over numbers
+            self.scores *= self._factors((best, ...), self.overlaps, self.spare)
+        else:
+            if best not in self.factors:
+                self._look_ahead()
+            self.scores *= self.factors[best]
         if self.has_ties:
             best = self._change_places()
         self.scores[best] = -np.inf
@@ -66,6 +69,27 @@ class _Contest:
         self.score = self.scores[self.best]
         if self.score < self.min_score:
             self.score = self.scores.dtype.type(-np.inf)
+
+    def _look_ahead(self) -> None:
+        """Compute the factors of the best candidates of now."""
+        others = max(len(self.scores) - AHEAD, 0)
+        places = self.scores.argpartition(others)[others:]
+        places[0] = self.best  # of equally good ones another may be there
+        factors = self._factors((places[:, None],), *np.empty((2, len(places), len(self.scores)), self.scores.dtype))
+        self.factors |= zip(places.tolist(), factors, strict=True)
+
+    def _factors(self, place: Any, overlaps: Floats, spare: Floats) -> Floats:  # Any: an index, or several
+        """What picking the candidate at `place` multiplies the scores by; computed in `overlaps` and `spare`."""
+        np.minimum(self.ends, self.ends[place], out=overlaps)
+        np.maximum(self.starts, self.starts[place], out=spare)
+        overlaps -= spare
+        np.maximum(overlaps, NOTHING, out=overlaps)
+        np.add(self.lengths, self.lengths[place], out=spare)
+        spare -= overlaps
+        overlaps /= spare
+        overlaps *= overlaps
+        overlaps /= self.divisor
+        return np.exp(overlaps, out=overlaps)
 
     def _change_places(self) -> int:
         """Swap the best candidate with the first, drop those that are too low, and return the new place of the best."""
@@ -123,7 +147,7 @@ def _rounds(
     best_scores = np.array([contest.score for contest in contests], dtype=scores.dtype)
     indices: list[np.int64] = []
     kept_scores: list[np.floating[Any]] = []
-    while len(indices) < min(max_kept, len(scores)):
+    for _ in range(min(max_kept, len(scores))):
         winner = int(best_scores.argmax())
         contest = contests[winner]
         if contest.score == -np.inf:

@@ -94,8 +94,9 @@ class Processes:
         with _others_may_have_ended():
             torch.distributed.all_reduce(flat)
         is_used, *sums = torch.split(flat, [len(parameters), *(parameter.numel() for parameter in parameters)])
-        for parameter, uses, summed in zip(parameters, is_used.tolist(), sums, strict=True):
-            parameter.grad = summed.view_as(parameter) if uses else None
+        for parameter, gradient, uses, summed in zip(parameters, gradients, is_used.tolist(), sums, strict=True):
+            gradient.copy_(summed.view_as(gradient))  # in the weight's memory order, which the fused optimizer expects
+            parameter.grad = gradient if uses else None
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
         """Gives the tensors in every process the values that they have in the first one."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from actloc.end_to_end.encoder_memory import EncoderBytes
 from actloc.end_to_end.memory import LiveBytes
+from actloc.layers.drop_path import computing_all_branches
 from actloc.settings.sections import OptimizerSettings
 from actloc.structures import Batch
 from actloc.training import modules
@@ -78,7 +79,7 @@ def detector_bytes(learner: Learner, batch: Batch, shape: tuple[int, int, int], 
     encoders = [one.network for name, one in learner.modules.items() if name != DETECTOR]
     learns = any(parameter.requires_grad for encoder in encoders for parameter in encoder.parameters())
     learner.start_step([batch])
-    with LiveBytes([*detector.parameters(), *detector.buffers()]) as live:
+    with computing_all_branches(detector), LiveBytes([*detector.parameters(), *detector.buffers()]) as live:
         before = live.now
         features = torch.randn(shape, device=device, requires_grad=learns)
         mask = batch.mask(shape[2], device)
@@ -141,10 +142,11 @@ def step_bytes(
 def _inside_optimizer(
     learning: Sequence[Tensor], settings: OptimizerSettings, gradients: int, num_processes: int
 ) -> int:
-    """What torch's optimizers hold inside a step: copies of all weights on a GPU, of one at a time on a CPU.
+    """What the optimizer holds inside a step: SGD copies of all weights on a GPU, of one at a time on a CPU.
 
-    Before that, several processes add their gradients up in one flat copy of them.
+    Adam and AdamW are fused, without copies. Before the step, several processes add their gradients up in a flat copy.
     """
-    one_by_one = (1 if settings.name == "sgd" else 2) * max(one.nbytes for one in learning)
-    inside = gradients if learning[0].device.type == "cuda" else one_by_one
+    inside = 0
+    if settings.name == "sgd":
+        inside = gradients if learning[0].device.type == "cuda" else max(one.nbytes for one in learning)
     return max(inside, gradients if num_processes > 1 else 0)

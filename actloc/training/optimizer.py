@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from actloc.settings.sections import ScheduleSettings
 from actloc.structures import Factors
@@ -69,6 +70,16 @@ def factored_groups(
         {"params": params, "weight_decay": weight_decay * one.decay, "rate_factor": rate_factor * one.rate}
         for one, params in sorted(groups.items(), key=lambda group: group[0])
     ]
+
+
+def in_order_of(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
+    """`tensor` in the memory order of `parameter`, if it has its shape.
+
+    Fused optimizers go through weights, gradients and state in memory, and files have no channels-last order.
+    """
+    if tensor.shape != parameter.shape:  # the number of steps
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 def scheduled_rate(step: int, base: float, steps_per_epoch: int, settings: ScheduleSettings) -> float:

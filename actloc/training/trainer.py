@@ -24,7 +24,7 @@ from actloc.training.distributed import ALONE, Processes
 from actloc.training.loader import Loader, generator_state, set_generator_state
 from actloc.training.log import Pace, RunLog
 from actloc.training.modules import Modules
-from actloc.training.optimizer import scheduled_rate
+from actloc.training.optimizer import in_order_of, scheduled_rate
 
 
 class Learner(Protocol):
@@ -320,11 +320,12 @@ class Trainer:
         self.averages.load_state_dict(start.averaged)
         packed = self.optimizer.state_dict()
         packed["state"] = {}
+        parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
         for key, tensor in start.state.items():
             kind, _, rest = key.partition("/")
             if kind == "optimizer":
                 index, _, name = rest.partition("/")
-                packed["state"].setdefault(int(index), {})[name] = tensor
+                packed["state"].setdefault(int(index), {})[name] = in_order_of(parameters[int(index)], tensor)
         self.optimizer.load_state_dict(packed)
         prefix = f"generator/{self.processes.rank}/"
         states = {key.removeprefix(prefix): state for key, state in start.state.items() if key.startswith(prefix)}
@@ -344,7 +345,7 @@ def _build_optimizer(trained: Modules, settings: OptimizerSettings) -> torch.opt
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate)
+    return kind(groups, lr=settings.learning_rate, fused=True)
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:

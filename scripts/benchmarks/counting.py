@@ -59,12 +59,14 @@ class _SavedStorages:
 
 
 def count(network: nn.Module, loss: Callable[[], Tensor]) -> Counts:
-    """The costs of computing `loss` and its gradients."""
+    """The costs of computing `loss` and its gradients, if drop path leaves out nothing."""
+    from actloc.layers.drop_path import computing_all_branches  # `against_side` runs with older commits without it
+
     saved = _SavedStorages(network)
     counter = _KernelCounter()
     flops = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     network.zero_grad(set_to_none=True)
-    with flops, counter:
+    with flops, counter, computing_all_branches(network):
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
             total = loss()
         saved_bytes = saved.bytes

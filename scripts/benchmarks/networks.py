@@ -38,6 +38,11 @@ class Step:
         """The loss that training minimises."""
         return torch.stack(list(self.detector.losses(self.features, self.mask, self.targets).values())).sum()
 
+    def loss_of_all_points(self) -> Tensor:
+        """The same loss, though all outputs are computed, also those that it does not depend on."""
+        outputs = self.detector(self.features, self.mask)
+        return torch.stack(list(self.detector.criterion(outputs, self.targets).values())).sum()
+
     def training(self, precision: str) -> Callable[[], None]:
         """Forward and backward pass in `precision`, as in training, to fresh gradients."""
 

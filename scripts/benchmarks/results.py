@@ -62,11 +62,12 @@ def devices() -> list[torch.device]:
 def best_seconds(task: Callable[[], object], repeats: int, device: torch.device = CPU) -> float:
     """The fastest of `repeats` runs after one warm-up run, in CPU time, or between CUDA events on a GPU."""
     task()
-    measure = _gpu_seconds if device.type == "cuda" else _cpu_seconds
+    measure = _gpu_seconds if device.type == "cuda" else cpu_seconds
     return min(measure(task) for _ in range(repeats))
 
 
-def _cpu_seconds(task: Callable[[], object]) -> float:
+def cpu_seconds(task: Callable[[], object]) -> float:
+    """Processor time of one run."""
     start = time.process_time()
     task()
     return time.process_time() - start

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from actloc.layers.attention import ConvAttention, TransformerBlock, global_attention, local_attention
+from actloc.layers.drop_path import computing_all_branches
 
 
 def drawn_heads(length: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,3 +86,28 @@ def test_a_block_shortens_the_sequence_and_leaves_padding_zero(stride: int) -> N
     result = block(features, shorter)
     assert result.shape == (2, 8, 24 // stride)
     assert (result * ~shorter == 0).all()
+
+
+@pytest.mark.parametrize(("rate", "stride"), [(0.5, 1), (0.5, 2), (1 - 1e-9, 1)])
+def test_a_branch_that_is_dropped_is_not_computed_and_nothing_else_changes(rate: float, stride: int) -> None:
+    torch.manual_seed(0)
+    block = TransformerBlock(8, 2, window=5, stride=stride, drop_path=rate).double().train()
+    for scale in (block.drop_path_attn.scale, block.drop_path_mlp.scale):
+        torch.nn.init.normal_(scale)
+    features = torch.randn(6, 24, 8, dtype=torch.float64).transpose(1, 2).requires_grad_()
+    mask = (torch.arange(24) < torch.arange(4, 28, 4)[:, None])[:, None, ::stride]
+    seen: list[int] = []
+    for part in (block.attn, block.mlp):
+        part.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+
+    def run() -> tuple[Tensor, ...]:
+        torch.manual_seed(1)
+        output = block(features, mask)
+        return output, *torch.autograd.grad(output.square().sum(), [features, *block.parameters()])
+
+    with computing_all_branches(block):
+        expected = run()
+    assert seen == [6, 6]
+    for found, exact in zip(run(), expected, strict=True):  # gradients are there, though all videos lost the branch
+        torch.testing.assert_close(found, exact, atol=1e-12, rtol=1e-12)
+    assert seen[2:] == ([1, 1] if rate > 0.5 else [1, 3])

@@ -1,9 +1,26 @@
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from actloc.layers.masked_conv import MaskedConv1d, PointwiseConv1d, depthwise
 from actloc.layers.norms import ChannelNorm
+
+
+class KernelNames(TorchDispatchMode):
+    """Lists the operators that are no views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.kernels.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 4), (1, 1)])
@@ -21,6 +38,21 @@ def test_a_pointwise_convolution_equals_torchs() -> None:
     nn.init.normal_(conv.bias)
     features = torch.randn(2, 5, 9)
     torch.testing.assert_close(conv(features), nn.Conv1d.forward(conv, features), atol=1e-6, rtol=0)
+
+
+def test_a_pointwise_convolution_is_one_kernel_of_onednn_and_as_exact_as_a_product() -> None:
+    torch.manual_seed(0)
+    conv, features = PointwiseConv1d(64, 32), torch.randn(2, 9, 64).transpose(1, 2).requires_grad_()
+    with KernelNames() as names:
+        output = conv(features)
+    expected = F.linear(features.double().transpose(1, 2), conv.weight.squeeze(2).double()).transpose(1, 2)
+    torch.testing.assert_close(output.double(), expected, atol=2e-6, rtol=0)
+    assert output.transpose(1, 2).is_contiguous(), "a view of (B, T, C) memory"
+    found, exact = (torch.autograd.grad(one.square().sum(), [features, conv.weight]) for one in (output, expected))
+    for gradient, exact_gradient in zip(found, exact, strict=True):
+        assert (gradient - exact_gradient).abs().max() <= 5e-6 * exact_gradient.abs().max()
+    is_there = torch.backends.mkldnn.is_available()
+    assert names.kernels == (["aten.convolution.default"] if is_there else ["aten.addmm.default"])
 
 
 def test_a_masked_convolution_reads_padding_but_its_output_is_zero_there() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from actloc.ops import suppression
 from actloc.ops.suppression import (
     MANY,
     hard_suppression,
@@ -75,6 +76,30 @@ def test_the_picks_are_those_of_the_official_extension(name: str) -> None:
     )
     expected = ARRAYS[f"{name}__op_soft_gaussian_dets"]  # start, end, score
     np.testing.assert_allclose(np.column_stack((segments[indices], lowered)), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("number", [30, 400])
+def test_few_candidates_are_picked_as_one_at_a_time_with_fewer_calls(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    starts, labels = generator.random(number) * 200, generator.integers(3, size=number)
+    segments = np.stack((starts, starts + generator.exponential(20, number)), axis=1).astype(np.float32)
+    scores = generator.random(number, dtype=np.float32)
+    calls: list[int] = []
+    factors = suppression._Contest._factors
+    monkeypatch.setattr(suppression._Contest, "_factors", lambda *given: (calls.append(1), factors(*given))[1])
+    found = []
+    for few in (suppression.FEW, 0):
+        monkeypatch.setattr(suppression, "FEW", few)
+        found.append(soft_suppression_per_class(segments, scores, labels, sigma=0.05, min_score=0.001, max_kept=100))
+        found[-1] += (len(calls),)
+        calls.clear()
+    (indices, kept, num_ahead), (expected, expected_scores, num_one) = found
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(kept, expected_scores)
+    assert num_one == len(expected)
+    assert num_ahead <= num_one / 4
 
 
 def direct(segments: NDArray[Any], scores: NDArray[Any], sigma: float, min_score: float) -> list[tuple[int, float]]:

@@ -59,6 +59,11 @@ def work(rank: int, size: int, folder: str) -> None:
     whole = gradients(processes, batches_of(processes))
     single = gradients(processes, batches_of(processes, batch_size=1, accumulate=BATCH_SIZE))  # most ranks idle
     torch.save([whole, single], f"{folder}/{rank}")
+    kernel = torch.nn.Parameter(torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last))
+    kernel.grad = torch.zeros_like(kernel) + torch.arange(120.0).view(2, 3, 4, 5)
+    processes.add_gradients([kernel])
+    assert torch.equal(kernel.grad, size * torch.arange(120.0).view(2, 3, 4, 5))
+    assert kernel.grad.stride() == kernel.stride(), "a fused optimizer takes its memory as it is"
     torch.distributed.destroy_process_group()
 
 

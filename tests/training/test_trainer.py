@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from actloc.settings.sections import AverageSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from actloc.signals import StopFlag
 from actloc.structures import Batch, Grid, Sample, Targets, Visit
+from actloc.training import checkpoint as checkpoints
+from actloc.training.checkpoint import Checkpoint
 from actloc.training.modules import TrainedModule
 from actloc.training.optimizer import learning_rate, multistep_rate
 from actloc.training.trainer import Trainer
@@ -128,10 +130,59 @@ def test_decay_is_a_part_of_the_gradient_in_adam_and_of_what_is_asked_for(
         parameter.grad = torch.zeros_like(parameter)
     trainer._set_learning_rate()
     trainer.optimizer.step()
+    assert bool(trainer.optimizer.defaults["fused"]) == (name != "sgd"), "one kernel for all of a group"
     moved = {"adam": (-0.05, -0.05), "adamw": (-0.05 * 2 * 2, -0.05 * 2 * 4), "sgd": (-0.05 * 2 * 2, -0.05 * 2 * 4)}
     weight, bias = moved[name]
     assert learner.network.weight.item() - 2.0 == pytest.approx(weight, rel=1e-4)
     assert learner.network.bias.item() - 4.0 == pytest.approx(bias if decays == "all" else 0.0, rel=1e-4)
+
+
+class Kernels(OneWeight):
+    """Learns a kernel whose channels are last in memory, as some encoders want it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(3, 2, 4, bias=False)
+        nn.init.constant_(self.network.weight, 1.0)
+        self.network.weight.data = self.network.weight.data.to(memory_format=torch.channels_last)
+        self.modules = {"detector": TrainedModule(self.network)}
+        self.is_cut = False
+
+    def losses(self, features: Tensor, mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+        wanted = torch.arange(96.0).view(2, 3, 4, 4) - 40
+        return {"distance": ((self.network.weight - wanted) * wanted).square().sum()}
+
+    def commit(self, step: int, steps_per_epoch: int) -> dict[str, float]:
+        if self.is_cut and step == 4:
+            raise InterruptedError
+        return {}
+
+
+def trained_kernel(folder: Path, learner: Kernels, start: Checkpoint | None) -> Tensor:
+    trainer = Trainer(
+        learner,
+        folder,
+        optimizer=OptimizerSettings(learning_rate=0.1),
+        schedule=ScheduleSettings(epochs=2, warmup_epochs=0),
+        average=AverageSettings(),
+        training=TrainingSettings(batch_size=1, checkpoint_every_epochs=1),
+        seed=0,
+        num_workers=0,
+        about={},
+    )
+    trainer.run(start, StopFlag())
+    return learner.network.weight
+
+
+def test_a_kernel_whose_channels_are_last_in_memory_learns_the_same_after_a_break(tmp_path: Path) -> None:
+    expected = trained_kernel(tmp_path / "whole", Kernels(), None)
+    broken = Kernels()
+    broken.is_cut = True
+    with pytest.raises(InterruptedError):
+        trained_kernel(tmp_path / "broken", broken, None)
+    start = checkpoints.load(tmp_path / "broken/ckpt_000003")
+    assert torch.equal(trained_kernel(tmp_path / "broken", Kernels(), start), expected)
+    assert expected.is_contiguous(memory_format=torch.channels_last)
 
 
 class Overflowing(OneWeight):

@@ -8,6 +8,7 @@ from actloc.detectors.actionformer import Config
 from actloc.detectors.base_network import PointDetector
 from actloc.layers.attention import TransformerBlock
 from actloc.layers.positions import PositionTable
+from actloc.layers.precision import full_precision
 from actloc.layers.pyramid import ConvBlock, build_neck, level_masks
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
@@ -56,14 +57,23 @@ class ActionFormer(PointDetector):
         pairs = zip(self.config.strides, self.config.level_windows, strict=False)
         return max(stride * 2 * (window // 2) if window > 1 else stride for stride, window in pairs)
 
-    def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
-        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
+    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
+        """The criterion's losses; nothing is computed of offsets that they do not depend on."""
+        outputs = self(features, mask, targets)
+        with full_precision(features.device):
+            return self.criterion(outputs, targets)
+
+    def forward(self, features: Tensor, mask: Tensor, targets: list[Targets] | None = None) -> PointOutputs:
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps.
+
+        With `targets`, offsets are those of their positive points only.
+        """
         stride = self.config.strides[-1]
         assert features.shape[2] % stride == 0, f"{features.shape[2]} steps are not a multiple of the stride {stride}"
         masks = level_masks(mask[:, None], self.config.num_branch_blocks + 1, self.config.scale_factor)
         pyramid = self.backbone(features, masks, self._position_embedding(mask))
         masks = masks[self.config.first_level :]
-        return self.at_points(self.neck(pyramid[self.config.first_level :], masks), masks)
+        return self.at_points(self.neck(pyramid[self.config.first_level :], masks), masks, targets)
 
     def _position_embedding(self, mask: Tensor) -> Tensor | None:
         """(1 or B, C, T): in evaluation stretched over the steps that a video is officially padded to."""
