@@ -23,7 +23,7 @@ from actloc.errors import VideoError
 from actloc.fault_injection import inject
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, recorded
-from actloc.store.sealed_file import BLOCK_BYTES, DATASET, user_block
+from actloc.store.sealed_file import BLOCK_BYTES, DATASET, add_page_checksums, user_block
 
 _CHUNK_ROWS = 256
 
@@ -74,6 +74,7 @@ class FeatureWriter:
                 self._build(file, info)
                 file.raise_failure()
             with files.naming(self._path), temporary.open("r+b") as stream:
+                add_page_checksums(stream)
                 block = user_block(stream)
                 stream.seek(0)
                 stream.write(block)

@@ -1,7 +1,10 @@
 """Features of long videos stay on disk: parts of them are the rows that all of them have, and damage is still seen."""
 
+import io
 import json
 import os
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.annotations.model import AnnotatedVideo, Annotations, FeatureRows
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.sources.folders import Config
 from actloc.sources.folders.source import FolderSource
+from actloc.sources.stored import Config as StoredConfig
+from actloc.sources.stored.source import StoredSource
 from actloc.store import on_disk, sealed_file
 from actloc.store.on_disk import FeaturesOnDisk
 from actloc.store.store import FeatureStore
@@ -152,9 +157,17 @@ def test_a_file_that_changes_between_two_parts_is_noticed(store: FeatureStore) -
         read(10, 20)
 
 
+def without_page_checksums(path: Path) -> Path:
+    """Makes the file one of a store that is older than the checksums of pages."""
+    content = path.read_bytes()
+    number = int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(sealed(content[: -16 - 4 * number]))
+    return path
+
+
 def test_damage_between_two_parts_is_noticed_by_hdf5_own_checksums(store: FeatureStore) -> None:
-    path, read = store.folder / "v.h5", store.rows("v")
-    status = path.stat()
+    path = without_page_checksums(store.folder / "v.h5")
+    read, status = store.rows("v"), path.stat()
     with h5py.File(path) as file:
         chunk = file["features"].id.get_chunk_info(1)
     flip(path, chunk.byte_offset + sealed_file.BLOCK_BYTES + 11)
@@ -181,3 +194,137 @@ def test_a_part_of_a_store_with_nan_is_refused(store: FeatureStore) -> None:
     read(0, 600)
     with pytest.raises(UserError, match="contain values that are not finite"):
         read(590, 610)
+
+
+STEPS, CHANNELS, CROP = 36000, 64, 2304
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A store with the features of a video of two and a half hours, in float16."""
+    store = FeatureStore(tmp_path_factory.mktemp("long"))
+    store.begin({})
+    store.write("v", features(STEPS, CHANNELS), replace(INFO, frame_count=4 * STEPS + 12), "float16")
+    store.write_index()
+    return store
+
+
+def training_source(store: FeatureStore, **settings: Any) -> StoredSource:
+    """Its windows are from a step near the middle: the only action is there."""
+    middle = AnnotatedVideo("v", "train", (Action(2400.0, 2410.0, "run"),))
+    config = StoredConfig(
+        path=store.folder, fps=30.0, clip_frames=16, stride_frames=4, max_steps=CROP, min_kept=1.0, **settings
+    )
+    return StoredSource(config, Annotations(("run",), {"v": middle}), "train")
+
+
+def window_of(source: StoredSource) -> tuple[int, torch.Tensor]:
+    """First step and features (C, T) of the same training window each time."""
+    sample = source.training_sample(0, random.Random(3))
+    return sample.first_step, sample.features
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes of each reading from a feature file."""
+    found: list[int] = []
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:  # type: ignore[override]  # not None: it does not wait
+            content = super().read(-1 if size is None else size) or b""
+            found.append(len(content))
+            return content
+
+        def readinto(self, buffer: Any, /) -> int:
+            number = super().readinto(buffer) or 0
+            found.append(number)
+            return number
+
+    ways = {True: lambda path, _: Counting(path, "r"), False: Path.open}
+    monkeypatch.setattr(Path, "open", lambda path, mode: ways[(path.suffix, mode) == (".h5", "rb")](path, mode))
+    return found
+
+
+def test_a_training_window_of_a_long_video_reads_its_own_pages_only(
+    long_video: FeatureStore, counted: list[int]
+) -> None:
+    source = training_source(long_video)
+    assert counted == []
+    first, window = window_of(source)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2  # chunks of 32 KiB in pages of 16
+    assert window.shape == (CHANNELS, CROP)
+    assert torch.equal(window, torch.from_numpy(long_video.read("v")).T[:, first : first + CROP])
+
+
+def test_windows_that_cover_a_long_video_are_found_without_reading_it(
+    long_video: FeatureStore, counted: list[int]
+) -> None:
+    source = training_source(long_video, training_overlap=0.5, crop_ratio=None)
+    assert source.num_training_samples == 2
+    assert sum(counted) < 0.2 * CROP * CHANNELS * 2
+    window_of(source)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2
+
+
+def test_an_old_file_of_a_long_video_is_checked_once(
+    long_video: FeatureStore, tmp_path: Path, counted: list[int]
+) -> None:
+    old = FeatureStore(tmp_path)
+    path = tmp_path / "v.h5"
+    path.write_bytes((long_video.folder / "v.h5").read_bytes())
+    without_page_checksums(path)
+    old.write_index()
+    source = training_source(old)
+    _, expected = window_of(training_source(long_video))
+    counted.clear()
+    assert torch.equal(window_of(source)[1], expected)
+    assert path.stat().st_size < sum(counted) < path.stat().st_size + 2.5 * CROP * CHANNELS * 2
+    counted.clear()
+    assert torch.equal(window_of(source)[1], expected)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2
+
+
+def test_damage_in_a_training_window_is_refused_and_elsewhere_not_read(
+    long_video: FeatureStore, tmp_path: Path
+) -> None:
+    first, expected = window_of(training_source(long_video))
+    path = tmp_path / "v.h5"
+    good = (long_video.folder / "v.h5").read_bytes()
+    row_bytes, start = 2 * CHANNELS, sealed_file.BLOCK_BYTES
+    path.write_bytes(good)
+    FeatureStore(tmp_path).write_index()
+    status = path.stat()
+    for steps, is_refused in (((first, first + CROP - 1), True), ((first - 3000, first + CROP + 3000), False)):
+        for step in steps:
+            path.write_bytes(good)
+            with h5py.File(path) as file:
+                chunk = file["features"].id.get_chunk_info(step // 256)
+            flip(path, start + chunk.byte_offset + step % 256 * row_bytes, step % 8)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+            source = training_source(FeatureStore(tmp_path))
+            if is_refused:
+                with pytest.raises(UserError, match=r"of v in .* are damaged: its bytes do not match") as caught:
+                    window_of(source)
+                assert caught.value.expected == "Expected v.h5 as actloc wrote it."
+            else:
+                assert torch.equal(window_of(source)[1], expected)
+
+
+def test_no_flipped_bit_gives_other_features_or_ends_the_process(store: FeatureStore) -> None:
+    """HDF5 itself does not notice all of them, and some end its process: of what describes the array and the facts."""
+    path, whole = store.folder / "v.h5", torch.from_numpy(store.read("v"))
+    store.write_index()
+    status, good, draw = path.stat(), path.read_bytes(), random.Random(0)
+    places = [at for at in range(len(good)) if good[at]]
+    for position in (*draw.sample(places[:300], 40), *draw.sample(places[-700:], 60), len(good) - 1):
+        path.write_bytes(good)
+        flip(path, position, draw.randrange(8))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        fresh = FeatureStore(store.folder)
+        try:
+            part = fresh.rows("v", are_checked=False)(250, 520)
+        except UserError as error:
+            assert "are damaged" in error.found  # noqa: PT017
+        else:
+            assert position < sealed_file.BLOCK_BYTES
+            assert torch.equal(part, whole[250:520])

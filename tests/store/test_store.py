@@ -17,7 +17,7 @@ from actloc.settings.choices import Dtype
 from actloc.store import info
 from actloc.store import store as module
 from actloc.store.info import FeatureInfo, grid
-from actloc.store.sealed_file import BLOCK_BYTES, user_block
+from actloc.store.sealed_file import BLOCK_BYTES, fingerprint, user_block
 from actloc.store.store import FeatureStore
 
 RECIPE = {"encoder": {"name": "color", "short_side": 64}, "features": {"fps": 30.0}}
@@ -227,7 +227,7 @@ def test_features_that_are_not_finite_are_not_read(store: FeatureStore) -> None:
     content = io.BytesIO((store.folder / "v.h5").read_bytes())
     with h5py.File(content, "r+") as file:
         file["features"][...] = bad
-        file.attrs["sha256"] = module.fingerprint(bad, info)
+        file.attrs["sha256"] = fingerprint(bad, info)
     (store.folder / "v.h5").write_bytes(sealed(content.getvalue()))
     with pytest.raises(UserError, match="not finite"):
         store.read("v")
