@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,14 @@ class FeatureStore:
         """Whether the store has the video's features."""
         return self._path(video_id).is_file()
 
+    def having(self, video_ids: Iterable[str]) -> set[str]:
+        """Those of many videos whose features the store has; it looks at its folder once."""
+        if not self.folder.is_dir():
+            return set()
+        with os.scandir(self.folder) as entries:
+            names = {entry.name for entry in entries if entry.is_file()}
+        return {video_id for video_id in video_ids if self._path(video_id).name in names}
+
     def info(self, video_id: str) -> FeatureInfo:
         """The facts about the video's features; raises UserError if the file is missing or damaged.
 
@@ -180,9 +188,10 @@ class FeatureStore:
             self._index = index.read(self.folder)
         path = self._path(video_id)
         entry = self._index.get(path.name)
-        if entry is None or not path.is_file() or not entry.is_of(path.stat()):
-            return None
-        return entry.info if entry.info.video_id == video_id else None
+        with contextlib.suppress(OSError):
+            if entry is not None and entry.is_of(path.stat()) and entry.info.video_id == video_id:
+                return entry.info
+        return None
 
     def write_index(self) -> None:
         """Lists the facts about all files, of those that are listed already without opening them.

@@ -6,6 +6,7 @@ import torch
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.annotations.uncollected import uncollected
 from actloc.errors import UserError
 from actloc.settings.sameness import flat, shaping
 from actloc.sources.base import SourceConfig
@@ -24,6 +25,7 @@ class StoredSource(Source):
 
     config: Config
 
+    @uncollected()
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
