@@ -2,8 +2,9 @@
 
 The first 512 bytes are an HDF5 user block, which HDF5 skips: they hold the sha256 of all that follows, and a CRC-32 of
 both. Reading checks the CRC-32, which takes a quarter of the time and detects any one or two flipped bits and any run
-of up to 32; `prove` checks the sha256 too. After the last byte of HDF5 is a CRC-32 of each page of 16 KiB, so that a
-part of a long video is proven without the rest. Any HDF5 tool opens the file.
+of up to 32; `prove` checks the sha256 too. Parts of a long video are read without the rest: HDF5 has checksums of its
+own for each chunk and, in the format of its version 1.10, for all that describes them. Any HDF5 tool of today opens the
+file.
 """
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
@@ -12,9 +13,8 @@ import hashlib
 import io
 import json
 import os
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -40,10 +40,11 @@ _INFO = TypeAdapter(FeatureInfo)
 FileState = tuple[int, int, int]
 """Inode, size and time of a file."""
 _PIECE_BYTES = 1 << 20
-_PAGE_BYTES = 1 << 14
-_PAGES = b"actpages"
-_TABLE_END = struct.Struct("<8sII")
-"""After the CRC-32s of all pages: a mark, the number of pages, the CRC-32 of their CRC-32s."""
+HDF5_FORMAT = "v110"
+"""The oldest version of HDF5 that reads the files, as h5py names it."""
+_HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+_FIRST_WITH_CHECKSUMS = b"\x03"
+"""The version of what follows the mark (the superblock), of the format above."""
 _CHECKSUM_BYTES = 4  # fletcher32 appends this to each chunk
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
 """The types of stored features, with torch's names of them."""
@@ -68,73 +69,13 @@ def user_block(stream: BinaryIO) -> bytes:
     return _block(head, _crc32(stream, head))
 
 
-def add_page_checksums(stream: BinaryIO) -> None:
-    """Writes the checksums of the pages of an HDF5 file after its last byte, where HDF5 does not look."""
-    stream.seek(BLOCK_BYTES)
-    found = []
-    while page := stream.read(_PAGE_BYTES):
-        found.append(zlib.crc32(page))
-    table = struct.pack(f"<{len(found)}I", *found)
-    stream.write(table + _TABLE_END.pack(_PAGES, len(found), zlib.crc32(table)))
+def _checks_what_it_reads(stream: BinaryIO) -> bool:
+    """Whether the file has checksums of all that HDF5 reads from it.
 
-
-def _page_checksums(stream: BinaryIO) -> tuple[int, ...] | None:
-    """The checksums of a file's pages; None if it has none, or if they are damaged: then its seal is broken, too."""
-    size = stream.seek(0, os.SEEK_END)
-    if size < _TABLE_END.size:
-        return None
-    stream.seek(size - _TABLE_END.size)
-    mark, number, crc32 = _TABLE_END.unpack(stream.read())
-    start = size - _TABLE_END.size - 4 * number
-    if mark != _PAGES or start < BLOCK_BYTES or number != -(-(start - BLOCK_BYTES) // _PAGE_BYTES):
-        return None
-    stream.seek(start)
-    table = stream.read(4 * number)
-    return struct.unpack(f"<{number}I", table) if zlib.crc32(table) == crc32 else None
-
-
-class ProvenFile(io.RawIOBase):
-    """A file for HDF5 to read, which raises DamagedError unless each page that is read is as it was written."""
-
-    def __init__(self, stream: BinaryIO, checksums: Sequence[int]) -> None:
-        self._stream, self._checksums = stream, checksums
-        self._end = stream.seek(0, os.SEEK_END) - _TABLE_END.size - 4 * len(checksums)
-        self._position = 0
-        self._first_page, self._pages = 0, b""
-        """The pages that were read last: HDF5 reads what describes the array in small pieces."""
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Goes to a place from the beginning, from here, or from the end of the last page."""
-        self._position = offset + (0, self._position, self._end)[whence]
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:  # Any: what has a buffer
-        """Reads what is there into the buffer; of the user block, where HDF5 looks for its mark, it reads zeros."""
-        view = memoryview(buffer).cast("B")
-        start, end = self._position, min(self._position + len(view), self._end)
-        if start < BLOCK_BYTES or start >= end:
-            view[:] = bytes(len(view))
-            return len(view) if start < end else 0
-        first, last = (start - BLOCK_BYTES) // _PAGE_BYTES, (end - 1 - BLOCK_BYTES) // _PAGE_BYTES
-        if first < self._first_page or (last + 1 - self._first_page) * _PAGE_BYTES > len(self._pages):
-            self._read(first, last + 1)
-        offset = start - BLOCK_BYTES - self._first_page * _PAGE_BYTES
-        view[: end - start] = self._pages[offset : offset + end - start]
-        self._position = end
-        return end - start
-
-    def _read(self, first: int, end: int) -> None:
-        self._stream.seek(BLOCK_BYTES + first * _PAGE_BYTES)
-        content = self._stream.read(min((end - first) * _PAGE_BYTES, self._end - self._stream.tell()))
-        for number in range(first, end):
-            page = memoryview(content)[(number - first) * _PAGE_BYTES :][:_PAGE_BYTES]
-            if zlib.crc32(page) != self._checksums[number]:
-                raise DamagedError("its bytes do not match its checksums")
-        self._first_page, self._pages = first, content
+    Older formats have none of what describes the array: a flipped bit there may give other features or end the process.
+    """
+    stream.seek(BLOCK_BYTES + len(_HDF5_MARK))
+    return stream.read(1) >= _FIRST_WITH_CHECKSUMS
 
 
 def check_seal(stream: BinaryIO) -> None:
@@ -194,23 +135,21 @@ def opened_in_place(
 ) -> Iterator[tuple[h5py.File, FileState]]:
     """Opens the HDF5 file without reading it into memory; raises as `opened`, and OSError if it cannot be read.
 
-    Yields what tells this file from any other, too. Unless every byte `is_checked` now, each page is when it is read.
-    Of old files, which have no checksums of pages, every byte is, but those of a file that is still the `known` one:
-    then only HDF5 checks what is read.
+    Yields what tells this file from any other, too. Unless every byte `is_checked` now, HDF5 checks what is read when
+    it is read. Of old files, where it cannot, every byte is checked now, but of one that is still the `known` one.
     """
     files.check_regular(path)
     with files.naming(path), path.open("rb") as stream:
         status = os.fstat(stream.fileno())
         state = status.st_ino, status.st_size, status.st_mtime_ns
-        checksums = None if is_checked else _page_checksums(stream)
-        if checksums is None and state != known:
+        if is_checked or (state != known and not _checks_what_it_reads(stream)):
             check_seal(stream)
-        with _hdf5(stream if checksums is None else ProvenFile(stream, checksums)) as file:
+        with _hdf5(stream) as file:
             yield file, state
 
 
 @contextmanager
-def _hdf5(stream: BinaryIO | io.RawIOBase) -> Iterator[h5py.File]:
+def _hdf5(stream: BinaryIO) -> Iterator[h5py.File]:
     """Opens the HDF5 file; raises DamagedError for what HDF5 cannot read."""
     try:
         with h5py.File(stream, "r") as file:
