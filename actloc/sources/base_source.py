@@ -158,4 +158,4 @@ class Source(ABC):
 
 def _with_features(sample: Sample) -> Sample:
     """The sample with its features, which are read now if they are in a file: ahead of the step that needs them."""
-    return replace(sample, payload=sample.features) if isinstance(sample.payload, Readable) else sample
+    return replace(sample, payload=sample.features.contiguous()) if isinstance(sample.payload, Readable) else sample

@@ -180,12 +180,21 @@ def test_damage_between_two_parts_is_noticed_by_hdf5_own_checksums(store: Featur
         read(256, 300)
 
 
-def test_parts_of_missing_features_and_of_another_video_are_refused(store: FeatureStore) -> None:
+@pytest.mark.parametrize("are_checked", [True, False])
+def test_parts_of_missing_features_and_of_another_video_are_refused(store: FeatureStore, are_checked: bool) -> None:
     with pytest.raises(UserError, match="has no features of w"):
-        store.rows("w")
+        store.rows("w", are_checked=are_checked)
     (store.folder / "v.h5").rename(store.folder / "w.h5")
     with pytest.raises(UserError, match="are those of v"):
-        store.rows("w")
+        store.rows("w", are_checked=are_checked)
+
+
+@pytest.mark.parametrize("left", [0, 10, 512, 10000, -1000, -1])
+def test_a_file_that_was_cut_is_refused_before_the_first_part(store: FeatureStore, left: int) -> None:
+    path = store.folder / "v.h5"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(UserError, match="are damaged"):
+        store.rows("v", are_checked=False)
 
 
 def test_a_part_of_a_store_with_nan_is_refused(store: FeatureStore) -> None:

@@ -141,6 +141,8 @@ def test_a_file_replaced_by_another_of_the_same_size_and_time_is_noticed_when_it
     fresh.info("v7")
     with pytest.raises(UserError, match="not those that were there before"):
         fresh.read("v7")
+    with pytest.raises(UserError, match="not those that were there before"):
+        fresh.rows("v7", are_checked=False)
     (store.folder / index.NAME).unlink()
     assert FeatureStore(store.folder).read("v7").shape == (21, 6)
 
