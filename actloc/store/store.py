@@ -5,7 +5,7 @@ STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; 
 STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl for one part of the work
 STORE/index.json     the facts about each file, so that opening a large store does not read every file
 
-Every byte of a file is checked whenever its features are read, or of a window of a long video, every byte of the pages
+Every byte of a file is checked whenever its features are read, or of a window of a long video, every byte of the chunks
 that it is in. `verify` checks every checksum.
 """
 
