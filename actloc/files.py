@@ -14,6 +14,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote
@@ -267,8 +268,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max((_depth(item) for item in inside), default=0)
+    depth, level = 0, [value]
+    while level:
+        lists = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        depth, level = depth + 1, list(chain.from_iterable(lists))
+    return depth
 
 
 def remove_leftovers(folder: Path) -> None:

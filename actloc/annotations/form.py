@@ -27,6 +27,7 @@ from actloc.annotations.model import (
 )
 from actloc.annotations.other_forms import described
 from actloc.annotations.times import number_of
+from actloc.annotations.uncollected import uncollected
 from actloc.errors import Problem, UserError
 
 _LARGEST_NUMBER = 1e12  # a video cannot have this many seconds or frames per second
@@ -97,6 +98,7 @@ def _number_text(number: float) -> str:
     return float.__repr__(number) if isinstance(number, float) and math.isfinite(number) else _json(number)
 
 
+@uncollected()
 def read(path: Path) -> Annotations:
     """Reads and checks this format or any ActivityNet JSON; raises one UserError that lists every problem."""
     annotations, problems = _parsed(_form(path))

@@ -15,6 +15,7 @@ from actloc.annotations.model import Action, AnnotatedVideo, are_repeats, in_rea
 from actloc.annotations.reading import Reading
 from actloc.annotations.rows import Listed, Row
 from actloc.annotations.subsets import meanings
+from actloc.annotations.uncollected import uncollected
 from actloc.annotations.video_names import VideoNames
 from actloc.errors import Problem
 from actloc.files import is_unsafe_id
@@ -47,6 +48,7 @@ class OwnActions:
     """Those of `left_out` that someone wrote by hand, to be corrected with the problems if there are any."""
 
 
+@uncollected()
 def read(
     path: Path,
     subsets: list[str] | None,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from actloc import console
 from actloc.annotations.model import Action, Annotations
+from actloc.annotations.uncollected import uncollected
 from actloc.detectors.base import DetectorConfig
 from actloc.errors import UserError
 from actloc.settings import parts
@@ -20,6 +21,7 @@ class _Placed:
     step_s: float
 
 
+@uncollected()
 def check_actions(annotations: Annotations, source: Source, training: str, evaluation: str) -> None:
     """Raises UserError if the subset `training` has nothing to learn of what the subset `evaluation` scores."""
     labels = {action.label for video in source.videos for action in video.actions}

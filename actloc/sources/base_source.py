@@ -16,7 +16,7 @@ from actloc.end_to_end.live_encoder import LiveEncoder
 from actloc.errors import UserError, VideoError
 from actloc.ops.windows import covering_windows, has_labelled_step, training_window, window_of
 from actloc.sources.base import SourceConfig
-from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Sample, Targets, Visit
+from actloc.structures import FIRST_VISIT, Batch, Extent, Grid, Payload, Readable, Sample, Targets, Visit
 
 
 class Source(ABC):
@@ -46,6 +46,10 @@ class Source(ABC):
     def detection_sample(self, index: int) -> Sample:
         """All of video `index`; the features of a long one may stay on disk until parts of them are asked for."""
         return self.evaluation_sample(index)
+
+    def sample_to_cut(self, index: int) -> Sample:
+        """As `detection_sample`, for a single window of the video: no more than that is read, where it can be."""
+        return self.detection_sample(index)
 
     def extent(self, index: int) -> Extent | None:
         """Where the features of video `index` are; None where only reading them says so."""
@@ -85,14 +89,15 @@ class Source(ABC):
 
     @functools.cached_property
     def _covering(self) -> list[tuple[int, int, int]]:
-        """Video, first step and length of all training windows that cover the videos; reads every video once.
+        """Video, first step and length of all training windows that cover the videos; reads every video once, but for
+        long ones.
 
         Raises UserError if none of them has an action.
         """
         config, overlap, found = self.config, self.config.training_overlap, []
         assert overlap is not None
         for number in range(len(self.videos)):
-            whole = self.evaluation_sample(number)
+            whole = self.sample_to_cut(number)
             for start, length in covering_windows(whole.num_steps, config.max_steps, overlap, last_is_whole=True):
                 targets = self._window_of(whole, start, length).targets
                 if len(targets.labels) or (config.empty_windows and has_labelled_step(targets, 0, length)):
@@ -117,15 +122,17 @@ class Source(ABC):
         config = self.config
         if config.training_overlap is not None:
             number, start, length = self._covering[index]
-            return self._window_of(self.evaluation_sample(number), start, length)
+            return _with_features(self._window_of(self.sample_to_cut(number), start, length))
         clips_past_end = config.past_end == "clip"
-        return training_window(
-            self.evaluation_sample(index), generator, clips_past_end=clips_past_end, rules=config.window_rules
+        return _with_features(
+            training_window(
+                self.sample_to_cut(index), generator, clips_past_end=clips_past_end, rules=config.window_rules
+            )
         )
 
     def longest_sample(self, index: int) -> Sample:
         """The longest training window of video `index`: the one that needs the most memory."""
-        whole, rules = self.evaluation_sample(index), replace(self.config.window_rules, crop_ratio=None)
+        whole, rules = self.sample_to_cut(index), replace(self.config.window_rules, crop_ratio=None)
         clips_past_end = self.config.past_end == "clip"
         return training_window(whole, random.Random(0), clips_past_end=clips_past_end, rules=rules)
 
@@ -147,3 +154,8 @@ class Source(ABC):
         segments = torch.tensor([[action.start_s, action.end_s] for action in actions], dtype=torch.float32)
         labels = torch.tensor([self._label_number[action.label] for action in actions])
         return Sample(video.id, features, Targets(grid.steps(segments), labels, unlabelled), grid)
+
+
+def _with_features(sample: Sample) -> Sample:
+    """The sample with its features, which are read now if they are in a file: ahead of the step that needs them."""
+    return replace(sample, payload=sample.features.contiguous()) if isinstance(sample.payload, Readable) else sample

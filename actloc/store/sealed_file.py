@@ -2,7 +2,9 @@
 
 The first 512 bytes are an HDF5 user block, which HDF5 skips: they hold the sha256 of all that follows, and a CRC-32 of
 both. Reading checks the CRC-32, which takes a quarter of the time and detects any one or two flipped bits and any run
-of up to 32; `prove` checks the sha256 too. Any HDF5 tool opens the file.
+of up to 32; `prove` checks the sha256 too. Parts of a long video are read without the rest: HDF5 has checksums of its
+own for each chunk and, in the format of its version 1.10, for all that describes them. Any HDF5 tool of today opens the
+file.
 """
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
@@ -25,7 +27,7 @@ from pydantic import TypeAdapter
 
 from actloc import files
 from actloc.damage import is_hollow, is_of_the_system, is_ours
-from actloc.store.info import FeatureInfo
+from actloc.store.info import FeatureInfo, recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +40,11 @@ _INFO = TypeAdapter(FeatureInfo)
 FileState = tuple[int, int, int]
 """Inode, size and time of a file."""
 _PIECE_BYTES = 1 << 20
+HDF5_FORMAT = "v110"
+"""The oldest version of HDF5 that reads the files, as h5py names it."""
+_HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+_FIRST_WITH_CHECKSUMS = b"\x03"
+"""The version of what follows the mark (the superblock), of the format above."""
 _CHECKSUM_BYTES = 4  # fletcher32 appends this to each chunk
 _DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
 """The types of stored features, with torch's names of them."""
@@ -60,6 +67,15 @@ def user_block(stream: BinaryIO) -> bytes:
         digest.update(piece)
     head = _head(digest.hexdigest())
     return _block(head, _crc32(stream, head))
+
+
+def _checks_what_it_reads(stream: BinaryIO) -> bool:
+    """Whether the file has checksums of all that HDF5 reads from it.
+
+    Older formats have none of what describes the array: a flipped bit there may give other features or end the process.
+    """
+    stream.seek(BLOCK_BYTES + len(_HDF5_MARK))
+    return stream.read(1) >= _FIRST_WITH_CHECKSUMS
 
 
 def check_seal(stream: BinaryIO) -> None:
@@ -114,17 +130,19 @@ def opened(content: bytes, *, prove: bool = False) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def opened_in_place(path: Path, known: FileState | None = None) -> Iterator[tuple[h5py.File, FileState]]:
+def opened_in_place(
+    path: Path, known: FileState | None = None, *, is_checked: bool = False
+) -> Iterator[tuple[h5py.File, FileState]]:
     """Opens the HDF5 file without reading it into memory; raises as `opened`, and OSError if it cannot be read.
 
-    Yields what tells this file from any other, too. A file that is still the `known` one is not checked again: HDF5 has
-    checksums of its own for what is read then.
+    Yields what tells this file from any other, too. Unless every byte `is_checked` now, HDF5 checks what is read when
+    it is read. Of old files, where it cannot, every byte is checked now, but of one that is still the `known` one.
     """
     files.check_regular(path)
     with files.naming(path), path.open("rb") as stream:
         status = os.fstat(stream.fileno())
         state = status.st_ino, status.st_size, status.st_mtime_ns
-        if state != known:
+        if is_checked or (state != known and not _checks_what_it_reads(stream)):
             check_seal(stream)
         with _hdf5(stream) as file:
             yield file, state
@@ -160,6 +178,22 @@ def values_as_stored(file: h5py.File) -> NDArray[Any]:
     """The features (T, C) in the type they are stored in; HDF5 checks its own checksums too."""
     features: NDArray[Any] = _own_dataset(file)[()]
     return features
+
+
+def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
+    """The sha256 of a file's content, independent of HDF5: metadata as JSON, then the bytes of the array."""
+    metadata = json.dumps(recorded(info), sort_keys=True).encode()
+    return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
+
+
+def proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
+    """Info and features (T, C) as stored, after checking every checksum; raises DamagedError."""
+    with opened(content, prove=True) as file:
+        info, features = info_in(file), values_as_stored(file)
+        written = file.attrs["sha256"]
+    if written != fingerprint(features, info):
+        raise DamagedError("its features do not match their checksum")
+    return info, features
 
 
 def rows(file: h5py.File, start: int, end: int) -> Tensor:

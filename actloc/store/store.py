@@ -5,7 +5,8 @@ STORE/<id>.h5        dataset "features" (T, C) and `FeatureInfo` as attributes; 
 STORE/failed.jsonl   one line per video that could not be used; failed.2-of-8.jsonl for one part of the work
 STORE/index.json     the facts about each file, so that opening a large store does not read every file
 
-Every byte of a file is checked whenever its features are read; `verify` checks every checksum.
+Every byte of a file is checked whenever its features are read, or of a window of a long video, every byte of the chunks
+that it is in. `verify` checks every checksum.
 """
 
 from __future__ import annotations  # names for the type checker only: settings are read without importing torch
@@ -14,13 +15,12 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from actloc import console, files
 from actloc.damage import refused
@@ -28,16 +28,17 @@ from actloc.errors import UserError
 from actloc.settings.choices import Dtype
 from actloc.settings.sameness import differences
 from actloc.store import index, old_features
-from actloc.store.info import FeatureInfo, Features, recorded
+from actloc.store.info import FeatureInfo, Features
 from actloc.store.sealed_file import (
     DamagedError,
+    FileState,
     info_in,
     is_finite,
     opened,
     opened_in_place,
+    proven,
     rows,
     values,
-    values_as_stored,
 )
 from actloc.store.writer import FeatureWriter
 
@@ -68,6 +69,7 @@ class FeatureStore:
         self.folder = folder
         self._infos: dict[str, FeatureInfo] = {}
         self._index: dict[str, index.Entry] | None = None
+        self._opened_before: dict[str, FileState] = {}
 
     def recipe(self) -> dict[str, Any] | None:  # Any: JSON values
         """The settings that all features here were made with; None if the store has not begun.
@@ -80,7 +82,7 @@ class FeatureStore:
         feature_files = sorted(self.folder.glob(f"*{_SUFFIX}"))
         for file in feature_files:
             try:
-                info, _ = _proven(files.read_bytes(file))
+                info, _ = proven(files.read_bytes(file))
             except DamagedError:
                 continue
             console.warn(f"{path} is damaged; using the settings that {file.name} records")
@@ -159,6 +161,14 @@ class FeatureStore:
         """Whether the store has the video's features."""
         return self._path(video_id).is_file()
 
+    def having(self, video_ids: Iterable[str]) -> set[str]:
+        """Those of many videos whose features the store has; it looks at its folder once."""
+        if not self.folder.is_dir():
+            return set()
+        with os.scandir(self.folder) as entries:
+            names = {entry.name for entry in entries if entry.is_file()}
+        return {video_id for video_id in video_ids if self._path(video_id).name in names}
+
     def info(self, video_id: str) -> FeatureInfo:
         """The facts about the video's features; raises UserError if the file is missing or damaged.
 
@@ -178,9 +188,10 @@ class FeatureStore:
             self._index = index.read(self.folder)
         path = self._path(video_id)
         entry = self._index.get(path.name)
-        if entry is None or not path.is_file() or not entry.is_of(path.stat()):
-            return None
-        return entry.info if entry.info.video_id == video_id else None
+        with contextlib.suppress(OSError):
+            if entry is not None and entry.is_of(path.stat()) and entry.info.video_id == video_id:
+                return entry.info
+        return None
 
     def write_index(self) -> None:
         """Lists the facts about all files, of those that are listed already without opening them.
@@ -231,18 +242,20 @@ class FeatureStore:
             raise self._bad(video_id, "contain values that are not finite")
         return features.numpy()
 
-    def rows(self, video_id: str) -> ReadRows:
+    def rows(self, video_id: str, *, are_checked: bool = True) -> ReadRows:
         """A function that reads the features (n, C) float32 of the steps from one to another, and no others.
 
-        Every byte of the file is checked now; the function raises UserError if the file is another one by then, or has
-        nan or inf.
+        Every byte of the file is checked now, or those that are read when they are read, unless `are_checked`. The
+        function raises UserError if they are damaged, or nan or inf, or if the file is another one by then.
         """
         path = self._path(video_id)
-        with self._described(video_id), opened_in_place(path) as (file, state):
+        before = None if are_checked else self._opened_before.get(video_id)
+        with self._described(video_id), opened_in_place(path, before, is_checked=are_checked) as (file, state):
             self._check_info(video_id, file)
+        self._opened_before[video_id] = state
 
         def read(start: int, end: int) -> Tensor:
-            with self._described(video_id), opened_in_place(path, known=state) as (file, now):
+            with self._described(video_id), opened_in_place(path, state) as (file, now):
                 if now != state:
                     raise self._replaced(video_id)
                 part = rows(file, start, end)
@@ -274,7 +287,7 @@ class FeatureStore:
     def is_of_recipe(self, path: Path) -> bool:
         """Whether a file, of any name, has whole features of the store's recipe."""
         with contextlib.suppress(DamagedError, OSError):
-            return complete(json.loads(_proven(files.read_bytes(path))[0].recipe)) == self.recipe()
+            return complete(json.loads(proven(files.read_bytes(path))[0].recipe)) == self.recipe()
         return False
 
     def failed(self) -> list[dict[str, Any]]:  # Any: JSON values
@@ -305,7 +318,7 @@ class FeatureStore:
         recipe = self.recipe()
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
-                info, features = _proven(files.read_bytes(path))
+                info, features = proven(files.read_bytes(path))
             except DamagedError as error:
                 problems.append(f"{path.name}: {error}")
                 continue
@@ -375,22 +388,6 @@ def _command(recipe: dict[str, Any] | None, folder: Path) -> str:
     if IMPORTED in (recipe or {}):
         return f"actloc import-features CONFIG {folder} [SETTINGS]"
     return "actloc extract-features CONFIG [SETTINGS]"
-
-
-def fingerprint(features: NDArray[Any], info: FeatureInfo) -> str:
-    """The sha256 of a file's content, independent of HDF5: metadata as JSON, then the bytes of the array."""
-    metadata = json.dumps(recorded(info), sort_keys=True).encode()
-    return files.sha256_of_bytes(metadata, np.ascontiguousarray(features).tobytes())
-
-
-def _proven(content: bytes) -> tuple[FeatureInfo, NDArray[Any]]:
-    """Info and features (T, C) as stored, after checking every checksum; raises DamagedError."""
-    with opened(content, prove=True) as file:
-        info, features = info_in(file), values_as_stored(file)
-        written = file.attrs["sha256"]
-    if written != fingerprint(features, info):
-        raise DamagedError("its features do not match their checksum")
-    return info, features
 
 
 def complete(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values

@@ -23,7 +23,7 @@ from actloc.errors import VideoError
 from actloc.fault_injection import inject
 from actloc.settings.choices import Dtype
 from actloc.store.info import FeatureInfo, recorded
-from actloc.store.sealed_file import BLOCK_BYTES, DATASET, user_block
+from actloc.store.sealed_file import BLOCK_BYTES, DATASET, HDF5_FORMAT, user_block
 
 _CHUNK_ROWS = 256
 
@@ -91,7 +91,7 @@ class FeatureWriter:
         metadata = recorded(info)
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
         chunks = (min(_CHUNK_ROWS, self._steps), self._channels)
-        with h5py.File(stream, "w", userblock_size=BLOCK_BYTES) as file:
+        with h5py.File(stream, "w", libver=(HDF5_FORMAT, HDF5_FORMAT), userblock_size=BLOCK_BYTES) as file:
             dataset = file.create_dataset(
                 DATASET, (self._steps, self._channels), np.dtype(self.dtype), chunks=chunks, fletcher32=True
             )

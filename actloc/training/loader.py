@@ -1,5 +1,6 @@
 """Batches in an order that depends only on seed and epoch, so that a run can resume mid-epoch with any workers."""
 
+import functools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,8 +41,7 @@ class Loader:
 
     def _load(self, step: int) -> list[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = list(range(self.num_samples))
-        random.Random(f"order {self.seed} {epoch}").shuffle(order)
+        order = _order(self.num_samples, self.seed, epoch)
         size = self.batch_size * self.accumulate
         chosen = order[place * size : (place + 1) * size]
         batches = [chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)]
@@ -54,6 +54,14 @@ class Loader:
             for share, visit in zip(shares, visits, strict=True)
             if share
         ]
+
+
+@functools.lru_cache(maxsize=2)  # steps of two epochs may be loaded at a time
+def _order(num_samples: int, seed: int, epoch: int) -> list[int]:
+    """The samples in the order of an epoch: made once, since a step has few of them."""
+    order = list(range(num_samples))
+    random.Random(f"order {seed} {epoch}").shuffle(order)
+    return order
 
 
 def smallest_batch(num_samples: int, batch_size: int, accumulate: int) -> int:

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import random
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actloc import files
 from actloc.annotations import form, model
 from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
+from actloc.annotations.uncollected import uncollected
 from actloc.errors import UserError
 
 
@@ -118,6 +121,24 @@ def test_repeats_are_those_of_comparing_every_pair_without_comparing_every_pair(
     assert model.without_duplicates(tuple(actions)) == tuple(expected)
     assert len(expected) < len(actions)
     assert len(pairs) < 4 * len(actions)
+
+
+def test_garbage_is_searched_for_again_after_annotations_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+    read_json = files.read_json
+    monkeypatch.setattr(
+        files, "read_json", lambda path, **how: (searched.append(gc.isenabled()), read_json(path, **how))[1]
+    )
+    with pytest.raises(UserError, match="does not exist"):
+        form.read(tmp_path / "none.json")
+    assert (searched, gc.isenabled()) == ([False], True)
+    with uncollected():
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_annotations_are_written_as_json_writes_them() -> None:

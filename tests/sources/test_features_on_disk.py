@@ -1,7 +1,10 @@
 """Features of long videos stay on disk: parts of them are the rows that all of them have, and damage is still seen."""
 
+import io
 import json
 import os
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from actloc.annotations.model import AnnotatedVideo, Annotations, FeatureRows
+from actloc.annotations.model import Action, AnnotatedVideo, Annotations, FeatureRows
 from actloc.errors import UserError
 from actloc.sources.folders import Config
 from actloc.sources.folders.source import FolderSource
+from actloc.sources.stored import Config as StoredConfig
+from actloc.sources.stored.source import StoredSource
 from actloc.store import on_disk, sealed_file
 from actloc.store.on_disk import FeaturesOnDisk
 from actloc.store.store import FeatureStore
@@ -152,9 +157,20 @@ def test_a_file_that_changes_between_two_parts_is_noticed(store: FeatureStore) -
         read(10, 20)
 
 
+def in_old_format(path: Path) -> Path:
+    """Writes the file again as older versions of actloc did: what describes the array has no checksums."""
+    old = io.BytesIO()
+    with h5py.File(path) as file, h5py.File(old, "w", userblock_size=sealed_file.BLOCK_BYTES) as written:
+        file.copy("features", written)
+        for name, value in file.attrs.items():
+            written.attrs[name] = value
+    path.write_bytes(sealed(old.getvalue()))
+    return path
+
+
 def test_damage_between_two_parts_is_noticed_by_hdf5_own_checksums(store: FeatureStore) -> None:
-    path, read = store.folder / "v.h5", store.rows("v")
-    status = path.stat()
+    path = in_old_format(store.folder / "v.h5")
+    read, status = store.rows("v"), path.stat()
     with h5py.File(path) as file:
         chunk = file["features"].id.get_chunk_info(1)
     flip(path, chunk.byte_offset + sealed_file.BLOCK_BYTES + 11)
@@ -164,12 +180,21 @@ def test_damage_between_two_parts_is_noticed_by_hdf5_own_checksums(store: Featur
         read(256, 300)
 
 
-def test_parts_of_missing_features_and_of_another_video_are_refused(store: FeatureStore) -> None:
+@pytest.mark.parametrize("are_checked", [True, False])
+def test_parts_of_missing_features_and_of_another_video_are_refused(store: FeatureStore, are_checked: bool) -> None:
     with pytest.raises(UserError, match="has no features of w"):
-        store.rows("w")
+        store.rows("w", are_checked=are_checked)
     (store.folder / "v.h5").rename(store.folder / "w.h5")
     with pytest.raises(UserError, match="are those of v"):
-        store.rows("w")
+        store.rows("w", are_checked=are_checked)
+
+
+@pytest.mark.parametrize("left", [0, 10, 512, 10000, -1000, -1])
+def test_a_file_that_was_cut_is_refused_before_the_first_part(store: FeatureStore, left: int) -> None:
+    path = store.folder / "v.h5"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(UserError, match="are damaged"):
+        store.rows("v", are_checked=False)
 
 
 def test_a_part_of_a_store_with_nan_is_refused(store: FeatureStore) -> None:
@@ -181,3 +206,143 @@ def test_a_part_of_a_store_with_nan_is_refused(store: FeatureStore) -> None:
     read(0, 600)
     with pytest.raises(UserError, match="contain values that are not finite"):
         read(590, 610)
+
+
+STEPS, CHANNELS, CROP = 36000, 64, 2304
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A store with the features of a video of two and a half hours, in float16."""
+    store = FeatureStore(tmp_path_factory.mktemp("long"))
+    store.begin({})
+    store.write("v", features(STEPS, CHANNELS), replace(INFO, frame_count=4 * STEPS + 12), "float16")
+    store.write_index()
+    return store
+
+
+def training_source(store: FeatureStore, **settings: Any) -> StoredSource:
+    """Its windows are from a step near the middle: the only action is there."""
+    middle = AnnotatedVideo("v", "train", (Action(2400.0, 2410.0, "run"),))
+    config = StoredConfig(
+        path=store.folder, fps=30.0, clip_frames=16, stride_frames=4, max_steps=CROP, min_kept=1.0, **settings
+    )
+    return StoredSource(config, Annotations(("run",), {"v": middle}), "train")
+
+
+def window_of(source: StoredSource) -> tuple[int, torch.Tensor]:
+    """First step and features (C, T) of the same training window each time."""
+    sample = source.training_sample(0, random.Random(3))
+    return sample.first_step, sample.features
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes of each reading from a feature file."""
+    found: list[int] = []
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:  # type: ignore[override]  # not None: it does not wait
+            content = super().read(-1 if size is None else size) or b""
+            found.append(len(content))
+            return content
+
+        def readinto(self, buffer: Any, /) -> int:
+            number = super().readinto(buffer) or 0
+            found.append(number)
+            return number
+
+    ways = {True: lambda path, _: Counting(path, "r"), False: Path.open}
+    monkeypatch.setattr(Path, "open", lambda path, mode: ways[(path.suffix, mode) == (".h5", "rb")](path, mode))
+    return found
+
+
+def test_a_training_window_of_a_long_video_reads_its_own_chunks_only(
+    long_video: FeatureStore, counted: list[int]
+) -> None:
+    source = training_source(long_video)
+    assert counted == []
+    first, window = window_of(source)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2
+    assert window.shape == (CHANNELS, CROP)
+    assert torch.equal(window, torch.from_numpy(long_video.read("v")).T[:, first : first + CROP])
+
+
+def test_windows_that_cover_a_long_video_are_found_without_reading_it(
+    long_video: FeatureStore, counted: list[int]
+) -> None:
+    source = training_source(long_video, training_overlap=0.5, crop_ratio=None)
+    assert source.num_training_samples == 2
+    assert sum(counted) < 0.2 * CROP * CHANNELS * 2
+    window_of(source)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2
+
+
+def test_an_old_file_of_a_long_video_is_checked_once(
+    long_video: FeatureStore, tmp_path: Path, counted: list[int]
+) -> None:
+    old = FeatureStore(tmp_path)
+    path = tmp_path / "v.h5"
+    path.write_bytes((long_video.folder / "v.h5").read_bytes())
+    in_old_format(path)
+    old.write_index()
+    source = training_source(old)
+    _, expected = window_of(training_source(long_video))
+    counted.clear()
+    assert torch.equal(window_of(source)[1], expected)
+    assert path.stat().st_size < sum(counted) < path.stat().st_size + 2.5 * CROP * CHANNELS * 2
+    counted.clear()
+    assert torch.equal(window_of(source)[1], expected)
+    assert sum(counted) < 2.5 * CROP * CHANNELS * 2
+
+
+def test_damage_in_a_training_window_is_refused_and_elsewhere_not_read(
+    long_video: FeatureStore, tmp_path: Path
+) -> None:
+    first, expected = window_of(training_source(long_video))
+    path = tmp_path / "v.h5"
+    good = (long_video.folder / "v.h5").read_bytes()
+    row_bytes = 2 * CHANNELS
+    path.write_bytes(good)
+    FeatureStore(tmp_path).write_index()
+    status = path.stat()
+    for steps, is_refused in (((first, first + CROP - 1), True), ((first - 3000, first + CROP + 3000), False)):
+        for step in steps:
+            path.write_bytes(good)
+            with h5py.File(path) as file:
+                chunk = file["features"].id.get_chunk_info(step // 256)
+            flip(path, chunk.byte_offset + step % 256 * row_bytes, step % 8)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+            source = training_source(FeatureStore(tmp_path))
+            if is_refused:
+                with pytest.raises(UserError, match=r"of v in .* are damaged: it is not a feature file") as caught:
+                    window_of(source)
+                assert caught.value.expected == "Expected v.h5 as actloc wrote it."
+            else:
+                assert torch.equal(window_of(source)[1], expected)
+
+
+def test_no_flipped_bit_gives_other_features_or_ends_the_process(store: FeatureStore) -> None:
+    """In HDF5's older formats it does not notice all of them, and some end its process."""
+    path, whole = store.folder / "v.h5", torch.from_numpy(store.read("v"))
+    store.write_index()
+    status, good, draw = path.stat(), path.read_bytes(), random.Random(0)
+    with h5py.File(path) as file:
+        chunks = [file["features"].id.get_chunk_info(number) for number in range(3)]
+    starts = [chunk.byte_offset for chunk in chunks]
+    in_chunks = {place for start in starts for place in range(start, start + chunks[0].size)}
+    describing = [place for place in range(len(good)) if good[place] and place not in in_chunks]
+    num_refused = 0
+    for position in (*draw.sample(describing, 100), starts[1] + 9):
+        path.write_bytes(good)
+        flip(path, position, draw.randrange(8))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        fresh = FeatureStore(store.folder)
+        try:
+            part = fresh.rows("v", are_checked=False)(250, 520)
+        except UserError as error:
+            assert "are damaged" in error.found  # noqa: PT017
+            num_refused += 1
+        else:
+            assert torch.equal(part, whole[250:520])
+    assert num_refused > 50

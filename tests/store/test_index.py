@@ -68,6 +68,23 @@ def test_a_source_opens_no_file_of_a_listed_store(store: FeatureStore, opened: l
     assert {name.removesuffix(".h5") for name in opened} == {built.videos[3].id}
 
 
+def test_a_source_looks_at_each_file_once_and_at_the_folder_once(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    stat, scandir = Path.stat, os.scandir
+    monkeypatch.setattr(Path, "stat", lambda path, **how: (asked.append(path.name), stat(path, **how))[1])
+    monkeypatch.setattr(os, "scandir", lambda path: (asked.append("the folder"), scandir(path))[1])
+    built = source(store.folder)
+    assert sorted(name for name in asked if name in {f"{name}.h5" for name in NAMES}) == sorted(
+        f"{name}.h5" for name in NAMES
+    )
+    assert asked.count("the folder") == 1
+    asked.clear()
+    assert [built.extent(number) for number in range(len(NAMES))]
+    assert asked == []
+
+
 def test_the_facts_are_those_of_the_files(store: FeatureStore) -> None:
     listed = {name: store.info(name) for name in NAMES}
     (store.folder / index.NAME).unlink()
@@ -124,6 +141,8 @@ def test_a_file_replaced_by_another_of_the_same_size_and_time_is_noticed_when_it
     fresh.info("v7")
     with pytest.raises(UserError, match="not those that were there before"):
         fresh.read("v7")
+    with pytest.raises(UserError, match="not those that were there before"):
+        fresh.rows("v7", are_checked=False)
     (store.folder / index.NAME).unlink()
     assert FeatureStore(store.folder).read("v7").shape == (21, 6)
 

@@ -1,5 +1,7 @@
+import random
 from itertools import chain
 
+import pytest
 import torch
 
 from actloc.structures import Grid, Sample, Targets, Visit
@@ -42,3 +44,12 @@ def test_four_batches_of_one_have_the_samples_of_one_batch_of_four() -> None:
 
 def test_fewer_samples_than_a_batch_make_one_step() -> None:
     assert [len(step) for step in drawn(0, 2, batch_size=16)] == [7, 7]
+
+
+def test_an_epoch_is_shuffled_once_and_not_in_each_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled, shuffle = [], random.Random.shuffle
+    monkeypatch.setattr(
+        random.Random, "shuffle", lambda self, order: (shuffled.append(len(order)), shuffle(self, order))
+    )
+    assert drawn(0, 20, num=19)[9:18] == drawn(9, 18, num=19)
+    assert shuffled == [19, 19, 19]  # three epochs were begun

@@ -36,7 +36,7 @@ class Config(SourceConfig):
     ) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
         """Videos of the subset that the store has, and the others; raises UserError if they are required."""
         listed = annotations.of_subset(subset)
-        has = {video.id for video in listed if store.has(video.id)}
+        has = store.having([video.id for video in listed])
         present = [video for video in listed if video.id in has]
         missing = [video for video in listed if video.id not in has]
         failed = {str(row["id"]): row for row in store.failed()} if missing else {}

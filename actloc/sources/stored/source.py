@@ -6,6 +6,7 @@ import torch
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
+from actloc.annotations.uncollected import uncollected
 from actloc.errors import UserError
 from actloc.settings.sameness import flat, shaping
 from actloc.sources.base import SourceConfig
@@ -24,6 +25,7 @@ class StoredSource(Source):
 
     config: Config
 
+    @uncollected()
     def __init__(self, config: Config, annotations: Annotations, subset: str) -> None:
         super().__init__(config, annotations)
         self.store = FeatureStore(config.path)
@@ -53,11 +55,18 @@ class StoredSource(Source):
 
     def detection_sample(self, index: int) -> Sample:
         """All of the video; the features of a long one are checked now, and read when they are asked for."""
+        return self._unread(index, are_checked=True)
+
+    def sample_to_cut(self, index: int) -> Sample:
+        """All of the video; the features of a long one are checked and read when they are asked for."""
+        return self._unread(index, are_checked=False)
+
+    def _unread(self, index: int, *, are_checked: bool) -> Sample:
         video = self.videos[index]
         info = self.store.info(video.id)
         if not is_long(info.steps, info.channels):
             return self.evaluation_sample(index)
-        rows = self.store.rows(video.id)
+        rows = self.store.rows(video.id, are_checked=are_checked)
         return self._sample(video, *self.config.on_grid_unread(rows, info.steps, info.channels, stored_grid(info)))
 
     def extent(self, index: int) -> Extent:
