@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FEW_ROWS = 128  # steps of all videos below which oneDNN's convolution of kernel 1 is slower than MKL's product
+
 
 def depthwise(conv: nn.Conv1d, features: Tensor) -> Tensor:
     """`conv` of (B, C, T), computed on (B, T, C) memory; the result is a view of such memory."""
@@ -57,6 +59,7 @@ class PointwiseConv1d(nn.Conv1d):
         """(B, C, T) to (B, C', T); the result is a view of (B, T, C') memory."""
         is_float32 = features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        if is_float32 and has_onednn and features.device.type == "cpu":  # in bfloat16 products are oneDNN's anyway
+        is_large = len(features) * features.shape[2] >= FEW_ROWS
+        if is_large and is_float32 and has_onednn and features.device.type == "cpu":  # bfloat16 is oneDNN's anyway
             return _product_as_convolution(features, self.weight, self.bias)
         return F.linear(features.transpose(1, 2), self.weight.squeeze(2), self.bias).transpose(1, 2)

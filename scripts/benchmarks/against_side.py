@@ -5,8 +5,13 @@ That may be of any commit since e993a18, so only names are used that all of them
 
 import importlib
 import json
+import os
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ import torch
 from torch import Tensor
 
 from scripts.benchmarks.counting import forward_flops
-from scripts.benchmarks.results import cpu_seconds, product_rate
+from scripts.benchmarks.results import product_rate
 
 CPU = torch.device("cpu")
 ACTIONS = 15
@@ -153,15 +158,75 @@ def _suppressions(work: dict[str, Any]) -> list[Task]:
     return [lambda: [_suppress(segments, scores, labels) for _ in range(work["repeated"])]]
 
 
+def _action(label: int, start_s: float, end_s: float) -> dict[str, Any]:
+    return {"label": f"class {label:03d}", "label_id": int(label), "segment": [start_s, end_s]}
+
+
+def _evals(work: dict[str, Any], folder: Path) -> list[Task]:
+    """`actloc eval` of videos with stored features, with an official checkpoint: all of a process, from its start."""
+    generator, database = np.random.default_rng(0), {}
+    (folder / "features").mkdir(parents=True)
+    for number, (length,) in enumerate(work["batches"]):
+        features = generator.standard_normal((length, work["channels"]), dtype=np.float32)
+        np.save(folder / f"features/video_{number}.npy", features)
+        duration_s = (length * 4 + 12) / 30
+        starts, sizes = generator.random((2, ACTIONS)) * [[0.9], [0.1]] * duration_s
+        labels = generator.integers(work["classes"], size=ACTIONS)
+        actions = [_action(label, *ends) for label, *ends in zip(labels, starts, starts + sizes, strict=True)]
+        database[f"video_{number}"] = {"subset": "Test", "duration": duration_s, "fps": 30.0, "annotations": actions}
+    actions = [_action(label, 1.0, 5.0) for label in range(work["classes"])]
+    database["other"] = {"subset": "Validation", "duration": 30.0, "fps": 30.0, "annotations": actions}
+    (folder / "thumos14.json").write_text(json.dumps({"database": database}))
+    steps = {"fps": 30.0, "clip_frames": 16, "stride_frames": 4, "max_steps": work["max_steps"], "allow_missing": True}
+    settings = {
+        "dataset": {"name": "thumos14", "folder": "prepared", "annotations": "thumos14.json"},
+        "features": {"name": "folders", "path": "features", **steps},
+        "detector": {"name": "actionformer", **work["detector"]},
+        "machine": {"device": "cpu"},
+    }
+    (folder / "toy.yaml").write_text(json.dumps(settings))
+    weights = {f"module.{name}": one for name, one in _detector(work).state_dict().items()}
+    torch.save({"epoch": 1, "state_dict": weights, "state_dict_ema": weights}, folder / "weights.pth.tar")
+
+    def actloc(*arguments: str) -> None:
+        command = [sys.executable, "-m", "actloc", *arguments]
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, **threads}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+
+    def evaluate() -> None:
+        shutil.rmtree(folder / "ckpt", ignore_errors=True)
+        actloc("eval", "toy.yaml", "evaluation.weights_file=weights.pth.tar")
+
+    actloc("prepare", "toy.yaml")
+    return [evaluate]
+
+
+def _cpu_seconds(task: Task) -> float:
+    """Processor time of one run, with that of the processes that it starts."""
+
+    def used() -> float:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + ended.ru_utime + ended.ru_stime
+
+    start = used()
+    task()
+    return used() - start
+
+
 def _flops(task: Task) -> float:
     torch.manual_seed(SEED)
     return forward_flops(task)
 
 
 def _tasks(work: dict[str, Any], folder: Path) -> list[Task]:
-    if work["kind"] == "steps":
-        return _steps(work, folder)
-    return _evaluations(work) if work["kind"] == "evaluations" else _suppressions(work)
+    kind = work["kind"]
+    if kind in ("steps", "evals"):
+        return (_steps if kind == "steps" else _evals)(work, folder / kind)
+    return _evaluations(work) if kind == "evaluations" else _suppressions(work)
 
 
 def main() -> None:
@@ -181,7 +246,7 @@ def main() -> None:
                 seconds = []
                 for task in tasks:
                     torch.manual_seed(SEED)  # both sides drop the same paths in every round
-                    seconds.append(cpu_seconds(task))
+                    seconds.append(_cpu_seconds(task))
                 answer = {"seconds": seconds}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
