@@ -112,7 +112,8 @@ def encode_videos(
                     except VideoError as error:
                         yield video_id, error
                     continue
-                # the fullest buffer first, so that none waits for a slow decoder; among equals, the least recently served
+                # the fullest buffer first, so that none waits for a slow decoder; among equals, the one served least
+                # recently
                 video = max(active, key=lambda one: one.backlog)
                 items = video.take(network.items_at_once(video.item_bytes))
                 network.add(video, items)

@@ -163,7 +163,9 @@ def test_each_frame_is_decoded_once_and_crosses_once_in_its_final_size(
     assert set(sizes) == {height * width * 3}
 
 
-def test_decoding_opens_the_file_for_its_pictures_and_for_the_times_of_its_packets(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_opens_the_file_for_its_pictures_and_for_the_times_of_its_packets(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Path] = []
     plain_open = av.open
 
