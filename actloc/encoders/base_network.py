@@ -261,7 +261,7 @@ def ready(encoder: ClipEncoder, device: torch.device) -> ClipEncoder:
         for parameter in encoder.parameters():
             if parameter.dim() in formats:
                 parameter.data = parameter.data.to(memory_format=formats[parameter.dim()])
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         _leave_to_onednn(encoder)
     return encoder
 
