@@ -135,7 +135,7 @@ class BatchedNetwork:
         self._hand_out(self.most_ahead)
 
     def _hand_out(self, most_left: int) -> None:
-        """Gives owners their vectors, batch after batch, until at most so many are being computed."""
+        """Gives owners their vectors, batch after batch, until at most `most_left` are unfinished."""
         while len(self._computing) > most_left:
             owners, computed = self._computing.popleft()
             vectors = computed.result() if isinstance(computed, Future) else computed

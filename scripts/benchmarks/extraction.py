@@ -111,7 +111,7 @@ def main() -> None:
         "--no-memory", action="store_true", help="skip measuring the memory for 1 minute and 1 hour of video"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; one decodes")
-    parser.add_argument("--repeat", type=int, default=1, help="measure so many times in turn, and keep the best")
+    parser.add_argument("--repeat", type=int, default=1, help="measure this many times in turn, and keep the best")
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench_extract.json"), help="the JSON file to write")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is imported
