@@ -3,8 +3,8 @@
 There are three stages: `decoded` decodes a video and cuts it into clips, `batches` encodes batches that several videos
 share, `rows` makes feature rows and passes them to a sink. None of them keeps more than a few clips of a video.
 
-Results depend on the video and the recipe only: the number of decoders and the order of videos do not change a bit, and
-the batch size changes rounding only.
+Results depend on the video and the recipe only: the number of decoders, of cores, and the order of videos do not change
+a bit, and the batch size changes rounding only.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from actloc import console
 from actloc.encoders.base_network import ClipEncoder, check_clips, vectors_per_clip
 from actloc.errors import VideoError
-from actloc.extraction.batches import BatchedNetwork
+from actloc.extraction.batches import BatchedNetwork, workers
 from actloc.extraction.decoded import DecodedVideo
 from actloc.extraction.rows import RowAssembly, RowSink
 from actloc.settings import code_files
@@ -90,39 +90,41 @@ def encode_videos(
     """
     check_clips(encoder, spacing)
     encoder.check_videos(videos)
-    network = BatchedNetwork(encoder, spacing, machine)
-    most_active = num_decoders(machine)
-    item = "frame" if encoder.is_framewise else "clip"
-    console.detail(
-        f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; encoding "
-        f"{console.count(network.batch_size, item)} per batch"
-    )
     ahead = deque(videos.items())
     active: list[VideoInProgress] = []
     ended: list[VideoInProgress] = []
-    try:
-        while ahead or active:
-            check_stop()
-            if ahead and len(active) < most_active:
-                video_id, path = ahead.popleft()
-                try:
-                    of_video = video_id, path, encoder, spacing, machine, open_rows, check_stop, span
-                    active.append(VideoInProgress(*of_video))
-                except VideoError as error:
-                    yield video_id, error
-                continue
-            # the fullest buffer first, so that none waits for a slow decoder; among equals, the least recently served
-            video = max(active, key=lambda one: one.backlog)
-            items = video.take(network.items_at_once(video.item_bytes))
-            network.add(video, items)
-            active.remove(video)
-            (ended if video.is_over else active).append(video)
+    with workers(encoder.device.type) as pool:
+        network = BatchedNetwork(encoder, spacing, machine, pool)
+        most_active = num_decoders(machine)
+        item = "frame" if encoder.is_framewise else "clip"
+        console.detail(
+            f"Decoding {console.count(most_active, 'video')} at a time with {machine.reader}; encoding "
+            f"{console.count(network.batch_size, item)} per batch, {network.num_at_once} at a time"
+        )
+        try:
+            while ahead or active:
+                check_stop()
+                if ahead and len(active) < most_active:
+                    video_id, path = ahead.popleft()
+                    try:
+                        of_video = video_id, path, encoder, spacing, machine, open_rows, check_stop, span
+                        active.append(VideoInProgress(*of_video))
+                    except VideoError as error:
+                        yield video_id, error
+                    continue
+                # the fullest buffer first, so that none waits for a slow decoder; among equals, the one served least
+                # recently
+                video = max(active, key=lambda one: one.backlog)
+                items = video.take(network.items_at_once(video.item_bytes))
+                network.add(video, items)
+                active.remove(video)
+                (ended if video.is_over else active).append(video)
+                yield from _settled(ended, network)
+            network.finish()
             yield from _settled(ended, network)
-        network.finish()
-        yield from _settled(ended, network)
-    finally:
-        for video in (*active, *ended):
-            video.close()
+        finally:
+            for video in (*active, *ended):
+                video.close()
 
 
 def _settled(ended: "list[VideoInProgress]", network: BatchedNetwork) -> Iterator[tuple[str, FeatureInfo | VideoError]]:

@@ -147,8 +147,8 @@ def _rows(
     device = "cuda" if num_gpus else encoder.device.type
     count = batch_size(encoder, spacing, machine, device)
     decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
-    # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
-    actors = num_gpus or max(1, int(resources["CPU"]) // 2)
+    # without a GPU, encoding gets half of the CPUs' time, so that neither stage waits for the other forever
+    actors = num_gpus or max(1, int(resources["CPU"] / 2 / _ENCODING_CPUS))
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
         DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=1, batch_format="numpy"

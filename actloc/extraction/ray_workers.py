@@ -82,19 +82,17 @@ class EncoderCopy:
     config: EncoderConfig
     weights_sha256: str | None
     device: str
-    num_threads: int
-    """Another number of threads may round differently."""
     folder: Path
     """Folder that the settings' paths are relative to."""
 
     @classmethod
     def of(cls, encoder: ClipEncoder, device: str) -> "EncoderCopy":
         """Describes how to copy `encoder` to `device`, cpu or cuda; Ray chooses among several GPUs."""
-        return cls(encoder.config, encoder.weights_sha256, device, torch.get_num_threads(), Path.cwd())
+        return cls(encoder.config, encoder.weights_sha256, device, Path.cwd())
 
     def build(self) -> ClipEncoder:
         """Builds the encoder; raises UserError if its weights are missing or different."""
-        torch.set_num_threads(self.num_threads)
+        torch.set_num_threads(1)  # as in each of `batches.workers`: several would round differently
         with contextlib.chdir(self.folder):
             encoder = ready(built(self.config), torch.device(self.device))
         if encoder.weights_sha256 != self.weights_sha256:

@@ -34,7 +34,9 @@ def encode_stream(
 ) -> Summary:
     """Passes the rows of the source to the sink as they come; returns what it contained. Raises VideoError.
 
-    `check_stop` is called several times a second while there is no frame yet; what it raises ends the reading.
+    `check_stop` is called several times a second while there is no frame yet; what it raises ends the reading. All
+    threads share each batch, so that its rows come soon; with several, they may differ from those of extraction by
+    rounding.
     """
     refuse(encoder, spacing)
     decoded = _decoded(source, encoder, spacing, machine, say, check_stop)

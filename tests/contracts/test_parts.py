@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,17 @@ class TestEncoder:
             turned = drawn(name).encode(three_clips(name).flip(0))
         assert not torch.equal(together[0], together[1])
         assert torch.equal(together, turned.flip(0))
+
+    def test_two_threads_at_once_get_the_same_bits(self, name: str) -> None:
+        encoder, together = drawn(name), encoded_together(name)
+
+        def encode() -> torch.Tensor:
+            with torch.inference_mode():
+                return encoder.encode(three_clips(name))
+
+        with ThreadPoolExecutor(2) as pool:
+            found = [pool.submit(encode) for _ in range(2)]
+        assert all(torch.equal(one.result(), together) for one in found)
 
     def test_gradients_reach_the_encoders_weights(self, name: str) -> None:
         encoder = drawn(name)

@@ -193,7 +193,7 @@ def test_putting_batches_together_ahead_changes_nothing(clips: Clips, monkeypatc
 
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            self.works_ahead = True
+            self.most_ahead = 1
 
     names = ("plain.mp4", "hole.mp4", "turned.mp4", "variable.mp4")
     videos = {name: clips[name] for name in names}
