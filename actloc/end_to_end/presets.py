@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
         "others": "bank",
         "checkpoint_blocks": True,
     },
-    "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay"},
+    "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay", "kept_chunks": 1},
     "adatad": {"trainable": "adapters", "checkpoint_blocks": True},
     "frozen": {"trainable": "none"},
 }
@@ -24,7 +24,7 @@ FOR_ANY_ENCODER = tuple(name for name, preset in PRESETS.items() if preset["trai
 """The presets that do not need an encoder with adapters."""
 
 USELESS = {
-    "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "checkpoint_blocks"),
+    "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "kept_chunks", "checkpoint_blocks"),
     "fraction": ("choice", "round_to", "shared_draw", "others"),
 }
 """Settings without effect where no weight learns, or where all clips do."""
@@ -83,6 +83,8 @@ def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values 
         reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {values['clip_origin']}"
     if values["trainable"] == "none":
         reasons |= dict.fromkeys(USELESS["trainable"], "features.encoder.trainable is none")
+    if values.get("route", "direct") == "direct":
+        reasons["kept_chunks"] = reasons.get("kept_chunks", "features.route is direct, which keeps all of them")
     if values.get("fraction", 1.0) == 1:
         whole = f"features.fraction is {values.get('fraction', 1.0)}"
         reasons |= {name: reasons.get(name, whole) for name in USELESS["fraction"]}
