@@ -24,7 +24,16 @@ FOR_ANY_ENCODER = tuple(name for name, preset in PRESETS.items() if preset["trai
 """The presets that do not need an encoder with adapters."""
 
 USELESS = {
-    "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "kept_chunks", "checkpoint_blocks"),
+    "trainable": (
+        "fraction",
+        "choice",
+        "round_to",
+        "shared_draw",
+        "others",
+        "route",
+        "kept_chunks",
+        "checkpoint_blocks",
+    ),
     "fraction": ("choice", "round_to", "shared_draw", "others"),
 }
 """Settings without effect where no weight learns, or where all clips do."""
