@@ -29,7 +29,7 @@ from actloc.encoders.base_network import ClipEncoder, check_clips, ready, vector
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
-from actloc.prefetch import load_ahead
+from actloc.prefetch import Waits, load_ahead
 from actloc.settings.choices import Outside, Route
 from actloc.settings.code_errors import wrong_return
 from actloc.video.clip_reader import ClipReader
@@ -83,6 +83,8 @@ class LiveEncoder:
         """Whether any of the encoder's weights learn."""
         self.watch: Callable[[float], None] = lambda _: None
         """Called with the share of a call's clips that are encoded, from 0 to 1."""
+        self.waits = Waits()
+        """For frames that are read when they are needed."""
         self._pending: _Pending | None = None
 
     def vectors(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
@@ -153,8 +155,10 @@ class LiveEncoder:
         self, windows: Sequence[ClipWindow], chunks: Sequence[_Chunk]
     ) -> Iterator[tuple[_Chunk, NDArray[Any]]]:
         """Each chunk with its frames (S, F, H, W, c); those of the next one are read while the caller works."""
-        are_held = all(window.held is not None for window in windows)
-        return zip(chunks, load_ahead(partial(self._frames, windows), chunks, 0 if are_held else 1), strict=True)
+        frames_of = partial(self._frames, windows)
+        if all(window.held is not None for window in windows):
+            return zip(chunks, map(frames_of, chunks), strict=True)
+        return zip(chunks, self.waits.over(load_ahead(frames_of, chunks, 1)), strict=True)
 
     def _frames(self, windows: Sequence[ClipWindow], chunk: _Chunk) -> NDArray[Any]:
         by_window = groupby(zip(chunk.windows, chunk.clips, strict=True), key=lambda one: one[0])
