@@ -48,7 +48,8 @@ clips of a batch x one clip  full         exact                   new        one
 clips that learn x one clip  tallformer   of 3 clips in 20        17/20 old  those forward twice and backward
 features.chunk x one clip    chunked      exact, of any length    new        one pass forward more
 features.chunk x one clip    etad         of 3 clips in 10        new        all forward, 3 in 10 again and backward
-features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward
+features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward,
+                                                                             a chunk of them forward once
 clips of a batch x a tenth   adatad       exact, of the adapters  new        one pass forward more
 as much, or less             + adapters.ladder=true               new        one pass forward, backward beside it
 none                         frozen       none                    new        one pass forward
@@ -73,6 +74,9 @@ transformer, in the second half of 18 epochs, their median age is 5.6 epochs und
 adatad is for an encoder with adapters (features.encoder={name: videomae, adapters: {}}). They mix the clips of a
 window, so all of these are encoded together: features.chunk, fraction, route=replay and the bank are not for them. The
 network itself does not learn; adapters={ladder: true} places them beside it, for as much memory or less.
+
+bank_replay keeps the first chunk that learns until the backward pass, beside the detector's activations; each further
+one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which

@@ -84,7 +84,7 @@ class Config(AugmentedConfig, SourceConfig):
     repeat_window: the last frame of the window again, in place of all later ones (AdaTAD)."""
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
-    so are all where the whole window is replayed."""
+    again for a replay."""
     memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
     """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
     checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
