@@ -54,7 +54,8 @@ clips of a batch x a tenth   adatad       exact, of the adapters  new        one
 as much, or less             + adapters.ladder=true               new        one pass forward, backward beside it
 none                         frozen       none                    new        one pass forward
 
-Measured on the sample's videos, the detector's part included (processor time of a step on one thread of an AMD EPYC):
+Measured on the sample's videos, the detector's part included (processor time of a step on one thread of an AMD EPYC;
+bank_replay with features.kept_chunks=0):
 
                EfficientNet-Lite0      transformer of 2 blocks
                MB kept   s per step    MB kept   s per step
