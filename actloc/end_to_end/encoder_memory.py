@@ -129,15 +129,22 @@ class _Measurement:
 
     def _replay(self) -> EncoderBytes:
         encoding, counted = self.encoding, self.counted
-        features = self._without_gradient(max(encoding.learning, encoding.others))
+        others = self._without_gradient(max(encoding.learning, encoding.others))
         before = counted.now - self._weights
         size = min(encoding.learning, encoding.chunk)
-        activations = backward = 0
+        activations = kept = 0
+        backward = []
         for _ in range(2 if encoding.learning > size else min(size, 1)):
             existing = counted.now
             counted.restart()
             vectors = self._encoded(size, learns=True)
-            activations = max(activations, counted.peak - existing)
+            activations, kept = max(activations, counted.peak - existing), counted.now - existing
             vectors.backward(torch.ones_like(vectors))  # type: ignore[no-untyped-call]
-            backward = max(backward, counted.peak - self._weights)
-        return EncoderBytes(features, before, backward, max(activations, features - before))
+            backward.append(counted.peak - self._weights)
+        kept_clips = min(self.live.kept_chunks * encoding.chunk, encoding.learning)
+        all_kept = kept * kept_clips // max(size, 1)
+        more = max(all_kept - kept, 0)  # beside those of the chunk whose turn it is
+        activations = max(activations + more, others - before + all_kept)
+        # the first call's backward pass begins without gradients of the weights, the second's with them
+        most = max((peak + max(more - turn * kept, 0) for turn, peak in enumerate(backward)), default=0)
+        return EncoderBytes(before + activations, before + all_kept, most, activations)

@@ -8,6 +8,7 @@ direct  the clips that learn are encoded with gradient; autograd keeps their act
 replay  all clips are encoded without gradient; after the detector's backward pass, each chunk of those that learn is
         encoded again, with gradient, and gets the gradient of its features. One chunk's activations exist at a time.
         (Liu et al. 2023, "ETAD: Training Action Detection End to End on a Laptop", arXiv 2205.07134, section 3.2)
+        The first chunks may be kept instead: their activations exist until the backward pass, and nothing runs twice.
 
 Both give the same gradient: the chain rule only needs the features' gradient, whose values do not depend on the way.
 """
@@ -28,7 +29,7 @@ from actloc.encoders.base_network import ClipEncoder, check_clips, ready, vector
 from actloc.end_to_end.clip_window import ClipWindow
 from actloc.errors import UserError
 from actloc.layers.precision import computing_in
-from actloc.prefetch import load_ahead
+from actloc.prefetch import Waits, load_ahead
 from actloc.settings.choices import Outside, Route
 from actloc.settings.code_errors import wrong_return
 from actloc.video.clip_reader import ClipReader
@@ -51,8 +52,9 @@ class _Pending:
 
     windows: tuple[ClipWindow, ...]
     vectors: Tensor
-    chunks: list[_Chunk]
-    random_states: list["_RandomState"]
+    kept: list[tuple[_Chunk, Tensor]]
+    """The first chunks, with the vectors whose graphs exist."""
+    replayed: list[tuple[_Chunk, "_RandomState"]]
 
 
 class LiveEncoder:
@@ -67,17 +69,22 @@ class LiveEncoder:
         route: Route,
         chunk: int,
         outside: Outside,
+        kept_chunks: int = 0,
     ) -> None:
         self.encoder = encoder
         self.reader = reader
         self.precision = precision
         self.route = route
         self.chunk = chunk
+        self.kept_chunks = kept_chunks
+        """With replay: how many of the chunks that learn are kept."""
         self.outside = outside
         self.learns = any(parameter.requires_grad for parameter in encoder.parameters())
         """Whether any of the encoder's weights learn."""
         self.watch: Callable[[float], None] = lambda _: None
         """Called with the share of a call's clips that are encoded, from 0 to 1."""
+        self.waits = Waits()
+        """For frames that are read when they are needed."""
         self._pending: _Pending | None = None
 
     def vectors(self, windows: Sequence[ClipWindow]) -> list[Tensor]:
@@ -85,18 +92,24 @@ class LiveEncoder:
         chunks = self._chunks(windows)
         trains = torch.is_grad_enabled()
         replays = self.route == "replay" and any(one.learns for one in chunks) and trains
-        states, made = [], []
+        kept: list[tuple[_Chunk, Tensor]] = []
+        replayed: list[tuple[_Chunk, _RandomState]] = []
+        made = []
         for one, frames in self._with_frames(windows, chunks):
-            if replays and one.learns:
-                states.append(_RandomState.now(self.encoder.device))
-            with torch.set_grad_enabled(trains and one.learns and not replays):
-                made.append(self._encoded(windows, one, frames, drops=trains and one.learns))
+            is_replayed = replays and one.learns and len(kept) == self.kept_chunks
+            if is_replayed:
+                replayed.append((one, _RandomState.now(self.encoder.device)))
+            with torch.set_grad_enabled(trains and one.learns and not is_replayed):
+                vectors = self._encoded(windows, one, frames, drops=trains and one.learns)
+            if replays and one.learns and not is_replayed:
+                kept.append((one, vectors))
+            made.append(vectors.detach() if replays else vectors)
             self.watch(len(made) / len(chunks))
         order = torch.tensor([place for one in chunks for place in one.places]).argsort()
         vectors = torch.cat(made)[order.to(made[0].device)]
         if replays:
             vectors.requires_grad_()
-            self._pending = _Pending(tuple(windows), vectors, [one for one in chunks if one.learns], states)
+            self._pending = _Pending(tuple(windows), vectors, kept, replayed)
         return list(torch.split(vectors, [len(window.encoded) for window in windows]))
 
     def backward(self) -> None:
@@ -104,13 +117,18 @@ class LiveEncoder:
         pending, self._pending = self._pending, None
         if pending is None or pending.vectors.grad is None:
             return
+        gradient = pending.vectors.grad
+        while pending.kept:  # each graph ends with its turn
+            one, vectors = pending.kept.pop(0)
+            vectors.backward(gradient[list(one.places)])  # type: ignore[no-untyped-call]
         devices = [self.encoder.device] if self.encoder.device.type == "cuda" else []
+        chunks = [one for one, _ in pending.replayed]
         with torch.random.fork_rng(devices), torch.enable_grad():
-            together = zip(self._with_frames(pending.windows, pending.chunks), pending.random_states, strict=True)
-            for (one, frames), state in together:
+            together = zip(self._with_frames(pending.windows, chunks), pending.replayed, strict=True)
+            for (one, frames), (_, state) in together:
                 state.restore(self.encoder.device)
                 vectors = self._encoded(pending.windows, one, frames, drops=True)
-                vectors.backward(pending.vectors.grad[list(one.places)])  # type: ignore[no-untyped-call]
+                vectors.backward(gradient[list(one.places)])  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Ends the processes that read clips; may be called again."""
@@ -137,8 +155,10 @@ class LiveEncoder:
         self, windows: Sequence[ClipWindow], chunks: Sequence[_Chunk]
     ) -> Iterator[tuple[_Chunk, NDArray[Any]]]:
         """Each chunk with its frames (S, F, H, W, c); those of the next one are read while the caller works."""
-        are_held = all(window.held is not None for window in windows)
-        return zip(chunks, load_ahead(partial(self._frames, windows), chunks, 0 if are_held else 1), strict=True)
+        frames_of = partial(self._frames, windows)
+        if all(window.held is not None for window in windows):
+            return zip(chunks, map(frames_of, chunks), strict=True)
+        return zip(chunks, self.waits.over(load_ahead(frames_of, chunks, 1)), strict=True)
 
     def _frames(self, windows: Sequence[ClipWindow], chunk: _Chunk) -> NDArray[Any]:
         by_window = groupby(zip(chunk.windows, chunk.clips, strict=True), key=lambda one: one[0])

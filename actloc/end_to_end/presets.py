@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {  # Any: values of settings
         "others": "bank",
         "checkpoint_blocks": True,
     },
-    "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay"},
+    "bank_replay": {"trainable": "all", "fraction": 0.3, "others": "bank", "route": "replay", "kept_chunks": 1},
     "adatad": {"trainable": "adapters", "checkpoint_blocks": True},
     "frozen": {"trainable": "none"},
 }
@@ -24,7 +24,16 @@ FOR_ANY_ENCODER = tuple(name for name, preset in PRESETS.items() if preset["trai
 """The presets that do not need an encoder with adapters."""
 
 USELESS = {
-    "trainable": ("fraction", "choice", "round_to", "shared_draw", "others", "route", "checkpoint_blocks"),
+    "trainable": (
+        "fraction",
+        "choice",
+        "round_to",
+        "shared_draw",
+        "others",
+        "route",
+        "kept_chunks",
+        "checkpoint_blocks",
+    ),
     "fraction": ("choice", "round_to", "shared_draw", "others"),
 }
 """Settings without effect where no weight learns, or where all clips do."""
@@ -39,12 +48,14 @@ clips of a batch x one clip  full         exact                   new        one
 clips that learn x one clip  tallformer   of 3 clips in 20        17/20 old  those forward twice and backward
 features.chunk x one clip    chunked      exact, of any length    new        one pass forward more
 features.chunk x one clip    etad         of 3 clips in 10        new        all forward, 3 in 10 again and backward
-features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward
+features.chunk x one clip    bank_replay  of 3 clips in 10        7/10 old   3 in 10 forward twice and backward,
+                                                                             a chunk of them forward once
 clips of a batch x a tenth   adatad       exact, of the adapters  new        one pass forward more
 as much, or less             + adapters.ladder=true               new        one pass forward, backward beside it
 none                         frozen       none                    new        one pass forward
 
-Measured on the sample's videos, the detector's part included (processor time of a step on one thread of an AMD EPYC):
+Measured on the sample's videos, the detector's part included (processor time of a step on one thread of an AMD EPYC;
+bank_replay with features.kept_chunks=0):
 
                EfficientNet-Lite0      transformer of 2 blocks
                MB kept   s per step    MB kept   s per step
@@ -65,6 +76,9 @@ adatad is for an encoder with adapters (features.encoder={name: videomae, adapte
 window, so all of these are encoded together: features.chunk, fraction, route=replay and the bank are not for them. The
 network itself does not learn; adapters={ladder: true} places them beside it, for as much memory or less.
 
+bank_replay keeps the first chunk that learns until the backward pass, beside the detector's activations; each further
+one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory.
+
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
 branches stochastic depth skips (features.encoder.drop_path, where encoders have it): each call of the encoder draws
@@ -83,6 +97,8 @@ def without_effect(values: Mapping[str, Any]) -> dict[str, str]:  # Any: values 
         reasons["resize_to"] = f"windows have their own clips, by features.clip_origin {values['clip_origin']}"
     if values["trainable"] == "none":
         reasons |= dict.fromkeys(USELESS["trainable"], "features.encoder.trainable is none")
+    if values.get("route", "direct") == "direct":
+        reasons["kept_chunks"] = reasons.get("kept_chunks", "features.route is direct, which keeps all of them")
     if values.get("fraction", 1.0) == 1:
         whole = f"features.fraction is {values.get('fraction', 1.0)}"
         reasons |= {name: reasons.get(name, whole) for name in USELESS["fraction"]}

@@ -148,6 +148,7 @@ class _Choice:
                 route=features.route,
                 chunk=features.chunk,
                 outside=self._live.outside,
+                kept_chunks=features.kept_chunks,
             )
             return self._largest.bytes(encoded_source.EncodedSource(features, Annotations((), {}), live), live)
         finally:
@@ -200,6 +201,7 @@ def _candidates(least: encoded.Config, num_stages: int) -> Iterator[list[str]]:
     """Settings that may need less, from those that change the least in what is learned."""
     trainable = least.encoder.trainable
     stated = ["features.checkpoint_blocks=true"] if trainable != "none" and not least.checkpoint_blocks else []
+    stated += ["features.kept_chunks=0"] if least.kept_chunks else []
     stated += ["features.chunk=1"] if least.chunk > 1 and not least.encoder.mixes_clips else []
     if stated:
         yield stated

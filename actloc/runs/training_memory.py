@@ -138,9 +138,20 @@ def _alternatives(live: LiveEncoder | None) -> Iterator[tuple[str, str, LiveEnco
     if live.learns and live.route == "direct":
         smaller.route = "replay"
         yield "features.route=replay", "the same result, but clips that learn are encoded twice", smaller
+    elif live.learns and live.kept_chunks:
+        smaller.kept_chunks = 0
+        yield "features.kept_chunks=0", "the same result, but all clips that learn are encoded twice", smaller
     if live.chunk > 1:
         smaller.chunk = 1
-        setting = "features.route=replay and features.chunk=1" if smaller.route != live.route else "features.chunk=1"
+        before = [
+            setting
+            for setting, is_set in (
+                ("features.route=replay", smaller.route != live.route),
+                ("features.kept_chunks=0", smaller.kept_chunks != live.kept_chunks),
+            )
+            if is_set
+        ]
+        setting = " and ".join([*before, "features.chunk=1"])
         skips = type(live.encoder).drop_branches is not ClipEncoder.drop_branches
         result = "the same result, but for the draws of stochastic depth" if skips else "the same result"
         yield setting, f"{result}, one clip at a time", smaller

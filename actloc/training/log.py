@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from actloc import console, files
+from actloc.prefetch import Waits
 
 Item = TypeVar("Item")
 
@@ -23,19 +24,15 @@ class Pace:
 
     def __init__(self) -> None:
         self._started = self._step_began = time.monotonic()
-        self._waited_s = 0.0
+        self.waits = Waits()
+        """Those for the data of a step."""
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, with the time until each arrives."""
-        iterator = iter(items)
-        while True:
-            self._step_began = time.monotonic()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            self._waited_s += time.monotonic() - self._step_began
+        self._step_began = time.monotonic()
+        for item in self.waits.over(items):
             yield item
+            self._step_began = time.monotonic()
 
     @property
     def step_s(self) -> float:
@@ -45,7 +42,7 @@ class Pace:
     @property
     def waiting_share(self) -> float:
         """From 0 to 1."""
-        return self._waited_s / max(time.monotonic() - self._started, 1e-9)
+        return self.waits.seconds / max(time.monotonic() - self._started, 1e-9)
 
     def values(self) -> dict[str, float]:
         """Speed and memory for the log, after a step: they differ between equal runs."""

@@ -172,7 +172,8 @@ class Trainer:
                     log.note("stop", self.step, signal=signal.Signals(number).name, checkpoint=folder.name)
                     raise Stopped(number, is_agreed=True)
             log.note("finish", self.step)
-        console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data")
+        steps = console.count(pace.waits.count, "step")
+        console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data, at {steps}")
 
     def train_step(self, batches: list[Batch]) -> dict[str, float]:
         """Changes the weights once, by the gradient of these batches; returns what is logged."""

@@ -3,6 +3,7 @@
 On a CPU the presets take their steps in turns, so that a busy machine slows all of them alike, and the time is the
 processor's time of this process, without the decoders'. On a GPU each preset is alone with its memory, and the time is
 that on the clock, from an idle GPU to an idle GPU. Windows that are loaded ahead are loaded before the clock starts.
+How often the network waits for frames is counted in other steps, one after the other, as training takes them.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,10 @@ class Costs:
     """Pictures that the decoders gave per step."""
     gpu_mb: float | None = None
     """Peak of the GPU memory that torch gave out, weights and optimizer included; MB are 2^20 bytes."""
+    waits: int | None = None
+    """Waits for frames of more than a hundredth of a second in as many steps in a row, after a first one."""
+    waited_s: float | None = None
+    """Seconds on the clock of all waits in these steps."""
 
 
 def main() -> None:
@@ -152,6 +157,8 @@ def _in_turns(config: str, settings: Mapping[str, Sequence[str]], num_steps: int
         for number in range(num_steps + 1):
             for one in all_of_them:
                 one.count() if number == 0 else one.measure()
+        for one in all_of_them:
+            one.wait()
         return [one.costs() for one in all_of_them]
 
 
@@ -159,15 +166,19 @@ class _Stepping:
     """One preset's training, step by step."""
 
     def __init__(self, preset: str, config: str, settings: Sequence[str], num_steps: int) -> None:
+        from actloc import experiment as experiments
+
         self.preset = preset
-        self._trainer = _trainer(config, [*settings, *way(preset), f"run.name=steps_{preset}"])
+        experiment = experiments.load(config, [*settings, *way(preset), f"run.name=steps_{preset}"])
+        self._trainer, self._num_workers = _trainer(experiment), experiment.machine.num_workers
         live = self._trainer.learner.source.live  # type: ignore[attr-defined]  # of the one task that there is
         self.close = live.close
-        self._reader, self._device = live.reader, live.encoder.device
+        self._reader, self._device, self._waits = live.reader, live.encoder.device, live.waits
         self._trainer.learner.begin()
         self._batches = self._trainer.loader.batches(0, num_steps + 1)
         self._seconds: list[float] = []
         self._saved_bytes = self._frames_before = 0
+        self._decoded = 0.0
 
     def count(self) -> None:
         """The first step: counting takes time, and a first step is slower anyway."""
@@ -189,14 +200,25 @@ class _Stepping:
         self._trainer.train_step(batches)
         self._seconds.append(_now(self._device) - start)
 
+    def wait(self) -> None:
+        """As many steps more, whose frames are loaded while the step before computes."""
+        self._decoded = (self._reader.frames_decoded - self._frames_before) / len(self._seconds)
+        trainer, number = self._trainer, len(self._seconds)
+        loader = replace(trainer.loader, num_workers=max(self._num_workers, 1))
+        batches = loader.batches(trainer.step, trainer.step + number + 1)
+        trainer.train_step(next(batches))  # whose own frames nothing hides
+        self._waits.count, self._waits.seconds = 0, 0.0
+        for one in self._waits.over(batches):
+            trainer.train_step(one)
+
     def costs(self) -> Costs:
         """Of the steps so far."""
         import torch
 
-        decoded = (self._reader.frames_decoded - self._frames_before) / len(self._seconds)
         is_gpu = self._device.type == "cuda"
         gpu_mb = torch.cuda.max_memory_allocated(self._device) / 2**20 if is_gpu else None
-        return Costs(self.preset, min(self._seconds), self._saved_bytes / 2**20, decoded, gpu_mb)
+        waits = self._waits.count, self._waits.seconds
+        return Costs(self.preset, min(self._seconds), self._saved_bytes / 2**20, self._decoded, gpu_mb, *waits)
 
 
 def _now(device: "torch.device") -> float:
@@ -209,13 +231,11 @@ def _now(device: "torch.device") -> float:
     return time.perf_counter()
 
 
-def _trainer(config: str, settings: list[str]) -> "Trainer":
-    from actloc import experiment as experiments
+def _trainer(experiment: "Experiment") -> "Trainer":
     from actloc.annotations import form
     from actloc.runs.run_bank import give_bank
     from actloc.runs.trained import new_live_encoder
 
-    experiment = experiments.load(config, settings)
     annotations = form.read(experiment.dataset.annotations_file)
     source = experiment.features.build(annotations, experiment.dataset.training_subset, new_live_encoder(experiment))
     give_bank(experiment, source, is_new=True)
@@ -258,6 +278,7 @@ def show(title: str, rows: Sequence[Costs], more: Mapping[str, Sequence[str]] | 
     columns["frames decoded per step"] = [
         "-" if row.frames_decoded is None else f"{row.frames_decoded:,.0f}" for row in rows
     ]
+    columns["waits"] = ["-" if row.waits is None else f"{row.waits} ({row.waited_s:.2f} s)" for row in rows]
     if on_gpu:
         columns["peak GPU MB"] = ["-" if row.gpu_mb is None else f"{row.gpu_mb:,.0f}" for row in rows]
         how = f"Time on the clock of steps on {torch.cuda.get_device_name()}"

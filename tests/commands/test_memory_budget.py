@@ -69,7 +69,7 @@ def chosen(experiment: Experiment) -> tuple[bool, int]:
     ("share", "settings"),
     [
         (0.95, "efficientnet_lite0 features.preset=full"),
-        (1.01, "efficientnet_lite0 features.preset=etad"),
+        (1.01, "efficientnet_lite0 features.preset=etad features.kept_chunks=2"),
         (0.95, "video_swin features.preset=full"),
         (0.95, "video_swin features.preset=chunked"),
         (0.95, "r2plus1d features.preset=full features.max_steps=4 training.batch_size=1"),

@@ -44,6 +44,11 @@ def test_activations_measured_without_values_are_those_that_are_saved(small_vit:
     replay = encoder_bytes(live(small_vit, route="replay"), encoding, has_gradients=False)
     assert replay.held == 0
     assert replay.activations / MB == pytest.approx(451, rel=0.05)
+    keeping = encoder_bytes(live(small_vit, route="replay", kept_chunks=2), encoding, has_gradients=False)
+    assert keeping.held / MB == pytest.approx(2 * 451, rel=0.01)
+    assert keeping.activations / MB == pytest.approx(2 * 451, rel=0.05)
+    weights = sum(one.nbytes for one in small_vit.parameters())  # whose gradients are not there yet
+    assert keeping.backward - replay.backward == pytest.approx(451 * MB - weights, rel=0.02)
 
 
 def test_live_bytes_count_each_storage_once_and_keep_none() -> None:

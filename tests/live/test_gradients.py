@@ -197,6 +197,9 @@ def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_repla
         return found
 
     direct = drawn_gradient()
+    for kept in (0, 1):  # of two chunks
+        replayed = drawn_gradient(route="replay", chunk=1, kept_chunks=kept)
+        assert difference(replayed, drawn_gradient(chunk=1)) <= 1e-10
     assert difference(drawn_gradient(route="replay"), direct) <= 1e-10
     encoder.recompute_blocks()
     for route in ("direct", "replay"):
@@ -212,6 +215,22 @@ def test_branches_are_skipped_only_while_learning_and_the_same_ones_in_the_repla
     torch.testing.assert_close(without, expected)
     same = [difference(a, b) < 1e-12 for a, b in zip(learning.T, without.T, strict=True)]
     assert same == [False, False, True, True, False, False]  # two vectors of each clip
+
+
+def test_chunks_that_are_kept_are_encoded_once_and_the_gradient_has_the_same_bits() -> None:
+    encoder = tiny()
+    calls: list[int] = []
+    encode = encoder.encode
+    encoder.encode = lambda clips: (calls.append(len(clips)), encode(clips))[1]  # type: ignore[method-assign]
+    detector = small_detector(encoder.channels, torch.float32)
+    windows = [window(5, (2, 4, 4, 3), seed=1, learning={0, 3, 4}), window(4, (2, 4, 4, 3), seed=2)]  # 7 learn
+    found = []
+    for kept, encoded_clips in ((0, 16), (1, 14), (3, 10), (9, 9)):
+        calls.clear()
+        found.append(gradient(live(encoder, route="replay", kept_chunks=kept), windows, detector))
+        assert sum(calls) == encoded_clips
+        assert max(calls) == 2
+    assert all(torch.equal(one, found[0]) for one in found)
 
 
 def test_gradients_of_a_scaled_loss_are_scaled() -> None:

@@ -110,6 +110,7 @@ def test_pace_knows_the_time_of_a_step_with_its_data_and_the_share_of_waiting(mo
         now += 4.0  # a validation
     assert steps_s == [4.0, 4.0]
     assert pace.waiting_share == 2 / 16
+    assert (pace.waits.count, pace.waits.seconds) == (2, 2.0)
     values = pace.values()
     assert values["speed/steps_per_s"] * values["speed/seconds_per_step"] == pytest.approx(1)
     assert values["time/waiting_for_data"] == 2 / 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import av
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from actloc import console
 from actloc.annotations.model import AnnotatedVideo, Annotations
@@ -63,6 +63,9 @@ class Config(AugmentedConfig, SourceConfig):
     route: Annotated[Route, Shapes("nothing")] = "direct"
     """How the gradient reaches the encoder. direct: the activations of all clips that learn are kept; replay: those of
     one chunk at a time, which is encoded twice. Both give the same gradient."""
+    kept_chunks: Annotated[NonNegativeInt, Shapes("nothing")] = 0
+    """route=replay: chunks that learn whose activations are kept from the first time that they are encoded, beside the
+    detector's; only further ones are encoded twice. More memory and less time for the same gradient."""
     chunk: Annotated[PositiveInt, Shapes("nothing")] = 4
     """Clips of one encoder call. It changes memory, speed and the draws of stochastic depth, not the gradient."""
     checkpoint_blocks: Annotated[bool, Shapes("nothing")] = False
@@ -81,7 +84,7 @@ class Config(AugmentedConfig, SourceConfig):
     repeat_window: the last frame of the window again, in place of all later ones (AdaTAD)."""
     held_megabytes: Annotated[PositiveInt, Shapes("nothing")] = 256
     """Frames of a window are loaded ahead and kept up to this size; those of a longer one are read chunk by chunk, and
-    so are all where the whole window is replayed."""
+    again for a replay."""
     memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
     """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
     checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
@@ -123,7 +126,13 @@ class Config(AugmentedConfig, SourceConfig):
             timeout_s=machine.decode_timeout_s,
         )
         return LiveEncoder(
-            encoder, reader, precision=precision, route=self.route, chunk=self.chunk, outside=self.outside
+            encoder,
+            reader,
+            precision=precision,
+            route=self.route,
+            chunk=self.chunk,
+            outside=self.outside,
+            kept_chunks=self.kept_chunks,
         )
 
     def build(self, annotations: Annotations, subset: str, live: LiveEncoder | None = None) -> EncodedSource:

@@ -140,7 +140,7 @@ class EncodedSource(Source):
         return window.ended(self.config.stride_frames) if self.config.outside == "repeat_window" else window
 
     def training_sample(self, index: int, generator: random.Random, visit: Visit = FIRST_VISIT) -> Sample:
-        """A training window, with the clips that learn; its frames are in memory if they fit and are not replayed.
+        """A training window, with the clips that learn; its frames are in memory if they fit.
 
         A video that cannot be decoded is replaced by the next one, if the settings allow missing videos.
         """
@@ -166,8 +166,7 @@ class EncodedSource(Source):
         is_asked = config.choice == "oldest"
         turns = self._turns.before(index, visit.epoch, partial(self._learned_in, index, visit)) if is_asked else {}
         sample, window = self._window(index, generator, visit, turns)
-        is_replayed_whole = config.route == "replay" and len(window.learning) == len(window.clips)
-        if not is_replayed_whole and window.num_bytes <= config.held_megabytes << 20:
+        if window.num_bytes <= config.held_megabytes << 20:
             window = window.loaded(self.live.reader)
         elif config.allow_missing and index not in self._readable:  # in the middle of a step nothing can be replaced
             self._read_once(index)
@@ -225,8 +224,8 @@ class EncodedSource(Source):
             raise UserError(
                 f"{', '.join(batch.video_ids)}: {error}.",
                 "Expected videos that can be decoded; these are read chunk by chunk in the middle of a step.",
-                "Replace the file, then run the same command again; windows that are loaded ahead, as those of "
-                "features.preset=etad up to features.held_megabytes, can leave such videos out.",
+                "Replace the file, then run the same command again; windows up to features.held_megabytes, which are "
+                "loaded ahead, can leave such videos out: features.allow_missing=true",
             ) from error
         if self.bank is not None:
             together = zip(batch.video_ids, windows, vectors, strict=True)
