@@ -21,8 +21,8 @@ from scripts.benchmarks.growth_data import COLOR, Size, make, make_video, steps_
 LEAST_SHARE = 0.1
 """Work that takes less than this share of the start-up is shown and left out of the fit: it is lost in what varies."""
 MOST_EXPONENT = 1.1
-_REPEATED_S = 3.0
-"""A command is run again, twice at most, while its runs have taken less; the fastest counts."""
+_REPEATED_S = 2.0
+"""A command is run again, once at most, if it took less; the faster run counts."""
 _INTERRUPTED = 130
 
 
@@ -173,7 +173,7 @@ def ran(folder: Path, arguments: Sequence[str], ends_with: str = "") -> Cost:
     return Cost(took["processor_s"], took["memory_mb"])
 
 
-def measured(chain: Chain, folder: Path, report: Callable[[str], None], most_runs: int = 3) -> list[Row]:
+def measured(chain: Chain, folder: Path, report: Callable[[str], None], most_runs: int = 2) -> list[Row]:
     """The rows of a chain, its data below `folder`; each command runs `most_runs` times, fewer where that is long."""
     costs: dict[str, list[Cost]] = {command.name: [] for command in chain.commands if command.is_shown}
     for size in (chain.smallest, *chain.sizes):
@@ -222,13 +222,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", metavar="NAME", help="one of videos, scored, actions, predict, stored")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: only to see that everything runs")
+    parser.add_argument("--runs", type=int, default=2, help="runs of each short command, of which the fastest counts")
     parser.add_argument(
         "--folder", type=Path, default=Path("ckpt/bench_growth/data"), help="where data are made, once (0.4 GB)"
     )
     parser.add_argument("--output", type=Path, default=Path("ckpt/bench_growth/table.json"), help="the JSON file")
     options = parser.parse_args(arguments)
     folder = options.folder.absolute()
-    runs = 1 if options.toy else 3
+    runs = 1 if options.toy else options.runs
     named = [one for one in chains(folder, 0.001 if options.toy else 1.0) if options.only in (None, one.name)]
     if not named:
         parser.error(f"--only: found {options.only}, expected one of videos, scored, actions, predict, stored")
