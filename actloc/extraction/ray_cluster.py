@@ -43,7 +43,8 @@ _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_ENCODING_CPUS = 0.5  # must differ from decoding's, or Ray would fuse both into one stage
+_DECODING_CPUS, _ENCODING_CPUS = 1, 0.5  # must differ, or Ray would fuse both into one stage
+_DECODING_SHARE = 0.4  # of the only CPU of a cluster: with a whole one, decoding would wait for encoding forever
 
 
 def check_installed() -> None:
@@ -149,9 +150,10 @@ def _rows(
     decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
     # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
+    decoding_cpus = _DECODING_CPUS if num_gpus or resources["CPU"] > 1 else _DECODING_SHARE
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
-        DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=1, batch_format="numpy"
+        DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=decoding_cpus, batch_format="numpy"
     )
     encoded = pieces.map_batches(
         EncodingThere,
