@@ -95,7 +95,8 @@ class Pairing:
                 before, sizes[here] = may_overlap(segments[rows[here]], truths)
                 firsts[here] = start + before
         cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // PAIRS_AT_ONCE)) + 1
-        for chunk, chunk_firsts, chunk_sizes in zip(*(np.split(one, cuts) for one in (rows, firsts, sizes)), strict=True):
+        columns = (np.split(one, cuts) for one in (rows, firsts, sizes))
+        for chunk, chunk_firsts, chunk_sizes in zip(*columns, strict=True):
             repeated = np.repeat(chunk, chunk_sizes)
             place = np.arange(len(repeated)) - np.repeat(np.cumsum(chunk_sizes) - chunk_sizes, chunk_sizes)
             yield repeated, self.truths_by_group[np.repeat(chunk_firsts, chunk_sizes) + place]

@@ -88,7 +88,8 @@ def make(folder: Path, size: Size, store: Path | None = None) -> Path:
         table.write("video,start,end,label,subset\n")
         for number, name in enumerate(size.names):
             subset = "test" if number % 2 else "train"
-            table.writelines(f"{name},{start},{end},{label},{subset}\n" for start, end, label in size.actions_of(number))
+            for start, end, label in size.actions_of(number):
+                table.write(f"{name},{start},{end},{label},{subset}\n")
     (folder / "predictions.json").write_text(json.dumps({"results": _predictions(size)}))
     if store is None:
         _fill_store(folder / "features", size)

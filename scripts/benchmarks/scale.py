@@ -63,7 +63,7 @@ class Costs:
 
 
 WORKS = (Work(1, 4, 10), Work(2, 4, 10), Work(4, 4, 10), Work(2, 12, 10), Work(2, 4, 30))
-TOY = (Work(1, 1, 1), Work(2, 2, 1))
+TOY = (Work(2, 1, 1), Work(4, 2, 1))
 
 
 def fitted(runs: Sequence[Run], role: str) -> Costs:
@@ -246,15 +246,21 @@ def table(runs: Mapping[str, Sequence[Run]]) -> str:
             took = " | ".join(f"{run.processor_s[role]:.1f}" for role in ROLES)
             videos = f"{run.work.videos} of {run.work.seconds:g} s"
             lines.append(f"| `{name}` | {run.work.workers} | {videos} | {took} | {run.wall_s:.0f} |")
-    lines += ["", "Fitted, processor seconds:", "", "| command | processes | start | each worker | video | hour of it |"]
+    lines += ["", "Fitted, processor seconds:", ""]
+    lines += ["| command | processes | start | each worker | a video | an hour of it |"]
     lines += ["|---|---|---:|---:|---:|---:|"]
     costs = {name: {role: fitted(of, role) for role in ROLES} for name, of in runs.items()}
     for name, by_role in costs.items():
         for role, cost in by_role.items():
             cells = f"{cost.start_s:.1f} | {cost.worker_s:.1f} | {cost.video_s:.3f} | {cost.second_s * 3600:.1f}"
             lines.append(f"| `{name}` | {role} | {cells} |")
-    what = f"Extrapolated, not measured: {HOURS:,} hours in videos of {MINUTES_EACH} minutes, machines of {CORES} cores:"
-    lines += ["", what, "", "| command | machines | start | workers | last video | command | in all | longest part |"]
+    what = f"{HOURS:,} hours in videos of {MINUTES_EACH} minutes, machines of {CORES} cores"
+    lines += [
+        "",
+        f"Extrapolated, not measured: {what}:",
+        "",
+        "| command | machines | start | workers | last video | command | in all | longest part |",
+    ]
     lines += ["|---|---:|---:|---:|---:|---:|---:|---|"]
     for name, by_role in costs.items():
         for one in (expected(by_role, machines) for machines in MACHINES):

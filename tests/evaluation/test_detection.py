@@ -147,7 +147,12 @@ def test_of_many_actions_only_those_that_may_overlap_are_compared(
     counted = {}
     for num_actions in (300, 600):
         shapes: list[int] = []
-        monkeypatch.setattr(pairing, "iou", lambda one, other, shapes=shapes: shapes.append(len(one)) or iou(one, other))
+
+        def counting(one: Any, other: Any, shapes: list[int] = shapes) -> Any:
+            shapes.append(len(one))
+            return iou(one, other)
+
+        monkeypatch.setattr(pairing, "iou", counting)
         found = pairing.Pairing(*long_video(num_actions), 0.1, protocol)
         counted[num_actions] = sum(shapes)
     monkeypatch.setattr(pairing, "MANY", 10**9)

@@ -77,9 +77,9 @@ def closest_truths(truth: TruthColumns, predictions: PredictionColumns) -> tuple
             continue
         closest[rows] = there[0]
         by_start = there[np.argsort(true_segments[there, 0], kind="stable")]
-        rows = rows[np.argsort(segments[rows, 0], kind="stable")]
+        ordered = rows[np.argsort(segments[rows, 0], kind="stable")]
         num_parts = max(-(-len(rows) * len(there) // PAIRS_AT_ONCE), -(-len(rows) // NEIGHBOURS))
-        for part in np.array_split(rows, num_parts):
+        for part in np.array_split(ordered, num_parts):
             firsts, numbers = may_overlap(segments[part], true_segments[by_start])
             near = np.sort(by_start[firsts.min() : (firsts + numbers).max()])
             if len(near):
