@@ -6,7 +6,7 @@ from actloc.evaluation.columns import Floats, Integers
 
 
 def may_overlap(segments: Floats, others: Floats) -> tuple[Integers, Integers]:
-    """The place of the first of `others` (M, 2), sorted by start, that overlaps each of `segments` (N, 2), and a number.
+    """The place of the first of `others` (M, 2), sorted by start, that overlaps each of `segments` (N, 2); a number.
 
     All that overlap it are among so many from there; those that end early, after a longer one, are among them too.
     """
