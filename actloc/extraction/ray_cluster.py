@@ -44,7 +44,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _DECODING_CPUS, _ENCODING_CPUS = 1, 0.5  # must differ, or Ray would fuse both into one stage
-_DECODING_SHARE = 0.4  # of the only CPU of a cluster: with a whole one, decoding would wait for encoding forever
+_OF_ONE_CPU = 0.2, 0.25  # the same where a cluster has one CPU: decoding would wait for a whole one forever
 
 
 def check_installed() -> None:
@@ -150,7 +150,8 @@ def _rows(
     decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
     # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
-    decoding_cpus = _DECODING_CPUS if num_gpus or resources["CPU"] > 1 else _DECODING_SHARE
+    has_one = not num_gpus and resources["CPU"] <= 1
+    decoding_cpus, encoding_cpus = _OF_ONE_CPU if has_one else (_DECODING_CPUS, _ENCODING_CPUS)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
         DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=decoding_cpus, batch_format="numpy"
@@ -159,7 +160,7 @@ def _rows(
         EncodingThere,
         fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), spacing, machine)),),
         batch_size=1,
-        num_cpus=0 if num_gpus else _ENCODING_CPUS,
+        num_cpus=0 if num_gpus else encoding_cpus,
         num_gpus=1 if num_gpus else None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
         batch_format="numpy",

@@ -113,8 +113,8 @@ def chains(folder: Path, share: float = 1.0) -> list[Chain]:
 
     kept = 4 if share == 1 else 2
 
-    videos, scored, actions = counts(100, 600, 3500, 20000), counts(100, 400, 1500, 6000), counts(10, 60, 350, 2000)
-    lengths = (10.0, 40.0, 80.0, 160.0), (320.0, 640.0, 1280.0, 2560.0)
+    videos, scored, actions = counts(100, 600, 3500, 20000), counts(100, 300, 1000, 3000), counts(10, 60, 350, 2000)
+    lengths = (10.0, 40.0, 80.0, 160.0), (160.0, 320.0, 640.0, 1280.0)
     minutes, stored = [tuple(max(0.2, size * share) for size in sizes[:kept]) for sizes in lengths]
     store = folder / "all_videos" / "features"
     whole = Size(int(max(videos)), 2, steps_for(2))
