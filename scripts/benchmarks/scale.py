@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.benchmarks.growth import TRAIN, ran
+from scripts.benchmarks.growth import ALL, TRAIN, ran
 from scripts.benchmarks.growth_data import COLOR
 
 HOURS, MINUTES_EACH = 1000, 6
@@ -62,7 +62,7 @@ class Costs:
         return self.video_s * videos + self.second_s * seconds
 
 
-WORKS = (Work(1, 4, 10), Work(2, 4, 10), Work(4, 4, 10), Work(2, 12, 10), Work(2, 4, 30))
+WORKS = (Work(2, 4, 10), Work(2, 8, 10), Work(2, 4, 20), Work(4, 4, 10), Work(1, 4, 10))
 TOY = (Work(2, 1, 1), Work(4, 2, 1))
 
 
@@ -147,9 +147,13 @@ def measured(folder: Path, works: Sequence[Work], encoder: str, report: Callable
         place.mkdir()
         (place / "run.yaml").write_text(_config(encoder, videos))
         ran(place, ("prepare", "run.yaml"))
-        report(f"{work.videos} videos of {work.seconds:g} s, {work.workers} workers")
-        runs["extract-features"].append(_measure(place, work, ("extract-features", "run.yaml")))
-        runs["predict"].append(_measure(place, work, ("predict", str(trained), str(videos), "--output", "found")))
+        commands = ("extract-features", "run.yaml"), ("predict", str(trained), str(videos), "--output", "found", *ALL)
+        for command in commands:
+            run = _measure(place, work, command)
+            runs[command[0]].append(run)
+            took = ", ".join(f"{role} {seconds:.1f} s" for role, seconds in run.processor_s.items())
+            what = f"{work.videos} videos of {work.seconds:g} s, {work.workers} workers"
+            report(f"{command[0]}, {what}: {took}")
     return runs
 
 
