@@ -39,7 +39,7 @@ class LocalContest:
         padded[: len(order)] = scores[self.indices]
         self._scores, self._blocks = padded[: len(order)], padded.reshape(-1, _BLOCK)
         self._highest = self._blocks.max(axis=1)
-        self.best = 0
+        self.best, self.score = 0, self._highest.max()
         self._find_best()  # the first pick counts even below `min_score`
 
     def pick(self) -> None:

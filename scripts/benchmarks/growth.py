@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scripts.benchmarks.growth_data import COLOR, Size, make, make_video, steps_for
 
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.25
 """Work that takes less than this share of the start-up is shown and left out of the fit: it is lost in what varies."""
 MOST_EXPONENT = 1.1
 _REPEATED_S = 2.0
