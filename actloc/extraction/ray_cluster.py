@@ -150,8 +150,7 @@ def _rows(
     decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
     # without a GPU, half of the CPUs encode, so that neither stage waits for the other forever
     actors = num_gpus or max(1, int(resources["CPU"]) // 2)
-    has_one = not num_gpus and resources["CPU"] <= 1
-    decoding_cpus, encoding_cpus = _OF_ONE_CPU if has_one else (_DECODING_CPUS, _ENCODING_CPUS)
+    decoding_cpus, encoding_cpus = cpus_of_stages(resources["CPU"], num_gpus)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
         DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=decoding_cpus, batch_format="numpy"
@@ -160,12 +159,19 @@ def _rows(
         EncodingThere,
         fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), spacing, machine)),),
         batch_size=1,
-        num_cpus=0 if num_gpus else encoding_cpus,
+        num_cpus=encoding_cpus,
         num_gpus=1 if num_gpus else None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
         batch_format="numpy",
     )
     yield from encoded.iter_rows()
+
+
+def cpus_of_stages(num_cpus: float, num_gpus: int) -> tuple[float, float]:
+    """What a decoding task and an encoding actor take of the cluster's CPUs, so that both can always be at work."""
+    if num_gpus:
+        return _DECODING_CPUS, 0
+    return (_DECODING_CPUS, _ENCODING_CPUS) if num_cpus > 1 else _OF_ONE_CPU
 
 
 class ArrivingVideo:
