@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from actloc.errors import UserError
 from actloc.evaluation.columns import Booleans, Floats, Integers, Intervals, PredictionColumns, TruthColumns
+from actloc.evaluation.overlapping import may_overlap
 from actloc.evaluation.protocols import Protocol
 from actloc.ops.segments import iou
 
 PAIRS_AT_ONCE = 2_000_000  # IoUs computed in one batch: bounds memory, does not change results
+MANY = 16  # true actions of a group: among more, those that may overlap a prediction are found before IoUs are computed
 
 
 class Pairing:
@@ -49,7 +51,7 @@ class Pairing:
 
     def _find_groups(self, truth: TruthColumns, videos: Integers) -> None:
         truth_keys = truth.videos * self.num_classes + self.truth_classes
-        self.truths_by_group = np.argsort(truth_keys, kind="stable")
+        self.truths_by_group = np.lexsort((truth.starts_s, truth_keys))
         keys, self.group_starts, self.group_sizes = np.unique(
             truth_keys[self.truths_by_group], return_index=True, return_counts=True
         )
@@ -59,7 +61,7 @@ class Pairing:
 
     def _find_pairs(self, truth_segments: Floats, segments: Floats, lowest_iou: float) -> None:
         batches = []
-        for rows, truths in self._possible_pairs():
+        for rows, truths in self._possible_pairs(truth_segments, segments, lowest_iou):
             ious = iou(segments[rows], truth_segments[truths])
             if self.protocol.empty_pairs_match:
                 ious = np.where(np.isnan(ious), np.inf, ious)
@@ -72,15 +74,32 @@ class Pairing:
             order = np.lexsort((-truths, -ious, rows))
         self.pair_rows, self.pair_truths, self.pair_ious = rows[order], truths[order], ious[order]
 
-    def _possible_pairs(self) -> Iterator[tuple[Integers, Integers]]:
-        """Pairs of a prediction and a true action of the same group, in batches of bounded size."""
+    def _possible_pairs(
+        self, truth_segments: Floats, segments: Floats, lowest_iou: float
+    ) -> Iterator[tuple[Integers, Integers]]:
+        """Pairs of a prediction and a true action of the same group, in batches of bounded size.
+
+        In large groups those alone that may overlap, or the work would grow with the square of a video's actions.
+        """
         rows = np.flatnonzero(self.groups >= 0)
-        sizes = self.group_sizes[self.groups[rows]]
+        firsts, sizes = self.group_starts[self.groups[rows]], self.group_sizes[self.groups[rows]]
+        # segments without a length have an IoU, nan, with others far away
+        have_lengths = bool((truth_segments[:, 1] > truth_segments[:, 0]).all() and (np.diff(segments) >= 0).all())
+        if lowest_iou > 0 and have_lengths:
+            order = np.argsort(self.groups[rows], kind="stable")
+            large = np.flatnonzero(self.group_sizes > MANY)
+            bounds = np.searchsorted(self.groups[rows][order], (large, large + 1)).T
+            for group, (first, last) in zip(large, bounds, strict=True):
+                here, start = order[first:last], self.group_starts[group]
+                truths = truth_segments[self.truths_by_group[start : start + self.group_sizes[group]]]
+                before, sizes[here] = may_overlap(segments[rows[here]], truths)
+                firsts[here] = start + before
         cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // PAIRS_AT_ONCE)) + 1
-        for chunk, chunk_sizes in zip(np.split(rows, cuts), np.split(sizes, cuts), strict=True):
+        columns = (np.split(one, cuts) for one in (rows, firsts, sizes))
+        for chunk, chunk_firsts, chunk_sizes in zip(*columns, strict=True):
             repeated = np.repeat(chunk, chunk_sizes)
             place = np.arange(len(repeated)) - np.repeat(np.cumsum(chunk_sizes) - chunk_sizes, chunk_sizes)
-            yield repeated, self.truths_by_group[self.group_starts[self.groups[repeated]] + place]
+            yield repeated, self.truths_by_group[np.repeat(chunk_firsts, chunk_sizes) + place]
 
     def is_match(self, ious: Floats, tiou: float) -> Booleans:
         """Which IoUs are a match at `tiou`."""

@@ -43,7 +43,8 @@ _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_ENCODING_CPUS = 0.5  # must differ from decoding's, or Ray would fuse both into one stage
+_DECODING_CPUS, _ENCODING_CPUS = 1, 0.5  # must differ, or Ray would fuse both into one stage
+_OF_ONE_CPU = 0.2, 0.25  # the same where a cluster has one CPU: decoding would wait for a whole one forever
 
 
 def check_installed() -> None:
@@ -147,22 +148,30 @@ def _rows(
     device = "cuda" if num_gpus else encoder.device.type
     count = batch_size(encoder, spacing, machine, device)
     decode = Decoding(encoder.config.frame_steps(), spacing, machine, count, encoder.is_framewise)
-    # without a GPU, encoding gets half of the CPUs' time, so that neither stage waits for the other forever
-    actors = num_gpus or max(1, int(resources["CPU"] / 2 / _ENCODING_CPUS))
+    # without a GPU, an actor for each CPU, of which half is its own: so neither stage waits for the other forever
+    actors = num_gpus or max(1, int(resources["CPU"]))
+    decoding_cpus, encoding_cpus = cpus_of_stages(resources["CPU"], num_gpus)
     listed = [{"video_id": video_id, "path": str(path.absolute())} for video_id, path in videos.items()]
     pieces = ray.data.from_items(listed, override_num_blocks=len(listed)).map_batches(
-        DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=1, batch_format="numpy"
+        DecodingThere(Packed.of(decode)), batch_size=1, num_cpus=decoding_cpus, batch_format="numpy"
     )
     encoded = pieces.map_batches(
         EncodingThere,
         fn_constructor_args=(Packed.of((EncoderCopy.of(encoder, device), spacing, machine)),),
         batch_size=1,
-        num_cpus=0 if num_gpus else _ENCODING_CPUS,
+        num_cpus=encoding_cpus,
         num_gpus=1 if num_gpus else None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
         batch_format="numpy",
     )
     yield from encoded.iter_rows()
+
+
+def cpus_of_stages(num_cpus: float, num_gpus: int) -> tuple[float, float]:
+    """What a decoding task and an encoding actor take of the cluster's CPUs, so that both can always be at work."""
+    if num_gpus:
+        return _DECODING_CPUS, 0
+    return (_DECODING_CPUS, _ENCODING_CPUS) if num_cpus > 1 else _OF_ONE_CPU
 
 
 class ArrivingVideo:

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actloc.ops.local_contest import LocalContest
 from actloc.ops.segments import iou
 
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
 OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
+VERY_MANY = 8000  # candidates of a class: those of hours of video, of which a pick overlaps few
 MANY = 2000  # scores: to look for equal ones among more takes longer than to treat them as if there were some
 FEW = 200  # candidates: up to so many, NumPy's calls take longer than the numbers, so it is asked less often for more
 AHEAD = 24  # of few candidates, those that are likely to be picked soon, whose overlaps are computed at once
@@ -143,7 +145,12 @@ def _rounds(
 ) -> tuple[Indices, Floats]:
     """Pick the best of all classes again and again: a class whose best is never the best costs nothing more."""
     classes = [members for members in classes if len(members)]
-    contests = [_Contest(members, segments, scores, sigma, min_score) for members in classes]
+    contests = [
+        LocalContest(members, segments, scores, sigma, min_score, OVERLAP_EPSILON)
+        if len(members) > VERY_MANY
+        else _Contest(members, segments, scores, sigma, min_score)
+        for members in classes
+    ]
     best_scores = np.array([contest.score for contest in contests], dtype=scores.dtype)
     indices: list[np.int64] = []
     kept_scores: list[np.floating[Any]] = []

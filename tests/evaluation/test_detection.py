@@ -12,7 +12,8 @@ from actloc.errors import UserError
 from actloc.evaluation import pairing
 from actloc.evaluation.columns import PredictionColumns, TruthColumns
 from actloc.evaluation.detection import average_precision, best_f1_thresholds, recall_at
-from actloc.evaluation.protocols import PROTOCOLS
+from actloc.evaluation.protocols import PROTOCOLS, Protocol
+from actloc.ops.segments import iou
 from tests.golden.cases import GOLDEN, counted_rows
 
 FACTS = json.loads((GOLDEN / "evaluator.json").read_text())
@@ -128,6 +129,38 @@ def test_computing_in_small_batches_does_not_change_the_result(monkeypatch: pyte
     whole = average_precision(truth, predictions, facts["tiou"])
     monkeypatch.setattr(pairing, "PAIRS_AT_ONCE", 3)
     np.testing.assert_array_equal(average_precision(truth, predictions, facts["tiou"]), whole)
+
+
+def long_video(num_actions: int) -> tuple[TruthColumns, PredictionColumns]:
+    """A video with actions one after the other, one longer than all others, and two predictions near each."""
+    draw = np.random.default_rng(0)
+    starts = np.sort(draw.integers(0, 20 * num_actions, num_actions)) / 2
+    truth = truth_of([(0, 5, 60, 0), *((0, start, start + draw.integers(1, 8), start % 2) for start in starts)])
+    near = [start + draw.integers(-4, 4, 2) / 2 for start in [*starts, *starts]]
+    return truth, predictions_of([(0, one.min(), one.max() + 3, draw.integers(2), draw.random()) for one in near])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_of_many_actions_only_those_that_may_overlap_are_compared(
+    monkeypatch: pytest.MonkeyPatch, protocol: Protocol
+) -> None:
+    counted = {}
+    for num_actions in (300, 600):
+        shapes: list[int] = []
+
+        def counting(one: Any, other: Any, shapes: list[int] = shapes) -> Any:
+            shapes.append(len(one))
+            return iou(one, other)
+
+        monkeypatch.setattr(pairing, "iou", counting)
+        found = pairing.Pairing(*long_video(num_actions), 0.1, protocol)
+        counted[num_actions] = sum(shapes)
+    monkeypatch.setattr(pairing, "MANY", 10**9)
+    compared = pairing.Pairing(*long_video(num_actions), 0.1, protocol)
+    for column in ("pair_rows", "pair_truths", "pair_ious"):
+        np.testing.assert_array_equal(getattr(found, column), getattr(compared, column))
+    assert counted[600] < 2.2 * counted[300]
+    assert counted[600] < sum(shapes) / 10 + 1
 
 
 @pytest.mark.parametrize("measure", [average_precision, recall_at])

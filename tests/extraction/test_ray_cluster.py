@@ -113,6 +113,15 @@ def test_what_the_system_of_a_machine_refuses_is_a_problem_of_that_machine(
         video.take({name: values[0] for name, values in row.items()})
 
 
+def test_decoding_and_encoding_fit_beside_each_other_on_any_cluster() -> None:
+    for num_cpus in (1, 2, 16):
+        decoding, encoding = ray_cluster.cpus_of_stages(num_cpus, 0)
+        actors = max(1, num_cpus // 2)
+        assert decoding + actors * encoding <= num_cpus
+        assert decoding != encoding  # or Ray would fuse both into one stage
+    assert ray_cluster.cpus_of_stages(1, 1) == (1, 0)  # a GPU encodes
+
+
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install actloc\[ray\]"):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actloc.ops import suppression
+from actloc.ops.local_contest import LocalContest
 from actloc.ops.suppression import (
     MANY,
     hard_suppression,
@@ -368,3 +369,44 @@ def test_soft_suppression_without_classes_gives_the_scores_of_tallformers_code()
     listed = np.argsort(indices[:-1], kind="stable")
     np.testing.assert_array_equal(candidates[indices[:-1]][listed, :2], expected[:, :2])
     np.testing.assert_allclose(scores[:-1][listed], expected[:, 2], rtol=2e-5, atol=0)
+
+
+def long_video(number: int, digits: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Segments, scores and labels; few digits make many equal ones."""
+    draw = np.random.default_rng(0)
+    starts = np.round(draw.uniform(0, number / 4, number), digits)
+    ends = starts + np.round(draw.exponential(12, number), digits)
+    scores = np.round(draw.random(number) ** 3, digits + 2)
+    return np.stack((starts, ends), axis=1).astype(np.float32), scores.astype(np.float32), draw.integers(0, 3, number)
+
+
+@pytest.mark.parametrize("digits", [0, 6])
+@pytest.mark.parametrize("min_score", [0.001, 0.2])
+@pytest.mark.parametrize("sigma", [0.5, 0.005])
+def test_of_very_many_candidates_the_same_are_kept(
+    monkeypatch: pytest.MonkeyPatch, digits: int, min_score: float, sigma: float
+) -> None:
+    candidates, rule = long_video(1000, digits), {"sigma": sigma, "min_score": min_score, "max_kept": 1000}
+    monkeypatch.setattr(suppression, "MANY", 0)  # with the places of the official loop
+    expected = soft_suppression_per_class(*candidates, **rule)
+    monkeypatch.setattr(suppression, "VERY_MANY", 0)
+    for found, wanted in zip(soft_suppression_per_class(*candidates, **rule), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_among_very_many_candidates_a_pick_looks_at_its_surroundings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suppression, "VERY_MANY", 0)
+    looked_at: list[int] = []
+    lower = LocalContest._lower
+
+    def counting(self: LocalContest, best: int, near: slice) -> None:
+        looked_at.append(near.stop - near.start)
+        lower(self, best, near)
+
+    monkeypatch.setattr(LocalContest, "_lower", counting)
+    sums = []
+    for number in (1000, 2000):
+        looked_at.clear()
+        soft_suppression(*long_video(number, 6)[:2], **RULE, max_kept=number // 4)
+        sums.append(sum(looked_at))
+    assert sums[1] < 2.5 * sums[0]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actloc.evaluation.columns import Floats, Integers, PredictionColumns, TruthColumns
+from actloc.evaluation.overlapping import may_overlap
 from actloc.evaluation.pairing import PAIRS_AT_ONCE, Pairing
 from actloc.evaluation.protocols import Protocol
 from actloc.ops.segments import iou
@@ -21,6 +22,8 @@ LOWEST_TIOU = 0.1
 MATCHING = Protocol(ties="first_row")
 """Each prediction, best score first, takes the free true action of its class and video that it overlaps most; of equal
 scores the lowest row is first."""
+
+NEIGHBOURS = 256  # predictions that follow each other in time, compared at once with the true actions around them
 
 Kinds = NDArray[np.int8]
 
@@ -72,10 +75,18 @@ def closest_truths(truth: TruthColumns, predictions: PredictionColumns) -> tuple
         there = true_rows.get(video)
         if there is None:
             continue
-        for part in np.array_split(rows, -(-len(rows) * len(there) // PAIRS_AT_ONCE)):
-            ious = np.nan_to_num(iou(segments[part, None], true_segments[None, there]))
-            most = ious.argmax(axis=1)
-            best[part], closest[part] = ious[np.arange(len(part)), most], there[most]
+        closest[rows] = there[0]
+        by_start = there[np.argsort(true_segments[there, 0], kind="stable")]
+        ordered = rows[np.argsort(segments[rows, 0], kind="stable")]
+        num_parts = max(-(-len(rows) * len(there) // PAIRS_AT_ONCE), -(-len(rows) // NEIGHBOURS))
+        for part in np.array_split(ordered, num_parts):
+            firsts, numbers = may_overlap(segments[part], true_segments[by_start])
+            near = np.sort(by_start[firsts.min() : (firsts + numbers).max()])
+            if len(near):
+                ious = np.nan_to_num(iou(segments[part, None], true_segments[None, near]))
+                most = ious.argmax(axis=1)
+                best[part] = ious[np.arange(len(part)), most]
+                closest[part] = np.where(best[part] > 0, near[most], there[0])
     return best, closest
 
 
