@@ -1,5 +1,6 @@
-"""What a task costs on a device: time, kernels, the share of the time in which the device works, places that wait for it."""
+"""What a task costs on a device: time, kernels, how much of the time the device works, and where it is waited for."""
 
+import itertools
 import time
 import traceback
 import warnings
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.autograd import DeviceType
@@ -23,6 +24,7 @@ LONGEST = 12  # kernels that are listed
 _COPIES = "Memcpy", "Memset"
 
 Task = Callable[[], object]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -70,22 +72,38 @@ def measured(task: Task, device: torch.device, repeats: int) -> Costs:
         task()
         event.record()
     torch.cuda.synchronize(device)
-    times = [start.elapsed_time(end) for start, end in zip(events, events[1:], strict=False)]
+    times = [start.elapsed_time(end) for start, end in itertools.pairwise(events)]
     peak_mb = torch.cuda.max_memory_allocated(device) / 2**20
     return Costs(median(times), min(times), work_of(task, device, PROFILED), peak_mb)
 
 
-def work_of(task: Task, device: torch.device, runs: int) -> Work | None:
-    """What the GPU does for a run, the mean of `runs`; None on a CPU."""
-    if device.type != "cuda":
-        return None
+def work_of(task: Task, device: torch.device, runs: int) -> Work:
+    """What the GPU does for a run, the mean of `runs`."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         for _ in range(runs):
             task()
         torch.cuda.synchronize(device)
-    events: list[Any] = [  # Any: torch does not type its events
+    return _work(profiled.events(), runs)
+
+
+def timed_work(task: Callable[[], Result], device: torch.device) -> tuple[float, Result, Work | None]:
+    """Seconds of one run on the clock, what it returns, and what a GPU did for it."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        result = task()
+        return time.perf_counter() - started, result, None
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        started = time.perf_counter()
+        result = task()
+        torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - started
+    return seconds, result, _work(profiled.events(), 1)
+
+
+def _work(found: Any, runs: int) -> Work:  # Any: torch does not type its events
+    events: list[Any] = [
         event
-        for event in profiled.events() or []
+        for event in found or []
         if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
     ]
     is_copy = [event.name.startswith(_COPIES) for event in events]
@@ -112,7 +130,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
 
 
 def waits_of(task: Task, device: torch.device) -> dict[str, int]:
-    """How often each line of actloc waits for the GPU in one run, as torch notices it: nothing of them can be captured."""
+    """How often each line of actloc waits for the GPU in one run, as torch notices it; a CUDA graph cannot wait."""
     places: Counter[str] = Counter()
 
     def note(message: Warning | str, *_: object, **__: object) -> None:
@@ -146,12 +164,3 @@ def captured(task: Task) -> Task:
     with torch.cuda.graph(graph):
         task()
     return graph.replay
-
-
-def wall_seconds(task: Task, device: torch.device) -> float:
-    """Seconds of one run on the clock, until the device has done its work."""
-    started = time.perf_counter()
-    task()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started

@@ -1,7 +1,7 @@
 """The tables of `scripts/bench gpu`: training steps, CUDA graphs, evaluation and extraction on one GPU.
 
-Times are medians between CUDA events. Each part is measured by itself: one that fails prints its traceback, and the next
-begins. Rates are compared with those of a plain matrix product in the same run.
+Times are medians between CUDA events. Each part is measured by itself: one that fails prints its traceback, and the
+next begins. Rates are compared with those of a plain matrix product in the same run.
 """
 
 import argparse

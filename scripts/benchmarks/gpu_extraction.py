@@ -1,11 +1,11 @@
-"""Feature extraction on a GPU, for `scripts/bench gpu`: networks on clips in memory, and whole videos, decoding included.
+"""Feature extraction on a GPU, for `scripts/bench gpu`: networks on clips in memory, and whole videos from their files.
 
 Networks have random weights, which do not affect their speed.
 """
 
 import shutil
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from actloc.extraction.rows import RowsInFile
 from actloc.layers.precision import computing_in
 from actloc.settings.sections import MachineSettings
 from scripts.benchmarks.counting import forward_flops
-from scripts.benchmarks.device_time import Costs, measured, work_of
+from scripts.benchmarks.device_time import Costs, measured, timed_work
 from scripts.benchmarks.extraction import make_video
 from scripts.benchmarks.gpu_steps import Row
 
@@ -33,7 +33,10 @@ WAYS = {
 }
 """Settings of the encoder; in float32 extraction lets no convolution round to tf32."""
 VIDEOS = {"240p": ("320x240", 60.0), "720p": ("1280x720", 20.0)}
-NUM_VIDEOS = 48
+TOY_VIDEOS = {"toy": ("64x48", 1.2)}
+NUM_VIDEOS = 30
+IN_FLOAT32 = "R(2+1)D-34"
+"""The case whose videos are also encoded in float32, and from both sizes: each takes its time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ CASES = (
     Case("I3D RGB", "i3d_anet", ("features.encoder.stream=rgb",), 224),
     Case("VideoMAE v2 base", "videomae2_s16", ("features.encoder.size=base",), 224),
 )
-TOY_CASE = Case("R(2+1)D-18, toy", "tsp_anet", ("features.encoder.variant=r2plus1d_18",), 16)
+TOY_CASE = Case("EfficientNet-Lite0, toy", "own_videos", (), 32)
 
 
 def _encoder(experiment: Experiment, device: torch.device) -> ClipEncoder:
@@ -83,26 +86,25 @@ def networks_alone(device: torch.device, repeats: int, *, toy: bool) -> Iterator
 
 
 def whole_videos(device: torch.device, folder: Path, *, toy: bool) -> Iterator[Row]:
-    """Clips of many videos at once, from their files to their features, beside the same with a network that does nothing.
+    """Clips of many videos at once, from their files to their features, and the same with a network that does nothing.
 
-    `folder` has the videos, or gets them; time is that on the clock, and the profiler looks at a run of its own.
+    `folder` has the videos, or gets them. Time is that on the clock, while the profiler notes what the GPU does.
     """
     machine = MachineSettings(device=device.type)
-    sizes = {"toy": ("64x48", 2.0)} if toy else VIDEOS
+    sizes, cases = (TOY_VIDEOS, [TOY_CASE]) if toy else (VIDEOS, list(CASES))
     for size, (pixels, seconds) in sizes.items():
         video = make_video(folder / f"{size}_{seconds:g}.mp4", pixels, seconds)
-        videos = _copies(video, folder / size, 2 if toy else NUM_VIDEOS)
-        for case in (TOY_CASE,) if toy else CASES:
-            for way in ("float32", "bfloat16, channels last"):
+        videos = _copies(video, folder / size, 1 if toy else NUM_VIDEOS)
+        for case in cases:
+            name = f"{len(videos)} x {seconds:g} s of {size}, {num_decoders(machine)} decoders, {case.name}"
+            for way in (
+                ("float32", "bfloat16, channels last") if case.name == IN_FLOAT32 else ("bfloat16, channels last",)
+            ):
                 experiment = case.experiment(way)
-                encoder = _encoder(experiment, device)
-                name = f"{len(videos)} videos of {size}, {seconds:g} s, {num_decoders(machine)} decoders, {case.name}"
-                if way == "float32":  # decoding is the same in both
-                    yield _videos(f"{name}: decoding alone", "-", _idle(encoder), experiment, videos, machine)
-                    encoder = _encoder(experiment, device)
-                yield _videos(f"{name}: features", way, encoder, experiment, videos, machine)
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
+                yield _videos(f"{name}: features", way, _encoder(experiment, device), experiment, videos, machine)
+            idle = _idle(_encoder(experiment, device))
+            yield _videos(f"{name}: decoding alone", "-", idle, experiment, videos, machine)
+        cases = [case for case in cases if case.name == IN_FLOAT32]
 
 
 def _copies(video: Path, folder: Path, number: int) -> dict[str, Path]:
@@ -127,25 +129,18 @@ def _videos(
     videos: dict[str, Path],
     machine: MachineSettings,
 ) -> Row:
-    rows = 0
-
-    def extract(some: dict[str, Path]) -> None:
-        nonlocal rows
-        rows = 0
-        for video_id, outcome in encode_videos(some, encoder, experiment.features.spacing, machine, _rows_of):
-            if isinstance(outcome, VideoError):
-                raise outcome
-            rows += outcome.steps
-            assert outcome.steps, f"{video_id} has no rows"
+    def extract(some: dict[str, Path]) -> int:
+        num_rows = 0
+        with ExitStack() as held:
+            sinks = {video_id: held.enter_context(RowsInFile()) for video_id in some}
+            encoded = encode_videos(some, encoder, experiment.features.spacing, machine, sinks.__getitem__)
+            for _, outcome in encoded:
+                if isinstance(outcome, VideoError):
+                    raise outcome
+                num_rows += outcome.steps
+        return num_rows
 
     device = encoder.device
     extract(dict(list(videos.items())[:1]))  # libraries load, and the memory has its final size
-    started = time.perf_counter()
-    extract(videos)
-    seconds = time.perf_counter() - started
-    work = work_of(lambda: extract(videos), device, 1)
+    seconds, rows, work = timed_work(lambda: extract(videos), device)
     return Row(name, way, Costs(1000 * seconds, 1000 * seconds, work), items=rows)
-
-
-def _rows_of(_: str) -> RowsInFile:
-    return RowsInFile()

@@ -174,21 +174,25 @@ def _per(costs: Costs, number: int) -> Costs:
 
 def evaluations(effort: Effort, device: torch.device, repeats: int) -> Iterator[Row]:
     """One THUMOS14 video: the network alone, and all of it, suppression on the processor included."""
-    length = effort.of(THUMOS_STEPS)
-    name = f"THUMOS14 video of {length:,} steps: "
     for precision in (AS_TORCH, *PRECISIONS):
-        trainer = THUMOS.trainer(precision, effort, device)
-        step, batch = noise(trainer, [length], effort.of(THUMOS.channels))
-        localizer, source = trainer.learner.localizer, trainer.learner.source  # type: ignore[attr-defined]
-        kind, samples = localizer.precision, batch.samples
-        trainer.optimizer.state.clear()
-        _detector(trainer).eval()
-        with rounding(precision):
-            yield Row(f"{name}network", precision, measured(step.evaluation(kind), device, repeats))
-            found = measured(lambda: localizer.detect_one(source, samples, None), device, max(1, repeats // 4))  # noqa: B023 - called here
-            yield Row(f"{name}detections", precision, found)
-        del trainer, step, batch, localizer, source, samples
+        yield from _evaluation(precision, effort, device, repeats)
         _forget(device)
+
+
+def _evaluation(precision: str, effort: Effort, device: torch.device, repeats: int) -> Iterator[Row]:
+    length = effort.of(THUMOS_STEPS)
+    trainer = THUMOS.trainer(precision, effort, device)
+    step, batch = noise(trainer, [length], effort.of(THUMOS.channels))
+    localizer, source = trainer.learner.localizer, trainer.learner.source  # type: ignore[attr-defined]
+    step.detector.eval()
+    parts: dict[str, Task] = {
+        "network": step.evaluation(localizer.precision),
+        "detections": lambda: localizer.detect_one(source, batch.samples, None),
+    }
+    with rounding(precision):
+        for part, task in parts.items():
+            costs = measured(task, device, repeats)
+            yield Row(f"THUMOS14 video of {length:,} steps: {part}", precision, costs)
 
 
 def waits(effort: Effort, device: torch.device) -> dict[str, dict[str, int]]:
@@ -208,7 +212,7 @@ def graphs(effort: Effort, device: torch.device, repeats: int) -> Iterator[Row]:
     processor, which a graph cannot. On a CPU there are no graphs.
     """
     for name, workload, batches in lengths_of(effort)[::2]:
-        for precision in (AS_TORCH, *PRECISIONS):
+        for precision in (AS_TORCH, "tf32", "bfloat16"):
             trainer = workload.trainer(precision, effort, device)
             step, _ = noise(trainer, batches[0], effort.of(workload.channels))
             kind = "bfloat16" if precision == "bfloat16" else "float32"
