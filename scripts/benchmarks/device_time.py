@@ -83,7 +83,7 @@ def work_of(task: Task, device: torch.device, runs: int) -> Work:
         for _ in range(runs):
             task()
         torch.cuda.synchronize(device)
-    return _work(profiled.events(), runs)
+    return noted_work(profiled.events(), runs)
 
 
 def timed_work(task: Callable[[], Result], device: torch.device) -> tuple[float, Result, Work | None]:
@@ -97,10 +97,11 @@ def timed_work(task: Callable[[], Result], device: torch.device) -> tuple[float,
         result = task()
         torch.cuda.synchronize(device)
         seconds = time.perf_counter() - started
-    return seconds, result, _work(profiled.events(), 1)
+    return seconds, result, noted_work(profiled.events(), 1)
 
 
-def _work(found: Any, runs: int) -> Work:  # Any: torch does not type its events
+def noted_work(found: Any, runs: int) -> Work:  # Any: torch does not type its events
+    """The work of a run in the profiler's events of `runs`: those of the GPU, without labels of parts of the program."""
     events: list[Any] = [
         event
         for event in found or []
