@@ -101,7 +101,7 @@ def timed_work(task: Callable[[], Result], device: torch.device) -> tuple[float,
 
 
 def noted_work(found: Any, runs: int) -> Work:  # Any: torch does not type its events
-    """The work of a run in the profiler's events of `runs`: those of the GPU, without labels of parts of the program."""
+    """The work of one run in the profiler's events of `runs`: those of the GPU, without the labels of the program."""
     events: list[Any] = [
         event
         for event in found or []
