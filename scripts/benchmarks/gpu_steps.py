@@ -23,7 +23,7 @@ from scripts.benchmarks import networks
 from scripts.benchmarks.counting import count
 from scripts.benchmarks.detectors import Data, Noise
 from scripts.benchmarks.device_time import Costs, Task, captured, measured, waits_of
-from scripts.benchmarks.effort import Effort
+from scripts.benchmarks.effort import TOY, Effort
 from scripts.benchmarks.network_results import quantiles
 from scripts.benchmarks.networks import ANET_BATCH, ANET_STEPS, THUMOS_BATCH, THUMOS_STEPS, Step
 from scripts.benchmarks.steps import trainer_on
@@ -212,7 +212,7 @@ def graphs(effort: Effort, device: torch.device, repeats: int) -> Iterator[Row]:
     processor, which a graph cannot. On a CPU there are no graphs.
     """
     for name, workload, batches in lengths_of(effort)[::2]:
-        for precision in (AS_TORCH, "tf32", "bfloat16"):
+        for precision in (AS_TORCH, "tf32", "bfloat16") if effort is not TOY else (AS_TORCH,):
             trainer = workload.trainer(precision, effort, device)
             step, _ = noise(trainer, batches[0], effort.of(workload.channels))
             kind = "bfloat16" if precision == "bfloat16" else "float32"
