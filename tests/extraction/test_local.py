@@ -460,7 +460,7 @@ def test_whatever_the_encoder_does_no_decoder_is_left(clips: Clips, started: lis
     encoder = TooLarge(WholeClipsConfig(name="whole"))
     with pytest.raises(torch.OutOfMemoryError):
         encoded(dict.fromkeys("abc", clips["plain.mp4"]), encoder, spacing(), MachineSettings(decoders=2, clip_batch=4))
-    assert len(started) == 2
+    assert len(started) >= 2  # with several threads, a third may start before the first batch is asked for
     assert all(process.poll() is not None for process in started)
 
 
