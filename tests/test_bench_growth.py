@@ -50,3 +50,5 @@ def test_costs_are_fitted_and_what_does_not_scale_is_named() -> None:
     assert (one.limit, many.limit) == ("workers", "the command's own process")
     assert one.total_s == pytest.approx(one.start_s + one.workers_s + one.last_video_s)
     assert "Extrapolated, not measured" in scale.table({"predict": runs})
+    too_short = runs_of({**costs, "workers": Costs(9, 3, 0.5, 0)})  # videos of which nothing can be said by the hour
+    assert f"| `predict` | {' | '.join(7 * '-')} |" in scale.table({"predict": too_short})
