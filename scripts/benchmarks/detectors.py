@@ -25,8 +25,8 @@ from actloc.structures import Grid, Sample
 from scripts.benchmarks.counting import forward_flops
 from scripts.benchmarks.steps import trainer_on
 
-EVERY_SET = "actionformer", "temporalmaxer", "tridet", "dyfadet", "tadtr", "bmn"
-CONFIGS = [*(f"hapt_imu_{name}" for name in (*EVERY_SET, "etad")), *(f"learnable_{name}" for name in EVERY_SET)]
+DETECTORS = "actionformer", "temporalmaxer", "tridet", "dyfadet", "tadtr", "bmn", "etad"
+CONFIGS = [f"{prefix}_{name}" for prefix in ("hapt_imu", "learnable") for name in DETECTORS]
 _VIDEOS = 8
 
 
