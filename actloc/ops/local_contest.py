@@ -16,7 +16,7 @@ _BLOCK = 256  # candidates of which the highest score is kept
 
 
 class LocalContest:
-    """The candidates of one class in order of their starts; `score` is the best left, -inf once none is.
+    """The candidates of one class in order of their starts; `score` is the highest that is left, or -inf without any.
 
     Of equal scores the candidate with the lowest place is picked. Places are those of the official loop, where the best
     and the first one swap, and the last one fills the place of one that is dropped.

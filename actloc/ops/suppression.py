@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 OVERLAP_EPSILON = np.float32(1e-6)  # the official overlap lengthens every segment by this much
 VERY_MANY = 8000  # candidates of a class: those of hours of video, of which a pick overlaps few
 MANY = 2000  # scores: to look for equal ones among more takes longer than to treat them as if there were some
-FEW = 200  # candidates: up to so many, NumPy's calls take longer than the numbers, so it is asked less often for more
+FEW = 200  # candidates: of fewer, calling NumPy takes longer than the arithmetic, so it computes several picks at once
 AHEAD = 24  # of few candidates, those that are likely to be picked soon, whose overlaps are computed at once
 NOTHING = np.array(0, np.float32)
 

@@ -173,7 +173,7 @@ class Trainer:
                     raise Stopped(number, is_agreed=True)
             log.note("finish", self.step)
         steps = console.count(pace.waits.count, "step")
-        console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data, at {steps}")
+        console.say(f"{pace.waiting_share:.0%} of the time was spent waiting for data, in {steps}")
 
     def train_step(self, batches: list[Batch]) -> dict[str, float]:
         """Changes the weights once, by the gradient of these batches; returns what is logged."""
