@@ -22,8 +22,11 @@ Load = Callable[[int, int], tuple[Tensor, Tensor]]
 Network = Callable[[Tensor, Tensor], PointOutputs]
 """Outputs of features and a mask, as `Detector.forward` gives them."""
 
-_MARGINS_KEPT = 3
-"""At least this many margins of a window are kept: the two around them then add at most two thirds of the work."""
+_MARGINS_KEPT = 6
+"""At least this many margins of a window are kept: the two around them then add at most a third of the work."""
+
+_MARGINS_WATCHED = 3
+"""The same for `watch`, which works more for finding actions earlier: it waits until a window is full."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,31 @@ def margin_of(detector: PointDetector) -> int | None:
 def longest_whole(detector: PointDetector) -> int | None:
     """The most steps that are seen at once, as the whole of a shorter video or a window of a longer one; None: any.
 
-    A window keeps as many steps as training sees at once, and training needs several times the memory of detection.
+    A window keeps at least as many steps as training sees at once, which needs several times the memory of detection.
     """
-    margin, unit = margin_of(detector), detector.config.strides[-1]
-    if margin is None:
-        return None
-    return max(math.ceil(detector.max_steps / unit) * unit, _MARGINS_KEPT * margin) + 2 * margin
+    margin = margin_of(detector)
+    return None if margin is None else _kept_steps(detector, _MARGINS_KEPT * margin) + 2 * margin
+
+
+def watched_steps(detector: PointDetector) -> int | None:
+    """The most steps that `watch` keeps of a window; None where it has none, as the detector sees any video whole."""
+    margin = margin_of(detector)
+    return None if margin is None else _kept_steps(detector, _MARGINS_WATCHED * margin)
+
+
+def _kept_steps(detector: PointDetector, least: int) -> int:
+    """As many steps as training sees at once, or `least`; whole steps of the coarsest level, as `least` is."""
+    unit = detector.config.strides[-1]
+    return max(math.ceil(detector.max_steps / unit) * unit, least)
 
 
 def is_long(detector: PointDetector, num_steps: int) -> bool:
-    """Whether a video has more steps than its first window needs: `watch` finds something before the end of such a one.
+    """Whether `watch` finds something before the end of a video of so many steps: its first window is full by then.
 
     Only these have candidates that can be called too long without being asked to.
     """
-    longest, margin = longest_whole(detector), margin_of(detector)
-    return longest is not None and margin is not None and num_steps >= longest - margin
+    kept, margin = watched_steps(detector), margin_of(detector)
+    return kept is not None and margin is not None and num_steps >= kept + margin
 
 
 def padded_beyond(detector: PointDetector, num_steps: int) -> int:

@@ -18,7 +18,7 @@ from actloc.layers.precision import computing_in
 from actloc.ops.points import joined, longer
 from actloc.ops.settling import Candidates, Floats, Settling
 from actloc.runs.localizer import Localizer
-from actloc.runs.long_videos import Window, found_in_window, longest_whole, margin_of, padded_beyond, windows
+from actloc.runs.long_videos import Window, found_in_window, margin_of, padded_beyond, watched_steps, windows
 from actloc.settings.detections import SuppressionSettings
 from actloc.store.info import Features
 
@@ -75,9 +75,9 @@ class WatchingDetector:
         refuse_suppression(suppression)
         self._localizer, self._detector, self._margin = localizer, detector, margin
         unit = detector.config.strides[-1]
-        whole = longest_whole(detector)
-        assert whole is not None, "it has a margin"
-        self._length = whole - 2 * margin
+        kept = watched_steps(detector)
+        assert kept is not None, "it has a margin"
+        self._length = kept
         if window_steps is not None:
             self._length = min(self._length, max(math.ceil(window_steps / unit), 1) * unit)
         self._longest, self._limits_all = longest_steps, limits_all

@@ -16,7 +16,7 @@ from actloc.evaluation.postprocess import postprocess
 from actloc.ops.settling import Candidates, Settling
 from actloc.ops.suppression import hard_suppression_per_class, soft_suppression, soft_suppression_per_class
 from actloc.runs.localizer import Localizer
-from actloc.runs.long_videos import longest_whole
+from actloc.runs.long_videos import watched_steps
 from actloc.runs.longest_action import LengthLimit
 from actloc.runs.one_video import OneVideo
 from actloc.runs.watching import WatchingDetector
@@ -143,8 +143,9 @@ def test_six_hours_after_the_start_predict_and_watch_find_what_they_find_at_the_
     """The same rows again and again, a second each, give the same segments, a period later each time."""
     detector = build(TEMPORALMAXER, {"max_buffer_factor": 2, "score_threshold": 0.65})
     localizer = Localizer(detector, CPU, "float32", SOFT, 64)
-    period, repeats, longest_s, lowest = 256, 85, 1.5, 0.3
-    assert longest_whole(detector) == 96
+    longest_s, lowest = 1.5, 0.3
+    period, repeats = 384, 58  # whole windows of both, which keep 64 and 96 steps
+    assert watched_steps(detector) == 64
     rows = np.random.default_rng(0).normal(size=(period, 6)).astype(np.float32)
     config = stored.Config(path=Path("unused"), fps=1.0, clip_frames=1, stride_frames=1, max_steps=64)
     video = OneVideo(config, AnnotatedVideo("v", ""), torch.from_numpy(np.tile(rows.T, repeats)), GRID)
@@ -175,7 +176,7 @@ def in_period(found: Candidates, start: float) -> Candidates:
 def test_a_video_that_is_seen_whole_has_no_limit_of_length_unless_it_is_asked_for(limits_all: bool) -> None:
     detector = build(TEMPORALMAXER, {"max_buffer_factor": 1.2})  # 76 steps: beyond them new videos have windows
     localizer = Localizer(detector, CPU, "float32", SOFT, 64)
-    assert longest_whole(detector) == 96
+    assert watched_steps(detector) == 64
     features = torch.randn(6, 90, generator=torch.Generator().manual_seed(0))
     config = stored.Config(path=Path("unused"), fps=1.0, clip_frames=1, stride_frames=1, max_steps=64)
     for num_steps in (79, 80):  # with 80 the first window and its margin are full
