@@ -13,7 +13,7 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -73,15 +73,15 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` so that after any crash the file is either the old or the new one, complete."""
+def write_bytes(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Writes bytes, or parts, to `path` so that after any crash the file is either the old or the new one, complete."""
     make_folder(path.parent)
     temporary = temporary_path(path)
     try:
         inject("open")
         with naming(path), temporary.open("xb") as stream:  # x follows no link
             inject("write")
-            stream.write(content)
+            stream.writelines([content] if isinstance(content, bytes) else content)
             stream.flush()
             inject("fsync")
             os.fsync(stream.fileno())

@@ -10,6 +10,7 @@ Reading checks everything and reports all problems together, so that a user can 
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,29 @@ _MOST_CLASSES = 100_000  # a larger label_id cannot be a class number
 
 def write(path: Path, annotations: Annotations) -> None:
     """Writes annotations as JSON, ids sorted."""
-    files.write_text(path, to_text(annotations))
+    files.write_bytes(path, _encoded(annotations))
+
+
+def is_written(path: Path, annotations: Annotations) -> bool:
+    """Whether the file is there and has what `write` would write."""
+    if not path.exists():
+        return False
+    files.check_regular(path)
+    with files.naming(path), path.open("rb") as stream:
+        return all(stream.read(len(part)) == part for part in _encoded(annotations)) and not stream.read(1)
 
 
 def to_text(annotations: Annotations) -> str:
     """The annotations as JSON text; equal annotations give equal text."""
+    return "".join(_texts(annotations))
+
+
+def _encoded(annotations: Annotations) -> Iterator[bytes]:
+    return (text.encode("utf-8", "backslashreplace") for text in _texts(annotations))  # as `files.write_text` does
+
+
+def _texts(annotations: Annotations) -> Iterator[str]:
+    """The JSON text, each video by itself: all of it may take as much memory as the annotations."""
     in_order = sorted(annotations.videos.values(), key=lambda video: video.id)
     labels = {action.label for video in in_order for action in video.actions}
     number = {name: index for index, name in enumerate(annotations.classes)}
@@ -51,9 +70,10 @@ def to_text(annotations: Annotations) -> str:
         "classes": list(annotations.classes),
         "past_end": "keep" if annotations.keeps_past_end else "refuse",
     }
-    fields = {key: _json(value, 1) for key, value in form.items()}
-    fields["database"] = _object({video.id: _video_text(video, label_fields) for video in in_order}, 1)
-    return f"{_object(fields, 0)}\n"
+    yield _object({**{key: _json(value, 1) for key, value in form.items()}, "database": "{"}, 0).removesuffix("\n}")
+    for place, video in enumerate(in_order):
+        yield f"{',' if place else ''}\n  {_json(video.id)}: {_video_text(video, label_fields)}"
+    yield "\n }\n}\n" if in_order else "}\n}\n"
 
 
 def _video_text(video: AnnotatedVideo, label_fields: dict[str, str]) -> str:

@@ -110,21 +110,20 @@ def read(
 
 def _wrong_with(row: Row, reading: Reading) -> str:
     """Why a row cannot be an action of any video; empty if it can."""
-    what = f"{row.label} {row.start_s:g}-{row.end_s:g} s"
     if not row.video.strip() or not row.label.strip():
         return f"the {'label' if row.video.strip() else 'video'} is empty"
-    if not (math.isfinite(row.start_s) and math.isfinite(row.end_s)):
-        return f"{what} is not finite"
-    if row.is_point:
+    is_finite = math.isfinite(row.start_s) and math.isfinite(row.end_s)
+    if is_finite and (row.is_point or 0 <= row.start_s < row.end_s):
         return ""
+    what = f"{row.label} {row.start_s:g}-{row.end_s:g} s"
+    if not is_finite:
+        return f"{what} is not finite"
     if row.start_s < 0:
         settings = reading.settings
         counts = f"; if frames count from 0, set {reading.prefix}first_frame=0"
         may_count = settings.annotations_fps is not None and settings.first_frame != 0
         return f"{what} starts before the video{counts if may_count else ''}"
-    if row.end_s <= row.start_s:
-        return f"{what} {'has no length' if row.end_s == row.start_s else 'ends before it starts'}"
-    return ""
+    return f"{what} {'has no length' if row.end_s == row.start_s else 'ends before it starts'}"
 
 
 def _judge_wrong_rows(path: Path, result: OwnActions, num_others: int) -> None:
@@ -175,7 +174,7 @@ def _name_by_file(listed: Listed, names: VideoNames) -> None:
     if called:
         listed.videos = {called.get(name, name): video for name, video in listed.videos.items()}
         listed.video_places = {called.get(name, name): where for name, where in listed.video_places.items()}
-        listed.rows = [replace(row, video=called.get(row.video, row.video)) for row in listed.rows]
+        listed.rows = [row._replace(video=called.get(row.video, row.video)) for row in listed.rows]
 
 
 def _stated(listed: Listed, names: VideoNames, absent: str, problems: list[Problem]) -> dict[str, AnnotatedVideo]:
@@ -216,7 +215,7 @@ def _add_point(row: Row, of_videos: "_Rows", listed: Listed, reading: Reading) -
     if within[1] <= within[0]:
         listed.leave_out(row.where, f"{row.label} at {row.start_s:g} s is after the end of the video at {end_s:g} s")
     else:
-        of_videos.add(replace(row, start_s=within[0], end_s=within[1]))
+        of_videos.add(row._replace(start_s=within[0], end_s=within[1]))
 
 
 class _Rows:

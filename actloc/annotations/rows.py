@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from actloc.annotations.model import AnnotatedVideo
 from actloc.errors import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):  # made in a third of the time of a frozen dataclass: there may be a million
     """One segment, in seconds from the first frame of its video."""
 
     video: str

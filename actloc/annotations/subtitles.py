@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from actloc.annotations.rows import Listed, Segment
 
@@ -35,7 +34,7 @@ def with_labels(listed: Listed) -> Listed:
     for row, match in zip(rows, matches if all(matches) else [None] * len(rows), strict=True):
         label = html.unescape(match[1] if match else row.label).strip()
         if label:
-            listed.rows.append(replace(row, label=label, score=float(match[2]) if match else None))
+            listed.rows.append(row._replace(label=label, score=float(match[2]) if match else None))
         else:
             listed.leave_out(row.where, "it has no text")
     return listed

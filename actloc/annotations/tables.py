@@ -127,7 +127,7 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
     reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(map(str.strip, cells)):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise UserError(
@@ -219,7 +219,7 @@ def _plain(name: str) -> str:
 
 def _row(cells: list[str], column: dict[str, int], num_columns: int, delimiter: str = "") -> dict[str, str]:
     row = {name: cells[at].strip() if at < len(cells) else "" for name, at in column.items()}
-    too_many = any(cell.strip() for cell in cells[num_columns:])
+    too_many = len(cells) > num_columns and any(map(str.strip, cells[num_columns:]))
     row[TOO_MANY] = f"{len(cells)} cells for {num_columns} columns" if too_many else ""
     # a label may have a line feed; what an open quotation mark swallows of the next rows has all their delimiters too
     swallowed = [line for cell in row.values() if "\n" in cell for line in cell.split("\n")[1:]]

@@ -9,11 +9,10 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 
 def seconds_of(text: str) -> float | None:
     """Seconds of `12.5`, `12,5`, `1e-05`, `1:02.5` or `0:01:02.5`; None for other text."""
-    if _SCIENTIFIC.fullmatch(text) and text.count(".") < 2:  # as programs write numbers
-        return float(text)
     match = _CLOCK.fullmatch(text)
     if match is None:
-        return None
+        is_number = _SCIENTIFIC.fullmatch(text) and text.count(".") < 2  # as programs write numbers
+        return float(text) if is_number else None
     hours, minutes, seconds = match.groups()
     if seconds is None:  # a negative number, which the check of all actions reports
         return float(text.replace(",", "."))

@@ -44,7 +44,7 @@ def prepare(dataset: DatasetConfig, preparation: PreparationSettings, *, overwri
         annotations = convert_videos(annotations, dataset.folder, preparation)
         known = subsets.read(dataset.folder)
         sides = dataset.sides(collected)
-        _write(dataset, annotation_form.to_text(annotations), overwrite=overwrite, sides=sides)
+        _write(dataset, annotations, overwrite=overwrite, sides=sides)
         if dataset.writes_lists:
             write_lists(annotations, dataset.folder)
         files.remove(model.problems_file(dataset.folder))  # of an earlier call; there are none now
@@ -110,11 +110,11 @@ def _report(dataset: DatasetConfig, annotations: Annotations, sides: dict[str, s
         console.warn(f"The annotations move videos to another subset: {console.first_ten(moved)}")
 
 
-def _write(dataset: DatasetConfig, text: str, *, overwrite: bool, sides: dict[str, str]) -> None:
+def _write(dataset: DatasetConfig, annotations: Annotations, *, overwrite: bool, sides: dict[str, str]) -> None:
     """Writes annotations.json, subsets.csv and prepared.json, unless annotations that we did not write would go."""
     path = dataset.annotations_file
     before = files.sha256_of_file(path) if path.exists() else None
-    is_same = before == files.sha256_of_bytes(text.encode("utf-8"))
+    is_same = annotation_form.is_written(path, annotations)
     recorded = prepared.read(dataset.folder)
     is_ours = recorded is not None and recorded.annotations_sha256 == before
     if before and not (is_same or is_ours or overwrite or not dataset.has_actions):
@@ -129,6 +129,6 @@ def _write(dataset: DatasetConfig, text: str, *, overwrite: bool, sides: dict[st
     if is_same:
         console.say(f"{path} is already complete")
     else:
-        files.write_text(path, text)
+        annotation_form.write(path, annotations)
         console.say(f"{'Replaced' if before else 'Wrote'} {path}")
     prepared.write(dataset.folder, path, dataset.sources())

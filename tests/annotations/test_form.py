@@ -2,6 +2,7 @@ import gc
 import json
 import math
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,33 @@ def test_annotations_are_written_as_json_writes_them() -> None:
     assert entry["rows"] == {"video": "whole", "first": 1, "end": 5}
     with pytest.raises(ValueError, match="JSON"):
         form.to_text(Annotations((), {"a": AnnotatedVideo("a", "x", (Action(0.0, math.inf, "run"),))}))
+
+
+def test_what_would_be_written_is_compared_with_what_is_there(tmp_path: Path) -> None:
+    videos = {name: AnnotatedVideo(name, "train", (Action(0.5, 1.0, "run"),)) for name in ("a", "\udcff")}
+    path, annotations = tmp_path / "annotations.json", Annotations(("run",), videos)
+    assert not form.is_written(path, annotations)
+    form.write(path, annotations)
+    content = path.read_bytes()
+    assert form.is_written(path, annotations)
+    assert content.decode() == form.to_text(annotations).replace("\udcff", r"\udcff")
+    for changed in (content[:-1], content + b" ", content.replace(b"0.5", b"0.6"), b""):
+        path.write_bytes(changed)
+        assert not form.is_written(path, annotations)
+
+
+def test_annotations_are_written_video_by_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of a million actions takes as much memory as the actions."""
+    sizes: list[int] = []
+    actions = tuple(Action(float(second), second + 0.5, "run") for second in range(100))
+    videos = {f"{number:03d}": AnnotatedVideo(f"{number:03d}", "train", actions) for number in range(50)}
+
+    def write(path: Path, parts: Iterable[bytes]) -> None:
+        sizes.extend(map(len, parts))
+
+    monkeypatch.setattr(files, "write_bytes", write)
+    form.write(tmp_path / "annotations.json", Annotations(("run",), videos))
+    assert max(sizes) < sum(sizes) / 40
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.01, 50), st.sampled_from(["run", "jump"])), max_size=8))
