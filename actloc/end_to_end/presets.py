@@ -77,7 +77,8 @@ window, so all of these are encoded together: features.chunk, fraction, route=re
 network itself does not learn; adapters={ladder: true} places them beside it, for as much memory or less.
 
 bank_replay keeps the first chunk that learns until the backward pass, beside the detector's activations; each further
-one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory.
+one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory. So it is in etad and
+chunked, which keep none. features.memory_gb keeps as many as fit.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which
@@ -111,6 +112,8 @@ def expanded(block: dict[str, Any]) -> dict[str, Any]:  # Any: not yet checked
     if preset is None or not isinstance(block.get("encoder"), dict):
         return block
     encoder = {"trainable": preset["trainable"], **block["encoder"]}
-    useless = without_effect({**preset, **block, "trainable": encoder["trainable"]})
-    own = {name: value for name, value in preset.items() if name != "trainable" and name not in useless}
+    left_out = {"trainable", *without_effect({**preset, **block, "trainable": encoder["trainable"]})}
+    if block.get("memory_gb") is not None:
+        left_out.add("kept_chunks")  # chosen with what else fits
+    own = {name: value for name, value in preset.items() if name not in left_out}
     return {**own, **block, "encoder": encoder}

@@ -1,6 +1,6 @@
-"""`features.memory_gb`: what recomputes and how many clips a call has, chosen so that a training step fits the memory.
+"""`features.memory_gb`: what is kept, what recomputes and how many clips a call has, so that a step fits the memory.
 
-Neither changes the gradient. A run records what was chosen, and keeps it when it is resumed, also on another machine.
+None of them changes the gradient. A run records what was chosen, and keeps it when it is resumed, on any machine.
 """
 
 import json
@@ -23,7 +23,7 @@ from actloc.sources.encoded import source as encoded_source
 from actloc.training.memory import StepBytes
 
 _RECORD = "memory_budget.json"
-_CHOSEN = ("checkpoint_blocks", "chunk")
+_CHOSEN = ("kept_chunks", "checkpoint_blocks", "chunk")
 _RECORDED = ("memory_gb", "route", *_CHOSEN)
 _CHUNKS = (4, 2, 1)
 
@@ -70,9 +70,9 @@ def within_budget(experiment: Experiment, learner: LocalizationLearner, num_proc
 
     chosen, reason = learner.processes.of_first(choose)
     live.encoder.recompute_blocks(chosen["checkpoint_blocks"])
-    live.chunk = chosen["chunk"]
-    has_chunks = not features.encoder.mixes_clips
-    shown = [_written(name, value) for name, value in chosen.items() if has_chunks or name != "chunk"]
+    live.chunk, live.kept_chunks = chosen["chunk"], chosen["kept_chunks"]
+    useless = {"chunk": features.encoder.mixes_clips, "kept_chunks": features.route == "direct"}
+    shown = [_written(name, value) for name, value in chosen.items() if not useless.get(name)]
     line = f"{_written('features.memory_gb', features.memory_gb)}: {', '.join(shown)}; {reason}"
     return Fitted(experiment.with_section("features", features.model_copy(update=chosen)), free, line)
 
@@ -96,6 +96,8 @@ def _recorded(folder: Path) -> dict[str, Any] | None:  # Any: JSON values
     if not path.is_file():
         return None
     record = files.read_json(path)
+    if isinstance(record, dict):
+        record.setdefault("kept_chunks", 0)  # records from before it was chosen
     if not isinstance(record, dict) or not isinstance(record.get("free"), list) or not {*_RECORDED} <= record.keys():
         raise UserError(
             f"{path} is damaged: it does not state {', '.join(('free', *_RECORDED))}.",
@@ -129,12 +131,12 @@ class _Choice:
     def first_that_fits(self, stated: encoded.Config, free: tuple[str, ...]) -> tuple[encoded.Config, StepBytes]:
         """The cheapest settings that fit, and what they need; raises UserError."""
         tried = []
-        for features in _ways(stated, free):
+        for features in _ways(stated, free, self._largest.num_learning_chunks(stated.chunk)):
             step = self._needed(features)
             if step.peak <= self._budget:
                 return features, step
             tried.append((features, step))
-        raise self._nothing_fits(stated, *min(tried, key=lambda one: one[1].peak))
+        raise self._nothing_fits(stated, *min(tried, key=lambda one: (one[1].peak, one[0].kept_chunks)))
 
     def _needed(self, features: encoded.Config) -> StepBytes:
         """By the largest step under other settings of the encoded features."""
@@ -177,7 +179,7 @@ class _Choice:
             except UserError:  # they do not go with the other settings
                 continue
             assert isinstance(other.features, encoded.Config), "only its settings changed"
-            *_, smallest = _ways(*_as_stated(other, other.features))
+            *_, smallest = _ways(*_as_stated(other, other.features), most_kept=0)
             peak = self._needed(smallest).peak
             if peak < WORTH_SAYING * step.peak:
                 found.append((peak, f"{shlex.join(settings)}, with which {_gigabytes(peak)} GB are enough"))
@@ -187,14 +189,26 @@ class _Choice:
         return fitting or [text for _, text in sorted(found)[:1]]
 
 
-def _ways(stated: encoded.Config, free: tuple[str, ...]) -> Iterator[encoded.Config]:
-    """The features as they are, with blocks that recompute, and then with ever fewer clips of a call."""
+def _ways(stated: encoded.Config, free: tuple[str, ...], most_kept: int) -> Iterator[encoded.Config]:
+    """From the fastest to the smallest: ever fewer chunks are kept, blocks recompute, a call has ever fewer clips.
+
+    There are `most_kept` chunks that could be kept.
+    """
     recomputes = stated.checkpoint_blocks or ("checkpoint_blocks" in free and stated.encoder.trainable != "none")
+    may_keep = "kept_chunks" in free and stated.route == "replay"
+    kept = [*_halved(most_kept), 0] if may_keep else [stated.kept_chunks]
     may_lower = "chunk" in free and not stated.encoder.mixes_clips
-    lower = [(recomputes, chunk) for chunk in _CHUNKS if may_lower and chunk < stated.chunk]
-    first = (stated.checkpoint_blocks, stated.chunk), (recomputes, stated.chunk)
-    for blocks, chunk in dict.fromkeys((*first, *lower)):
-        yield stated.model_copy(update={"checkpoint_blocks": blocks, "chunk": chunk})
+    ways = [(number, blocks, stated.chunk) for blocks in (stated.checkpoint_blocks, recomputes) for number in kept]
+    ways += [(kept[-1], recomputes, chunk) for chunk in _CHUNKS if may_lower and chunk < stated.chunk]
+    for number, blocks, chunk in dict.fromkeys(ways):
+        yield stated.model_copy(update={"kept_chunks": number, "checkpoint_blocks": blocks, "chunk": chunk})
+
+
+def _halved(number: int) -> Iterator[int]:
+    """The number, half of it, and so on to 1; nothing for 0."""
+    while number:
+        yield number
+        number //= 2
 
 
 def _candidates(least: encoded.Config, num_stages: int) -> Iterator[list[str]]:

@@ -68,6 +68,11 @@ class LargestStep:
         )
         self._detector_bytes: dict[bool, DetectorBytes] = {}
 
+    def num_learning_chunks(self, chunk: int) -> int:
+        """How many calls of up to `chunk` clips the encoder learns from, if clips of two windows share none."""
+        numbers = (self._learner.source.num_learning(len(window.clips)) for window in _windows(self._batch))
+        return sum(-(-number // chunk) for number in numbers)
+
     def bytes(self, source: Source, live: LiveEncoder | None) -> StepBytes:
         """With this encoder, and with the clips that learn of `source`."""
         learns, has_gradients = live is not None and live.learns, self._accumulate > 1
@@ -167,13 +172,17 @@ def _largest_batch(source: Source, size: int) -> Batch:
     return Batch(tuple(sorted(windows, key=_bytes_of_frames)[-size:]))
 
 
+def _windows(batch: Batch) -> list[ClipWindow]:
+    return [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
+
+
 def _bytes_of_frames(sample: Sample) -> int:
     assert isinstance(sample.payload, ClipWindow)
     return sample.payload.num_bytes
 
 
 def _encoder_part(source: Source, live: LiveEncoder, batch: Batch, *, has_gradients: bool) -> EncoderPart:
-    windows = [sample.payload for sample in batch.samples if isinstance(sample.payload, ClipWindow)]
+    windows = _windows(batch)
     clips = [len(window.clips) for window in windows]
     learning = sum(source.num_learning(number) for number in clips)
     others = 0 if source.config.bank_store is not None else sum(clips) - learning

@@ -122,6 +122,37 @@ def test_budgets_choose_what_is_cheapest_and_all_have_the_same_gradient(encoded:
     assert max(difference(one, gradients[0]) for one in gradients[1:]) <= 1e-10
 
 
+@pytest.mark.parametrize(("preset", "numbers"), [("chunked", (8, 4, 2, 1, 0)), ("etad", (4, 2, 1, 0))])
+def test_as_many_chunks_are_kept_as_fit(encoded: Path, preset: str, numbers: tuple[int, ...]) -> None:
+    own = [*LARGE, f"features.preset={preset}", "features.chunk=1"]
+    peaks = {number: peak(*own, f"features.kept_chunks={number}") for number in numbers}
+    gradients = {}
+    for most in peaks.values():
+        number = max(number for number in peaks if peaks[number] <= most)
+        experiment = load("encoded.yaml", [*own, budget(most)])
+        with learning(experiment) as learner:
+            made, live = within_budget(experiment, learner, 1, is_new=True), learner.source.live
+            assert f": kept_chunks={number}, checkpoint_blocks=false, chunk=1; the largest step" in made.line
+            assert made.chosen["kept_chunks"] == number
+            assert live is not None
+            assert live.kept_chunks == number
+            gradients[number] = gradient(made.experiment, learner)
+    first, *others = gradients.values()
+    assert others
+    assert first.norm() > 0
+    assert max(difference(one, first) for one in others) <= 1e-10
+
+
+def test_a_budget_replaces_the_number_of_chunks_that_a_preset_keeps(encoded: Path) -> None:
+    own = ["features.preset=bank_replay", "features.bank=stored"]
+    kept = []
+    for more in ([], ["features.memory_gb=1"], ["features.memory_gb=1", "features.kept_chunks=3"]):
+        features = load("encoded.yaml", [*own, *more]).features
+        assert isinstance(features, encoded_source.Config)
+        kept.append(features.kept_chunks)
+    assert kept == [1, 0, 3]
+
+
 def test_blocks_are_not_recomputed_where_a_smaller_chunk_is_enough_by_itself(encoded: Path) -> None:
     own = [*LARGE, "features.preset=frozen"]
     assert peak(*own, "features.chunk=1") < peak(*own)
@@ -204,7 +235,7 @@ def test_a_refusal_says_that_the_detector_is_what_is_large(encoded: Path) -> Non
 
 
 def test_a_stated_budget_is_checked_where_nothing_can_be_chosen(encoded: Path) -> None:
-    own = ["features.preset=chunked", "features.chunk=4", "features.checkpoint_blocks=false"]
+    own = ["features.preset=chunked", "features.chunk=4", "features.checkpoint_blocks=false", "features.kept_chunks=0"]
     most = peak(*own)
     assert fitted(load("encoded.yaml", [*own, budget(most)])).free == ()
     refusal(*own, budget(most - 1))
@@ -250,7 +281,7 @@ def test_a_budget_is_a_number_above_zero(encoded: Path, value: str) -> None:
 def test_every_process_takes_the_choice_of_the_first(encoded: Path) -> None:
     class Second(Processes):
         def of_first(self, make: Callable[[], Any]) -> Any:  # Any: as in the method itself
-            return {"checkpoint_blocks": True, "chunk": 2}, "as the first process says"
+            return {"kept_chunks": 3, "checkpoint_blocks": True, "chunk": 2}, "as the first process says"
 
     experiment = load("encoded.yaml", ["features.preset=full", "features.memory_gb=9"])
     with learning(experiment) as learner:
@@ -259,5 +290,5 @@ def test_every_process_takes_the_choice_of_the_first(encoded: Path) -> None:
         assert chosen(made.experiment) == (True, 2)
         live = learner.source.live
         assert live is not None
-        assert live.chunk == 2
+        assert (live.chunk, live.kept_chunks) == (2, 3)
         assert all(isinstance(block.forward, partial) for stage in live.encoder.stages() for block in stage)

@@ -58,7 +58,7 @@ def features(folder: Path) -> dict[str, Any]:
 
 def test_the_choice_is_written_to_the_run(run: Path) -> None:
     assert (features(run)["checkpoint_blocks"], features(run)["chunk"]) == (True, 2)
-    assert json.loads((run / RECORD).read_text())["free"] == ["checkpoint_blocks", "chunk"]
+    assert json.loads((run / RECORD).read_text())["free"] == ["kept_chunks", "checkpoint_blocks", "chunk"]
 
 
 @pytest.mark.parametrize("named", ["toy.yaml", "ckpt/toy"])
@@ -83,10 +83,13 @@ def test_a_resumed_run_takes_the_recorded_choice_and_not_todays(killed: Path, bu
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
 def test_another_budget_is_chosen_for_anew(killed: Path, more: tuple[str, ...]) -> None:
     done = actloc(killed, "train", "ckpt/toy", "features.memory_gb=100", "--dry-run")
-    assert "features.memory_gb=100: checkpoint_blocks=false, chunk=4; the largest" in done.stdout
+    assert "features.memory_gb=100: kept_chunks=8, checkpoint_blocks=false, chunk=4; the largest" in done.stdout
     done = actloc(killed, "train", "ckpt/toy", "features.memory_gb=100", *more)
     assert done.returncode == 0, done.stderr
-    assert "features.memory_gb=100: checkpoint_blocks=false, chunk=4; the largest step needs " in done.stderr
+    assert (
+        "features.memory_gb=100: kept_chunks=8, checkpoint_blocks=false, chunk=4; the largest step needs "
+        in done.stderr
+    )
     assert ("Resuming after step 2" in done.stderr) == (not more)
 
 

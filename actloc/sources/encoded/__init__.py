@@ -87,7 +87,8 @@ class Config(AugmentedConfig, SourceConfig):
     again for a replay."""
     memory_gb: Annotated[PositiveFloat | None, Shapes("nothing")] = None
     """Memory for a training step, in 2^30 bytes of tensors as `train --dry-run` counts them: before the first step,
-    checkpoint_blocks is turned on and then chunk lowered as far as needed, unless they are set. null: as set."""
+    kept_chunks is raised as far as it fits, or checkpoint_blocks turned on and then chunk lowered as far as needed,
+    unless they are set. null: as set."""
 
     @property
     def bank_store(self) -> Path | None:
