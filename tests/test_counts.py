@@ -7,11 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from actloc.detectors import actionformer, temporalmaxer, tridet
+from actloc.structures import Targets
 from scripts.benchmarks import networks
 from scripts.benchmarks.counting import Counts, at_lengths, count, forward_flops
 from scripts.benchmarks.network_results import thumos_counts
@@ -161,3 +164,12 @@ def test_the_benchmark_writes_every_number_it_prints(tmp_path: Path) -> None:
     assert sum("part of ROI align" in name for name in names) >= 2
     assert all(result["value"] is None or result["value"] > 0 for result in written["results"])
     assert "actloc / recorded" in printed
+
+
+@pytest.mark.parametrize(("module", "share"), [(actionformer, 0.9), (temporalmaxer, 0.8), (tridet, 0.96)])
+def test_a_step_computes_few_of_the_offsets_that_no_point_learns(module: ModuleType, share: float) -> None:
+    detector = module.Config(dim=16, **({"neck_norm": "channel"} if module is temporalmaxer else {})).build(16, 4, 256)
+    inputs = torch.randn(1, 16, 256, generator=torch.Generator().manual_seed(0)), torch.ones(1, 256, dtype=torch.bool)
+    targets = [Targets(torch.tensor([[40.0, 52.0]]), torch.tensor([1]))]
+    everywhere = forward_flops(lambda: detector.criterion(detector(*inputs), targets))
+    assert forward_flops(lambda: detector.losses(*inputs, targets)) < share * everywhere

@@ -81,10 +81,14 @@ class Detector(nn.Module, ABC):
 
     def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
         """The criterion's losses; inputs as for `forward`, which may compute in bfloat16: the losses do not."""
-        outputs = self(features, mask)
+        outputs = self.learning_outputs(features, mask, targets)
         with full_precision(features.device):
             losses: dict[str, Tensor] = self.criterion(outputs, targets)
             return losses
+
+    def learning_outputs(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> Any:  # Any: as of `forward`
+        """Outputs to learn `targets` from; a detector may leave out what its losses do not depend on."""
+        return self(features, mask)
 
     @torch.no_grad()
     def detect(self, features: Tensor, mask: Tensor) -> list[Detections]:

@@ -8,7 +8,6 @@ from actloc.detectors.actionformer import Config
 from actloc.detectors.base_network import PointDetector
 from actloc.layers.attention import TransformerBlock
 from actloc.layers.positions import PositionTable
-from actloc.layers.precision import full_precision
 from actloc.layers.pyramid import ConvBlock, build_neck, level_masks
 from actloc.ops.points import Points, assign_targets
 from actloc.ops.pointwise import Assignment, PointOutputs
@@ -57,11 +56,10 @@ class ActionFormer(PointDetector):
         pairs = zip(self.config.strides, self.config.level_windows, strict=False)
         return max(stride * 2 * (window // 2) if window > 1 else stride for stride, window in pairs)
 
-    def losses(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> dict[str, Tensor]:
-        """The criterion's losses; nothing is computed of offsets that they do not depend on."""
-        outputs = self(features, mask, targets)
-        with full_precision(features.device):
-            return self.criterion(outputs, targets)
+    def learning_outputs(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> PointOutputs:
+        """Without the offsets of points that learn none."""
+        outputs: PointOutputs = self(features, mask, targets)
+        return outputs
 
     def forward(self, features: Tensor, mask: Tensor, targets: list[Targets] | None = None) -> PointOutputs:
         """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps.

@@ -48,10 +48,18 @@ class TemporalMaxer(PointDetector):
         """The official length where the norm of the neck is over all steps, else the shortest with the same numbers."""
         return self.official_steps(longest) if self.config.neck_norm == "group" else self.least_padded_steps(longest)
 
-    def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
-        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
+    def learning_outputs(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> PointOutputs:
+        """Without the offsets of points that learn none, unless points compete by their offsets for what they learn."""
+        outputs: PointOutputs = self(features, mask, targets if self.config.kept_share == 1 else None)
+        return outputs
+
+    def forward(self, features: Tensor, mask: Tensor, targets: list[Targets] | None = None) -> PointOutputs:
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps.
+
+        With `targets`, offsets are those of their positive points only.
+        """
         masks = level_masks(mask[:, None], len(self.config.strides), self.config.scale_factor)
-        return self.at_points(self.neck(self.backbone(features, masks), masks), masks)
+        return self.at_points(self.neck(self.backbone(features, masks), masks), masks, targets)
 
     @torch.no_grad()
     def _assign(self, points: Points, targets: list[Targets], outputs: PointOutputs | None) -> Assignment:

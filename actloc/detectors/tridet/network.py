@@ -33,15 +33,23 @@ class TriDet(ConvolutionalDetector):
         radius = self.config.center_radius or math.inf
         return Assignment(*assign_targets(points, targets, self.num_classes, radius))
 
-    def forward(self, features: Tensor, mask: Tensor) -> PointOutputs:
-        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps."""
+    def learning_outputs(self, features: Tensor, mask: Tensor, targets: list[Targets]) -> PointOutputs:
+        """Without the offsets of points that learn none."""
+        outputs: PointOutputs = self(features, mask, targets)
+        return outputs
+
+    def forward(self, features: Tensor, mask: Tensor, targets: list[Targets] | None = None) -> PointOutputs:
+        """Outputs for (B, C, T) features, T as `padded_steps` says; `mask` (B, T) is true on real steps.
+
+        With `targets`, offsets are those of their positive points only.
+        """
         levels, masks = self.levels(features, mask)
         if self.config.head == "plain":
-            return self.at_points(levels, masks)
+            return self.at_points(levels, masks, targets)
         # what starts and ends where is learned from the features, and does not change them
         detached = [level.detach() for level in levels]
         starts, ends = self.start_head(detached, masks), self.end_head(detached, masks)
-        return TridentOutputs(**vars(self.at_points(levels, masks)), start_logits=starts, end_logits=ends)
+        return TridentOutputs(**vars(self.at_points(levels, masks, targets)), start_logits=starts, end_logits=ends)
 
     def tensors_of(self, outputs: PointOutputs) -> dict[str, Tensor]:
         """What the heads gave, those of starts and ends too."""
