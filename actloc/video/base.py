@@ -39,6 +39,9 @@ _CONTAINERS = (
     *("mpegvideo", "h264", "hevc", "av1", "obu", "ivf", "m4v", "mxf", "dv", "gif", "nut", "rm", "wtv", "vc1"),
     *("yuv4mpegpipe", "mp3", "wav", "aac", "flac", "ac3", "aiff", "caf"),
 )
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""For glibc; nothing elsewhere. A picture in RGB is freed as soon as it is resized. Its memory, 6 MB at 1080p, is kept
+for the next one: returning it to the system and clearing it again took a sixth of the decoder's time."""
 INPUT_OPTIONS = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file,pipe"}
 """Options of every opened input: known containers only, nothing from the network."""
 
@@ -181,4 +184,4 @@ def python_environment() -> dict[str, str]:
     """The environment in which a new interpreter imports this same package, and nothing from the working folder."""
     root = str(Path(actloc.__file__).parents[1])
     others = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, others] if others else [root])}
+    return {**_KEPT_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join([root, others] if others else [root])}

@@ -1,4 +1,7 @@
+import math
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from actloc.errors import EnvironmentProblem, UserError, VideoError
 from actloc.settings.choices import ReaderName
 from actloc.video import reader
 from actloc.video.base import VideoFacts
+from actloc.video.frame_transforms import Resize
 from actloc.video.reader import probe, read_frames
 from tests.processes import descendants, is_at_work
 from tests.videos import FPS, FRAMES, HEIGHT, SECONDS, WIDTH, Clips, ffmpeg, resized
@@ -331,3 +335,20 @@ def test_a_time_stamp_beyond_reason_is_refused(clips: Clips, tmp_path: Path) -> 
     with pytest.raises(VideoError) as caught:
         list(read_frames(tmp_path / "x.mkv", fps=FPS))
     assert caught.value.reason in ("unsupported", "damaged", "truncated")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have other settings for memory")
+def test_the_memory_of_a_picture_is_kept_for_the_next_one(tmp_path: Path) -> None:
+    """Counts pages that the system had to clear for decoding: 1,500 for every RGB picture, if it were given back."""
+    path, size = tmp_path / "large.mp4", (1920, 1080)
+    source = f"testsrc2=s={size[0]}x{size[1]}:r=30:d=3"
+    ffmpeg("-f", "lavfi", "-i", source, "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", path)
+
+    def faults(fps: float) -> int:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        with read_frames(path, fps=fps, steps=(Resize("bilinear", size=(48, 96)),)) as frames:
+            assert sum(1 for _ in frames) == 3 * fps
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+    pages = math.prod(size) * 3 / resource.getpagesize()
+    assert faults(30.0) - faults(10.0) < 0.2 * (90 - 30) * pages
