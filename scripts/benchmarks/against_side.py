@@ -190,10 +190,10 @@ def _evals(work: dict[str, Any], folder: Path) -> list[Task]:
 
     def actloc(*arguments: str) -> None:
         command = [sys.executable, "-m", "actloc", *arguments]
-        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **threads}, capture_output=True, text=True, check=False
-        )
+        # compiled once, as on a user's machine, also where this process was told not to
+        own = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+        environment = {**os.environ, **own, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
 
