@@ -104,10 +104,8 @@ def cluster() -> Iterator[None]:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of a minute each; Ray's default is twenty
     import ray
 
-    runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
     try:
-        with _own_signals():
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+        _join()
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield
     except ray.exceptions.RayTaskError:
@@ -120,6 +118,20 @@ def cluster() -> Iterator[None]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _join() -> None:
+    """Raises ConnectionError for whatever Ray raises, such as a plain Exception where its node starts too slowly."""
+    import ray
+
+    runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
+    try:
+        with _own_signals():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
+    except Stopped:
+        raise
+    except Exception as error:
+        raise ConnectionError(str(error).strip() or type(error).__name__) from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from actloc import __version__, console
+from actloc import __version__, console, files
 from actloc.errors import EXIT_SOME_INPUTS_FAILED, EnvironmentProblem, UserError, VideoError
 from actloc.files import sha256_of_bytes, sha256_of_file
 from actloc.store import old_features
@@ -78,7 +78,8 @@ def fill(
             if isinstance(outcome, VideoError):
                 _keep_old(store, video_id)
                 failed[video_id] = failure(video_id, paths[video_id], outcome)
-                store.write_failed(list(failed.values()), part)  # now, in case the process is killed
+                # now, in case the process is killed; all of them are written again at the end
+                files.append_line(store.failed_file(part), files.json_line(failed[video_id]))
                 console.emit("video_failed", id=video_id, reason=outcome.reason, detail=outcome.detail)
                 console.detail(f"{video_id}: {outcome}")
             else:

@@ -17,7 +17,7 @@ import torch
 from actloc.encoders.color import Config as Color
 from actloc.errors import EnvironmentProblem, UserError, VideoError
 from actloc.extraction import ray_cluster, ray_workers
-from actloc.extraction.ray_cluster import ArrivingVideo
+from actloc.extraction.ray_cluster import ArrivingVideo, cluster
 from actloc.extraction.ray_pieces import to_bytes
 from actloc.extraction.ray_workers import Decoding, EncoderCopy, Encoding, Row
 from actloc.settings.sections import MachineSettings
@@ -66,6 +66,18 @@ def test_pieces_in_any_order_and_twice_give_the_rows_in_order(tmp_path: Path) ->
     assert np.array_equal(rows.features, [[1, 2], [2, 3], [3, 4]])
     assert (info.steps, info.frame_count) == (3, 10)  # type: ignore[union-attr]
     assert video.take(piece(0, [[[1, 2]], [[2, 3]]])) is None
+
+
+def test_a_node_that_does_not_start_in_time_is_not_called_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # Ray's own class
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(EnvironmentProblem, match=r"Ray failed: The current node timed out") as raised, cluster():
+        pass
+    assert "run the same command again" in raised.value.fix
 
 
 def test_vectors_of_frames_are_pooled_over_the_frames_that_clips_pick(tmp_path: Path) -> None:
