@@ -77,8 +77,8 @@ window, so all of these are encoded together: features.chunk, fraction, route=re
 network itself does not learn; adapters={ladder: true} places them beside it, for as much memory or less.
 
 bank_replay keeps the first chunk that learns until the backward pass, beside the detector's activations; each further
-one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory. So it is in etad and
-chunked, which keep none. features.memory_gb keeps as many as fit.
+one, features.kept_chunks=2 and so on, saves its second forward pass, and 0 needs the least memory. etad and chunked
+keep none, unless it is set. features.memory_gb keeps as many as fit, in all three.
 
 Less memory still: features.chunk=1, features.encoder.trainable={from_stage: 2}, fewer or smaller frames. Where
 features.chunk fits the memory, raising it saves a little time. The chunk does not change the gradient, but for which

@@ -121,16 +121,16 @@ def cluster() -> Iterator[None]:
 
 
 def _join() -> None:
-    """Raises ConnectionError for whatever Ray raises, such as a plain Exception where its node starts too slowly."""
+    """Joins or starts the cluster; raises ConnectionError, too, where a node of Ray does not start in time."""
     import ray
 
     runtime = {"env_vars": {"PYTHONPATH": python_environment()["PYTHONPATH"]}}
     try:
         with _own_signals():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
-    except Stopped:
-        raise
     except Exception as error:
+        if type(error) not in (Exception, RuntimeError):  # Ray has no class of its own for a node that is late
+            raise
         raise ConnectionError(str(error).strip() or type(error).__name__) from error
 
 

@@ -48,7 +48,7 @@ def margin_of(detector: PointDetector) -> int | None:
 def longest_whole(detector: PointDetector) -> int | None:
     """The most steps that are seen at once, as the whole of a shorter video or a window of a longer one; None: any.
 
-    A window keeps at least as many steps as training sees at once, which needs several times the memory of detection.
+    A window keeps at least as many steps as training sees at once.
     """
     margin = margin_of(detector)
     return None if margin is None else _kept_steps(detector, _MARGINS_KEPT * margin) + 2 * margin

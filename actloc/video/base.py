@@ -181,7 +181,10 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def python_environment() -> dict[str, str]:
-    """The environment in which a new interpreter imports this same package, and nothing from the working folder."""
+    """The environment in which a new interpreter imports this same package, and nothing from the working folder.
+
+    With glibc it keeps memory that it frees, for the next picture.
+    """
     root = str(Path(actloc.__file__).parents[1])
     others = os.environ.get("PYTHONPATH")
     return {**_KEPT_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join([root, others] if others else [root])}

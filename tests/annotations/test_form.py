@@ -2,7 +2,7 @@ import gc
 import json
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,7 @@ def test_annotations_are_written_video_by_video(tmp_path: Path, monkeypatch: pyt
     videos = {f"{number:03d}": AnnotatedVideo(f"{number:03d}", "train", actions) for number in range(50)}
 
     def write(path: Path, parts: Iterable[bytes]) -> None:
+        assert isinstance(parts, Iterator), "made when they are asked for, and not all at once"
         sizes.extend(map(len, parts))
 
     monkeypatch.setattr(files, "write_bytes", write)
